@@ -1,0 +1,73 @@
+"""Every error that Tessera raises on purpose, drawn as a tree.
+
+::
+
+    TesseraError
+    ├── UsageError            the command or call cannot be carried out as written   exit 2
+    ├── PictureError          a picture cannot be read or written
+    │   └── LimitError        a picture, or what it would become, is larger than allowed
+    ├── WeightsError          a weights file cannot be used
+    │   ├── UnsafeWeightsError    it names things that a weights file has no need of
+    │   └── UnknownNetworkError   its keys belong to no network of the family
+    ├── ModelNotFoundError    no such name in the zoo, or its file is not here
+    ├── DownloadError         a file could not be fetched whole
+    ├── EngineError           an engine cannot run here
+    │   └── OutOfMemoryError      not even the smallest tile fits
+    ├── NonFiniteError        the network gave NaN, infinity or black at full precision
+    └── Interrupted           the user or the system asked to stop
+
+Each message is a sentence that a user can act on: where, what was expected, what was found, what to do next.
+A traceback is shown only for what is not in this tree, because that is a bug.
+"""
+
+
+class TesseraError(Exception):
+    """Root of every error that is raised on purpose; its text is meant for the user."""
+
+
+class UsageError(TesseraError, ValueError):
+    """The command or the call cannot be carried out as written."""
+
+
+class PictureError(TesseraError):
+    """A picture cannot be read or written."""
+
+
+class LimitError(PictureError):
+    """A picture, or what it would become, is larger than the limits in force."""
+
+
+class WeightsError(TesseraError):
+    """A weights file cannot be used."""
+
+
+class UnsafeWeightsError(WeightsError):
+    """A weights file names things that tensors have no need of; it was not opened further."""
+
+
+class UnknownNetworkError(WeightsError):
+    """The keys of a weights file belong to no network of the ESRGAN family."""
+
+
+class ModelNotFoundError(TesseraError):
+    """No model of this name is known, or its file is not on this machine."""
+
+
+class DownloadError(TesseraError):
+    """A file could not be fetched whole, or is not the file that was expected."""
+
+
+class EngineError(TesseraError):
+    """An engine cannot run here."""
+
+
+class OutOfMemoryError(EngineError):
+    """Memory ran out even at the smallest tile."""
+
+
+class NonFiniteError(TesseraError):
+    """The network gave NaN, infinity or black even at full precision."""
+
+
+class Interrupted(TesseraError):
+    """The user or the system asked to stop; what was finished before is kept."""
