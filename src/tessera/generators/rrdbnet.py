@@ -1,0 +1,156 @@
+"""RRDBNet, the generator of ESRGAN, Real-ESRGAN and A-ESRGAN (ESRGAN, section 3.1).
+
+Attribute names are those of BasicSR, which the published weights of Real-ESRGAN have.
+
+Shapes: B pictures in a batch, C channels, H rows, W columns, F features, G growth, u the unshuffle factor, s the scale.
+"""
+
+from collections.abc import Iterator
+from math import prod
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tessera.generators.config import Blocks, Conv, Enlarge, Features, GeneratorConfig, Step, Unshuffle, rrdb_steps
+
+SLOPE = 0.2
+RESIDUAL = 0.2
+
+# scale -> (unshuffle, stages) as BasicSR builds them; 3 and 8 as files of the original architecture have them.
+LAYOUTS: dict[int, tuple[int, tuple[int, ...]]] = {
+    1: (4, (2, 2)),
+    2: (2, (2, 2)),
+    3: (1, (3,)),
+    4: (1, (2, 2)),
+    8: (1, (2, 2, 2)),
+}
+
+
+class RRDBNetConfig(GeneratorConfig, frozen=True, extra="forbid"):
+    """Which RRDBNet.
+
+    Given only a `scale`, the layout is BasicSR's: two x2 stages, after a pixel unshuffle for scales 1 and 2. Files of
+    the original architecture have as many stages as they need and no unshuffle: give `unshuffle=1` and `stages`.
+    """
+
+    network: Literal["rrdbnet"] = "rrdbnet"
+    features: Features = 64
+    blocks: Blocks = 23
+    growth: Features = 32
+    unshuffle: Annotated[int, Field(ge=1, le=4)] = 1
+    stages: Annotated[tuple[Annotated[int, Field(ge=2, le=3)], ...], Field(max_length=4)] = (2, 2)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_the_layout(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "unshuffle" not in values and "stages" not in values:
+            layout = LAYOUTS.get(values.get("scale", 4))
+            if layout is None:
+                raise ValueError(f"scale {values.get('scale')} has no usual layout: give `unshuffle` and `stages`")
+            return {**values, "unshuffle": layout[0], "stages": layout[1]}
+        return values
+
+    @model_validator(mode="after")
+    def _agree(self) -> "RRDBNetConfig":
+        if prod(self.stages) != self.scale * self.unshuffle:
+            raise ValueError(
+                f"stages {self.stages} after an unshuffle by {self.unshuffle} do not make a scale of {self.scale}"
+            )
+        return self
+
+    @property
+    def multiple(self) -> int:
+        """Height and width of the input must divide by the unshuffle factor."""
+        return self.unshuffle
+
+    def steps(self) -> Iterator[Step]:
+        """Yield the layers from input to output."""
+        if self.unshuffle > 1:
+            yield Unshuffle(self.unshuffle)
+        yield Conv(self.in_channels * self.unshuffle**2, self.features)
+        yield from rrdb_steps(self.features, self.growth, self.blocks)
+        yield Conv(self.features, self.features)
+        for stage in self.stages:
+            yield Enlarge(stage)
+            yield Conv(self.features, self.features)
+        yield Conv(self.features, self.features)
+        yield Conv(self.features, self.out_channels)
+
+    def build(self) -> "RRDBNet":
+        """Make the network with fresh weights."""
+        return RRDBNet(self)
+
+
+class ResidualDenseBlock(nn.Module):
+    """Five convolutions, each reading the outputs of all before it (ESRGAN, section 3.1).
+
+    (B, F, H, W) -> (B, F, H, W)
+    """
+
+    def __init__(self, features: int, growth: int) -> None:
+        super().__init__()
+
+        def conv(earlier: int, out: int) -> nn.Conv2d:
+            return nn.Conv2d(features + earlier * growth, out, 3, padding=1)
+
+        self.conv1 = conv(0, growth)
+        self.conv2 = conv(1, growth)
+        self.conv3 = conv(2, growth)
+        self.conv4 = conv(3, growth)
+        self.conv5 = conv(4, features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add a fifth of what the five convolutions found to the input."""
+        x1 = F.leaky_relu(self.conv1(x), SLOPE)
+        x2 = F.leaky_relu(self.conv2(torch.cat((x, x1), 1)), SLOPE)
+        x3 = F.leaky_relu(self.conv3(torch.cat((x, x1, x2), 1)), SLOPE)
+        x4 = F.leaky_relu(self.conv4(torch.cat((x, x1, x2, x3), 1)), SLOPE)
+        x5 = self.conv5(torch.cat((x, x1, x2, x3, x4), 1))
+        return x5 * RESIDUAL + x
+
+
+class RRDB(nn.Module):
+    """A residual of three dense blocks: (B, F, H, W) -> (B, F, H, W)."""
+
+    def __init__(self, features: int, growth: int) -> None:
+        super().__init__()
+        self.rdb1 = ResidualDenseBlock(features, growth)
+        self.rdb2 = ResidualDenseBlock(features, growth)
+        self.rdb3 = ResidualDenseBlock(features, growth)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add a fifth of what the three blocks found to the input."""
+        return self.rdb3(self.rdb2(self.rdb1(x))) * RESIDUAL + x
+
+
+class RRDBNet(nn.Module):
+    """Trunk of dense blocks at low resolution, then nearest-neighbour enlargement with a convolution after each.
+
+    (B, C, H, W) -> (B, C, s*H, s*W), RGB in [0, 1], not clipped. H and W must divide by u.
+    """
+
+    def __init__(self, config: RRDBNetConfig) -> None:
+        super().__init__()
+        features = config.features
+        self.config = config
+        self.conv_first = nn.Conv2d(config.in_channels * config.unshuffle**2, features, 3, padding=1)
+        self.body = nn.Sequential(*(RRDB(features, config.growth) for _ in range(config.blocks)))
+        self.conv_body = nn.Conv2d(features, features, 3, padding=1)
+        for number in range(1, len(config.stages) + 1):
+            self.add_module(f"conv_up{number}", nn.Conv2d(features, features, 3, padding=1))
+        self.conv_hr = nn.Conv2d(features, features, 3, padding=1)
+        self.conv_last = nn.Conv2d(features, config.out_channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Enlarge a batch of pictures."""
+        if self.config.unshuffle > 1:
+            x = F.pixel_unshuffle(x, self.config.unshuffle)
+        first = self.conv_first(x)
+        feat: Tensor = first + self.conv_body(self.body(first))
+        for number, stage in enumerate(self.config.stages, start=1):
+            feat = F.interpolate(feat, scale_factor=stage, mode="nearest")
+            feat = F.leaky_relu(self.get_submodule(f"conv_up{number}")(feat), SLOPE)
+        return self.conv_last(F.leaky_relu(self.conv_hr(feat), SLOPE))

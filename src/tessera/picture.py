@@ -1,0 +1,368 @@
+"""File <-> picture: pixels, bit depth, alpha, ICC, EXIF, orientation; row by row, so that no picture need fit in memory.
+
+Pixels are uint8 or uint16 in RGB or gray, with straight alpha last. Shapes: H height, W width, C channels (1 gray,
+2 gray and alpha, 3 RGB, 4 RGB and alpha).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from tessera import netpbm
+from tessera.errors import LimitError, PictureError
+from tessera.formats import FORMATS, format_of_name
+from tessera.metadata import Metadata, gather, profile_name
+
+Pixels = npt.NDArray[np.unsignedinteger]
+
+_LOADERS = {"jpeg": "JPEG", "png": "PNG", "webp": "WebP", "tiff": "TIFF", "heif": "AVIF", "gif": "GIF"}
+_ANIMATED_LOADERS = ("gif", "webp")
+_ROWS_AT_A_TIME = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How large a picture may be, and what may come out of it; None lifts a limit."""
+
+    input_pixels: int | None = 2**28
+    output_pixels: int | None = 2**32
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureInfo:
+    """What a picture is, as it will be handed on: upright, gray or RGB, 8 or 16 bits."""
+
+    name: str
+    format_name: str
+    height: int
+    width: int
+    channels: int
+    depth: int
+    color_space: str
+    frames: int = 1
+    frames_in_file: int = 1
+    notes: tuple[str, ...] = ()
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether the last channel is alpha."""
+        return self.channels in (2, 4)
+
+    @property
+    def dtype(self) -> np.dtype[np.unsignedinteger]:
+        """The type of its pixels."""
+        return np.dtype(np.uint16 if self.depth == 16 else np.uint8)
+
+
+@functools.cache
+def vips() -> Any:
+    """The pyvips module, set up on first use: no operation cache, no untrusted loaders, its warnings not printed."""
+    logging.getLogger("pyvips").addHandler(logging.NullHandler())
+    logging.getLogger("pyvips").propagate = False
+    import pyvips
+
+    pyvips.cache_set_max(0)
+    pyvips.block_untrusted_set(True)
+    return pyvips
+
+
+class PictureReader:
+    """Rows of a picture file, upright, from the top down; a context manager.
+
+    `random` allows rows in any order, at the price of a decoded copy (on disk when it is large). `frames` takes all
+    frames of an animation, one below the other.
+
+    Raises PictureError when the file cannot be read, LimitError when it has more pixels than `limits` allow.
+    """
+
+    def __init__(
+        self, path: Path, *, frames: bool = False, random: bool = False, limits: Limits | None = None
+    ) -> None:
+        self.path = path
+        self._random = random
+        self._frames = frames
+        self._limits = limits or Limits()
+        self._next_row = 0
+        _refuse_what_is_no_file(path)
+        with path.open("rb") as file:
+            start = file.read(64)
+        self._netpbm = netpbm.read_header(path) if netpbm.is_netpbm(start) else None
+        self._plain: Pixels | None = None
+        self._region: Any = None
+        self._image: Any = None
+        if self._netpbm is not None:
+            self.metadata = Metadata()
+            self.info = self._netpbm_info(self._netpbm)
+            self._check_size(self.info.height, self.info.width)
+        else:
+            self._open(start)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._region = self._image = self._plain = None
+
+    @property
+    def height(self) -> int:
+        """Rows in all (of all frames)."""
+        return self.info.height * self.info.frames
+
+    @property
+    def width(self) -> int:
+        """Pixels in a row."""
+        return self.info.width
+
+    def rewind(self) -> None:
+        """Begin again at the first row."""
+        if self._next_row and self._netpbm is None and not self._random:
+            with self.path.open("rb") as file:
+                self._open(file.read(64))
+        self._next_row = 0
+
+    def read_rows(self, first: int, count: int) -> Pixels:
+        """Rows `first` to `first + count` -> (count, W, C). Without `random`, each row can be asked for once, in order.
+
+        Raises PictureError when the file turns out to be damaged.
+        """
+        if self._netpbm is not None:
+            if self._netpbm.plain:
+                if self._plain is None:
+                    self._plain = netpbm.read_rows(self.path, self._netpbm, 0, self._netpbm.height)
+                return self._plain[first : first + count]
+            return netpbm.read_rows(self.path, self._netpbm, first, count)
+        self._next_row = first + count
+        try:
+            data = self._region.fetch(0, first, self.width, count)
+        except vips().Error as error:
+            raise PictureError(_sentence(self.path, error)) from None
+        return np.frombuffer(data, self.info.dtype).reshape(count, self.width, self.info.channels)
+
+    def survey(self) -> tuple[Pixels, Pixels]:
+        """Decode all of it once -> the least and the greatest value of each channel (C,); finds damage early."""
+        least = np.full(self.info.channels, np.iinfo(self.info.dtype).max, self.info.dtype)
+        greatest = np.zeros(self.info.channels, self.info.dtype)
+        for first in range(0, self.height, _ROWS_AT_A_TIME):
+            rows = self.read_rows(first, min(_ROWS_AT_A_TIME, self.height - first))
+            flat = rows.reshape(-1, self.info.channels)
+            np.minimum(least, flat.min(axis=0), out=least)
+            np.maximum(greatest, flat.max(axis=0), out=greatest)
+        self.rewind()
+        return least, greatest
+
+    def _check_size(self, height: int, width: int) -> None:
+        limit = self._limits.input_pixels
+        if limit is not None and height * width > limit:
+            raise LimitError(
+                f"{self.path}: {width}x{height} is {height * width / 1e6:,.0f} megapixels, and at most"
+                f" {limit / 1e6:,.0f} are read; --max-pixels {height * width} allows it."
+            )
+
+    def _netpbm_info(self, header: netpbm.NetpbmHeader) -> PictureInfo:
+        return PictureInfo(
+            name=self.path.name,
+            format_name="PPM",
+            height=header.height,
+            width=header.width,
+            channels=header.channels,
+            depth=header.dtype.itemsize * 8,
+            color_space="gray" if header.channels < 3 else "sRGB (assumed: the format cannot say)",
+        )
+
+    def _open(self, start: bytes) -> None:
+        try:
+            with _descriptor(self.path) as descriptor:
+                source = vips().Source.new_from_descriptor(descriptor)
+                head = vips().Image.new_from_source(source, "", access="sequential", fail_on="error")
+            self._check_size(head.height, head.width)
+            loader = str(head.get("vips-loader")).removesuffix("load_source").removesuffix("load")
+            in_file = int(head.get("n-pages")) if head.get_typeof("n-pages") else 1
+            upright = _orientation(head) == 1
+            options: dict[str, Any] = {"access": "sequential" if upright and not self._random else "random"}
+            if self._frames and in_file > 1 and loader in _ANIMATED_LOADERS:
+                self._check_size(head.height * in_file, head.width)
+                options["n"] = -1
+            with _descriptor(self.path) as descriptor:
+                source = vips().Source.new_from_descriptor(descriptor)
+                image = vips().Image.new_from_source(source, "", fail_on="error", **options)
+            frames = in_file if "n" in options else 1
+            image, space, notes = _normalised(self.path, image if upright else image.autorot())
+        except vips().Error as error:
+            raise PictureError(_sentence(self.path, error, start)) from None
+        self.metadata = gather(image)
+        format_name = _LOADERS.get(loader, loader.upper())
+        self.info = PictureInfo(
+            name=self.path.name,
+            format_name=format_name,
+            height=image.height // frames,
+            width=image.width,
+            channels=image.bands,
+            depth=16 if image.format == "ushort" else 8,
+            color_space=space,
+            frames=frames,
+            frames_in_file=in_file,
+            notes=(*_notes_on_file(self.path, format_name, head, in_file, frames), *notes),
+        )
+        self._image = image
+        self._region = vips().Region.new(image)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture in memory: pixels (H, W) or (H, W, C) in uint8 or uint16, and what came with them."""
+
+    pixels: Pixels
+    metadata: Metadata = field(default_factory=Metadata)
+    info: PictureInfo | None = None
+
+    def with_pixels(self, pixels: Pixels) -> Picture:
+        """The same picture with other pixels."""
+        info = self.info
+        if info is not None:
+            height, width = pixels.shape[:2]
+            channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+            info = replace(info, height=height, width=width, channels=channels, depth=pixels.dtype.itemsize * 8)
+        return Picture(pixels, self.metadata, info)
+
+
+def read_picture(path: str | os.PathLike[str], *, limits: Limits | None = None) -> Picture:
+    """Read a picture file whole -> Picture with pixels (H, W) for gray, (H, W, C) otherwise, uint8 or uint16.
+
+    It comes upright (EXIF orientation applied) and gray or RGB; a CMYK picture goes through its profile to sRGB.
+    Raises PictureError when the file cannot be read, LimitError when it is larger than `limits` allow.
+    """
+    with PictureReader(Path(path), limits=limits) as reader:
+        rows = [
+            reader.read_rows(first, min(_ROWS_AT_A_TIME, reader.height - first))
+            for first in range(0, reader.height, _ROWS_AT_A_TIME)
+        ]
+        pixels = np.concatenate(rows)
+        return Picture(pixels[..., 0] if pixels.shape[2] == 1 else pixels, reader.metadata, reader.info)
+
+
+@contextlib.contextmanager
+def _descriptor(path: Path) -> Iterator[int]:
+    """An open file descriptor: libvips gets no name, so no name can be misread as options or fail to be UTF-8."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _refuse_what_is_no_file(path: Path) -> None:
+    try:
+        size = path.stat().st_size
+        if path.is_dir():
+            raise PictureError(f"{path}: is a folder, not a picture.")
+        with path.open("rb"):
+            pass
+    except FileNotFoundError:
+        raise PictureError(f"{path}: there is no such file.") from None
+    except PermissionError:
+        raise PictureError(f"{path}: may not be read by this user.") from None
+    except (OSError, ValueError) as error:
+        raise PictureError(f"{path}: cannot be opened: {getattr(error, 'strerror', None) or error}.") from None
+    if not path.is_file():
+        raise PictureError(f"{path}: is not an ordinary file.")
+    if size == 0:
+        raise PictureError(f"{path}: is empty (0 bytes).")
+
+
+def _orientation(image: Any) -> int:
+    value = int(image.get("orientation")) if image.get_typeof("orientation") else 1
+    return value if 1 <= value <= 8 else 1
+
+
+def _normalised(path: Path, image: Any) -> tuple[Any, str, list[str]]:
+    """Bring an image to gray or RGB in 8 or 16 bits -> it, the name of its colour space, notes for the user."""
+    notes: list[str] = []
+    kind, sample = image.interpretation, image.format
+    if kind == "cmyk":
+        profile = image.get("icc-profile-data") if image.get_typeof("icc-profile-data") else None
+        depth = 16 if sample == "ushort" else 8
+        image = image.icc_transform("srgb", embedded=True, input_profile="cmyk", depth=depth, intent="relative")
+        through = f"its profile ({profile_name(profile)})" if profile else "a general CMYK profile, as it has none"
+        notes.append(f"CMYK was converted through {through} to sRGB.")
+        return image, "sRGB (from CMYK)", notes
+    if kind in ("lab", "labs", "labq", "xyz", "scrgb", "lch", "yxy", "hsv"):
+        image = image.colourspace("srgb" if sample == "uchar" else "rgb16")
+        notes.append(f"{kind.upper()} ({sample}) was converted to {'8' if sample == 'uchar' else '16'}-bit sRGB.")
+        return image.copy(), "sRGB (converted)", notes
+    if sample not in ("uchar", "ushort") or not 1 <= image.bands <= 4:
+        raise PictureError(
+            f"{path}: holds {image.bands} channels of type {sample}; gray or RGB in 8 or 16 bits, with or without"
+            " alpha, can be upscaled. Convert it first."
+        )
+    if image.get_typeof("heif-bitdepth") and sample == "ushort":
+        # libheif's 10 and 12 bits arrive shifted up, so that white would be 65,472 or 65,520 of 65,535.
+        bits = int(image.get("heif-bitdepth"))
+        if 8 < bits < 16:
+            image = (image * (65_535 / (65_535 - 2 ** (16 - bits) + 1))).rint().cast("ushort")
+    profile = image.get("icc-profile-data") if image.get_typeof("icc-profile-data") else None
+    gray = image.bands < 3
+    if profile:
+        return image, f"{profile_name(profile)} (kept)", notes
+    return image, "gray" if gray else "sRGB (assumed: the file names no profile)", notes
+
+
+def _notes_on_file(path: Path, format_name: str, head: Any, in_file: int, frames: int) -> Iterator[str]:
+    named = format_of_name(path)
+    known = {form.name for form in FORMATS}
+    if named is not None and named.name != format_name and format_name in known:
+        yield f"Its name says {named.name} but it is a {format_name} file."
+    if in_file > 1 and frames == 1:
+        what = "frames" if format_name in ("GIF", "WebP") else "pages"
+        how = "; --frames takes all" if what == "frames" else ""
+        yield f"Only the first of its {in_file} {what} was taken{how}."
+    bits = int(head.get("bits-per-sample")) if head.get_typeof("bits-per-sample") else 8
+    if head.get_typeof("palette") and format_name != "GIF":
+        yield f"Its palette was expanded to {'gray' if head.bands < 3 else 'RGB'}."
+    elif bits < 8 and format_name in ("PNG", "TIFF"):
+        yield f"Its {bits}-bit pixels were expanded to 8 bits."
+
+
+def _sentence(path: Path, error: Exception, start: bytes = b"") -> str:
+    """One sentence from libvips' report."""
+    text = str(error)
+    lowered = text.lower()
+    if "not in a known format" in lowered or "is not a known file format" in lowered:
+        kind = _guess(start)
+        return f"{path}: is not a picture that can be read here{f' ({kind})' if kind else ''}."
+    cut = ("truncated", "premature end", "end of stream", "unexpected end", "end of file", "not enough data", "eof")
+    if any(word in lowered for word in cut):
+        return f"{path}: is cut short or damaged; the rest of the picture is missing."
+    lines = [line.strip() for line in text.splitlines()[1:] if line.strip()]
+    reason = lines[-1].rstrip(".") if lines else text.strip()
+    return f"{path}: is damaged or unusual and cannot be decoded ({reason})."
+
+
+def _guess(start: bytes) -> str:
+    if start.lstrip()[:1] == b"<":
+        return "it looks like a web page or SVG"
+    if start[:2] == b"BM":
+        return "a BMP file, which this libvips does not read: convert it to PNG"
+    if start[:4] == b"%PDF":
+        return "a PDF"
+    if start[:2] == b"PK":
+        return "a zip archive"
+    if start[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1"):
+        return "HEIC, whose decoder the libvips wheel leaves out: convert it to JPEG, PNG or AVIF"
+    if start[:12] == b"\x00\x00\x00\x0cJXL \r\n" or start[:2] == b"\xff\x0a":
+        return "JPEG XL, which this libvips does not read: convert it to PNG"
+    return ""

@@ -1,0 +1,390 @@
+"""Rows of a picture -> a file that appears whole or not at all.
+
+Finished rows are handed to libvips' encoders as an uncompressed PNG stream (a format it can read from a pipe, in gray
+or RGB, 8 or 16 bits, with alpha), so that JPEG, PNG and TIFF are written while later rows are still being made. WebP,
+AVIF and GIF encoders hold the whole picture themselves. Shapes: H height, W width, C channels.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import struct
+import threading
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+import numpy as np
+
+from tessera import netpbm
+from tessera.errors import LimitError, PictureError
+from tessera.formats import Format, format_of_name
+from tessera.metadata import Metadata, corrected
+from tessera.picture import Picture, Pixels, vips
+
+_PNG_COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
+_BYTES_A_PIECE = 8 * 2**20
+_WAIT_SECONDS = 0.2
+PART_MARK = ".tessera-part"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureShape:
+    """What the rows handed to a writer are, and the size that the file shall have."""
+
+    height: int
+    width: int
+    channels: int
+    dtype: np.dtype[np.unsignedinteger]
+    frames: int = 1
+    """`height` counts the rows of all frames."""
+    file_height: int | None = None
+    file_width: int | None = None
+    """Size of one frame in the file when it differs from that of the rows (Lanczos in between)."""
+    file_depth: int | None = None
+
+    @property
+    def size_in_file(self) -> tuple[int, int]:
+        """(H, W) of one frame in the file."""
+        return self.file_height or self.height // self.frames, self.file_width or self.width
+
+    @property
+    def resized(self) -> bool:
+        """Whether rows are resampled on their way."""
+        return self.size_in_file != (self.height // self.frames, self.width)
+
+
+class PictureWriter:
+    """Takes rows from the top down and leaves a whole file; a context manager that drops everything on an exception.
+
+    The file is written beside its place under a temporary name, flushed to the disk, and renamed by `finish`.
+    Raises PictureError when it cannot be written, LimitError when the format cannot hold such a size.
+    """
+
+    def __init__(
+        self, path: Path, shape: PictureShape, *, metadata: Metadata | None = None, quality: int | None = None
+    ) -> None:
+        form = format_of_name(path)
+        if form is None:
+            raise PictureError(f"{path}: {path.suffix or 'a name without extension'} is no format that can be written.")
+        check_size(path, form, shape)
+        self.path = path
+        self._form = form
+        self._shape = shape
+        self._metadata = metadata or Metadata()
+        self._quality = quality
+        self._temporary = path.with_name(f".{path.stem[:80]}{PART_MARK}{os.getpid()}{path.suffix}")
+        self._rows_taken = 0
+        self._error: BaseException | None = None
+        self._pieces: queue.Queue[bytes | None] = queue.Queue(maxsize=2)
+        self._dropped = threading.Event()
+        self._piece = memoryview(b"")
+        self._compressor = zlib.compressobj(0)
+        self._plain_file: BinaryIO | None = None
+        self._thread: threading.Thread | None = None
+        try:
+            if form.name == "PPM":
+                self._plain_file = self._temporary.open("wb")
+                dtype = np.dtype(np.uint16 if (shape.file_depth or shape.dtype.itemsize * 8) == 16 else np.uint8)
+                self._plain_file.write(netpbm.header_bytes(*shape.size_in_file, shape.channels, dtype))
+            else:
+                self._temporary.touch()
+        except OSError as error:
+            raise PictureError(f"{path}: cannot be written: {error.strerror}.") from None
+        if self._plain_file is None or shape.resized or leaves_its_profile(form, self._metadata, shape.channels):
+            self._thread = threading.Thread(target=self._encode, name=f"write {path.name}", daemon=True)
+            self._thread.start()
+            self._put(self._png_header())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.drop()
+
+    def write_rows(self, rows: Pixels) -> None:
+        """Take the next rows (h, W, C)."""
+        shape = self._shape
+        if rows.shape[1:] != (shape.width, shape.channels) or rows.dtype != shape.dtype:
+            raise ValueError(f"rows are {rows.shape} {rows.dtype}, expected (h, {shape.width}, {shape.channels})")
+        self._rows_taken += len(rows)
+        if self._thread is None:
+            assert self._plain_file is not None
+            self._write_plain(rows)
+            return
+        row_bytes = shape.width * shape.channels * shape.dtype.itemsize
+        step = max(1, _BYTES_A_PIECE // (row_bytes + 1))
+        for first in range(0, len(rows), step):
+            part = rows[first : first + step]
+            filtered = np.zeros((len(part), 1 + row_bytes), np.uint8)  # the leading 0 is PNG's filter "none"
+            stored = part.astype(part.dtype.newbyteorder(">"), copy=False)
+            filtered[:, 1:] = np.ascontiguousarray(stored).view(np.uint8).reshape(len(part), row_bytes)
+            self._put(_chunk(b"IDAT", self._compressor.compress(filtered.tobytes())))
+
+    def finish(self) -> None:
+        """Complete the file and put it in its place."""
+        if self._rows_taken != self._shape.height:
+            raise ValueError(f"{self._rows_taken} rows were written of {self._shape.height}")
+        if self._thread is not None:
+            self._put(_chunk(b"IDAT", self._compressor.flush()) + _chunk(b"IEND", b""))
+            self._put(None)
+            self._thread.join()
+            self._thread = None
+            if self._error is not None:
+                raise self._failure()
+        try:
+            if self._plain_file is not None:
+                self._plain_file.close()
+            put_in_place(self._temporary, self.path)
+        except OSError as error:
+            raise PictureError(f"{self.path}: cannot be written: {error.strerror}.") from None
+
+    def drop(self) -> None:
+        """Stop and leave nothing behind (nothing to do after `finish`)."""
+        self._dropped.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._plain_file is not None:
+            self._plain_file.close()
+        with contextlib.suppress(OSError):
+            self._temporary.unlink(missing_ok=True)
+
+    def _png_header(self) -> bytes:
+        shape = self._shape
+        depth = shape.dtype.itemsize * 8
+        header = struct.pack(
+            ">IIBBBBB", shape.width, shape.height, depth, _PNG_COLOR_TYPES[shape.channels], 0, 0, 0
+        )
+        return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header)
+
+    def _put(self, piece: bytes | None) -> None:
+        while True:
+            if self._error is not None:
+                raise self._failure()
+            try:
+                self._pieces.put(piece, timeout=_WAIT_SECONDS)
+                return
+            except queue.Full:
+                continue
+
+    def _failure(self) -> PictureError:
+        lines = [line.strip().rstrip(".") for line in str(self._error).splitlines() if line.strip()]
+        reason = lines[-1] if lines else type(self._error).__name__
+        if _disk_is_full(self.path.parent):
+            reason = "the disk is full"
+        return PictureError(f"{self.path}: cannot be written: {reason}.")
+
+    def _read(self, count: int) -> bytes:
+        """What libvips calls for the next bytes of the stream."""
+        while not self._piece:
+            if self._dropped.is_set():
+                return b""
+            try:
+                piece = self._pieces.get(timeout=_WAIT_SECONDS)
+            except queue.Empty:
+                continue
+            if piece is None:
+                return b""
+            self._piece = memoryview(piece)
+        taken, self._piece = self._piece[:count], self._piece[count:]
+        return bytes(taken)
+
+    def _encode(self) -> None:
+        try:
+            source = vips().SourceCustom()
+            source.on_read(self._read)
+            image = vips().Image.new_from_source(source, "", access="sequential", fail_on="error")
+            image = _resampled(image, self._shape)
+            if leaves_its_profile(self._form, self._metadata, self._shape.channels):
+                image = _in_srgb(image, self._metadata)
+                self._metadata = self._metadata.without_icc()
+            if self._plain_file is not None:
+                self._encode_plain(image)
+                return
+            self._save(_with_metadata(image, self._metadata, self._shape, self._form))
+        except BaseException as error:  # carried to the caller's thread by _put and finish
+            self._error = error
+
+    def _encode_plain(self, image: Any) -> None:
+        region = vips().Region.new(image)
+        dtype = np.dtype(np.uint16 if image.format == "ushort" else np.uint8)
+        for first in range(0, image.height, 64):
+            count = min(64, image.height - first)
+            data = region.fetch(0, first, image.width, count)
+            self._write_plain(np.frombuffer(data, dtype).reshape(count, image.width, image.bands))
+
+    def _write_plain(self, rows: Pixels) -> None:
+        assert self._plain_file is not None
+        try:
+            self._plain_file.write(netpbm.pixel_bytes(rows))
+        except OSError as error:
+            raise PictureError(f"{self.path}: cannot be written: {error.strerror}.") from None
+
+    def _save(self, image: Any) -> None:
+        name = os.fsencode(self._temporary)
+        keep = "icc|xmp|iptc|other|gainmap" + ("|exif" if self._metadata.has_exif else "")
+        quality = self._quality
+        deep = image.format == "ushort"
+        match self._form.name:
+            case "JPEG":
+                image.jpegsave(name, Q=quality or 95, subsample_mode="off", optimize_coding=True, keep=keep)
+            case "PNG":
+                image.pngsave(name, compression=6, keep=keep)
+            case "WebP":
+                image.webpsave(
+                    name, Q=quality or 95, smart_subsample=True, alpha_q=100, exact=True, effort=4, keep=keep
+                )
+            case "TIFF":
+                predicted = image.width * image.height * image.bands * (2 if deep else 1)
+                image.tiffsave(
+                    name, compression="deflate", predictor="horizontal", bigtiff=predicted > 3.5 * 2**30, keep=keep
+                )
+            case "AVIF":
+                if deep:  # round to 12 bits here, because the encoder would truncate
+                    image = ((image * (4095 / 65_535)).rint() * 16).cast("ushort").copy(interpretation="rgb16")
+                image.heifsave(
+                    name,
+                    compression="av1",
+                    Q=quality or 90,
+                    bitdepth=12 if deep else 8,
+                    subsample_mode="off",
+                    effort=4,
+                    keep=keep,
+                )
+            case "GIF":
+                image.gifsave(name, keep=keep)
+            case name_of_form:
+                raise AssertionError(f"no encoder for {name_of_form}")
+
+
+def write_picture(picture: Picture, path: str | os.PathLike[str], *, quality: int | None = None) -> None:
+    """Write a picture with its metadata; the file appears whole or not at all.
+
+    The extension chooses the format; what a format cannot hold (16 bits or alpha in JPEG) is rounded or laid on white.
+    `quality` 1 to 100 is for JPEG, WebP and AVIF (95, 95, 90 unless given). Raises PictureError, LimitError.
+    """
+    path = Path(path)
+    pixels = picture.pixels[:, :, None] if picture.pixels.ndim == 2 else picture.pixels
+    form = format_of_name(path)
+    if form is not None and not form.alpha and pixels.shape[2] in (2, 4):
+        pixels = laid_on_white(pixels)
+    if form is not None and form.deepest == 8 and pixels.dtype == np.uint16:
+        pixels = np.rint(pixels / 257.0).astype(np.uint8)
+    height, width, channels = pixels.shape
+    shape = PictureShape(height=height, width=width, channels=channels, dtype=pixels.dtype)
+    with PictureWriter(path, shape, metadata=picture.metadata, quality=quality) as writer:
+        writer.write_rows(pixels)
+        writer.finish()
+
+
+def laid_on_white(pixels: Pixels) -> Pixels:
+    """(H, W, 2 or 4) with straight alpha -> (H, W, 1 or 3), over white, for formats without alpha."""
+    full = float(np.iinfo(pixels.dtype).max)
+    alpha = pixels[..., -1:] / full
+    return np.rint(pixels[..., :-1] * alpha + full * (1 - alpha)).astype(pixels.dtype)
+
+
+def check_size(path: Path, form: Format, shape: PictureShape) -> None:
+    """Raise LimitError when the format cannot hold a picture of this size."""
+    height, width = shape.size_in_file
+    tall = height * (shape.frames if form.animated else 1)
+    longest = max(height, width) if form.name != "WebP" else max(tall, width)
+    if longest > form.longest_side:
+        raise LimitError(
+            f"{path}: would be {width}x{height}, and {form.name} holds at most {form.longest_side:,} pixels on a side;"
+            " --ext png or --ext tif can hold it."
+        )
+
+
+def leaves_its_profile(form: Format, metadata: Metadata, channels: int) -> bool:
+    """Whether pixels must go through their ICC profile to sRGB because the format cannot carry it (or gray with it)."""
+    if metadata.icc_profile is None:
+        return False
+    return form.name in ("PPM", "GIF") or (channels < 3 and form.name in ("WebP", "AVIF"))
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Flush a finished file to the disk and rename it to its place, replacing what was there."""
+    descriptor = os.open(temporary, os.O_RDWR | getattr(os, "O_BINARY", 0))
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    temporary.replace(path)
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
+
+
+def _disk_is_full(folder: Path) -> bool:
+    with contextlib.suppress(OSError, AttributeError):
+        space = os.statvfs(folder)
+        return space.f_bavail * space.f_frsize < 2**20
+    return False
+
+
+def _resampled(image: Any, shape: PictureShape) -> Any:
+    """Bring the stream to the size and depth of the file: Lanczos (3 lobes), on premultiplied colours."""
+    depth = shape.file_depth or shape.dtype.itemsize * 8
+    if shape.resized:
+        if shape.frames > 1:
+            raise PictureError("An animation can only be written at the network's own scale.")
+        height, width = shape.size_in_file
+        alpha = shape.channels in (2, 4)
+        kind, sample = image.interpretation, image.format
+        if alpha:
+            image = image.premultiply()
+        image = image.resize(width / shape.width, vscale=height / shape.height, kernel="lanczos3")
+        if alpha:
+            image = image.unpremultiply()
+        if (image.height, image.width) != (height, width):
+            image = image.embed(0, 0, width, height, extend="copy")
+        if alpha or depth != 8 or sample != "ushort":
+            image = image.rint().cast(sample).copy(interpretation=kind)
+    if depth == 8 and image.format == "ushort":
+        image = (image / 257.0).rint().cast("uchar").copy(interpretation="b-w" if shape.channels < 3 else "srgb")
+    return image
+
+
+def _in_srgb(image: Any, metadata: Metadata) -> Any:
+    image = image.copy()
+    image.set_type(vips().GValue.blob_type, "icc-profile-data", metadata.icc_profile)
+    deep, gray = image.format == "ushort", image.bands < 3
+    image = image.icc_transform("srgb", embedded=True, depth=16 if deep else 8, intent="relative")
+    if gray:
+        alpha = image[-1] if image.bands in (2, 4) else None
+        image = image[1] if alpha is None else image[1].bandjoin(alpha)
+        image = image.copy(interpretation="grey16" if deep else "b-w")
+    image = image.copy()
+    image.remove("icc-profile-data")
+    return image
+
+
+def _with_metadata(image: Any, metadata: Metadata, shape: PictureShape, form: Format) -> Any:
+    height, width = shape.size_in_file
+    image = image.copy(xres=metadata.pixels_per_mm[0], yres=metadata.pixels_per_mm[1])
+    for name in image.get_fields():
+        if name.startswith(("exif-", "png-")) or name in ("exif-data", "orientation"):
+            image.remove(name)
+    image.set_type(vips().GValue.gint_type, "orientation", 1)
+    for entry in corrected(metadata, height=height, width=width, format_name=form.name):
+        image.set_type(entry.gtype, entry.name, entry.value)
+    if shape.frames > 1:
+        image.set_type(vips().GValue.gint_type, "page-height", height)
+        for entry in metadata.animation:
+            image.set_type(entry.gtype, entry.name, entry.value)
+    return image
