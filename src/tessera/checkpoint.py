@@ -376,8 +376,8 @@ def _find_prefix(members: dict[str, zipfile.ZipInfo]) -> str:
     prefix = found[0]
     if f"{prefix}/constants.pkl" in members or any(name.startswith(f"{prefix}/code/") for name in members):
         raise _MalformedError(
-            "it is a TorchScript program, which is code and not only weights; export its state dict where you trust it, "
-            "by `torch.save(torch.jit.load(file).state_dict(), 'weights.pth')`"
+            "it is a TorchScript program, which is code and not only weights; where you trust it, export its state "
+            "dict by `torch.save(torch.jit.load(file).state_dict(), 'weights.pth')`"
         )
     return prefix
 

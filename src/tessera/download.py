@@ -417,48 +417,31 @@ def _only_one(target: Path, while_waiting: Callable[[], None]) -> Generator[None
     """Hold the right to fetch this file; wait while another thread or process holds it.
 
     The lock is an exclusive transaction on an empty SQLite file: the system releases it when its holder dies, however
-    it dies, on every platform, so there is no stale lock to judge.
+    it dies, on every platform, so there is no stale lock to judge. The empty file stays: removing it while another is
+    about to open it would leave two holders of two different files.
     """
-    path = target.with_name(f"{target.name}.lock")
-    while True:
-        path.touch()
-        before = _inode(path)
-        with contextlib.closing(_exclusive(path)) as lock:
-            # The holder before us removed the file on leaving; what we hold is the lock only if it is still that file.
-            if lock.in_transaction and before is not None and _inode(path) == before:
-                try:
-                    yield
-                finally:
-                    with contextlib.suppress(OSError):  # Windows keeps an open file; an empty lock does no harm
-                        path.unlink()
-                return
-        while_waiting()
-        time.sleep(LOCK_POLL_SECONDS)
-
-
-def _exclusive(path: Path) -> sqlite3.Connection:
-    """Open the lock; its transaction is open too, unless someone else's is."""
+    path = target.with_name(f".{target.name}.lock")
     try:
-        lock = sqlite3.connect(path, timeout=0, isolation_level=None)
-        try:
-            lock.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
-                lock.close()
-                raise
+        with contextlib.closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as lock:
+            while not _begin(lock):
+                while_waiting()
+                time.sleep(LOCK_POLL_SECONDS)
+            yield
     except sqlite3.DatabaseError as error:
         raise DownloadError(
             f"{path} cannot be locked ({error}). Delete it if no other download is under way, "
             f"or name a folder on a local disk in TESSERA_MODELS."
         ) from error
-    return lock
 
 
-def _inode(path: Path) -> int | None:
+def _begin(lock: sqlite3.Connection) -> bool:
     try:
-        return path.stat().st_ino
-    except FileNotFoundError:
-        return None
+        lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+            return False
+        raise
+    return True
 
 
 def _size_of(path: Path) -> int:

@@ -380,9 +380,9 @@ def _with_metadata(image: Any, metadata: Metadata, shape: PictureShape, form: Fo
     for name in image.get_fields():
         if name.startswith(("exif-", "png-")) or name in ("exif-data", "orientation"):
             image.remove(name)
-    image.set_type(vips().GValue.gint_type, "orientation", 1)
     for entry in corrected(metadata, height=height, width=width, format_name=form.name):
         image.set_type(entry.gtype, entry.name, entry.value)
+    image.set_type(vips().GValue.gint_type, "orientation", 1)  # last: setting EXIF sets the old one again
     if shape.frames > 1:
         image.set_type(vips().GValue.gint_type, "page-height", height)
         for entry in metadata.animation:

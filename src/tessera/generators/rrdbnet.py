@@ -46,7 +46,11 @@ class RRDBNetConfig(GeneratorConfig, frozen=True, extra="forbid"):
     @model_validator(mode="before")
     @classmethod
     def _fill_in_the_layout(cls, values: Any) -> Any:
-        if isinstance(values, dict) and "unshuffle" not in values and "stages" not in values:
+        if not isinstance(values, dict):
+            return values
+        if isinstance(values.get("stages"), list):  # as JSON has it
+            values = {**values, "stages": tuple(values["stages"])}
+        if "unshuffle" not in values and "stages" not in values:
             layout = LAYOUTS.get(values.get("scale", 4))
             if layout is None:
                 raise ValueError(f"scale {values.get('scale')} has no usual layout: give `unshuffle` and `stages`")

@@ -1,0 +1,249 @@
+"""`tessera models`: which models there are, what is in a weights file, and how to fetch, convert and mix them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tessera.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from tessera.download import Progress
+    from tessera.weights import LoadedGenerator, WeightsReport
+    from tessera.zoo import Model
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="List, fetch, inspect, convert and mix models.")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Never download; say instead where the file belongs.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
+Half = Annotated[bool, typer.Option("--half", help="Store half-precision numbers: half the size, rounded.")]
+Folder = Annotated[Path | None, typer.Option("--folder", help="The models folder. [default: the user's data folder]")]
+
+
+@app.command("list")
+def list_models(as_json: AsJson = False, folder: Folder = None) -> None:
+    """Show the published models and which of them are on this machine."""
+    from tessera import zoo
+
+    here = {model.name: zoo.locate(model, folder) for model in zoo.MODELS}
+    if as_json:
+        typer.echo(json.dumps([_model_as_dict(model, here[model.name]) for model in zoo.MODELS], indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("name", "scale", "here", "good for", "licence"):
+        table.add_column(heading, no_wrap=heading in ("name", "scale", "here"))
+    for model in zoo.MODELS:
+        name = f"{model.name} (default)" if model.name == zoo.DEFAULT_MODEL else model.name
+        table.add_row(name, f"x{model.scale}", _where(model, here[model.name]), model.good_for, model.licence)
+    # A pipe has no width: one line for each model, so that grep finds it whole.
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    typer.echo(f"Models folder: {folder or zoo.models_folder()}")
+
+
+def _where(model: Model, path: Path | None) -> str:
+    if path is None:
+        by_hand = model.remote is not None and not model.remote.urls
+        return "by hand" if by_hand else "no"
+    return "package" if model.packaged is not None and path.name == Path(model.packaged.path).name else "folder"
+
+
+def _model_as_dict(model: Model, path: Path | None) -> dict[str, Any]:
+    remote, packaged = model.remote, model.packaged
+    return {
+        "name": model.name,
+        "aliases": list(model.aliases),
+        "network": model.network,
+        "scale": model.scale,
+        "good_for": model.good_for,
+        "licence": model.licence,
+        "here": str(path) if path is not None else None,
+        "file": remote.name if remote is not None else None,
+        "bytes": remote.bytes if remote is not None else None,
+        "sha256": sorted(remote.sha256) if remote is not None else [],
+        "addresses": list(remote.urls) if remote is not None else [],
+        "package": packaged.install if packaged is not None else None,
+        "notes": list(model.notes),
+    }
+
+
+@app.command()
+def inspect(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Weights files, or names of models.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say what is in weights files: network, scale, size, precision. Exit code 1 if one cannot be used."""
+    from tessera import zoo
+    from tessera.weights import inspect_weights
+
+    reports = [
+        inspect_weights(Path(name) if Path(name).exists() else zoo.resolve(name, offline=True)) for name in files
+    ]
+    if as_json:
+        typer.echo(json.dumps([_report_as_dict(report) for report in reports], indent=2))
+    else:
+        for report in reports:
+            _print_report(report)
+    if any(report.problem is not None for report in reports):
+        raise typer.Exit(1)
+
+
+def _report_as_dict(report: WeightsReport) -> dict[str, Any]:
+    return {
+        "path": str(report.path),
+        "name": report.name,
+        "network": report.network,
+        "scale": report.scale,
+        "config": report.config.model_dump(mode="json") if report.config is not None else None,
+        "dialect": report.dialect,
+        "wrapper": report.wrapper,
+        "parameters": report.parameters,
+        "multiply_adds_128": report.multiply_adds_128,
+        "size_bytes": report.size_bytes,
+        "sha256": report.sha256,
+        "dtypes": list(report.dtypes),
+        "metadata": dict(report.metadata),
+        "notes": list(report.notes),
+        "problem": report.problem,
+    }
+
+
+def _print_report(report: WeightsReport) -> None:
+    typer.echo(f"{report.path}")
+    if report.problem is not None:
+        typer.echo(f"  cannot be used: {report.problem}")
+        return
+    config = report.config.model_dump(mode="json", exclude={"network", "scale"}) if report.config is not None else {}
+    rows = {
+        "network": f"{report.network} ({', '.join(f'{key} {value}' for key, value in config.items())})",
+        "scale": f"x{report.scale}",
+        "written as": f"{report.dialect}, {report.wrapper}",
+        "parameters": f"{report.parameters:,}" if report.parameters is not None else "unknown",
+        "work": f"{report.multiply_adds_128 / 1e9:.1f} G multiply-adds for 128 x 128"
+        if report.multiply_adds_128
+        else "unknown",
+        "precision": ", ".join(report.dtypes),
+        "size": f"{report.size_bytes:,} bytes",
+        "sha256": report.sha256 or "unknown",
+        **report.metadata,
+    }
+    for key, value in rows.items():
+        typer.echo(f"  {key:<11} {value}")
+    for note in report.notes:
+        typer.echo(f"  note: {note}")
+
+
+@app.command()
+def convert(
+    source: Annotated[str, typer.Argument(metavar="IN", help="A weights file of any kind, or the name of a model.")],
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="The .safetensors file to write.")],
+    half: Half = False,
+    overwrite: Overwrite = False,
+    offline: Offline = False,
+) -> None:
+    """Write weights of any kind as safetensors, with their configuration inside.
+
+    Weights of ncnn are carried over exactly: each half-precision number has one single-precision number that equals it.
+    """
+    _check_output(output, overwrite=overwrite)
+    from tessera.zoo import load_model
+
+    with _progress() as on_progress:
+        loaded = load_model(source, offline=offline, on_progress=on_progress)
+    _save(loaded, output, half=half)
+    exact = " Every number of the ncnn file was carried over exactly." if loaded.dialect == "ncnn" and not half else ""
+    rounded = " Numbers were rounded to half precision." if half else ""
+    typer.echo(
+        f"{output}: {loaded.config.network} x{loaded.config.scale}, from {loaded.source or source}.{exact}{rounded}"
+    )
+
+
+@app.command()
+def pull(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of models.")],
+    folder: Folder = None,
+    offline: Offline = False,
+) -> None:
+    """Fetch models, verify them, and say where they are. With --folder they are put there, for another machine too."""
+    from tessera import zoo
+
+    models = [zoo.find_model(name) for name in names]  # a misspelt name stops before the first download
+    for model in models:
+        with _progress(model.name) as on_progress:
+            if folder is not None and model.remote is not None:
+                path = zoo.fetch(model, folder, offline=offline, on_progress=on_progress)
+            else:
+                path = zoo.resolve(model.name, offline=offline, folder=folder, on_progress=on_progress)
+        typer.echo(f"{model.name}: {path}")
+
+
+@app.command()
+def interpolate(
+    first: Annotated[str, typer.Argument(metavar="A", help="Weights at alpha 0, usually the smooth ones.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Weights at alpha 1, usually the sharp ones.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The .safetensors file to write.")],
+    alpha: Annotated[float, typer.Option(help="The share of B: (1 - alpha) A + alpha B.")] = 0.8,
+    half: Half = False,
+    overwrite: Overwrite = False,
+    offline: Offline = False,
+) -> None:
+    """Mix the weights of two models of one kind: (1 - alpha) A + alpha B (ESRGAN, section 3.4)."""
+    _check_output(output, overwrite=overwrite)
+    from tessera.weights import interpolate as mix
+    from tessera.zoo import load_model
+
+    with _progress() as on_progress:
+        ends = [load_model(name, offline=offline, on_progress=on_progress) for name in (first, second)]
+    mixed = mix([(ends[0], 1 - alpha), (ends[1], alpha)])
+    _save(mixed, output, half=half)
+    for note in mixed.notes:
+        typer.echo(f"note: {note}", err=True)
+    typer.echo(f"{output}: {1 - alpha:g} x {ends[0].name} + {alpha:g} x {ends[1].name}")
+
+
+def _check_output(output: Path, *, overwrite: bool) -> None:
+    """Refuse what cannot be written before the work begins."""
+    if output.suffix.lower() != ".safetensors":
+        raise UsageError(f"{output}: weights are written as safetensors. Let the name end in .safetensors.")
+    if output.exists() and not overwrite:
+        raise UsageError(f"{output} exists already. Choose another name, or replace it with --overwrite.")
+    if not output.parent.is_dir():
+        raise UsageError(f"{output}: there is no folder {output.parent}. Make it first, or choose another.")
+
+
+def _save(loaded: LoadedGenerator, output: Path, *, half: bool) -> None:
+    import torch
+
+    from tessera.weights import save_weights
+
+    dtype: torch.dtype | None = torch.float16 if half else None
+    origin = {"tessera.source": loaded.name, "tessera.source_sha256": loaded.sha256}
+    metadata = {**origin, **{key: value for key, value in loaded.metadata.items() if key != "tessera.format"}}
+    save_weights(output, loaded.config, loaded.network.state_dict(), metadata=metadata, dtype=dtype)
+
+
+@contextlib.contextmanager
+def _progress(title: str = "download") -> Generator[Progress | None]:
+    """Draw a bar on a terminal while something is downloaded; elsewhere stay silent."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bar
+
+    columns = ("{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=None, visible=False)
+        yield lambda here, total: bar.update(task, completed=here, total=total, visible=True)

@@ -1,0 +1,90 @@
+"""What runs a generator: each engine takes batches of tiles and gives batches of enlarged tiles.
+
+An engine is exact (fp32) or reduced (bf16). `open_engine` picks one for a precision; `Engine.exact` gives the
+fp32 engine that a doubtful tile is run on again. Shapes: B tiles, C channels, h and w the tile, s the scale.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from tessera.errors import EngineError, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tessera.weights import LoadedGenerator
+
+Precision = Literal["exact", "auto", "fast"]
+EngineName = Literal["auto", "pytorch", "openvino"]
+
+
+class Engine(Protocol):
+    """Runs one generator; safe to call from several threads."""
+
+    name: str
+    """The library that does the work."""
+    precision: str
+    """"fp32" or "bf16": the type of the products."""
+    bytes_per_pixel: int
+    """Working memory per input pixel of a tile, measured, rounded up."""
+
+    def run(self, tiles: Tensor) -> Tensor:
+        """(B, C, h, w) float32 in [0, 1] -> (B, C, s*h, s*w) float32, not clipped.
+
+        Raises OutOfMemoryError when the batch does not fit.
+        """
+        ...
+
+    def exact(self) -> Engine:
+        """The same generator in fp32 (itself when it is)."""
+        ...
+
+
+def open_engine(
+    generator: LoadedGenerator, precision: Precision = "auto", *, engine: EngineName = "auto", device: str = "cpu"
+) -> Engine:
+    """Choose and open an engine for a loaded generator.
+
+    `exact` is fp32. `auto` and `fast` use bf16 where the device multiplies it in hardware, else fp32. `device` is
+    "cpu", "cuda", "cuda:1", "mps". Raises EngineError when the engine cannot run here.
+    """
+    if precision not in ("exact", "auto", "fast"):
+        raise UsageError(f"--precision is exact, auto or fast, not {precision!r}.")
+    reduced = precision != "exact" and has_bf16(device)
+    if engine == "auto":
+        engine = "openvino" if device == "cpu" and _converts(generator) else "pytorch"
+    if engine == "openvino":
+        if device != "cpu":
+            raise EngineError(f"The OpenVINO engine runs on the CPU, not on {device}; use --engine pytorch there.")
+        from tessera.engines.openvino import OpenVinoEngine
+
+        return OpenVinoEngine(generator, "bf16" if reduced else "fp32")
+    if engine == "pytorch":
+        from tessera.engines.pytorch import TorchEngine
+
+        return TorchEngine(generator, "bf16" if reduced else "fp32", device=device)
+    raise UsageError(f"--engine is auto, pytorch or openvino, not {engine!r}.")
+
+
+@functools.cache
+def has_bf16(device: str) -> bool:
+    """Whether the device multiplies bf16 in hardware (on CPUs: AVX-512 BF16, AMX or Arm BF16)."""
+    if device == "cpu":
+        try:
+            flags = Path("/proc/cpuinfo").read_text().split()
+        except OSError:
+            return False
+        return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(flags))
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    return False
+
+
+def _converts(generator: LoadedGenerator) -> bool:
+    """Whether OpenVINO is worth its start-up: networks of our own, whose conversion is tested."""
+    return generator.config.network != "foreign"

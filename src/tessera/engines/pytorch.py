@@ -1,0 +1,89 @@
+"""PyTorch: the reference in fp32, and bf16 in channels-last where the device has it.
+
+Shapes: B tiles, C channels, h and w the tile, s the scale.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+
+import torch
+from torch import Tensor
+
+from tessera.engines import Engine
+from tessera.errors import EngineError, OutOfMemoryError
+from tessera.weights import LoadedGenerator
+
+
+class TorchEngine:
+    """Runs a generator with PyTorch on the CPU, a CUDA device or Apple's MPS."""
+
+    name = "pytorch"
+
+    def __init__(self, generator: LoadedGenerator, precision: str = "fp32", *, device: str = "cpu") -> None:
+        self.precision = precision
+        self._generator = generator
+        self._device = _usable(device)
+        self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        # The loaded network stays as it is: it is the reference, and somebody else may be using it.
+        self._network = copy.deepcopy(generator.network).to(
+            self._device, self._dtype, memory_format=torch.channels_last
+        )
+        self._exact: TorchEngine | None = None
+        self._lock = threading.Lock()
+        features = int(getattr(generator.config, "features", 64))
+        scale = generator.config.scale
+        self.bytes_per_pixel = features * scale * scale * (12 if precision == "fp32" else 6) + 2048
+
+    def run(self, tiles: Tensor) -> Tensor:
+        """(B, C, h, w) float32 in [0, 1] -> (B, C, s*h, s*w) float32, not clipped."""
+        with torch.inference_mode(), without_memory_errors(tiles):
+            batch = tiles.to(self._device, self._dtype, memory_format=torch.channels_last)
+            return self._network(batch).to("cpu", torch.float32)
+
+    def exact(self) -> Engine:
+        """The same generator in fp32, made on first use."""
+        if self.precision == "fp32":
+            return self
+        with self._lock:
+            if self._exact is None:
+                self._exact = TorchEngine(self._generator, "fp32", device=str(self._device))
+            return self._exact
+
+
+class without_memory_errors:  # noqa: N801 - reads as a statement
+    """Turn every way of running out of memory into OutOfMemoryError; a context manager."""
+
+    def __init__(self, tiles: Tensor) -> None:
+        self._shape = tuple(tiles.shape)
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is not None and is_memory_error(error):
+            raise OutOfMemoryError(f"Memory ran out on a batch of tiles {self._shape}.") from error
+
+
+def is_memory_error(error: BaseException) -> bool:
+    """Whether an exception of PyTorch, OpenVINO or Python means that memory ran out."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(error).lower()
+    known = ("can't allocate memory", "out of memory", "bad_alloc", "failed to allocate", "could not allocate")
+    return isinstance(error, RuntimeError) and any(words in text for words in known)
+
+
+def _usable(device: str) -> torch.device:
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise EngineError(f"{device!r} is not a device; use cpu, cuda, cuda:1 or mps.") from None
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise EngineError("No CUDA device can be used by this PyTorch; leave -g out to run on the processor.")
+    if chosen.type == "cuda" and chosen.index is not None and chosen.index >= torch.cuda.device_count():
+        raise EngineError(f"There is no GPU {chosen.index}; this machine has {torch.cuda.device_count()} (from 0).")
+    if chosen.type == "mps" and not torch.backends.mps.is_available():
+        raise EngineError("Apple's MPS cannot be used by this PyTorch; leave -g out to run on the processor.")
+    return chosen

@@ -1,0 +1,109 @@
+"""How a picture is to be upscaled: the choices a user can make, checked once, in one frozen record."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from tessera.engines import EngineName, Precision
+from tessera.errors import UsageError
+from tessera.picture import Limits
+
+SMALLEST_TILE = 32
+
+
+@dataclass(frozen=True)
+class OutScale:
+    """The size that is asked for: a factor of the input's, or a width, or a height in pixels."""
+
+    factor: float | None = None
+    width: int | None = None
+    height: int | None = None
+
+    @staticmethod
+    def parse(text: str | float) -> OutScale:
+        """Read `2`, `1.5`, `1920x` (that width) or `x1080` (that height). Raises UsageError.
+
+        >>> OutScale.parse("1920x").size(height=100, width=200)
+        (960, 1920)
+        >>> OutScale.parse(2.5).size(height=101, width=200)
+        (252, 500)
+        """
+        word = str(text).strip().lower()
+        if found := re.fullmatch(r"(\d{1,7})x", word):
+            return OutScale(width=_positive(int(found[1]), word))
+        if found := re.fullmatch(r"x(\d{1,7})", word):
+            return OutScale(height=_positive(int(found[1]), word))
+        try:
+            factor = float(word)
+        except ValueError:
+            factor = 0.0
+        if not 0 < factor <= 64:
+            raise UsageError(f"--outscale {text}: expected a factor such as 2 or 1.5 (at most 64), 1920x or x1080.")
+        return OutScale(factor=factor)
+
+    def size(self, *, height: int, width: int) -> tuple[int, int]:
+        """The (H, W) that a picture of this size gets; the other side keeps the proportions."""
+        if self.width is not None:
+            return max(1, round(height * self.width / width)), self.width
+        if self.height is not None:
+            return self.height, max(1, round(width * self.height / height))
+        assert self.factor is not None
+        return max(1, int(height * self.factor)), max(1, int(width * self.factor))
+
+
+def _positive(value: int, word: str) -> int:
+    if value < 1:
+        raise UsageError(f"--outscale {word}: expected at least one pixel.")
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All choices for upscaling. Raises UsageError when one makes no sense."""
+
+    outscale: OutScale | None = None
+    """None is the network's own scale."""
+    precision: Precision = "auto"
+    engine: EngineName = "auto"
+    device: str = "cpu"
+    tile: int | None = None
+    """Longest side of a tile in input pixels; 0 is one piece; None chooses."""
+    overlap: int | None = None
+    """Context on each side of a tile in input pixels; None takes the measured value for the network."""
+    alpha: Literal["auto", "model", "lanczos"] = "auto"
+    flat_lock: bool = True
+    color_lock: bool = False
+    seamless: bool = False
+    tta: bool = False
+    frames: bool = False
+    quality: int | None = None
+    limits: Limits = dataclasses.field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        if self.tile is not None and self.tile != 0 and self.tile < SMALLEST_TILE:
+            raise UsageError(f"--tile {self.tile}: expected at least {SMALLEST_TILE} pixels, or 0 for one piece.")
+        if self.overlap is not None and not 0 <= self.overlap <= 1024:
+            raise UsageError(f"--overlap {self.overlap}: expected 0 to 1024 input pixels.")
+        if self.tile and self.overlap is not None and 2 * self.overlap >= self.tile:
+            raise UsageError(
+                f"--overlap {self.overlap} on both sides leaves nothing of a tile of {self.tile}; make it smaller than"
+                f" {self.tile // 2} or the tile larger."
+            )
+        if self.quality is not None and not 1 <= self.quality <= 100:
+            raise UsageError(f"--quality {self.quality}: expected 1 to 100.")
+        if self.alpha not in ("auto", "model", "lanczos"):
+            raise UsageError(f"--alpha {self.alpha}: expected auto, model or lanczos.")
+        if self.frames and self.outscale is not None:
+            raise UsageError("--frames writes at the network's own scale; leave --outscale out.")
+
+    @property
+    def fingerprint(self) -> str:
+        """A short hash of everything that can change the pixels of the output."""
+        values = dataclasses.asdict(self)
+        del values["limits"]
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

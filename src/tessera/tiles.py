@@ -1,0 +1,94 @@
+"""Where tiles lie, how far they overlap, how they fade into each other: lists of integers and nothing else.
+
+Along each axis every tile has the same size. A tile is read with `overlap` pixels of context beyond each seam; what the
+network makes near the cut is thrown away, and across each seam two neighbours fade into each other over `fade` input
+pixels. Along one axis at most two tiles meet at any pixel, and their weights add up to one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The tiles along one axis, in input pixels."""
+
+    length: int
+    """Pixels to cover: the picture's, padded to what the network divides by."""
+    tile: int
+    starts: tuple[int, ...]
+    """The first pixel that each tile reads; each reads `tile` pixels."""
+    seams: tuple[int, ...]
+    """Between tile i and i + 1: the pixel boundary where both count half."""
+    fade: int
+    """Pixels over which neighbours fade, centred on the seam; even."""
+
+    def kept(self, index: int) -> tuple[int, int]:
+        """The pixels of the picture to which a tile contributes (first, last + 1), fades included."""
+        half = self.fade // 2
+        first = 0 if index == 0 else self.seams[index - 1] - half
+        last = self.length if index == len(self.starts) - 1 else self.seams[index] + half
+        return first, last
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+
+def plan_axis(length: int, *, tile: int, overlap: int, multiple: int = 1, fade: int | None = None) -> Axis:
+    """Cover `length` pixels with equal tiles of at most `tile`, each sharing twice `overlap` with its neighbour.
+
+    Tiles shrink so that the last is no different from the first, instead of reading beyond the picture. All starts and
+    sizes divide by `multiple`, and so must `length`. `fade` is `overlap` unless given (both rounded to even).
+
+    >>> axis = plan_axis(300, tile=128, overlap=16)
+    >>> axis.tile, axis.starts, axis.seams
+    (122, (0, 89, 178), (105, 194))
+    >>> plan_axis(100, tile=128, overlap=16).starts
+    (0,)
+    """
+    if length < 1 or length % multiple:
+        raise ValueError(f"length {length} must be a positive multiple of {multiple}")
+    if length <= tile:
+        return Axis(length, length, (0,), (), 0)
+    overlap = max(0, min(overlap, (tile - multiple) // 2))
+    stride = tile - 2 * overlap
+    count = -(-(length - 2 * overlap) // stride)
+    while True:
+        wanted = -(-(length + (count - 1) * 2 * overlap) // count)
+        size = min(length, -(-wanted // multiple) * multiple)
+        if size <= max(tile // multiple * multiple, multiple):
+            break
+        count += 1
+    spare = length - size
+    starts = tuple(spare * index // (count - 1) // multiple * multiple for index in range(count - 1)) + (spare,)
+    starts = tuple(dict.fromkeys(starts))
+    seams = tuple((after + before + size) // 2 for before, after in pairwise(starts))
+    narrowest = min(before + size - after for before, after in pairwise(starts))
+    widest_fade = min(narrowest, *(b - a for a, b in pairwise((0, *seams, length))))
+    fade = min(overlap if fade is None else fade, widest_fade) // 2 * 2
+    return Axis(length, size, starts, seams, max(0, fade))
+
+
+def fade_in(fade: int, scale: int) -> npt.NDArray[np.float32]:
+    """Weights of the later tile across a seam of `fade` input pixels -> (fade * scale,), a raised cosine from 0 to 1.
+
+    >>> [round(float(weight), 3) for weight in fade_in(2, 2)]
+    [0.038, 0.309, 0.691, 0.962]
+    """
+    count = fade * scale
+    position = (np.arange(count, dtype=np.float64) + 0.5) / max(count, 1)
+    return (0.5 - 0.5 * np.cos(np.pi * position)).astype(np.float32)
+
+
+def padded_length(length: int, multiple: int) -> int:
+    """The next length that divides by `multiple`.
+
+    >>> padded_length(10, 4)
+    12
+    """
+    return -(-length // multiple) * multiple

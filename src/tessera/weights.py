@@ -1,0 +1,579 @@
+"""Weights files: reading, writing, mixing and describing them.
+
+Whatever the format (`.pth`, `.pt`, `.ckpt`, `.safetensors`, ncnn's `.param` and `.bin`) and whoever wrote it, the
+result is one description of a loaded generator that takes and gives RGB in [0, 1]. Nothing in a file is executed, and
+every size that it declares is compared with what is there before memory is taken. What Tessera writes is safetensors
+with the complete configuration in its metadata; such a file is checked against its own words when it is read.
+
+Shapes: B pictures in a batch, C channels, H rows, W columns, s the scale.
+"""
+
+import contextlib
+import hashlib
+import importlib
+import json
+import math
+import os
+import re
+import struct
+import tempfile
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from tessera.checkpoint import LIMIT_BYTES, Inert, describe_other_file, read_checkpoint
+from tessera.dialects import Unwrapped, compare, explain, recognise, state_shapes, unwrap
+from tessera.errors import UnknownNetworkError, UsageError, WeightsError
+from tessera.generators import GENERATORS, GeneratorConfig
+from tessera.generators.config import Step
+from tessera.ncnn import read_ncnn
+
+CONFIG_KEY = "tessera.config"
+VERSION_KEY = "tessera.format"
+FORMAT_VERSION = "1"
+
+CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt")
+NCNN_SUFFIXES = (".param", ".bin")
+SUFFIXES = (*CHECKPOINT_SUFFIXES, ".safetensors", *NCNN_SUFFIXES)
+
+MAX_HEADER_BYTES = 16 << 20
+FOREIGN_RADIUS = 128
+DTYPE_NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.float64: "F64"}
+
+
+class ForeignConfig(GeneratorConfig, frozen=True, extra="forbid"):
+    """A network outside the family, read with the help of the `spandrel` package.
+
+    Its layers are not known here, so its reach is a generous guess and its cost is not given (0).
+    """
+
+    network: Literal["foreign"] = "foreign"
+    architecture: str = "unknown"
+    input_multiple: int = 1
+
+    @property
+    def multiple(self) -> int:
+        """Height and width of the input must divide by this number."""
+        return self.input_multiple
+
+    @property
+    def receptive_radius(self) -> int:
+        """A guess that is large enough for most networks; those with global attention reach everywhere."""
+        return FOREIGN_RADIUS
+
+    def multiply_adds(self, height: int, width: int) -> int:
+        """Not known: 0."""
+        return 0
+
+    def steps(self) -> Iterator[Step]:
+        """Not known."""
+        yield from ()
+
+    def build(self) -> nn.Module:
+        """Not possible from here: raises WeightsError."""
+        raise WeightsError(f"A network of the kind {self.architecture} can be loaded from a file, but not made anew.")
+
+
+@dataclass(frozen=True)
+class LoadedGenerator:
+    """A generator ready to run, and where it came from.
+
+    `network` is in eval mode, in fp32, without gradients: (B, C, H, W) -> (B, C, s*H, s*W), RGB in [0, 1], not clipped.
+    `sha256` is that of the file (of the `.bin` for ncnn), or of the mixed weights of an interpolation.
+    """
+
+    config: GeneratorConfig
+    network: nn.Module
+    name: str
+    source: Path | None
+    sha256: str
+    dialect: str
+    wrapper: str
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class WeightsReport:
+    """What a file holds, for people to read. `problem` says why it cannot be used; what is unknown is None or empty."""
+
+    path: Path
+    name: str
+    size_bytes: int
+    sha256: str | None
+    network: str | None = None
+    dialect: str | None = None
+    wrapper: str | None = None
+    scale: int | None = None
+    config: GeneratorConfig | None = None
+    parameters: int | None = None
+    multiply_adds_128: int | None = None
+    dtypes: tuple[str, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    notes: tuple[str, ...] = ()
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """Weights as a file has them, renamed and checked, before they become a network."""
+
+    config: GeneratorConfig
+    state: dict[str, Tensor]
+    dialect: str
+    wrapper: str
+    metadata: Mapping[str, str]
+    notes: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    network: nn.Module | None = None
+
+
+# -------------------------------------------------------------------------------------------------------- reading
+
+
+def load_weights(path: Path, *, scale: int | None = None) -> LoadedGenerator:
+    """Read a weights file of any known format and make the network that it belongs to.
+
+    `scale` is needed only where the weights cannot tell it (one stage of enlargement can be x2 or x3; without it the
+    file's name decides); a scale that the weights cannot make is an error.
+
+    Raises WeightsError, with the sentence that says what is wrong with the file.
+    """
+    path = Path(path)
+    weights = _read(path, scale)
+    network = weights.network or _network(weights.config, weights.state)
+    return LoadedGenerator(
+        config=weights.config,
+        network=network.eval().requires_grad_(False),
+        name=_stem(path),
+        source=path,
+        sha256=_sha256(_hashed_file(path)),
+        dialect=weights.dialect,
+        wrapper=weights.wrapper,
+        metadata=weights.metadata,
+        notes=weights.notes,
+    )
+
+
+def inspect_weights(path: Path) -> WeightsReport:
+    """Describe a weights file; a file that cannot be used is described too, with its `problem`."""
+    path = Path(path)
+    try:
+        hashed = _hashed_file(path)
+        size, sha256 = hashed.stat().st_size, _sha256(hashed)
+    except (OSError, WeightsError):
+        size, sha256 = 0, None
+    try:
+        weights = _read(path, None)
+        return WeightsReport(
+            path=path,
+            name=_stem(path),
+            size_bytes=size,
+            sha256=sha256,
+            network=weights.config.network,
+            dialect=weights.dialect,
+            wrapper=weights.wrapper,
+            scale=weights.config.scale,
+            config=weights.config,
+            parameters=sum(tensor.numel() for tensor in weights.state.values()),
+            multiply_adds_128=weights.config.multiply_adds(128, 128) or None,
+            dtypes=weights.dtypes,
+            metadata=weights.metadata,
+            notes=weights.notes,
+        )
+    except WeightsError as error:
+        return WeightsReport(path=path, name=_stem(path), size_bytes=size, sha256=sha256, problem=str(error))
+
+
+def _read(path: Path, scale: int | None) -> _Weights:
+    if not path.is_file():
+        raise WeightsError(f"{path}: there is no such file. Give the path of a weights file.")
+    suffix = path.suffix.lower()
+    if suffix in CHECKPOINT_SUFFIXES:
+        return _read_checkpoint(path, scale)
+    if suffix == ".safetensors":
+        return _read_safetensors(path, scale)
+    if suffix in NCNN_SUFFIXES:
+        return _read_ncnn(path, scale)
+    raise WeightsError(
+        f"{path}: weights files end in {', '.join(SUFFIXES)}, and this one ends in {suffix or 'nothing'}. Give one of "
+        "those, or rename the file if it is one."
+    )
+
+
+def _read_checkpoint(path: Path, scale: int | None) -> _Weights:
+    content = read_checkpoint(path).content
+    with _naming(path):
+        if isinstance(content, Inert):
+            raise WeightsError(f"it holds no dictionary of tensors but `{content.name}`.")
+        return _from_names(path, unwrap(content), scale, {})
+
+
+def _read_ncnn(path: Path, scale: int | None) -> _Weights:
+    read = read_ncnn(path)
+    with _naming(path):
+        _check_scale(read.config, scale)
+        return _checked(read.config, read.state, "ncnn", "raw", {}, read.notes)
+
+
+def _read_safetensors(path: Path, scale: int | None) -> _Weights:
+    with _naming(path):
+        state, metadata = _open_safetensors(path)
+        written = metadata.get(CONFIG_KEY)
+        if written is None:
+            return _from_names(path, unwrap(state), scale, metadata)
+        config = config_from_json(written)
+        if config.network == "foreign":
+            raise WeightsError("its metadata names no network that can be built.")
+        problem = compare(state_shapes(config), state)
+        if problem:
+            raise WeightsError(
+                f"its metadata says that it is {config.network}, and its tensors disagree: {problem}. One of the two "
+                "was changed after it was written; use the original file."
+            )
+        _check_scale(config, scale)
+        shown = {key: value for key, value in metadata.items() if key not in (CONFIG_KEY, "format")}
+        ordered = {name: state[name] for name in state_shapes(config)}
+        return _checked(config, ordered, "tessera", "raw", shown, ())
+
+
+def _from_names(path: Path, unwrapped: Unwrapped, scale: int | None, metadata: Mapping[str, str]) -> _Weights:
+    try:
+        found = recognise(unwrapped.state, scale=scale, named_scale=scale_in_name(path.stem))
+    except UnknownNetworkError as error:
+        return _read_foreign(unwrapped, scale, metadata, error)
+    notes = (*unwrapped.notes, *found.notes)
+    return _checked(found.config, found.state, found.dialect, unwrapped.wrapper, metadata, notes)
+
+
+def _read_foreign(
+    unwrapped: Unwrapped, scale: int | None, metadata: Mapping[str, str], error: UnknownNetworkError
+) -> _Weights:
+    """Try the `spandrel` package on tensors that were already read safely; without it, say that it may help."""
+    if "this is a discriminator" in str(error):
+        raise error
+    try:
+        spandrel: Any = importlib.import_module("spandrel")
+    except Exception:  # whatever is wrong with the optional package, the answer is the same
+        raise UnknownNetworkError(
+            f"{error} If it is a network outside the family, `pip install tessera-sr[other-networks]` may load it."
+        ) from error
+    try:
+        model: Any = spandrel.ModelLoader(device="cpu").load_from_state_dict(dict(unwrapped.state))
+    except Exception as foreign:  # spandrel answers with errors of many kinds
+        raise UnknownNetworkError(f"{error} The package spandrel does not know it either.") from foreign
+    size: Any = model.size_requirements
+    config = ForeignConfig(
+        architecture=str(model.architecture.name),
+        in_channels=model.input_channels,
+        out_channels=model.output_channels,
+        scale=model.scale,
+        input_multiple=math.lcm(int(size.multiple_of or 1), 1),
+    )
+    _check_scale(config, scale)
+    network: nn.Module = model.model
+    notes = (
+        *unwrapped.notes,
+        f"A network of the kind {config.architecture}, loaded through spandrel; how far it reaches is not known.",
+    )
+    return _checked(
+        config, network.state_dict(), "spandrel", unwrapped.wrapper, metadata, notes, network=network.to(torch.float32)
+    )
+
+
+def _checked(
+    config: GeneratorConfig,
+    state: dict[str, Tensor],
+    dialect: str,
+    wrapper: str,
+    metadata: Mapping[str, str],
+    notes: tuple[str, ...],
+    network: nn.Module | None = None,
+) -> _Weights:
+    """Refuse weights that are no numbers to calculate with."""
+    dtypes: set[str] = set()
+    for name, tensor in state.items():
+        if network is None and not tensor.dtype.is_floating_point:
+            raise WeightsError(
+                f"`{name}` holds {_plain(tensor.dtype)} numbers, and weights are floating-point. A quantised file is "
+                "of no use here; take the one it was made from."
+            )
+        if not tensor.numel():
+            raise WeightsError(f"`{name}` has the shape {tuple(tensor.shape)} and so no numbers at all.")
+        if tensor.dtype.is_floating_point and not bool(torch.isfinite(tensor.to(torch.float32)).all()):
+            raise WeightsError(
+                f"`{name}` holds values that are not finite (NaN or infinity), so every picture would be ruined. The "
+                "training that wrote it had failed; take an earlier file of it."
+            )
+        dtypes.add(_plain(tensor.dtype))
+    if "float64" in dtypes:
+        notes = (*notes, "Its numbers are double precision; they were rounded to single precision.")
+    return _Weights(config, state, dialect, wrapper, dict(metadata), notes, tuple(sorted(dtypes)), network)
+
+
+def _network(config: GeneratorConfig, state: Mapping[str, Tensor]) -> nn.Module:
+    with torch.device("meta"):
+        network = config.build()
+    network.load_state_dict(
+        {name: tensor.to(torch.float32).contiguous() for name, tensor in state.items()}, assign=True
+    )
+    return network
+
+
+def _check_scale(config: GeneratorConfig, scale: int | None) -> None:
+    if scale is not None and scale != config.scale:
+        raise WeightsError(
+            f"these weights enlarge x{config.scale}, and x{scale} was asked for. Ask for x{config.scale}."
+        )
+
+
+def scale_in_name(name: str) -> int | None:
+    """Find the scale that a file's name tells: `4x_Sharp`, `2xModel`, `esrgan_x3`.
+
+    >>> scale_in_name("3x_Faces"), scale_in_name("RRDB_ESRGAN_x4"), scale_in_name("model_512x512")
+    (3, 4, None)
+    """
+    match = re.search(r"(?<![0-9A-Za-z])([1-8])[xX](?![0-9])|(?<![0-9A-Za-z])[xX]([1-8])(?![0-9])", name)
+    return int(match[1] or match[2]) if match else None
+
+
+def config_from_json(text: str) -> GeneratorConfig:
+    """Rebuild a configuration from the JSON that `save_weights` put into the metadata.
+
+    Raises WeightsError for anything but a complete configuration of a known network.
+    """
+    try:
+        values: Any = json.loads(text)
+        network: Any = values["network"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise WeightsError(f"its metadata has under `{CONFIG_KEY}` no configuration of a network.") from None
+    generator = next((known for known in GENERATORS if known.name == network), None)
+    if generator is None:
+        known = ", ".join(known.name for known in GENERATORS)
+        raise WeightsError(
+            f"its metadata names the network {str(network)[:60]!r}, and this program knows {known}. "
+            "A newer version may know more."
+        )
+    try:
+        return generator.config.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        raise WeightsError(f"the configuration in its metadata is not one of {network}: {explain(error)}.") from error
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Generator[None, None, None]:
+    """Put the file in front of what is wrong with it."""
+    try:
+        yield
+    except WeightsError as error:
+        raise type(error)(f"{path}: {error}") from error.__cause__
+
+
+def _plain(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _stem(path: Path) -> str:
+    return path.stem.removesuffix(".ncnn")
+
+
+def _hashed_file(path: Path) -> Path:
+    return path.with_suffix(".bin") if path.suffix.lower() == ".param" else path
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsError(f"{path}: this file cannot be read ({error.strerror or error}).") from error
+
+
+# ---------------------------------------------------------------------------------------------------- safetensors
+
+
+def _open_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read a safetensors file after its header was compared with its length."""
+    damaged = "this is not a whole safetensors file"
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(512)
+            header_bytes = int.from_bytes(head[:8], "little")
+            other = None if head[8:9] == b"{" else describe_other_file(head, size)
+            if other is not None:
+                raise WeightsError(other)
+            if head.startswith((b"PK\x03\x04", b"\x80\x02")):
+                raise WeightsError(
+                    "this is a PyTorch checkpoint under another name. Rename it so that it ends in `.pth`."
+                )
+            if len(head) < 8 or not 2 <= header_bytes <= min(size - 8, MAX_HEADER_BYTES):
+                raise WeightsError(
+                    f"{damaged}: its header should have {header_bytes} bytes, and the file has {size}. Fetch it again."
+                )
+        with safe_open(path, framework="pt", device="cpu") as file:
+            names: list[str] = list(file.keys())
+            total = size - 8 - header_bytes
+            if total > LIMIT_BYTES:
+                raise WeightsError(f"it holds {total} bytes of tensors, and at most {LIMIT_BYTES} are read.")
+            metadata: dict[str, str] = dict(file.metadata() or {})
+            return {name: file.get_tensor(name) for name in names}, metadata
+    except OSError as error:
+        raise WeightsError(f"this file cannot be read ({error.strerror or error}).") from error
+    except (SafetensorError, ValueError, TypeError, RuntimeError, AttributeError, KeyError) as error:
+        raise WeightsError(f"{damaged} ({error}). Fetch it again.") from error
+
+
+def save_weights(
+    path: Path,
+    config: GeneratorConfig,
+    state: Mapping[str, Tensor],
+    *,
+    metadata: Mapping[str, str] | None = None,
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Write weights as safetensors with the complete configuration in the metadata.
+
+    `state` has the names of the network that `config` builds. With `dtype`, all tensors are converted to it; without,
+    each keeps its own. The file appears whole or not at all, and the same weights give the same bytes.
+
+    Raises UsageError when path, names or shapes do not fit, and WeightsError when the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".safetensors":
+        raise UsageError(f"{path}: Tessera writes weights as safetensors. Let the name end in `.safetensors`.")
+    if not any(isinstance(config, known.config) for known in GENERATORS):
+        raise UsageError(f"{path}: weights of a network of the kind {config.network} cannot be written, only used.")
+    problem = compare(state_shapes(config), state)
+    if problem:
+        raise UsageError(f"{path}: these are not the weights of this {config.network}: {problem}.")
+    tensors = {
+        name: state[name].detach().to("cpu", dtype or state[name].dtype).contiguous() for name in state_shapes(config)
+    }
+    for name, tensor in tensors.items():
+        if tensor.dtype not in DTYPE_NAMES:
+            raise UsageError(f"{path}: `{name}` holds {_plain(tensor.dtype)} numbers, and weights are floating-point.")
+        if not bool(torch.isfinite(tensor).all()):
+            raise WeightsError(f"{path}: `{name}` holds values that are not finite, so it was not written.")
+    described = {
+        **(metadata or {}),
+        "format": "pt",
+        VERSION_KEY: FORMAT_VERSION,
+        CONFIG_KEY: config.model_dump_json(),
+    }
+    try:
+        _write_safetensors(path, tensors, described)
+    except OSError as error:
+        raise WeightsError(
+            f"{path}: the weights cannot be written here ({error.strerror or error}). "
+            "Check the folder and its free space."
+        ) from error
+
+
+def _write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write the format by hand: its own writer puts the metadata in a different order each time."""
+    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
+    position = 0
+    order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
+    for name in order:
+        tensor = tensors[name]
+        end = position + tensor.numel() * tensor.element_size()
+        header[name] = {
+            "dtype": DTYPE_NAMES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [position, end],
+        }
+        position = end
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(struct.pack("<Q", len(text)))
+            file.write(text)
+            for name in order:
+                file.write(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(temporary).chmod(0o666 & ~umask)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+# --------------------------------------------------------------------------------------------------------- mixing
+
+
+def interpolate(parts: Sequence[tuple[LoadedGenerator, float]]) -> LoadedGenerator:
+    """Mix the weights of generators of one kind, (1 - a) A + a B for two of them (ESRGAN, section 3.4).
+
+    The shares must sum to 1. A share of 1 gives that generator's weights exactly.
+
+    Raises UsageError when shares or networks do not fit together.
+    """
+    if not parts:
+        raise UsageError("There is nothing to mix. Give at least one generator with its share.")
+    shares = [share for _, share in parts]
+    if not all(math.isfinite(share) for share in shares) or not math.isclose(sum(shares), 1, abs_tol=1e-6):
+        listed = " + ".join(f"{share:g}" for share in shares)
+        raise UsageError(f"The shares of a mixture sum to 1, and {listed} is {sum(shares):g}. Change one of them.")
+    first = parts[0][0]
+    states = [generator.network.state_dict() for generator, _ in parts]
+    for (generator, _), state in zip(parts[1:], states[1:], strict=True):
+        if generator.config != first.config:
+            raise UsageError(
+                f"{first.name} and {generator.name} cannot be mixed, their networks differ: "
+                f"{_differences(first, generator)}."
+            )
+        problem = compare({name: tuple(tensor.shape) for name, tensor in states[0].items()}, state)
+        if problem:
+            raise UsageError(f"{first.name} and {generator.name} cannot be mixed, their weights differ: {problem}.")
+    used = [(state, share) for state, share in zip(states, shares, strict=True) if share != 0]
+    mixed: dict[str, Tensor] = {}
+    digest = hashlib.sha256()
+    for name, tensor in states[0].items():
+        # In double precision, so that the order of the parts does not show; a single share of 1 changes no bit.
+        total = sum(
+            (state[name].to(torch.float64) * share for state, share in used), torch.zeros((), dtype=torch.float64)
+        )
+        mixed[name] = (
+            (used[0][0][name] if len(used) == 1 and used[0][1] == 1 else total.to(tensor.dtype)).detach().clone()
+        )
+        digest.update(name.encode())
+        digest.update(mixed[name].cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    if isinstance(first.config, ForeignConfig):
+        raise UsageError(f"{first.name} is a network from outside the family, and only the family's can be mixed.")
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in mixed.values()):
+        raise UsageError("With these shares the mixture has values that are not finite. Take shares between 0 and 1.")
+    outside = any(not 0 <= share <= 1 for share in shares)
+    return LoadedGenerator(
+        config=first.config,
+        network=_network(first.config, mixed).eval().requires_grad_(False),
+        name="+".join(f"{generator.name}*{share:g}" for generator, share in parts),
+        source=None,
+        sha256=digest.hexdigest(),
+        dialect="interpolation",
+        wrapper="raw",
+        metadata={
+            "tessera.mixed_from": json.dumps(
+                [{"name": generator.name, "sha256": generator.sha256, "share": share} for generator, share in parts]
+            )
+        },
+        notes=("Some shares lie outside 0 to 1, so this goes beyond its parts.",) if outside else (),
+    )
+
+
+def _differences(first: LoadedGenerator, other: LoadedGenerator) -> str:
+    mine, theirs = first.config.model_dump(), other.config.model_dump()
+    if mine["network"] != theirs["network"]:
+        return f"{mine['network']} and {theirs['network']}"
+    return ", ".join(f"{key} {mine[key]} and {theirs.get(key)}" for key in mine if mine[key] != theirs.get(key))

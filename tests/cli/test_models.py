@@ -1,0 +1,186 @@
+"""The commands of `tessera models`, run through their own application."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+from tessera import zoo
+from tessera.cli.models import app
+from tessera.errors import ModelNotFoundError, TesseraError, UsageError
+from tessera.generators import RRDBNetConfig, SRVGGNetCompactConfig
+from tessera.weights import load_weights, save_weights
+
+SMALL = SRVGGNetCompactConfig(features=4, convolutions=1, scale=2)
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TESSERA_MODELS", str(tmp_path / "models"))
+    monkeypatch.delenv("TESSERA_MIRROR", raising=False)
+    monkeypatch.delenv("TESSERA_OFFLINE", raising=False)
+
+
+def run(*arguments: object) -> Result:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if isinstance(result.exception, Exception) and not isinstance(result.exception, TesseraError):
+        raise result.exception
+    return result
+
+
+def refused(*arguments: object, by: type[TesseraError] = UsageError) -> str:
+    """The sentence that `main` will print."""
+    result = run(*arguments)
+    assert isinstance(result.exception, by), result.output
+    return str(result.exception)
+
+
+def write(path: Path, value: float, config: SRVGGNetCompactConfig | RRDBNetConfig = SMALL) -> Path:
+    state = {key: torch.full_like(tensor, value) for key, tensor in config.build().state_dict().items()}
+    save_weights(path, config, state)
+    return path
+
+
+def packaged(name: str) -> Path:
+    path = zoo.locate(zoo.find_model(name))
+    if path is None:
+        pytest.skip("the data package is not installed")
+    return path
+
+
+def test_the_list_shows_each_model_on_one_line_and_the_folder(tmp_path: Path) -> None:
+    lines = run("list").output.splitlines()
+    for model in zoo.MODELS:
+        (line,) = [line for line in lines if line.split()[:1] == [model.name]]
+        assert f"x{model.scale}" in line
+        assert model.licence in line
+    assert lines[-1] == f"Models folder: {tmp_path / 'models'}"
+
+
+def test_the_list_says_which_models_are_here(tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "BSRGAN.pth").write_bytes(b"")
+    entries = {entry["name"]: entry for entry in json.loads(run("list", "--json").output)}
+    assert set(entries) == {model.name for model in zoo.MODELS}
+    assert entries["bsrgan-x4"]["here"] == str(folder / "BSRGAN.pth")
+    assert entries["a-esrgan-multi"]["here"] is None
+    assert entries["realesrgan-x2plus"]["bytes"] == 67_061_725
+    here = {line.split()[0]: line for line in run("list").output.splitlines() if line}
+    assert " folder " in here["bsrgan-x4"]
+    assert " by hand " in here["esrgan-psnr-x4"]
+    assert " no " in here["a-esrgan-multi"]
+
+
+def test_inspect_tells_what_is_in_a_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.safetensors", 0.5)
+    output = run("inspect", path).output
+    for part in (str(path), "srvggnetcompact", "x2", "float32", "parameters"):
+        assert part in output
+    (report,) = json.loads(run("inspect", path, "--json").output)
+    assert report["scale"] == 2
+    assert report["config"]["features"] == 4
+    assert report["problem"] is None
+    assert report["parameters"] == sum(tensor.numel() for tensor in SMALL.build().state_dict().values())
+
+
+def test_inspect_knows_models_by_name() -> None:
+    path = packaged("realesr-animevideov3")
+    (report,) = json.loads(run("inspect", "realesr-animevideov3", "--json").output)
+    assert report["path"] == str(path)
+    assert report["dialect"] == "ncnn"
+
+
+def test_inspect_ends_with_1_and_says_why_if_one_file_cannot_be_used(tmp_path: Path) -> None:
+    good, bad = write(tmp_path / "good.safetensors", 0.5), tmp_path / "bad.safetensors"
+    bad.write_bytes(b"<html>not found</html>")
+    result = run("inspect", good, bad)
+    assert result.exit_code == 1
+    assert "srvggnetcompact" in result.output
+    assert "cannot be used" in result.output
+    assert json.loads(run("inspect", bad, "--json").output)[0]["problem"]
+    assert "There is no file" in refused("inspect", tmp_path / "missing.pth", by=ModelNotFoundError)
+
+
+def test_convert_of_ncnn_is_exact_and_says_so(tmp_path: Path) -> None:
+    source, output = packaged("realesr-animevideov3"), tmp_path / "out.safetensors"
+    result = run("convert", "realesr-animevideov3", output)
+    assert "carried over exactly" in result.output
+    before, after = load_weights(source).network.state_dict(), load_weights(output)
+    assert all(torch.equal(before[key], tensor) for key, tensor in after.network.state_dict().items())
+    assert after.metadata["tessera.source"] == "realesr-animevideov3"
+
+
+def test_convert_to_half_is_half_the_size_and_says_that_it_rounds(tmp_path: Path) -> None:
+    config = SRVGGNetCompactConfig(features=32, convolutions=4, scale=2)
+    source = write(tmp_path / "a.safetensors", 0.1, config)
+    output = tmp_path / "half.safetensors"
+    assert "rounded to half precision" in run("convert", source, output, "--half").output
+    assert output.stat().st_size < 0.6 * source.stat().st_size
+    (report,) = json.loads(run("inspect", output, "--json").output)
+    assert report["dtypes"] == ["float16"]
+
+
+def test_convert_does_not_replace_a_file_unless_asked(tmp_path: Path) -> None:
+    source, output = write(tmp_path / "a.safetensors", 0.5), write(tmp_path / "b.safetensors", 2.0)
+    assert "--overwrite" in refused("convert", source, output)
+    assert load_weights(output).network.state_dict()["body.0.weight"].max() == 2.0
+    assert run("convert", source, output, "--overwrite").exit_code == 0
+    assert load_weights(output).network.state_dict()["body.0.weight"].max() == 0.5
+
+
+def test_an_output_that_cannot_be_is_refused_before_the_work(tmp_path: Path) -> None:
+    assert ".safetensors" in refused("convert", "no-such-model", tmp_path / "out.pth")
+    assert "there is no folder" in refused("convert", "no-such-model", tmp_path / "missing" / "out.safetensors")
+
+
+def test_pull_of_what_is_here_says_where_it_is() -> None:
+    path = packaged("realesrgan-x4plus")
+    assert run("pull", "RealESRGAN_x4plus", "--offline").output == f"realesrgan-x4plus: {path}\n"
+
+
+def test_pull_into_a_folder_wants_the_published_file_there(tmp_path: Path) -> None:
+    message = refused("pull", "realesrgan-x4plus", "--folder", tmp_path, "--offline", by=ModelNotFoundError)
+    assert "RealESRGAN_x4plus.pth" in message
+    assert str(tmp_path) in message
+
+
+def test_a_misspelt_name_stops_pull_before_the_first_download(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zoo, "download", lambda *_, **__: pytest.fail("a download began"))
+    assert "Did you mean" in refused("pull", "bsrgan-x4", "realesrgan-x4pluss", by=ModelNotFoundError)
+
+
+def test_interpolate_mixes_in_the_direction_of_the_paper(tmp_path: Path) -> None:
+    smooth, sharp = write(tmp_path / "psnr.safetensors", 0.0), write(tmp_path / "gan.safetensors", 1.0)
+    output = tmp_path / "mix.safetensors"
+    result = run("interpolate", smooth, sharp, "--alpha", "0.75", "-o", output)
+    assert result.output == f"{output}: 0.25 x psnr + 0.75 x gan\n"
+    mixed = load_weights(output)
+    assert all(torch.equal(tensor, torch.full_like(tensor, 0.75)) for tensor in mixed.network.state_dict().values())
+    assert [part["name"] for part in json.loads(mixed.metadata["tessera.mixed_from"])] == ["psnr", "gan"]
+
+
+def test_interpolate_of_different_networks_is_refused(tmp_path: Path) -> None:
+    first = write(tmp_path / "a.safetensors", 0.5)
+    other = write(tmp_path / "b.safetensors", 0.5, RRDBNetConfig(features=4, growth=2, blocks=1, scale=4))
+    message = refused("interpolate", first, other, "-o", tmp_path / "mix.safetensors")
+    assert "cannot be mixed" in message
+
+
+def test_neither_the_application_nor_the_list_imports_torch() -> None:
+    code = (
+        "import sys\n"
+        "from typer.testing import CliRunner\n"
+        "from tessera.cli.models import app\n"
+        "for arguments in (['--help'], ['list'], ['list', '--json']):\n"
+        "    assert CliRunner().invoke(app, arguments).exit_code == 0\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
