@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import json
 import os
 import signal
 import socket
@@ -295,6 +296,25 @@ def test_a_part_that_was_already_whole_needs_no_server(server: Server, target: P
     asked_before = len(server.seen)
     fetch(server, target, tries=1)
     assert len(server.seen) == asked_before
+    assert target.read_bytes() == WHOLE
+
+
+def test_a_part_that_is_whole_but_of_another_size_is_not_the_file(server: Server, target: Path) -> None:
+    target.parent.mkdir()
+    target.with_name("model.pth.part").write_bytes(bytes(1000))
+    origin = {"url": server.url(), "validator": '"one"', "total": 1000}
+    target.with_name("model.pth.part.json").write_text(json.dumps(origin))
+    fetch(server, target, sha256=None)
+    assert target.read_bytes() == WHOLE
+
+
+@pytest.mark.parametrize("scribble", ["", "[]", "{}", '{"url": "x"}', "null", '{"url"'])
+def test_a_part_of_unknown_origin_is_not_continued(server: Server, target: Path, scribble: str) -> None:
+    target.parent.mkdir()
+    target.with_name("model.pth.part").write_bytes(bytes(1000))
+    target.with_name("model.pth.part.json").write_text(scribble)
+    fetch(server, target)
+    assert server.asked("range") == [None]
     assert target.read_bytes() == WHOLE
 
 

@@ -120,6 +120,8 @@ def unwrap(content: Any) -> Unwrapped:
         )
     items: dict[Any, Any] = content
     state = {name: value for name, value in items.items() if isinstance(name, str) and isinstance(value, Tensor)}
+    if not state:
+        raise WeightsError("its tensors have no names, so it cannot be told what they are weights of.")
     left_out = [str(name)[:40] for name in items if name not in state]
     notes = [f"Left out what is no tensor: {_list(left_out)}."] if left_out else []
     state, more = _strip_prefixes(state)
@@ -145,7 +147,7 @@ def _strip_prefixes(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], tuple[
     notes: list[str] = []
     for prefix in GENERATOR_PREFIXES:
         inside = {name: tensor for name, tensor in state.items() if name.startswith(prefix)}
-        if inside and len(inside) < len(state):
+        if 0 < len(inside) < len(state):
             notes.append(f"Used the tensors named `{prefix}...` and left out {len(state) - len(inside)} others.")
             state = inside
     while prefix := _common_prefix(state):

@@ -421,6 +421,7 @@ def _only_one(target: Path, while_waiting: Callable[[], None]) -> Generator[None
     about to open it would leave two holders of two different files.
     """
     path = target.with_name(f".{target.name}.lock")
+    path.touch()  # so that a folder that cannot be written to is told as such
     try:
         with contextlib.closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as lock:
             while not _begin(lock):

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tessera.engines import Engine, open_engine
-from tessera.errors import LimitError, OutOfMemoryError, PictureError, UsageError
+from tessera.errors import LimitError, OutOfMemoryError, UsageError
 from tessera.fidelity import CONTEXT
 from tessera.formats import Format, format_of_name
 from tessera.metadata import lost_in
@@ -188,6 +188,25 @@ class Upscaler:
             job = _Job(self, reader, output, flat_alpha=None)
             job.check(output)
             return job.forecast(self.tile_for(reader.info.height, reader.info.width))
+
+    def has_visible_alpha(self, path: Path) -> bool:
+        """Whether a picture has alpha that is not opaque everywhere."""
+        with self._reader(path) as reader:
+            if not reader.info.has_alpha:
+                return False
+            least, _ = reader.survey()
+            return int(least[-1]) != np.iinfo(reader.info.dtype).max
+
+    def seconds_per_tile(self, tile: int) -> float:
+        """Time one tile of this size on this machine, after one to warm up."""
+        import torch
+
+        config = self.generator.config
+        example = torch.rand(1, config.in_channels, tile, tile, generator=torch.Generator().manual_seed(0))
+        self._engine.run(example)
+        began = time.monotonic()
+        self._engine.run(example)
+        return (time.monotonic() - began) * (8 if self.settings.tta else 1)
 
     def plan(self, *, tile: int, **changes: Any) -> MosaicPlan:
         """The plan for tiles of this size under the settings in force."""
@@ -514,11 +533,3 @@ def _resized(pixels: Pixels, size: tuple[int, int]) -> Pixels:
         alpha = image[:, -1:].clamp(0, 1)
         image = torch.cat((torch.where(alpha > 0, image[:, :-1] / alpha.clamp(min=1e-6), image[:, :-1]), alpha), dim=1)
     return np.rint(image[0].permute(1, 2, 0).clamp(0, 1).numpy() * full).astype(pixels.dtype)
-
-
-def check_output(path: Path) -> None:
-    """Raise PictureError when nothing can be written at this place."""
-    if path.is_dir():
-        raise PictureError(f"{path}: is a folder, so no picture can be written under this name.")
-    if not os.access(path.parent, os.W_OK):
-        raise PictureError(f"{path.parent}: may not be written to by this user.")
