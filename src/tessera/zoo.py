@@ -476,7 +476,7 @@ def _refuse_if_unreachable(
         cause = "--offline" if offline else "TESSERA_OFFLINE"
         raise ModelNotFoundError(
             f"{model.name} is not on this machine and {cause} forbids a download. Fetch {remote.name}{size} from "
-            f"{urls[-1]} on a machine with a connection and put it into {folder}.{package}"
+            f"{(*remote.urls, remote.page)[0]} on a machine with a connection and put it into {folder}.{package}"
         )
 
 

@@ -1,0 +1,40 @@
+# Everything on a machine that has Python 3.11 to 3.13, pip, venv and make. `make demo` and `make test` set themselves up.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(abspath $(VENV))/bin
+
+.PHONY: demo test test-slow bench check format clean
+
+demo: $(VENV)/.installed
+	$(BIN)/python scripts/demo.py
+
+test: $(VENV)/.installed-dev
+	PATH="$(BIN):$$PATH" scripts/check
+	PATH="$(BIN):$$PATH" scripts/test
+
+test-slow: $(VENV)/.installed-dev
+	PATH="$(BIN):$$PATH" scripts/test -m slow
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/overlap.py
+	$(BIN)/python benchmarks/memory.py
+
+check: $(VENV)/.installed-dev
+	PATH="$(BIN):$$PATH" scripts/check
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) scripts/check_python.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) out
