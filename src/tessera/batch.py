@@ -85,9 +85,17 @@ class BatchReport:
 class Watcher(Protocol):
     """Is told how a batch goes on: progress bars, JSON lines, tests."""
 
-    def begin(self, index: int, task: Task) -> None: ...
-    def tile(self, index: int, done: int, total: int, pixels: int) -> None: ...
-    def end(self, index: int, result: FileResult) -> None: ...
+    def begin(self, index: int, task: Task) -> None:
+        """A file is begun."""
+        ...
+
+    def tile(self, index: int, done: int, total: int, pixels: int) -> None:
+        """A tile is done, which finished so many input pixels."""
+        ...
+
+    def end(self, index: int, result: FileResult) -> None:
+        """A file is through."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +155,7 @@ def find_tasks(inputs: Sequence[str], naming: Naming, *, recursive: bool) -> tup
         elif os.path.lexists(path) or not glob.has_magic(text):
             found.setdefault(_identity(path), (path, Path(), None))
         else:
-            matches = sorted(Path(match) for match in glob.glob(text, recursive=True))
+            matches = sorted(Path(match) for match in glob.glob(text, recursive=True))  # noqa: PTH207 - patterns may be absolute
             for match in matches:
                 if match.is_file() and _identity(match) not in ours:
                     found.setdefault(_identity(match), (match, Path(), None))
@@ -224,7 +232,7 @@ def _refuse_replacing_inputs(tasks: list[Task]) -> None:
 
 
 def _identity(path: Path) -> Path:
-    return Path(os.path.abspath(path))
+    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
 
 
 def run_batch(
@@ -312,7 +320,9 @@ def _run_one(
     except TesseraError as error:
         return result("failed", str(error))
     except Exception as error:
-        message = f"{task.source}: Tessera failed on it ({type(error).__name__}: {error}); this is a bug, please report it."
+        message = (
+            f"{task.source}: Tessera failed on it ({type(error).__name__}: {error}); this is a bug, please report it."
+        )
         return result("failed", message, defect=error)
 
 

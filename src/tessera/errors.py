@@ -69,5 +69,5 @@ class NonFiniteError(TesseraError):
     """The network gave NaN, infinity or black even at full precision."""
 
 
-class Interrupted(TesseraError):
+class Interrupted(TesseraError):  # noqa: N818 - it is no error
     """The user or the system asked to stop; what was finished before is kept."""

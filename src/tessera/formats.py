@@ -29,7 +29,11 @@ class Format:
 
 FORMATS: tuple[Format, ...] = (
     Format(
-        name="JPEG", extensions=(".jpg", ".jpeg", ".jpe", ".jfif"), alpha=False, longest_side=65_535, bytes_per_sample=0.4
+        name="JPEG",
+        extensions=(".jpg", ".jpeg", ".jpe", ".jfif"),
+        alpha=False,
+        longest_side=65_535,
+        bytes_per_sample=0.4,
     ),
     Format(name="PNG", extensions=(".png",), deepest=16),
     Format(

@@ -13,10 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 _PIXEL_FIELDS = frozenset(
-    "width height bands format coding interpretation xoffset yoffset xres yres filename vips-loader vips-sequential"
-    " bits-per-sample palette interlaced n-pages page-height n-subifds subifd-pages heif-bitdepth heif-compression"
-    " heif-primary jpeg-multiscan jpeg-chroma-subsample jpeg-thumbnail-data background gif-palette concurrency"
-    " loop delay gif-delay gif-loop photoshop-data orientation".split()
+    (
+        *("width", "height", "bands", "format", "coding", "interpretation", "xoffset", "yoffset", "xres", "yres"),
+        *("filename", "vips-loader", "vips-sequential", "bits-per-sample", "palette", "interlaced", "orientation"),
+        *("n-pages", "page-height", "n-subifds", "subifd-pages", "background", "concurrency"),
+        *("heif-bitdepth", "heif-compression", "heif-primary"),
+        *("jpeg-multiscan", "jpeg-chroma-subsample", "jpeg-thumbnail-data", "photoshop-data"),
+        *("loop", "delay", "gif-delay", "gif-loop", "gif-palette"),
+    )
 )
 _ANIMATION_FIELDS = frozenset({"loop", "delay"})
 _SIZES_AND_THUMBNAIL = re.compile(r"exif-ifd1-|exif-ifd0-Orientation$|exif-ifd0-Image(Width|Length)$")

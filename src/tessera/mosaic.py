@@ -116,7 +116,7 @@ def mosaic(source: RowSource, engine: Engine, plan: MosaicPlan, count: MosaicCou
 def _band(
     band: Pixels, columns: Axis, engine: Engine, plan: MosaicPlan, count: MosaicCount, kept_rows: tuple[int, int]
 ) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
-    """One row of tiles -> (first output column, (rows kept, columns finished, C) float in [0, 1]) from left to right."""
+    """One row of tiles -> (first output column, (rows kept, columns finished, C) in [0, 1]) from left to right."""
     scale = plan.scale
     weights_x = fade_in(columns.fade, scale)[None, :, None]
     waiting: npt.NDArray[np.float32] | None = None
@@ -221,9 +221,7 @@ def _count_color_error(rgb: Tensor, before: Tensor, after: Tensor, count: Mosaic
     count.color_pixels += rgb.shape[-2] * rgb.shape[-1]
 
 
-def _fade(
-    earlier: npt.NDArray[np.float32], later: npt.NDArray[np.float32], weights: npt.NDArray[np.float32]
-) -> None:
+def _fade(earlier: npt.NDArray[np.float32], later: npt.NDArray[np.float32], weights: npt.NDArray[np.float32]) -> None:
     """Blend in place into `later`; where both agree the result is that value exactly."""
     later -= earlier
     later *= weights

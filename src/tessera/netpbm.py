@@ -134,7 +134,9 @@ def read_rows(path: Path, header: NetpbmHeader, first: int, count: int) -> npt.N
     """Read `count` rows from row `first` on, stretched to the whole range of 8 or 16 bits -> (count, W, C)."""
     shape = (count, header.width, header.channels)
     if header.plain:
-        values = _plain_values(path, header)[first * header.width * header.channels :][: count * header.width * header.channels]
+        values = _plain_values(path, header)[first * header.width * header.channels :][
+            : count * header.width * header.channels
+        ]
     else:
         row_bytes = _row_bytes(header)
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""File <-> picture: pixels, bit depth, alpha, ICC, EXIF, orientation; row by row, so that no picture need fit in memory.
+"""File <-> picture: pixels, depth, alpha, ICC, EXIF, orientation; row by row, so that no picture need fit in memory.
 
 Pixels are uint8 or uint16 in RGB or gray, with straight alpha last. Shapes: H height, W width, C channels (1 gray,
 2 gray and alpha, 3 RGB, 4 RGB and alpha).
@@ -10,10 +10,9 @@ import contextlib
 import functools
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -86,9 +85,7 @@ class PictureReader:
     Raises PictureError when the file cannot be read, LimitError when it has more pixels than `limits` allow.
     """
 
-    def __init__(
-        self, path: Path, *, frames: bool = False, random: bool = False, limits: Limits | None = None
-    ) -> None:
+    def __init__(self, path: Path, *, frames: bool = False, random: bool = False, limits: Limits | None = None) -> None:
         self.path = path
         self._random = random
         self._frames = frames
@@ -256,7 +253,7 @@ def read_picture(path: str | os.PathLike[str], *, limits: Limits | None = None) 
 
 
 @contextlib.contextmanager
-def _descriptor(path: Path) -> Iterator[int]:
+def _descriptor(path: Path) -> Generator[int]:
     """An open file descriptor: libvips gets no name, so no name can be misread as options or fail to be UTF-8."""
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     try:

@@ -1,4 +1,4 @@
-"""Rows of a picture on their way to the network: from a file or an array, wrapped around, with colours bled under alpha.
+"""Rows of a picture on their way to the network: from a file or an array, wrapped, with colours bled under alpha.
 
 Everything here gives rows in order and holds only a few of them. Shapes: H height, W width, C channels; pixels are
 uint8 or uint16.
@@ -20,9 +20,14 @@ class RowSource(Protocol):
     """Something whose rows can be asked for once each, from the top down."""
 
     @property
-    def height(self) -> int: ...
+    def height(self) -> int:
+        """Rows in all."""
+        ...
+
     @property
-    def width(self) -> int: ...
+    def width(self) -> int:
+        """Pixels in a row."""
+        ...
 
     def read_rows(self, first: int, count: int) -> Pixels:
         """Rows `first` to `first + count` -> (count, W, C)."""
@@ -148,6 +153,6 @@ def _box_sum(values: np.ndarray, radius: int) -> np.ndarray:
         pad[axis] = (radius + 1, radius)
         total = np.cumsum(np.pad(values, pad), axis=axis, dtype=np.float64)
         ahead = np.take(total, range(2 * radius + 1, total.shape[axis]), axis=axis)
-        behind = np.take(total, range(0, total.shape[axis] - 2 * radius - 1), axis=axis)
+        behind = np.take(total, range(total.shape[axis] - 2 * radius - 1), axis=axis)
         values = (ahead - behind).astype(np.float32)
     return values

@@ -65,7 +65,7 @@ def plan_axis(length: int, *, tile: int, overlap: int, multiple: int = 1, fade: 
             break
         count += 1
     spare = length - size
-    starts = tuple(spare * index // (count - 1) // multiple * multiple for index in range(count - 1)) + (spare,)
+    starts = (*(spare * index // (count - 1) // multiple * multiple for index in range(count - 1)), spare)
     starts = tuple(dict.fromkeys(starts))
     seams = tuple((after + before + size) // 2 for before, after in pairwise(starts))
     narrowest = min(before + size - after for before, after in pairwise(starts))

@@ -142,8 +142,8 @@ class Upscaler:
         """Enlarge a picture in memory and give back the same kind of thing.
 
         NumPy (H, W) or (H, W, C), uint8, uint16 or float in [0, 1] -> (s*H, s*W[, C]), same type; torch (C, H, W) or
-        (B, C, H, W) float in [0, 1] -> the same with s*H, s*W, same dtype and device; Picture -> Picture. C is 1 (gray),
-        2 (gray, alpha), 3 (RGB) or 4 (RGB, alpha). Floats are worked on in 16 bits. Raises UsageError otherwise.
+        (B, C, H, W) float in [0, 1] -> the same with s*H, s*W, same dtype and device; Picture -> Picture. C is
+        1 (gray), 2 (gray, alpha), 3 (RGB) or 4 (RGB, alpha). Floats are worked on in 16 bits. Raises UsageError otherwise.
         """
         if isinstance(picture, Picture):
             return picture.with_pixels(self.upscale(picture.pixels))
@@ -239,9 +239,7 @@ class Upscaler:
         settings = self.settings
         return PictureReader(path, frames=settings.frames, random=settings.seamless, limits=settings.limits)
 
-    def _with_smaller_tiles(
-        self, run: Callable[[int], MosaicCount], size: Any
-    ) -> tuple[tuple[int, ...], MosaicCount]:
+    def _with_smaller_tiles(self, run: Callable[[int], MosaicCount], size: Any) -> tuple[tuple[int, ...], MosaicCount]:
         """Run with the chosen tile; when memory runs out, from the start again with half of it, down to 32."""
         tile = self.tile_for(size.height, size.width)
         tried: tuple[int, ...] = ()
@@ -275,7 +273,7 @@ class Upscaler:
                 raise UsageError("A float array must be finite and within [0, 1].")
             pixels = np.rint(array.astype(np.float64) * 65_535).astype(np.uint16)
             return (self._upscale_array(pixels) / np.float64(65_535)).astype(array.dtype)
-        if array.dtype not in (np.uint8, np.uint16):
+        if array.dtype != np.uint8 and array.dtype != np.uint16:
             raise UsageError(f"An array of {array.dtype} is no picture: expected uint8, uint16 or float in [0, 1].")
         pixels = array[:, :, None] if array.ndim == 2 else array
         height, width, channels = pixels.shape
@@ -305,7 +303,9 @@ class Upscaler:
         if tensor.ndim == 4:
             return torch.stack([self._upscale_tensor(each) for each in tensor])
         if tensor.ndim != 3 or not tensor.is_floating_point():
-            raise UsageError(f"A tensor {tuple(tensor.shape)} of {tensor.dtype} is no picture: expected float (C, H, W).")
+            raise UsageError(
+                f"A tensor {tuple(tensor.shape)} of {tensor.dtype} is no picture: expected float (C, H, W)."
+            )
         array = tensor.detach().to("cpu", torch.float32).permute(1, 2, 0).numpy()
         result = self._upscale_array(array)
         return torch.from_numpy(result).permute(2, 0, 1).to(tensor.device, tensor.dtype)
@@ -321,7 +321,9 @@ class Upscaler:
         outscale = self.settings.outscale or OutScale(factor=self.scale)
         return outscale.size(height=height, width=width)
 
-    def finished_rows(self, source: RowSource, plan: MosaicPlan, count: MosaicCount, *, bleed: bool) -> Iterator[Pixels]:
+    def finished_rows(
+        self, source: RowSource, plan: MosaicPlan, count: MosaicCount, *, bleed: bool
+    ) -> Iterator[Pixels]:
         """Finished rows of one picture (or frame), seamless if asked for."""
         height, width, scale = source.height, source.width, plan.scale
         margin = 0
@@ -460,9 +462,7 @@ class _Job:
         total = self.forecast(tile).tiles
         if on_tile is not None:
             count.on_tile = lambda done, pixels: on_tile(done, total, pixels)
-        with PictureWriter(
-            self._output, shape, metadata=reader.metadata, quality=upscaler.settings.quality
-        ) as writer:
+        with PictureWriter(self._output, shape, metadata=reader.metadata, quality=upscaler.settings.quality) as writer:
             for frame in range(self._frames):
                 source = FrameRows(reader, info.height, frame)
                 for rows in upscaler.finished_rows(source, plan, count, bleed=has_alpha and self._flat_alpha is None):
@@ -471,9 +471,7 @@ class _Job:
         return count
 
 
-def upscale(
-    picture: Any, model: str | os.PathLike[str] | LoadedGenerator = DEFAULT_MODEL, **settings: Any
-) -> Any:
+def upscale(picture: Any, model: str | os.PathLike[str] | LoadedGenerator = DEFAULT_MODEL, **settings: Any) -> Any:
     """Enlarge one picture: Picture, NumPy array or torch tensor in, the same kind out (see `Upscaler.upscale`).
 
     `settings` are fields of `Settings`: outscale, precision, tile, overlap, alpha, color_lock, seamless, tta ... For

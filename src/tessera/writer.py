@@ -159,9 +159,7 @@ class PictureWriter:
     def _png_header(self) -> bytes:
         shape = self._shape
         depth = shape.dtype.itemsize * 8
-        header = struct.pack(
-            ">IIBBBBB", shape.width, shape.height, depth, _PNG_COLOR_TYPES[shape.channels], 0, 0, 0
-        )
+        header = struct.pack(">IIBBBBB", shape.width, shape.height, depth, _PNG_COLOR_TYPES[shape.channels], 0, 0, 0)
         return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header)
 
     def _put(self, piece: bytes | None) -> None:

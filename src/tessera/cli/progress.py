@@ -41,7 +41,9 @@ class BarWatcher:
     def begin(self, index: int, task: Task) -> None:
         """A new file."""
         count = f"[{index + 1}/{self._files}] " if self._files > 1 else ""
-        self._line = self._bar.add_task(f"{count}{task.source.name}".replace("[", r"\["), total=None, tiles="-", speed="")
+        self._line = self._bar.add_task(
+            f"{count}{task.source.name}".replace("[", r"\["), total=None, tiles="-", speed=""
+        )
         self._began, self._pixels = time.monotonic(), 0
 
     def tile(self, index: int, done: int, total: int, pixels: int) -> None:

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,7 +20,7 @@ import typer
 from tessera.errors import TesseraError, UsageError
 
 if TYPE_CHECKING:
-    from tessera.batch import BatchReport, Naming, Task
+    from tessera.batch import BatchReport, Naming, State, Task
     from tessera.settings import Settings
     from tessera.upscale import Forecast, Upscaler
 
@@ -38,21 +38,28 @@ Inputs = Annotated[list[str] | None, typer.Argument(metavar="IN...", help="Pictu
 MoreInputs = Annotated[list[str] | None, _Opt("-i", "--input", help="The same, as Real-ESRGAN's users know it.")]
 Output = Annotated[Path, _Opt("-o", "--output", help="A folder; or a file, when there is one input.")]
 Model = Annotated[
-    str | None, _Opt("-n", "--model-name", "--model_name", "--model", help="A name of `tessera models list`, a file, a mix.")
+    str | None,
+    _Opt("-n", "--model-name", "--model_name", "--model", help="A name of `tessera models list`, a file, a mix."),
 ]
 ModelPath = Annotated[str | None, _Opt("--model-path", "--model_path", help="A weights file.")]
-OutScale = Annotated[str | None, _Opt("-s", "--outscale", help="A factor (2, 1.5), 1920x or x1080. [default: the model's]")]
+OutScale = Annotated[
+    str | None, _Opt("-s", "--outscale", help="A factor (2, 1.5), 1920x or x1080. [default: the model's]")
+]
 Denoise = Annotated[
     float | None, _Opt("-dn", "--denoise-strength", "--denoise_strength", help="0 to 1, for realesr-general-x4v3.")
 ]
 Suffix = Annotated[str, _Opt("--suffix", help="NAME_out.EXT; empty for none.")]
 Ext = Annotated[str, _Opt("--ext", help="auto (the input's), jpg, png, webp, tif, avif, gif, ppm.")]
 Quality = Annotated[int | None, _Opt("--quality", help="1 to 100 for JPEG, WebP (95) and AVIF (90).")]
-PrecisionOption = Annotated[str, _Opt("--precision", help="exact (fp32), auto or fast (bf16 where the processor has it).")]
+PrecisionOption = Annotated[
+    str, _Opt("--precision", help="exact (fp32), auto or fast (bf16 where the processor has it).")
+]
 Fp32 = Annotated[bool, _Opt("--fp32", help="The same as --precision exact.")]
 EngineOption = Annotated[str, _Opt("--engine", help="auto, pytorch or openvino.")]
 Device = Annotated[str, _Opt("-g", "--gpu-id", "--gpu_id", "--device", help="cpu, 0 (the first GPU), 1, mps.")]
-Tile = Annotated[int | None, _Opt("-t", "--tile", help="Longest side of a tile in input pixels; 0: one piece. [default: chosen]")]
+Tile = Annotated[
+    int | None, _Opt("-t", "--tile", help="Longest side of a tile in input pixels; 0: one piece. [default: chosen]")
+]
 Overlap = Annotated[
     int | None, _Opt("--overlap", "--tile-pad", "--tile_pad", help="Context around a tile. [default: measured]")
 ]
@@ -205,7 +212,9 @@ def _model_name(model: str | None, model_path: str | None, denoise: float | None
 
     if model_path is not None:
         if denoise is not None:
-            raise UsageError("-dn mixes two published models: use it with -n realesr-general-x4v3, without --model_path.")
+            raise UsageError(
+                "-dn mixes two published models: use it with -n realesr-general-x4v3, without --model_path."
+            )
         if not Path(model_path).exists():
             raise UsageError(f"--model_path {model_path}: there is no such file.")
         return model_path
@@ -221,7 +230,7 @@ def _model_name(model: str | None, model_path: str | None, denoise: float | None
 
 
 @contextmanager
-def _stop_signals() -> Iterator[list[int]]:
+def _stop_signals() -> Generator[list[int]]:
     """Collect SIGINT and SIGTERM instead of dying from them; the second one of either kills."""
     received: list[int] = []
 
@@ -238,7 +247,7 @@ def _stop_signals() -> Iterator[list[int]]:
 
 
 @contextmanager
-def _watcher(json_progress: bool, files: int) -> Iterator[Any]:
+def _watcher(json_progress: bool, files: int) -> Generator[Any]:
     from tessera.cli.progress import BarWatcher, JsonWatcher
 
     if json_progress:
@@ -263,9 +272,9 @@ def _print_forecast(tasks: list[Task], upscaler: Upscaler) -> None:
             continue
         forecast: Forecast = found
         if forecast.tile not in seconds_each:
-            seconds_each[forecast.tile] = upscaler.seconds_per_tile(min(forecast.tile, 256)) * (
-                max(forecast.tile, 256) / 256
-            ) ** 2
+            seconds_each[forecast.tile] = (
+                upscaler.seconds_per_tile(min(forecast.tile, 256)) * (max(forecast.tile, 256) / 256) ** 2
+            )
         seconds = seconds_each[forecast.tile] * forecast.tiles
         total += seconds
         typer.echo(
@@ -294,9 +303,7 @@ def _write_report(path: Path, result: BatchReport) -> None:
         raise TesseraError(f"{path}: the report cannot be written: {error.strerror}.") from None
 
 
-def _finish(
-    result: BatchReport, naming: Naming, json_progress: bool, show_traceback: bool, stop: list[int]
-) -> None:
+def _finish(result: BatchReport, naming: Naming, json_progress: bool, show_traceback: bool, stop: list[int]) -> None:
     for entry in result.results:
         for note in entry.outcome.notes if entry.outcome is not None else ():
             print(f"{entry.source}: {note}", file=sys.stderr)
@@ -305,14 +312,17 @@ def _finish(
             if show_traceback and entry.defect is not None:
                 traceback.print_exception(entry.defect, file=sys.stderr)
     counts = [f"{result.count('done')} done"]
-    for state, word in (("skipped", "already done"), ("failed", "failed"), ("dropped", "dropped")):
+    words: tuple[tuple[State, str], ...] = (("skipped", "already done"), ("failed", "failed"), ("dropped", "dropped"))
+    for state, word in words:
         if result.count(state):
             counts.append(f"{result.count(state)} {word}")
     if result.ignored:
         counts.append(f"{result.ignored} other files left alone")
     summary = f"{', '.join(counts)} in {_duration(result.seconds)} with {result.model}; results in {naming.output}"
     if json_progress:
-        print(json.dumps({"event": "summary", **{k: v for k, v in result.as_json().items() if k != "files"}}), flush=True)
+        print(
+            json.dumps({"event": "summary", **{k: v for k, v in result.as_json().items() if k != "files"}}), flush=True
+        )
     else:
         typer.echo(summary)
     if stop or result.interrupted:

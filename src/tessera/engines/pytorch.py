@@ -27,9 +27,8 @@ class TorchEngine:
         self._device = _usable(device)
         self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         # The loaded network stays as it is: it is the reference, and somebody else may be using it.
-        self._network = copy.deepcopy(generator.network).to(
-            self._device, self._dtype, memory_format=torch.channels_last
-        )
+        network = copy.deepcopy(generator.network).to(device=self._device, dtype=self._dtype)
+        self._network = network.to(memory_format=torch.channels_last)
         self._exact: TorchEngine | None = None
         self._lock = threading.Lock()
         features = int(getattr(generator.config, "features", 64))
@@ -82,7 +81,7 @@ def _usable(device: str) -> torch.device:
         raise EngineError(f"{device!r} is not a device; use cpu, cuda, cuda:1 or mps.") from None
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise EngineError("No CUDA device can be used by this PyTorch; leave -g out to run on the processor.")
-    if chosen.type == "cuda" and chosen.index is not None and chosen.index >= torch.cuda.device_count():
+    if chosen.type == "cuda" and int(chosen.index or 0) >= torch.cuda.device_count():
         raise EngineError(f"There is no GPU {chosen.index}; this machine has {torch.cuda.device_count()} (from 0).")
     if chosen.type == "mps" and not torch.backends.mps.is_available():
         raise EngineError("Apple's MPS cannot be used by this PyTorch; leave -g out to run on the processor.")
