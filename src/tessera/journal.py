@@ -1,13 +1,14 @@
 """What was done in an output folder: one line of JSON for each step, so that a stopped batch can go on where it was.
 
-A file is "begun" before anything is written and "done" when its output is in its place. The key of an entry is made
-from the bytes of the input, the bytes of the weights and the settings, never from a name alone. A line that a crash cut
-short is ignored.
+An output is "begun" before anything is written and "done" when it is in its place. The key of an entry is made from
+the bytes of the input, the bytes of the weights and the settings, never from a name alone. Lines are only ever
+appended, each with one write, so several processes can share a journal; a line that a crash cut short is ignored.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -16,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 JOURNAL_NAME = ".tessera-journal.jsonl"
-_READ_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -26,21 +26,40 @@ class Entry:
     key: str
     done: bool
     bytes: int
+    source: str
+    """The picture it was made from, as a path from the journal's folder."""
 
 
 class Journal:
     """The journal of one output folder."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self._path = folder / JOURNAL_NAME
-        self._folder = folder
+        self._real_folder = os.path.realpath(folder)
         self._entries: dict[str, Entry] = {}
-        with contextlib.suppress(OSError):
-            for line in self._path.read_text("utf-8", "replace").splitlines():
+        self._bytes_read = 0
+        self.refresh()
+
+    @property
+    def outputs(self) -> frozenset[str]:
+        """Every output ever begun from here, as paths from the journal's folder."""
+        return frozenset(self._entries)
+
+    def refresh(self) -> None:
+        """Take in the whole lines that were appended since the last time, by this process or another."""
+        with contextlib.suppress(OSError), self._path.open("rb") as file:
+            if file.seek(0, os.SEEK_END) < self._bytes_read:
+                self._bytes_read = 0
+            file.seek(self._bytes_read)
+            whole, newline, _ = file.read().rpartition(b"\n")
+            self._bytes_read += len(whole) + len(newline)
+            for line in whole.split(b"\n"):
                 self._take(line)
 
     def is_done(self, output: Path, key: str) -> bool:
         """Whether this output was finished for this key and is still there in full."""
+        self.refresh()
         entry = self._entries.get(self._name(output))
         if entry is None or not entry.done or entry.key != key:
             return False
@@ -49,33 +68,52 @@ class Journal:
         except OSError:
             return False
 
-    def knows(self, output: Path) -> bool:
-        """Whether this output was ever begun from here."""
-        return self._name(output) in self._entries
+    def source_of(self, output: Path) -> str | None:
+        """The picture that an output was begun from, as a path from the journal's folder; None if it never was."""
+        entry = self._entries.get(self._name(output))
+        return entry.source if entry is not None else None
 
-    def begin(self, output: Path, key: str) -> None:
-        """Note that this output is about to be written."""
-        self._append(output, {"state": "begun", "key": key})
+    def path_from_here(self, source: Path) -> str:
+        """A source's path as `source_of` gives it; links in its folder are followed, so that one file has one name."""
+        real = os.path.join(os.path.realpath(source.parent), source.name)  # noqa: PTH118 - thousands of these
+        try:
+            return Path(os.path.relpath(real, self._real_folder)).as_posix()
+        except ValueError:  # another drive
+            return Path(real).as_posix()
+
+    def begin(self, output: Path, key: str, source: Path) -> None:
+        """Note that this output is about to be written. Raises OSError when the journal cannot be."""
+        self._append(output, {"state": "begun", "key": key, "input": self.path_from_here(source)})
 
     def finish(self, output: Path, key: str) -> None:
-        """Note that this output is in its place."""
-        self._append(output, {"state": "done", "key": key, "bytes": output.stat().st_size})
+        """Note that this output is in its place. Raises OSError when the journal cannot be written.
+
+        When another process has begun the same output for another key meanwhile, nobody can say whose file it is now:
+        it counts as begun, and the next run does it again.
+        """
+        self.refresh()
+        last = self._entries.get(self._name(output))
+        if last is not None and last.key == key:
+            self._append(output, {"state": "done", "key": key, "bytes": output.stat().st_size, "input": last.source})
+        else:
+            self._append(output, {"state": "begun", "key": key, "input": last.source if last is not None else ""})
 
     def _name(self, output: Path) -> str:
-        return Path(os.path.relpath(output, self._folder)).as_posix()
+        return Path(os.path.relpath(output, self.folder)).as_posix()
 
     def _append(self, output: Path, record: dict[str, Any]) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         line = json.dumps({"output": self._name(output), **record}, ensure_ascii=True)
         # A line that a crash cut short must not swallow this one.
         data = (b"" if self._ends_whole() else b"\n") + line.encode() + b"\n"
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            os.write(descriptor, data)
+            if os.write(descriptor, data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        self._take(line)
+        self.refresh()
 
     def _ends_whole(self) -> bool:
         try:
@@ -85,21 +123,19 @@ class Journal:
         except OSError:
             return True
 
-    def _take(self, line: str) -> None:
-        with contextlib.suppress(ValueError, KeyError, TypeError):
+    def _take(self, line: bytes) -> None:
+        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
             record = json.loads(line)
             done = record["state"] == "done"
             size = int(record["bytes"]) if done else -1
-            self._entries[str(record["output"])] = Entry(str(record["key"]), done, size)
+            name, source = str(record["output"]), str(record.get("input", ""))
+            self._entries[name] = Entry(str(record["key"]), done, size, source)
 
 
 def file_sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while piece := file.read(_READ_BYTES):
-            digest.update(piece)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def key_of(*parts: str) -> str:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
+
+from tessera.tiff_exif import without_thumbnail
 
 _PIXEL_FIELDS = frozenset(
     (
@@ -25,8 +27,8 @@ _PIXEL_FIELDS = frozenset(
 _ANIMATION_FIELDS = frozenset({"loop", "delay"})
 _SIZES_AND_THUMBNAIL = re.compile(r"exif-ifd1-|exif-ifd0-Orientation$|exif-ifd0-Image(Width|Length)$")
 _IPTC_HOLDERS = frozenset({"JPEG", "TIFF"})
-_EXIF_HOLDERS = frozenset({"JPEG", "PNG", "WebP", "AVIF"})
-_XMP_HOLDERS = frozenset({"JPEG", "PNG", "WebP", "AVIF", "TIFF", "GIF"})
+_EXIF_HOLDERS = frozenset({"JPEG", "PNG", "WebP", "AVIF", "TIFF"})
+_XMP_HOLDERS = frozenset({"JPEG", "PNG", "WebP", "AVIF", "TIFF"})  # GIF too, but libvips writes none there
 _ICC_HOLDERS = frozenset({"JPEG", "PNG", "WebP", "AVIF", "TIFF"})
 
 
@@ -57,6 +59,11 @@ class Metadata:
         return self.value("exif-data") is not None
 
     @property
+    def has_resolution(self) -> bool:
+        """Whether the file gave pixels per length: libvips says 1 per mm or 72 per inch where nothing is known."""
+        return not any(abs(self.pixels_per_mm[0] - unknown) < 0.01 for unknown in (0.0, 1.0, 72 / 25.4))
+
+    @property
     def icc_profile(self) -> bytes | None:
         """The embedded ICC profile."""
         return self.value("icc-profile-data")
@@ -75,12 +82,24 @@ def gather(image: Any) -> Metadata:
         if name in _PIXEL_FIELDS and name not in _ANIMATION_FIELDS:
             continue
         value = image.get(name)
+        if name == "exif-data":
+            value = without_thumbnail(bytes(value))
         field = Field(name, image.get_typeof(name), value)
         if name in _ANIMATION_FIELDS:
             animation.append(field)
         elif not _SIZES_AND_THUMBNAIL.match(name):
             fields.append(field)
     return Metadata(tuple(fields), tuple(animation), (image.xres, image.yres))
+
+
+_XMP_THUMBNAILS = re.compile(rb"<xmp:Thumbnails\b.*?</xmp:Thumbnails\s*>\s*", re.DOTALL)
+_JPEG_SEGMENT_BYTES = {"exif-data": 65_533, "iptc-data": 65_533, "xmp-data": 65_533 - 29}  # less XMP's identifier
+
+
+def _fits(field: Field, format_name: str) -> bool:
+    """Whether a field is small enough: in JPEG each kind must go into one segment (libvips writes no further ones)."""
+    limit = _JPEG_SEGMENT_BYTES.get(field.name) if format_name == "JPEG" else None
+    return limit is None or len(field.value) <= limit
 
 
 def corrected(metadata: Metadata, *, height: int, width: int, format_name: str) -> tuple[Field, ...]:
@@ -102,7 +121,10 @@ def corrected(metadata: Metadata, *, height: int, width: int, format_name: str) 
         elif field.name == "icc-profile-data" and format_name not in _ICC_HOLDERS:
             continue
         result.append(Field(field.name, field.gtype, value))
-    return tuple(result)
+    too_large = {field.name for field in result if not _fits(field, format_name)}
+    if "exif-data" in too_large:  # libvips would make EXIF again from the tags
+        return tuple(field for field in result if field.name not in too_large and not field.name.startswith("exif-"))
+    return tuple(field for field in result if field.name not in too_large)
 
 
 def lost_in(metadata: Metadata, format_name: str) -> tuple[str, ...]:
@@ -113,13 +135,18 @@ def lost_in(metadata: Metadata, format_name: str) -> tuple[str, ...]:
         ("IPTC", "iptc-data", _IPTC_HOLDERS),
         ("the ICC profile", "icc-profile-data", _ICC_HOLDERS),
     )
-    return tuple(
-        kind for kind, name, holders in kinds if metadata.value(name) is not None and format_name not in holders
-    )
+    fields = {field.name: field for field in metadata.fields}
+    lost: list[str] = []
+    for kind, name, holders in kinds:
+        if name in fields and format_name not in holders:
+            lost.append(kind)
+        elif name in fields and not _fits(fields[name], format_name):
+            lost.append(f"{kind} of {len(fields[name].value):,} bytes")
+    return tuple(lost)
 
 
 def corrected_xmp(packet: bytes, *, height: int, width: int) -> bytes:
-    """Make an XMP packet's orientation and sizes true, in its attribute and its element form.
+    """Make an XMP packet's orientation and sizes true, as attributes and as elements, and drop its thumbnails.
 
     >>> corrected_xmp(b'<a tiff:Orientation="6" tiff:ImageWidth="60"/>', height=80, width=120)
     b'<a tiff:Orientation="1" tiff:ImageWidth="120"/>'
@@ -134,40 +161,44 @@ def corrected_xmp(packet: bytes, *, height: int, width: int) -> bytes:
     for name, truth in truths.items():
         pattern = re.compile(rb"(\b" + name + rb"\s*(?:=\s*[\"']|>)\s*)\d+")
         packet = pattern.sub(rb"\g<1>" + truth, packet)
-    return packet
+    return _XMP_THUMBNAILS.sub(b"", packet)
 
 
 _PHOTOSHOP = b"Photoshop 3.0\x00"
 _IPTC_RESOURCE = 0x0404
+_THUMBNAIL_RESOURCES = frozenset({0x0409, 0x040C})
 
 
 def iptc_for(format_name: str, block: bytes) -> bytes:
-    """IPTC as the format stores it: bare records in TIFF, inside a Photoshop resource block in JPEG.
+    """IPTC as the format stores it: bare records in TIFF, inside Photoshop's resources (less thumbnails) in JPEG.
 
     (Adobe, "Photoshop File Formats Specification": image resource blocks; IPTC-NAA is resource 0x0404.)
     """
     wrapped = block.startswith(_PHOTOSHOP)
-    if format_name == "JPEG" and not wrapped:
+    if format_name == "JPEG":
+        if wrapped:
+            kept = (whole for number, _, whole in _resources(block) if number not in _THUMBNAIL_RESOURCES)
+            return _PHOTOSHOP + b"".join(kept)
         padded = block + b"\x00" * (len(block) % 2)
         return _PHOTOSHOP + b"8BIM" + struct.pack(">HHI", _IPTC_RESOURCE, 0, len(block)) + padded
     if format_name == "TIFF" and wrapped:
-        return _bare_iptc(block)
+        return next((data for number, data, _ in _resources(block) if number == _IPTC_RESOURCE), b"")
     return block
 
 
-def _bare_iptc(block: bytes) -> bytes:
+def _resources(block: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """Photoshop's image resources: number, data, and the whole of each as it is stored."""
     position = len(_PHOTOSHOP)
     while block[position : position + 4] == b"8BIM" and position + 12 <= len(block):
         (number,) = struct.unpack_from(">H", block, position + 4)
         name_bytes = block[position + 6] + 1
         start = position + 6 + name_bytes + name_bytes % 2
         if start + 4 > len(block):
-            break
+            return
         (size,) = struct.unpack_from(">I", block, start)
-        if number == _IPTC_RESOURCE:
-            return block[start + 4 : start + 4 + size]
-        position = start + 4 + size + size % 2
-    return b""
+        end = start + 4 + size + size % 2
+        yield number, block[start + 4 : start + 4 + size], block[position:end]
+        position = end
 
 
 def profile_name(profile: bytes) -> str:

@@ -22,6 +22,7 @@ from tessera import netpbm
 from tessera.errors import LimitError, PictureError
 from tessera.formats import FORMATS, format_of_name
 from tessera.metadata import Metadata, gather, profile_name
+from tessera.tiff_exif import read_exif, read_iptc
 
 Pixels = npt.NDArray[np.unsignedinteger]
 
@@ -199,6 +200,11 @@ class PictureReader:
                 image = vips().Image.new_from_source(source, "", fail_on="error", **options)
             frames = in_file if "n" in options else 1
             image, space, notes = _normalised(self.path, image if upright else image.autorot())
+            if loader == "tiff":
+                image = image.copy()
+                for name, block in (("exif-data", read_exif(self.path)), ("iptc-data", read_iptc(self.path))):
+                    if block:
+                        image.set_type(vips().GValue.blob_type, name, block)
         except vips().Error as error:
             raise PictureError(_sentence(self.path, error, start)) from None
         self.metadata = gather(image)

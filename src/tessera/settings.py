@@ -57,8 +57,8 @@ class OutScale:
 
 
 def _positive(value: int, word: str) -> int:
-    if value < 1:
-        raise UsageError(f"--outscale {word}: expected at least one pixel.")
+    if value <= 8:  # "4x" is what people say for four times as large
+        raise UsageError(f"--outscale {word} would be {value} pixels; for {value} times as large write {value}.")
     return value
 
 

@@ -25,8 +25,10 @@ from tessera.errors import LimitError, PictureError
 from tessera.formats import Format, format_of_name
 from tessera.metadata import Metadata, corrected
 from tessera.picture import Picture, Pixels, vips
+from tessera.tiff_exif import add_exif
 
 _PNG_COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
+_RESOLUTION_IN_EXIF = ("JPEG", "WebP", "AVIF")  # libvips writes it there only, also into JPEG
 _BYTES_A_PIECE = 8 * 2**20
 _WAIT_SECONDS = 0.2
 PART_MARK = ".tessera-part"
@@ -227,7 +229,9 @@ class PictureWriter:
 
     def _save(self, image: Any) -> None:
         name = os.fsencode(self._temporary)
-        keep = "icc|xmp|iptc|other|gainmap" + ("|exif" if self._metadata.has_exif else "")
+        keep = "icc|xmp|iptc|other|gainmap"
+        if image.get_typeof("exif-data") or (self._metadata.has_resolution and self._form.name in _RESOLUTION_IN_EXIF):
+            keep += "|exif"
         quality = self._quality
         deep = image.format == "ushort"
         match self._form.name:
@@ -241,9 +245,14 @@ class PictureWriter:
                 )
             case "TIFF":
                 predicted = image.width * image.height * image.bands * (2 if deep else 1)
+                exif, iptc = _blob(image, "exif-data"), _blob(image, "iptc-data")
+                if iptc:
+                    image = image.copy()
+                    image.remove("iptc-data")
                 image.tiffsave(
                     name, compression="deflate", predictor="horizontal", bigtiff=predicted > 3.5 * 2**30, keep=keep
                 )
+                add_exif(self._temporary, exif, height=image.height, width=image.width, iptc=iptc)
             case "AVIF":
                 if deep:  # round to 12 bits here, because the encoder would truncate
                     image = ((image * (4095 / 65_535)).rint() * 16).cast("ushort").copy(interpretation="rgb16")
@@ -333,6 +342,10 @@ def _disk_is_full(folder: Path) -> bool:
         space = os.statvfs(folder)
         return space.f_bavail * space.f_frsize < 2**20
     return False
+
+
+def _blob(image: Any, name: str) -> bytes:
+    return bytes(image.get(name)) if image.get_typeof(name) else b""
 
 
 def _resampled(image: Any, shape: PictureShape) -> Any:

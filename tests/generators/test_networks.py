@@ -15,13 +15,15 @@ from tessera.generators import (
 def test_rrdbnet_follows_the_paper_step_by_step() -> None:
     torch.manual_seed(1)
     config = RRDBNetConfig(features=4, blocks=1, growth=2)
-    network = config.build()
+    network = config.build().double()
+    for parameter in network.parameters():  # large enough that every part counts
+        parameter.data.mul_(4)
     weights = network.state_dict()
 
     def conv(x: torch.Tensor, name: str) -> torch.Tensor:
         return F.conv2d(x, weights[f"{name}.weight"], weights[f"{name}.bias"], padding=1)
 
-    x = torch.rand(1, 3, 5, 6)
+    x = torch.rand(1, 3, 5, 6, dtype=torch.float64)
     feat = first = conv(x, "conv_first")
     for dense in (1, 2, 3):
         seen = [feat]

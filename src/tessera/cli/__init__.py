@@ -6,9 +6,13 @@ their one line of help, and their modules are imported when they run.
 
 from __future__ import annotations
 
+import difflib
 import importlib
+import os
 import sys
-from typing import Any
+import unicodedata
+from collections.abc import Sequence
+from typing import Any, cast
 
 import typer
 from typer.core import TyperGroup
@@ -20,6 +24,9 @@ _COMMANDS = {
     "upscale": ("tessera.cli.upscale", "Enlarge pictures, folders of pictures, textures and animations."),
     "models": ("tessera.cli.models", "List, inspect, convert, fetch and mix weights."),
 }
+
+# What typer raises for a command line it cannot make sense of: the class that BadParameter is a kind of a kind of.
+_Refusal = cast("type[Exception]", typer.BadParameter.__mro__[2])
 
 _context = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -45,9 +52,9 @@ class _LazyGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
-            import difflib
-
             near = difflib.get_close_matches(args[0], _COMMANDS, 1)
+            if os.path.exists(args[0]):  # noqa: PTH110 - False, not an error, for any text
+                near = [f"upscale {args[0]}"]
             hint = f"; did you mean `tessera {near[0]}`?" if near else f"; there are {' and '.join(_COMMANDS)}."
             raise UsageError(f"`tessera {args[0]}`: no such command{hint}")
         return super().resolve_command(ctx, args)
@@ -59,6 +66,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
     no_args_is_help=True,
+    pretty_exceptions_enable=False,
     context_settings=_context,
 )
 
@@ -75,22 +83,51 @@ def _root(  # pyright: ignore[reportUnusedFunction]
 ) -> None: ...
 
 
-def main() -> None:
-    """The `tessera` command: exit code 0 all done, 1 some failed, 2 wrong usage, 128 + signal when stopped."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The `tessera` command -> exit code: 0 all done, 1 some failed, 2 wrong usage, 128 + signal when stopped."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # file names may hold what the terminal's encoding cannot say
+            cast(Any, stream).reconfigure(errors="backslashreplace")
     try:
-        app()
-    except UsageError as error:
-        _print_error(error)
-        sys.exit(2)
-    except Interrupted as error:
-        _print_error(error)
-        sys.exit(130)
+        code = app(None if arguments is None else list(arguments), standalone_mode=False)
     except TesseraError as error:
-        _print_error(error)
-        sys.exit(1)
-    except BrokenPipeError:
-        sys.exit(141)
+        print_error(str(error))
+        return 2 if isinstance(error, UsageError) else 130 if isinstance(error, Interrupted) else 1
+    except _Refusal as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(cast(Any, error).format_message(), file=sys.stderr)
+        else:
+            print_error(_sentence(error))
+        return 2
+    except typer.Abort:
+        return 130
+    return code if isinstance(code, int) else 0
 
 
-def _print_error(error: TesseraError) -> None:
-    print(f"tessera: {error}", file=sys.stderr)
+def print_error(message: str) -> None:
+    """One line on standard error, with the command's name before it."""
+    print(f"tessera: {printable(message)}", file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    r"""Text safe to show: control characters, and bytes of file names that are no UTF-8, are written as escapes.
+
+    >>> print(printable("a\nb\x1b[31m\udcff.png"))
+    a\nb\x1b[31m\udcff.png
+    """
+    return "".join(
+        character.encode("unicode_escape").decode() if unicodedata.category(character) in ("Cc", "Cs") else character
+        for character in text
+    )
+
+
+def _sentence(refusal: Any) -> str:
+    """What typer says about a wrong command line, as a sentence with a way on."""
+    context = refusal.ctx
+    command = context.command_path if context is not None else "tessera"
+    if context is None or not hasattr(refusal, "possibilities"):
+        return f"{refusal.format_message().rstrip('.')}. `{command} --help` explains all options."
+    options = [name for parameter in context.command.params for name in parameter.opts if name.startswith("-")]
+    near = difflib.get_close_matches(refusal.option_name.lower(), options, 1)
+    hint = f"did you mean {near[0]}?" if near else f"`{command} --help` lists all options."
+    return f"`{command}` has no option {refusal.option_name}; {hint}"

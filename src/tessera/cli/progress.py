@@ -1,18 +1,37 @@
-"""How a batch is shown while it runs: a bar for people, JSON lines for programs, nothing in a pipe."""
+"""How a batch is shown while it runs: a bar for people, JSON lines for programs, only failures in a pipe."""
 
 from __future__ import annotations
 
 import json
-import sys
 import time
 from typing import TYPE_CHECKING, Any, Self
+
+from tessera.cli import print_error, printable
 
 if TYPE_CHECKING:
     from tessera.batch import FileResult, Task
 
 
+class QuietWatcher:
+    """Says at once what failed, on standard error, and nothing else."""
+
+    def begin(self, index: int, task: Task) -> None:
+        """A new file."""
+
+    def tile(self, index: int, done: int, total: int, pixels: int) -> None:
+        """One more tile."""
+
+    def end(self, index: int, result: FileResult) -> None:
+        """The file is through."""
+        if result.state == "failed":
+            print_error(result.message)
+
+
 class BarWatcher:
-    """A bar on standard error: the file, its tiles, input pixels a second, time left; a context manager."""
+    """A bar on standard error: the file, its tiles, input pixels a second, time left; a context manager.
+
+    With several files there is a second bar for all of them. Failures are written above the bars as they happen.
+    """
 
     def __init__(self, files: int) -> None:
         from rich.console import Console
@@ -20,13 +39,14 @@ class BarWatcher:
 
         self._files = files
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
-            TextColumn("{task.fields[tiles]} tiles  {task.fields[speed]}"),
+            TextColumn("{task.fields[count]}"),
             TimeRemainingColumn(),
             console=Console(stderr=True),
             transient=True,
         )
+        self._all: Any = self._bar.add_task("all", total=files, count="") if files > 1 else None
         self._line: Any = None
         self._began = 0.0
         self._pixels = 0
@@ -40,23 +60,29 @@ class BarWatcher:
 
     def begin(self, index: int, task: Task) -> None:
         """A new file."""
-        count = f"[{index + 1}/{self._files}] " if self._files > 1 else ""
-        self._line = self._bar.add_task(
-            f"{count}{task.source.name}".replace("[", r"\["), total=None, tiles="-", speed=""
-        )
+        name = printable(task.source.name)
+        name = name if len(name) <= 40 else f"{name[:20]}…{name[-19:]}"
+        self._line = self._bar.add_task(name, total=None, count="")
         self._began, self._pixels = time.monotonic(), 0
+        if self._all is not None:
+            self._bar.update(self._all, completed=index, count=f"file {index + 1}/{self._files}")
 
     def tile(self, index: int, done: int, total: int, pixels: int) -> None:
         """One more tile."""
         self._pixels += pixels
         speed = self._pixels / max(time.monotonic() - self._began, 1e-9)
         self._bar.update(
-            self._line, total=total, completed=done, tiles=f"{done}/{total}", speed=f"{speed / 1e3:,.0f} kpx/s"
+            self._line, total=total, completed=done, count=f"{done}/{total} tiles  {speed / 1e3:,.0f} kpx/s"
         )
 
     def end(self, index: int, result: FileResult) -> None:
         """The file is through."""
         self._bar.remove_task(self._line)
+        if self._all is not None:
+            self._bar.update(self._all, completed=index + 1)
+        if result.state == "failed":
+            text = f"tessera: {printable(result.message)}"
+            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 class JsonWatcher:
@@ -65,22 +91,45 @@ class JsonWatcher:
     def __init__(self, files: int) -> None:
         self._files = files
         self._began = 0.0
+        self._pixels = 0
 
     def begin(self, index: int, task: Task) -> None:
         """A new file."""
-        self._began = time.monotonic()
+        self._began, self._pixels = time.monotonic(), 0
         self._print("begin", index, input=str(task.source), output=str(task.output))
 
     def tile(self, index: int, done: int, total: int, pixels: int) -> None:
         """One more tile."""
-        seconds = time.monotonic() - self._began
-        left = seconds / done * (total - done)
-        self._print("tile", index, tiles=done, of=total, pixels=pixels, seconds_left=round(left, 2))
+        seconds = max(time.monotonic() - self._began, 1e-9)
+        self._pixels += pixels
+        self._print(
+            "tile",
+            index,
+            tiles=done,
+            of=total,
+            pixels=self._pixels,
+            pixels_per_second=round(self._pixels / seconds, 1),
+            seconds_left=round(seconds / done * (total - done), 2),
+        )
 
     def end(self, index: int, result: FileResult) -> None:
-        """The file is through."""
-        self._print("end", index, state=result.state, message=result.message, seconds=round(result.seconds, 3))
+        """The file is through; its output may have another extension than at the beginning (alpha goes to PNG)."""
+        self._print(
+            "end",
+            index,
+            state=result.state,
+            input=str(result.source),
+            output=str(result.output),
+            message=result.message,
+            seconds=round(result.seconds, 3),
+        )
+        if result.state == "failed":
+            print_error(result.message)
 
     def _print(self, event: str, index: int, **values: Any) -> None:
-        print(json.dumps({"event": event, "file": index + 1, "files": self._files, **values}), flush=True)
-        sys.stdout.flush()
+        print_json({"event": event, "file": index + 1, "files": self._files, **values})
+
+
+def print_json(values: dict[str, Any]) -> None:
+    """One JSON object on a line of standard output, at once (ASCII: any file name survives it)."""
+    print(json.dumps(values), flush=True)

@@ -5,33 +5,83 @@ Option names follow inference_realesrgan.py where it has them (docs/upscale.md h
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Generator
+from collections import Counter
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
+from tessera.cli import print_error, printable
 from tessera.errors import TesseraError, UsageError
 
 if TYPE_CHECKING:
-    from tessera.batch import BatchReport, Naming, State, Task
+    from tessera.batch import BatchReport, Naming, State, Task, Watcher
+    from tessera.journal import Journal
     from tessera.settings import Settings
-    from tessera.upscale import Forecast, Upscaler
+    from tessera.upscaler import Forecast, Upscaler
 
 app = typer.Typer(add_completion=False)
 
+_VIDEO = "videos are not read yet: extract the frames, upscale their folder, and join them again."
+_ALPHA_LEVELS = "alpha keeps all its levels here, so leave it out."
 _INSTEAD = {
-    "--face_enhance": "Faces are not treated apart. Leave it out.",
-    "--pre_pad": "Borders need no padding here. Leave it out, or use --seamless for textures that repeat.",
-    "--block": "The number of blocks is read from the weights file. Leave it out.",
-    "--fps": "Videos are not read yet: extract the frames, upscale the folder, and join them again.",
+    ("--face_enhance", "--face-enhance"): "faces are not treated apart; leave it out.",
+    ("--pre_pad", "--pre-pad"): "borders need no padding; leave it out (--seamless is for textures that repeat).",
+    ("--half", "--fp16", "-fp16"): "reduced precision is chosen where it is fast; --precision fast asks for it.",
+    ("--block", "--num_block"): "the number of blocks is read from the weights file; leave it out.",
+    ("--fps", "--ffmpeg_bin", "--extract_frame_first", "--num_process_per_gpu"): _VIDEO,
+    (
+        "--scale",
+        "--netscale",
+    ): "use -s (--outscale) for the output's size; the network's scale is read from its weights.",
+    ("-z", "--model-scale"): "the network's scale is read from its weights; -s sets the output's size.",
+    ("-f", "--format"): "use --ext, as in --ext png.",
+    ("-j", "--threads"): "threads are chosen to fit the machine; leave it out.",
+    ("-m", "--models", "--model-dir"): "-n takes a file with its folder, as in -n models/NAME.param.",
+    ("-w", "--width"): "use -s 1920x for a width of 1920 pixels.",
+    ("--height",): "use -s x1080 for a height of 1080 pixels.",
+    ("--compress", "--compression"): "use --quality, from 1 to 100.",
+    ("-c",): "for upscayl's compression use --quality, from 1 to 100; for ESRGAN's --cpu nothing is needed.",
+    ("--cpu", "--no-gpu"): "the processor is what is used unless -g names a GPU; leave it out.",
+    ("-v", "--verbose"): "use --report FILE.json for the details of every picture.",
+    ("-se", "--skip-existing", "--skip_existing"): "what is done is skipped without being asked; leave it out.",
+    ("-di", "--delete-input", "--delete_input"): "inputs are never deleted; leave it out.",
+    ("--reverse",): "the order of the pictures makes no difference; leave it out.",
+    ("-did", "--device-id", "--device_id"): "use -g, as in -g 0.",
+    (
+        "-cmsd",
+        "--cache-max-split-depth",
+    ): "tiles are made smaller by themselves when memory runs out; -t sets their size.",
+    ("-ba", "--binary-alpha", "-ta", "--ternary-alpha"): _ALPHA_LEVELS,
+    ("-at", "--alpha-threshold", "-abo", "--alpha-boundary-offset"): _ALPHA_LEVELS,
+    ("-am", "--alpha-mode"): "use --alpha model or --alpha lanczos.",
 }
+"""Options of Real-ESRGAN, A-ESRGAN, the ncnn tools, upscayl and joeyballentine/ESRGAN that are none here."""
+
+
+class _Command(TyperCommand):
+    """`tessera upscale`, which knows what users of other tools write and says what to write instead."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        instead = {name: words for names, words in _INSTEAD.items() for name in names}
+        takes_value = {name for option in self.params if not getattr(option, "is_flag", False) for name in option.opts}
+        for before, word in zip(("", *args), args, strict=False):
+            if word == "--":
+                break
+            name = word.split("=")[0]
+            if name in instead and before not in takes_value:
+                raise UsageError(f"`tessera upscale` has no option {name}: {instead[name]}")
+        return super().parse_args(ctx, args)
+
 
 _Opt = typer.Option
 Inputs = Annotated[list[str] | None, typer.Argument(metavar="IN...", help="Pictures, folders, or patterns in quotes.")]
@@ -83,10 +133,9 @@ MaxOutput = Annotated[
     int | None, _Opt("--max-output-pixels", help="Largest output, in pixels; 0 lifts it. [default: 2^32]")
 ]
 Traceback = Annotated[bool, _Opt("--traceback", help="Show where in the code a bug happened.")]
-Unsupported = Annotated[list[str] | None, _Opt(*_INSTEAD, hidden=True)]
 
 
-@app.command(context_settings={"help_option_names": ["-h", "--help"]})
+@app.command(cls=_Command, context_settings={"help_option_names": ["-h", "--help"]})
 def upscale(
     inputs: Inputs = None,
     more_inputs: MoreInputs = None,
@@ -126,58 +175,74 @@ def upscale(
     What is done is written down in the output folder, so the same command run again goes on where it stopped. Exit
     code: 0 all done, 1 some failed, 2 wrong usage, 130 or 143 stopped.
     """
-    from tessera.batch import Naming, find_tasks, journal_for, run_batch
-    from tessera.picture import Limits
-    from tessera.settings import OutScale as Size
-    from tessera.settings import Settings
-
     names = [*(inputs or ()), *(more_inputs or ())]
     if not names:
         raise UsageError("Nothing to upscale: name pictures or folders, as in `tessera upscale photo.jpg`.")
-    default = Limits()
-    settings = Settings(
-        outscale=None if outscale is None else Size.parse(outscale),
-        precision=_precision(precision, fp32),
-        engine=_one_of("--engine", engine, ("auto", "pytorch", "openvino")),
-        device=_device(device),
-        tile=tile,
-        overlap=overlap,
-        alpha=_alpha(alpha, alpha_upsampler),
-        flat_lock=flat_lock,
-        color_lock=color_lock,
-        seamless=seamless,
-        tta=tta,
-        frames=frames,
-        quality=quality,
-        limits=Limits(
-            input_pixels=default.input_pixels if max_pixels is None else max_pixels or None,
-            output_pixels=default.output_pixels if max_output_pixels is None else max_output_pixels or None,
-        ),
-    )
-    naming = Naming(output=output, suffix=suffix, extension=ext)
-    tasks, ignored = find_tasks(names, naming, recursive=recursive)
     with _stop_signals() as stop:
-        upscaler = _open(_model_name(model, model_path, denoise), settings, offline)
-        if dry_run:
-            _print_forecast(tasks, upscaler)
+        from tessera.batch import Naming, find_tasks, report_problems, run_batch
+        from tessera.journal import Journal
+        from tessera.picture import Limits
+        from tessera.settings import OutScale as Size
+        from tessera.settings import Settings
+
+        default = Limits()
+        settings = Settings(
+            outscale=None if outscale is None else Size.parse(outscale),
+            precision=_precision(precision, fp32),
+            engine=_one_of("--engine", engine, ("auto", "pytorch", "openvino")),
+            device=_device(device),
+            tile=tile,
+            overlap=overlap,
+            alpha=_alpha(alpha, alpha_upsampler),
+            flat_lock=flat_lock,
+            color_lock=color_lock,
+            seamless=seamless,
+            tta=tta,
+            frames=frames,
+            quality=quality,
+            limits=Limits(
+                input_pixels=_limit("--max-pixels", max_pixels, default.input_pixels),
+                output_pixels=_limit("--max-output-pixels", max_output_pixels, default.output_pixels),
+            ),
+        )
+        name = _model_name(model, model_path, denoise)
+        naming = Naming(output=output, suffix=suffix, extension=ext)
+        _refuse_weights(names)
+        journal = Journal(naming.journal_folder(names))
+        tasks, ignored = find_tasks(names, naming, journal, recursive=recursive)
+        if report is not None:
+            _check_report(report, tasks, dry_run)
+        if all(task.problem is not None for task in tasks):
+            result = report_problems(tasks, name, ignored)
+            for each in result.results:
+                print_error(each.message)
+        elif dry_run:
+            _forecast(tasks, _open(name, settings, offline), journal, overwrite, json_progress)
             return
-        with _watcher(json_progress, len(tasks)) as watcher:
-            result = run_batch(
-                tasks,
-                upscaler,
-                journal_for(names, naming),
-                ignored=ignored,
-                overwrite=overwrite,
-                watcher=watcher,
-                stopped=lambda: bool(stop),
-            )
-    if report is not None:
-        _write_report(report, result)
-    _finish(result, naming, json_progress, show_traceback, stop)
+        else:
+            upscaler = _open(name, settings, offline)
+            with _watcher(json_progress, len(tasks)) as watcher, stop.patiently():
+                result = run_batch(
+                    tasks,
+                    upscaler,
+                    journal,
+                    ignored=ignored,
+                    overwrite=overwrite,
+                    watcher=watcher,
+                    stopped=lambda: stop.number is not None,
+                )
+        _finish(result, naming, json_progress, show_traceback)
+        if report is not None:
+            _write_report(report, result)
+        if stop.number is not None:
+            print_error(f"stopped with {result.left} pictures left; run the same command again to go on from here.")
+            raise typer.Exit(128 + stop.number)
+        if result.count("failed"):
+            raise typer.Exit(1)
 
 
 def _open(model: str, settings: Settings, offline: bool) -> Upscaler:
-    from tessera.upscale import Upscaler
+    from tessera.upscaler import Upscaler
 
     return Upscaler(model, settings=settings, offline=offline)
 
@@ -189,10 +254,20 @@ def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> Any:
 
 
 def _precision(precision: str, fp32: bool) -> Any:
+    if fp32 and precision == "fast":
+        raise UsageError("--fp32 and --precision fast contradict each other; leave one out.")
     return "exact" if fp32 else _one_of("--precision", precision, ("exact", "auto", "fast"))
 
 
+def _limit(option: str, value: int | None, default: int | None) -> int | None:
+    if value is not None and value < 0:
+        raise UsageError(f"{option} {value}: expected a number of pixels, or 0 for no limit.")
+    return default if value is None else value or None
+
+
 def _device(text: str) -> str:
+    if "," in text:
+        raise UsageError(f"-g {text}: one device at a time; run one command for each, on a part of the pictures.")
     if text.isdecimal():
         return f"cuda:{int(text)}"
     return "cpu" if text == "-1" else text
@@ -229,26 +304,62 @@ def _model_name(model: str | None, model_path: str | None, denoise: float | None
     return general if denoise == 1 else f"{general}@{denoise}+{wdn}@{round(1 - denoise, 9)}"
 
 
+def _refuse_weights(names: Sequence[str]) -> None:
+    """Catch joeyballentine's order of words, in which the model comes first."""
+    for name in names:
+        if name.lower().endswith((".pth", ".safetensors", ".param")) and Path(name).is_file():
+            raise UsageError(f"{name} is a weights file, no picture; write -n {name}.")
+
+
+class _Stop:
+    """Takes SIGINT and SIGTERM: as KeyboardInterrupt at once, or, within `patiently`, as a wish the batch asks for."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._patient = False
+
+    @contextmanager
+    def patiently(self) -> Generator[None]:
+        """Let the tile at hand be finished; the second signal interrupts it all the same."""
+        self._patient = True
+        try:
+            yield
+        finally:
+            self._patient = False
+
+    def __call__(self, number: int, frame: object) -> None:
+        again, self.number = self.number is not None, number
+        if again or not self._patient:
+            raise KeyboardInterrupt
+        with contextlib.suppress(OSError):
+            os.write(2, b"\ntessera: stopping after this tile; a second signal stops at once.\n")
+
+
 @contextmanager
-def _stop_signals() -> Generator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying from them; the second one of either kills."""
-    received: list[int] = []
-
-    def note(number: int, frame: object) -> None:
-        received.append(number)
-        signal.signal(number, signal.SIG_DFL)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+def _stop_signals() -> Generator[_Stop]:
+    """Handle SIGINT and SIGTERM inside (those that whoever started us has told us to ignore stay ignored)."""
+    stop = _Stop()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    taken = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
+    for number in taken:
+        signal.signal(number, stop)
     try:
-        yield received
+        yield stop
+    except KeyboardInterrupt:
+        print_error("stopped; run the same command again to go on from here.")
+        raise typer.Exit(128 + (stop.number or signal.SIGINT)) from None
+    except BrokenPipeError:
+        # Whoever read our output has gone: say nothing more, so that nothing complains at the end either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(141) from None
     finally:
-        for number, handler in before.items():
+        for number, handler in taken.items():
             signal.signal(number, handler)
 
 
 @contextmanager
-def _watcher(json_progress: bool, files: int) -> Generator[Any]:
-    from tessera.cli.progress import BarWatcher, JsonWatcher
+def _watcher(json_progress: bool, files: int) -> Generator[Watcher]:
+    from tessera.cli.progress import BarWatcher, JsonWatcher, QuietWatcher
 
     if json_progress:
         yield JsonWatcher(files)
@@ -256,36 +367,63 @@ def _watcher(json_progress: bool, files: int) -> Generator[Any]:
         with BarWatcher(files) as bar:
             yield bar
     else:
-        yield None
+        yield QuietWatcher()
 
 
-def _print_forecast(tasks: list[Task], upscaler: Upscaler) -> None:
+def _forecast(
+    tasks: Sequence[Task], upscaler: Upscaler, journal: Journal, overwrite: bool, json_progress: bool
+) -> None:
+    """Say what a run would take. The time of one tile is measured, and taken to grow with its pixels."""
     from tessera.batch import forecasts
+    from tessera.cli.progress import print_json
 
-    seconds_each: dict[int, float] = {}
+    seconds_per_pixel = 0.0
     total = 0.0
-    failed = 0
-    for task, found in forecasts(tasks, upscaler):
-        if isinstance(found, TesseraError):
-            failed += 1
-            typer.echo(f"{task.source}: would fail: {found}")
-            continue
-        forecast: Forecast = found
-        if forecast.tile not in seconds_each:
-            seconds_each[forecast.tile] = (
-                upscaler.seconds_per_tile(min(forecast.tile, 256)) * (max(forecast.tile, 256) / 256) ** 2
-            )
-        seconds = seconds_each[forecast.tile] * forecast.tiles
-        total += seconds
-        typer.echo(
-            f"{task.source} -> {task.output}: {forecast.width}x{forecast.height} ->"
-            f" {forecast.out_width}x{forecast.out_height}, {forecast.tiles} tiles of {forecast.tile},"
-            f" about {_duration(seconds)}, {forecast.memory_bytes / 2**20:,.0f} MiB of memory,"
-            f" up to {forecast.file_bytes / 1e6:,.1f} MB on the disk"
-        )
-    typer.echo(f"{len(tasks) - failed} pictures would take about {_duration(total)}; nothing was written.")
-    if failed:
+    counts: Counter[str] = Counter()
+    for task, found in forecasts(tasks, upscaler, journal, overwrite=overwrite):
+        values: dict[str, Any] = {"event": "forecast", "input": str(task.source), "output": str(task.output)}
+        if found is None:
+            state, line = "skipped", "already done"
+        elif isinstance(found, TesseraError):
+            state, line = "failed", f"would fail: {found}"
+            values["message"] = str(found)
+        else:
+            if not seconds_per_pixel:
+                side = min(found.tile, 256)
+                seconds_per_pixel = upscaler.seconds_per_tile(side) / side**2
+            seconds = seconds_per_pixel * found.tiles * found.tile**2
+            total += seconds
+            state, line = "done", _forecast_line(task, found, seconds)
+            values |= {
+                "input_size": [found.width, found.height],
+                "output_size": [found.out_width, found.out_height],
+                "tiles": found.tiles,
+                "tile": found.tile,
+                "seconds": round(seconds, 2),
+                "memory_bytes": found.memory_bytes,
+                "file_bytes": found.file_bytes,
+            }
+        counts[state] += 1
+        if json_progress:
+            print_json({**values, "state": state})
+        else:
+            typer.echo(printable(f"{task.source}: {line}" if state != "done" else line))
+    if json_progress:
+        print_json({"event": "summary", "seconds": round(total, 2), **counts})
+    else:
+        done = f"; {counts['skipped']} are done already" if counts["skipped"] else ""
+        typer.echo(f"{counts['done']} pictures would take about {_duration(total)}{done}; nothing was written.")
+    if counts["failed"]:
         raise typer.Exit(1)
+
+
+def _forecast_line(task: Task, forecast: Forecast, seconds: float) -> str:
+    return (
+        f"{task.source} -> {task.output}: {forecast.width}x{forecast.height} ->"
+        f" {forecast.out_width}x{forecast.out_height}, {forecast.tiles} tiles of {forecast.tile},"
+        f" about {_duration(seconds)}, {forecast.memory_bytes / 2**20:,.0f} MiB of memory,"
+        f" up to {forecast.file_bytes / 1e6:,.1f} MB on the disk"
+    )
 
 
 def _duration(seconds: float) -> str:
@@ -294,39 +432,59 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
+def _check_report(path: Path, tasks: Sequence[Task], dry_run: bool) -> None:
+    """Refuse before the work what could not be written after it."""
+    if dry_run:
+        raise UsageError("--report with --dry-run: nothing is done that could be reported; leave one out.")
+    if path.is_dir():
+        raise UsageError(f"--report {path}: is a folder; name a file, as in --report {path / 'report.json'}.")
+    if path.exists() and any(path.samefile(task.source) for task in tasks if task.source.exists()):
+        raise UsageError(f"--report {path}: is one of the inputs; name another file.")
+    temporary = _beside(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+        temporary.unlink()
+    except OSError as error:
+        raise UsageError(f"--report {path}: cannot be written there: {error.strerror}.") from None
+
+
 def _write_report(path: Path, result: BatchReport) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = _beside(path)
     try:
         temporary.write_text(json.dumps(result.as_json(), indent=2) + "\n", encoding="utf-8")
         temporary.replace(path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise TesseraError(f"{path}: the report cannot be written: {error.strerror}.") from None
 
 
-def _finish(result: BatchReport, naming: Naming, json_progress: bool, show_traceback: bool, stop: list[int]) -> None:
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}")
+
+
+def _finish(result: BatchReport, naming: Naming, json_progress: bool, show_traceback: bool) -> None:
+    """Print notes (equal ones once), tracebacks if asked for, and the line that sums up."""
+    from tessera.cli.progress import print_json
+
+    sources: dict[str, list[Path]] = {}
     for entry in result.results:
-        for note in entry.outcome.notes if entry.outcome is not None else ():
-            print(f"{entry.source}: {note}", file=sys.stderr)
-        if entry.state == "failed":
-            print(f"tessera: {entry.message}", file=sys.stderr)
-            if show_traceback and entry.defect is not None:
-                traceback.print_exception(entry.defect, file=sys.stderr)
+        notes = entry.outcome.notes if entry.outcome is not None else ()
+        for note in (*notes, *([entry.message] if entry.state == "done" and entry.message else ())):
+            sources.setdefault(note, []).append(entry.source)
+        if show_traceback and entry.defect is not None:
+            traceback.print_exception(entry.defect, file=sys.stderr)
+    for note, noted in sources.items():
+        more = f" (and {len(noted) - 1} more pictures)" if len(noted) > 1 else ""
+        print(printable(f"{noted[0]}: {note}{more}"), file=sys.stderr)
+    if json_progress:
+        print_json({"event": "summary", **{name: value for name, value in result.as_json().items() if name != "files"}})
+        return
     counts = [f"{result.count('done')} done"]
     words: tuple[tuple[State, str], ...] = (("skipped", "already done"), ("failed", "failed"), ("dropped", "dropped"))
-    for state, word in words:
-        if result.count(state):
-            counts.append(f"{result.count(state)} {word}")
+    counts += [f"{result.count(state)} {word}" for state, word in words if result.count(state)]
     if result.ignored:
         counts.append(f"{result.ignored} other files left alone")
     summary = f"{', '.join(counts)} in {_duration(result.seconds)} with {result.model}; results in {naming.output}"
-    if json_progress:
-        print(
-            json.dumps({"event": "summary", **{k: v for k, v in result.as_json().items() if k != "files"}}), flush=True
-        )
-    else:
-        typer.echo(summary)
-    if stop or result.interrupted:
-        print("tessera: stopped; run the same command again to go on from here.", file=sys.stderr)
-        raise typer.Exit(128 + (stop[0] if stop else signal.SIGINT))
-    if result.count("failed"):
-        raise typer.Exit(1)
+    typer.echo(printable(summary))

@@ -6,6 +6,7 @@ Shapes: B tiles, C channels, h and w the tile, s the scale.
 from __future__ import annotations
 
 import threading
+import warnings
 from typing import Any
 
 import torch
@@ -74,5 +75,7 @@ class OpenVinoEngine:
         config = self._generator.config
         side = 8 * config.multiple
         example = torch.zeros(1, config.in_channels, side, side)
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            # OpenVINO's converter traces with torch.jit, which PyTorch has deprecated; torch.export takes far longer.
+            warnings.simplefilter("ignore", DeprecationWarning)
             return openvino.convert_model(self._generator.network, example_input=example)

@@ -27,8 +27,8 @@ class TorchEngine:
         self._device = _usable(device)
         self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         # The loaded network stays as it is: it is the reference, and somebody else may be using it.
-        network = copy.deepcopy(generator.network).to(device=self._device, dtype=self._dtype)
-        self._network = network.to(memory_format=torch.channels_last)
+        self._network = copy.deepcopy(generator.network).to(device=self._device, dtype=self._dtype)
+        torch.nn.utils.convert_conv2d_weight_memory_format(self._network, torch.channels_last)
         self._exact: TorchEngine | None = None
         self._lock = threading.Lock()
         features = int(getattr(generator.config, "features", 64))

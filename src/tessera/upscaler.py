@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self, overload
 import numpy as np
 import numpy.typing as npt
 
-from tessera.engines import Engine, open_engine
+from tessera.engines import Engine, EngineName, open_engine
 from tessera.errors import LimitError, OutOfMemoryError, UsageError
 from tessera.fidelity import CONTEXT
 from tessera.formats import Format, format_of_name
@@ -86,7 +86,8 @@ class Upscaler:
     """A network ready to enlarge pictures; reusable, safe to share between threads, a context manager.
 
     `model` is a name of the zoo, a weights file, a mix such as "A.safetensors@0.2+B.safetensors@0.8", or a loaded
-    generator. Further keywords are fields of `Settings`. Raises TesseraError's children with a sentence.
+    generator; `engine` is a name or an engine of your own. Further keywords are fields of `Settings`. Raises
+    TesseraError's children with a sentence.
     """
 
     def __init__(
@@ -94,10 +95,12 @@ class Upscaler:
         model: str | os.PathLike[str] | LoadedGenerator = DEFAULT_MODEL,
         *,
         settings: Settings | None = None,
-        engine: Engine | None = None,
+        engine: Engine | EngineName | None = None,
         offline: bool = False,
         **changes: Any,
     ) -> None:
+        if isinstance(engine, str):
+            changes["engine"], engine = engine, None
         self.settings = _changed(settings or Settings(), changes)
         self.generator = model if isinstance(model, LoadedGenerator) else load_model(model, offline=offline)
         config = self.generator.config
@@ -141,9 +144,9 @@ class Upscaler:
     def upscale(self, picture: Any) -> Any:
         """Enlarge a picture in memory and give back the same kind of thing.
 
-        NumPy (H, W) or (H, W, C), uint8, uint16 or float in [0, 1] -> (s*H, s*W[, C]), same type; torch (C, H, W) or
-        (B, C, H, W) float in [0, 1] -> the same with s*H, s*W, same dtype and device; Picture -> Picture. C is
-        1 (gray), 2 (gray, alpha), 3 (RGB) or 4 (RGB, alpha). Floats are worked on in 16 bits. Raises UsageError otherwise.
+        NumPy (H, W) or (H, W, C), uint8, uint16 or float in [0, 1] -> (s*H, s*W[, C]), same type; torch (C, H, W)
+        or (B, C, H, W) float in [0, 1] -> the same with s*H, s*W, same dtype and device; Picture -> Picture. C is 1
+        (gray), 2 (gray, alpha), 3 (RGB) or 4 (RGB, alpha). Floats are worked on in 16 bits. Raises UsageError.
         """
         if isinstance(picture, Picture):
             return picture.with_pixels(self.upscale(picture.pixels))
@@ -482,9 +485,12 @@ def upscale(picture: Any, model: str | os.PathLike[str] | LoadedGenerator = DEFA
 
 
 def default_overlap(config: GeneratorConfig) -> int:
-    """Context on each side of a tile, from the measured table (docs/upscale.md): input pixels, at most the reach."""
-    compact, deep = 16, 24
-    return min(config.receptive_radius, compact if config.receptive_radius <= 64 else deep)
+    """Context on each side of a tile in input pixels, from the table that benchmarks/overlap.py measures.
+
+    Compact networks get all but the last two pixels of their reach, which leaves at most 1 level of 255 to the untiled
+    result; the reach of RRDB networks (94 to 349) is out of proportion, and docs/upscale.md gives what 24 leaves.
+    """
+    return max(0, config.receptive_radius - 2) if config.receptive_radius <= 64 else 24
 
 
 def available_memory_bytes() -> int:

@@ -1,0 +1,259 @@
+"""EXIF and IPTC in TIFF files, and the cut of the thumbnail from an EXIF block; all are directories of tags.
+
+libvips (8.18) carries EXIF in every format but TIFF, and keeps only the first quarter of a TIFF's IPTC (it counts
+words where libtiff counts bytes). A TIFF keeps it in its own structure: the descriptive tags among
+those of the picture, and two directories below it (TIFF 6.0, section 2; BigTIFF as libtiff has it; EXIF 2.32, 4.6).
+An EXIF block is itself a small TIFF without pixels, so one reader and one writer of directories serve both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import struct
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+_EXIF_POINTER, _GPS_POINTER, _INTEROP_POINTER = 34665, 34853, 40965
+_POINTERS = frozenset({_EXIF_POINTER, _GPS_POINTER, _INTEROP_POINTER})
+_PIXEL_X, _PIXEL_Y = 40962, 40963
+_IPTC = 33723
+_DESCRIPTIONS = frozenset(
+    (
+        *(269, 270, 271, 272, 305, 306, 315, 316, 33432),  # document, description, make, model, software, time, ...
+        *(18246, 18249),  # rating, in stars and in percent
+        *range(40091, 40096),  # title, comment, author, keywords and subject as Windows writes them
+    )
+)
+_UNIT_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 1, 7: 1, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_UNITS = {5: 2, 10: 2}
+_LONG, _UNDEFINED, _IFD8 = 4, 7, 18
+_MOST_ENTRIES = 4096
+_MOST_BYTES = 2**24
+_PREFIX = b"Exif\x00\x00"
+
+
+class _MalformedError(Exception):
+    """The directories do not hold together."""
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How a file writes its numbers: byte order, and 8-byte offsets (BigTIFF) or 4-byte ones."""
+
+    order: str
+    big: bool
+
+    @property
+    def word(self) -> str:
+        """The struct format of an offset."""
+        return self.order + ("Q" if self.big else "I")
+
+    @property
+    def word_bytes(self) -> int:
+        """The size of an offset, and of a value that is stored in its entry."""
+        return 8 if self.big else 4
+
+    @property
+    def count(self) -> str:
+        """The struct format of the number of entries."""
+        return self.order + ("Q" if self.big else "H")
+
+
+@dataclass(frozen=True)
+class _Entry:
+    kind: int
+    count: int
+    data: bytes
+    """The values in the byte order of the file they came from."""
+
+
+_Table = dict[int, _Entry]
+
+
+def read_exif(path: Path) -> bytes | None:
+    """The EXIF of a TIFF file as a block, less orientation, sizes and resolution; None when it has none (or broken)."""
+    try:
+        with path.open("rb") as file:
+            layout, at = _read_start(file)
+            tables = _read_tables(file, layout, at, _DESCRIPTIONS)
+    except (_MalformedError, OSError, struct.error):
+        return None
+    if not any(tables.values()):
+        return None
+    block = io.BytesIO(struct.pack(layout.order + "2sHI", b"II" if layout.order == "<" else b"MM", 42, 8))
+    block.seek(8)
+    at = _write_tables(block, tables, layout.order, _Layout(layout.order, big=False))
+    block.seek(4)
+    block.write(struct.pack(layout.order + "I", at))
+    return _PREFIX + block.getvalue()
+
+
+def read_iptc(path: Path) -> bytes | None:
+    """The IPTC records of a TIFF file; None when it has none (or broken)."""
+    try:
+        with path.open("rb") as file:
+            layout, at = _read_start(file)
+            entry = _read_table(file, layout, at, {_IPTC}, [_MOST_BYTES]).get(_IPTC)
+    except (_MalformedError, OSError, struct.error):
+        return None
+    return entry.data if entry else None
+
+
+def add_exif(path: Path, block: bytes, *, height: int, width: int, iptc: bytes = b"") -> None:
+    """Append an EXIF block's directories, their sizes made true, and IPTC to a TIFF file; a broken block is left out.
+
+    Maker's notes are copied as they are; offsets that some makers put inside them no longer lead anywhere.
+    """
+    tables: dict[int, _Table] = {}
+    block_layout = _Layout("<", big=False)
+    with contextlib.suppress(_MalformedError, struct.error):
+        source = io.BytesIO(block.removeprefix(_PREFIX))
+        block_layout, at = _read_start(source)
+        tables = _read_tables(source, block_layout, at, _DESCRIPTIONS)
+    if iptc:
+        tables.setdefault(0, {})[_IPTC] = _Entry(_UNDEFINED, len(iptc), iptc)
+    if not any(tables.values()):
+        return
+    if _EXIF_POINTER in tables:
+        for tag, size in ((_PIXEL_X, width), (_PIXEL_Y, height)):
+            tables[_EXIF_POINTER][tag] = _Entry(_LONG, 1, struct.pack(block_layout.order + "I", size))
+    with path.open("r+b") as file:
+        layout, at = _read_start(file)
+        own, following = _raw_entries(file, layout, at)
+        file.seek(0, os.SEEK_END)
+        first = _write_tables(file, tables, block_layout.order, layout, own, following)
+        file.seek(8 if layout.big else 4)
+        file.write(struct.pack(layout.word, first))
+
+
+def without_thumbnail(block: bytes) -> bytes:
+    """An EXIF block whose second directory, that of the thumbnail, is no longer led to (libexif then leaves it out)."""
+    body = block.removeprefix(_PREFIX)
+    try:
+        layout, at = _read_start(io.BytesIO(body))
+        (count,) = struct.unpack_from(layout.count, body, at)
+        link = at + 2 + 12 * count
+        if layout.big or link + 4 > len(body):
+            return block
+    except (_MalformedError, struct.error):
+        return block
+    return block[: len(block) - len(body)] + body[:link] + b"\x00" * 4 + body[link + 4 :]
+
+
+def _read_start(file: BinaryIO) -> tuple[_Layout, int]:
+    start = file.read(16)
+    order = {b"II": "<", b"MM": ">"}.get(start[:2])
+    if order is None or len(start) < 8:
+        raise _MalformedError
+    (version,) = struct.unpack_from(order + "H", start, 2)
+    if version not in (42, 43):
+        raise _MalformedError
+    layout = _Layout(order, big=version == 43)
+    return layout, struct.unpack_from(layout.word, start, 8 if layout.big else 4)[0]
+
+
+def _read_tables(file: BinaryIO, layout: _Layout, at: int, of_first: Collection[int]) -> dict[int, _Table]:
+    """The first directory (under 0, only the tags `of_first`) and those below it, under the tags that point to them."""
+    room = [_MOST_BYTES]
+    found = {0: _read_table(file, layout, at, {*of_first, *_POINTERS}, room)}
+    for above, tag in ((0, _EXIF_POINTER), (0, _GPS_POINTER), (_EXIF_POINTER, _INTEROP_POINTER)):
+        entry = found.get(above, {}).get(tag)
+        if entry is None or entry.kind not in (_LONG, 13, 16, _IFD8) or entry.count != 1:
+            continue
+        (below,) = struct.unpack(layout.order + ("Q" if len(entry.data) == 8 else "I"), entry.data)
+        found[tag] = _read_table(file, layout, below, None, room)
+    return {name: {tag: table[tag] for tag in table if tag not in _POINTERS} for name, table in found.items()}
+
+
+def _read_table(
+    file: BinaryIO, layout: _Layout, at: int, wanted: Collection[int] | None, room: list[int]
+) -> dict[int, _Entry]:
+    table: _Table = {}
+    for tag, raw in _raw_entries(file, layout, at)[0].items():
+        kind, count = struct.unpack_from(layout.order + "H" + layout.word[1:], raw, 2)
+        if kind not in _UNIT_BYTES or (wanted is not None and tag not in wanted):
+            continue
+        size = _UNIT_BYTES[kind] * _UNITS.get(kind, 1) * count
+        room[0] -= size
+        if room[0] < 0:
+            raise _MalformedError
+        data = raw[-layout.word_bytes :][:size]
+        if size > layout.word_bytes:
+            file.seek(min(struct.unpack(layout.word, raw[-layout.word_bytes :])[0], 2**62))
+            data = file.read(size)
+        if len(data) == size:
+            table[tag] = _Entry(kind, count, data)
+    return table
+
+
+def _raw_entries(file: BinaryIO, layout: _Layout, at: int) -> tuple[dict[int, bytes], int]:
+    """The entries of a directory as they lie in the file, and where the next directory is."""
+    file.seek(min(at, 2**62))
+    (count,) = struct.unpack(layout.count, file.read(struct.calcsize(layout.count)))
+    if count > _MOST_ENTRIES:
+        raise _MalformedError
+    entry_bytes = 4 + 2 * layout.word_bytes
+    data = file.read(entry_bytes * count + layout.word_bytes)
+    (following,) = struct.unpack_from(layout.word, data, entry_bytes * count)
+    pieces = (data[entry_bytes * index : entry_bytes * (index + 1)] for index in range(count))
+    return {struct.unpack_from(layout.order + "H", piece)[0]: piece for piece in pieces}, following
+
+
+def _write_tables(
+    file: BinaryIO,
+    tables: Mapping[int, _Table],
+    order: str,
+    layout: _Layout,
+    own: Mapping[int, bytes] | None = None,
+    following: int = 0,
+) -> int:
+    """Write directories from here on, the lowest first -> where the first is.
+
+    `own` are entries that the first directory has already, in the file's own layout: they stay.
+    """
+    places: dict[int, int] = {}
+
+    def pointers(*tags: int) -> dict[int, bytes]:
+        kind = _IFD8 if layout.big else _LONG
+        form = layout.order + "HH" + 2 * layout.word[1:]
+        return {tag: struct.pack(form, tag, kind, 1, places[tag]) for tag in tags if tag in places}
+
+    for tag in (_INTEROP_POINTER, _EXIF_POINTER, _GPS_POINTER):
+        if tables.get(tag):
+            below = pointers(_INTEROP_POINTER) if tag == _EXIF_POINTER else {}
+            places[tag] = _write_table(file, tables[tag], order, layout, below, 0)
+    first = {tag: entry for tag, entry in tables.get(0, {}).items() if tag not in (own or {})}
+    return _write_table(file, first, order, layout, {**(own or {}), **pointers(_EXIF_POINTER, _GPS_POINTER)}, following)
+
+
+def _write_table(
+    file: BinaryIO, table: _Table, order: str, layout: _Layout, raw: Mapping[int, bytes], following: int
+) -> int:
+    """Write one directory: values that need room first, then its entries (with those in `raw`) -> where it is."""
+    entries = dict(raw)
+    for tag, entry in table.items():
+        data = entry.data
+        if order != layout.order:
+            data = _swapped(data, _UNIT_BYTES[entry.kind])
+        if len(data) > layout.word_bytes:
+            data = struct.pack(layout.word, _append(file, data))
+        head = struct.pack(layout.order + "HH" + layout.word[1:], tag, entry.kind, entry.count)
+        entries[tag] = head + data.ljust(layout.word_bytes, b"\x00")
+    body = struct.pack(layout.count, len(entries)) + b"".join(entries[tag] for tag in sorted(entries))
+    return _append(file, body + struct.pack(layout.word, following))
+
+
+def _append(file: BinaryIO, data: bytes) -> int:
+    """Write at the next multiple of 8 bytes -> where that is."""
+    file.write(b"\x00" * (-file.tell() % 8))
+    at = file.tell()
+    file.write(data)
+    return at
+
+
+def _swapped(data: bytes, unit_bytes: int) -> bytes:
+    return b"".join(data[at : at + unit_bytes][::-1] for at in range(0, len(data), unit_bytes))

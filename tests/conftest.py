@@ -1,0 +1,23 @@
+"""Fixtures that many tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+
+def pytest_configure() -> None:
+    import torch
+
+    torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def assets() -> Path:
+    """The folder of real weights, test sets and photographs."""
+    named = os.environ.get("TESSERA_ASSETS")
+    if not named or not Path(named).is_dir():
+        pytest.skip("TESSERA_ASSETS does not name the folder of weights, test sets and photographs")
+    return Path(named)

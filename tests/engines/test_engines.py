@@ -1,0 +1,127 @@
+import copy
+
+import pytest
+import torch
+
+from stand_ins import loaded
+from tessera.engines import has_bf16, open_engine
+from tessera.engines.openvino import OpenVinoEngine
+from tessera.engines.pytorch import TorchEngine, is_memory_error
+from tessera.errors import EngineError, OutOfMemoryError, UsageError
+from tessera.generators import RRDBNetConfig, SRVGGNetCompactConfig
+
+
+@pytest.fixture(scope="module")
+def generator():
+    config = RRDBNetConfig(blocks=1, features=8, growth=4)
+    torch.manual_seed(0)
+    return loaded(config.build(), config)
+
+
+@pytest.fixture(scope="module")
+def compact():
+    config = SRVGGNetCompactConfig(features=8, convolutions=2)
+    torch.manual_seed(0)
+    return loaded(config.build(), config)
+
+
+def noise(*shape: int) -> torch.Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("kind", [TorchEngine, OpenVinoEngine])
+@pytest.mark.parametrize("which", ["generator", "compact"])
+def test_fp32_engines_give_what_the_network_gives(kind, which, request):
+    chosen = request.getfixturevalue(which)
+    x = noise(2, 3, 24, 40)
+    torch.testing.assert_close(kind(chosen, "fp32").run(x), chosen.network(x), atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [TorchEngine, OpenVinoEngine])
+def test_bf16_engines_stay_near_fp32_and_hand_over_to_it(kind, generator):
+    x = noise(1, 3, 32, 32)
+    engine = kind(generator, "bf16")
+    assert engine.exact().precision == "fp32"
+    assert engine.exact() is engine.exact()
+    torch.testing.assert_close(engine.exact().run(x), generator.network(x), atol=2e-5, rtol=1e-4)
+    assert (engine.run(x) - generator.network(x)).abs().max() < 0.02
+
+
+def test_openvino_serves_any_mix_of_tile_shapes(compact):
+    engine = OpenVinoEngine(compact)
+    for height, width in ((8, 8), (16, 24), (8, 8), (1, 1), (33, 5), (16, 24)):
+        x = noise(1, 3, height, width)
+        torch.testing.assert_close(engine.run(x), compact.network(x), atol=2e-5, rtol=1e-4)
+
+
+def test_opening_an_engine_leaves_the_loaded_network_as_it_was(generator):
+    before = copy.deepcopy(generator.network.state_dict())
+    TorchEngine(generator, "bf16").run(noise(1, 3, 16, 16))
+    for name, tensor in generator.network.state_dict().items():
+        assert tensor.dtype == torch.float32
+        assert torch.equal(tensor, before[name])
+
+
+def test_results_belong_to_the_caller_and_are_not_overwritten_by_the_next_run(compact):
+    for engine in (TorchEngine(compact), OpenVinoEngine(compact)):
+        first = engine.run(noise(1, 3, 8, 8))
+        kept = first.clone()
+        engine.run(noise(1, 3, 8, 8) * 0.5)
+        assert torch.equal(first, kept)
+
+
+def test_exact_is_always_fp32_whatever_the_processor_can_do(generator):
+    assert open_engine(generator, "exact").precision == "fp32"
+    assert open_engine(generator, "auto").precision == ("bf16" if has_bf16("cpu") else "fp32")
+
+
+def test_wrong_words_and_missing_devices_get_their_sentence(generator):
+    with pytest.raises(UsageError, match="exact, auto or fast"):
+        open_engine(generator, "best")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="pytorch or openvino"):
+        open_engine(generator, engine="tensorrt")  # type: ignore[arg-type]
+    with pytest.raises(EngineError, match="not a device"):
+        open_engine(generator, device="gpu-zero", engine="pytorch")
+    with pytest.raises(EngineError, match="on the CPU"):
+        open_engine(generator, device="cuda", engine="openvino")
+    if not torch.cuda.is_available():
+        with pytest.raises(EngineError, match="No CUDA device"):
+            open_engine(generator, device="cuda:0")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes"),
+        RuntimeError("Exception from src: std::bad_alloc"),
+    ],
+)
+def test_every_way_of_running_out_of_memory_is_one_error(error, generator, monkeypatch):
+    engine = TorchEngine(generator)
+
+    def fail(_):
+        raise error
+
+    monkeypatch.setattr(engine, "_network", fail)
+    with pytest.raises(OutOfMemoryError):
+        engine.run(noise(1, 3, 8, 8))
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory(generator, monkeypatch):
+    engine = TorchEngine(generator)
+
+    def fail(_):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(engine, "_network", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        engine.run(noise(1, 3, 8, 8))
+    assert not is_memory_error(ValueError("out of memory"))
+
+
+def test_a_real_allocation_beyond_all_memory_is_recognised():
+    with pytest.raises((RuntimeError, MemoryError)) as caught:
+        torch.empty(2**50, dtype=torch.float32)
+    assert is_memory_error(caught.value)

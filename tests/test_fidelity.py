@@ -1,0 +1,48 @@
+import torch
+
+from tessera.color import delta_e
+from tessera.fidelity import lock_colors, lock_flat_areas
+
+
+def enlarged(lq: torch.Tensor, scale: int = 4) -> torch.Tensor:
+    return lq.repeat_interleave(scale, -1).repeat_interleave(scale, -2)
+
+
+def test_a_flat_area_gets_its_own_colour_back_from_a_network_that_shifts_it():
+    lq = torch.full((1, 3, 40, 40), 0.5)
+    sr = lock_flat_areas(lq, enlarged(lq) + 5 / 255)
+    torch.testing.assert_close(sr, enlarged(lq))
+
+
+def test_whatever_is_not_flat_is_left_alone():
+    lq = torch.rand(1, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+    sr = enlarged(lq) + 5 / 255
+    assert torch.equal(lock_flat_areas(lq, sr), sr)
+
+
+def test_the_lock_fades_in_and_leaves_the_neighbourhood_of_an_edge_alone():
+    lq = torch.full((1, 3, 60, 60), 0.5)
+    lq[..., 30:] = 0.8
+    shifted = enlarged(lq) + 5 / 255
+    sr = lock_flat_areas(lq, shifted)
+    at_the_edge = slice(27 * 4, 33 * 4)
+    assert torch.equal(sr[..., at_the_edge], shifted[..., at_the_edge])
+    torch.testing.assert_close(sr[..., 4:60], enlarged(lq)[..., 4:60])
+    steps = (sr - enlarged(lq))[0, 0, 100].diff().abs()
+    assert steps.max() < 1.5 / 255
+
+
+def test_the_colour_lock_brings_low_frequencies_back_and_keeps_detail():
+    generator = torch.Generator().manual_seed(0)
+    lq = torch.rand(1, 3, 8, 8, generator=generator)
+    lq = torch.nn.functional.interpolate(lq, size=(64, 64), mode="bicubic").clamp(0, 1)
+    detail = (torch.rand(1, 3, 256, 256, generator=generator) - 0.5) * 0.1
+    drifted = torch.nn.functional.interpolate(lq, scale_factor=4, mode="bilinear") * 0.9 + 0.08 + detail
+    locked = lock_colors(lq, drifted)
+
+    def difference(sr: torch.Tensor) -> float:
+        return float(delta_e(lq, torch.nn.functional.avg_pool2d(sr, 4).clamp(0, 1)).mean())
+
+    assert difference(locked) < difference(drifted) / 4
+    change = locked - drifted
+    assert change.diff(dim=-1).abs().max() < detail.diff(dim=-1).abs().max() / 5
