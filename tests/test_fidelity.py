@@ -1,7 +1,7 @@
 import torch
 
 from tessera.color import delta_e
-from tessera.fidelity import lock_colors, lock_flat_areas
+from tessera.fidelity import lock_colors, lock_flat_areas, within_neighbours
 
 
 def enlarged(lq: torch.Tensor, scale: int = 4) -> torch.Tensor:
@@ -46,3 +46,14 @@ def test_the_colour_lock_brings_low_frequencies_back_and_keeps_detail():
     assert difference(locked) < difference(drifted) / 4
     change = locked - drifted
     assert change.diff(dim=-1).abs().max() < detail.diff(dim=-1).abs().max() / 5
+
+
+def test_alpha_has_no_veil_beside_what_is_visible_and_no_hole_inside_it():
+    alpha = torch.zeros(1, 1, 20, 20)
+    alpha[..., 10:] = 1
+    veiled = enlarged(alpha) * 0.96 + 0.02
+    clipped = within_neighbours(alpha, veiled)
+    assert (clipped[..., : 9 * 4] == 0).all()
+    assert (clipped[..., 11 * 4 :] == 1).all()
+    edge = slice(9 * 4, 11 * 4)
+    assert torch.equal(clipped[..., edge], veiled[..., edge])

@@ -65,9 +65,8 @@ class BatchReport:
     seconds: float
     model: str
     model_sha256: str
-    interrupted: bool = False
     left: int = 0
-    """Files that were not begun, because the batch was stopped."""
+    """Files that a later run has still to do, because the batch was stopped."""
 
     def count(self, state: State) -> int:
         """How many files ended in this state."""
@@ -80,7 +79,7 @@ class BatchReport:
             "model": self.model,
             "model_sha256": self.model_sha256,
             "seconds": round(self.seconds, 3),
-            "interrupted": self.interrupted,
+            "interrupted": self.left > 0,
             "ignored": self.ignored,
             **{state: self.count(state) for state in ("done", "skipped", "failed", "dropped")},
             "left": self.left,
@@ -354,8 +353,7 @@ def run_batch(
         seconds=time.monotonic() - began,
         model=upscaler.generator.name,
         model_sha256=upscaler.generator.sha256,
-        interrupted=len(results) < len(tasks) or any(result.state == "dropped" for result in results),
-        left=len(tasks) - len(results),
+        left=len(tasks) - sum(result.state != "dropped" for result in results),
     )
 
 

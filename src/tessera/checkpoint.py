@@ -653,8 +653,6 @@ class Walker:
             raise _MalformedError("its storages are views of other storages, as only PyTorch before 0.4 wrote them")
         attribute = kind.name.rpartition(".")[2] if isinstance(kind, _Global) else ""
         if attribute not in STORAGE_DTYPES or not isinstance(key, str) or type(elements) is not int:
-            if isinstance(kind, Inert):
-                self.refuse_foreign()
             raise _MalformedError("one of its storages is not described as PyTorch describes them")
         if not 0 <= elements < MAX_SIZE:
             raise _MalformedError(f"storage {key!r} declares an absurd length")

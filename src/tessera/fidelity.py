@@ -36,6 +36,18 @@ def lock_flat_areas(lq: Tensor, sr: Tensor) -> Tensor:
     return sr + _enlarged(lacking, scale)
 
 
+def within_neighbours(lq: Tensor, sr: Tensor) -> Tensor:
+    """Clip `sr` (B, C, s*h, s*w) to what the 3x3 input pixels around each pixel of `lq` (B, C, h, w) span.
+
+    For alpha: what is wholly transparent or wholly opaque stays so right up to the edge, without a veil or a halo.
+    """
+    scale = sr.shape[-1] // lq.shape[-1]
+    greatest = F.max_pool2d(lq, 3, 1, 1)
+    least = -F.max_pool2d(-lq, 3, 1, 1)
+    repeated = (F.interpolate(bound, scale_factor=scale, mode="nearest") for bound in (least, greatest))
+    return torch.clamp(sr, *repeated)
+
+
 def lock_colors(lq: Tensor, sr: Tensor) -> Tensor:
     """Add to `sr` (B, C, s*h, s*w) the low frequencies that it lacks of `lq` (B, C, h, w), both in [0, 1]."""
     scale = sr.shape[-1] // lq.shape[-1]

@@ -18,7 +18,7 @@ from torch import Tensor
 from tessera.color import delta_e, luma_jpeg
 from tessera.engines import Engine
 from tessera.errors import NonFiniteError
-from tessera.fidelity import lock_colors, lock_flat_areas
+from tessera.fidelity import lock_colors, lock_flat_areas, within_neighbours
 from tessera.picture import Pixels
 from tessera.resize import resize
 from tessera.rows import RollingRows, RowSource
@@ -164,10 +164,11 @@ def _enlarged_alpha(alpha: Tensor, engine: Engine, plan: MosaicPlan, count: Mosa
     if plan.flat_alpha is not None:
         return alpha[..., :1, :1].expand(-1, -1, alpha.shape[-2] * plan.scale, alpha.shape[-1] * plan.scale)
     if plan.alpha == "lanczos":
-        return resize(alpha, scale=plan.scale, kernel="lanczos3").clamp(0, 1)
-    replicated = alpha.expand(-1, 3, -1, -1)
-    sr = _enlarge(replicated, engine, plan, count)
-    return lock_flat_areas(replicated, sr).mean(dim=1, keepdim=True).clamp(0, 1)
+        sr = resize(alpha, scale=plan.scale, kernel="lanczos3")
+    else:
+        sr = _enlarge(alpha.expand(-1, 3, -1, -1), engine, plan, count).mean(dim=1, keepdim=True)
+        sr = lock_flat_areas(alpha, sr)
+    return within_neighbours(alpha, sr)
 
 
 def _enlarge(rgb: Tensor, engine: Engine, plan: MosaicPlan, count: MosaicCount) -> Tensor:

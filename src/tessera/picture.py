@@ -10,6 +10,7 @@ import contextlib
 import functools
 import logging
 import os
+import stat
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -270,20 +271,21 @@ def _descriptor(path: Path) -> Generator[int]:
 
 def _refuse_what_is_no_file(path: Path) -> None:
     try:
-        size = path.stat().st_size
-        if path.is_dir():
+        status = path.stat()  # before any open, because opening a pipe waits for a writer
+        if stat.S_ISDIR(status.st_mode):
             raise PictureError(f"{path}: is a folder, not a picture.")
+        if not stat.S_ISREG(status.st_mode):
+            raise PictureError(f"{path}: is a pipe, a device or the like, not an ordinary file.")
         with path.open("rb"):
             pass
     except FileNotFoundError:
-        raise PictureError(f"{path}: there is no such file.") from None
+        where = "leads to a file that is not there (a dangling link)" if path.is_symlink() else "there is no such file"
+        raise PictureError(f"{path}: {where}.") from None
     except PermissionError:
         raise PictureError(f"{path}: may not be read by this user.") from None
     except (OSError, ValueError) as error:
         raise PictureError(f"{path}: cannot be opened: {getattr(error, 'strerror', None) or error}.") from None
-    if not path.is_file():
-        raise PictureError(f"{path}: is not an ordinary file.")
-    if size == 0:
+    if status.st_size == 0:
         raise PictureError(f"{path}: is empty (0 bytes).")
 
 

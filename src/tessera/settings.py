@@ -85,6 +85,14 @@ class Settings:
     limits: Limits = dataclasses.field(default_factory=Limits)
 
     def __post_init__(self) -> None:
+        for name, value, kind in (
+            ("tile", self.tile, int),
+            ("overlap", self.overlap, int),
+            ("quality", self.quality, int),
+            ("outscale", self.outscale, OutScale),
+        ):
+            if value is not None and not isinstance(value, kind):
+                raise UsageError(f"The setting {name} is {value!r}: expected None or {kind.__name__}.")
         if self.tile is not None and self.tile != 0 and self.tile < SMALLEST_TILE:
             raise UsageError(f"--tile {self.tile}: expected at least {SMALLEST_TILE} pixels, or 0 for one piece.")
         if self.overlap is not None and not 0 <= self.overlap <= 1024:

@@ -58,6 +58,13 @@ def test_srvgg_with_all_weights_zero_is_nearest_neighbour() -> None:
     assert torch.equal(network(x), x.repeat_interleave(4, 2).repeat_interleave(4, 3))
 
 
+def test_the_activations_of_srvgg_without_weights_have_the_slopes_of_the_original() -> None:
+    x = torch.tensor([[[[-1.0]]]]).expand(1, 4, 1, 1)
+    for activation, expected in (("relu", 0.0), ("leakyrelu", -0.1)):
+        config = SRVGGNetCompactConfig.model_validate({"features": 4, "convolutions": 1, "activation": activation})
+        torch.testing.assert_close(config.build().body[1](x), torch.full_like(x, expected))
+
+
 def test_pytorch_gan_works_in_imagenet_space_and_gives_rgb() -> None:
     torch.manual_seed(3)
     config = PyTorchGANConfig(features=4, blocks=1)

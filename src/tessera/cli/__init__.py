@@ -126,7 +126,8 @@ def _sentence(refusal: Any) -> str:
     context = refusal.ctx
     command = context.command_path if context is not None else "tessera"
     if context is None or not hasattr(refusal, "possibilities"):
-        return f"{refusal.format_message().rstrip('.')}. `{command} --help` explains all options."
+        said = refusal.format_message()
+        return f"{said if said.endswith('?') else said.rstrip('.') + '.'} `{command} --help` explains all options."
     options = [name for parameter in context.command.params for name in parameter.opts if name.startswith("-")]
     near = difflib.get_close_matches(refusal.option_name.lower(), options, 1)
     hint = f"did you mean {near[0]}?" if near else f"`{command} --help` lists all options."

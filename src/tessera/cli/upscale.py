@@ -235,7 +235,7 @@ def upscale(
         if report is not None:
             _write_report(report, result)
         if stop.number is not None:
-            print_error(f"stopped with {result.left} pictures left; run the same command again to go on from here.")
+            print_error(f"stopped, {result.left} left to do; run the same command again to go on from here.")
             raise typer.Exit(128 + stop.number)
         if result.count("failed"):
             raise typer.Exit(1)
@@ -411,8 +411,8 @@ def _forecast(
     if json_progress:
         print_json({"event": "summary", "seconds": round(total, 2), **counts})
     else:
-        done = f"; {counts['skipped']} are done already" if counts["skipped"] else ""
-        typer.echo(f"{counts['done']} pictures would take about {_duration(total)}{done}; nothing was written.")
+        done = f", {counts['skipped']} already done" if counts["skipped"] else ""
+        typer.echo(f"{counts['done']} to do{done}: about {_duration(total)}; nothing was written.")
     if counts["failed"]:
         raise typer.Exit(1)
 
