@@ -109,7 +109,7 @@ def test_an_input_folder_can_be_its_own_output_folder_again_and_again() -> None:
 
 def test_a_file_named_in_several_ways_is_one() -> None:
     touch("in/a.png", "in/b.png")
-    assert list(find("in/a.png", "./in/a.png", os.path.abspath("in/a.png"), "in", "in/", "in/*.png")) == [
+    assert list(find("in/a.png", "./in/a.png", str(Path("in/a.png").absolute()), "in", "in/", "in/*.png")) == [
         "in/a.png",
         "in/b.png",
     ]
@@ -145,7 +145,12 @@ def test_any_name_that_a_file_can_have_is_found_and_done(name: bytes) -> None:
 def test_patterns_take_pictures_only_and_say_when_there_are_none() -> None:
     touch("in/a1.png", "in/a2.jpg", "in/a3.txt", "in/x/a4.png", "in/a5.png/z.png")
     assert set(find("in/a*")) == {"in/a1.png", "in/a2.jpg"}
+    assert set(find("in/**")) == {"in/a1.png", "in/a2.jpg", "in/x/a4.png", "in/a5.png/z.png"}
+    touch("in/.x/a6.png")
     assert set(find("in/**/*.png")) == {"in/a1.png", "in/x/a4.png", "in/a5.png/z.png"}
+    assert set(find(f"{Path.cwd()}/in/.x/*.png")) == {f"{Path.cwd()}/in/.x/a6.png"}
+    assert set(find("in/[a-b]?.png")) == {"in/a1.png"}
+    assert "no picture" in str(tasks_for("in/a**b.png")[0].problem)
     [task] = tasks_for("in/q*.png")
     assert task.problem == "in/q*.png: no picture matches this pattern."
 

@@ -41,9 +41,7 @@ def nearest(pixels: np.ndarray, scale: int) -> np.ndarray:
 def test_tiled_equals_whole_exactly_for_a_pointwise_generator(height, width, tile, overlap, shape, dtype, channels):
     scale, multiple = shape
     pixels = picture(height, width, channels, dtype)
-    chosen = plan(
-        scale=scale, multiple=multiple, tile=tile, overlap=overlap, alpha="model" if channels == 4 else None
-    )
+    chosen = plan(scale=scale, multiple=multiple, tile=tile, overlap=overlap, alpha="model" if channels == 4 else None)
     result = run(pixels, FunctionEngine(repeated(scale)), chosen)
     if channels == 1:  # luma of three equal channels may differ in the last bit of 16
         assert np.abs(result.astype(int) - nearest(pixels, scale)).max() <= (1 if dtype is np.uint16 else 0)

@@ -69,7 +69,7 @@ def notes_of(path: Path) -> tuple[str, ...]:
 def test_a_16_bit_picture_is_known_by_its_type_however_dark_it_is(
     tmp_path: Path, suffix: str, channels: int, brightest: int
 ) -> None:
-    pixels = (random_pixels(9, 14, channels, np.uint16) % (brightest + 1)).astype(np.uint16)
+    pixels = (random_pixels(9, 14, channels, np.uint16).astype(int) % (brightest + 1)).astype(np.uint16)
     picture = read_picture(save(tmp_path / f"a{suffix}", pixels))
     assert picture.pixels.dtype == np.uint16
     assert np.array_equal(picture.pixels.reshape(9, 14, channels), pixels)
@@ -88,8 +88,9 @@ def test_white_of_a_deep_avif_is_white_and_black_black(tmp_path: Path, bits: int
     for suffix in (".png", ".tif", ".avif"):
         write_picture(picture, tmp_path / f"b{suffix}")
         again = read_picture(tmp_path / f"b{suffix}").pixels
-        assert (again[:, 36:] == 65_535).all()
-        assert (again[:, :28] == 0).all()
+        off = 64 if suffix == ".avif" else 0  # lossy: a quarter of a level of 255
+        assert (again[:, 36:] >= 65_535 - off).all()
+        assert (again[:, :28] <= off).all()
 
 
 def test_a_deep_avif_keeps_12_bits_of_a_gradient(tmp_path: Path) -> None:
@@ -131,7 +132,7 @@ def test_a_gray_picture_stays_one_channel_where_the_format_has_one(tmp_path: Pat
     write_picture(Picture(pixels), tmp_path / f"a{suffix}")
     again = read_picture(tmp_path / f"a{suffix}").pixels
     assert again.shape[:2] == (20, 33)
-    if suffix in (".webp",):  # VP8 has three channels
+    if suffix in (".webp", ".avif"):  # VP8 has three channels, and libvips reads an AVIF with three
         assert np.abs(again.astype(int) - again[..., :1]).max() <= 1
     else:
         assert again.ndim == 2
@@ -249,6 +250,8 @@ NAMES = [
     os.fsdecode(b"caf\xe9.png"),
     "n" * 246 + ".png",
     "ü" * 123 + ".png",
+    "写" * 83 + ".png",
+    "🎨" * 62 + ".png",
 ]
 
 
@@ -449,13 +452,15 @@ def test_pictures_that_are_neither_gray_nor_rgb_integers_are_refused_with_what_t
     path = tmp_path / "a.tif"
     for pixels, words in (
         (made.astype(np.float32), "float"),
-        (made.astype(np.float64), "double"),
+        (made.astype(np.float64), "decoded"),
         (made.astype(np.uint32), "uint"),
         (made.astype(np.int16), "short"),
         (random_pixels(6, 7, 5, np.uint8), "5 channels"),
     ):
         vips().Image.new_from_array(pixels).copy(interpretation="multiband").tiffsave(str(path))
         assert words in failure(path)
+    vips_image(ramp(6, 7)).colourspace("lab").bandjoin([1.0, 2.0]).tiffsave(str(path))
+    assert "5 channels of type float" in failure(path)
     vips().Image.new_from_array(made.astype(np.complex64)).copy(interpretation="multiband").tiffsave(str(path))
     assert failure(path)
 
@@ -488,7 +493,7 @@ def small_files(folder: Path) -> dict[str, bytes]:
     keep("progressive.jpg", save(folder / "b.jpg", pixels, interlace=True))
     keep("turned.jpg", with_exif(folder / "c.jpg", pixels, block))
     keep("gray.jpg", save(folder / "d.jpg", pixels[..., :1]))
-    vips_image(pixels).icc_transform("cmyk", input_profile="srgb").jpegsave(str(folder / "e.jpg"))
+    vips_image(pixels).icc_transform("cmyk", input_profile="srgb").jpegsave(str(folder / "e.jpg"), keep="none")
     keep("cmyk.jpg", folder / "e.jpg")
     keep("png", save(folder / "a.png", pixels, blobs=blobs))
     keep("alpha16.png", save(folder / "b.png", ramp(23, 31, 4, np.uint16)))
@@ -628,15 +633,16 @@ def test_a_truncated_file_ends_in_a_sentence(tmp_path: Path, files: dict[str, by
     lengths = sorted({*np.linspace(1, len(data) - 1, 25).astype(int).tolist(), *range(1, min(24, len(data)))})
     if kind in ("pgm", "pbm", "plain.pbm", "plain.ppm", "ppm"):  # these hold more than they need
         lengths = [length for length in lengths if length < 80]
+    if kind == "animated.gif":  # whose first frame is whole before the file is
+        lengths = [length for length in lengths if length < len(data) // 3]
     refused = 0
     for length in lengths:
         path.write_bytes(data[:length])
         result, _ = outcome(path)
         refused += result == "error"
     assert refused > len(lengths) * 0.8
-    path.write_bytes(data[: len(data) // 2 if len(data) < 50_000 else 80])
-    if "pbm" not in kind and "pgm" not in kind and kind != "ppm":
-        assert outcome(path)[0] == "error"
+    path.write_bytes(data[: lengths[-1] * 3 // 4])
+    assert outcome(path)[0] == "error"
 
 
 def test_a_picture_cut_in_its_pixels_is_said_to_be_cut_short(tmp_path: Path, files: dict[str, bytes]) -> None:
@@ -694,7 +700,8 @@ def test_pngs_that_inflate_to_gigabytes_are_refused_or_read_without_the_memory(t
         [sys.executable, "-c", code, str(tmp_path), *bombs], capture_output=True, text=True, timeout=50
     )
     assert result.returncode == 0, result.stderr
-    gr    assert len(grown) == len(bombs)
+    grown = {line.split()[0]: int(line.split()[1]) for line in result.stdout.splitlines()}
+    assert len(grown) == len(bombs)
     assert max(grown.values()) < 120, grown
 
 
@@ -740,19 +747,25 @@ def test_a_damaged_png_checksum_is_a_sentence(tmp_path: Path) -> None:
 # --- memory --------------------------------------------------------------------------------------------------------
 
 COPY_BY_ROWS = """
-import resource, sys
+import sys
 from pathlib import Path
 from tessera.picture import PictureReader
 from tessera.writer import PictureShape, PictureWriter
+
+def memory(name):
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(name + ":"))
+
 source, output = map(Path, sys.argv[1:])
+own = 0
 with PictureReader(source) as reader:
     info = reader.info
     shape = PictureShape(height=reader.height, width=reader.width, channels=info.channels, dtype=info.dtype)
     with PictureWriter(output, shape, metadata=reader.metadata) as writer:
         for first in range(0, reader.height, 128):
             writer.write_rows(reader.read_rows(first, min(128, reader.height - first)))
+            own = max(own, memory("RssAnon") + memory("RssShmem"))
         writer.finish()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(memory("VmHWM"), own)
 """
 
 
@@ -768,28 +781,41 @@ def smooth_picture(path: Path, megapixels: int, orientation: int = 1) -> Path:
     return path
 
 
-def peak_mb(source: Path, output: Path) -> float:
-    environment = {**os.environ, "VIPS_CONCURRENCY": "1"}
+def peak_mb(source: Path, output: Path) -> tuple[float, float]:
+    """The greatest resident memory of a process that copies a picture by rows, and how much of it is no file's."""
     result = subprocess.run(
-        [sys.executable, "-c", COPY_BY_ROWS, str(source), str(output)], capture_output=True, text=True, env=environment
+        [sys.executable, "-c", COPY_BY_ROWS, str(source), str(output)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "VIPS_CONCURRENCY": "1"},
     )
     assert result.returncode == 0, result.stderr
-    return int(result.stdout) / 1024
+    resident, own = result.stdout.split()
+    return int(resident) / 1024, int(own) / 1024
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks /proc for memory")
 
 
 @pytest.mark.slow
+@needs_proc
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
 def test_64_megapixels_take_little_more_memory_than_4(tmp_path: Path, suffix: str) -> None:
-    small = peak_mb(smooth_picture(tmp_path / f"small{suffix}", 4), tmp_path / f"out4{suffix}")
-    large = peak_mb(smooth_picture(tmp_path / f"large{suffix}", 64), tmp_path / f"out64{suffix}")
+    small, _ = peak_mb(smooth_picture(tmp_path / f"small{suffix}", 4), tmp_path / f"out4{suffix}")
+    large, _ = peak_mb(smooth_picture(tmp_path / f"large{suffix}", 64), tmp_path / f"out64{suffix}")
     print(f"{suffix}: {small:.0f} MB for 4 MP, {large:.0f} MB for 64 MP")
     assert large - small < 100
 
 
 @pytest.mark.slow
+@needs_proc
 @pytest.mark.parametrize("orientation", [3, 6])
 def test_a_turned_picture_of_64_megapixels_lies_on_the_disk_and_not_in_memory(tmp_path: Path, orientation: int) -> None:
-    small = peak_mb(smooth_picture(tmp_path / "small.jpg", 4, orientation), tmp_path / "out4.jpg")
-    large = peak_mb(smooth_picture(tmp_path / "large.jpg", 64, orientation), tmp_path / "out64.jpg")
-    print(f"orientation {orientation}: {small:.0f} MB for 4 MP, {large:.0f} MB for 64 MP")
-    assert large - small < 100
+    """libvips maps the decoded copy from a file: its pages count as resident, and the system may drop them."""
+    small, small_own = peak_mb(smooth_picture(tmp_path / "small.jpg", 4, orientation), tmp_path / "out4.jpg")
+    large, large_own = peak_mb(smooth_picture(tmp_path / "large.jpg", 64, orientation), tmp_path / "out64.jpg")
+    print(
+        f"orientation {orientation}: {small:.0f} ({small_own:.0f} own) MB for 4 MP, {large:.0f} ({large_own:.0f} own)"
+    )
+    assert large_own - small_own < 100
+    assert large - small < 300

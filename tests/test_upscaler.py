@@ -63,8 +63,11 @@ def test_a_tensor_comes_back_as_a_tensor(shape):
 
 @pytest.mark.parametrize(
     "wrong",
-    [np.zeros((4, 4, 5), np.uint8), np.zeros((4, 4), np.int32), np.zeros((0, 4, 3), np.uint8), np.zeros(4, np.uint8)]
-    + [np.full((4, 4), 2.0), np.full((4, 4), np.nan), torch.zeros(3, 4, 4, dtype=torch.uint8), "photo.jpg"],
+    [
+        *(np.zeros(shape, np.uint8) for shape in ((4, 4, 5), (0, 4, 3), (4,))),
+        *(np.zeros((4, 4), np.int32), np.full((4, 4), 2.0), np.full((4, 4), np.nan)),
+        *(torch.zeros(3, 4, 4, dtype=torch.uint8), "photo.jpg"),
+    ],
 )
 def test_what_is_no_picture_gets_a_sentence(wrong):
     with pytest.raises(UsageError, match=r"expected|Expected|must be"):
@@ -133,7 +136,8 @@ def test_sixteen_bits_into_jpeg_are_rounded_and_said(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("outscale", "size"), [("2", (40, 60)), ("1.5", (30, 45)), ("100x", (67, 100)), ("x10", (10, 15)), ("0.5", (10, 15))]
+    ("outscale", "size"),
+    [("2", (40, 60)), ("1.5", (30, 45)), ("100x", (67, 100)), ("x10", (10, 15)), ("0.5", (10, 15))],
 )
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_outscale_gives_the_size_that_was_asked_for(outscale, size, channels, tmp_path):

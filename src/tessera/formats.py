@@ -19,7 +19,7 @@ class Format:
     """Bits per channel that it keeps; a deeper picture is rounded to it."""
     alpha: bool = True
     longest_side: int = 2**31 - 1
-    """The format's own limit on width and height in pixels."""
+    """The limit on width and height in pixels, of the format or of its encoder (libjpeg: 65,500)."""
     animated: bool = False
     whole_in_memory: bool = False
     """Whether its encoder must hold the whole picture (so memory is not bounded by the tile)."""
@@ -32,7 +32,7 @@ FORMATS: tuple[Format, ...] = (
         name="JPEG",
         extensions=(".jpg", ".jpeg", ".jpe", ".jfif"),
         alpha=False,
-        longest_side=65_535,
+        longest_side=65_500,
         bytes_per_sample=0.4,
     ),
     Format(name="PNG", extensions=(".png",), deepest=16),

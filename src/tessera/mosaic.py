@@ -15,10 +15,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tessera.color import delta_e, luma_jpeg
+from tessera.color import luma_jpeg
 from tessera.engines import Engine
 from tessera.errors import NonFiniteError
-from tessera.fidelity import lock_colors, lock_flat_areas, within_neighbours
+from tessera.fidelity import color_difference, lock_colors, lock_flat_areas, within_neighbours
 from tessera.picture import Pixels
 from tessera.resize import resize
 from tessera.rows import RollingRows, RowSource
@@ -217,8 +217,7 @@ def _ensemble(rgb: Tensor, engine: Engine) -> Tensor:
 
 def _count_color_error(rgb: Tensor, before: Tensor, after: Tensor, count: MosaicCount) -> None:
     for name, sr in (("color_error_before", before), ("color_error_after", after)):
-        shrunk = torch.nn.functional.avg_pool2d(sr, sr.shape[-1] // rgb.shape[-1])
-        setattr(count, name, getattr(count, name) + float(delta_e(rgb, shrunk).sum()))
+        setattr(count, name, getattr(count, name) + float(color_difference(rgb, sr).sum()))
     count.color_pixels += rgb.shape[-2] * rgb.shape[-1]
 
 

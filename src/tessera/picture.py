@@ -30,6 +30,13 @@ Pixels = npt.NDArray[np.unsignedinteger]
 _LOADERS = {"jpeg": "JPEG", "png": "PNG", "webp": "WebP", "tiff": "TIFF", "heif": "AVIF", "gif": "GIF"}
 _ANIMATED_LOADERS = ("gif", "webp")
 _ROWS_AT_A_TIME = 128
+_LONGEST_REASON = 150
+_SAMPLES = {
+    **dict.fromkeys(("lab", "lch", "xyz", "yxy"), ("float",)),
+    "labs": ("short",),
+    "labq": ("uchar",),
+}
+"""The types that pixels have in spaces that are neither gray nor RGB nor CMYK; everywhere else 8 or 16 bits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,18 +101,19 @@ class PictureReader:
         self._limits = limits or Limits()
         self._next_row = 0
         _refuse_what_is_no_file(path)
-        with path.open("rb") as file:
-            start = file.read(64)
-        self._netpbm = netpbm.read_header(path) if netpbm.is_netpbm(start) else None
         self._plain: Pixels | None = None
         self._region: Any = None
         self._image: Any = None
+        with _in_a_sentence(path):
+            with path.open("rb") as file:
+                start = file.read(64)
+            self._netpbm = netpbm.read_header(path) if netpbm.is_netpbm(start) else None
         if self._netpbm is not None:
             self.metadata = Metadata()
             self.info = self._netpbm_info(self._netpbm)
             self._check_size(self.info.height, self.info.width)
         else:
-            self._open(start)
+            self._open()
 
     def __enter__(self) -> Self:
         return self
@@ -130,8 +138,7 @@ class PictureReader:
     def rewind(self) -> None:
         """Begin again at the first row."""
         if self._next_row and self._netpbm is None and not self._random:
-            with self.path.open("rb") as file:
-                self._open(file.read(64))
+            self._open()
         self._next_row = 0
 
     def read_rows(self, first: int, count: int) -> Pixels:
@@ -140,11 +147,12 @@ class PictureReader:
         Raises PictureError when the file turns out to be damaged.
         """
         if self._netpbm is not None:
-            if self._netpbm.plain:
+            with _in_a_sentence(self.path):
+                if not self._netpbm.plain:
+                    return netpbm.read_rows(self.path, self._netpbm, first, count)
                 if self._plain is None:
                     self._plain = netpbm.read_rows(self.path, self._netpbm, 0, self._netpbm.height)
                 return self._plain[first : first + count]
-            return netpbm.read_rows(self.path, self._netpbm, first, count)
         self._next_row = first + count
         try:
             data = self._region.fetch(0, first, self.width, count)
@@ -183,7 +191,11 @@ class PictureReader:
             color_space="gray" if header.channels < 3 else "sRGB (assumed: the format cannot say)",
         )
 
-    def _open(self, start: bytes) -> None:
+    def _open(self) -> None:
+        with _in_a_sentence(self.path):
+            self._open_with_vips()
+
+    def _open_with_vips(self) -> None:
         try:
             with _descriptor(self.path) as descriptor:
                 source = vips().Source.new_from_descriptor(descriptor)
@@ -207,7 +219,7 @@ class PictureReader:
                     if block:
                         image.set_type(vips().GValue.blob_type, name, block)
         except vips().Error as error:
-            raise PictureError(_sentence(self.path, error, start)) from None
+            raise PictureError(_sentence(self.path, error)) from None
         self.metadata = gather(image)
         format_name = _LOADERS.get(loader, loader.upper())
         self.info = PictureInfo(
@@ -260,6 +272,20 @@ def read_picture(path: str | os.PathLike[str], *, limits: Limits | None = None) 
 
 
 @contextlib.contextmanager
+def _in_a_sentence(path: Path) -> Generator[None]:
+    """Turn what the operating system says about a file into a sentence."""
+    try:
+        yield
+    except FileNotFoundError:
+        where = "leads to a file that is not there (a dangling link)" if path.is_symlink() else "there is no such file"
+        raise PictureError(f"{path}: {where}.") from None
+    except PermissionError:
+        raise PictureError(f"{path}: may not be read by this user.") from None
+    except (OSError, ValueError) as error:
+        raise PictureError(f"{path}: cannot be opened: {getattr(error, 'strerror', None) or error}.") from None
+
+
+@contextlib.contextmanager
 def _descriptor(path: Path) -> Generator[int]:
     """An open file descriptor: libvips gets no name, so no name can be misread as options or fail to be UTF-8."""
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
@@ -270,21 +296,12 @@ def _descriptor(path: Path) -> Generator[int]:
 
 
 def _refuse_what_is_no_file(path: Path) -> None:
-    try:
+    with _in_a_sentence(path):
         status = path.stat()  # before any open, because opening a pipe waits for a writer
-        if stat.S_ISDIR(status.st_mode):
-            raise PictureError(f"{path}: is a folder, not a picture.")
-        if not stat.S_ISREG(status.st_mode):
-            raise PictureError(f"{path}: is a pipe, a device or the like, not an ordinary file.")
-        with path.open("rb"):
-            pass
-    except FileNotFoundError:
-        where = "leads to a file that is not there (a dangling link)" if path.is_symlink() else "there is no such file"
-        raise PictureError(f"{path}: {where}.") from None
-    except PermissionError:
-        raise PictureError(f"{path}: may not be read by this user.") from None
-    except (OSError, ValueError) as error:
-        raise PictureError(f"{path}: cannot be opened: {getattr(error, 'strerror', None) or error}.") from None
+    if stat.S_ISDIR(status.st_mode):
+        raise PictureError(f"{path}: is a folder, not a picture.")
+    if not stat.S_ISREG(status.st_mode):
+        raise PictureError(f"{path}: is a pipe, a device or the like, not an ordinary file.")
     if status.st_size == 0:
         raise PictureError(f"{path}: is empty (0 bytes).")
 
@@ -298,6 +315,11 @@ def _normalised(path: Path, image: Any) -> tuple[Any, str, list[str]]:
     """Bring an image to gray or RGB in 8 or 16 bits -> it, the name of its colour space, notes for the user."""
     notes: list[str] = []
     kind, sample = image.interpretation, image.format
+    if sample not in _SAMPLES.get(kind, ("uchar", "ushort")) or not 1 <= image.bands - (kind == "cmyk") <= 4:
+        raise PictureError(
+            f"{path}: holds {image.bands} channels of type {sample}; gray or RGB in 8 or 16 bits, with or without"
+            " alpha, can be upscaled. Convert it first."
+        )
     if kind == "cmyk":
         profile = image.get("icc-profile-data") if image.get_typeof("icc-profile-data") else None
         depth = 16 if sample == "ushort" else 8
@@ -305,15 +327,11 @@ def _normalised(path: Path, image: Any) -> tuple[Any, str, list[str]]:
         through = f"its profile ({profile_name(profile)})" if profile else "a general CMYK profile, as it has none"
         notes.append(f"CMYK was converted through {through} to sRGB.")
         return image, "sRGB (from CMYK)", notes
-    if kind in ("lab", "labs", "labq", "xyz", "scrgb", "lch", "yxy", "hsv"):
-        image = image.colourspace("srgb" if sample == "uchar" else "rgb16")
-        notes.append(f"{kind.upper()} ({sample}) was converted to {'8' if sample == 'uchar' else '16'}-bit sRGB.")
+    if kind in _SAMPLES or kind == "hsv":
+        deep = sample != "uchar"
+        image = image.colourspace("rgb16" if deep else "srgb")
+        notes.append(f"{kind.upper()} ({sample}) was converted to {16 if deep else 8}-bit sRGB.")
         return image.copy(), "sRGB (converted)", notes
-    if sample not in ("uchar", "ushort") or not 1 <= image.bands <= 4:
-        raise PictureError(
-            f"{path}: holds {image.bands} channels of type {sample}; gray or RGB in 8 or 16 bits, with or without"
-            " alpha, can be upscaled. Convert it first."
-        )
     if image.get_typeof("heif-bitdepth") and sample == "ushort":
         # libheif's 10 and 12 bits arrive shifted up, so that white would be 65,472 or 65,520 of 65,535.
         bits = int(image.get("heif-bitdepth"))
@@ -342,23 +360,38 @@ def _notes_on_file(path: Path, format_name: str, head: Any, in_file: int, frames
         yield f"Its {bits}-bit pixels were expanded to 8 bits."
 
 
-def _sentence(path: Path, error: Exception, start: bytes = b"") -> str:
+def _sentence(path: Path, error: Exception) -> str:
     """One sentence from libvips' report."""
     text = str(error)
     lowered = text.lower()
-    if "not in a known format" in lowered or "is not a known file format" in lowered:
-        kind = _guess(start)
+    start, end, size = _ends_of_file(path)
+    kind = _guess(start)
+    if kind or "not in a known format" in lowered or "is not a known file format" in lowered:
         return f"{path}: is not a picture that can be read here{f' ({kind})' if kind else ''}."
     cut = ("truncated", "premature end", "end of stream", "unexpected end", "end of file", "not enough data", "eof")
-    if any(word in lowered for word in cut):
+    lacks_its_end = (start[:4] == b"\x89PNG" and b"IEND" not in end) or (
+        start[:4] == b"RIFF" and int.from_bytes(start[4:8], "little") + 8 > size
+    )
+    if lacks_its_end or any(word in lowered for word in cut):
         return f"{path}: is cut short or damaged; the rest of the picture is missing."
     lines = [line.strip() for line in text.splitlines()[1:] if line.strip()]
-    reason = lines[-1].rstrip(".") if lines else text.strip()
+    reason = (lines[-1] if lines else text.strip()).rstrip(".")[:_LONGEST_REASON]
+    reason = "".join(letter if letter.isprintable() else "?" for letter in reason)
     return f"{path}: is damaged or unusual and cannot be decoded ({reason})."
 
 
+def _ends_of_file(path: Path) -> tuple[bytes, bytes, int]:
+    """The first and last bytes of a file, and how many it has."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        start = file.read(64)
+        size = path.stat().st_size
+        file.seek(max(0, size - 64))
+        return start, file.read(64), size
+    return b"", b"", 0
+
+
 def _guess(start: bytes) -> str:
-    if start.lstrip()[:1] == b"<":
+    if start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"<":
         return "it looks like a web page or SVG"
     if start[:2] == b"BM":
         return "a BMP file, which this libvips does not read: convert it to PNG"
@@ -368,6 +401,6 @@ def _guess(start: bytes) -> str:
         return "a zip archive"
     if start[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1"):
         return "HEIC, whose decoder the libvips wheel leaves out: convert it to JPEG, PNG or AVIF"
-    if start[:12] == b"\x00\x00\x00\x0cJXL \r\n" or start[:2] == b"\xff\x0a":
+    if start[:10] == b"\x00\x00\x00\x0cJXL \r\n" or start[:2] == b"\xff\x0a":
         return "JPEG XL, which this libvips does not read: convert it to PNG"
     return ""

@@ -43,8 +43,8 @@ def plan_axis(length: int, *, tile: int, overlap: int, multiple: int = 1, fade: 
     """Cover `length` pixels with equal tiles of at most `tile`, each sharing twice `overlap` with its neighbour.
 
     Tiles shrink so that the last is no different from the first, instead of reading beyond the picture. All starts and
-    sizes divide by `multiple`, and so must `length`. `fade` is half of `overlap` unless given (rounded to even): a longer
-    one lets pixels nearer the cut have a say, and measured worse (benchmarks/overlap.py).
+    sizes divide by `multiple`, and so must `length`. `fade` is half of `overlap` unless given, rounded to
+    even: a longer one lets pixels nearer the cut have a say, and measured worse (benchmarks/overlap.py).
 
     >>> axis = plan_axis(300, tile=128, overlap=16)
     >>> axis.tile, axis.starts, axis.seams

@@ -77,7 +77,7 @@ class Outcome:
     seconds: float
     color_space: str = ""
     color_error_before: float | None = None
-    """Mean colour difference (CIE 1976) of the shrunken output to the input before and after --color-lock."""
+    """Mean colour difference (`fidelity.color_difference`) of output and input before and after --color-lock."""
     color_error_after: float | None = None
     notes: tuple[str, ...] = ()
 

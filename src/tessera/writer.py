@@ -8,6 +8,7 @@ AVIF and GIF encoders hold the whole picture themselves. Shapes: H height, W wid
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import queue
 import struct
@@ -29,8 +30,10 @@ from tessera.tiff_exif import add_exif
 
 _PNG_COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 _RESOLUTION_IN_EXIF = ("JPEG", "WebP", "AVIF")  # libvips writes it there only, also into JPEG
+_MOST_PIXELS_TO_OPTIMIZE = 2**22  # for its own Huffman tables libjpeg keeps a whole picture in memory
 _BYTES_A_PIECE = 8 * 2**20
 _WAIT_SECONDS = 0.2
+_NUMBERS = itertools.count()
 PART_MARK = ".tessera-part"
 
 
@@ -79,7 +82,8 @@ class PictureWriter:
         self._shape = shape
         self._metadata = metadata or Metadata()
         self._quality = quality
-        self._temporary = path.with_name(f".{path.stem[:80]}{PART_MARK}{os.getpid()}{path.suffix}")
+        # 40 letters take at most 160 bytes, of the 255 that a name may have
+        self._temporary = path.with_name(f".{path.stem[:40]}{PART_MARK}{os.getpid()}-{next(_NUMBERS)}{path.suffix}")
         self._rows_taken = 0
         self._error: BaseException | None = None
         self._pieces: queue.Queue[bytes | None] = queue.Queue(maxsize=2)
@@ -97,7 +101,13 @@ class PictureWriter:
                 self._temporary.touch()
         except OSError as error:
             raise PictureError(f"{path}: cannot be written: {error.strerror}.") from None
-        if self._plain_file is None or shape.resized or leaves_its_profile(form, self._metadata, shape.channels):
+        rounded = shape.file_depth not in (None, shape.dtype.itemsize * 8)
+        if (
+            self._plain_file is None
+            or shape.resized
+            or rounded
+            or leaves_its_profile(form, self._metadata, shape.channels)
+        ):
             self._thread = threading.Thread(target=self._encode, name=f"write {path.name}", daemon=True)
             self._thread.start()
             self._put(self._png_header())
@@ -115,6 +125,8 @@ class PictureWriter:
         shape = self._shape
         if rows.shape[1:] != (shape.width, shape.channels) or rows.dtype != shape.dtype:
             raise ValueError(f"rows are {rows.shape} {rows.dtype}, expected (h, {shape.width}, {shape.channels})")
+        if self._rows_taken + len(rows) > shape.height:
+            raise ValueError(f"too many rows: {self._rows_taken + len(rows)} of {shape.height}")
         self._rows_taken += len(rows)
         if self._thread is None:
             assert self._plain_file is not None
@@ -174,7 +186,11 @@ class PictureWriter:
             except queue.Full:
                 continue
 
-    def _failure(self) -> PictureError:
+    def _failure(self) -> BaseException:
+        """What the caller is told: a sentence, unless it was a mistake of ours."""
+        assert self._error is not None
+        if not isinstance(self._error, (vips().Error, OSError, PictureError)):
+            return self._error
         lines = [line.strip().rstrip(".") for line in str(self._error).splitlines() if line.strip()]
         reason = lines[-1] if lines else type(self._error).__name__
         if _disk_is_full(self.path.parent):
@@ -209,6 +225,8 @@ class PictureWriter:
                 self._encode_plain(image)
                 return
             self._save(_with_metadata(image, self._metadata, self._shape, self._form))
+        except (vips().Error, OSError, PictureError) as error:
+            self._error = error.with_traceback(None)  # which would keep the file open, and the disk full
         except BaseException as error:  # carried to the caller's thread by _put and finish
             self._error = error
 
@@ -236,7 +254,7 @@ class PictureWriter:
         deep = image.format == "ushort"
         match self._form.name:
             case "JPEG":
-                image.jpegsave(name, Q=quality or 95, subsample_mode="off", optimize_coding=True, keep=keep)
+                image.jpegsave(name, Q=quality or 95, subsample_mode="off", keep=keep)
             case "PNG":
                 image.pngsave(name, compression=6, keep=keep)
             case "WebP":
@@ -301,9 +319,7 @@ def laid_on_white(pixels: Pixels) -> Pixels:
 def check_size(path: Path, form: Format, shape: PictureShape) -> None:
     """Raise LimitError when the format cannot hold a picture of this size."""
     height, width = shape.size_in_file
-    tall = height * (shape.frames if form.animated else 1)
-    longest = max(height, width) if form.name != "WebP" else max(tall, width)
-    if longest > form.longest_side:
+    if max(height, width) > form.longest_side:
         raise LimitError(
             f"{path}: would be {width}x{height}, and {form.name} holds at most {form.longest_side:,} pixels on a side;"
             " --ext png or --ext tif can hold it."

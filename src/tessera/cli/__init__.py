@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):  # file names may hold what the terminal's encoding cannot say
             cast(Any, stream).reconfigure(errors="backslashreplace")
     try:
-        code = app(None if arguments is None else list(arguments), standalone_mode=False)
+        code = app(None if arguments is None else list(arguments), prog_name="tessera", standalone_mode=False)
     except TesseraError as error:
         print_error(str(error))
         return 2 if isinstance(error, UsageError) else 130 if isinstance(error, Interrupted) else 1

@@ -1,0 +1,86 @@
+"""The commands in the pages are run as written, and so is the Python."""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tessera import Picture, save_weights, write_picture
+from tessera.generators import SRVGGNetCompactConfig
+
+ROOT = Path(__file__).parent.parent
+PAGES = (ROOT / "README.md", ROOT / "docs" / "upscale.md")
+IN_A_CHECKOUT = ("make demo", "make test", "pip install tessera-sr")
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[str]:
+    lines = [line for page in PAGES for block in blocks(page, "console") for line in block.splitlines()]
+    return list(dict.fromkeys(line.split("  #")[0].strip() for line in lines))
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory) -> Path:
+    """A folder with the files that the pages talk about."""
+    folder = tmp_path_factory.mktemp("desk")
+    (folder / "photos").mkdir()
+    y, x = np.mgrid[:14, :18]
+    pixels = np.stack((x * 12, y * 15, (x + y) * 7), -1).astype(np.uint8)
+    for name in ("photo.jpg", "scan.png", "texture.png", "photos/one.jpg"):
+        write_picture(Picture(pixels), folder / name)
+    write_picture(Picture(pixels), folder / "animation.gif")
+    config = SRVGGNetCompactConfig(features=4, convolutions=1)
+    for seed, name in enumerate(("model", "other")):
+        torch.manual_seed(seed)
+        save_weights(folder / f"{name}.safetensors", config, config.build().state_dict())
+    return folder
+
+
+def test_the_pages_show_commands():
+    assert len(commands()) > 15
+
+
+@pytest.mark.parametrize("command", commands())
+def test_a_command_in_the_pages_runs_as_written(command, desk, monkeypatch, capsys):
+    if command in IN_A_CHECKOUT:
+        pytest.skip("sets up an installation: CI runs it as a whole")
+    program, *arguments = shlex.split(command)
+    assert program == "tessera"
+    monkeypatch.chdir(desk)
+    monkeypatch.setattr("sys.argv", ["tessera", *arguments])
+    from tessera.cli import main
+
+    try:
+        code = main()
+    except SystemExit as stopped:
+        code = stopped.code
+    assert not code, capsys.readouterr().err
+
+
+def test_the_python_in_the_pages_runs(desk, monkeypatch):
+    monkeypatch.chdir(desk)
+    for page in PAGES:
+        for code in blocks(page, "python"):
+            exec(compile(code, str(page), "exec"), {})
+    assert (desk / "photo_x4.png").exists()
+
+
+def test_links_and_files_that_the_pages_name_exist():
+    for page in (*PAGES, ROOT / "docs" / "architecture.md", ROOT / "CHANGELOG.md"):
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+            if not target.startswith("http"):
+                assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_scripts_of_the_makefile_are_there():
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for path in re.findall(r"(?:scripts|benchmarks)/[\w.]+", text):
+        assert (ROOT / path).exists(), path
+    assert subprocess.run(["bash", "-n", ROOT / ".ci" / "run"], check=False).returncode == 0

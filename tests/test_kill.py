@@ -1,0 +1,121 @@
+"""Killed at any moment (kill -9), a batch resumes, and no output is half a file.
+
+The moments are drawn from a seed: some while the program starts, the rest spread over its work, so that all of them
+together go once through the whole run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+from pictures import ramp, save
+from tessera.generators import SRVGGNetCompactConfig
+from tessera.journal import JOURNAL_NAME
+from tessera.weights import save_weights
+from tessera.writer import PART_MARK
+
+COMMAND = [sys.executable, "-c", "import sys; from tessera.cli import main; sys.exit(main())", "upscale"]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+EXTENSIONS = (".png", ".jpg", ".tif", ".webp", ".png", ".gif")
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> list[str]:
+    config = SRVGGNetCompactConfig(features=4, convolutions=1, scale=2)
+    torch.manual_seed(0)
+    save_weights(tmp_path / "tiny.safetensors", config, config.build().state_dict())
+    options = ["-n", str(tmp_path / "tiny.safetensors"), "--engine", "pytorch", "-t", "32", "--json-progress"]
+    return [*COMMAND, *options, "--recursive", str(tmp_path / "in")]
+
+
+def make_pictures(folder: Path, count: int) -> None:
+    for index in range(count):
+        place = folder / ("", "below", "below/deeper")[index % 3]
+        place.mkdir(parents=True, exist_ok=True)
+        extension = EXTENSIONS[index % len(EXTENSIONS)]
+        save(place / f"{index:02}{extension}", ramp(90 + index, 110, 3, seed=index))
+
+
+def start(command: list[str], output: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [*command, "-o", str(output)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=ENVIRONMENT
+    )
+
+
+def run_whole(command: list[str], output: Path) -> tuple[float, float]:
+    """Run to the end -> seconds until the first file, seconds of work."""
+    began = time.monotonic()
+    process = start(command, output)
+    assert process.stdout is not None
+    process.stdout.readline()
+    working = time.monotonic()
+    process.stdout.read()
+    assert process.wait() == 0
+    process.stdout.close()
+    return working - began, time.monotonic() - working
+
+
+def run_killed(command: list[str], output: Path, *, while_starting: bool, seconds: float) -> bool:
+    """Run and kill after so many seconds, from the start or from the first file -> whether the kill came in time."""
+    process = start(command, output)
+    assert process.stdout is not None
+    if not while_starting:
+        process.stdout.readline()
+    time.sleep(seconds)
+    process.kill()
+    process.stdout.read()
+    process.stdout.close()
+    return process.wait() != 0
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != JOURNAL_NAME
+    }
+
+
+@pytest.mark.parametrize(("files", "kills"), [(8, 3), pytest.param(30, 20, marks=pytest.mark.slow)])
+@pytest.mark.timeout(1200)
+def test_killed_at_random_moments_a_batch_resumes_and_equals_an_uninterrupted_one(
+    files: int, kills: int, command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_pictures(tmp_path / "in", files)
+    starting, working = run_whole(command, tmp_path / "whole")
+    expected = contents(tmp_path / "whole")
+    assert len(expected) == files
+
+    draw = random.Random(0)
+    output = tmp_path / "out"
+    killed = with_part = 0
+    for number in range(kills):
+        while_starting = number % 7 == 1
+        seconds = draw.uniform(0, starting if while_starting else 1.6 * working / kills)
+        killed += run_killed(command, output, while_starting=while_starting, seconds=seconds)
+        left = contents(output) if output.exists() else {}
+        with_part += any(PART_MARK in name for name in left)
+        # At every moment, what has its final name is whole.
+        assert all(expected[name] == data for name, data in left.items() if PART_MARK not in name)
+    assert killed == kills, "the run ended before all kills: make it longer"
+    run_whole(command, output)
+
+    assert contents(output) == expected
+    entries = [json.loads(line) for line in (output / JOURNAL_NAME).read_bytes().splitlines() if line.startswith(b"{")]
+    begun = Counter(entry["output"] for entry in entries if entry["state"] == "begun")
+    done = Counter(entry["output"] for entry in entries if entry["state"] == "done")
+    assert set(done.values()) == {1}, "a finished file was done again"
+    again = sum(begun.values()) - files
+    assert again <= kills, "a kill costs at most the file at hand"
+    with capsys.disabled():
+        print(f" {killed} kills in {working:.1f} s of work: {with_part} left a part, {again} files begun again")
