@@ -491,6 +491,22 @@ def test_a_folder_in_the_place_of_an_output_is_a_sentence() -> None:
     assert result.defect is None
 
 
+def test_a_pipe_or_device_in_the_place_of_an_output_is_not_replaced() -> None:
+    picture("in/a.png")
+    Path("out").mkdir()
+    os.mkfifo("out/a_out.png")
+    [result] = run("in", overwrite=True).results
+    assert "pipe, a device" in result.message
+    assert Path("out/a_out.png").is_fifo()
+
+
+def test_a_file_in_the_place_of_an_output_folder_is_a_sentence() -> None:
+    picture("in/x/a.png")
+    touch("out/x")
+    [result] = run("in", recursive=True).results
+    assert result.message == "out/x: is a file, so outputs cannot go into it."
+
+
 def test_a_name_that_becomes_too_long_is_a_sentence() -> None:
     shutil.move(picture("in/a.png"), "in/" + "n" * 251 + ".png")
     picture("in/z.png")

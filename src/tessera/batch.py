@@ -477,6 +477,8 @@ class _Run:
         output = task.output
         if output.is_dir():
             raise PictureError(f"{output}: is a folder, so no picture can be written under this name.")
+        if output.exists() and not output.is_file():
+            raise PictureError(f"{output}: is a pipe, a device or the like, which no picture may replace.")
         if self._overwrite or not output.exists() or not output.stat().st_size:
             return
         source = self._journal.source_of(output)
@@ -495,6 +497,8 @@ class _Run:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._journal.begin(task.output, key, task.source)
+        except FileExistsError:
+            raise PictureError(f"{folder}: is a file, so outputs cannot go into it.") from None
         except OSError as error:
             raise PictureError(f"{folder}: cannot be written to: {error.strerror}.") from None
 

@@ -5,6 +5,8 @@ Shapes: H height, W width, C channels.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,10 @@ from tessera.errors import PictureError
 
 _MAGIC_CHANNELS = {b"P1": 1, b"P2": 1, b"P3": 3, b"P4": 1, b"P5": 1, b"P6": 3, b"P7": 0}
 _LONGEST_HEADER_BYTES = 4096
+_PIECE_BYTES = 2**20
+_MOST_DIGITS = 18
+_SPACES = b" \t\n\v\f\r"
+_COMMENT = re.compile(rb"#[^\n]*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,28 +157,50 @@ def read_rows(path: Path, header: NetpbmHeader, first: int, count: int) -> npt.N
             stored = np.dtype(">u2") if header.maximum > 255 else np.dtype(np.uint8)
             values = np.frombuffer(data, stored)
     full = int(np.iinfo(header.dtype).max)
-    if header.maximum != full:
-        scaled = np.rint(np.minimum(values, header.maximum).astype(np.float64) * (full / header.maximum))
-        return scaled.astype(header.dtype).reshape(shape)
+    if header.maximum != full:  # rounded to the nearest; 65,535 squared and a half still fits 32 bits
+        held = np.minimum(values, header.maximum).astype(np.uint32)
+        return ((held * full + header.maximum // 2) // header.maximum).astype(header.dtype).reshape(shape)
     return values.astype(header.dtype).reshape(shape)
 
 
-def _plain_values(path: Path, header: NetpbmHeader) -> npt.NDArray[np.int64]:
-    """Every sample of a file that holds them as text (whole in memory: such files are small)."""
-    text = path.read_bytes()[header.offset_bytes - 1 :]
-    lines = [line.partition(b"#")[0] for line in text.splitlines()]
-    if header.magic == b"P1":
-        digits = [48 <= byte <= 49 for byte in b"".join(lines)]
-        values = 1 - (np.frombuffer(b"".join(lines), np.uint8)[np.array(digits, bool)].astype(np.int64) - 48)
-    else:
-        try:
-            values = np.array([int(word) for word in b" ".join(lines).split()], np.int64)
-        except (ValueError, OverflowError):
-            raise PictureError(f"{path}: holds something other than numbers among its pixels.") from None
+def _plain_values(path: Path, header: NetpbmHeader) -> npt.NDArray[np.uint16]:
+    """Every sample of a file that holds them as text (whole in memory, at two bytes each)."""
     needed = header.width * header.height * header.channels
-    if values.size < needed or values.min() < 0:
-        raise PictureError(f"{path}: holds {values.size} samples where {needed} are needed.")
-    return values
+    values = np.empty(needed, np.uint16)
+    held = 0
+    for piece in _text_pieces(path, header.offset_bytes - 1):
+        text = piece.translate(None, _SPACES) if header.magic == b"P1" else piece
+        words = [text[at : at + 1] for at in range(len(text))] if header.magic == b"P1" else text.split()
+        words = words[: needed - held]
+        if not all(word.isdigit() and len(word) <= _MOST_DIGITS for word in words):
+            raise PictureError(f"{path}: holds something other than numbers among its pixels.")
+        numbers = np.array([int(word) for word in words], np.int64)
+        if header.magic == b"P1":
+            if (numbers > 1).any():
+                raise PictureError(f"{path}: holds something other than numbers 0 and 1 among its pixels.")
+            numbers = 1 - numbers
+        values[held : held + len(words)] = np.minimum(numbers, header.maximum)
+        held += len(words)
+        if held == needed:
+            return values
+    raise PictureError(f"{path}: holds {held} samples where {needed} are needed.")
+
+
+def _text_pieces(path: Path, offset_bytes: int) -> Iterator[bytes]:
+    """The text from here on in pieces that end between words, without comments."""
+    rest = b""
+    with path.open("rb") as file:
+        file.seek(offset_bytes)
+        while piece := file.read(_PIECE_BYTES):
+            rest += piece
+            ends = b"\n" if b"#" in rest else _SPACES
+            cut = max(rest.rfind(bytes((end,))) for end in ends)
+            if cut < 0 and len(rest) > 4 * _PIECE_BYTES:
+                raise PictureError(f"{path}: holds something other than numbers among its pixels.")
+            if cut >= 0:
+                yield _COMMENT.sub(b"", rest[:cut])
+                rest = rest[cut:]
+    yield _COMMENT.sub(b"", rest)
 
 
 def header_bytes(height: int, width: int, channels: int, dtype: np.dtype[np.unsignedinteger]) -> bytes:

@@ -181,6 +181,7 @@ class PictureReader:
             )
 
     def _netpbm_info(self, header: netpbm.NetpbmHeader) -> PictureInfo:
+        expanded = ("Its 1-bit pixels were expanded to 8 bits.",) if header.magic in (b"P1", b"P4") else ()
         return PictureInfo(
             name=self.path.name,
             format_name="PPM",
@@ -189,6 +190,7 @@ class PictureReader:
             channels=header.channels,
             depth=header.dtype.itemsize * 8,
             color_space="gray" if header.channels < 3 else "sRGB (assumed: the format cannot say)",
+            notes=(*_notes_on_name(self.path, "PPM"), *expanded),
         )
 
     def _open(self) -> None:
@@ -344,11 +346,15 @@ def _normalised(path: Path, image: Any) -> tuple[Any, str, list[str]]:
     return image, "gray" if gray else "sRGB (assumed: the file names no profile)", notes
 
 
-def _notes_on_file(path: Path, format_name: str, head: Any, in_file: int, frames: int) -> Iterator[str]:
+def _notes_on_name(path: Path, format_name: str) -> Iterator[str]:
     named = format_of_name(path)
     known = {form.name for form in FORMATS}
     if named is not None and named.name != format_name and format_name in known:
         yield f"Its name says {named.name} but it is a {format_name} file."
+
+
+def _notes_on_file(path: Path, format_name: str, head: Any, in_file: int, frames: int) -> Iterator[str]:
+    yield from _notes_on_name(path, format_name)
     if in_file > 1 and frames == 1:
         what = "frames" if format_name in ("GIF", "WebP") else "pages"
         how = "; --frames takes all" if what == "frames" else ""

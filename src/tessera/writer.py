@@ -31,7 +31,7 @@ from tessera.tiff_exif import add_exif
 _PNG_COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 _RESOLUTION_IN_EXIF = ("JPEG", "WebP", "AVIF")  # libvips writes it there only, also into JPEG
 _MOST_PIXELS_TO_OPTIMIZE = 2**22  # for its own Huffman tables libjpeg keeps a whole picture in memory
-_BYTES_A_PIECE = 8 * 2**20
+_BYTES_A_PIECE = 2**20
 _WAIT_SECONDS = 0.2
 _NUMBERS = itertools.count()
 PART_MARK = ".tessera-part"

@@ -21,7 +21,7 @@ import typer
 from typer.core import TyperCommand
 
 from tessera.cli import print_error, printable
-from tessera.errors import TesseraError, UsageError
+from tessera.errors import ModelNotFoundError, TesseraError, UsageError
 
 if TYPE_CHECKING:
     from tessera.batch import BatchReport, Naming, State, Task, Watcher
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tessera.settings import Settings
     from tessera.upscaler import Forecast, Upscaler
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _VIDEO = "videos are not read yet: extract the frames, upscale their folder, and join them again."
 _ALPHA_LEVELS = "alpha keeps all its levels here, so leave it out."
@@ -84,7 +84,7 @@ class _Command(TyperCommand):
 
 
 _Opt = typer.Option
-Inputs = Annotated[list[str] | None, typer.Argument(metavar="IN...", help="Pictures, folders, or patterns in quotes.")]
+Inputs = Annotated[list[str] | None, typer.Argument(metavar="IN", help="Pictures, folders, or patterns in quotes.")]
 MoreInputs = Annotated[list[str] | None, _Opt("-i", "--input", help="The same, as Real-ESRGAN's users know it.")]
 Output = Annotated[Path, _Opt("-o", "--output", help="A folder; or a file, when there is one input.")]
 Model = Annotated[
@@ -135,7 +135,7 @@ MaxOutput = Annotated[
 Traceback = Annotated[bool, _Opt("--traceback", help="Show where in the code a bug happened.")]
 
 
-@app.command(cls=_Command, context_settings={"help_option_names": ["-h", "--help"]})
+@app.command(cls=_Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def upscale(
     inputs: Inputs = None,
     more_inputs: MoreInputs = None,
@@ -299,7 +299,9 @@ def _model_name(model: str | None, model_path: str | None, denoise: float | None
     if not 0 <= denoise <= 1:
         raise UsageError(f"-dn {denoise}: expected 0 (keeps noise) to 1 (removes it).")
     general, wdn = "realesr-general-x4v3", "realesr-general-wdn-x4v3"
-    if find_model(name).name != general:
+    with contextlib.suppress(ModelNotFoundError):
+        name = find_model(name).name
+    if name != general:
         raise UsageError(f"-dn works with -n {general} only; for other pairs mix files: -n A.pth@0.2+B.pth@0.8.")
     return general if denoise == 1 else f"{general}@{denoise}+{wdn}@{round(1 - denoise, 9)}"
 
@@ -407,12 +409,12 @@ def _forecast(
         if json_progress:
             print_json({**values, "state": state})
         else:
-            typer.echo(printable(f"{task.source}: {line}" if state != "done" else line))
+            print(printable(f"{task.source}: {line}" if state != "done" else line))
     if json_progress:
         print_json({"event": "summary", "seconds": round(total, 2), **counts})
     else:
         done = f", {counts['skipped']} already done" if counts["skipped"] else ""
-        typer.echo(f"{counts['done']} to do{done}: about {_duration(total)}; nothing was written.")
+        print(f"{counts['done']} to do{done}: about {_duration(total)}; nothing was written.")
     if counts["failed"]:
         raise typer.Exit(1)
 
@@ -440,6 +442,8 @@ def _check_report(path: Path, tasks: Sequence[Task], dry_run: bool) -> None:
         raise UsageError(f"--report {path}: is a folder; name a file, as in --report {path / 'report.json'}.")
     if path.exists() and any(path.samefile(task.source) for task in tasks if task.source.exists()):
         raise UsageError(f"--report {path}: is one of the inputs; name another file.")
+    if _is_special(path):
+        return
     temporary = _beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -450,14 +454,21 @@ def _check_report(path: Path, tasks: Sequence[Task], dry_run: bool) -> None:
 
 
 def _write_report(path: Path, result: BatchReport) -> None:
-    temporary = _beside(path)
+    temporary = path if _is_special(path) else _beside(path)
     try:
         temporary.write_text(json.dumps(result.as_json(), indent=2) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        if temporary != path:
+            temporary.replace(path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        if temporary != path:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
         raise TesseraError(f"{path}: the report cannot be written: {error.strerror}.") from None
+
+
+def _is_special(path: Path) -> bool:
+    """Whether this is a device or a pipe, such as /dev/stdout, which is written to and must not be replaced."""
+    return path.exists() and not path.is_file()
 
 
 def _beside(path: Path) -> Path:
@@ -487,4 +498,4 @@ def _finish(result: BatchReport, naming: Naming, json_progress: bool, show_trace
     if result.ignored:
         counts.append(f"{result.ignored} other files left alone")
     summary = f"{', '.join(counts)} in {_duration(result.seconds)} with {result.model}; results in {naming.output}"
-    typer.echo(printable(summary))
+    print(printable(summary))

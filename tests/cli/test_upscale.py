@@ -1,0 +1,482 @@
+"""`tessera upscale` as it is called: options, exit codes, what is printed, signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pictures import ramp, save
+from tessera.cli import main, progress
+from tessera.cli import upscale as command
+from tessera.errors import UsageError
+from tessera.generators import SRVGGNetCompactConfig
+from tessera.journal import JOURNAL_NAME
+from tessera.picture import read_picture
+from tessera.settings import Settings
+from tessera.upscaler import Upscaler
+from tessera.weights import save_weights
+from tessera.writer import PART_MARK
+
+COMMAND = [sys.executable, "-c", "import sys; from tessera.cli import main; sys.exit(main())", "upscale"]
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network of a few hundred numbers, times two."""
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    config = SRVGGNetCompactConfig(features=4, convolutions=1, scale=2)
+    torch.manual_seed(0)
+    save_weights(path, config, config.build().state_dict())
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def picture(name: str, height: int = 12, width: int = 16, seed: int = 0) -> Path:
+    path = Path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return save(path, ramp(height, width, 3, seed=seed))
+
+
+@pytest.fixture
+def upscale(tiny: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run the command in this process -> (exit code, standard output, standard error)."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        code = main(["upscale", *map(str, words), "-n", str(tiny), "--engine", "pytorch"])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def parts() -> list[Path]:
+    return [path for path in Path().rglob(".*") if PART_MARK in path.name]
+
+
+# ---------------------------------------------------------------------------------------------- exit codes, one summary
+
+
+def test_all_done_is_0_and_one_line(upscale: Run) -> None:
+    picture("a.png")
+    code, out, err = upscale("a.png")
+    assert (code, err) == (0, "")
+    assert out.count("\n") == 1
+    assert out.startswith("1 done in ")
+    assert out.endswith("with tiny; results in results\n")
+    assert read_picture(Path("results/a_out.png")).pixels.shape == (24, 32, 3)
+    assert upscale("a.png")[1].startswith("0 done, 1 already done")
+
+
+def test_some_failed_is_1_and_the_rest_is_done(upscale: Run) -> None:
+    picture("a.png")
+    Path("bad.png").write_bytes(b"bad")
+    code, out, err = upscale("missing.png", "bad.png", "a.png", "none*.png")
+    assert code == 1
+    assert out.startswith("1 done, 3 failed")
+    assert err.count("\n") == 3
+    for line, name in zip(err.splitlines(), ("missing.png", "bad.png", "none*.png"), strict=True):
+        assert line.startswith("tessera: ")
+        assert name in line
+
+
+def test_when_nothing_can_be_tried_no_network_is_loaded(monkeypatch: pytest.MonkeyPatch, upscale: Run) -> None:
+    monkeypatch.setattr(command, "_open", None)
+    code, out, err = upscale("missing.png", "--report", "r.json")
+    assert code == 1
+    assert out.startswith("0 done, 1 failed")
+    assert err == "tessera: missing.png: there is no such file or folder.\n"
+    assert json.loads(Path("r.json").read_text())["failed"] == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["empty"], "There are no pictures in empty."),
+        (["a.png", "-s", "big"], "--outscale big: expected a factor"),
+        (["a.png", "-s", "4x"], "for 4 times as large write 4"),
+        (["a.png", "-t", "8"], "--tile 8: expected at least 32 pixels, or 0 for one piece"),
+        (["a.png", "--ext", "psd"], "--ext psd: expected"),
+        (["a.png", "--alpha", "bicubic"], "--alpha bicubic: expected auto, model or lanczos"),
+        (["a.png", "--alpha_upsampler", "x"], "--alpha_upsampler x: expected realesrgan or bicubic"),
+        (["a.png", "--precision", "half"], "--precision half: expected exact, auto or fast"),
+        (["a.png", "--precision", "fast", "--fp32"], "contradict"),
+        (["a.png", "-g", "0,1"], "one device at a time"),
+        (["a.png", "-dn", "2"], "-dn 2.0: expected 0"),
+        (["a.png", "-dn", "0.5"], "-dn works with -n realesr-general-x4v3 only"),
+        (["a.png", "--max-pixels", "-1"], "--max-pixels -1"),
+        (["a.png", "--model_path", "no.pth"], "--model_path no.pth: there is no such file"),
+        (["a.png", "-o", "a.png"], "inputs are never replaced"),
+        (["a.png", "-o", "x.bmp"], "can be read, not written"),
+        (["a.png", "--report", "empty"], "--report empty: is a folder"),
+        (["a.png", "--report", "a.png"], "is one of the inputs"),
+        (["a.png", "--report", "a.png/r.json"], "--report a.png/r.json: cannot be written there"),
+        (["a.png", "--report", "r.json", "--dry-run"], "--report with --dry-run"),
+        (["weights.pth", "-i", "a.png"], "is a weights file, no picture; write -n weights.pth"),
+        (["", "a.png"], "empty text"),
+    ],
+)
+def test_wrong_usage_is_2_and_one_sentence_before_any_work(upscale: Run, words: list[str], sentence: str) -> None:
+    picture("a.png")
+    Path("empty").mkdir()
+    Path("weights.pth").touch()
+    before = sorted(Path().rglob("*"))
+    code, out, err = upscale(*words)
+    assert code == 2
+    assert out == ""
+    assert err.count("\n") == 1
+    assert sentence in err
+    assert sorted(Path().rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", [name for names in command._INSTEAD for name in names])  # pyright: ignore
+def test_an_option_of_another_tool_is_refused_with_what_to_write_instead(upscale: Run, name: str) -> None:
+    picture("a.png")
+    for words in (["a.png", name], [name, "7", "a.png"], [f"{name}=7", "a.png"], ["-o", "out", name, "-i", "a.png"]):
+        code, out, err = upscale(*words)
+        assert (code, out) == (2, "")
+        assert err.startswith(f"tessera: `tessera upscale` has no option {name}: ")
+        assert err.count("\n") == 1
+        assert err.endswith(".\n")
+
+
+def test_what_the_table_of_other_tools_options_advises_does_exist() -> None:
+    known = {name for parameter in command_options() for name in parameter.opts}
+    for names, words in command._INSTEAD.items():  # pyright: ignore
+        assert not known & set(names)
+        for word in words.replace(",", " ").replace(";", " ").replace(".", " ").split():
+            if word.strip("()").startswith("-") and word.strip("()") != "--cpu":
+                assert word.strip("()") in known, word
+
+
+def command_options() -> list[Any]:
+    import typer
+
+    return [each for each in typer.main.get_command(command.app).params if each.param_type_name == "option"]
+
+
+def test_a_value_that_looks_like_another_tools_option_is_a_value(upscale: Run) -> None:
+    picture("-f.png")
+    shutil.copy("-f.png", "-v")
+    assert upscale("-i", "-v", "--suffix", "-f", "-o", "out")[0] == 0
+    assert Path("out/-v_-f.png").is_file()
+    assert upscale("-o", "out", "-i", "-f.png")[0] == 0
+
+
+# --------------------------------------------------------------------------------- what Real-ESRGAN's users are used to
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], Settings()),
+        (["-t", "0"], Settings(tile=0)),
+        (["--tile", "64", "--tile_pad", "10"], Settings(tile=64, overlap=10)),
+        (["--fp32"], Settings(precision="exact")),
+        (["-g", "1"], Settings(device="cuda:1")),
+        (["--gpu-id", "-1"], Settings(device="cpu")),
+        (["--alpha_upsampler", "realesrgan"], Settings(alpha="model")),
+        (["--alpha_upsampler", "bicubic"], Settings(alpha="lanczos")),
+        (["--alpha", "lanczos"], Settings(alpha="lanczos")),
+        (["-x", "--seamless", "--no-flat-lock"], Settings(tta=True, seamless=True, flat_lock=False)),
+    ],
+)
+def test_options_become_settings(
+    upscale: Run, monkeypatch: pytest.MonkeyPatch, words: list[str], expected: Settings
+) -> None:
+    picture("a.png")
+    seen: list[Settings] = []
+
+    def opened(model: str, settings: Settings, offline: bool) -> Upscaler:
+        seen.append(settings)
+        raise UsageError("enough")
+
+    monkeypatch.setattr(command, "_open", opened)
+    upscale("a.png", *words)
+    from dataclasses import replace
+
+    assert [replace(each, engine="auto") for each in seen] == [expected]
+
+
+def test_dn_mixes_the_two_general_models() -> None:
+    mix = command._model_name  # pyright: ignore[reportPrivateUsage]
+    assert mix("realesr-general-x4v3", None, 1) == "realesr-general-x4v3"
+    assert mix("realesr-general-x4v3", None, 0.3) == "realesr-general-x4v3@0.3+realesr-general-wdn-x4v3@0.7"
+    assert mix("realesr-general-x4v3", None, 0) == "realesr-general-x4v3@0+realesr-general-wdn-x4v3@1"
+    assert mix("realesr-general-x4v3", None, 0.1).endswith("@0.9")
+
+
+@pytest.mark.parametrize(("scale", "size"), [("4", (48, 64)), ("1.5", (18, 24)), ("40x", (30, 40)), ("x9", (9, 12))])
+def test_outscale_sets_the_size_whatever_the_networks_own_scale(
+    upscale: Run, scale: str, size: tuple[int, int]
+) -> None:
+    picture("a.png")
+    assert upscale("a.png", "-s", scale)[0] == 0
+    assert read_picture(Path("results/a_out.png")).pixels.shape[:2] == size
+
+
+def test_names_go_where_the_options_say(upscale: Run) -> None:
+    picture("in/a.png")
+    picture("in/x/b.jpg")
+    assert upscale("-i", "in", "-r", "--ext", "webp", "--suffix", "", "-o", "out")[0] == 0
+    assert upscale("in/a.png", "-o", "new/name.tif")[0] == 0
+    found = sorted(str(path) for path in Path().rglob("*") if path.is_file() and not path.name.startswith("."))
+    assert found == ["in/a.png", "in/x/b.jpg", "new/name.tif", "out/a.webp", "out/x/b.webp"]
+
+
+# ------------------------------------------------------------------------------------------- reports, progress, dry run
+
+
+def test_the_report_is_written_with_every_outcome(upscale: Run) -> None:
+    name = os.fsdecode(b"bad-\xff.png")
+    Path(name).write_bytes(b"bad")
+    picture("a.png")
+    code, _, err = upscale("a.png", name, "--report", "deep/down/r.json")
+    assert code == 1
+    assert "\\udcff" in err
+    report = json.loads(Path("deep/down/r.json").read_bytes())
+    assert [entry["state"] for entry in report["files"]] == ["done", "failed"]
+    assert os.fsencode(report["files"][1]["input"]) == b"bad-\xff.png"
+    assert sorted(path.name for path in Path("deep/down").iterdir()) == ["r.json"]
+
+
+def test_a_report_to_a_device_is_written_to_it_and_does_not_replace_it(upscale: Run) -> None:
+    picture("a.png")
+    ours, theirs = pty.openpty()
+    try:
+        device = Path(os.ttyname(theirs))
+        assert upscale("a.png", "--report", device)[0] == 0
+        assert device.is_char_device()
+        assert b'"tessera"' in os.read(ours, 100)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_json_progress_is_one_object_a_line_from_begin_to_summary(upscale: Run) -> None:
+    picture("a.png", 40, 80)
+    Path("bad.png").write_bytes(b"bad")
+    code, out, err = upscale("a.png", "bad.png", "-t", "32", "--json-progress")
+    assert code == 1
+    assert err.count("\n") == 1
+    events = [json.loads(line) for line in out.splitlines()]
+    kinds = [event["event"] for event in events]
+    tiles = [event for event in events if event["event"] == "tile"]
+    assert kinds == ["begin", *["tile"] * len(tiles), "end", "begin", "end", "summary"]
+    assert len(tiles) > 1
+    assert [tile["tiles"] for tile in tiles] == list(range(1, len(tiles) + 1))
+    assert {tile["of"] for tile in tiles} == {len(tiles)}
+    assert tiles[-1]["pixels"] == 40 * 80
+    assert tiles[-1]["seconds_left"] == 0
+    assert all(tile["pixels_per_second"] > 0 for tile in tiles)
+    assert {event["files"] for event in events[:-1]} == {2}
+    assert [event["state"] for event in events if event["event"] == "end"] == ["done", "failed"]
+    assert (events[-1]["done"], events[-1]["failed"]) == (1, 1)
+
+
+def test_a_dry_run_says_what_would_happen_and_writes_nothing(upscale: Run) -> None:
+    picture("a.png", 20, 30)
+    picture("b.png")
+    Path("bad.png").write_bytes(b"bad")
+    upscale("b.png")
+    before = sorted(Path().rglob("*"))
+    code, out, err = upscale("a.png", "b.png", "bad.png", "--dry-run")
+    assert (code, err) == (1, "")
+    lines = out.splitlines()
+    assert lines[0].startswith("a.png -> results/a_out.png: 30x20 -> 60x40, 1 tiles of ")
+    assert "MiB of memory" in lines[0]
+    assert lines[1] == "b.png: already done"
+    assert lines[2].startswith("bad.png: would fail: bad.png: ")
+    assert lines[3].startswith("1 to do, 1 already done: about ")
+    assert sorted(Path().rglob("*")) == before
+    code, out, _ = upscale("a.png", "b.png", "bad.png", "--dry-run", "--json-progress")
+    events = [json.loads(line) for line in out.splitlines()]
+    assert [event.get("state") for event in events] == ["done", "skipped", "failed", None]
+    assert events[0]["output_size"] == [60, 40]
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_equal_notes_are_said_once(upscale: Run) -> None:
+    for name in "abc":
+        save(Path(f"{name}.tif"), ramp(8, 8, 3, "uint16"))
+    code, _, err = upscale("a.tif", "b.tif", "c.tif", "--ext", "jpg")
+    assert code == 0
+    [line] = [line for line in err.splitlines() if "16-bit" in line]
+    assert line.startswith("a.tif: ")
+    assert line.endswith("(and 2 more pictures)")
+
+
+def test_a_bug_shows_its_traceback_when_asked(upscale: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise KeyError("oops")
+
+    monkeypatch.setattr(Upscaler, "upscale_file", broken)
+    picture("a.png")
+    assert "Traceback" not in upscale("a.png")[2]
+    assert "KeyError: 'oops'" in upscale("a.png", "--traceback")[2]
+
+
+def read_terminal(words: list[str], tmp_path: Path) -> tuple[int, str]:
+    """Run with standard error on a terminal -> (exit code, what the terminal got)."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "120", "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [*COMMAND, *words], stdout=subprocess.DEVNULL, stderr=theirs, env=environment, cwd=tmp_path
+    )
+    os.close(theirs)
+    seen = b""
+    try:
+        while piece := os.read(ours, 65_536):
+            seen += piece
+    except OSError:  # the other end is closed
+        pass
+    os.close(ours)
+    return process.wait(), seen.decode("utf-8", "replace")
+
+
+def test_on_a_terminal_a_bar_shows_tiles_speed_and_time_left(tiny: Path, tmp_path: Path) -> None:
+    picture("[bold]a.png", 300, 300)
+    picture("b.png", 200, 200)
+    Path("bad[red].png").write_bytes(b"bad")
+    words = ["[bold]a.png", "bad[red].png", "b.png", "-n", str(tiny), "-t", "32", "--engine", "pytorch"]
+    code, seen = read_terminal(words, tmp_path)
+    assert code == 1
+    for expected in ("[bold]a.png", " tiles  ", " kpx/s", "file 1/3", "0:00:0", "tessera: bad[red].png: "):
+        assert expected in seen
+    assert "Traceback" not in seen
+
+
+# -------------------------------------------------------------------------------------------------------------- signals
+
+SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+@pytest.mark.parametrize(("moment", "done", "left"), [("begin", 1, 2), ("tile", 1, 2), ("end", 2, 1)])
+def test_a_signal_drops_the_file_at_hand_and_says_how_to_go_on(
+    upscale: Run, monkeypatch: pytest.MonkeyPatch, number: int, code: int, moment: str, done: int, left: int
+) -> None:
+    for name in "abc":
+        picture(f"in/{name}.png", 40, 40)
+    original = getattr(progress.QuietWatcher, moment)
+
+    def with_signal(self: Any, index: int, *more: Any) -> None:
+        original(self, index, *more)
+        if index == 1:
+            os.kill(os.getpid(), number)
+
+    handlers = [signal.getsignal(each) for each, _ in SIGNALS]
+    with monkeypatch.context() as patch:
+        patch.setattr(progress.QuietWatcher, moment, with_signal)
+        got, out, err = upscale("in", "-t", "32", "--report", "r.json")
+    assert got == code
+    assert out.startswith(f"{done} done")
+    assert f"tessera: stopped, {left} left to do; run the same command again to go on from here." in err
+    assert not parts()
+    assert json.loads(Path("r.json").read_text())["left"] == left
+    assert [signal.getsignal(each) for each, _ in SIGNALS] == handlers
+    got, out, _ = upscale("in", "-t", "32")
+    assert got == 0
+    assert out.startswith(f"{left} done, {done} already done")
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_a_signal_while_the_network_is_loaded_stops_at_once(
+    upscale: Run, monkeypatch: pytest.MonkeyPatch, number: int, code: int
+) -> None:
+    picture("a.png")
+    reached: list[str] = []
+
+    def opened(*_: Any) -> None:
+        os.kill(os.getpid(), number)
+        time.sleep(0.01)
+        reached.append("went on")
+
+    monkeypatch.setattr(command, "_open", opened)
+    got, out, err = upscale("a.png")
+    assert (got, out) == (code, "")
+    assert err == "tessera: stopped; run the same command again to go on from here.\n"
+    assert not reached
+    assert not Path("results").exists()
+
+
+def test_a_second_signal_does_not_wait_for_the_tile(upscale: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture("a.png", 40, 40)
+
+    def impatient(self: Any, index: int, *more: Any) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("the second signal should have ended this")
+
+    monkeypatch.setattr(progress.QuietWatcher, "tile", impatient)
+    code, out, _ = upscale("a.png", "-t", "32")
+    assert code == 143
+    assert out.startswith("0 done, 1 dropped")
+    assert not parts()
+
+
+def test_a_signal_that_was_told_to_be_ignored_stays_ignored(upscale: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture("a.png")
+    original = progress.QuietWatcher.begin
+
+    def with_signal(self: Any, index: int, *more: Any) -> None:
+        original(self, index, *more)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(progress.QuietWatcher, "begin", with_signal)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert upscale("a.png")[0] == 0
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_a_real_process_stops_within_a_tile(tiny: Path, tmp_path: Path, number: int, code: int) -> None:
+    picture("in/a.png", 900, 900)
+    words = ["in", "-n", str(tiny), "-t", "32", "--engine", "pytorch", "--json-progress"]
+    process = subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path)
+    assert process.stdout is not None
+    while json.loads(process.stdout.readline())["event"] != "tile":
+        pass
+    began = time.monotonic()
+    process.send_signal(number)
+    out, err = process.communicate()
+    assert process.returncode == code
+    assert time.monotonic() - began < 10
+    assert b"run the same command again" in err
+    assert json.loads(out.splitlines()[-1])["interrupted"] is True
+    assert sorted(path.name for path in Path("results").iterdir()) == [JOURNAL_NAME]
+
+
+def test_a_reader_that_goes_away_ends_the_command_quietly(tiny: Path, tmp_path: Path) -> None:
+    picture("in/a.png", 300, 300)
+    words = ["in", "-n", str(tiny), "-t", "32", "--engine", "pytorch", "--json-progress"]
+    process = subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() == 141
+    assert not parts()
