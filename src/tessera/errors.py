@@ -9,7 +9,8 @@
     ├── WeightsError          a weights file cannot be used
     │   ├── UnsafeWeightsError    it names things that a weights file has no need of
     │   └── UnknownNetworkError   its keys belong to no network of the family
-    ├── ModelNotFoundError    no such name in the zoo, or its file is not here
+    ├── ModelNotFoundError    the file of a model is not here
+    │   └── UnknownModelError     no such name in the zoo (also a UsageError)      exit 2
     ├── DownloadError         a file could not be fetched whole
     ├── EngineError           an engine cannot run here
     │   └── OutOfMemoryError      not even the smallest tile fits
@@ -51,6 +52,10 @@ class UnknownNetworkError(WeightsError):
 
 class ModelNotFoundError(TesseraError):
     """No model of this name is known, or its file is not on this machine."""
+
+
+class UnknownModelError(ModelNotFoundError, UsageError):
+    """No model is called so."""
 
 
 class DownloadError(TesseraError):

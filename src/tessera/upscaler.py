@@ -401,7 +401,7 @@ class _Job:
             )
         check_size(output, self._form, self._shape())
         with contextlib.suppress(OSError):
-            free = shutil.disk_usage(output.parent).free
+            free = shutil.disk_usage(_existing(output.parent)).free
             if free < forecast.file_bytes:
                 raise LimitError(
                     f"{output}: may need {forecast.file_bytes / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free in"
@@ -504,6 +504,11 @@ def available_memory_bytes() -> int:
         used = int(Path("/sys/fs/cgroup/memory.current").read_text())
         available = min(available, limit - used)
     return max(available, 2**26)
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest above it that is there already."""
+    return next((place for place in (folder, *folder.parents) if place.exists()), folder)
 
 
 def _flat_alpha(least: Pixels, greatest: Pixels, has_alpha: bool) -> int | None:

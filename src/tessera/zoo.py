@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tessera.download import Progress, download, flush_folder, sha256_of
-from tessera.errors import DownloadError, ModelNotFoundError, UsageError
+from tessera.errors import DownloadError, ModelNotFoundError, UnknownModelError, UsageError
 
 if TYPE_CHECKING:
     from tessera.weights import LoadedGenerator
@@ -336,7 +336,7 @@ def find_model(name: str) -> Model:
         return known[wanted]
     alike = [known[label].name for label in difflib.get_close_matches(wanted, known, n=5, cutoff=0.6)]
     meant = f" Did you mean {' or '.join(dict.fromkeys(alike))}?" if alike else ""
-    raise ModelNotFoundError(f"No model is called {name!r}.{meant} `tessera models list` shows all names.")
+    raise UnknownModelError(f"No model is called {name!r}.{meant} `tessera models list` shows all names.")
 
 
 def models_folder() -> Path:
@@ -390,20 +390,20 @@ def resolve(
     if path.is_file() and (looks_like_path or path.suffix.lower() in WEIGHTS_SUFFIXES):
         return path
     if path.is_dir() and looks_like_path:
-        raise ModelNotFoundError(f"{text} is a folder, and the path of a weights file was expected. Name a file in it.")
+        raise UnknownModelError(f"{text} is a folder, and the path of a weights file was expected. Name a file in it.")
     if looks_like_path:
-        raise ModelNotFoundError(
+        raise UnknownModelError(
             f"There is no file {text}. Give the path of a weights file, or a name from `tessera models list`."
         )
     folder = folder or models_folder()
     try:
         model = find_model(text)
-    except ModelNotFoundError as error:
+    except UnknownModelError as error:
         own = _own_file(text, folder)
         if own is not None:
             return own
         here = f" There is no file {text} here either." if path.suffix.lower() in WEIGHTS_SUFFIXES else ""
-        raise ModelNotFoundError(
+        raise UnknownModelError(
             f"{error}{here} A file of your own is found by its path, or by its name in {folder}."
         ) from None
     packaged_problem = ""
