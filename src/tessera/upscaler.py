@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 DEFAULT_TILE = 256
 _SHARE_OF_MEMORY = 0.4
 _FALLBACK_MEMORY_BYTES = 2 * 2**30
+_PROCESS_BYTES = 350 * 2**20
+"""Python, PyTorch, libvips and a compact network, before the first tile."""
 
 TileDone = Callable[[int, int, int], None]
 """Called after each tile with (tiles done, tiles in all, input pixels finished by it); it may raise to stop."""
@@ -190,7 +192,7 @@ class Upscaler:
         with self._reader(path) as reader:
             job = _Job(self, reader, output, flat_alpha=None)
             job.check(output)
-            return job.forecast(self.tile_for(reader.info.height, reader.info.width))
+            return job.forecast(self.first_tile)
 
     def has_visible_alpha(self, path: Path) -> bool:
         """Whether a picture has alpha that is not opaque everywhere."""
@@ -231,7 +233,8 @@ class Upscaler:
             **changes,
         )
 
-    def tile_for(self, height: int, width: int) -> int:
+    @property
+    def first_tile(self) -> int:
         """The tile size to begin with: what was asked for, or the largest up to 256 that memory allows."""
         if self.settings.tile is not None:
             return self.settings.tile
@@ -244,7 +247,7 @@ class Upscaler:
 
     def _with_smaller_tiles(self, run: Callable[[int], MosaicCount], size: Any) -> tuple[tuple[int, ...], MosaicCount]:
         """Run with the chosen tile; when memory runs out, from the start again with half of it, down to 32."""
-        tile = self.tile_for(size.height, size.width)
+        tile = self.first_tile
         tried: tuple[int, ...] = ()
         while True:
             tried = (*tried, tile)
@@ -443,7 +446,8 @@ class _Job:
             tiles=len(rows) * len(columns) * self._frames,
             tile=max(rows.tile, columns.tile),
             overlap=plan.overlap,
-            memory_bytes=rows.tile * columns.tile * upscaler.engine.bytes_per_pixel
+            memory_bytes=_PROCESS_BYTES
+            + rows.tile * columns.tile * upscaler.engine.bytes_per_pixel
             + 2 * band
             + (samples * shape.dtype.itemsize if self._form.whole_in_memory else 0),
             file_bytes=int(samples * self._form.bytes_per_sample * (self._depth // 8)) + 2**16,

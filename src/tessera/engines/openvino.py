@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tessera.engines import Engine
+from tessera.engines import Engine, working_bytes_per_pixel
 from tessera.engines.pytorch import without_memory_errors
 from tessera.weights import LoadedGenerator
 
@@ -31,9 +31,7 @@ class OpenVinoEngine:
         self._compiled: dict[tuple[int, ...], Any] = {}
         self._exact: OpenVinoEngine | None = None
         self._lock = threading.Lock()
-        features = int(getattr(generator.config, "features", 64))
-        scale = generator.config.scale
-        self.bytes_per_pixel = features * scale * scale * (10 if precision == "fp32" else 5) + 2048
+        self.bytes_per_pixel = working_bytes_per_pixel(generator.config, precision)
 
     def run(self, tiles: Tensor) -> Tensor:
         """(B, C, h, w) float32 in [0, 1] -> (B, C, s*h, s*w) float32, not clipped."""

@@ -11,7 +11,7 @@ import threading
 import torch
 from torch import Tensor
 
-from tessera.engines import Engine
+from tessera.engines import Engine, working_bytes_per_pixel
 from tessera.errors import EngineError, OutOfMemoryError
 from tessera.weights import LoadedGenerator
 
@@ -31,9 +31,7 @@ class TorchEngine:
         torch.nn.utils.convert_conv2d_weight_memory_format(self._network, torch.channels_last)
         self._exact: TorchEngine | None = None
         self._lock = threading.Lock()
-        features = int(getattr(generator.config, "features", 64))
-        scale = generator.config.scale
-        self.bytes_per_pixel = features * scale * scale * (12 if precision == "fp32" else 6) + 2048
+        self.bytes_per_pixel = working_bytes_per_pixel(generator.config, precision)
 
     def run(self, tiles: Tensor) -> Tensor:
         """(B, C, h, w) float32 in [0, 1] -> (B, C, s*h, s*w) float32, not clipped."""
