@@ -14,7 +14,7 @@ FLOORS = (
     ("color", "formats", "resize", "tiff_exif", "tiles"),
     ("metadata", "netpbm"),
     ("picture",),
-    ("rows", "writer"),
+    ("canvas", "rows", "writer"),
     ("generators",),
     ("checkpoint", "dialects"),
     ("ncnn",),

@@ -99,6 +99,7 @@ def test_a_deep_avif_keeps_12_bits_of_a_gradient(tmp_path: Path) -> None:
     write_picture(Picture(pixels), tmp_path / "a.avif", quality=100)
     again = read_picture(tmp_path / "a.avif").pixels.astype(int)
     assert np.abs(again - pixels).mean() < 40
+    assert abs((again - pixels).mean()) < 3  # rounded, where cutting to 12 bits would darken by 8
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4])

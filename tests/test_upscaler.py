@@ -120,6 +120,16 @@ def test_any_size_works_with_networks_that_want_a_multiple(multiple, size, tmp_p
     np.testing.assert_array_equal(read_picture(tmp_path / "b.png").pixels, enlarged(pixels, 2))
 
 
+def test_a_band_that_waits_on_the_disk_changes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("tessera.canvas.LARGEST_IN_MEMORY_BYTES", 1000)
+    pixels = noise(150, 130, 4, np.uint16)
+    pixels[..., 3] |= 1
+    source = save(tmp_path, "a.png", pixels)
+    upscaler(2, 4, tile=48, overlap=8).upscale_file(source, tmp_path / "b.png")
+    np.testing.assert_array_equal(read_picture(tmp_path / "b.png").pixels, enlarged(pixels, 2))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png"]
+
+
 def test_a_dark_sixteen_bit_picture_stays_sixteen_bit(tmp_path):
     pixels = noise(20, 20, 3, np.uint16) % 200
     source = save(tmp_path, "dark.png", pixels)

@@ -153,6 +153,10 @@ def test_alpha_survives_exactly_in_lossless_formats_and_nearly_in_lossy_ones(tmp
         assert np.array_equal(read_picture(tmp_path / f"a{suffix}").pixels, pixels)
     write_picture(Picture(pixels), tmp_path / "a.webp")
     assert np.array_equal(read_picture(tmp_path / "a.webp").pixels[..., 3], pixels[..., 3])
+    hidden = ramp(64, 64, 4)
+    hidden[..., 3] = 0
+    write_picture(Picture(hidden), tmp_path / "hidden.webp")
+    assert np.abs(read_picture(tmp_path / "hidden.webp").pixels.astype(int) - hidden).mean() < 3
     assert b"ALPH" in webp_chunks((tmp_path / "a.webp").read_bytes())
     write_picture(Picture(pixels), tmp_path / "a.avif")
     assert np.abs(read_picture(tmp_path / "a.avif").pixels[..., 3].astype(int) - pixels[..., 3]).mean() < 2
@@ -315,6 +319,7 @@ def test_two_writers_of_one_name_do_not_meet(tmp_path: Path) -> None:
     other = ramp(40, 30, seed=9)[::-1]
     first = PictureWriter(tmp_path / "a.png", shape_of(SMALL))
     second = PictureWriter(tmp_path / "a.png", shape_of(SMALL))
+    assert len(list(tmp_path.iterdir())) == 2
     first.write_rows(SMALL)
     second.write_rows(other)
     first.finish()
@@ -384,10 +389,10 @@ def test_a_rename_that_fails_is_one_sentence_and_leaves_nothing(
 
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 256 KiB."""
+    """A file system of 96 KiB."""
     folder = tmp_path / "tiny"
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", str(folder)]
     if subprocess.run(command, capture_output=True, check=False).returncode != 0:
         pytest.skip("no file system can be mounted here")
     try:
@@ -399,7 +404,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(tiny_disk: Path, suffix: str) -> None:
-    noise = random_pixels(700, 700, 3, np.uint8)
+    noise = random_pixels(360, 360, 3, np.uint8)
     path = tiny_disk / f"a{suffix}"
     with pytest.raises(PictureError) as caught:
         write_picture(Picture(noise), path, quality=100)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from tessera.canvas import Canvas
 from tessera.color import luma_jpeg
 from tessera.engines import Engine
 from tessera.errors import NonFiniteError
@@ -41,6 +43,8 @@ class MosaicPlan:
     overlap: int
     dtype: np.dtype[np.unsignedinteger] | None = None
     """Type of the finished rows; that of the input unless given."""
+    spill_folder: Path | None = None
+    """Where a band too wide for memory waits; None keeps it in memory."""
     network_channels: int = 3
     """1 runs a network for gray on each channel by itself."""
     alpha: AlphaMode | None = None
@@ -81,7 +85,8 @@ class MosaicCount:
 
 
 def mosaic(source: RowSource, engine: Engine, plan: MosaicPlan, count: MosaicCount) -> Iterator[Pixels]:
-    """Enlarge a picture: rows of (h, W, C) in, finished rows of (s*h, s*W, C) out, from the top down.
+    """Enlarge a picture: rows of (h, W, C) in, finished rows of (s*h, s*W, C) out, from the top down,
+    each good until the next is asked for.
 
     Raises OutOfMemoryError when a tile does not fit, NonFiniteError when it fails in fp32 as well.
     """
@@ -95,22 +100,22 @@ def mosaic(source: RowSource, engine: Engine, plan: MosaicPlan, count: MosaicCou
         first, last = rows.kept(index)
         final = index == len(rows) - 1
         emitted = (last - first - (0 if final else rows.fade)) * scale
-        finished = np.empty((emitted, columns.length * scale, band.shape[2]), plan.dtype or band.dtype)
-        carry = (
-            None
-            if final or not rows.fade
-            else np.empty((rows.fade * scale, columns.length * scale, band.shape[2]), np.float32)
-        )
-        for left, piece in _band(band, columns, engine, plan, count, (first - start, last - start)):
-            right = left + piece.shape[1]
-            if carried is not None:
-                _fade(carried[:, left:right], piece[: len(carried)], weights_y)
-            finished[:, left:right] = _quantised(piece[:emitted], finished.dtype)
-            if carry is not None:
-                carry[:, left:right] = piece[emitted:]
-        carried = carry
-        bottom = min(first * scale + emitted, source.height * scale) - first * scale
-        yield finished[:bottom, : source.width * scale]
+        channels = band.shape[2]
+        carry = None
+        if not final and rows.fade:
+            carry = np.empty((rows.fade * scale, columns.length * scale, channels), np.float32)
+        dtype = plan.dtype or band.dtype
+        with Canvas(emitted, columns.length * scale, channels, dtype, folder=plan.spill_folder) as canvas:
+            for left, piece in _band(band, columns, engine, plan, count, (first - start, last - start)):
+                right = left + piece.shape[1]
+                if carried is not None:
+                    _fade(carried[:, left:right], piece[: len(carried)], weights_y)
+                canvas.put(left, _quantised(piece[:emitted], dtype))
+                if carry is not None:
+                    carry[:, left:right] = piece[emitted:]
+            carried = carry
+            bottom = min(first * scale + emitted, source.height * scale) - first * scale
+            yield from canvas.rows(bottom, source.width * scale)
 
 
 def _band(

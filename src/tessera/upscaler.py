@@ -462,6 +462,7 @@ class _Job:
         plan = upscaler.plan(
             tile=tile,
             dtype=shape.dtype,
+            spill_folder=self._output.parent,
             alpha=upscaler.alpha_mode(has_alpha),
             flat_alpha=self._flat_alpha,
         )
