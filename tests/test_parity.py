@@ -82,7 +82,8 @@ def test_the_official_checkpoint_agrees_with_its_ncnn_file_to_half_precision(ass
     assert official.config == converted.config
     for name, tensor in official.network.state_dict().items():
         other = converted.network.state_dict()[name]
-        assert ((tensor - other).abs() <= tensor.abs() * 2**-10 + 2**-24).all(), name  # ncnn cut, it did not round
+        # ncnn's tool cut the last bits off instead of rounding, and made zeros of what half precision has as subnormal
+        assert ((tensor - other).abs() <= tensor.abs() * 2**-10 + 2**-14).all(), name
     with torch.inference_mode():
         x = to_tensor(textures())
-        assert (official.network(x) - converted.network(x)).abs().max() < 2e-3
+        assert (official.network(x) - converted.network(x)).abs().max() < 1 / 255
