@@ -10,8 +10,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 def pytest_configure() -> None:
     import torch
+    from hypothesis import settings
 
     torch.set_num_threads(2)
+    settings.register_profile("shared machine", deadline=None)  # how long a case takes is the machine's affair
+    settings.load_profile("shared machine")
 
 
 @pytest.fixture(scope="session")

@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from tessera.fidelity import color_difference, lock_colors, lock_flat_areas, within_neighbours
@@ -7,10 +8,39 @@ def enlarged(lq: torch.Tensor, scale: int = 4) -> torch.Tensor:
     return lq.repeat_interleave(scale, -1).repeat_interleave(scale, -2)
 
 
-def test_a_flat_area_gets_its_own_colour_back_from_a_network_that_shifts_it():
-    lq = torch.full((1, 3, 40, 40), 0.5)
-    sr = lock_flat_areas(lq, enlarged(lq) + 5 / 255)
-    torch.testing.assert_close(sr, enlarged(lq))
+def wavy(lq: torch.Tensor, shift: float, scale: int = 4) -> torch.Tensor:
+    """What a network that shifts colours and makes up a texture would give."""
+    sr = enlarged(lq, scale) + shift
+    return sr + 0.01 * torch.sin(torch.arange(sr.shape[-1]) * 0.7)
+
+
+@pytest.mark.parametrize("level", [0, 1, 128, 254, 255])
+@pytest.mark.parametrize("full", [255, 65_535])
+def test_a_flat_area_is_its_own_colour_in_every_pixel(level, full):
+    lq = torch.full((1, 3, 40, 40), level * (full // 255) / full)
+    sr = lock_flat_areas(lq, wavy(lq, 5 / 255))
+    assert torch.equal((sr * full).round(), (enlarged(lq) * full).round())
+
+
+def test_faint_structure_in_sixteen_bits_is_no_flat_area():
+    lq = 0.001 + 0.0001 * (torch.arange(40.0) % 2).expand(1, 3, 40, 40)
+    sr = wavy(lq, 0)
+    assert (lock_flat_areas(lq, sr) - sr).diff(dim=-1).abs().max() < 0.0005
+
+
+@pytest.mark.parametrize("kind", ["noise", "ramp"])
+def test_a_nearly_flat_area_keeps_its_colour_and_gets_its_texture(kind):
+    generator = torch.Generator().manual_seed(0)
+    lq = torch.full((1, 3, 48, 48), 100 / 255)
+    if kind == "noise":
+        lq = lq + torch.randint(-1, 2, lq.shape, generator=generator) / 255
+    else:
+        lq = lq + torch.arange(48.0) * 0.3 / 255
+    shifted = wavy(lq, 5 / 255)
+    sr = lock_flat_areas(lq, shifted)
+    for channel in range(3):
+        assert abs(float(sr[:, channel].mean() - lq[:, channel].mean())) < 0.3 / 255
+    assert (sr - shifted).diff(dim=-1).abs().max() < 1.5 / 255, "the texture is not smoothed"
 
 
 def test_whatever_is_not_flat_is_left_alone():

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -63,13 +64,34 @@ def test_transparent_pixels_take_the_colour_of_their_visible_neighbours():
     np.testing.assert_array_equal(result[..., 3], pixels[..., 3])
 
 
-def test_visible_pixels_keep_their_colours_however_faint():
+def test_visible_pixels_keep_their_colours():
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 255, (40, 40, 4), dtype=np.uint8)
     pixels[rng.random((40, 40)) < 0.5, 3] = 0
     result = bled(pixels)
-    visible = pixels[..., 3] > 0
+    visible = pixels[..., 3] >= 32
     np.testing.assert_array_equal(result[visible], pixels[visible])
+
+
+@pytest.mark.parametrize("alpha", [1, 8, 16])
+def test_the_dark_matte_of_a_soft_edge_is_covered_by_the_colour_beside_it(alpha):
+    pixels = np.zeros((9, 12, 4), np.uint8)
+    pixels[:, :5] = (200, 100, 50, 255)
+    pixels[:, 5, 3] = alpha
+    result = bled(pixels)
+    matte_left = (alpha / 32) ** 2 + alpha / 255
+    for column in (5, 6):
+        lacking = (np.array((200, 100, 50)) - result[:, column, :3]) / (200, 100, 50)
+        assert (np.abs(lacking) <= matte_left + 0.01).all()
+    np.testing.assert_array_equal(result[..., 3], pixels[..., 3])
+
+
+def test_a_faint_shadow_keeps_its_own_colour():
+    pixels = np.full((20, 40, 4), 255, np.uint8)
+    pixels[:, 10:, :3] = 0
+    pixels[:, 10:, 3] = np.linspace(200, 0, 30).astype(np.uint8)
+    result = bled(pixels)
+    assert (result[:, 12:, :3] == 0).all()
 
 
 @given(st.integers(1, 90), st.integers(1, 40))

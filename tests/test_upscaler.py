@@ -1,3 +1,4 @@
+import dataclasses
 import threading
 from pathlib import Path
 
@@ -7,9 +8,10 @@ import torch
 
 import tessera
 from stand_ins import FunctionEngine, nearest, repeated
-from tessera import Picture, Upscaler, read_picture, write_picture
+from tessera import Picture, Settings, Upscaler, load_generator, read_picture, write_picture
 from tessera.errors import LimitError, NonFiniteError, OutOfMemoryError, PictureError, UsageError
 from tessera.picture import Limits
+from tessera.upscaler import Changes
 
 
 def upscaler(scale: int = 4, multiple: int = 1, engine: FunctionEngine | None = None, **settings) -> Upscaler:
@@ -38,7 +40,7 @@ def save(folder: Path, name: str, pixels: np.ndarray) -> Path:
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_an_array_comes_back_larger_in_the_same_type_and_layout(channels, dtype):
     pixels = noise(20, 30, channels, dtype)
-    pixels[..., -1] |= 1  # no pixel is wholly transparent, so no colour may change
+    pixels[..., -1] |= np.iinfo(dtype).max // 4  # no pixel is nearly transparent, so no colour may change
     result = upscaler().upscale(pixels)
     assert result.dtype == dtype
     assert np.abs(result.astype(int) - enlarged(pixels)).max() <= (1 if channels < 3 else 0)
@@ -70,7 +72,7 @@ def test_a_tensor_comes_back_as_a_tensor(shape):
     ],
 )
 def test_what_is_no_picture_gets_a_sentence(wrong):
-    with pytest.raises(UsageError, match=r"expected|Expected|must be"):
+    with pytest.raises(UsageError, match=r"expected|Expected|must be|path is no picture"):
         upscaler().upscale(wrong)
 
 
@@ -123,7 +125,7 @@ def test_any_size_works_with_networks_that_want_a_multiple(multiple, size, tmp_p
 def test_a_band_that_waits_on_the_disk_changes_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr("tessera.canvas.LARGEST_IN_MEMORY_BYTES", 1000)
     pixels = noise(150, 130, 4, np.uint16)
-    pixels[..., 3] |= 1
+    pixels[..., 3] |= 2**15
     source = save(tmp_path, "a.png", pixels)
     upscaler(2, 4, tile=48, overlap=8).upscale_file(source, tmp_path / "b.png")
     np.testing.assert_array_equal(read_picture(tmp_path / "b.png").pixels, enlarged(pixels, 2))
@@ -190,6 +192,31 @@ def test_no_fringe_forms_at_the_edge_of_transparency(tmp_path):
         assert (result[seen][:, 1:3] == 0).all()
         assert (result[..., 3] == 255).any()
         assert (result[..., 3] == 0).any()
+
+
+def test_a_soft_edge_on_a_dark_matte_gets_no_dark_fringe(tmp_path):
+    # What games and web designers have: white, soft edges, and black wherever alpha is small.
+    y, x = np.mgrid[:64, :64]
+    alpha = np.clip((22.0 - np.hypot(x - 32, y - 32)) * 64, 0, 255).astype(np.uint8)
+    pixels = np.dstack([np.where(alpha > 16, 255, 0).astype(np.uint8)] * 3 + [alpha])
+    pixels[(alpha > 0) & (alpha <= 16), :3] = 0
+
+    def blurring(tensor: torch.Tensor, call: int) -> torch.Tensor:
+        soft = torch.nn.functional.avg_pool2d(torch.nn.functional.pad(tensor, (2,) * 4, mode="replicate"), 5, 1)
+        return repeated()(soft, call)
+
+    result = upscaler(engine=FunctionEngine(blurring)).upscale(pixels).astype(float)
+    on_white = result[..., :3] * result[..., 3:] / 255 + 255 - result[..., 3:]
+    assert on_white.min() > 250
+
+
+def test_small_tiles_say_what_their_overlap_costs(tmp_path):
+    source = save(tmp_path, "a.png", noise(80, 80))
+    outcome = upscaler(tile=32).upscale_file(source, tmp_path / "b.png")
+    assert outcome.notes == ()
+    deep = Upscaler(load_generator("realesr-animevideov3", offline=True), engine=FunctionEngine(repeated(4)), tile=32)
+    outcome = deep.upscale_file(source, tmp_path / "c.png")
+    assert "overlap of 12 pixels; 16" in outcome.notes[0]
 
 
 def test_transparency_stays_transparent_when_resampled(tmp_path):
@@ -348,6 +375,10 @@ def test_unknown_settings_and_senseless_ones_get_a_sentence():
         upscaler(tile=8)
     with pytest.raises(UsageError, match="leaves nothing"):
         upscaler(tile=64, overlap=32)
+
+
+def test_every_setting_can_be_given_as_a_keyword():
+    assert {*Changes.__annotations__, "engine"} == {field.name for field in dataclasses.fields(Settings)}
 
 
 def test_a_network_with_other_channels_is_refused():

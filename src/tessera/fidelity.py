@@ -16,7 +16,7 @@ from torch import Tensor
 from tessera.color import delta_e
 
 FLAT_RADIUS = 4
-"""A pixel is flat when the square of this radius around it is of one colour."""
+"""A pixel is flat when the square of this radius around it is of one colour, and smooth when it is nearly so."""
 COLOR_LOCK_SIGMA = 1.5
 """Input pixels; with two rounds it takes nine tenths of the difference below and leaves detail alone."""
 COLOR_SIGMA = 2.0
@@ -24,21 +24,31 @@ COLOR_SIGMA = 2.0
 CONTEXT = 12
 """Input pixels around a tile that the locks look at."""
 _ROUNDS = 2
-_TOLERANCE = 0.5 / 255
+_FLAT = 0.5 / 65_535
+"""Pixels of one colour differ by less: by nothing, in 8 bits and in 16."""
+_SMOOTH, _ROUGH = 3 / 255, 8 / 255
+"""Areas with less difference than the first get their low frequencies back, with more than the second none."""
 _FADE = 3
 
 
 def lock_flat_areas(lq: Tensor, sr: Tensor) -> Tensor:
     """Give flat areas of `lq` (B, C, h, w) their own colour back in `sr` (B, C, s*h, s*w), both in [0, 1].
 
-    Only where at least 9x9 input pixels are of one colour, fading in over 3 more; everything else is returned as it is.
+    Where at least 9x9 input pixels are of one colour, every pixel becomes that colour; where they differ by a few
+    levels (a noisy sky, a gentle ramp), the low frequencies are set right and the detail stays. Both fade in, and
+    everything else is returned as it is.
     """
-    flat = _flatness(lq)
-    if not flat.any():
+    spread = (_greatest_around(lq) + _greatest_around(-lq)).amax(dim=1, keepdim=True)
+    if float(spread.min()) >= _ROUGH:
         return sr
     scale = sr.shape[-1] // lq.shape[-1]
-    lacking = (lq - F.avg_pool2d(sr, scale)) * flat
-    return sr + _enlarged(lacking, scale)
+    smooth = _inside(((_ROUGH - spread) / (_ROUGH - _SMOOTH)).clamp(0, 1))
+    lacking = lq - F.avg_pool2d(sr, scale)
+    sr = sr + _enlarged(_blurred(lacking, COLOR_LOCK_SIGMA) * smooth, scale)
+    flat = (spread <= _FLAT).to(lq.dtype)
+    if not flat.any():
+        return sr
+    return torch.lerp(sr, _enlarged(lq, scale), _enlarged(_inside(flat), scale))
 
 
 def within_neighbours(lq: Tensor, sr: Tensor) -> Tensor:
@@ -68,14 +78,11 @@ def color_difference(lq: Tensor, sr: Tensor) -> Tensor:
     return delta_e(_blurred(lq, COLOR_SIGMA), _blurred(shrunk, COLOR_SIGMA))
 
 
-def _flatness(lq: Tensor) -> Tensor:
-    """1 where the neighbourhood is of one colour, falling to 0 over a few pixels inside it -> (B, 1, h, w)."""
-    spread = _greatest_around(lq) + _greatest_around(-lq)
-    rough = (spread.amax(dim=1, keepdim=True) > _TOLERANCE).to(lq.dtype)
-    # A square mean of the flat pixels' mask, zero wherever it would reach a pixel that is not flat.
-    reach = F.max_pool2d(rough, 3, 1, 1)
-    inside = F.pad(1 - reach, (_FADE,) * 4, mode="replicate")
-    return F.avg_pool2d(inside, 2 * _FADE + 1, 1) * (1 - rough)
+def _inside(weight: Tensor) -> Tensor:
+    """Weights (B, 1, h, w) in [0, 1] that fade to their zeros from within: never larger anywhere than they were."""
+    eroded = -F.max_pool2d(-F.pad(weight, (1,) * 4, mode="replicate"), 3, 1)
+    mean = F.avg_pool2d(F.pad(eroded, (_FADE,) * 4, mode="replicate"), 2 * _FADE + 1, 1)
+    return torch.minimum(mean, weight)
 
 
 def _greatest_around(image: Tensor) -> Tensor:

@@ -221,8 +221,8 @@ def _ensemble(rgb: Tensor, engine: Engine) -> Tensor:
 
 
 def _count_color_error(rgb: Tensor, before: Tensor, after: Tensor, count: MosaicCount) -> None:
-    for name, sr in (("color_error_before", before), ("color_error_after", after)):
-        setattr(count, name, getattr(count, name) + float(color_difference(rgb, sr).sum()))
+    count.color_error_before += float(color_difference(rgb, before).sum())
+    count.color_error_after += float(color_difference(rgb, after).sum())
     count.color_pixels += rgb.shape[-2] * rgb.shape[-1]
 
 

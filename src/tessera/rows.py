@@ -12,8 +12,10 @@ import numpy as np
 
 from tessera.picture import Pixels
 
-BLEED_RADIUS = 24
 _BLEED_STEPS = (1, 2, 3, 6, 12)
+BLEED_RADIUS = sum(_BLEED_STEPS) + 1
+_FAINT = 32 / 255
+"""Below this alpha a pixel's colour is more and more that of its neighbours: what hides there is often a dark matte."""
 
 
 class RowSource(Protocol):
@@ -106,7 +108,7 @@ class RollingRows:
 
 
 class BledRows:
-    """The rows of a picture with alpha, where wholly transparent pixels take the colour of what is near them.
+    """The rows of a picture with alpha, where (nearly) transparent pixels take the colour of what is near them.
 
     So neither the network nor a resampler sees the black or white that usually hides there, and no fringe forms.
     Alpha itself is not touched; nor are colours further than BLEED_RADIUS from anything visible.
@@ -124,13 +126,25 @@ class BledRows:
 
 
 def bled(pixels: Pixels) -> Pixels:
-    """(H, W, 2 or 4) -> the same with colours spread under transparent pixels, from within BLEED_RADIUS."""
-    alpha = pixels[..., -1]
-    if alpha.all() or not alpha.any():
+    """(H, W, 2 or 4) -> the same with colours spread under transparent and nearly transparent pixels.
+
+    Faint pixels (alpha below 32 of 255) take up the mean of the nine around them, weighted by alpha, the more the
+    fainter they are; wholly transparent ones are filled from within BLEED_RADIUS.
+    """
+    full = np.iinfo(pixels.dtype).max
+    least, greatest = pixels[..., -1].min(initial=full), pixels[..., -1].max(initial=0)
+    if least >= _FAINT * full or not greatest:
         return pixels
-    weight = alpha.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
-    color = pixels[..., :-1].astype(np.float32) * weight[..., None]
-    spread_color, spread_weight = color.copy(), weight.copy()
+    weight = pixels[..., -1].astype(np.float32) / np.float32(full)
+    color = pixels[..., :-1].astype(np.float32)
+    faint = (weight > 0) & (weight < _FAINT)
+    if faint.any():
+        near_weight = _box_sum(weight[..., None], 1)[..., 0][faint]
+        near_color = _box_sum(color * weight[..., None], 1)[faint] / near_weight[:, None]
+        own = (weight[faint] / np.float32(_FAINT))[:, None] ** 2
+        color[faint] = near_color + own * (color[faint] - near_color)
+    changed = faint
+    spread_color, spread_weight = color * weight[..., None], weight.copy()
     for radius in _BLEED_STEPS:
         empty = spread_weight == 0
         if not empty.any():
@@ -138,11 +152,11 @@ def bled(pixels: Pixels) -> Pixels:
         near_weight = _box_sum(spread_weight[..., None], radius)[..., 0]
         near_color = _box_sum(spread_color, radius)
         filled = empty & (near_weight > 1e-6)
-        spread_color[filled] = near_color[filled] / near_weight[filled][:, None]
+        spread_color[filled] = color[filled] = near_color[filled] / near_weight[filled][:, None]
         spread_weight[filled] = 1
-    changed = (weight == 0) & (spread_weight > 0)
+        changed = changed | filled
     result = pixels.copy()
-    result[changed, :-1] = np.rint(spread_color[changed]).astype(pixels.dtype)
+    result[changed, :-1] = np.rint(color[changed]).astype(pixels.dtype)
     return result
 
 
