@@ -1,4 +1,4 @@
-"""Many files: which are found, how their outputs are named, and what becomes of each when things go wrong."""
+"""Many files: what becomes of each when things go wrong, and what is said about it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,14 @@ import pytest
 from pictures import ramp, save
 from stand_ins import FunctionEngine, nearest, repeated
 from tessera import batch
-from tessera.batch import BatchReport, FileResult, Naming, Task, find_tasks, forecasts, remove_leftovers, run_batch
-from tessera.errors import PictureError, TesseraError, UsageError
+from tessera.batch import BatchReport, FileResult, forecasts, remove_leftovers, run_batch
+from tessera.checksum import sha256_of
+from tessera.errors import LimitError, PictureError, TesseraError
+from tessera.finding import Naming, Task, find_tasks
 from tessera.journal import JOURNAL_NAME, Journal
-from tessera.picture import read_picture
-from tessera.settings import Settings
+from tessera.place import PART_MARK, machine_token
+from tessera.settings import OutScale, Settings
 from tessera.upscaler import Forecast, Upscaler
-from tessera.writer import PART_MARK
 
 
 @pytest.fixture(autouse=True)
@@ -44,266 +46,6 @@ def picture(name: str, seed: int = 0, channels: int = 3, side: int = 12) -> Path
     path = Path(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     return save(path, ramp(side, side + 4, channels, seed=seed))
-
-
-def find(*inputs: str, recursive: bool = False, **naming: Any) -> dict[str, str]:
-    """Inputs found -> where their outputs go."""
-    return {str(task.source): str(task.output) for task in tasks_for(*inputs, recursive=recursive, **naming)}
-
-
-def tasks_for(*inputs: str, recursive: bool = False, **naming: Any) -> list[Task]:
-    chosen = Naming(**{"output": Path("out"), **naming})
-    return find_tasks(inputs, chosen, Journal(chosen.journal_folder(inputs)), recursive=recursive)[0]
-
-
-# ------------------------------------------------------------------------------------------------------------- finding
-
-
-def test_a_folder_gives_its_pictures_in_order_and_leaves_the_rest_alone() -> None:
-    touch("in/b.png", "in/a.jpg", "in/C.WEBP", "in/notes.txt", "in/desktop.ini", "in/Thumbs.db", "in/.hidden.png")
-    touch("in/._a.jpg", f"in/.a{PART_MARK}77.png", f"in/{JOURNAL_NAME}", "in/below/d.png")
-    naming = Naming(output=Path("out"))
-    tasks, ignored = find_tasks(["in"], naming, Journal(naming.output))
-    assert [str(task.source) for task in tasks] == ["in/C.WEBP", "in/a.jpg", "in/b.png"]
-    assert [str(task.output) for task in tasks] == ["out/C_out.WEBP", "out/a_out.jpg", "out/b_out.png"]
-    assert ignored == 1
-
-
-def test_recursive_keeps_the_tree() -> None:
-    touch("in/a.png", "in/x/a.png", "in/x/y/a.png", "in/.git/a.png")
-    assert find("in", recursive=True) == {
-        "in/a.png": "out/a_out.png",
-        "in/x/a.png": "out/x/a_out.png",
-        "in/x/y/a.png": "out/x/y/a_out.png",
-    }
-
-
-def test_a_loop_of_links_ends() -> None:
-    touch("in/a.png", "in/x/b.png")
-    Path("in/x/loop").symlink_to("..")
-    Path("in/self").symlink_to(".")
-    assert set(find("in", recursive=True)) == {"in/a.png", "in/x/b.png"}
-    assert set(find("in/**/*.png")) == {"in/a.png", "in/x/b.png"}
-
-
-@pytest.mark.parametrize("spelled", ["in/out", "./in/../in/out", "link/out", "in/deep/out"])
-def test_an_output_folder_inside_the_input_folder_is_no_input(spelled: str) -> None:
-    touch("in/a.png", f"{spelled.replace('link', 'in')}/b.png")
-    Path("link").symlink_to("in")
-    assert set(find("in", recursive=True, output=Path(spelled))) == {"in/a.png"}
-
-
-def test_an_input_folder_can_be_its_own_output_folder_again_and_again() -> None:
-    picture("in/a.png")
-    picture("in/x/b.png")
-    for expected in ({"done": 2, "skipped": 0}, {"done": 0, "skipped": 2}):
-        report = run("in", output=Path("in"), recursive=True)
-        assert {state: report.count(state) for state in expected} == expected
-    assert sorted(str(path) for path in Path("in").rglob("*.png")) == [
-        "in/a.png",
-        "in/a_out.png",
-        "in/x/b.png",
-        "in/x/b_out.png",
-    ]
-
-
-def test_a_file_named_in_several_ways_is_one() -> None:
-    touch("in/a.png", "in/b.png")
-    assert list(find("in/a.png", "./in/a.png", str(Path("in/a.png").absolute()), "in", "in/", "in/*.png")) == [
-        "in/a.png",
-        "in/b.png",
-    ]
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        b"with space.png",
-        b"-leading-dash.png",
-        "Grüße, 世界 🎉.png".encode(),
-        b"not-utf-8-\xff\xfe.png",
-        b"new\nline.png",
-        b"a[1].png",
-        b"a*b?.png",
-        b"[ab].png",
-        b"per%cent.png",
-        b'quote\'s "here".png',
-        b"escape\x1b[31m.png",
-        b"a,b=c;d.png",
-        b"n" * 200 + b".png",
-    ],
-)
-def test_any_name_that_a_file_can_have_is_found_and_done(name: bytes) -> None:
-    text = os.fsdecode(name)
-    shutil.move(picture("in/plain.png"), Path("in", text))
-    assert run("in").count("done") == 1
-    assert run(f"in/{text}").count("skipped") == 1
-    assert read_picture(Path("out", text.replace(".png", "_out.png"))).pixels.shape == (48, 64, 3)
-    json.dumps(run("in").as_json()).encode()
-
-
-def test_patterns_take_pictures_only_and_say_when_there_are_none() -> None:
-    touch("in/a1.png", "in/a2.jpg", "in/a3.txt", "in/x/a4.png", "in/a5.png/z.png")
-    assert set(find("in/a*")) == {"in/a1.png", "in/a2.jpg"}
-    assert set(find("in/**")) == {"in/a1.png", "in/a2.jpg", "in/x/a4.png", "in/a5.png/z.png"}
-    touch("in/.x/a6.png")
-    assert set(find("in/**/*.png")) == {"in/a1.png", "in/x/a4.png", "in/a5.png/z.png"}
-    assert set(find(f"{Path.cwd()}/in/.x/*.png")) == {f"{Path.cwd()}/in/.x/a6.png"}
-    assert set(find("in/[a-b]?.png")) == {"in/a1.png"}
-    assert "no picture" in str(tasks_for("in/a**b.png")[0].problem)
-    [task] = tasks_for("in/q*.png")
-    assert task.problem == "in/q*.png: no picture matches this pattern."
-
-
-def test_inputs_that_are_not_there_are_problems_of_their_own() -> None:
-    touch("a.png")
-    Path("broken.png").symlink_to("nowhere.png")
-    tasks = {str(task.source): task.problem for task in tasks_for("a.png", "no.png", "broken.png", "n" * 300)}
-    assert tasks["a.png"] is None
-    assert tasks["no.png"] == "no.png: there is no such file or folder."
-    assert "link to a file that is not there" in (tasks["broken.png"] or "")
-    assert "no such file" in (tasks["n" * 300] or "")
-
-
-def test_a_folder_without_pictures_is_named_with_a_way_on() -> None:
-    touch("in/a.txt", "in/below/a.png")
-    Path("empty").mkdir()
-    with pytest.raises(UsageError, match=r"no pictures in empty\."):
-        find("empty")
-    with pytest.raises(UsageError, match=r"no pictures in in \(1 other files\); --recursive looks into"):
-        find("in")
-    with pytest.raises(UsageError, match="empty text"):
-        find("")
-    assert list(find("empty", "in/below")) == ["in/below/a.png"]
-
-
-def test_a_folder_that_cannot_be_listed_is_a_problem_and_the_rest_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    touch("in/a.png", "in/locked/b.png", "in/z/c.png")
-    scandir = os.scandir
-
-    def locked(place: Any = ".") -> Any:
-        if os.fspath(place).endswith("locked"):
-            raise PermissionError(errno.EACCES, "Permission denied", os.fspath(place))
-        return scandir(place)
-
-    monkeypatch.setattr(os, "scandir", locked)
-    tasks = tasks_for("in", recursive=True)
-    assert [str(task.source) for task in tasks if task.problem is None] == ["in/a.png", "in/z/c.png"]
-    assert [task.problem for task in tasks if task.problem] == [
-        "in/locked: this folder cannot be listed: Permission denied."
-    ]
-
-
-def test_a_folder_named_like_a_picture_is_a_folder() -> None:
-    touch("album.jpg/a.png", "in/album.jpg/b.png", "in/c.png")
-    assert list(find("album.jpg")) == ["album.jpg/a.png"]
-    assert list(find("in")) == ["in/c.png"]
-
-
-# -------------------------------------------------------------------------------------------------------------- naming
-
-
-def test_names_are_those_that_users_of_real_esrgan_know() -> None:
-    touch("photo.JPG", "scan.bmp", "two.dots.png", "noextension")
-    assert list(find("photo.JPG", "scan.bmp", "two.dots.png", "noextension").values()) == [
-        "out/photo_out.JPG",
-        "out/scan_out.png",
-        "out/two.dots_out.png",
-        "out/noextension_out.png",
-    ]
-    assert find("photo.JPG", suffix="") == {"photo.JPG": "out/photo.JPG"}
-    assert find("photo.JPG", suffix="big", extension=".WebP") == {"photo.JPG": "out/photo_big.webp"}
-
-
-@pytest.mark.parametrize(
-    ("names", "naming"),
-    [
-        (["in/a.png", "in/a.jpg"], {"extension": "png"}),
-        (["in/a.JPG", "in/a.jpg"], {}),
-        (["in/a.jpg", "in/A.jpg", "in/a.JPG"], {}),
-        (["1/a.png", "2/a.png", "3/a.png"], {}),
-        (["in/a.png", "in/a.jpg", "in/a_png.png", "in/a_jpg.png"], {"extension": "png"}),
-        (["1/a.png", "2/a.png", "in/a_png_out-2.png"], {"suffix": ""}),
-        (["in/caf\u00e9.png", "in/cafe\u0301.png"], {}),
-        (["in/a.bmp", "in/a.png"], {"suffix": ""}),
-    ],
-)
-def test_no_two_inputs_share_an_output_on_any_file_system(names: list[str], naming: dict[str, str]) -> None:
-    touch(*names)
-    outputs = list(find(*names, **naming).values())
-    assert len({output.casefold().replace("e\u0301", "\u00e9") for output in outputs}) == len(names)
-
-
-def test_names_tell_what_they_were_made_from_where_two_would_be_the_same() -> None:
-    touch("in/a.png", "in/a.jpg", "in/b.png")
-    assert find("in", extension="png") == {
-        "in/a.jpg": "out/a_jpg_out.png",
-        "in/a.png": "out/a_png_out.png",
-        "in/b.png": "out/b_out.png",
-    }
-
-
-def test_thousands_of_equal_names_take_no_time() -> None:
-    found = [batch._Found(Path(f"{index}/a.png")) for index in range(20_000)]  # pyright: ignore[reportPrivateUsage]
-    tasks = batch._named(found, Naming())  # pyright: ignore[reportPrivateUsage]
-    assert len({task.output for task in tasks}) == 20_000
-
-
-def test_minus_o_names_a_file_for_one_input_and_a_picture_name_and_else_a_folder() -> None:
-    touch("a.png", "b.png", "in/c.png")
-    Path("folder.png").mkdir()
-    assert find("a.png", output=Path("x/y.jpg")) == {"a.png": "x/y.jpg"}
-    assert find("a.png", "b.png", output=Path("y.jpg"))["a.png"] == "y.jpg/a_out.png"
-    assert find("in", output=Path("y.jpg")) == {"in/c.png": "y.jpg/c_out.png"}
-    assert find("a.png", output=Path("folder.png")) == {"a.png": "folder.png/a_out.png"}
-    assert find("a.png", output=Path("name.v2")) == {"a.png": "name.v2/a_out.png"}
-    assert find("b*.png", output=Path("y.jpg")) == {"b.png": "y.jpg"}
-
-
-@pytest.mark.parametrize(
-    ("inputs", "naming", "words"),
-    [
-        (["a.png"], {"output": Path("y.bmp")}, "can be read, not written"),
-        (["a.png"], {"output": Path("y.png"), "extension": "jpg"}, "two formats"),
-        (["?.png"], {"output": Path("y.png")}, "names one file, but .* gives 2"),
-        (["a.png", "b.png"], {"output": Path("a.png")}, "is a file"),
-        (["a.png"], {"extension": "psd"}, "--ext psd: expected auto or one of"),
-        (["a.png"], {"suffix": "../../x"}, "--suffix"),
-        (["a.png"], {"output": Path(), "suffix": ""}, "is itself an input"),
-        (["a.png"], {"output": Path("a.png")}, "is itself an input"),
-    ],
-)
-def test_namings_that_cannot_be_are_wrong_usage(inputs: list[str], naming: dict[str, Any], words: str) -> None:
-    touch("a.png", "b.png")
-    with pytest.raises(UsageError, match=words):
-        find(*inputs, **naming)
-
-
-@pytest.mark.parametrize("spelled", ["in", "./in/../in", "link", "in/x/.."])
-def test_inputs_are_never_replaced_however_the_folder_is_spelled(spelled: str) -> None:
-    touch("in/a.png", "in/x/y.png")
-    Path("link").symlink_to("in")
-    with pytest.raises(UsageError, match="inputs are never replaced"):
-        find("in/a.png", output=Path(spelled), suffix="")
-
-
-def test_an_input_behind_a_link_is_not_replaced_either() -> None:
-    touch("store/a.png")
-    Path("in").mkdir()
-    Path("in/a.png").symlink_to("../store/a.png")
-    with pytest.raises(UsageError, match="inputs are never replaced"):
-        find("in", output=Path("store"), suffix="")
-
-
-def test_one_output_that_is_an_input_does_not_stop_the_rest() -> None:
-    picture("in/a.png")
-    picture("in/a_out.png")
-    report = run("in", output=Path("in"))
-    assert [(entry.source.name, entry.state) for entry in report.results] == [
-        ("a.png", "failed"),
-        ("a_out.png", "done"),
-    ]
-    assert "in/a_out.png is itself an input" in report.results[0].message
 
 
 # ------------------------------------------------------------------------------------------------------------- running
@@ -480,7 +222,7 @@ def test_an_output_folder_that_cannot_be_made_is_a_sentence() -> None:
     picture("in/a.png")
     touch("file")
     [result] = run("in", output=Path("file/below")).results
-    assert result.message == "file/below: cannot be written to: Not a directory."
+    assert result.message == "in/a.png: file/below: cannot be written to: Not a directory."
 
 
 def test_a_folder_in_the_place_of_an_output_is_a_sentence() -> None:
@@ -504,7 +246,7 @@ def test_a_file_in_the_place_of_an_output_folder_is_a_sentence() -> None:
     picture("in/x/a.png")
     touch("out/x")
     [result] = run("in", recursive=True).results
-    assert result.message == "out/x: is a file, so outputs cannot go into it."
+    assert result.message == "in/x/a.png: out/x: is a file, so outputs cannot go into it."
 
 
 def test_a_name_that_becomes_too_long_is_a_sentence() -> None:
@@ -521,7 +263,7 @@ def test_a_journal_that_cannot_be_written_fails_the_file_before_the_work() -> No
     Path("out", JOURNAL_NAME).mkdir(parents=True)
     [result] = run("in").results
     assert result.state == "failed"
-    assert result.message == "out: cannot be written to: Is a directory."
+    assert result.message == "in/a.png: out: cannot be written to: Is a directory."
 
 
 def test_a_journal_that_cannot_be_written_after_the_work_does_not_undo_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -639,10 +381,11 @@ def test_a_reader_of_progress_that_goes_away_is_no_failure_of_a_file() -> None:
 def test_unfinished_files_of_killed_runs_are_removed_and_those_of_living_ones_are_not() -> None:
     process = subprocess.Popen([sys.executable, "-c", "pass"])
     process.wait()
+    here = f"{machine_token()}-5f5f5f.png"
     dead, living, other = touch(
-        f"out/.a{PART_MARK}{process.pid}.png", f"out/.b{PART_MARK}{os.getppid()}.png", f"out/a{PART_MARK}1.png"
+        f"out/.a{PART_MARK}{process.pid}-{here}", f"out/.b{PART_MARK}{os.getppid()}-{here}", f"out/a{PART_MARK}1-{here}"
     )
-    own, huge = touch(f"out/.c{PART_MARK}{os.getpid()}.png", f"out/.d{PART_MARK}{10**30}.png")
+    own, huge = touch(f"out/.c{PART_MARK}{os.getpid()}-{here}", f"out/.d{PART_MARK}{10**30}-{here}")
     remove_leftovers(Path("out"))
     assert not dead.exists()
     assert living.exists()
@@ -652,6 +395,25 @@ def test_unfinished_files_of_killed_runs_are_removed_and_those_of_living_ones_ar
     remove_leftovers(Path("out"), of_this_process=True)
     assert not own.exists()
     remove_leftovers(Path("nowhere"))
+
+
+def test_unfinished_files_of_another_machine_are_left_for_a_week() -> None:
+    """Its process numbers mean nothing here: one of them may be ours, and none of ours may be alive."""
+    names = [
+        f"out/.{letter}{PART_MARK}{pid}{rest}.png"
+        for letter, pid in (("a", os.getpid()), ("b", 10**9))
+        for rest in ("-01234567-5f5f5f", "-0", "")
+    ]
+    young = touch(*names)
+    old = touch(*(name.replace("out/.", "out/.old") for name in names))
+    for path in old:
+        os.utime(path, (time.time() - 8 * 86_400,) * 2)
+    for path in young:
+        os.utime(path, (time.time() - 6 * 86_400,) * 2)
+    remove_leftovers(Path("out"))
+    remove_leftovers(Path("out"), of_this_process=True)
+    assert all(path.exists() for path in young)
+    assert not any(path.exists() for path in old)
 
 
 def test_two_batches_on_the_same_output_folder_share_the_work() -> None:
@@ -701,6 +463,34 @@ def test_a_forecast_says_what_a_run_will_do_and_writes_nothing() -> None:
     assert isinstance(again["b.png"], Forecast)
 
 
+def test_an_output_damaged_at_the_same_size_is_done_again() -> None:
+    picture("in/a.png")
+    run("in")
+    path = Path("out/a_out.png")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20] + bytes(20))
+    assert [result.state for result in run("in").results] == ["done"]
+    assert path.read_bytes() == whole
+    os.utime(path, ns=(1, 1))
+    assert [result.state for result in run("in").results] == ["skipped"]
+
+
+@pytest.mark.parametrize("factor", ["1e9", "1e300", "1.7e308", "65000"])
+def test_an_absurd_factor_is_a_sentence_about_each_picture(factor: str) -> None:
+    picture("in/a.png")
+    settings = Settings(outscale=OutScale.parse(factor))
+    naming = Naming(output=Path("out"))
+    tasks, _ = find_tasks(["in"], naming, Journal(naming.output))
+    enlarge = Upscaler(nearest(), engine=FunctionEngine(repeated()), settings=settings)
+    [result] = run_batch(tasks, enlarge, Journal(naming.output)).results
+    assert (result.state, result.defect) == ("failed", None)
+    assert result.message.startswith("in/a.png: ")
+    assert "\n" not in result.message
+    assert not [path for path in Path("out").glob("*") if path.name != JOURNAL_NAME]
+    [(_, forecast)] = list(forecasts(tasks, enlarge, Journal(naming.output)))
+    assert isinstance(forecast, LimitError)
+
+
 @pytest.mark.slow
 def test_22000_files_that_are_done_are_skipped_in_linear_time(capsys: pytest.CaptureFixture[str]) -> None:
     """What a second run over a large folder costs beside loading the network."""
@@ -719,6 +509,8 @@ def test_22000_files_that_are_done_are_skipped_in_linear_time(capsys: pytest.Cap
             task.output.write_bytes(b"done")
             run_of = batch._Run([task], upscaler(), Journal(Path("nowhere")), False)  # pyright: ignore[reportPrivateUsage]
             record = {"output": task.output.name, "state": "done", "key": run_of.choose(task)[1], "bytes": 4}
+            # As `finish` writes it, without the flush that takes the disk's time.
+            record |= {"mtime_ns": task.output.stat().st_mtime_ns, "sha256": sha256_of(task.output)}
             lines.append(json.dumps(record))
         (output / JOURNAL_NAME).write_text("\n".join(lines) + "\n")
         report = run(str(folder), output=output)

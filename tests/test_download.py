@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 
 from tessera import download as module
-from tessera.download import download, sha256_of
+from tessera.checksum import sha256_of
+from tessera.download import download
 from tessera.errors import DownloadError, UsageError
 
 WHOLE = bytes((i * 7919 >> 5) & 0xFF for i in range(400_000))

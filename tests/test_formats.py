@@ -59,6 +59,23 @@ def test_the_estimate_of_a_photographs_size_is_not_too_small(tmp_path: Path, for
     assert path.stat().st_size <= pixels.size * named.bytes_per_sample + 2**16
 
 
+def test_the_levels_of_alpha_and_the_colours_are_as_the_table_says(tmp_path: Path) -> None:
+    pixels = ramp(64, 64, 4)
+    pixels[..., 3] = np.linspace(0, 255, 64)[None, :]
+    for form in FORMATS:
+        if form.alpha:
+            path = tmp_path / f"a{'.pam' if form.name == 'PPM' else form.extensions[0]}"
+            write_picture(Picture(pixels), path)
+            levels = len(np.unique(read_picture(path).pixels[..., 3]))
+            assert levels <= 2 if form.alpha_levels == 2 else levels > 40
+    many = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    for form in FORMATS:
+        path = tmp_path / f"b{form.extensions[0]}"
+        write_picture(Picture(many), path)
+        colors = len(np.unique(read_picture(path).pixels[..., :3].reshape(-1, 3), axis=0))
+        assert colors <= form.colors if form.colors is not None else colors > 1000
+
+
 def test_names_without_a_writable_extension_have_no_format() -> None:
     for name in ("a", "a.bmp", "a.heic", "a.jpg.txt", ".jpg", "a.", "a.jpg ", ""):
         assert format_of_name(Path(name)) is None

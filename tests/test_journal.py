@@ -5,16 +5,20 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tessera.journal import JOURNAL_NAME, Journal, file_sha256, key_of
+from tessera import journal as module
+from tessera.checksum import sha256_of
+from tessera.journal import JOURNAL_NAME, Journal, key_of
 
 
 @pytest.fixture
@@ -63,6 +67,74 @@ def test_an_output_that_is_not_there_in_full_is_not_done(journal: Journal, outpu
     assert not again(journal).is_done(output, "k")
 
 
+def test_an_output_damaged_at_the_same_size_is_not_done(journal: Journal, output: Path) -> None:
+    output.write_bytes(b"whale")
+    assert not journal.is_done(output, "k")
+    assert not again(journal).is_done(output, "k")
+
+
+def test_an_output_that_was_touched_is_done(journal: Journal, output: Path) -> None:
+    os.utime(output, ns=(1, 1))
+    assert again(journal).is_done(output, "k")
+
+
+def test_a_copied_folder_is_as_done_as_the_first(journal: Journal, output: Path, tmp_path: Path) -> None:
+    copied = Path(shutil.copytree(output.parent, tmp_path / "copy", copy_function=shutil.copyfile))
+    os.utime(copied / output.name, ns=(1, 1))
+    assert Journal(copied).is_done(copied / output.name, "k")
+    (copied / output.name).write_bytes(b"whale")
+    assert not Journal(copied).is_done(copied / output.name, "k")
+
+
+def test_bytes_are_read_only_where_the_time_is_another(
+    journal: Journal, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+
+    def counted(path: Path) -> str:
+        read.append(path)
+        return sha256_of(path)
+
+    monkeypatch.setattr(module, "sha256_of", counted)
+    assert journal.is_done(output, "k")
+    assert not read
+    os.utime(output, ns=(1, 1))
+    assert journal.is_done(output, "k")
+    assert read == [output]
+
+
+def test_a_line_from_before_sums_were_recorded_is_believed_on_its_size(output: Path) -> None:
+    line = {"output": output.name, "state": "done", "key": "k", "bytes": 5, "input": "../in/a.jpg"}
+    (output.parent / JOURNAL_NAME).write_text(json.dumps(line) + "\n")
+    journal = Journal(output.parent)
+    assert journal.is_done(output, "k")
+    output.write_bytes(b"who")
+    assert not journal.is_done(output, "k")
+
+
+def test_a_journal_that_did_not_change_is_not_opened_again(
+    journal: Journal, output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Path] = []
+    original = Path.open
+
+    def counted(path: Path, *more: Any, **options: Any) -> Any:
+        opened.append(path)
+        return original(path, *more, **options)
+
+    other = again(journal)
+    journal.is_done(output, "k")
+    monkeypatch.setattr(Path, "open", counted)
+    for _ in range(10):
+        assert journal.is_done(output, "k")
+    assert not opened
+    other.begin(output, "k2", tmp_path / "a.jpg")
+    opened.clear()
+    assert not journal.is_done(output, "k")
+    assert not journal.is_done(output, "k")
+    assert len(opened) == 1
+
+
 def test_it_remembers_which_picture_an_output_was_made_from(journal: Journal, output: Path, tmp_path: Path) -> None:
     source = again(journal).source_of(output)
     assert source == "../in/a.jpg"
@@ -85,6 +157,8 @@ def test_one_file_has_one_path_however_its_folder_is_spelled(journal: Journal, t
         b'[]\n17\nnull\n"text"\n{}',
         b'{"output": "a.png", "state": "done", "key": "k"}',
         b'{"output": "a.png", "state": "done", "key": "k", "bytes": "many"}',
+        b'{"output": "a.png", "state": "done", "key": "k", "bytes": Infinity}',
+        b'{"output": "a.png", "state": "done", "key": "k", "bytes": 5, "mtime_ns": null}',
         b"[" * 100_000,
     ],
 )
@@ -218,8 +292,3 @@ def test_a_disk_that_takes_half_a_line_is_an_error(
 
 def test_keys_differ_in_every_part_and_in_where_parts_end() -> None:
     assert len({key_of("a", "b"), key_of("ab"), key_of("b", "a"), key_of("a", "b", ""), key_of("a", "c")}) == 5
-
-
-def test_the_hash_is_that_of_the_bytes(tmp_path: Path) -> None:
-    (tmp_path / "abc").write_bytes(b"abc")
-    assert file_sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -11,6 +11,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from pictures import (
     display_p3,
     exif_block,
     exif_tiff,
+    gray_profile,
     jpeg_with_segments,
     png_chunks,
     png_of,
@@ -204,6 +206,61 @@ def test_further_pages_of_a_tiff_are_left_with_a_note(tmp_path: Path) -> None:
     path = save(tmp_path / "a.tif", pages, page_height=5)
     assert read_picture(path).pixels.shape == (5, 6, 3)
     assert notes_of(path) == ("Only the first of its 2 pages was taken.",)
+
+
+# --- profiles that do not work -------------------------------------------------------------------------------------
+
+TORN = display_p3()[:-60] + b"\xff" * 60  # whole by its header, but its curves are gone
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    "profile",
+    [b"x" * 300, display_p3()[:400], display_p3()[:140], TORN, b"", None],
+    ids=["junk", "cut", "cut short", "torn", "empty", "of another kind"],
+)
+def test_a_profile_that_does_not_work_is_left_out_with_a_note(
+    tmp_path: Path, profile: bytes | None, channels: int
+) -> None:
+    if profile is None:
+        profile = gray_profile() if channels == 3 else display_p3()
+    path = save(tmp_path / "a.jpg", ramp(16, 16, channels), keep="none")
+    before = read_picture(path).pixels
+    path.write_bytes(jpeg_with_segments(path.read_bytes(), (0xE2, b"ICC_PROFILE\x00\x01\x01" + profile)))
+    picture = read_picture(path)
+    assert picture.metadata.icc_profile is None
+    assert np.array_equal(picture.pixels, before)
+    if profile:
+        what = "RGB" if channels == 3 else "gray"
+        (note,) = notes_of(path)
+        assert (
+            note == f"Its ICC profile is damaged or not one for {what} and was left out: its numbers are taken as sRGB."
+        )
+    for suffix in SUFFIXES:
+        write_picture(picture, tmp_path / f"b{suffix}")
+        assert read_picture(tmp_path / f"b{suffix}").pixels.shape[:2] == (16, 16)
+
+
+def test_a_profile_with_something_behind_its_end_is_kept_without_that(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.jpg", ramp(16, 16), keep="none")
+    segment = (0xE2, b"ICC_PROFILE\x00\x01\x01" + display_p3() + b"\x00" * 7)
+    path.write_bytes(jpeg_with_segments(path.read_bytes(), segment))
+    picture = read_picture(path)
+    assert picture.metadata.icc_profile == display_p3()
+    assert notes_of(path) == ()
+    write_picture(picture, tmp_path / "b.png")
+    assert read_picture(tmp_path / "b.png").metadata.icc_profile == display_p3()
+
+
+def test_cmyk_with_a_broken_profile_goes_through_a_general_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    vips_image(ramp(16, 16)).icc_transform("cmyk", input_profile="srgb").jpegsave(str(path), keep="none")
+    path.write_bytes(jpeg_with_segments(path.read_bytes(), (0xE2, b"ICC_PROFILE\x00\x01\x01" + TORN)))
+    assert read_picture(path).pixels.shape == (16, 16, 3)
+    assert notes_of(path) == (
+        "Its ICC profile is damaged or not one for CMYK and was left out.",
+        "CMYK was converted through a general CMYK profile, as it has none to sRGB.",
+    )
 
 
 # --- rows ----------------------------------------------------------------------------------------------------------
@@ -418,6 +475,33 @@ def test_a_picture_above_the_limit_names_the_flag_that_lifts_it(tmp_path: Path) 
             read_picture(path, limits=Limits(input_pixels=1199))
         assert read_picture(path, limits=Limits(input_pixels=1200)).pixels.shape[:2] == (30, 40)
         assert read_picture(path, limits=Limits(input_pixels=None)).pixels.shape[:2] == (30, 40)
+
+
+def test_few_pixels_are_said_in_full_and_many_in_megapixels(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", ramp(30, 40))
+    with pytest.raises(LimitError, match=r"40x30 is 1,200 pixels, and at most 100 pixels are read; --max-pixels 1200"):
+        read_picture(path, limits=Limits(input_pixels=100))
+    path.write_bytes(png_of(20_000, 20_000, b""))
+    with pytest.raises(LimitError, match="is 400 megapixels, and at most 268 megapixels are read"):
+        read_picture(path)
+    path.write_bytes(png_of(2**14 + 1, 2**14, b""))
+    with pytest.raises(LimitError, match="is 268,451,840 pixels, and at most 268,435,456 pixels are read"):
+        read_picture(path)
+
+
+@pytest.mark.parametrize("size", [(0, 5), (5, 0), (0, 0), (2**31, 5), (2**32 - 1, 1)])
+def test_a_png_that_claims_an_impossible_size_is_a_sentence(tmp_path: Path, size: tuple[int, int]) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(png_of(*size, zlib.compress(b"\x00" * 3000)))
+    assert failure(path) == f"is damaged: its header claims {size[0]}x{size[1]} pixels, which no PNG can have."
+
+
+@pytest.mark.parametrize("size", [(2**31 - 1, 5), (5, 2**31 - 1), (200_000_000, 1)])
+def test_a_png_that_claims_more_than_libvips_takes_is_a_sentence(tmp_path: Path, size: tuple[int, int]) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(png_of(*size, zlib.compress(b"\x00" * 3000)))
+    words = f"claims to be {size[0]}x{size[1]}, and a PNG of at most 100,000,000 pixels on a side can be read."
+    assert failure(path) == words
 
 
 def test_all_frames_of_an_animation_count_towards_the_limit(tmp_path: Path) -> None:
@@ -746,6 +830,65 @@ def test_a_damaged_png_checksum_is_a_sentence(tmp_path: Path) -> None:
 
 
 # --- memory --------------------------------------------------------------------------------------------------------
+
+HEIGHT, WIDTH = 40, 60
+
+
+def decoder_bytes(path: Path, **options: bool) -> int:
+    with PictureReader(path, **options) as reader:
+        return reader.info.decoder_bytes
+
+
+def test_what_comes_row_by_row_is_held_by_no_decoder(tmp_path: Path) -> None:
+    for suffix in (".jpg", ".png", ".tif"):
+        assert decoder_bytes(save(tmp_path / f"a{suffix}", ramp(HEIGHT, WIDTH))) == 0
+    write_picture(ramp(HEIGHT, WIDTH), tmp_path / "a.ppm")
+    assert decoder_bytes(tmp_path / "a.ppm") == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "channels", "deep", "bytes_per_pixel"),
+    [
+        ("a.jpg", {"interlace": True}, 3, False, 6),  # the coefficients of all scans
+        ("a.jpg", {"interlace": True}, 1, False, 2),
+        ("a.png", {"interlace": True}, 3, False, 3),
+        ("a.png", {"interlace": True}, 4, True, 8),
+        ("a.webp", {}, 3, False, 9),
+        ("a.webp", {}, 4, False, 12),
+        ("a.gif", {}, 3, False, 8),
+        ("a.avif", {}, 3, False, 12),
+        ("a.avif", {"bitdepth": 12}, 3, True, 24),
+    ],
+)
+def test_what_a_decoder_holds_is_told(
+    tmp_path: Path, name: str, options: dict[str, Any], channels: int, deep: bool, bytes_per_pixel: int
+) -> None:
+    pixels = ramp(HEIGHT, WIDTH, channels, np.uint16 if deep else np.uint8)
+    pixels[:9, :9, -1] = 0  # alpha that is opaque everywhere would not be kept
+    assert decoder_bytes(save(tmp_path / name, pixels, **options)) == HEIGHT * WIDTH * bytes_per_pixel
+
+
+def test_a_turned_picture_and_one_read_in_any_order_are_held_whole(tmp_path: Path) -> None:
+    turned = with_exif(tmp_path / "a.jpg", ramp(HEIGHT, WIDTH), exif_block(orientation=6))
+    assert decoder_bytes(turned) == HEIGHT * WIDTH * 3
+    upright = save(tmp_path / "b.png", ramp(HEIGHT, WIDTH), interlace=True)
+    assert decoder_bytes(upright, random=True) == HEIGHT * WIDTH * 3 * 2
+    claims = tmp_path / "c.png"  # above 100 MiB libvips' copy is on the disk
+    claims.write_bytes(png_of(10_000, 10_000, b""))
+    with PictureReader(claims) as reader:
+        assert reader.info.decoder_bytes == 0
+
+
+def test_plain_text_pixels_and_frames_of_a_webp_are_held(tmp_path: Path) -> None:
+    (tmp_path / "a.ppm").write_bytes(b"P3\n2 2\n255\n" + b"1 " * 12)
+    assert decoder_bytes(tmp_path / "a.ppm") == 2 * 2 * 3 * 6
+    frames = vips_image(random_pixels(60, 10, 3, np.uint8))
+    frames.set_type(vips().GValue.gint_type, "page-height", 10)
+    frames.webpsave(str(tmp_path / "a.webp"))
+    one, all_of_them = decoder_bytes(tmp_path / "a.webp"), decoder_bytes(tmp_path / "a.webp", frames=True)
+    assert one == 10 * 10 * 3 * 3
+    assert all_of_them == one + 60 * 10 * 3
+
 
 COPY_BY_ROWS = """
 import sys

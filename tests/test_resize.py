@@ -4,6 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tessera.kernels import bands
 from tessera.resize import resize
 
 
@@ -60,3 +61,28 @@ def test_enlarging_then_shrinking_by_area_returns_the_picture_nearly():
     image = torch.from_numpy(np.random.default_rng(3).random((1, 1, 16, 16)))
     back = resize(resize(image, scale=4, kernel="lanczos3"), scale=0.25, kernel="area")
     assert (back - image).abs().mean() < 0.1
+
+
+@pytest.mark.parametrize("kernel", ["bicubic", "lanczos3", "area", "bilinear"])
+@pytest.mark.parametrize("size", [(40, 700), (333, 61), (1200, 1)])
+def test_bands_give_what_one_matrix_gives(kernel, size, monkeypatch):
+    image = torch.rand(2, 3, 300, 257, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    banded = resize(image, size=size, kernel=kernel)
+    bands.cache_clear()
+    monkeypatch.setattr("tessera.kernels._LARGEST_WHOLE", 10**9)
+    whole = resize(image, size=size, kernel=kernel)
+    bands.cache_clear()
+    torch.testing.assert_close(banded, whole, atol=1e-12, rtol=0)
+
+
+def test_area_counts_pixels_by_how_much_of_them_is_covered():
+    image = torch.arange(5.0, dtype=torch.float64).reshape(1, 1, 1, 5)
+    covered = resize(image, size=(1, 2), kernel="area")[0, 0, 0]
+    expected = torch.tensor([(0 + 1 + 2 * 0.5) / 2.5, (2 * 0.5 + 3 + 4) / 2.5], dtype=torch.float64)
+    torch.testing.assert_close(covered, expected)
+
+
+def test_gradients_pass_in_both_directions():
+    image = torch.rand(1, 1, 9, 7, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: resize(x, scale=0.5), image)
+    assert torch.autograd.gradcheck(lambda x: resize(x, scale=1.7, kernel="lanczos3"), image)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tessera.errors import UsageError
+from tessera.errors import LimitError, UsageError
 from tessera.picture import Limits
 from tessera.settings import OutScale, Settings
 
@@ -40,11 +40,35 @@ def test_a_factor_rounds_down_as_real_esrgan_does() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "big", "-1", "0", "nan", "inf", "65", "1920x1080", "x", "0x", "x0", "1.5x", "12345678x", "4 4"]
+    "text", ["", "big", "-1", "0", "nan", "inf", "1e400", "1920x1080", "x", "0x", "x0", "1.5x", "12345678x", "4 4"]
 )
 def test_an_outscale_that_makes_no_sense_is_refused_with_what_was_found(text: str) -> None:
     with pytest.raises(UsageError, match="--outscale"):
         OutScale.parse(text)
+
+
+def test_a_factor_may_be_as_large_as_its_user_wants() -> None:
+    assert OutScale.parse("100").size(height=7, width=5) == (700, 500)
+
+
+@pytest.mark.parametrize(
+    ("text", "height", "width"),
+    [
+        *((text, 12, 16) for text in ("1e9", "1e300", "1.7e308")),
+        *((text, 2**28, 1) for text in ("1e300", "1.7e308", "9999999x")),
+        ("x9999999", 1, 2**28),
+    ],
+)
+def test_a_side_that_no_format_can_hold_is_a_sentence_and_no_overflow(text: str, height: int, width: int) -> None:
+    with pytest.raises(
+        LimitError, match=rf"^With --outscale \S+ a side of a picture of {width}x{height} .* 2,147,483,647"
+    ):
+        OutScale.parse(text).size(height=height, width=width)
+
+
+@pytest.mark.parametrize("text", ["2.5", "1920x", "x1080"])
+def test_an_outscale_is_shown_as_it_is_written(text: str) -> None:
+    assert str(OutScale.parse(text)) == text
 
 
 @pytest.mark.parametrize(("text", "factor"), [("4x", 4), ("x2", 2), ("8x", 8)])
@@ -64,7 +88,6 @@ def test_four_times_written_as_4x_is_not_taken_for_a_width_of_four_pixels(text: 
         ({"quality": 0}, "--quality 0"),
         ({"quality": 101}, "--quality 101"),
         ({"alpha": "none"}, "--alpha none"),
-        ({"frames": True, "outscale": OutScale.parse(2)}, "--frames"),
         ({"tile": "256"}, "tile is '256'"),
         ({"quality": 9.5}, "quality is 9.5"),
         ({"outscale": 2}, "outscale is 2"),
@@ -77,6 +100,10 @@ def test_a_setting_that_makes_no_sense_is_refused_by_name(wrong: dict[str, Any],
 
 def test_no_tiles_and_a_wide_overlap_do_not_contradict_each_other() -> None:
     assert Settings(tile=0, overlap=400).overlap == 400
+
+
+def test_an_animation_may_have_another_size_than_the_networks_own() -> None:
+    assert Settings(frames=True, outscale=OutScale.parse(2.5)).outscale == OutScale(factor=2.5)
 
 
 OTHER: dict[str, Any] = {

@@ -254,6 +254,33 @@ def test_seamless_works_from_files_in_tiles(tmp_path):
     np.testing.assert_array_equal(read_picture(tmp_path / "b.png").pixels, enlarged(pixels))
 
 
+@pytest.mark.parametrize("outscale", [0.4, 1.5, 3.3, "77x"])
+def test_seamless_stays_seamless_at_any_size(outscale, tmp_path):
+    # Sines that repeat: the bend across the seam may be no sharper than any other.
+    y, x = np.mgrid[:48, :40]
+    wave = 127 + 60 * np.sin(2 * np.pi * (x / 40 * 3 + 0.3)) + 60 * np.sin(2 * np.pi * (y / 48 * 2 + 0.1))
+    pixels = np.dstack([wave.round().astype(np.uint8)] * 3)
+    with upscaler(seamless=True, outscale=outscale, tile=32) as seamless:
+        seamless.upscale_file(save(tmp_path, "a.png", pixels), tmp_path / "b.png")
+        result = read_picture(tmp_path / "b.png").pixels
+        np.testing.assert_array_equal(seamless.upscale(pixels), result)
+    values = result.astype(float)
+    for axis in (0, 1):
+        inside = np.abs(np.diff(values, axis=axis)).max()
+        assert np.abs(np.take(values, 0, axis) - np.take(values, -1, axis)).max() <= inside + 2
+        around = np.concatenate((values, values), axis=axis)
+        bend = np.abs(np.diff(around, 2, axis=axis))
+        seam = np.take(bend, (values.shape[axis] - 2, values.shape[axis] - 1), axis)
+        assert seam.max() <= np.abs(np.diff(values, 2, axis=axis)).max() + 3
+
+
+def test_files_and_arrays_are_resampled_alike(tmp_path):
+    pixels = noise(37, 51, 4)
+    with upscaler(outscale=1.7) as either:
+        either.upscale_file(save(tmp_path, "a.png", pixels), tmp_path / "b.png")
+        np.testing.assert_array_equal(either.upscale(pixels), read_picture(tmp_path / "b.png").pixels)
+
+
 def test_all_frames_of_an_animation_are_written_with_their_times(tmp_path):
     from tessera.picture import vips
 

@@ -4,9 +4,11 @@ import collections
 import doctest
 import hashlib
 import importlib
+import importlib.util
 import json
 import os
 import struct
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -28,12 +30,12 @@ from tessera.generators import (
     RRDBNetConfig,
     SRVGGNetCompactConfig,
 )
+from tessera.interpolation import interpolate
 from tessera.weights import (
     CONFIG_KEY,
     ForeignConfig,
     LoadedGenerator,
     inspect_weights,
-    interpolate,
     load_weights,
     save_weights,
     scale_in_name,
@@ -428,8 +430,79 @@ def test_without_spandrel_the_way_to_it_is_told(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "spandrel", None)
     path = tmp_path / "a.pth"
     torch.save(FOREIGN, path)
-    with pytest.raises(UnknownNetworkError, match=r"pip install tessera-sr\[other-networks\]"):
+    with pytest.raises(UnknownNetworkError, match=r"may load it: `pip install 'tessera-sr\[other-networks\]'`\.$"):
         load_weights(path)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("raise RuntimeError('operator torchvision::nms does not exist')", "RuntimeError: operator torchvision::nms"),
+        ("import no_such_module_at_all", "ModuleNotFoundError: No module named 'no_such_module_at_all'"),
+        ("raise ImportError('first line.\\nsecond line.')", "ImportError: first line. second line)"),
+        ("raise ValueError", "ValueError: no reason given"),
+    ],
+)
+def test_a_spandrel_that_cannot_be_imported_is_told_from_one_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, said: str
+) -> None:
+    (tmp_path / "spandrel.py").write_text(body)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "spandrel", raising=False)
+    path = tmp_path / "a.pth"
+    torch.save(FOREIGN, path)
+    with pytest.raises(UnknownNetworkError, match="it is installed and cannot be imported") as caught:
+        load_weights(path)
+    assert said in str(caught.value)
+    assert "`pip install 'tessera-sr[other-networks]'`" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+WITH_SPANDREL = """
+import sys
+from pathlib import Path
+
+import torch
+
+# torchvision has no build for this PyTorch where only the CPU is: its two missing operators are declared, never called.
+declared = torch.library.Library("torchvision", "DEF")
+try:
+    import torchvision
+except RuntimeError:
+    for name in [name for name in sys.modules if name.startswith("torchvision")]:
+        del sys.modules[name]
+    for name in ("nms", "qnms"):
+        declared.define(name + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+try:
+    from spandrel.architectures.SPAN import SPAN
+except Exception as error:
+    print(f"{type(error).__name__}: {error}")
+    sys.exit(77)
+
+from tessera import load_generator
+
+torch.manual_seed(0)
+network = SPAN(num_in_ch=3, num_out_ch=3, feature_channels=8, upscale=2, norm=False).eval()
+path = Path(sys.argv[1]) / "span.pth"
+torch.save(network.state_dict(), path)
+generator = load_generator(path)
+assert generator.dialect == "spandrel", generator
+assert generator.config.scale == 2
+x = torch.rand(1, 3, 16, 24)
+with torch.no_grad():
+    torch.testing.assert_close(generator.network(x), network(x), rtol=0, atol=1e-6)
+print(generator.config.architecture)
+"""
+
+
+@pytest.mark.slow
+def test_a_real_spandrel_loads_a_network_outside_the_family(tmp_path: Path) -> None:
+    if importlib.util.find_spec("spandrel") is None:
+        pytest.skip("the extra other-networks (spandrel) is not installed")
+    done = subprocess.run([sys.executable, "-c", WITH_SPANDREL, str(tmp_path)], capture_output=True, text=True)
+    if done.returncode == 77:
+        pytest.skip(f"spandrel is installed and cannot be imported here ({done.stdout.strip()})")
+    assert (done.returncode, done.stdout) == (0, "SPAN\n"), done.stderr
 
 
 def test_a_discriminator_is_not_offered_to_spandrel(tmp_path: Path) -> None:

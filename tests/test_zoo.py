@@ -18,9 +18,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tessera import zoo
+from tessera import published, zoo
+from tessera.checksum import sha256_of
 from tessera.errors import DownloadError, ModelNotFoundError, UsageError, WeightsError
-from tessera.zoo import MODELS, Model, PackagedFile, RemoteFile, find_model, models_folder, parse_mix, resolve
+from tessera.published import MODELS, Model, PackagedFile, RemoteFile, find_model
+from tessera.zoo import models_folder, parse_mix, resolve
 
 BODY = b"weights of a kind " * 1000
 SUM = hashlib.sha256(BODY).hexdigest()
@@ -79,7 +81,7 @@ def list_one(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Model]:
             licence="Apache-2.0",
             **changes,  # type: ignore[arg-type]
         )
-        monkeypatch.setattr(zoo, "MODELS", (model,))
+        monkeypatch.setattr(published, "MODELS", (model,))
         return model
 
     return make
@@ -130,7 +132,7 @@ def test_networks_and_endings_are_those_of_the_weights_module() -> None:
     from tessera.generators import GENERATORS
 
     assert {model.network for model in MODELS} <= {generator.name for generator in GENERATORS}
-    assert set(zoo.WEIGHTS_SUFFIXES) == set(weights.SUFFIXES)
+    assert set(published.WEIGHTS_SUFFIXES) == set(weights.SUFFIXES)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +255,7 @@ def test_a_folder_is_no_weights_file(tmp_path: Path) -> None:
 def test_an_unknown_name_says_where_own_files_are_found(folder: Path) -> None:
     with pytest.raises(ModelNotFoundError) as caught:
         resolve("4x_Unheard.pth", offline=True)
-    assert "There is no file 4x_Unheard.pth here either" in str(caught.value)
+    assert "There is no file 4x_Unheard.pth, neither here nor in" in str(caught.value)
     assert str(folder) in str(caught.value)
 
 
@@ -534,5 +536,5 @@ def test_the_official_file_of_the_asset_folder_has_the_listed_sum() -> None:
     path = resolve(Path(assets) / "weights/realesr-animevideov3.pth", offline=True)
     remote = find_model("realesr-animevideov3").remote
     assert remote is not None
-    assert zoo.sha256_of(path) in remote.sha256
+    assert sha256_of(path) in remote.sha256
     assert path.stat().st_size == remote.bytes

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import http.client
 import json
 import os
@@ -31,7 +30,9 @@ from email.message import Message
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
 
+from tessera.checksum import sha256_of
 from tessera.errors import DownloadError, UsageError
+from tessera.place import flush_folder
 from tessera.version import __version__
 
 Progress = Callable[[int, int | None], None]
@@ -146,12 +147,6 @@ def download(
             f"{target}: the file could not be written ({_reason(error)}). "
             f"Free space there or choose another folder, then try again."
         ) from error
-
-
-def sha256_of(path: Path) -> str:
-    """Give the sha256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -363,17 +358,6 @@ def _land(task: _Task) -> str:
     task.origin.unlink(missing_ok=True)
     flush_folder(task.target.parent)
     return digest
-
-
-def flush_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power cut, where the system knows how to."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            with contextlib.suppress(OSError):  # some network file systems refuse; the file itself is flushed
-                os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _check_existing(target: Path, sha256: frozenset[str] | None, size: int | None) -> str:

@@ -84,25 +84,24 @@ class Enlarger:
         return outscale.size(height=height, width=width)
 
     def finished_rows(
-        self, source: RowSource, plan: MosaicPlan, count: MosaicCount, *, bleed: bool
+        self, source: RowSource, plan: MosaicPlan, count: MosaicCount, *, bleed: bool, rows_beyond: int = 0
     ) -> Iterator[Pixels]:
         """Finished rows of one picture (or frame), at the network's scale, seamless if asked for.
 
-        `bleed` spreads colours under transparent pixels first.
+        `bleed` spreads colours under transparent pixels first. Of a seamless picture `rows_beyond` finished rows of the
+        other end come before the first and after the last.
         """
         height, width, scale = source.height, source.width, plan.scale
-        margin = 0
-        if self.settings.seamless:
-            margin = max(plan.overlap, default_overlap(self.generator.config))
-            margin = -(-margin // plan.multiple) * plan.multiple
-            source = WrappedRows(source, margin)
-        rows = mosaic(BledRows(source) if bleed else source, self.engine, plan, count)
-        if not margin:
-            yield from rows
+        if not self.settings.seamless:
+            yield from mosaic(BledRows(source) if bleed else source, self.engine, plan, count)
             return
+        margin = max(plan.overlap, default_overlap(self.generator.config), -(-rows_beyond // scale))
+        margin = -(-margin // plan.multiple) * plan.multiple
+        source = WrappedRows(source, margin)
+        first_row, last_row = margin * scale - rows_beyond, (margin + height) * scale + rows_beyond
         row = 0
-        for band in rows:
-            first, last = max(0, margin * scale - row), min(len(band), (margin + height) * scale - row)
+        for band in mosaic(BledRows(source) if bleed else source, self.engine, plan, count):
+            first, last = max(0, first_row - row), min(len(band), last_row - row)
             row += len(band)
             if first < last:
                 yield band[first:last, margin * scale : (margin + width) * scale]

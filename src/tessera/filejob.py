@@ -18,6 +18,7 @@ from tessera.machine import free_disk_bytes
 from tessera.metadata import lost_in
 from tessera.mosaic import MosaicCount
 from tessera.picture import PictureReader
+from tessera.resample import rows_beyond
 from tessera.rows import FrameRows
 from tessera.settings import SMALLEST_TILE
 from tessera.writer import PictureShape, PictureWriter, check_size, laid_on_white, leaves_its_profile
@@ -100,6 +101,10 @@ class FileJob:
             yield f"{form.name} has no alpha: the picture was laid on white."
         if info.depth == 16 and form.deepest < 16:
             yield f"{form.name} holds {form.deepest} bits per channel: the 16-bit picture was rounded to them."
+        if self._keeps_alpha and form.alpha_levels is not None and self._flat_alpha is None:
+            yield f"{form.name} knows only {form.alpha_levels} degrees of transparency: soft edges became hard."
+        if form.colors is not None:
+            yield f"{form.name} holds {form.colors} colours: others were replaced by their nearest."
         if info.frames > 1 and not form.animated:
             yield f"{form.name} is no animation: only the first of {info.frames} frames was written."
         channels = info.channels if self._keeps_alpha else info.channels - info.has_alpha
@@ -145,6 +150,7 @@ class FileJob:
             file_height=height,
             file_width=width,
             file_depth=self._depth,
+            wrapped_rows=rows_beyond(info.height * scale, height) if resized and enlarger.settings.seamless else 0,
         )
 
     def forecast(self, tile: int) -> Forecast:
@@ -169,6 +175,7 @@ class FileJob:
             memory_bytes=_PROCESS_BYTES
             + rows.tile * columns.tile * enlarger.engine.bytes_per_pixel
             + 2 * min(band, LARGEST_IN_MEMORY_BYTES)
+            + info.decoder_bytes
             + (samples * shape.dtype.itemsize if self._form.whole_in_memory else 0),
             file_bytes=int(samples * self._form.bytes_per_sample * (self._depth // 8)) + 2**16,
         )
@@ -215,7 +222,8 @@ class FileJob:
         with PictureWriter(self._output, shape, metadata=reader.metadata, quality=enlarger.settings.quality) as writer:
             for frame in range(self._frames):
                 source = FrameRows(reader, info.height, frame)
-                for rows in enlarger.finished_rows(source, plan, count, bleed=has_alpha and self._flat_alpha is None):
+                bleed = has_alpha and self._flat_alpha is None
+                for rows in enlarger.finished_rows(source, plan, count, bleed=bleed, rows_beyond=shape.wrapped_rows):
                     writer.write_rows(rows if self._keeps_alpha or not has_alpha else laid_on_white(rows))
             writer.finish()
         return count

@@ -18,6 +18,10 @@ class Format:
     deepest: int = 8
     """Bits per channel that it keeps; a deeper picture is rounded to it."""
     alpha: bool = True
+    alpha_levels: int | None = None
+    """How many degrees of transparency it knows, where they are fewer than its depth would give."""
+    colors: int | None = None
+    """How many colours one frame can have, where they are limited."""
     longest_side: int = 2**31 - 1
     """The limit on width and height in pixels, of the format or of its encoder (libjpeg: 65,500)."""
     animated: bool = False
@@ -54,7 +58,14 @@ FORMATS: tuple[Format, ...] = (
         bytes_per_sample=0.3,
     ),
     Format(
-        name="GIF", extensions=(".gif",), longest_side=65_535, animated=True, whole_in_memory=True, bytes_per_sample=0.5
+        name="GIF",
+        extensions=(".gif",),
+        alpha_levels=2,
+        colors=256,
+        longest_side=65_535,
+        animated=True,
+        whole_in_memory=True,
+        bytes_per_sample=0.5,
     ),
     Format(name="PPM", extensions=(".ppm", ".pgm", ".pnm", ".pam"), deepest=16),
 )

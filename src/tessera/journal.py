@@ -1,8 +1,9 @@
 """What was done in an output folder: one line of JSON for each step, so that a stopped batch can go on where it was.
 
 An output is "begun" before anything is written and "done" when it is in its place. The key of an entry is made from
-the bytes of the input, the bytes of the weights and the settings, never from a name alone. Lines are only ever
-appended, each with one write, so several processes can share a journal; a line that a crash cut short is ignored.
+the bytes of the input, the bytes of the weights and the settings, never from a name alone. Whether the output is still
+what was written is told by its size and its time, or, where it was copied or touched, by its SHA-256. Lines are only
+ever appended, each with one write, so several processes can share a journal; a line that a crash cut short is ignored.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ import errno
 import hashlib
 import json
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tessera.checksum import sha256_of
 
 JOURNAL_NAME = ".tessera-journal.jsonl"
 
@@ -28,6 +32,9 @@ class Entry:
     bytes: int
     source: str
     """The picture it was made from, as a path from the journal's folder."""
+    mtime_ns: int = -1
+    sha256: str = ""
+    """Empty in lines written before it was recorded; those are believed on their size alone."""
 
 
 class Journal:
@@ -39,6 +46,8 @@ class Journal:
         self._real_folder = os.path.realpath(folder)
         self._entries: dict[str, Entry] = {}
         self._bytes_read = 0
+        self._seen: tuple[int, int, int, int] | None = None
+        """Device, inode, size and time of the journal when it was last read."""
         self.refresh()
 
     @property
@@ -48,23 +57,34 @@ class Journal:
 
     def refresh(self) -> None:
         """Take in the whole lines that were appended since the last time, by this process or another."""
-        with contextlib.suppress(OSError), self._path.open("rb") as file:
-            if file.seek(0, os.SEEK_END) < self._bytes_read:
-                self._bytes_read = 0
-            file.seek(self._bytes_read)
-            whole, newline, _ = file.read().rpartition(b"\n")
-            self._bytes_read += len(whole) + len(newline)
+        with contextlib.suppress(OSError):
+            if _identity(os.stat(self._path)) == self._seen:  # noqa: PTH116 - asked for every file
+                return
+            with self._path.open("rb") as file:
+                seen = _identity(os.fstat(file.fileno()))
+                if self._seen is None or seen[:2] != self._seen[:2] or seen[2] < self._bytes_read:
+                    self._bytes_read = 0
+                file.seek(self._bytes_read)
+                whole, newline, _ = file.read().rpartition(b"\n")
+                self._bytes_read += len(whole) + len(newline)
+                self._seen = seen
             for line in whole.split(b"\n"):
                 self._take(line)
 
     def is_done(self, output: Path, key: str) -> bool:
-        """Whether this output was finished for this key and is still there in full."""
+        """Whether this output was finished for this key and is still there as it was written.
+
+        Size and time are compared, and the bytes only where the time is another: in a copied folder, say.
+        """
         self.refresh()
         entry = self._entries.get(self._name(output))
         if entry is None or not entry.done or entry.key != key:
             return False
         try:
-            return output.stat().st_size == entry.bytes
+            found = output.stat()
+            if found.st_size != entry.bytes or not stat.S_ISREG(found.st_mode):
+                return False
+            return not entry.sha256 or found.st_mtime_ns == entry.mtime_ns or sha256_of(output) == entry.sha256
         except OSError:
             return False
 
@@ -94,7 +114,7 @@ class Journal:
         self.refresh()
         last = self._entries.get(self._name(output))
         if last is not None and last.key == key:
-            self._append(output, {"state": "done", "key": key, "bytes": output.stat().st_size, "input": last.source})
+            self._append(output, {"state": "done", "key": key, **_description(output), "input": last.source})
         else:
             self._append(output, {"state": "begun", "key": key, "input": last.source if last is not None else ""})
 
@@ -124,18 +144,26 @@ class Journal:
             return True
 
     def _take(self, line: bytes) -> None:
-        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
+        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError, OverflowError):
             record = json.loads(line)
-            done = record["state"] == "done"
-            size = int(record["bytes"]) if done else -1
-            name, source = str(record["output"]), str(record.get("input", ""))
-            self._entries[name] = Entry(str(record["key"]), done, size, source)
+            name, key, source = str(record["output"]), str(record["key"]), str(record.get("input", ""))
+            if record["state"] != "done":
+                self._entries[name] = Entry(key, False, -1, source)
+                return
+            size, mtime, digest = int(record["bytes"]), int(record.get("mtime_ns", -1)), str(record.get("sha256", ""))
+            self._entries[name] = Entry(key, True, size, source, mtime, digest)
 
 
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _identity(found: os.stat_result) -> tuple[int, int, int, int]:
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _description(output: Path) -> dict[str, Any]:
+    """What the output is known by later; all of it is that of one open file, whatever replaces it meanwhile."""
+    with output.open("rb") as file:
+        found = os.fstat(file.fileno())
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"bytes": found.st_size, "mtime_ns": found.st_mtime_ns, "sha256": digest}
 
 
 def key_of(*parts: str) -> str:

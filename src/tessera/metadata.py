@@ -54,11 +54,6 @@ class Metadata:
         return next((field.value for field in self.fields if field.name == name), None)
 
     @property
-    def has_exif(self) -> bool:
-        """Whether the file carried EXIF of its own."""
-        return self.value("exif-data") is not None
-
-    @property
     def has_resolution(self) -> bool:
         """Whether the file gave pixels per length: libvips says 1 per mm or 72 per inch where nothing is known."""
         return not any(abs(self.pixels_per_mm[0] - unknown) < 0.01 for unknown in (0.0, 1.0, 72 / 25.4))
@@ -199,6 +194,17 @@ def _resources(block: bytes) -> Iterator[tuple[int, bytes, bytes]]:
         end = start + 4 + size + size % 2
         yield number, block[start + 4 : start + 4 + size], block[position:end]
         position = end
+
+
+def sound_profile(profile: bytes, space: bytes) -> bytes | None:
+    """The profile less what follows its end, or None when its header is damaged or it is not for this colour space.
+
+    `space` is b"RGB ", b"GRAY" or b"CMYK" (ICC.1:2022, section 7.2).
+    """
+    if len(profile) < 132 or profile[36:40] != b"acsp" or profile[16:20] != space:
+        return None
+    (size,) = struct.unpack_from(">I", profile)
+    return profile[:size] if 132 <= size <= len(profile) else None
 
 
 def profile_name(profile: bytes) -> str:

@@ -20,9 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tessera import netpbm
+from tessera.damage import sentence
 from tessera.errors import LimitError, PictureError
 from tessera.formats import FORMATS, format_of_name
-from tessera.metadata import Metadata, gather, profile_name
+from tessera.metadata import Metadata, gather, profile_name, sound_profile
+from tessera.png_color import color_notes
 from tessera.tiff_exif import read_exif, read_iptc
 
 Pixels = npt.NDArray[np.unsignedinteger]
@@ -30,7 +32,8 @@ Pixels = npt.NDArray[np.unsignedinteger]
 _LOADERS = {"jpeg": "JPEG", "png": "PNG", "webp": "WebP", "tiff": "TIFF", "heif": "AVIF", "gif": "GIF"}
 _ANIMATED_LOADERS = ("gif", "webp")
 _ROWS_AT_A_TIME = 128
-_LONGEST_REASON = 150
+_LARGEST_COPY_IN_MEMORY_BYTES = 100 * 2**20
+"""Above this size libvips puts a decoded copy on the disk (VIPS_DISC_THRESHOLD)."""
 _SAMPLES = {
     **dict.fromkeys(("lab", "lch", "xyz", "yxy"), ("float",)),
     "labs": ("short",),
@@ -60,6 +63,8 @@ class PictureInfo:
     color_space: str
     frames: int = 1
     frames_in_file: int = 1
+    decoder_bytes: int = 0
+    """A generous estimate of what reading it holds in memory besides a few rows."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -157,7 +162,7 @@ class PictureReader:
         try:
             data = self._region.fetch(0, first, self.width, count)
         except vips().Error as error:
-            raise PictureError(_sentence(self.path, error)) from None
+            raise PictureError(sentence(self.path, error)) from None
         return np.frombuffer(data, self.info.dtype).reshape(count, self.width, self.info.channels)
 
     def survey(self) -> tuple[Pixels, Pixels]:
@@ -176,8 +181,8 @@ class PictureReader:
         limit = self._limits.input_pixels
         if limit is not None and height * width > limit:
             raise LimitError(
-                f"{self.path}: {width}x{height} is {height * width / 1e6:,.0f} megapixels, and at most"
-                f" {limit / 1e6:,.0f} are read; --max-pixels {height * width} allows it."
+                f"{self.path}: {width}x{height} is {_amount(height * width, beside=limit)}, and at most"
+                f" {_amount(limit, beside=height * width)} are read; --max-pixels {height * width} allows it."
             )
 
     def _netpbm_info(self, header: netpbm.NetpbmHeader) -> PictureInfo:
@@ -188,6 +193,7 @@ class PictureReader:
             height=header.height,
             width=header.width,
             channels=header.channels,
+            decoder_bytes=6 * header.height * header.width * header.channels if header.plain else 0,
             depth=header.dtype.itemsize * 8,
             color_space="gray" if header.channels < 3 else "sRGB (assumed: the format cannot say)",
             notes=(*_notes_on_name(self.path, "PPM"), *expanded),
@@ -221,7 +227,7 @@ class PictureReader:
                     if block:
                         image.set_type(vips().GValue.blob_type, name, block)
         except vips().Error as error:
-            raise PictureError(_sentence(self.path, error)) from None
+            raise PictureError(sentence(self.path, error)) from None
         self.metadata = gather(image)
         format_name = _LOADERS.get(loader, loader.upper())
         self.info = PictureInfo(
@@ -234,6 +240,7 @@ class PictureReader:
             color_space=space,
             frames=frames,
             frames_in_file=in_file,
+            decoder_bytes=_decoder_bytes(loader, head, frames, copied=options["access"] == "random"),
             notes=(*_notes_on_file(self.path, format_name, head, in_file, frames), *notes),
         )
         self._image = image
@@ -322,8 +329,8 @@ def _normalised(path: Path, image: Any) -> tuple[Any, str, list[str]]:
             f"{path}: holds {image.bands} channels of type {sample}; gray or RGB in 8 or 16 bits, with or without"
             " alpha, can be upscaled. Convert it first."
         )
+    image, profile = _with_sound_profile(image, notes)
     if kind == "cmyk":
-        profile = image.get("icc-profile-data") if image.get_typeof("icc-profile-data") else None
         depth = 16 if sample == "ushort" else 8
         image = image.icc_transform("srgb", embedded=True, input_profile="cmyk", depth=depth, intent="relative")
         through = f"its profile ({profile_name(profile)})" if profile else "a general CMYK profile, as it has none"
@@ -339,11 +346,67 @@ def _normalised(path: Path, image: Any) -> tuple[Any, str, list[str]]:
         bits = int(image.get("heif-bitdepth"))
         if 8 < bits < 16:
             image = (image * (65_535 / (65_535 - 2 ** (16 - bits) + 1))).rint().cast("ushort")
-    profile = image.get("icc-profile-data") if image.get_typeof("icc-profile-data") else None
     gray = image.bands < 3
     if profile:
         return image, f"{profile_name(profile)} (kept)", notes
     return image, "gray" if gray else "sRGB (assumed: the file names no profile)", notes
+
+
+def _with_sound_profile(image: Any, notes: list[str]) -> tuple[Any, bytes | None]:
+    """The image with its profile if that works, and the profile; one that does not is left out with a note."""
+    if not image.get_typeof("icc-profile-data"):
+        return image, None
+    kind, gray = image.interpretation, image.bands < 3
+    space = b"CMYK" if kind == "cmyk" else b"GRAY" if gray else b"RGB "
+    profile = sound_profile(bytes(image.get("icc-profile-data")), space)
+    image = image.copy()
+    if profile is not None:
+        image.set_type(vips().GValue.blob_type, "icc-profile-data", profile)
+        try:
+            # a pixel of it goes through, because damage deeper inside shows only then
+            pixel = vips().Image.black(1, 1, bands=image.bands).cast(image.format).copy(interpretation=kind)
+            pixel.set_type(vips().GValue.blob_type, "icc-profile-data", profile)
+            pixel.icc_transform("srgb", embedded=True).avg()
+        except vips().Error:
+            profile = None
+    if profile is None:
+        image.remove("icc-profile-data")
+        what = "CMYK" if kind == "cmyk" else "gray" if gray else "RGB"
+        instead = "" if kind == "cmyk" else ": its numbers are taken as sRGB"
+        notes.append(f"Its ICC profile is damaged or not one for {what} and was left out{instead}.")
+    return image, profile
+
+
+def _decoder_bytes(loader: str, head: Any, frames: int, *, copied: bool) -> int:
+    """What libvips and the codec hold of a picture beyond rows; the factors were measured on 6 and 24 megapixels."""
+    samples = head.height * head.width * head.bands
+    decoded = samples * (2 if head.format == "ushort" else 1)
+    held = 0
+    match loader:
+        case "jpeg" if head.get_typeof("jpeg-multiscan") and head.get("jpeg-multiscan"):
+            held = 2 * samples  # libjpeg keeps the coefficients of all scans, 16 bits each
+        case "png" if head.get_typeof("interlaced") and head.get("interlaced"):
+            held = decoded
+        case "webp":
+            held = 3 * decoded + (decoded * frames if frames > 1 else 0)
+        case "gif":
+            held = 8 * head.height * head.width  # this frame and the one before, in RGBA
+        case "heif":
+            held = 4 * decoded  # planes of the decoder, of libheif, and RGB
+        case _:
+            pass
+    return held + (min(decoded * frames, _LARGEST_COPY_IN_MEMORY_BYTES) if copied else 0)
+
+
+def _amount(pixels: int, *, beside: int) -> str:
+    """Pixels in words, in full where they are few or would look the same as the number `beside` them.
+
+    >>> _amount(1200, beside=100), _amount(300_000_000, beside=2**28)
+    ('1,200 pixels', '300 megapixels')
+    """
+    if min(pixels, beside) < 1_000_000 or round(pixels / 1e6) == round(beside / 1e6):
+        return f"{pixels:,} pixels"
+    return f"{pixels / 1e6:,.0f} megapixels"
 
 
 def _notes_on_name(path: Path, format_name: str) -> Iterator[str]:
@@ -355,6 +418,8 @@ def _notes_on_name(path: Path, format_name: str) -> Iterator[str]:
 
 def _notes_on_file(path: Path, format_name: str, head: Any, in_file: int, frames: int) -> Iterator[str]:
     yield from _notes_on_name(path, format_name)
+    if format_name == "PNG":
+        yield from color_notes(path)
     if in_file > 1 and frames == 1:
         what = "frames" if format_name in ("GIF", "WebP") else "pages"
         how = "; --frames takes all" if what == "frames" else ""
@@ -364,49 +429,3 @@ def _notes_on_file(path: Path, format_name: str, head: Any, in_file: int, frames
         yield f"Its palette was expanded to {'gray' if head.bands < 3 else 'RGB'}."
     elif bits < 8 and format_name in ("PNG", "TIFF"):
         yield f"Its {bits}-bit pixels were expanded to 8 bits."
-
-
-def _sentence(path: Path, error: Exception) -> str:
-    """One sentence from libvips' report."""
-    text = str(error)
-    lowered = text.lower()
-    start, end, size = _ends_of_file(path)
-    kind = _guess(start)
-    if kind or "not in a known format" in lowered or "is not a known file format" in lowered:
-        return f"{path}: is not a picture that can be read here{f' ({kind})' if kind else ''}."
-    cut = ("truncated", "premature end", "end of stream", "unexpected end", "end of file", "not enough data", "eof")
-    lacks_its_end = (start[:4] == b"\x89PNG" and b"IEND" not in end) or (
-        start[:4] == b"RIFF" and int.from_bytes(start[4:8], "little") + 8 > size
-    )
-    if lacks_its_end or any(word in lowered for word in cut):
-        return f"{path}: is cut short or damaged; the rest of the picture is missing."
-    lines = [line.strip() for line in text.splitlines()[1:] if line.strip()]
-    reason = (lines[-1] if lines else text.strip()).rstrip(".")[:_LONGEST_REASON]
-    reason = "".join(letter if letter.isprintable() else "?" for letter in reason)
-    return f"{path}: is damaged or unusual and cannot be decoded ({reason})."
-
-
-def _ends_of_file(path: Path) -> tuple[bytes, bytes, int]:
-    """The first and last bytes of a file, and how many it has."""
-    with contextlib.suppress(OSError), path.open("rb") as file:
-        start = file.read(64)
-        size = path.stat().st_size
-        file.seek(max(0, size - 64))
-        return start, file.read(64), size
-    return b"", b"", 0
-
-
-def _guess(start: bytes) -> str:
-    if start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"<":
-        return "it looks like a web page or SVG"
-    if start[:2] == b"BM":
-        return "a BMP file, which this libvips does not read: convert it to PNG"
-    if start[:4] == b"%PDF":
-        return "a PDF"
-    if start[:2] == b"PK":
-        return "a zip archive"
-    if start[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1"):
-        return "HEIC, whose decoder the libvips wheel leaves out: convert it to JPEG, PNG or AVIF"
-    if start[:10] == b"\x00\x00\x00\x0cJXL \r\n" or start[:2] == b"\xff\x0a":
-        return "JPEG XL, which this libvips does not read: convert it to PNG"
-    return ""

@@ -5,15 +5,19 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import re
 from dataclasses import dataclass
 from typing import Literal
 
 from tessera.engines import EngineName, Precision
-from tessera.errors import UsageError
+from tessera.errors import LimitError, UsageError
 from tessera.picture import Limits
 
 SMALLEST_TILE = 32
+LONGEST_SIDE = 2**31 - 1
+"""What TIFF and PNG can write down, in pixels; the other formats hold less."""
+AlphaMode = Literal["auto", "model", "lanczos"]
 
 
 @dataclass(frozen=True)
@@ -42,18 +46,33 @@ class OutScale:
             factor = float(word)
         except ValueError:
             factor = 0.0
-        if not 0 < factor <= 64:
-            raise UsageError(f"--outscale {text}: expected a factor such as 2 or 1.5 (at most 64), 1920x or x1080.")
+        if not 0 < factor < math.inf:
+            raise UsageError(f"--outscale {text}: expected a factor such as 2 or 1.5, or 1920x, or x1080.")
         return OutScale(factor=factor)
 
     def size(self, *, height: int, width: int) -> tuple[int, int]:
-        """The (H, W) that a picture of this size gets; the other side keeps the proportions."""
+        """The (H, W) that a picture of this size gets; the other side keeps the proportions.
+
+        Raises LimitError when a side would be longer than any format can write down.
+        """
         if self.width is not None:
-            return max(1, round(height * self.width / width)), self.width
-        if self.height is not None:
-            return self.height, max(1, round(width * self.height / height))
-        assert self.factor is not None
-        return max(1, int(height * self.factor)), max(1, int(width * self.factor))
+            sides: tuple[float, float] = round(height * self.width / width), self.width
+        elif self.height is not None:
+            sides = self.height, round(width * self.height / height)
+        else:
+            assert self.factor is not None
+            sides = height * self.factor, width * self.factor
+        if max(sides) > LONGEST_SIDE:
+            raise LimitError(
+                f"With --outscale {self} a side of a picture of {width}x{height} would be {max(sides):.3g} pixels long,"
+                f" and no format holds more than {LONGEST_SIDE:,}; choose a smaller one."
+            )
+        return max(1, int(sides[0])), max(1, int(sides[1]))
+
+    def __str__(self) -> str:
+        if self.width is not None:
+            return f"{self.width}x"
+        return f"x{self.height}" if self.height is not None else f"{self.factor:g}"
 
 
 def _positive(value: int, word: str) -> int:
@@ -75,7 +94,7 @@ class Settings:
     """Longest side of a tile in input pixels; 0 is one piece; None chooses."""
     overlap: int | None = None
     """Context on each side of a tile in input pixels; None takes the measured value for the network."""
-    alpha: Literal["auto", "model", "lanczos"] = "auto"
+    alpha: AlphaMode = "auto"
     flat_lock: bool = True
     color_lock: bool = False
     seamless: bool = False
@@ -106,8 +125,6 @@ class Settings:
             raise UsageError(f"--quality {self.quality}: expected 1 to 100.")
         if self.alpha not in ("auto", "model", "lanczos"):
             raise UsageError(f"--alpha {self.alpha}: expected auto, model or lanczos.")
-        if self.frames and self.outscale is not None:
-            raise UsageError("--frames writes at the network's own scale; leave --outscale out.")
 
     @property
     def fingerprint(self) -> str:

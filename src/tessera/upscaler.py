@@ -21,6 +21,7 @@ from tessera.errors import UsageError
 from tessera.filejob import FileJob, Forecast, Outcome, TileDone
 from tessera.mosaic import MosaicCount
 from tessera.picture import Limits, Picture, PictureReader, Pixels
+from tessera.resample import resampled_array
 from tessera.rows import ArrayRows
 from tessera.settings import OutScale, Settings
 from tessera.weights import LoadedGenerator
@@ -189,7 +190,12 @@ class Upscaler:
 
         def run(tile: int) -> MosaicCount:
             count = MosaicCount()
-            plan = dataclasses.replace(enlarger.plan(tile), alpha=enlarger.alpha_mode(has_alpha), flat_alpha=flat)
+            plan = dataclasses.replace(
+                enlarger.plan(tile),
+                alpha=enlarger.alpha_mode(has_alpha),
+                flat_alpha=flat,
+                dtype=np.dtype(np.uint16) if target != native else pixels.dtype,
+            )
             rows = enlarger.finished_rows(ArrayRows(pixels), plan, count, bleed=has_alpha and flat is None)
             parts[:] = list(rows)
             return count
@@ -198,7 +204,7 @@ class Upscaler:
         enlarger.with_smaller_tiles(run, height=height, width=width)
         result = np.concatenate(parts)
         if target != native:
-            result = _resized(result, target)
+            result = resampled_array(result, target, pixels.dtype, wraps=self.settings.seamless)
         return result[..., 0] if array.ndim == 2 else result
 
     def _upscale_tensor(self, tensor: Any) -> Tensor:
@@ -243,21 +249,3 @@ def _changed(settings: Settings, changes: Changes) -> Settings:
     if isinstance(outscale := values.get("outscale"), str | int | float):
         values["outscale"] = OutScale.parse(outscale)
     return dataclasses.replace(settings, **values)
-
-
-def _resized(pixels: Pixels, size: tuple[int, int]) -> Pixels:
-    """Lanczos to (H, W), on premultiplied colours when there is alpha."""
-    import torch
-
-    from tessera.resize import resize
-
-    full = float(np.iinfo(pixels.dtype).max)
-    image = torch.from_numpy(pixels.astype(np.float32) / np.float32(full)).permute(2, 0, 1)[None]
-    has_alpha = pixels.shape[2] in (2, 4)
-    if has_alpha:
-        image = torch.cat((image[:, :-1] * image[:, -1:], image[:, -1:]), dim=1)
-    image = resize(image, size=size, kernel="lanczos3")
-    if has_alpha:
-        alpha = image[:, -1:].clamp(0, 1)
-        image = torch.cat((torch.where(alpha > 0, image[:, :-1] / alpha.clamp(min=1e-6), image[:, :-1]), alpha), dim=1)
-    return np.rint(image[0].permute(1, 2, 0).clamp(0, 1).numpy() * full).astype(pixels.dtype)

@@ -1,4 +1,4 @@
-"""Weights files: reading, writing, mixing and describing them.
+"""Weights files: reading, writing and describing them.
 
 Whatever the format (`.pth`, `.pt`, `.ckpt`, `.safetensors`, ncnn's `.param` and `.bin`) and whoever wrote it, the
 result is one description of a loaded generator that takes and gives RGB in [0, 1]. Nothing in a file is executed, and
@@ -9,30 +9,29 @@ Shapes: B pictures in a batch, C channels, H rows, W columns, s the scale.
 """
 
 import contextlib
-import hashlib
 import importlib
 import json
 import math
-import os
 import re
-import struct
-import tempfile
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from tessera.checkpoint import LIMIT_BYTES, Inert, describe_other_file, read_checkpoint
+from tessera.checkpoint import read_checkpoint
+from tessera.checksum import sha256_of
 from tessera.dialects import Unwrapped, compare, explain, recognise, state_shapes, unwrap
 from tessera.errors import UnknownNetworkError, UsageError, WeightsError
 from tessera.generators import GENERATORS, GeneratorConfig
 from tessera.generators.config import Step
+from tessera.licence import licence_of
 from tessera.ncnn import read_ncnn
+from tessera.pickle_walk import Inert
+from tessera.safetensors_file import DTYPE_NAMES, read_safetensors, write_safetensors
 
 CONFIG_KEY = "tessera.config"
 VERSION_KEY = "tessera.format"
@@ -42,9 +41,7 @@ CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt")
 NCNN_SUFFIXES = (".param", ".bin")
 SUFFIXES = (*CHECKPOINT_SUFFIXES, ".safetensors", *NCNN_SUFFIXES)
 
-MAX_HEADER_BYTES = 16 << 20
 FOREIGN_RADIUS = 128
-DTYPE_NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.float64: "F64"}
 
 
 class ForeignConfig(GeneratorConfig, frozen=True, extra="forbid"):
@@ -97,6 +94,8 @@ class LoadedGenerator:
     wrapper: str
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     notes: tuple[str, ...] = ()
+    licence: str | None = None
+    """What the published table or the file itself says; None when neither does."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +116,7 @@ class WeightsReport:
     dtypes: tuple[str, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     notes: tuple[str, ...] = ()
+    licence: str | None = None
     problem: str | None = None
 
 
@@ -147,17 +147,19 @@ def load_weights(path: Path, *, scale: int | None = None) -> LoadedGenerator:
     """
     path = Path(path)
     weights = _read(path, scale)
-    network = weights.network or _network(weights.config, weights.state)
+    network = weights.network or assemble(weights.config, weights.state)
+    sha256 = _sha256(_hashed_file(path))
     return LoadedGenerator(
         config=weights.config,
         network=network.eval().requires_grad_(False),
         name=_stem(path),
         source=path,
-        sha256=_sha256(_hashed_file(path)),
+        sha256=sha256,
         dialect=weights.dialect,
         wrapper=weights.wrapper,
         metadata=weights.metadata,
         notes=weights.notes,
+        licence=licence_of(sha256, weights.metadata),
     )
 
 
@@ -186,9 +188,17 @@ def inspect_weights(path: Path) -> WeightsReport:
             dtypes=weights.dtypes,
             metadata=weights.metadata,
             notes=weights.notes,
+            licence=licence_of(sha256, weights.metadata),
         )
     except WeightsError as error:
-        return WeightsReport(path=path, name=_stem(path), size_bytes=size, sha256=sha256, problem=str(error))
+        return WeightsReport(
+            path=path,
+            name=_stem(path),
+            size_bytes=size,
+            sha256=sha256,
+            licence=licence_of(sha256, {}),
+            problem=str(error),
+        )
 
 
 def _read(path: Path, scale: int | None) -> _Weights:
@@ -224,7 +234,7 @@ def _read_ncnn(path: Path, scale: int | None) -> _Weights:
 
 def _read_safetensors(path: Path, scale: int | None) -> _Weights:
     with _naming(path):
-        state, metadata = _open_safetensors(path)
+        state, metadata = read_safetensors(path)
         written = metadata.get(CONFIG_KEY)
         if written is None:
             return _from_names(path, unwrap(state), scale, metadata)
@@ -258,12 +268,19 @@ def _read_foreign(
     """Try the `spandrel` package on tensors that were already read safely; without it, say that it may help."""
     if "this is a discriminator" in str(error):
         raise error
+    install = "`pip install 'tessera-sr[other-networks]'`"
     try:
         spandrel: Any = importlib.import_module("spandrel")
-    except Exception:  # whatever is wrong with the optional package, the answer is the same
+    except Exception as foreign:
+        if isinstance(foreign, ModuleNotFoundError) and foreign.name == "spandrel":
+            raise UnknownNetworkError(
+                f"{error} If it is a network outside the family, the package spandrel may load it: {install}."
+            ) from error
+        said = " ".join(str(foreign).split())[:300].rstrip(".") or "no reason given"
         raise UnknownNetworkError(
-            f"{error} If it is a network outside the family, `pip install tessera-sr[other-networks]` may load it."
-        ) from error
+            f"{error} If it is a network outside the family, the package spandrel may load it; it is installed and"
+            f" cannot be imported ({type(foreign).__name__}: {said}), which {install} may mend."
+        ) from foreign
     try:
         model: Any = spandrel.ModelLoader(device="cpu").load_from_state_dict(dict(unwrapped.state))
     except Exception as foreign:  # spandrel answers with errors of many kinds
@@ -317,13 +334,14 @@ def _checked(
     return _Weights(config, state, dialect, wrapper, dict(metadata), notes, tuple(sorted(dtypes)), network)
 
 
-def _network(config: GeneratorConfig, state: Mapping[str, Tensor]) -> nn.Module:
+def assemble(config: GeneratorConfig, state: Mapping[str, Tensor]) -> nn.Module:
+    """Build the network of a configuration around these tensors, in fp32, in eval mode, without gradients."""
     with torch.device("meta"):
         network = config.build()
     network.load_state_dict(
         {name: tensor.to(torch.float32).contiguous() for name, tensor in state.items()}, assign=True
     )
-    return network
+    return network.eval().requires_grad_(False)
 
 
 def _check_scale(config: GeneratorConfig, scale: int | None) -> None:
@@ -389,45 +407,12 @@ def _hashed_file(path: Path) -> Path:
 
 def _sha256(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError as error:
         raise WeightsError(f"{path}: this file cannot be read ({error.strerror or error}).") from error
 
 
-# ---------------------------------------------------------------------------------------------------- safetensors
-
-
-def _open_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read a safetensors file after its header was compared with its length."""
-    damaged = "this is not a whole safetensors file"
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            head = file.read(512)
-            header_bytes = int.from_bytes(head[:8], "little")
-            other = None if head[8:9] == b"{" else describe_other_file(head, size)
-            if other is not None:
-                raise WeightsError(other)
-            if head.startswith((b"PK\x03\x04", b"\x80\x02")):
-                raise WeightsError(
-                    "this is a PyTorch checkpoint under another name. Rename it so that it ends in `.pth`."
-                )
-            if len(head) < 8 or not 2 <= header_bytes <= min(size - 8, MAX_HEADER_BYTES):
-                raise WeightsError(
-                    f"{damaged}: its header should have {header_bytes} bytes, and the file has {size}. Fetch it again."
-                )
-        with safe_open(path, framework="pt", device="cpu") as file:
-            names: list[str] = list(file.keys())
-            total = size - 8 - header_bytes
-            if total > LIMIT_BYTES:
-                raise WeightsError(f"it holds {total} bytes of tensors, and at most {LIMIT_BYTES} are read.")
-            metadata: dict[str, str] = dict(file.metadata() or {})
-            return {name: file.get_tensor(name) for name in names}, metadata
-    except OSError as error:
-        raise WeightsError(f"this file cannot be read ({error.strerror or error}).") from error
-    except (SafetensorError, ValueError, TypeError, RuntimeError, AttributeError, KeyError) as error:
-        raise WeightsError(f"{damaged} ({error}). Fetch it again.") from error
+# -------------------------------------------------------------------------------------------------------- writing
 
 
 def save_weights(
@@ -468,112 +453,9 @@ def save_weights(
         CONFIG_KEY: config.model_dump_json(),
     }
     try:
-        _write_safetensors(path, tensors, described)
+        write_safetensors(path, tensors, described)
     except OSError as error:
         raise WeightsError(
             f"{path}: the weights cannot be written here ({error.strerror or error}). "
             "Check the folder and its free space."
         ) from error
-
-
-def _write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write the format by hand: its own writer puts the metadata in a different order each time."""
-    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
-    position = 0
-    order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
-    for name in order:
-        tensor = tensors[name]
-        end = position + tensor.numel() * tensor.element_size()
-        header[name] = {
-            "dtype": DTYPE_NAMES[tensor.dtype],
-            "shape": list(tensor.shape),
-            "data_offsets": [position, end],
-        }
-        position = end
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(struct.pack("<Q", len(text)))
-            file.write(text)
-            for name in order:
-                file.write(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-# --------------------------------------------------------------------------------------------------------- mixing
-
-
-def interpolate(parts: Sequence[tuple[LoadedGenerator, float]]) -> LoadedGenerator:
-    """Mix the weights of generators of one kind, (1 - a) A + a B for two of them (ESRGAN, section 3.4).
-
-    The shares must sum to 1. A share of 1 gives that generator's weights exactly.
-
-    Raises UsageError when shares or networks do not fit together.
-    """
-    if not parts:
-        raise UsageError("There is nothing to mix. Give at least one generator with its share.")
-    shares = [share for _, share in parts]
-    if not all(math.isfinite(share) for share in shares) or not math.isclose(sum(shares), 1, abs_tol=1e-6):
-        listed = " + ".join(f"{share:g}" for share in shares)
-        raise UsageError(f"The shares of a mixture sum to 1, and {listed} is {sum(shares):g}. Change one of them.")
-    first = parts[0][0]
-    states = [generator.network.state_dict() for generator, _ in parts]
-    for (generator, _), state in zip(parts[1:], states[1:], strict=True):
-        if generator.config != first.config:
-            raise UsageError(
-                f"{first.name} and {generator.name} cannot be mixed, their networks differ: "
-                f"{_differences(first, generator)}."
-            )
-        problem = compare({name: tuple(tensor.shape) for name, tensor in states[0].items()}, state)
-        if problem:
-            raise UsageError(f"{first.name} and {generator.name} cannot be mixed, their weights differ: {problem}.")
-    used = [(state, share) for state, share in zip(states, shares, strict=True) if share != 0]
-    mixed: dict[str, Tensor] = {}
-    digest = hashlib.sha256()
-    for name, tensor in states[0].items():
-        # In double precision, so that the order of the parts does not show; a single share of 1 changes no bit.
-        total = sum(
-            (state[name].to(torch.float64) * share for state, share in used), torch.zeros((), dtype=torch.float64)
-        )
-        mixed[name] = (
-            (used[0][0][name] if len(used) == 1 and used[0][1] == 1 else total.to(tensor.dtype)).detach().clone()
-        )
-        digest.update(name.encode())
-        digest.update(mixed[name].cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    if isinstance(first.config, ForeignConfig):
-        raise UsageError(f"{first.name} is a network from outside the family, and only the family's can be mixed.")
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in mixed.values()):
-        raise UsageError("With these shares the mixture has values that are not finite. Take shares between 0 and 1.")
-    outside = any(not 0 <= share <= 1 for share in shares)
-    return LoadedGenerator(
-        config=first.config,
-        network=_network(first.config, mixed).eval().requires_grad_(False),
-        name="+".join(f"{generator.name}*{share:g}" for generator, share in parts),
-        source=None,
-        sha256=digest.hexdigest(),
-        dialect="interpolation",
-        wrapper="raw",
-        metadata={
-            "tessera.mixed_from": json.dumps(
-                [{"name": generator.name, "sha256": generator.sha256, "share": share} for generator, share in parts]
-            )
-        },
-        notes=("Some shares lie outside 0 to 1, so this goes beyond its parts.",) if outside else (),
-    )
-
-
-def _differences(first: LoadedGenerator, other: LoadedGenerator) -> str:
-    mine, theirs = first.config.model_dump(), other.config.model_dump()
-    if mine["network"] != theirs["network"]:
-        return f"{mine['network']} and {theirs['network']}"
-    return ", ".join(f"{key} {mine[key]} and {theirs.get(key)}" for key in mine if mine[key] != theirs.get(key))

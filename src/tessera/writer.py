@@ -8,7 +8,7 @@ AVIF and GIF encoders hold the whole picture themselves. Shapes: H height, W wid
 from __future__ import annotations
 
 import contextlib
-import itertools
+import functools
 import os
 import queue
 import struct
@@ -17,24 +17,25 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, Self, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from tessera import netpbm
-from tessera.errors import LimitError, PictureError
+from tessera.errors import LimitError, PictureError, UsageError
 from tessera.formats import Format, format_of_name
 from tessera.metadata import Metadata, corrected
 from tessera.picture import Picture, Pixels, vips
+from tessera.place import PART_MARK as PART_MARK
+from tessera.place import put_in_place, temporary_name
+from tessera.resample import Resampler
 from tessera.tiff_exif import add_exif
 
 _PNG_COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 _RESOLUTION_IN_EXIF = ("JPEG", "WebP", "AVIF")  # libvips writes it there only, also into JPEG
-_MOST_PIXELS_TO_OPTIMIZE = 2**22  # for its own Huffman tables libjpeg keeps a whole picture in memory
 _BYTES_A_PIECE = 2**20
 _WAIT_SECONDS = 0.2
-_NUMBERS = itertools.count()
-PART_MARK = ".tessera-part"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,18 +50,35 @@ class PictureShape:
     """`height` counts the rows of all frames."""
     file_height: int | None = None
     file_width: int | None = None
-    """Size of one frame in the file when it differs from that of the rows (Lanczos in between)."""
+    """Size of one frame in the file when it differs from that of the rows (Lanczos in between, frame by frame)."""
     file_depth: int | None = None
+    wrapped_rows: int = 0
+    """Of a texture that repeats: rows of the other end before and after those of each frame, for resampling."""
+
+    @property
+    def frame_height(self) -> int:
+        """Rows of one frame, without those that are wrapped around it."""
+        return self.height // self.frames
+
+    @property
+    def rows_in_all(self) -> int:
+        """Rows that will come."""
+        return self.height + 2 * self.wrapped_rows * self.frames
 
     @property
     def size_in_file(self) -> tuple[int, int]:
         """(H, W) of one frame in the file."""
-        return self.file_height or self.height // self.frames, self.file_width or self.width
+        return self.file_height or self.frame_height, self.file_width or self.width
+
+    @property
+    def dtype_in_file(self) -> np.dtype[np.unsignedinteger]:
+        """The type of the pixels in the file."""
+        return np.dtype(np.uint16 if (self.file_depth or self.dtype.itemsize * 8) == 16 else np.uint8)
 
     @property
     def resized(self) -> bool:
         """Whether rows are resampled on their way."""
-        return self.size_in_file != (self.height // self.frames, self.width)
+        return self.size_in_file != (self.frame_height, self.width)
 
 
 class PictureWriter:
@@ -82,9 +100,9 @@ class PictureWriter:
         self._shape = shape
         self._metadata = metadata or Metadata()
         self._quality = quality
-        # 40 letters take at most 160 bytes, of the 255 that a name may have
-        self._temporary = path.with_name(f".{path.stem[:40]}{PART_MARK}{os.getpid()}-{next(_NUMBERS)}{path.suffix}")
+        self._temporary = temporary_name(path)
         self._rows_taken = 0
+        self._resampler: Resampler | None = None
         self._error: BaseException | None = None
         self._pieces: queue.Queue[bytes | None] = queue.Queue(maxsize=2)
         self._dropped = threading.Event()
@@ -92,22 +110,16 @@ class PictureWriter:
         self._compressor = zlib.compressobj(0)
         self._plain_file: BinaryIO | None = None
         self._thread: threading.Thread | None = None
-        try:
+        try:  # never a file that is there already
             if form.name == "PPM":
-                self._plain_file = self._temporary.open("wb")
-                dtype = np.dtype(np.uint16 if (shape.file_depth or shape.dtype.itemsize * 8) == 16 else np.uint8)
-                self._plain_file.write(netpbm.header_bytes(*shape.size_in_file, shape.channels, dtype))
+                self._plain_file = self._temporary.open("xb")
+                header = netpbm.header_bytes(*shape.size_in_file, shape.channels, shape.dtype_in_file)
+                self._plain_file.write(header)
             else:
-                self._temporary.touch()
+                self._temporary.touch(exist_ok=False)
         except OSError as error:
             raise PictureError(f"{path}: cannot be written: {error.strerror}.") from None
-        rounded = shape.file_depth not in (None, shape.dtype.itemsize * 8)
-        if (
-            self._plain_file is None
-            or shape.resized
-            or rounded
-            or leaves_its_profile(form, self._metadata, shape.channels)
-        ):
+        if self._plain_file is None or leaves_its_profile(form, self._metadata, shape.channels):
             self._thread = threading.Thread(target=self._encode, name=f"write {path.name}", daemon=True)
             self._thread.start()
             self._put(self._png_header())
@@ -125,26 +137,33 @@ class PictureWriter:
         shape = self._shape
         if rows.shape[1:] != (shape.width, shape.channels) or rows.dtype != shape.dtype:
             raise ValueError(f"rows are {rows.shape} {rows.dtype}, expected (h, {shape.width}, {shape.channels})")
-        if self._rows_taken + len(rows) > shape.height:
-            raise ValueError(f"too many rows: {self._rows_taken + len(rows)} of {shape.height}")
-        self._rows_taken += len(rows)
-        if self._thread is None:
-            assert self._plain_file is not None
-            self._write_plain(rows)
+        if self._rows_taken + len(rows) > shape.rows_in_all:
+            raise ValueError(f"too many rows: {self._rows_taken + len(rows)} of {shape.rows_in_all}")
+        if not shape.resized:
+            self._rows_taken += len(rows)
+            self._pass_on(_rounded(rows, shape.dtype_in_file))
             return
-        row_bytes = shape.width * shape.channels * shape.dtype.itemsize
-        step = max(1, _BYTES_A_PIECE // (row_bytes + 1))
-        for first in range(0, len(rows), step):
-            part = rows[first : first + step]
-            filtered = np.zeros((len(part), 1 + row_bytes), np.uint8)  # the leading 0 is PNG's filter "none"
-            stored = part.astype(part.dtype.newbyteorder(">"), copy=False)
-            filtered[:, 1:] = np.ascontiguousarray(stored).view(np.uint8).reshape(len(part), row_bytes)
-            self._put(_chunk(b"IDAT", self._compressor.compress(filtered.tobytes())))
+        while len(rows):  # each frame for itself, so that none bleeds into the next
+            frame_rows = shape.frame_height + 2 * shape.wrapped_rows
+            row = self._rows_taken % frame_rows
+            if row == 0:
+                self._resampler = Resampler(
+                    size=(shape.frame_height, shape.width),
+                    target=shape.size_in_file,
+                    channels=shape.channels,
+                    dtype=shape.dtype_in_file,
+                    wrapped_rows=shape.wrapped_rows,
+                )
+            assert self._resampler is not None
+            here = rows[: frame_rows - row]
+            rows = rows[len(here) :]
+            self._rows_taken += len(here)
+            self._pass_on(self._resampler.take(here))
 
     def finish(self) -> None:
         """Complete the file and put it in its place."""
-        if self._rows_taken != self._shape.height:
-            raise ValueError(f"{self._rows_taken} rows were written of {self._shape.height}")
+        if self._rows_taken != self._shape.rows_in_all:
+            raise ValueError(f"{self._rows_taken} rows were written of {self._shape.rows_in_all}")
         if self._thread is not None:
             self._put(_chunk(b"IDAT", self._compressor.flush()) + _chunk(b"IEND", b""))
             self._put(None)
@@ -170,10 +189,26 @@ class PictureWriter:
         with contextlib.suppress(OSError):
             self._temporary.unlink(missing_ok=True)
 
+    def _pass_on(self, rows: Pixels) -> None:
+        """Rows as they will be in the file -> the encoder (or the file itself)."""
+        if self._thread is None:
+            self._write_plain(rows)
+            return
+        row_bytes = rows.shape[1] * rows.shape[2] * rows.dtype.itemsize
+        step = max(1, _BYTES_A_PIECE // (row_bytes + 1))
+        for first in range(0, len(rows), step):
+            part = rows[first : first + step]
+            filtered = np.zeros((len(part), 1 + row_bytes), np.uint8)  # the leading 0 is PNG's filter "none"
+            stored = part.astype(part.dtype.newbyteorder(">"), copy=False)
+            filtered[:, 1:] = np.ascontiguousarray(stored).view(np.uint8).reshape(len(part), row_bytes)
+            self._put(_chunk(b"IDAT", self._compressor.compress(filtered.tobytes())))
+
     def _png_header(self) -> bytes:
         shape = self._shape
-        depth = shape.dtype.itemsize * 8
-        header = struct.pack(">IIBBBBB", shape.width, shape.height, depth, _PNG_COLOR_TYPES[shape.channels], 0, 0, 0)
+        height, width = shape.size_in_file
+        depth = shape.dtype_in_file.itemsize * 8
+        color_type = _PNG_COLOR_TYPES[shape.channels]
+        header = struct.pack(">IIBBBBB", width, height * shape.frames, depth, color_type, 0, 0, 0)
         return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header)
 
     def _put(self, piece: bytes | None) -> None:
@@ -217,9 +252,8 @@ class PictureWriter:
             source = vips().SourceCustom()
             source.on_read(self._read)
             image = vips().Image.new_from_source(source, "", access="sequential", fail_on="error")
-            image = _resampled(image, self._shape)
             if leaves_its_profile(self._form, self._metadata, self._shape.channels):
-                image = _in_srgb(image, self._metadata)
+                image = _in_srgb(image, self._metadata, self._form)
                 self._metadata = self._metadata.without_icc()
             if self._plain_file is not None:
                 self._encode_plain(image)
@@ -289,24 +323,58 @@ class PictureWriter:
                 raise AssertionError(f"no encoder for {name_of_form}")
 
 
-def write_picture(picture: Picture, path: str | os.PathLike[str], *, quality: int | None = None) -> None:
-    """Write a picture with its metadata; the file appears whole or not at all.
+def write_picture(
+    picture: Picture | npt.NDArray[Any], path: str | os.PathLike[str], *, quality: int | None = None
+) -> None:
+    """Write a picture with its metadata, or an array; the file appears whole or not at all.
 
-    The extension chooses the format; what a format cannot hold (16 bits or alpha in JPEG) is rounded or laid on white.
-    `quality` 1 to 100 is for JPEG, WebP and AVIF (95, 95, 90 unless given). Raises PictureError, LimitError.
+    An array is (H, W) or (H, W, 1 to 4) in uint8, uint16 or float in [0, 1]; floats are rounded to 16 bits where the
+    format holds them, else to 8. The extension chooses the format; what a format cannot hold (16 bits or alpha in JPEG)
+    is rounded or laid on white. `quality` 1 to 100 is for JPEG, WebP and AVIF (95, 95, 90 unless given). Raises
+    UsageError for what is no picture, PictureError, LimitError.
     """
     path = Path(path)
-    pixels = picture.pixels[:, :, None] if picture.pixels.ndim == 2 else picture.pixels
+    if quality is not None and not 1 <= quality <= 100:
+        raise UsageError(f"A quality of {quality} cannot be written: expected 1 to 100.")
+    given, metadata = (picture.pixels, picture.metadata) if isinstance(picture, Picture) else (picture, Metadata())
     form = format_of_name(path)
-    if form is not None and not form.alpha and pixels.shape[2] in (2, 4):
+    laid = form is not None and not form.alpha
+    deep = laid or form is None or form.deepest > 8
+    pixels = pixels_of(given, floats_as=np.dtype(np.uint16 if deep else np.uint8))
+    if laid and pixels.shape[2] in (2, 4):
         pixels = laid_on_white(pixels)
-    if form is not None and form.deepest == 8 and pixels.dtype == np.uint16:
-        pixels = np.rint(pixels / 257.0).astype(np.uint8)
     height, width, channels = pixels.shape
-    shape = PictureShape(height=height, width=width, channels=channels, dtype=pixels.dtype)
-    with PictureWriter(path, shape, metadata=picture.metadata, quality=quality) as writer:
+    depth = 8 if form is not None and form.deepest == 8 else None
+    shape = PictureShape(height=height, width=width, channels=channels, dtype=pixels.dtype, file_depth=depth)
+    with PictureWriter(path, shape, metadata=metadata, quality=quality) as writer:
         writer.write_rows(pixels)
         writer.finish()
+
+
+def pixels_of(array: object, *, floats_as: np.dtype[np.unsignedinteger]) -> Pixels:
+    """An array that shows a picture -> (H, W, C) in uint8 or uint16; floats in [0, 1] become `floats_as`.
+
+    Raises UsageError that says what was given and what is expected.
+    """
+    if not isinstance(array, np.ndarray):
+        raise UsageError(f"A {type(array).__name__} is no picture: expected a Picture or a NumPy array.")
+    given = cast(npt.NDArray[Any], array)
+    if given.ndim not in (2, 3) or (given.ndim == 3 and not 1 <= given.shape[2] <= 4) or 0 in given.shape:
+        raise UsageError(
+            f"An array of shape {given.shape} is no picture: expected (H, W) or (H, W, 1 to 4), not empty."
+        )
+    if given.dtype.kind == "f":
+        least, greatest = float(given.min()), float(given.max())
+        if not (np.isfinite(least) and np.isfinite(greatest)):
+            raise UsageError("The array holds values that are not finite: expected floats from 0 to 1.")
+        if least < 0 or greatest > 1:
+            raise UsageError(f"The array holds values from {least:g} to {greatest:g}: expected floats from 0 to 1.")
+        wide = given.astype(np.float64 if given.dtype.itemsize > 4 else np.float32, copy=False)
+        given = np.rint(wide * wide.dtype.type(np.iinfo(floats_as).max)).astype(floats_as)
+    if given.dtype.kind != "u" or given.dtype.itemsize > 2:
+        raise UsageError(f"An array of {given.dtype} is no picture: expected uint8, uint16 or float in [0, 1].")
+    native = given.astype(given.dtype.newbyteorder("="), copy=False)
+    return native[:, :, None] if native.ndim == 2 else native
 
 
 def laid_on_white(pixels: Pixels) -> Pixels:
@@ -328,25 +396,31 @@ def check_size(path: Path, form: Format, shape: PictureShape) -> None:
 
 def leaves_its_profile(form: Format, metadata: Metadata, channels: int) -> bool:
     """Whether pixels must go through their ICC profile to sRGB because the format cannot carry it (or gray with it)."""
-    if metadata.icc_profile is None:
+    profile = metadata.icc_profile
+    if profile is None:
         return False
+    if form.name == "PNG":
+        return not _png_takes(bytes(profile), gray=channels < 3)
     return form.name in ("PPM", "GIF") or (channels < 3 and form.name in ("WebP", "AVIF"))
 
 
-def put_in_place(temporary: Path, path: Path) -> None:
-    """Flush a finished file to the disk and rename it to its place, replacing what was there."""
-    descriptor = os.open(temporary, os.O_RDWR | getattr(os, "O_BINARY", 0))
+@functools.lru_cache(maxsize=8)
+def _png_takes(profile: bytes, *, gray: bool) -> bool:
+    """Whether libpng accepts a profile; one that it does not (for instance of an odd length) would fail the picture."""
+    image = vips().Image.black(1, 1, bands=1 if gray else 3).copy(interpretation="b-w" if gray else "srgb")
+    image.set_type(vips().GValue.blob_type, "icc-profile-data", profile)
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    temporary.replace(path)
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        image.pngsave_buffer(keep="icc")
+    except vips().Error:
+        return False
+    return True
+
+
+def _rounded(rows: Pixels, dtype: np.dtype[np.unsignedinteger]) -> Pixels:
+    """Rows in the depth of the file."""
+    if rows.dtype == dtype:
+        return rows
+    return np.rint(rows / 257.0).astype(dtype) if dtype.itemsize == 1 else rows.astype(dtype) * dtype.type(257)
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
@@ -364,34 +438,16 @@ def _blob(image: Any, name: str) -> bytes:
     return bytes(image.get(name)) if image.get_typeof(name) else b""
 
 
-def _resampled(image: Any, shape: PictureShape) -> Any:
-    """Bring the stream to the size and depth of the file: Lanczos (3 lobes), on premultiplied colours."""
-    depth = shape.file_depth or shape.dtype.itemsize * 8
-    if shape.resized:
-        if shape.frames > 1:
-            raise PictureError("An animation can only be written at the network's own scale.")
-        height, width = shape.size_in_file
-        alpha = shape.channels in (2, 4)
-        kind, sample = image.interpretation, image.format
-        if alpha:
-            image = image.premultiply()
-        image = image.resize(width / shape.width, vscale=height / shape.height, kernel="lanczos3")
-        if alpha:
-            image = image.unpremultiply()
-        if (image.height, image.width) != (height, width):
-            image = image.embed(0, 0, width, height, extend="copy")
-        if alpha or depth != 8 or sample != "ushort":
-            image = image.rint().cast(sample).copy(interpretation=kind)
-    if depth == 8 and image.format == "ushort":
-        image = (image / 257.0).rint().cast("uchar").copy(interpretation="b-w" if shape.channels < 3 else "srgb")
-    return image
-
-
-def _in_srgb(image: Any, metadata: Metadata) -> Any:
+def _in_srgb(image: Any, metadata: Metadata, form: Format) -> Any:
     image = image.copy()
     image.set_type(vips().GValue.blob_type, "icc-profile-data", metadata.icc_profile)
     deep, gray = image.format == "ushort", image.bands < 3
-    image = image.icc_transform("srgb", embedded=True, depth=16 if deep else 8, intent="relative")
+    try:
+        image = image.icc_transform("srgb", embedded=True, depth=16 if deep else 8, intent="relative")
+    except vips().Error:
+        raise PictureError(
+            f"its ICC profile is damaged and {form.name} cannot carry it; write PNG or TIFF, or leave the profile out"
+        ) from None
     if gray:
         alpha = image[-1] if image.bands in (2, 4) else None
         image = image[1] if alpha is None else image[1].bandjoin(alpha)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,11 @@ import torch
 from typer.testing import CliRunner, Result
 
 from tessera import zoo
+from tessera.checksum import sha256_of
 from tessera.cli.models import app
 from tessera.errors import ModelNotFoundError, TesseraError, UsageError
 from tessera.generators import RRDBNetConfig, SRVGGNetCompactConfig
+from tessera.published import MODELS, find_model
 from tessera.weights import load_weights, save_weights
 
 SMALL = SRVGGNetCompactConfig(features=4, convolutions=1, scale=2)
@@ -41,14 +44,14 @@ def refused(*arguments: object, by: type[TesseraError] = UsageError) -> str:
     return str(result.exception)
 
 
-def write(path: Path, value: float, config: SRVGGNetCompactConfig | RRDBNetConfig = SMALL) -> Path:
+def write(path: Path, value: float, config: SRVGGNetCompactConfig | RRDBNetConfig = SMALL, **metadata: str) -> Path:
     state = {key: torch.full_like(tensor, value) for key, tensor in config.build().state_dict().items()}
-    save_weights(path, config, state)
+    save_weights(path, config, state, metadata=metadata)
     return path
 
 
 def packaged(name: str) -> Path:
-    path = zoo.locate(zoo.find_model(name))
+    path = zoo.locate(find_model(name))
     if path is None:
         pytest.skip("the data package is not installed")
     return path
@@ -56,7 +59,7 @@ def packaged(name: str) -> Path:
 
 def test_the_list_shows_each_model_on_one_line_and_the_folder(tmp_path: Path) -> None:
     lines = run("list").output.splitlines()
-    for model in zoo.MODELS:
+    for model in MODELS:
         (line,) = [line for line in lines if line.split()[:1] == [model.name]]
         assert f"x{model.scale}" in line
         assert model.licence in line
@@ -68,7 +71,7 @@ def test_the_list_says_which_models_are_here(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "BSRGAN.pth").write_bytes(b"")
     entries = {entry["name"]: entry for entry in json.loads(run("list", "--json").output)}
-    assert set(entries) == {model.name for model in zoo.MODELS}
+    assert set(entries) == {model.name for model in MODELS}
     assert entries["bsrgan-x4"]["here"] == str(folder / "BSRGAN.pth")
     assert entries["a-esrgan-multi"]["here"] is None
     assert entries["realesrgan-x2plus"]["bytes"] == 67_061_725
@@ -97,6 +100,46 @@ def test_inspect_knows_models_by_name() -> None:
     assert report["dialect"] == "ncnn"
 
 
+def test_inspect_tells_the_licence_of_a_published_file_whatever_its_name(assets: Path, tmp_path: Path) -> None:
+    renamed = tmp_path / "renamed.pth"
+    shutil.copy(assets / "weights" / "realesr-animevideov3.pth", renamed)
+    assert "  licence     BSD-3-Clause\n" in run("inspect", renamed).output
+    assert json.loads(run("inspect", renamed, "--json").output)[0]["licence"] == "BSD-3-Clause"
+
+
+def test_inspect_tells_the_licence_that_a_file_tells_and_else_that_it_is_unknown(tmp_path: Path) -> None:
+    told, silent = write(tmp_path / "a.safetensors", 0.5, license="CC0-1.0"), write(tmp_path / "b.safetensors", 0.5)
+    assert "  licence     CC0-1.0\n" in run("inspect", told).output
+    assert "  licence     unknown\n" in run("inspect", silent).output
+    reports = json.loads(run("inspect", told, silent, "--json").output)
+    assert [report["licence"] for report in reports] == ["CC0-1.0", None]
+
+
+def test_a_model_without_a_published_sum_has_a_licence_by_its_name(tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    path = folder / "A_ESRGAN_Multi.pth"
+    torch.save(SMALL.build().state_dict(), path)
+    assert json.loads(run("inspect", "a-esrgan-multi", "--json").output)[0]["licence"] == "BSD-3-Clause"
+    assert json.loads(run("inspect", path, "--json").output)[0]["licence"] is None
+    assert run("convert", "a-esrgan-multi", tmp_path / "out.safetensors").exit_code == 0
+    assert load_weights(tmp_path / "out.safetensors").licence == "BSD-3-Clause"
+
+
+def test_metadata_cannot_write_to_the_terminal(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.safetensors", 0.5, license="\x1b[31mred", author="a\nb")
+    output = run("inspect", path).output
+    assert "\x1b" not in output
+    assert r"a\nb" in output
+
+
+def test_inspect_names_a_file_that_is_not_there_once() -> None:
+    message = refused("inspect", "missing.pth")
+    assert message.count("missing.pth") == 1
+    assert message.startswith("There is no file missing.pth, neither here nor in ")
+    assert "Did you mean realesrgan-x4plus" in refused("inspect", "realesrgan-x4pluss.pth")
+
+
 def test_inspect_ends_with_1_and_says_why_if_one_file_cannot_be_used(tmp_path: Path) -> None:
     good, bad = write(tmp_path / "good.safetensors", 0.5), tmp_path / "bad.safetensors"
     bad.write_bytes(b"<html>not found</html>")
@@ -115,6 +158,20 @@ def test_convert_of_ncnn_is_exact_and_says_so(tmp_path: Path) -> None:
     before, after = load_weights(source).network.state_dict(), load_weights(output)
     assert all(torch.equal(before[key], tensor) for key, tensor in after.network.state_dict().items())
     assert after.metadata["tessera.source"] == "realesr-animevideov3"
+
+
+def test_convert_writes_down_source_sum_and_licence_and_keeps_them_when_converted_again(tmp_path: Path) -> None:
+    path = packaged("realesr-animevideov3")
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    run("convert", path, first)
+    run("convert", first, second, "--half")
+    for output in (first, second):
+        metadata = load_weights(output).metadata
+        assert metadata["tessera.source"] == path.stem
+        assert metadata["tessera.source_file"] == path.name
+        assert metadata["tessera.source_sha256"] == sha256_of(path)
+        assert metadata["tessera.licence"] == "BSD-3-Clause"
+        assert "  licence     BSD-3-Clause\n" in run("inspect", output).output
 
 
 def test_convert_to_half_is_half_the_size_and_says_that_it_rounds(tmp_path: Path) -> None:
@@ -166,11 +223,39 @@ def test_interpolate_mixes_in_the_direction_of_the_paper(tmp_path: Path) -> None
     assert [part["name"] for part in json.loads(mixed.metadata["tessera.mixed_from"])] == ["psnr", "gan"]
 
 
+def test_interpolate_writes_down_files_sums_and_both_licences(tmp_path: Path) -> None:
+    smooth = write(tmp_path / "psnr.safetensors", 0.0, license="Apache-2.0")
+    sharp = write(tmp_path / "gan.safetensors", 1.0, license="MIT")
+    output = tmp_path / "mix.safetensors"
+    run("interpolate", smooth, sharp, "--alpha", "0.75", "-o", output)
+    metadata = load_weights(output).metadata
+    assert metadata["tessera.licence"] == "Apache-2.0 AND MIT"
+    assert json.loads(metadata["tessera.mixed_from"]) == [
+        {
+            "name": path.stem,
+            "file": path.name,
+            "sha256": sha256_of(path),
+            "share": share,
+            "licence": licence,
+        }
+        for path, share, licence in ((smooth, 0.25, "Apache-2.0"), (sharp, 0.75, "MIT"))
+    ]
+    assert "tessera.source_sha256" not in metadata
+    assert "  licence     Apache-2.0 AND MIT\n" in run("inspect", output).output
+
+
 def test_interpolate_of_different_networks_is_refused(tmp_path: Path) -> None:
     first = write(tmp_path / "a.safetensors", 0.5)
     other = write(tmp_path / "b.safetensors", 0.5, RRDBNetConfig(features=4, growth=2, blocks=1, scale=4))
     message = refused("interpolate", first, other, "-o", tmp_path / "mix.safetensors")
     assert "cannot be mixed" in message
+
+
+@pytest.mark.parametrize("command", ["", "list", "inspect", "convert", "pull", "interpolate"])
+def test_help_is_plain_text_as_that_of_upscale_is(command: str) -> None:
+    output = run(*[command] * bool(command), "--help").output
+    assert output.lstrip().startswith("Usage:")
+    assert not set(output) & set("╭│╰─")
 
 
 def test_neither_the_application_nor_the_list_imports_torch() -> None:

@@ -20,6 +20,7 @@ import torch
 from pictures import ramp, save
 from tessera.cli import main, progress
 from tessera.cli import upscale as command
+from tessera.cli.migration import INSTEAD
 from tessera.errors import UsageError
 from tessera.generators import SRVGGNetCompactConfig
 from tessera.journal import JOURNAL_NAME
@@ -147,7 +148,54 @@ def test_wrong_usage_is_2_and_one_sentence_before_any_work(upscale: Run, words: 
     assert sorted(Path().rglob("*")) == before
 
 
-@pytest.mark.parametrize("name", [name for names in command._INSTEAD for name in names])  # pyright: ignore
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        (["-g", "0"], 2, "No CUDA device can be used by this PyTorch; leave -g out"),
+        (["-g", "tpu9"], 2, "'tpu9' is not a device"),
+        (["-g", "0", "--engine", "openvino"], 2, "The OpenVINO engine runs on the CPU"),
+        (["-n", "realesrgan-x4pluss"], 2, "Did you mean realesrgan-x4plus"),
+        (["-n", "missing.pth"], 2, "There is no file missing.pth, neither here nor in "),
+        (["-n", "bsrgan-x4", "--offline"], 1, "bsrgan-x4 is not on this machine and --offline forbids a download"),
+    ],
+)
+def test_what_is_not_there_is_wrong_usage_and_missing_weights_are_a_failure(
+    tiny: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    code: int,
+    sentence: str,
+) -> None:
+    if "-g" in words and torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    monkeypatch.setenv("TESSERA_MODELS", str(Path("models").absolute()))
+    picture("a.png")
+    assert main(["upscale", "a.png", *words, *([] if "-n" in words else ["-n", str(tiny)])]) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert sentence in captured.err
+    assert not Path("results").exists()
+
+
+def test_the_help_tells_these_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["upscale", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "1 some failed or the weights cannot be had, 2 wrong usage (also a model or a GPU that there is not)" in text
+
+
+@pytest.mark.parametrize(("scale", "code"), [("1e9", 1), ("1e300", 1), ("nan", 2), ("inf", 2), ("1e400", 2)])
+def test_an_absurd_outscale_is_one_sentence(upscale: Run, scale: str, code: int) -> None:
+    picture("a.png")
+    found, out, err = upscale("a.png", "-s", scale)
+    assert found == code
+    assert err.count("\n") == 1
+    assert "bug" not in err
+    assert ("0 done, 1 failed" in out) == (code == 1)
+
+
+@pytest.mark.parametrize("name", [name for names in INSTEAD for name in names])
 def test_an_option_of_another_tool_is_refused_with_what_to_write_instead(upscale: Run, name: str) -> None:
     picture("a.png")
     for words in (["a.png", name], [name, "7", "a.png"], [f"{name}=7", "a.png"], ["-o", "out", name, "-i", "a.png"]):
@@ -160,7 +208,7 @@ def test_an_option_of_another_tool_is_refused_with_what_to_write_instead(upscale
 
 def test_what_the_table_of_other_tools_options_advises_does_exist() -> None:
     known = {name for parameter in command_options() for name in parameter.opts}
-    for names, words in command._INSTEAD.items():  # pyright: ignore
+    for names, words in INSTEAD.items():
         assert not known & set(names)
         for word in words.replace(",", " ").replace(";", " ").replace(".", " ").split():
             if word.strip("()").startswith("-") and word.strip("()") != "--cpu":

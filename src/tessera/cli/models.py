@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import sys
 from collections.abc import Generator
@@ -11,16 +12,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tessera.errors import UsageError
+from tessera.cli import printable
+from tessera.errors import ModelNotFoundError, UsageError
 
 if TYPE_CHECKING:
     import torch
 
     from tessera.download import Progress
+    from tessera.published import Model
     from tessera.weights import LoadedGenerator, WeightsReport
-    from tessera.zoo import Model
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="List, fetch, inspect, convert and mix models.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="List, fetch, inspect, convert and mix models.",
+)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Never download; say instead where the file belongs.")]
@@ -33,10 +40,11 @@ Folder = Annotated[Path | None, typer.Option("--folder", help="The models folder
 def list_models(as_json: AsJson = False, folder: Folder = None) -> None:
     """Show the published models and which of them are on this machine."""
     from tessera import zoo
+    from tessera.published import DEFAULT_MODEL, MODELS
 
-    here = {model.name: zoo.locate(model, folder) for model in zoo.MODELS}
+    here = {model.name: zoo.locate(model, folder) for model in MODELS}
     if as_json:
-        typer.echo(json.dumps([_model_as_dict(model, here[model.name]) for model in zoo.MODELS], indent=2))
+        typer.echo(json.dumps([_model_as_dict(model, here[model.name]) for model in MODELS], indent=2))
         return
     from rich.console import Console
     from rich.table import Table
@@ -44,8 +52,8 @@ def list_models(as_json: AsJson = False, folder: Folder = None) -> None:
     table = Table(box=None, pad_edge=False)
     for heading in ("name", "scale", "here", "good for", "licence"):
         table.add_column(heading, no_wrap=heading in ("name", "scale", "here"))
-    for model in zoo.MODELS:
-        name = f"{model.name} (default)" if model.name == zoo.DEFAULT_MODEL else model.name
+    for model in MODELS:
+        name = f"{model.name} (default)" if model.name == DEFAULT_MODEL else model.name
         table.add_row(name, f"x{model.scale}", _where(model, here[model.name]), model.good_for, model.licence)
     # A pipe has no width: one line for each model, so that grep finds it whole.
     Console(width=None if sys.stdout.isatty() else 200).print(table)
@@ -83,13 +91,11 @@ def inspect(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Weights files, or names of models.")],
     as_json: AsJson = False,
 ) -> None:
-    """Say what is in weights files: network, scale, size, precision. Exit code 1 if one cannot be used."""
-    from tessera import zoo
-    from tessera.weights import inspect_weights
+    """Say what is in weights files: network, scale, size, precision, licence.
 
-    reports = [
-        inspect_weights(Path(name) if Path(name).exists() else zoo.resolve(name, offline=True)) for name in files
-    ]
+    Exit code: 0 all can be used, 1 one cannot, or is a model that is not here, 2 no such file or model.
+    """
+    reports = [_report(name) for name in files]
     if as_json:
         typer.echo(json.dumps([_report_as_dict(report) for report in reports], indent=2))
     else:
@@ -97,6 +103,20 @@ def inspect(
             _print_report(report)
     if any(report.problem is not None for report in reports):
         raise typer.Exit(1)
+
+
+def _report(name: str) -> WeightsReport:
+    """Describe a file, or a model; a model that has no published sum has a licence by its name."""
+    from tessera import zoo
+    from tessera.published import find_model
+    from tessera.weights import inspect_weights
+
+    if Path(name).exists():
+        return inspect_weights(Path(name))
+    report = inspect_weights(zoo.resolve(name, offline=True))
+    with contextlib.suppress(ModelNotFoundError):  # a file of one's own in the models folder
+        report = dataclasses.replace(report, licence=report.licence or find_model(name).licence)
+    return report
 
 
 def _report_as_dict(report: WeightsReport) -> dict[str, Any]:
@@ -112,6 +132,7 @@ def _report_as_dict(report: WeightsReport) -> dict[str, Any]:
         "multiply_adds_128": report.multiply_adds_128,
         "size_bytes": report.size_bytes,
         "sha256": report.sha256,
+        "licence": report.licence,
         "dtypes": list(report.dtypes),
         "metadata": dict(report.metadata),
         "notes": list(report.notes),
@@ -120,9 +141,9 @@ def _report_as_dict(report: WeightsReport) -> dict[str, Any]:
 
 
 def _print_report(report: WeightsReport) -> None:
-    typer.echo(f"{report.path}")
+    typer.echo(printable(f"{report.path}"))
     if report.problem is not None:
-        typer.echo(f"  cannot be used: {report.problem}")
+        typer.echo(printable(f"  cannot be used: {report.problem}"))
         return
     config = report.config.model_dump(mode="json", exclude={"network", "scale"}) if report.config is not None else {}
     rows = {
@@ -136,12 +157,13 @@ def _print_report(report: WeightsReport) -> None:
         "precision": ", ".join(report.dtypes),
         "size": f"{report.size_bytes:,} bytes",
         "sha256": report.sha256 or "unknown",
+        "licence": report.licence or "unknown",
         **report.metadata,
     }
     for key, value in rows.items():
-        typer.echo(f"  {key:<11} {value}")
+        typer.echo(printable(f"  {key:<11} {value}"))
     for note in report.notes:
-        typer.echo(f"  note: {note}")
+        typer.echo(printable(f"  note: {note}"))
 
 
 @app.command()
@@ -152,7 +174,7 @@ def convert(
     overwrite: Overwrite = False,
     offline: Offline = False,
 ) -> None:
-    """Write weights of any kind as safetensors, with their configuration inside.
+    """Write weights of any kind as safetensors, with their configuration, origin and licence inside.
 
     Weights of ncnn are carried over exactly: each half-precision number has one single-precision number that equals it.
     """
@@ -177,8 +199,9 @@ def pull(
 ) -> None:
     """Fetch models, verify them, and say where they are. With --folder they are put there, for another machine too."""
     from tessera import zoo
+    from tessera.published import find_model
 
-    models = [zoo.find_model(name) for name in names]  # a misspelt name stops before the first download
+    models = [find_model(name) for name in names]  # a misspelt name stops before the first download
     for model in models:
         with _progress(model.name) as on_progress:
             if folder is not None and model.remote is not None:
@@ -198,9 +221,12 @@ def interpolate(
     overwrite: Overwrite = False,
     offline: Offline = False,
 ) -> None:
-    """Mix the weights of two models of one kind: (1 - alpha) A + alpha B (ESRGAN, section 3.4)."""
+    """Mix the weights of two models of one kind: (1 - alpha) A + alpha B (ESRGAN, section 3.4).
+
+    The mixture is under the licences of both, which are written into it with the names and sums of its parts.
+    """
     _check_output(output, overwrite=overwrite)
-    from tessera.weights import interpolate as mix
+    from tessera.interpolation import interpolate as mix
     from tessera.zoo import load_model
 
     with _progress() as on_progress:
@@ -228,9 +254,20 @@ def _save(loaded: LoadedGenerator, output: Path, *, half: bool) -> None:
     from tessera.weights import save_weights
 
     dtype: torch.dtype | None = torch.float16 if half else None
-    origin = {"tessera.source": loaded.name, "tessera.source_sha256": loaded.sha256}
-    metadata = {**origin, **{key: value for key, value in loaded.metadata.items() if key != "tessera.format"}}
-    save_weights(output, loaded.config, loaded.network.state_dict(), metadata=metadata, dtype=dtype)
+    save_weights(output, loaded.config, loaded.network.state_dict(), metadata=_provenance(loaded), dtype=dtype)
+
+
+def _provenance(loaded: LoadedGenerator) -> dict[str, str]:
+    """Where weights come from and under which licence; what the file itself tells of its origin is kept."""
+    from tessera.interpolation import MIXED_FROM_KEY
+    from tessera.licence import LICENCE_KEY
+
+    told = {key: value for key, value in loaded.metadata.items() if key not in ("tessera.format", LICENCE_KEY)}
+    if MIXED_FROM_KEY not in told and "tessera.source" not in told:
+        told |= {"tessera.source": loaded.name, "tessera.source_sha256": loaded.sha256}
+        if loaded.source is not None:
+            told["tessera.source_file"] = loaded.source.name
+    return {**told, LICENCE_KEY: loaded.licence} if loaded.licence is not None else told
 
 
 @contextlib.contextmanager

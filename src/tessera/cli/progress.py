@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 from tessera.cli import print_error, printable
 
 if TYPE_CHECKING:
-    from tessera.batch import FileResult, Task
+    from tessera.batch import FileResult
+    from tessera.finding import Task
 
 
 class QuietWatcher:
@@ -133,3 +134,10 @@ class JsonWatcher:
 def print_json(values: dict[str, Any]) -> None:
     """One JSON object on a line of standard output, at once (ASCII: any file name survives it)."""
     print(json.dumps(values), flush=True)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 12.3 s, 4 min, 2.5 h."""
+    if seconds < 90:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

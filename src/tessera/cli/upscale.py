@@ -11,77 +11,27 @@ import os
 import signal
 import sys
 import traceback
-from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
-from typer.core import TyperCommand
 
 from tessera.cli import print_error, printable
-from tessera.errors import ModelNotFoundError, TesseraError, UsageError
+from tessera.cli.migration import MigratingCommand
+from tessera.errors import EngineError, ModelNotFoundError, OutOfMemoryError, TesseraError, UsageError
 
 if TYPE_CHECKING:
-    from tessera.batch import BatchReport, Naming, State, Task, Watcher
-    from tessera.journal import Journal
-    from tessera.settings import Settings
-    from tessera.upscaler import Forecast, Upscaler
+    from tessera.batch import BatchReport, State, Watcher
+    from tessera.engines import Precision
+    from tessera.finding import Naming, Task
+    from tessera.settings import AlphaMode, Settings
+    from tessera.upscaler import Upscaler
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-_VIDEO = "videos are not read yet: extract the frames, upscale their folder, and join them again."
-_ALPHA_LEVELS = "alpha keeps all its levels here, so leave it out."
-_INSTEAD = {
-    ("--face_enhance", "--face-enhance"): "faces are not treated apart; leave it out.",
-    ("--pre_pad", "--pre-pad"): "borders need no padding; leave it out (--seamless is for textures that repeat).",
-    ("--half", "--fp16", "-fp16"): "reduced precision is chosen where it is fast; --precision fast asks for it.",
-    ("--block", "--num_block"): "the number of blocks is read from the weights file; leave it out.",
-    ("--fps", "--ffmpeg_bin", "--extract_frame_first", "--num_process_per_gpu"): _VIDEO,
-    (
-        "--scale",
-        "--netscale",
-    ): "use -s (--outscale) for the output's size; the network's scale is read from its weights.",
-    ("-z", "--model-scale"): "the network's scale is read from its weights; -s sets the output's size.",
-    ("-f", "--format"): "use --ext, as in --ext png.",
-    ("-j", "--threads"): "threads are chosen to fit the machine; leave it out.",
-    ("-m", "--models", "--model-dir"): "-n takes a file with its folder, as in -n models/NAME.param.",
-    ("-w", "--width"): "use -s 1920x for a width of 1920 pixels.",
-    ("--height",): "use -s x1080 for a height of 1080 pixels.",
-    ("--compress", "--compression"): "use --quality, from 1 to 100.",
-    ("-c",): "for upscayl's compression use --quality, from 1 to 100; for ESRGAN's --cpu nothing is needed.",
-    ("--cpu", "--no-gpu"): "the processor is what is used unless -g names a GPU; leave it out.",
-    ("-v", "--verbose"): "use --report FILE.json for the details of every picture.",
-    ("-se", "--skip-existing", "--skip_existing"): "what is done is skipped without being asked; leave it out.",
-    ("-di", "--delete-input", "--delete_input"): "inputs are never deleted; leave it out.",
-    ("--reverse",): "the order of the pictures makes no difference; leave it out.",
-    ("-did", "--device-id", "--device_id"): "use -g, as in -g 0.",
-    (
-        "-cmsd",
-        "--cache-max-split-depth",
-    ): "tiles are made smaller by themselves when memory runs out; -t sets their size.",
-    ("-ba", "--binary-alpha", "-ta", "--ternary-alpha"): _ALPHA_LEVELS,
-    ("-at", "--alpha-threshold", "-abo", "--alpha-boundary-offset"): _ALPHA_LEVELS,
-    ("-am", "--alpha-mode"): "use --alpha model or --alpha lanczos.",
-}
-"""Options of Real-ESRGAN, A-ESRGAN, the ncnn tools, upscayl and joeyballentine/ESRGAN that are none here."""
-
-
-class _Command(TyperCommand):
-    """`tessera upscale`, which knows what users of other tools write and says what to write instead."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        instead = {name: words for names, words in _INSTEAD.items() for name in names}
-        takes_value = {name for option in self.params if not getattr(option, "is_flag", False) for name in option.opts}
-        for before, word in zip(("", *args), args, strict=False):
-            if word == "--":
-                break
-            name = word.split("=")[0]
-            if name in instead and before not in takes_value:
-                raise UsageError(f"`tessera upscale` has no option {name}: {instead[name]}")
-        return super().parse_args(ctx, args)
-
+_Word = TypeVar("_Word", bound=str)
 
 _Opt = typer.Option
 Inputs = Annotated[list[str] | None, typer.Argument(metavar="IN", help="Pictures, folders, or patterns in quotes.")]
@@ -127,7 +77,7 @@ Overwrite = Annotated[bool, _Opt("--overwrite", help="Do again what is done; rep
 ReportFile = Annotated[Path | None, _Opt("--report", help="Write a JSON report here.")]
 JsonProgress = Annotated[bool, _Opt("--json-progress", help="Progress as JSON lines on standard output.")]
 DryRun = Annotated[bool, _Opt("--dry-run", help="Say what it would take and make; write nothing.")]
-Offline = Annotated[bool, _Opt("--offline", help="Never download weights.")]
+Offline = Annotated[bool, _Opt("--offline", help="Never download weights; say instead where they belong.")]
 MaxPixels = Annotated[int | None, _Opt("--max-pixels", help="Largest input, in pixels; 0 lifts it. [default: 2^28]")]
 MaxOutput = Annotated[
     int | None, _Opt("--max-output-pixels", help="Largest output, in pixels; 0 lifts it. [default: 2^32]")
@@ -135,7 +85,7 @@ MaxOutput = Annotated[
 Traceback = Annotated[bool, _Opt("--traceback", help="Show where in the code a bug happened.")]
 
 
-@app.command(cls=_Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@app.command(cls=MigratingCommand, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def upscale(
     inputs: Inputs = None,
     more_inputs: MoreInputs = None,
@@ -173,13 +123,15 @@ def upscale(
     """Enlarge pictures: `tessera upscale photo.jpg` writes results/photo_out.jpg, four times as large.
 
     What is done is written down in the output folder, so the same command run again goes on where it stopped. Exit
-    code: 0 all done, 1 some failed, 2 wrong usage, 130 or 143 stopped.
+    code: 0 all done, 1 some failed or the weights cannot be had, 2 wrong usage (also a model or a GPU that there is
+    not), 130 or 143 stopped.
     """
     names = [*(inputs or ()), *(more_inputs or ())]
     if not names:
         raise UsageError("Nothing to upscale: name pictures or folders, as in `tessera upscale photo.jpg`.")
     with _stop_signals() as stop:
-        from tessera.batch import Naming, find_tasks, report_problems, run_batch
+        from tessera.batch import report_problems, run_batch
+        from tessera.finding import Naming, find_tasks
         from tessera.journal import Journal
         from tessera.picture import Limits
         from tessera.settings import OutScale as Size
@@ -217,7 +169,9 @@ def upscale(
             for each in result.results:
                 print_error(each.message)
         elif dry_run:
-            _forecast(tasks, _open(name, settings, offline), journal, overwrite, json_progress)
+            from tessera.cli.forecast import print_forecast
+
+            print_forecast(tasks, _open(name, settings, offline), journal, overwrite, json_progress)
             return
         else:
             upscaler = _open(name, settings, offline)
@@ -244,16 +198,23 @@ def upscale(
 def _open(model: str, settings: Settings, offline: bool) -> Upscaler:
     from tessera.upscaler import Upscaler
 
-    return Upscaler(model, settings=settings, offline=offline)
+    try:
+        return Upscaler(model, settings=settings, offline=offline)
+    except OutOfMemoryError:
+        raise
+    except EngineError as error:  # -g or --engine asks for what this machine has not
+        raise UsageError(str(error)) from error
 
 
-def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> Any:
-    if value not in allowed:
-        raise UsageError(f"{option} {value}: expected {', '.join(allowed[:-1])} or {allowed[-1]}.")
-    return value
+def _one_of(option: str, value: str, allowed: tuple[_Word, ...]) -> _Word:
+    """Give the one of the allowed words that was written. Raises UsageError."""
+    for word in allowed:
+        if word == value:
+            return word
+    raise UsageError(f"{option} {value}: expected {', '.join(allowed[:-1])} or {allowed[-1]}.")
 
 
-def _precision(precision: str, fp32: bool) -> Any:
+def _precision(precision: str, fp32: bool) -> Precision:
     if fp32 and precision == "fast":
         raise UsageError("--fp32 and --precision fast contradict each other; leave one out.")
     return "exact" if fp32 else _one_of("--precision", precision, ("exact", "auto", "fast"))
@@ -273,17 +234,16 @@ def _device(text: str) -> str:
     return "cpu" if text == "-1" else text
 
 
-def _alpha(alpha: str | None, alpha_upsampler: str | None) -> Any:
-    if alpha_upsampler is not None:
-        meaning = {"realesrgan": "model", "bicubic": "lanczos"}
-        if alpha is not None or alpha_upsampler not in meaning:
-            raise UsageError(f"--alpha_upsampler {alpha_upsampler}: expected realesrgan or bicubic, without --alpha.")
-        return meaning[alpha_upsampler]
-    return _one_of("--alpha", alpha or "auto", ("auto", "model", "lanczos"))
+def _alpha(alpha: str | None, alpha_upsampler: str | None) -> AlphaMode:
+    if alpha_upsampler is None:
+        return _one_of("--alpha", alpha or "auto", ("auto", "model", "lanczos"))
+    if alpha is not None or alpha_upsampler not in ("realesrgan", "bicubic"):
+        raise UsageError(f"--alpha_upsampler {alpha_upsampler}: expected realesrgan or bicubic, without --alpha.")
+    return "model" if alpha_upsampler == "realesrgan" else "lanczos"
 
 
 def _model_name(model: str | None, model_path: str | None, denoise: float | None) -> str:
-    from tessera.zoo import DEFAULT_MODEL, find_model
+    from tessera.published import DEFAULT_MODEL, find_model
 
     if model_path is not None:
         if denoise is not None:
@@ -372,68 +332,6 @@ def _watcher(json_progress: bool, files: int) -> Generator[Watcher]:
         yield QuietWatcher()
 
 
-def _forecast(
-    tasks: Sequence[Task], upscaler: Upscaler, journal: Journal, overwrite: bool, json_progress: bool
-) -> None:
-    """Say what a run would take. The time of one tile is measured, and taken to grow with its pixels."""
-    from tessera.batch import forecasts
-    from tessera.cli.progress import print_json
-
-    seconds_per_pixel = 0.0
-    total = 0.0
-    counts: Counter[str] = Counter()
-    for task, found in forecasts(tasks, upscaler, journal, overwrite=overwrite):
-        values: dict[str, Any] = {"event": "forecast", "input": str(task.source), "output": str(task.output)}
-        if found is None:
-            state, line = "skipped", "already done"
-        elif isinstance(found, TesseraError):
-            state, line = "failed", f"would fail: {found}"
-            values["message"] = str(found)
-        else:
-            if not seconds_per_pixel:
-                side = min(found.tile, 256)
-                seconds_per_pixel = upscaler.seconds_per_tile(side) / side**2
-            seconds = seconds_per_pixel * found.tiles * found.tile**2
-            total += seconds
-            state, line = "done", _forecast_line(task, found, seconds)
-            values |= {
-                "input_size": [found.width, found.height],
-                "output_size": [found.out_width, found.out_height],
-                "tiles": found.tiles,
-                "tile": found.tile,
-                "seconds": round(seconds, 2),
-                "memory_bytes": found.memory_bytes,
-                "file_bytes": found.file_bytes,
-            }
-        counts[state] += 1
-        if json_progress:
-            print_json({**values, "state": state})
-        else:
-            print(printable(f"{task.source}: {line}" if state != "done" else line))
-    if json_progress:
-        print_json({"event": "summary", "seconds": round(total, 2), **counts})
-    else:
-        done = f", {counts['skipped']} already done" if counts["skipped"] else ""
-        print(f"{counts['done']} to do{done}: about {_duration(total)}; nothing was written.")
-    if counts["failed"]:
-        raise typer.Exit(1)
-
-
-def _forecast_line(task: Task, forecast: Forecast, seconds: float) -> str:
-    return (
-        f"{task.source} -> {task.output}: {forecast.width}x{forecast.height} ->"
-        f" {forecast.out_width}x{forecast.out_height}, {forecast.tiles} tiles of {forecast.tile},"
-        f" about {_duration(seconds)}, {forecast.memory_bytes / 2**20:,.0f} MiB of memory,"
-        f" up to {forecast.file_bytes / 1e6:,.1f} MB on the disk"
-    )
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 def _check_report(path: Path, tasks: Sequence[Task], dry_run: bool) -> None:
     """Refuse before the work what could not be written after it."""
     if dry_run:
@@ -477,7 +375,7 @@ def _beside(path: Path) -> Path:
 
 def _finish(result: BatchReport, naming: Naming, json_progress: bool, show_traceback: bool) -> None:
     """Print notes (equal ones once), tracebacks if asked for, and the line that sums up."""
-    from tessera.cli.progress import print_json
+    from tessera.cli.progress import duration, print_json
 
     sources: dict[str, list[Path]] = {}
     for entry in result.results:
@@ -497,5 +395,5 @@ def _finish(result: BatchReport, naming: Naming, json_progress: bool, show_trace
     counts += [f"{result.count(state)} {word}" for state, word in words if result.count(state)]
     if result.ignored:
         counts.append(f"{result.ignored} other files left alone")
-    summary = f"{', '.join(counts)} in {_duration(result.seconds)} with {result.model}; results in {naming.output}"
+    summary = f"{', '.join(counts)} in {duration(result.seconds)} with {result.model}; results in {naming.output}"
     print(printable(summary))

@@ -1,0 +1,382 @@
+"""Going through the instructions of a pickle without following one of them.
+
+What each instruction would make is noted: containers, numbers, and descriptions of tensors (which storage, from where,
+which sizes and strides). Nothing is imported and nothing is called; every name that tensors have no need of is kept, so
+that the error can quote it.
+"""
+
+import pickletools
+import struct
+import zipfile
+import zlib
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import torch
+
+from tessera.errors import UnsafeWeightsError
+
+MAX_INSTRUCTIONS = 3_000_000
+MAX_DIMENSIONS = 16
+MAX_SIZE = 1 << 48
+
+STORAGE_DTYPES: dict[str, torch.dtype] = {
+    "BFloat16Storage": torch.bfloat16,
+    "BoolStorage": torch.bool,
+    "ByteStorage": torch.uint8,
+    "CharStorage": torch.int8,
+    "ComplexDoubleStorage": torch.complex128,
+    "ComplexFloatStorage": torch.complex64,
+    "DoubleStorage": torch.float64,
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "IntStorage": torch.int32,
+    "LongStorage": torch.int64,
+    "ShortStorage": torch.int16,
+    "UntypedStorage": torch.uint8,
+}
+STORAGE_MODULES = ("torch", "torch.cuda", "torch.storage")
+DTYPES: dict[str, torch.dtype] = {str(dtype): dtype for dtype in STORAGE_DTYPES.values()}
+# Kept as descriptions that nothing reads: they occur beside the weights, in what trainers save with them.
+INERT = frozenset(
+    {
+        "_codecs.encode",
+        "builtins.set",
+        "__builtin__.set",
+        "numpy.core.multiarray.scalar",
+        "numpy._core.multiarray.scalar",
+        "numpy.dtype",
+        "torch.device",
+    }
+)
+DICTIONARIES = frozenset({"collections.OrderedDict", "collections.Counter"})
+REBUILDERS = frozenset(
+    {
+        "torch._utils._rebuild_tensor",
+        "torch._utils._rebuild_tensor_v2",
+        "torch._utils._rebuild_tensor_v3",
+        "torch._utils._rebuild_parameter",
+        "torch._utils._rebuild_parameter_with_state",
+    }
+)
+
+# What pickletools, zipfile and broken structures can raise on bytes that are not what they say.
+DAMAGE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    Warning,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+class MalformedError(Exception):
+    """The bytes contradict themselves; the text says how."""
+
+
+@dataclass(frozen=True)
+class Inert:
+    """Something that the file names and that was not made."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Global:
+    """A name that tensors have need of."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A row of numbers in the file, as it declares it."""
+
+    key: str
+    dtype: torch.dtype
+    elements: int
+
+    @property
+    def bytes(self) -> int:
+        """Its length in the file."""
+        return self.elements * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class Strided:
+    """A tensor: which numbers of a storage, in which order."""
+
+    storage: Storage
+    dtype: torch.dtype
+    offset: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Its length when it is laid out whole."""
+        return prod(self.size) * self.dtype.itemsize
+
+
+Walked = tuple[Any, dict[str, Storage], list[Strided]]
+
+
+_MARK = object()
+
+
+@dataclass
+class Walker:
+    """Goes through the instructions of a pickle and notes what they would make, without making it.
+
+    `names` collects what the file would import that tensors have no need of. One walker reads one or more pickles in a
+    row; `value` is what the last of them described.
+    """
+
+    legacy: bool = False
+    value: Any = None
+    names: list[str] = field(default_factory=list[str])
+    storages: dict[str, Storage] = field(default_factory=dict[str, Storage])
+    tensors: list[Strided] = field(default_factory=list[Strided])
+    stack: list[Any] = field(default_factory=list[Any])
+    memo: dict[int, Any] = field(default_factory=dict[int, Any])
+    instructions: int = 0
+
+    def walk(self, file: Any) -> None:
+        """Read one pickle, up to its STOP, from where the file stands."""
+        self.stack, self.memo, self.value = [], {}, None
+        try:
+            for opcode, argument, _ in pickletools.genops(file):
+                self.instructions += 1
+                if self.instructions > MAX_INSTRUCTIONS:
+                    raise MalformedError(f"its list of tensors has more than {MAX_INSTRUCTIONS} instructions")
+                self._step(opcode.name, argument)
+        except (*DAMAGE, MalformedError):
+            self.refuse_foreign()
+            raise
+
+    def result(self) -> Walked:
+        """Return the content, its storages and its tensors, or refuse names that do not belong there."""
+        self.refuse_foreign()
+        return self.value, self.storages, self.tensors
+
+    def refuse_foreign(self) -> None:
+        """Raise UnsafeWeightsError when the file names anything that tensors have no need of."""
+        if not self.names:
+            return
+        quoted = ", ".join(f"`{name[:120]}`" for name in self.names[:5])
+        more = f" and {len(self.names) - 5} more" if len(self.names) > 5 else ""
+        raise UnsafeWeightsError(
+            f"this file would import {quoted}{more} when opened, which tensors have no need of, so it was not opened "
+            "further and nothing in it ran. If it is a whole pickled network or training state that you trust, save "
+            "only its `state_dict()`; otherwise ask for a `.safetensors` file, and delete this one."
+        )
+
+    def _step(self, name: str, argument: Any) -> None:
+        stack = self.stack
+        match name:
+            case "PROTO" | "FRAME":
+                pass
+            case "STOP":
+                self.value = self._pop()
+            case "NONE":
+                stack.append(None)
+            case "NEWTRUE" | "NEWFALSE":
+                stack.append(name == "NEWTRUE")
+            case "MARK":
+                stack.append(_MARK)
+            case "EMPTY_DICT":
+                stack.append({})
+            case "EMPTY_LIST" | "EMPTY_SET":
+                stack.append([])
+            case "EMPTY_TUPLE":
+                stack.append(())
+            case "POP":
+                stack.pop()
+            case "POP_MARK":
+                self._pop_to_mark()
+            case "DUP":
+                stack.append(self._top())
+            case "TUPLE" | "FROZENSET":
+                stack.append(tuple(self._pop_to_mark()))
+            case "TUPLE1" | "TUPLE2" | "TUPLE3":
+                stack.append(tuple(self._pop_many(int(name[-1]))))
+            case "LIST":
+                stack.append(self._pop_to_mark())
+            case "DICT":
+                items = self._pop_to_mark()
+                stack.append({})
+                self._fill_dict(items)
+            case "APPEND":
+                item = self._pop()
+                self._fill_list([item])
+            case "APPENDS" | "ADDITEMS":
+                self._fill_list(self._pop_to_mark())
+            case "SETITEM":
+                self._fill_dict(self._pop_many(2))
+            case "SETITEMS":
+                self._fill_dict(self._pop_to_mark())
+            case "PUT" | "BINPUT" | "LONG_BINPUT":
+                self.memo[argument] = self._top()
+            case "MEMOIZE":
+                self.memo[len(self.memo)] = self._top()
+            case "GET" | "BINGET" | "LONG_BINGET":
+                stack.append(self.memo[argument])
+            case "GLOBAL":
+                stack.append(self._global(argument.replace(" ", ".", 1)))
+            case "STACK_GLOBAL":
+                module, attribute = self._pop_many(2)
+                stack.append(self._global(f"{_text(module)}.{_text(attribute)}"))
+            case "INST":
+                arguments = tuple(self._pop_to_mark())
+                stack.append(self._call(self._global(argument.replace(" ", ".", 1)), arguments))
+            case "OBJ":
+                called, *arguments = self._pop_to_mark()
+                stack.append(self._call(called, tuple(arguments)))
+            case "REDUCE" | "NEWOBJ":
+                called, arguments = self._pop_many(2)
+                stack.append(self._call(called, arguments))
+            case "NEWOBJ_EX":
+                called, arguments, _ = self._pop_many(3)
+                stack.append(self._call(called, arguments))
+            case "BUILD":
+                self._pop()
+                if not isinstance(self._top(), (dict, Inert)):
+                    raise MalformedError("it sets attributes of something that has none")
+            case "BINPERSID":
+                stack.append(self._storage(self._pop()))
+            case _:
+                self._push_literal(name, argument)
+
+    def _push_literal(self, name: str, argument: Any) -> None:
+        if argument is None or not isinstance(argument, (bool, int, float, str, bytes, bytearray)):
+            raise MalformedError(f"it uses the pickle instruction {name}, which checkpoints have no need of")
+        if name in {"PERSID", "EXT1", "EXT2", "EXT4"}:
+            raise MalformedError(f"it uses the pickle instruction {name}, which checkpoints have no need of")
+        self.stack.append(argument)
+
+    def _pop(self) -> Any:
+        value = self.stack.pop()
+        if value is _MARK:
+            raise MalformedError("its instructions are out of order")
+        return value
+
+    def _top(self) -> Any:
+        if self.stack[-1] is _MARK:
+            raise MalformedError("its instructions are out of order")
+        return self.stack[-1]
+
+    def _pop_many(self, count: int) -> list[Any]:
+        return [self._pop() for _ in range(count)][::-1]
+
+    def _pop_to_mark(self) -> list[Any]:
+        items: list[Any] = []
+        while (item := self.stack.pop()) is not _MARK:
+            items.append(item)
+        return items[::-1]
+
+    def _fill_list(self, items: list[Any]) -> None:
+        target = self._top()
+        if isinstance(target, list):
+            target.extend(items)
+        elif not isinstance(target, Inert):
+            raise MalformedError("it appends to something that is no list")
+
+    def _fill_dict(self, items: list[Any]) -> None:
+        target = self._top()
+        if isinstance(target, Inert):
+            return
+        if not isinstance(target, dict) or len(items) % 2:
+            raise MalformedError("it puts items into something that is no dictionary")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            if not (key is None or isinstance(key, (str, int, float, bytes))):
+                raise MalformedError("a key of one of its dictionaries is neither text nor number")
+            target[key] = value
+
+    def _global(self, name: str) -> Global | Inert:
+        module, _, attribute = name.rpartition(".")
+        known = name in DICTIONARIES or name in REBUILDERS or name in DTYPES or name == "torch.Size"
+        if known or (module in STORAGE_MODULES and attribute in STORAGE_DTYPES):
+            return Global(name)
+        if name not in INERT and name not in self.names:
+            self.names.append(name)
+        return Inert(name)
+
+    def _call(self, called: Any, arguments: Any) -> Any:
+        if isinstance(called, Inert):
+            return called
+        if not isinstance(called, Global) or not isinstance(arguments, tuple):
+            raise MalformedError("it calls something that cannot be called")
+        given: tuple[Any, ...] = arguments
+        if called.name in DICTIONARIES:
+            return _dictionary(given)
+        if called.name == "torch.Size":
+            return tuple(given[0])
+        if called.name.startswith("torch._utils._rebuild_parameter"):
+            if not isinstance(given[0], Strided):
+                raise MalformedError("one of its parameters is no tensor")
+            return given[0]
+        if called.name in REBUILDERS:
+            return self._tensor(given, called.name)
+        raise MalformedError(f"it calls `{called.name}`, which is no function that makes tensors")
+
+    def _tensor(self, given: tuple[Any, ...], rebuilder: str) -> Strided:
+        storage, offset, size, stride = given[:4]
+        dtype = storage.dtype
+        if rebuilder.endswith("_v3"):
+            dtype = DTYPES[given[6].name]
+        if not isinstance(storage, Storage):
+            raise MalformedError("one of its tensors has no storage")
+        numbers = (offset, *size, *stride)
+        if len(size) != len(stride) or len(size) > MAX_DIMENSIONS:
+            raise MalformedError(f"one of its tensors has {len(size)} sizes and {len(stride)} strides")
+        if any(type(number) is not int or not 0 <= number < MAX_SIZE for number in numbers):
+            raise MalformedError("one of its tensors has sizes that are no whole numbers, or absurd ones")
+        tensor = Strided(storage, dtype, offset, tuple(size), tuple(stride))
+        last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
+        outside = prod(size) > 0 and (last + 1) * dtype.itemsize > storage.bytes
+        if outside or tensor.bytes > storage.bytes or offset * dtype.itemsize > storage.bytes:
+            raise MalformedError(f"a tensor of size {tuple(size)} reaches outside its storage {storage.key!r}")
+        self.tensors.append(tensor)
+        return tensor
+
+    def _storage(self, identity: Any) -> Storage:
+        if not isinstance(identity, tuple) or len(identity) != (6 if self.legacy else 5) or identity[0] != "storage":
+            raise MalformedError("it refers to something outside the file that is no storage")
+        _, kind, key, _, elements = identity[:5]
+        if self.legacy and identity[5] is not None:
+            raise MalformedError("its storages are views of other storages, as only PyTorch before 0.4 wrote them")
+        attribute = kind.name.rpartition(".")[2] if isinstance(kind, Global) else ""
+        if attribute not in STORAGE_DTYPES or not isinstance(key, str) or type(elements) is not int:
+            raise MalformedError("one of its storages is not described as PyTorch describes them")
+        if not 0 <= elements < MAX_SIZE:
+            raise MalformedError(f"storage {key!r} declares an absurd length")
+        storage = Storage(key, STORAGE_DTYPES[attribute], elements)
+        if self.storages.setdefault(key, storage) != storage:
+            raise MalformedError(f"storage {key!r} is declared twice, differently")
+        return storage
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else f"<{type(value).__name__}>"
+
+
+def _dictionary(given: tuple[Any, ...]) -> dict[Any, Any]:
+    if not given:
+        return {}
+    walker = Walker()
+    walker.stack.append({})
+    pairs: Any = list(given[0].items()) if isinstance(given[0], dict) else given[0]
+    for pair in pairs:
+        key, value = pair
+        walker._fill_dict([key, value])  # pyright: ignore[reportPrivateUsage]
+    return walker.stack[0]

@@ -1,0 +1,72 @@
+"""A file on its way to its place: written under a temporary name, flushed to the disk, renamed.
+
+The temporary name tells whose it is, so that what a killed run left can be told from what a living one is writing,
+also where two machines (or two containers with the same process numbers) share a folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import re
+import secrets
+import socket
+from pathlib import Path
+
+PART_MARK = ".tessera-part"
+_PART = re.compile(re.escape(PART_MARK) + r"(\d+)(?:-([0-9a-f]{8})-)?")
+
+
+@functools.cache
+def machine_token() -> str:
+    """Eight letters for this machine since it was started, and for this container: where process numbers are unique."""
+    known = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        known.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
+    with contextlib.suppress(OSError):
+        known.append(str(Path("/proc/self/ns/pid").stat().st_ino))
+    return hashlib.sha256("\n".join(known).encode(errors="surrogateescape")).hexdigest()[:8]
+
+
+def temporary_name(path: Path) -> Path:
+    """A name beside `path`, hidden, with the same suffix, that no other process and no other machine will choose."""
+    # 40 letters take at most 160 bytes, of the 255 that a name may have
+    owner = f"{os.getpid()}-{machine_token()}-{secrets.token_hex(6)}"
+    return path.with_name(f".{path.stem[:40]}{PART_MARK}{owner}{path.suffix}")
+
+
+def owner_of(name: str) -> tuple[int, str] | None:
+    """The process and the machine that a temporary name belongs to ("" if it does not say); None for other names.
+
+    >>> owner_of(".a.tessera-part77-0123abcd-5f5f5f5f5f5f.png")
+    (77, '0123abcd')
+    >>> owner_of("a.png") is None
+    True
+    """
+    found = _PART.search(name) if name.startswith(".") else None
+    return None if found is None else (int(found[1]), found[2] or "")
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Flush a finished file to the disk and rename it to its place, replacing what was there."""
+    descriptor = os.open(temporary, os.O_RDWR | getattr(os, "O_BINARY", 0))
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    temporary.replace(path)
+    flush_folder(path.parent)
+
+
+def flush_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut, where the system knows how to and allows it."""
+    if os.name != "posix":
+        return
+    with contextlib.suppress(OSError):  # some network file systems refuse; the file itself is flushed
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

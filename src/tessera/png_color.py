@@ -1,0 +1,70 @@
+"""What a PNG says about its colours in chunks that libvips drops: gAMA, cHRM and cICP (PNG, third edition, 11.3.2).
+
+They are not applied here, but a user whose colours shift should be told why.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_WANTED = frozenset((b"IHDR", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"cICP"))
+_MOST_CHUNKS = 10_000
+_MOST_BYTES = 64
+_SRGB_GAMMA, _GAMMA_OFF = 45_455, 500
+_SRGB_PRIMARIES = (31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000)
+_PRIMARIES_OFF = 1_000  # libpng's own tolerance for calling primaries those of sRGB
+_SRGB_CODE_POINTS = (1, 13, 0, 1)
+"""BT.709 primaries, sRGB's curve, RGB, full range (ITU-T H.273)."""
+
+
+def png_size(start: bytes) -> tuple[int, int] | None:
+    """The (H, W) that a file which begins so claims, when it is a PNG."""
+    if start[:8] != _SIGNATURE or start[12:16] != b"IHDR" or len(start) < 24:
+        return None
+    width, height = struct.unpack_from(">II", start, 16)
+    return height, width
+
+
+def color_notes(path: Path) -> Iterator[str]:
+    """One sentence for what a PNG says about its colours and what is not followed; none for a file that says sRGB."""
+    chunks = dict(_chunks_before_pixels(path))
+    code_points = tuple(chunks.get(b"cICP", b"")[:4])
+    followed = "its ICC profile is used instead" if b"iCCP" in chunks else "the numbers are taken as sRGB"
+    if len(code_points) == 4 and code_points != _SRGB_CODE_POINTS:
+        primaries, transfer = code_points[:2]
+        yield f"Its colour coding (PNG cICP: primaries {primaries}, transfer {transfer}) is not applied: {followed}."
+        return
+    if code_points or b"sRGB" in chunks or b"iCCP" in chunks:  # which go before gAMA and cHRM
+        return
+    found: list[str] = []
+    gamma = int.from_bytes(chunks.get(b"gAMA", b"")[:4], "big")
+    if gamma and abs(gamma - _SRGB_GAMMA) > _GAMMA_OFF:
+        found.append(f"gamma of {gamma / 100_000:.4g} (PNG gAMA)")
+    header, corners = chunks.get(b"IHDR", b""), chunks.get(b"cHRM", b"")
+    in_color = header[9:10] not in (b"\x00", b"\x04")
+    if in_color and len(corners) >= 32:
+        off = (abs(a - b) for a, b in zip(struct.unpack_from(">8I", corners), _SRGB_PRIMARIES, strict=True))
+        if max(off) > _PRIMARIES_OFF:
+            found.append("primaries (PNG cHRM)")
+    if found:
+        verb = "is" if found[0].startswith("gamma") and len(found) == 1 else "are"
+        yield f"Its {' and '.join(found)} {verb} not applied: {followed}."
+
+
+def _chunks_before_pixels(path: Path) -> Iterator[tuple[bytes, bytes]]:
+    """The chunks about colour, each with its first bytes."""
+    with path.open("rb") as file:
+        if file.read(8) != _SIGNATURE:
+            return
+        for _ in range(_MOST_CHUNKS):
+            head = file.read(8)
+            if len(head) < 8 or head[4:] in (b"IDAT", b"IEND"):
+                return
+            (size,) = struct.unpack_from(">I", head)
+            taken = file.read(min(size, _MOST_BYTES)) if head[4:] in _WANTED else b""
+            if head[4:] in _WANTED:
+                yield head[4:], taken
+            file.seek(size - len(taken) + 4, 1)

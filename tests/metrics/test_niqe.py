@@ -1,0 +1,118 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
+from scipy.special import gamma
+
+from tessera.metrics.niqe import FEATURES, NiqeRows, PristineModel, niqe
+from tessera.resize import resize
+
+
+def gray(height: int, width: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    smooth = gaussian_filter(rng.normal(0, 1, (height, width)), 4) * 900 + 120
+    return (smooth + gaussian_filter(rng.normal(0, 1, (height, width)), 1) * 60).clip(0, 255).round()
+
+
+def plain_fit(x: np.ndarray) -> tuple[float, float, float]:
+    """Shape and widths as the reference code finds them: every shape tried."""
+    shapes = np.arange(0.2, 10.001, 0.001)
+    ratios = gamma(2 / shapes) ** 2 / (gamma(1 / shapes) * gamma(3 / shapes))
+    left, right = np.sqrt(np.mean(x[x < 0] ** 2)), np.sqrt(np.mean(x[x > 0] ** 2))
+    g, r = left / right, np.mean(np.abs(x)) ** 2 / np.mean(x**2)
+    wanted = r * (g**3 + 1) * (g + 1) / (g**2 + 1) ** 2
+    alpha = shapes[np.argmin((ratios - wanted) ** 2)]
+    width = np.sqrt(gamma(1 / alpha) / gamma(3 / alpha))
+    return alpha, left * width, right * width
+
+
+def plain_features(picture: np.ndarray) -> np.ndarray:
+    """The features block by block, as the text of the reference has it."""
+    offsets = np.arange(7) - 3
+    window = np.exp(-(offsets**2) / (2 * (7 / 6) ** 2))
+    window = np.outer(window, window) / window.sum() ** 2
+    picture = picture[: picture.shape[0] // 96 * 96, : picture.shape[1] // 96 * 96]
+    found = []
+    for scale, block in ((1, 96), (2, 48)):
+        padded = np.pad(picture, 3, mode="edge")
+        seen = np.lib.stride_tricks.sliding_window_view(padded, (7, 7))
+        mean = (seen * window).sum((2, 3))
+        deviation = np.sqrt(np.abs((seen**2 * window).sum((2, 3)) - mean**2))
+        normal = (picture - mean) / (deviation + 1)
+        here = []
+        for top in range(0, picture.shape[0], block):
+            for left in range(0, picture.shape[1], block):
+                x = normal[top : top + block, left : left + block]
+                alpha, beta_l, beta_r = plain_fit(x)
+                row = [alpha, (beta_l + beta_r) / 2]
+                for shift in ((0, 1), (1, 0), (1, 1), (1, -1)):
+                    alpha, beta_l, beta_r = plain_fit(x * np.roll(x, shift, (0, 1)))
+                    row += [alpha, (beta_r - beta_l) * gamma(2 / alpha) / gamma(1 / alpha), beta_l, beta_r]
+                here.append(row)
+        found.append(here)
+        if scale == 1:
+            picture = resize(torch.from_numpy(picture)[None, None] / 255, scale=0.5)[0, 0].numpy() * 255
+    return np.concatenate(found, axis=1)
+
+
+def model(seed: int = 3) -> PristineModel:
+    features = plain_features(gray(288, 576, seed))
+    return PristineModel(features.mean(axis=0), np.cov(features, rowvar=False))
+
+
+def test_features_equal_a_block_by_block_implementation():
+    picture = gray(230, 330)
+    rows = NiqeRows(*picture.shape)
+    rows.take(torch.from_numpy(picture))
+    assert rows.features.shape == (6, FEATURES)
+    np.testing.assert_allclose(rows.features, plain_features(picture), atol=2e-9)
+
+
+@settings(max_examples=10)
+@given(st.integers(1, 250))
+def test_rows_give_what_the_whole_gives(step):
+    picture = torch.from_numpy(gray(250, 200))
+    whole, rows = NiqeRows(250, 200), NiqeRows(250, 200)
+    whole.take(picture)
+    for first in range(0, 250, step):
+        rows.take(picture[first : first + step])
+    np.testing.assert_allclose(rows.features, whole.features, atol=1e-9)
+
+
+def test_noise_and_blur_score_worse_than_what_the_model_was_made_of():
+    pristine, picture = model(), gray(288, 480, seed=9)
+    own = niqe(torch.from_numpy(picture), pristine)
+    noisy = picture + np.random.default_rng(0).normal(0, 25, picture.shape)
+    for worse in (gaussian_filter(picture, 2), noisy):
+        assert niqe(torch.from_numpy(worse.clip(0, 255).round()), pristine) > own + 1
+
+
+@pytest.mark.parametrize("size", [(95, 400), (96, 100), (1, 1), (50, 50)])
+def test_a_picture_too_small_for_two_blocks_is_refused(size):
+    with pytest.raises(ValueError, match="2 blocks"):
+        niqe(torch.from_numpy(gray(*size)), model())
+
+
+def test_a_constant_picture_has_no_structure_to_judge():
+    with pytest.raises(ValueError, match="found 0"):
+        niqe(torch.full((300, 300), 128.0), model())
+
+
+def test_a_file_that_is_no_model_is_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", mu_pris_param=np.zeros(36))
+    with pytest.raises(ValueError, match="cov_pris_param"):
+        PristineModel.load(tmp_path / "a.npz")
+    np.savez(tmp_path / "b.npz", mu_pris_param=np.zeros(3), cov_pris_param=np.zeros((36, 36)))
+    with pytest.raises(ValueError, match="36"):
+        PristineModel.load(tmp_path / "b.npz")
+
+
+@pytest.mark.assets
+def test_the_published_model_is_what_it_should_be(assets):
+    published = PristineModel.load(assets / "weights" / "niqe_pris_params.npz")
+    assert math.isclose(published.mean.sum(), 17.32876552816881, rel_tol=1e-12)
+    assert math.isclose(published.covariance.sum(), 13.276807347444823, rel_tol=1e-12)
