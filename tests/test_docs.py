@@ -79,6 +79,11 @@ def test_links_and_files_that_the_pages_name_exist():
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def test_no_page_waits_for_a_figure():
+    for page in (*PAGES, ROOT / "docs" / "architecture.md", ROOT / "CHANGELOG.md"):
+        assert not re.findall(r"\b(?:[A-Z]+_(?:TABLE|ROWS|FIGURE)|TODO|TBD|XXX)\b", page.read_text(encoding="utf-8"))
+
+
 def test_the_scripts_of_the_makefile_are_there():
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     for path in re.findall(r"(?:scripts|benchmarks)/[\w.]+", text):

@@ -357,6 +357,11 @@ def test_a_retried_tile_is_reported(tmp_path):
     assert any("run again in fp32" in note for note in outcome.notes)
 
 
+def test_an_array_that_would_become_too_large_is_refused():
+    with pytest.raises(LimitError, match=r"output_pixels=3600000000\b"):
+        upscaler(outscale=3000, limits=Limits(output_pixels=10**9)).upscale(noise(20, 20))
+
+
 def test_limits_on_input_and_output_name_the_flag_that_lifts_them(tmp_path):
     source = save(tmp_path, "a.png", noise(50, 50))
     with pytest.raises(LimitError, match="--max-pixels 2500"):

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from tessera.engines import Engine, EngineName, Precision, open_engine
 from tessera.enlarger import Enlarger
-from tessera.errors import UsageError
+from tessera.errors import LimitError, UsageError
 from tessera.filejob import FileJob, Forecast, Outcome, TileDone
 from tessera.mosaic import MosaicCount
 from tessera.picture import Limits, Picture, PictureReader, Pixels
@@ -187,6 +187,12 @@ class Upscaler:
         enlarger = self._enlarger
         target = enlarger.target_size(height, width)
         native = (height * self.scale, width * self.scale)
+        largest, limit = max(target[0] * target[1], native[0] * native[1]), self.settings.limits.output_pixels
+        if limit is not None and largest > limit:
+            raise LimitError(
+                f"An array of {width}x{height} would become {target[1]}x{target[0]}, {largest / 1e6:,.0f} megapixels on"
+                f" the way, and at most {limit / 1e6:,.0f} are made; Limits(output_pixels={largest}) allows it."
+            )
 
         def run(tile: int) -> MosaicCount:
             count = MosaicCount()

@@ -42,7 +42,8 @@ def plain_features(picture: np.ndarray) -> np.ndarray:
         seen = np.lib.stride_tricks.sliding_window_view(padded, (7, 7))
         mean = (seen * window).sum((2, 3))
         deviation = np.sqrt(np.abs((seen**2 * window).sum((2, 3)) - mean**2))
-        normal = (picture - mean) / (deviation + 1)
+        apart = np.where(np.abs(picture - mean) < 1e-5, 0, picture - mean)
+        normal = apart / (deviation + 1)
         here = []
         for top in range(0, picture.shape[0], block):
             for left in range(0, picture.shape[1], block):

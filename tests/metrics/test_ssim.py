@@ -3,7 +3,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.ndimage import convolve, convolve1d, gaussian_filter
+from scipy.ndimage import convolve1d, gaussian_filter
 from skimage.metrics import structural_similarity
 
 from tessera.metrics.ssim import SCALE_WEIGHTS, MsSsimRows, SsimRows, ms_ssim, ssim
@@ -53,8 +53,9 @@ def plain_ms_ssim(sr: np.ndarray, gt: np.ndarray) -> float:
         light = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
         last = scale == len(SCALE_WEIGHTS) - 1
         score *= max(float((contrast * light if last else contrast).mean()), 0) ** weight
-        # scipy's window of two reaches back where MATLAB's reaches on, hence the origin
-        sr, gt = (convolve(p, np.full((2, 2), 0.25), mode="reflect", origin=-1)[::2, ::2] for p in (sr, gt))
+        # MATLAB's window of two begins at the pixel; "symmetric" repeats the last one
+        sr, gt = (np.pad(p, (0, 1), mode="symmetric") for p in (sr, gt))
+        sr, gt = ((p[:-1, :-1] + p[1:, :-1] + p[:-1, 1:] + p[1:, 1:])[::2, ::2] / 4 for p in (sr, gt))
     return score
 
 

@@ -5,6 +5,7 @@ Shapes: B tiles, C channels, h and w the tile, s the scale.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import threading
 
@@ -35,9 +36,15 @@ class TorchEngine:
 
     def run(self, tiles: Tensor) -> Tensor:
         """(B, C, h, w) float32 in [0, 1] -> (B, C, s*h, s*w) float32, not clipped."""
-        with torch.inference_mode(), without_memory_errors(tiles):
+        with torch.inference_mode(), without_memory_errors(tiles), self._whole_fp32():
             batch = tiles.to(self._device, self._dtype, memory_format=torch.channels_last)
             return self._network(batch).to("cpu", torch.float32)
+
+    def _whole_fp32(self) -> contextlib.AbstractContextManager[None]:
+        """CUDA convolutions round the factors of fp32 products to 10 bits (TF32) unless they are told not to."""
+        if self._device.type != "cuda" or self.precision != "fp32":
+            return contextlib.nullcontext()
+        return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 
     def exact(self) -> Engine:
         """The same generator in fp32, made on first use."""

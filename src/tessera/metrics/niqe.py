@@ -25,6 +25,7 @@ _SIGMA = 7 / 6
 _REACH = _WINDOW // 2
 _SHIFTS = ((0, 1), (1, 0), (1, 1), (1, -1))
 FEATURES = 36
+_NOTHING = 1e-5
 FEWEST_BLOCKS = 2
 
 
@@ -174,7 +175,9 @@ def _normalised(rows: Tensor) -> Tensor:
     """Less the local mean and by the local deviation (Mittal 2013, equations 1 to 3): (h, w) -> (h - 6, w - 6)."""
     mean = _blurred(rows)
     deviation = (_blurred(rows * rows) - mean * mean).abs().sqrt()
-    return (rows[_REACH:-_REACH, _REACH:-_REACH] - mean) / (deviation + 1)
+    apart = rows[_REACH:-_REACH, _REACH:-_REACH] - mean
+    # The reference works in float32, where a flat area is its own mean exactly; the last bits must not give it a sign.
+    return torch.where(apart.abs() < _NOTHING, torch.zeros_like(apart), apart) / (deviation + 1)
 
 
 def _measured(rows: Tensor, block: int) -> Tensor:
