@@ -1,6 +1,7 @@
 """Fixtures that many tests share."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ def pytest_configure() -> None:
     from hypothesis import settings
 
     torch.set_num_threads(2)
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell leaves it to what it starts in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     settings.register_profile("shared machine", deadline=None)  # how long a case takes is the machine's affair
     settings.load_profile("shared machine")
 

@@ -1,0 +1,26 @@
+import pytest
+
+from tessera.errors import UsageError
+from tessera.evaluate.protocol import PROTOCOLS, find_protocol
+
+
+def test_protocols_differ_and_say_so():
+    words = [tuple(protocol.in_words(4).values()) for protocol in PROTOCOLS]
+    assert len(set(words)) == len(PROTOCOLS) == 6
+    assert "4 pixels of each side (the scale)" in find_protocol("paper").in_words(4)["crop"]
+
+
+def test_equal_pictures_score_what_the_protocol_says():
+    assert find_protocol("paper").in_words(4)["PSNR of equal pictures"].startswith("infinite")
+    assert find_protocol("esrdgan").in_words(4)["PSNR of equal pictures"].startswith("128.1 dB")
+    assert find_protocol("pyiqa").in_words(4)["PSNR of equal pictures"].startswith("80.0 dB")
+
+
+def test_a_changed_protocol_has_another_name():
+    assert find_protocol("paper", channels="rgb", crop=None).name == "paper with channels rgb"
+    assert find_protocol("paper", channels="y").name == "paper"
+
+
+def test_an_unknown_name_is_answered_with_the_nearest():
+    with pytest.raises(UsageError, match="did you mean basicsr"):
+        find_protocol("basicsrr")
