@@ -1,0 +1,103 @@
+from pathlib import Path
+
+import pytest
+
+from tessera.errors import UsageError
+from tessera.evaluate.pairs import Pair, find_benchmark, key_of, matched, open_benchmark, pair_folders
+
+NAMES = ("baby", "bird", "butterfly", "head", "woman")
+LAYOUTS = {
+    "SelfExSR": ("Set5/image_SRF_4/img_00{n}_SRF_4_HR.png", "Set5/image_SRF_4/img_00{n}_SRF_4_LR.png"),
+    "EDSR": ("benchmark/Set5/HR/{name}.png", "benchmark/Set5/LR_bicubic/X4/{name}x4.png"),
+    "BasicSR": ("Set5/GTmod12/{name}.png", "Set5/LRbicx4/{name}.png"),
+    "by scale": ("Set5/HR_x4/img_00{n}.png", "Set5/LR_x4/img_00{n}.png"),
+    "marked": ("Set5/{name}_SRF_4_HR.png", "Set5/{name}_SRF_4_LR.png"),
+    "references only": ("Set5/{name}.bmp", None),
+    "one folder of HR": ("set5/HR/{name}.png", None),
+}
+
+
+def touch(root: Path, pattern: str | None) -> None:
+    for number, name in enumerate(NAMES, 1):
+        if pattern is not None:
+            path = root / pattern.format(n=number, name=name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_test_set_is_found_in_every_layout(layout, tmp_path):
+    gt, lq = LAYOUTS[layout]
+    touch(tmp_path, gt)
+    touch(tmp_path, lq)
+    touch(tmp_path, "Set5/image_SRF_4/img_00{n}_SRF_4_SelfExSR.png" if layout == "SelfExSR" else None)
+    touch(tmp_path, "Set5/HR_x2/img_00{n}.png" if layout == "by scale" else None)
+    found = open_benchmark(find_benchmark("set5"), tmp_path, 4)
+    assert found.problems == ()
+    assert len(found.pairs) == 5
+    for number, (name, pair) in enumerate(zip(NAMES, found.pairs, strict=True), 1):
+        assert pair.gt == tmp_path / gt.format(n=number, name=name)
+        assert pair.lq == (tmp_path / lq.format(n=number, name=name) if lq else None)
+
+
+def test_div2k_is_found_beside_its_own_folders(tmp_path):
+    for name in ("0801", "0802"):
+        for path in (f"DIV2K_valid_HR/{name}.png", f"DIV2K_valid_LR_bicubic/X4/{name}x4.png"):
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).touch()
+    found = open_benchmark(find_benchmark("DIV2K"), tmp_path, 4)
+    assert [pair.name for pair in found.pairs] == ["0801", "0802"]
+    assert "100 pictures; 2 were found" in found.notes[0]
+
+
+def test_a_set_without_references_has_inputs_only(tmp_path):
+    (tmp_path / "RealSRSet").mkdir()
+    (tmp_path / "RealSRSet" / "dog.png").touch()
+    pair = open_benchmark(find_benchmark("RealSRSet"), tmp_path, 4).pairs[0]
+    assert (pair.gt, pair.lq) == (None, tmp_path / "RealSRSet" / "dog.png")
+
+
+def test_unknown_sets_and_missing_folders_get_a_sentence(tmp_path):
+    with pytest.raises(UsageError, match="did you mean Set14"):
+        find_benchmark("Set-1")
+    with pytest.raises(UsageError, match="no folder called Urban100"):
+        open_benchmark(find_benchmark("urban100"), tmp_path, 4)
+    (tmp_path / "Urban100").mkdir()
+    with pytest.raises(UsageError, match="no pictures for scale 4"):
+        open_benchmark(find_benchmark("urban100"), tmp_path, 4)
+    with pytest.raises(UsageError, match="no such folder"):
+        pair_folders(sr=tmp_path / "nowhere", gt=tmp_path)
+
+
+def test_what_has_no_partner_is_named():
+    results = [Path("sr/a_out.png"), Path("sr/b.png"), Path("sr/c.png")]
+    references = [Path("gt/a.png"), Path("gt/c.png"), Path("gt/d.png")]
+    pairs, problems = matched(results, references, ("results", "references"))
+    assert pairs == [Pair("a", gt=references[0], sr=results[0]), Pair("c", gt=references[1], sr=results[2])]
+    assert problems == [
+        "sr/b.png: has no partner among the references.",
+        "gt/d.png: has no partner among the results.",
+    ]
+
+
+def test_a_result_may_carry_the_name_of_its_method():
+    results = [Path("baby_RCAN_x4.png"), Path("baby_2_RCAN_x4.png"), Path("babylon_x4.png")]
+    pairs, problems = matched(results, [Path("baby_HR_x4.png"), Path("baby_2_HR_x4.png")], ("results", "references"))
+    assert [(pair.sr, pair.gt) for pair in pairs] == [
+        (results[0], Path("baby_HR_x4.png")),
+        (results[1], Path("baby_2_HR_x4.png")),
+    ]
+    assert problems == ["babylon_x4.png: has no partner among the references."]
+
+
+def test_ambiguous_names_are_not_guessed():
+    _, problems = matched([Path("a_out.png")], [Path("a_HR.png"), Path("a_x4.png")], ("results", "references"))
+    assert "several possible partners" in problems[0]
+    pairs, problems = matched([Path("a_out.png"), Path("a_sr.png")], [Path("a.png")], ("results", "references"))
+    assert len(pairs) == 1
+    assert "belongs to another" in problems[0]
+
+
+@pytest.mark.parametrize("name", ["x4.png", "_out.png", "img.png", "2x.png"])
+def test_a_name_never_becomes_nothing(name):
+    assert key_of(Path(name))
