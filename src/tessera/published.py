@@ -344,3 +344,16 @@ def _plain(name: str) -> str:
     for suffix in WEIGHTS_SUFFIXES:
         plain = plain.removesuffix(suffix)
     return plain
+
+
+NIQE_MODEL = RemoteFile(
+    name="niqe_pris_params.npz",
+    urls=(
+        "https://raw.githubusercontent.com/XPixelGroup/BasicSR/v1.4.2/basicsr/metrics/niqe_pris_params.npz",
+        "https://raw.githubusercontent.com/XPixelGroup/BasicSR/master/basicsr/metrics/niqe_pris_params.npz",
+    ),
+    bytes=11_850,
+    sha256=frozenset({"2a7c182a68c9e7f1b2e2e5ec723279d6f65d912b6fcaf37eb2bf03d7367c4296"}),
+    page="https://github.com/XPixelGroup/BasicSR/tree/master/basicsr/metrics",
+)
+"""The statistics of undistorted photographs that NIQE compares with (Apache-2.0, from the authors' MATLAB release)."""

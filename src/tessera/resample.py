@@ -17,10 +17,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tessera.kernels import Band, bands, reach
+from tessera.kernels import Band, Kernel, bands, reach
 
 Pixels = npt.NDArray[np.unsignedinteger]
-_Floats = npt.NDArray[np.float32]
 
 _FAINT = np.float32(1e-9)
 """What colours under wholly transparent pixels weigh against visible ones, so that they count only among themselves."""
@@ -60,7 +59,7 @@ class Resampler:
     it, the more it takes their average visible colour, which is never outside their range.
 
     `wrapped_rows` is for textures that repeat: so many rows of the other end come before the first and after the last,
-    and beyond the sides the picture begins again.
+    and beyond the sides the picture begins again. `exact` works in float64, for inputs that must be MATLAB's.
     """
 
     def __init__(
@@ -71,15 +70,18 @@ class Resampler:
         channels: int,
         dtype: np.dtype[np.unsignedinteger],
         wrapped_rows: int = 0,
+        kernel: Kernel = "lanczos3",
+        exact: bool = False,
     ) -> None:
         self._alpha = channels in (2, 4)
         self._dtype = dtype
+        self._floats = np.dtype(np.float64 if exact else np.float32)
         vertical, horizontal = (target[axis] / size[axis] for axis in (0, 1))
-        down = bands(size[0], target[0], vertical, "lanczos3", margin=wrapped_rows)
-        across = bands(size[1], target[1], horizontal, "lanczos3", edges="wrap" if wrapped_rows else "mirror")
-        self._sharp = RowResizer(down, across, np.float32)
+        down = bands(size[0], target[0], vertical, kernel, margin=wrapped_rows)
+        across = bands(size[1], target[1], horizontal, kernel, edges="wrap" if wrapped_rows else "mirror")
+        self._sharp = RowResizer(down, across, self._floats)
         if self._alpha:
-            self._soft = RowResizer([*map(_positive, down)], [*map(_positive, across)], np.float32)
+            self._soft = RowResizer([*map(_positive, down)], [*map(_positive, across)], self._floats)
         self._width, self._channels = target[1], channels
 
     def take(self, rows: Pixels) -> Pixels:
@@ -89,7 +91,7 @@ class Resampler:
         return np.concatenate(parts) if parts else np.empty((0, self._width, self._channels), self._dtype)
 
     def _take_few(self, rows: Pixels) -> Pixels:
-        values = rows.transpose(2, 0, 1).astype(np.float32) / np.float32(np.iinfo(rows.dtype).max)
+        values = rows.transpose(2, 0, 1).astype(self._floats) / self._floats.type(np.iinfo(rows.dtype).max)
         if not self._alpha:
             return self._quantised(self._sharp.take(values))
         color, alpha = values[:-1], values[-1:]
@@ -103,10 +105,10 @@ class Resampler:
         exact = np.clip(sharp[:-1] / np.maximum(kept, _FAINT), 0, 1)
         color = soft[:-2] / around
         color += trust * (exact - color)
-        return self._quantised(np.concatenate((color, kept), dtype=np.float32))
+        return self._quantised(np.concatenate((color, kept)))
 
-    def _quantised(self, values: _Floats) -> Pixels:
-        full = np.float32(65_535 if self._dtype.itemsize == 2 else 255)
+    def _quantised(self, values: npt.NDArray[np.floating]) -> Pixels:
+        full = self._floats.type(65_535 if self._dtype.itemsize == 2 else 255)
         return np.rint(np.clip(values, 0, 1) * full).astype(self._dtype).transpose(1, 2, 0)
 
 

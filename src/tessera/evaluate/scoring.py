@@ -17,7 +17,7 @@ from torch import Tensor
 from tessera.color import rgb_to_lab
 from tessera.errors import TesseraError
 from tessera.evaluate.levels import ROWS_AT_A_TIME, Levels, compared, gray_for_niqe
-from tessera.evaluate.protocol import NiqeGray, Protocol
+from tessera.evaluate.protocol import Channels, NiqeGray, Protocol
 from tessera.evaluate.scores import MetricInfo
 from tessera.kernels import bands
 from tessera.metrics.color_difference import ciede2000
@@ -104,6 +104,8 @@ class Measured:
     notes: tuple[str, ...] = ()
     squared_error: float = math.nan
     """Mean squared error in levels, for the protocol that averages over pixels."""
+    values: int = 0
+    """How many values that is the mean of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +142,7 @@ class Scorer:
                     f"{reference.path.name}: {reference.width}x{reference.height} was cut to {size[1]}x{size[0]},"
                     " as many pixels as a multiple of the scale leaves."
                 )
-        sinks = self._sinks(work, size, reference is not None, lq)
+        sinks = self._sinks(work, size, reference, lq)
         try:
             for first in range(0, result.height, ROWS_AT_A_TIME):
                 count = min(ROWS_AT_A_TIME, result.height - first)
@@ -161,6 +163,7 @@ class Scorer:
             problems=tuple(work.problems),
             notes=tuple(work.notes),
             squared_error=work.squared_error,
+            values=work.values,
         )
 
     def _size_fault(self, size: tuple[int, int], reference: Levels) -> str | None:
@@ -172,18 +175,19 @@ class Scorer:
             " must have one size to be compared."
         )
 
-    def _sinks(self, work: _Work, size: tuple[int, int], has_reference: bool, lq: Path | None) -> list[_Sink]:
+    def _sinks(self, work: _Work, size: tuple[int, int], reference: Levels | None, lq: Path | None) -> list[_Sink]:
         protocol, sinks = self.protocol, list[_Sink]()
         crop = protocol.crop_of(self.scale)
         inside = size[0] - 2 * crop, size[1] - 2 * crop
-        if has_reference:
+        if reference is not None:
             if min(inside) < 1:
                 work.problems.append(
                     f"{work.path}: nothing is left of {size[1]}x{size[0]} after cutting {crop} pixels."
                 )
             else:
                 wanted = [name for name in ("psnr", "rmse", "ssim", "ms-ssim", "delta-e") if name in self.metrics]
-                sinks.append(_Compared(wanted, protocol, crop, size, work))
+                channels = "y-full" if protocol.channels == "y" and reference.is_gray else protocol.channels
+                sinks.append(_Compared(wanted, protocol, channels, crop, size, work))
         if "niqe" in self.metrics and self.pristine is not None:
             sinks.append(_Niqe(self.pristine, protocol, protocol.niqe_crop_of(self.scale), size))
         if "lr-psnr" in self.metrics and lq is not None:
@@ -205,6 +209,7 @@ class _Work:
     problems: list[str] = field(default_factory=list[str])
     notes: list[str] = field(default_factory=list[str])
     squared_error: float = math.nan
+    values: int = 0
 
 
 class _Sink:
@@ -220,8 +225,16 @@ class _Sink:
 class _Compared(_Sink):
     """PSNR, RMSE, SSIM, MS-SSIM and CIEDE2000 of what the protocol leaves of both pictures."""
 
-    def __init__(self, wanted: list[str], protocol: Protocol, crop: int, size: tuple[int, int], work: _Work) -> None:
-        self._wanted, self._protocol = wanted, protocol
+    def __init__(
+        self,
+        wanted: list[str],
+        protocol: Protocol,
+        channels: Channels,
+        crop: int,
+        size: tuple[int, int],
+        work: _Work,
+    ) -> None:
+        self._wanted, self._protocol, self._channels = wanted, protocol, channels
         self._first, self._last = crop, size[0] - crop
         self._columns = slice(crop, size[1] - crop)
         self._row = 0
@@ -243,7 +256,7 @@ class _Compared(_Sink):
         if not sr.shape[1]:
             return
         sr = sr.round() if self._protocol.rounded else sr
-        pair = [compared(part, self._protocol.channels) for part in (sr, gt)]
+        pair = [compared(part, self._channels) for part in (sr, gt)]
         self._error.take(*pair)
         if self._ssim is not None:
             self._ssim.take(*pair)
@@ -255,7 +268,7 @@ class _Compared(_Sink):
             self._count += apart.numel()
 
     def finish(self, work: _Work) -> None:
-        work.squared_error = self._error.mean
+        work.squared_error, work.values = self._error.mean, self._error.count
         found: dict[str, Callable[[], float]] = {
             "psnr": lambda: self._error.psnr(data_range=255, eps=self._protocol.eps),
             "rmse": lambda: math.sqrt(self._error.mean),

@@ -43,17 +43,18 @@ class SquaredError:
 
     def __init__(self) -> None:
         self._total = 0.0
-        self._count = 0
+        self.count = 0
+        """How many values came."""
 
     def take(self, sr: Tensor, gt: Tensor) -> None:
         """The next rows, (C, h, W) twice."""
         self._total += float(((sr.double() - gt.double()) ** 2).sum())
-        self._count += sr.numel()
+        self.count += sr.numel()
 
     @property
     def mean(self) -> float:
         """The mean squared error of what came."""
-        return self._total / self._count
+        return self._total / self.count
 
     def psnr(self, *, data_range: float, eps: float = 0.0) -> float:
         """In dB, see `psnr`."""

@@ -1,0 +1,85 @@
+"""Pictures made for an evaluation, in strips: inputs from references, baselines by resampling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from tessera.errors import PictureError
+from tessera.kernels import Kernel
+from tessera.picture import Limits, PictureReader
+from tessera.resample import Resampler
+from tessera.writer import PictureShape, PictureWriter
+
+ROWS_AT_A_TIME = 256
+Enlargement = Literal["nearest", "bicubic", "lanczos3"]
+_NO_LIMITS = Limits(input_pixels=None, output_pixels=None)
+
+
+def shrink(source: Path, target: Path, scale: int, kernel: Kernel) -> None:
+    """An input from a reference: cut to a multiple of the scale, then 1/scale of it (MATLAB's modcrop and imresize)."""
+
+    def size(height: int, width: int) -> tuple[int, int]:
+        return height // scale, width // scale
+
+    _resample(source, target, size, kernel, multiple=scale)
+
+
+def enlarge(source: Path, target: Path, scale: int, kernel: Enlargement, *, deep: bool = False) -> None:
+    """A baseline: `scale` times as large by resampling. `deep` keeps 16 bits, for protocols that do not round."""
+
+    def size(height: int, width: int) -> tuple[int, int]:
+        return height * scale, width * scale
+
+    _resample(source, target, size, kernel, deep=deep)
+
+
+def copy(source: Path, target: Path) -> None:
+    """The same picture as PNG."""
+    _resample(source, target, lambda height, width: (height, width), "nearest")
+
+
+def resize_to(source: Path, target: Path, size: tuple[int, int], kernel: Kernel) -> None:
+    """Any size (H, W), the aspect lost."""
+
+    def wanted(height: int, width: int) -> tuple[int, int]:
+        return size
+
+    _resample(source, target, wanted, kernel)
+
+
+def _resample(
+    source: Path,
+    target: Path,
+    size_of: Callable[[int, int], tuple[int, int]],
+    kernel: Kernel | Literal["nearest"],
+    *,
+    multiple: int = 1,
+    deep: bool = False,
+) -> None:
+    with PictureReader(source, limits=_NO_LIMITS) as reader:
+        height, width = (length // multiple * multiple for length in (reader.info.height, reader.info.width))
+        size = size_of(height, width)
+        if min(*size, height, width) < 1:
+            raise PictureError(
+                f"{source}: {reader.info.width}x{reader.info.height} is too small for a scale of {multiple}."
+            )
+        dtype = np.dtype(np.uint16) if deep else reader.info.dtype
+        channels = reader.info.channels
+        shape = PictureShape(height=size[0], width=size[1], channels=channels, dtype=dtype)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with PictureWriter(target, shape) as writer:
+            factor = size[0] // height
+            resampler = None
+            if kernel != "nearest":
+                resampler = Resampler(
+                    size=(height, width), target=size, channels=channels, dtype=dtype, kernel=kernel, exact=True
+                )
+            for first in range(0, height, ROWS_AT_A_TIME):
+                rows = reader.read_rows(first, min(ROWS_AT_A_TIME, height - first))[:, :width]
+                made = rows.repeat(factor, 0).repeat(factor, 1) if resampler is None else resampler.take(rows)
+                writer.write_rows(np.ascontiguousarray(made))
+            writer.finish()
