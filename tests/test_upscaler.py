@@ -210,6 +210,19 @@ def test_a_soft_edge_on_a_dark_matte_gets_no_dark_fringe(tmp_path):
     assert on_white.min() > 250
 
 
+def test_the_default_overlap_leaves_at_most_one_level_with_a_published_compact_network():
+    y, x = np.mgrid[:120, :170]
+    pixels = np.dstack(
+        (127 + 100 * np.sin(x / 3) * np.cos(y / 5), 255 * ((x // 8 + y // 8) % 2), noise(120, 170)[..., 0])
+    )
+    generator = load_generator("realesr-animevideov3", offline=True)
+    whole, tiled = (
+        Upscaler(generator, tile=tile, precision="exact", flat_lock=False).upscale(pixels.astype(np.uint8)).astype(int)
+        for tile in (0, 64)
+    )
+    assert np.abs(whole - tiled).max() <= 1
+
+
 def test_small_tiles_say_what_their_overlap_costs(tmp_path):
     source = save(tmp_path, "a.png", noise(80, 80))
     outcome = upscaler(tile=32).upscale_file(source, tmp_path / "b.png")

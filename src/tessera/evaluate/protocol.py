@@ -61,7 +61,7 @@ class Protocol:
     def in_words(self, scale: int | None) -> dict[str, str]:
         """Every choice as a name and a sentence."""
         channels = {
-            "y": "Y of BT.601 in 16..235, unrounded (MATLAB rgb2ycbcr of doubles); references of one channel as they are",
+            "y": "Y of BT.601 in 16..235, unrounded (MATLAB); references of one channel as they are",
             "y-full": "Y of YIQ in 0..255, unrounded",
             "rgb": "R, G and B together",
         }

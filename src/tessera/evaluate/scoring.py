@@ -186,7 +186,7 @@ class Scorer:
                 )
             else:
                 wanted = [name for name in ("psnr", "rmse", "ssim", "ms-ssim", "delta-e") if name in self.metrics]
-                channels = "y-full" if protocol.channels == "y" and reference.is_gray else protocol.channels
+                channels: Channels = "y-full" if protocol.channels == "y" and reference.is_gray else protocol.channels
                 sinks.append(_Compared(wanted, protocol, channels, crop, size, work))
         if "niqe" in self.metrics and self.pristine is not None:
             sinks.append(_Niqe(self.pristine, protocol, protocol.niqe_crop_of(self.scale), size))
@@ -234,7 +234,8 @@ class _Compared(_Sink):
         size: tuple[int, int],
         work: _Work,
     ) -> None:
-        self._wanted, self._protocol, self._channels = wanted, protocol, channels
+        self._wanted, self._protocol = wanted, protocol
+        self._channels: Channels = channels
         self._first, self._last = crop, size[0] - crop
         self._columns = slice(crop, size[1] - crop)
         self._row = 0
