@@ -23,7 +23,7 @@ FLOORS = (
     ("interpolation",),
     ("download",),
     ("zoo",),
-    ("engines", "fidelity"),
+    ("engines", "fidelity", "trunks"),
     ("machine", "metrics", "mosaic", "settings"),
     ("enlarger",),
     ("filejob",),
@@ -31,6 +31,8 @@ FLOORS = (
     ("journal",),
     ("finding",),
     ("batch",),
+    ("evaluate",),
+    ("report",),
     ("cli",),
     ("__main__", "__init__"),
 )

@@ -365,7 +365,7 @@ def test_a_file_without_an_address_is_asked_for_by_hand(list_one: Callable[..., 
 def test_a_damaged_file_in_the_folder_is_refused_and_kept(list_one: Callable[..., Model], folder: Path) -> None:
     list_one(remote=a_remote("https://models.invalid/x"))
     (folder / "Toy_x4.pth").write_bytes(BODY[:-1])
-    with pytest.raises(DownloadError, match=f"published: its sha256 was expected to be {SUM}.*tessera models pull"):
+    with pytest.raises(DownloadError, match=f"published: its sha256 was expected to be {SUM}.*fetched again"):
         resolve("toy-x4")
     assert (folder / "Toy_x4.pth").exists()
 

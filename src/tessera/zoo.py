@@ -208,7 +208,7 @@ def _check_known(path: Path, remote: RemoteFile) -> None:
         forget = "" if remote.sha256 else f" (or {_memory(path).name}, if you replaced it on purpose)"
         raise DownloadError(
             f"{path} is not the file that was {known}: its sha256 was expected to be {' or '.join(sorted(wanted))} and "
-            f"is {digest}. Delete it{forget} and fetch it again with `tessera models pull`."
+            f"is {digest}. Delete it{forget}, and it is fetched again when it is needed."
         )
 
 

@@ -22,6 +22,9 @@ from tessera.version import __version__
 
 _COMMANDS = {
     "upscale": ("tessera.cli.upscale", "Enlarge pictures, folders of pictures, textures and animations."),
+    "evaluate": ("tessera.cli.evaluate", "Score results or models, under a protocol printed with the numbers."),
+    "niqe": ("tessera.cli.niqe", "Score how natural pictures look, without references."),
+    "compare": ("tessera.cli.compare", "Pictures of several folders side by side, as a page or a sheet."),
     "models": ("tessera.cli.models", "List, inspect, convert, fetch and mix weights."),
 }
 

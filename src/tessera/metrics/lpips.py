@@ -1,0 +1,168 @@
+"""LPIPS: how far apart two pictures are in the feature maps of a trained network.
+
+Zhang, Isola, Efros, Shechtman, Wang 2018, version 0.1, with the linear weights that its authors publish. Shapes: B
+pictures, C channels of a map, H height, W width.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from tessera.errors import UsageError
+from tessera.published import RemoteFile
+from tessera.trunks import Trunk, fetch_published, load_trunk, read_tensors, take_tensors
+
+Net = Literal["alex", "vgg", "squeeze"]
+
+# Of a picture in [-1, 1]; near to ImageNet's statistics, not equal to them (the authors' ScalingLayer).
+_SHIFT = (-0.030, -0.088, -0.188)
+_SCALE = (0.458, 0.448, 0.450)
+_EPS = 1e-10
+
+
+@dataclass(frozen=True, kw_only=True)
+class LpipsNet:
+    """One of the three forms: which trunk, which of its maps with how many channels, and the file of its heads."""
+
+    name: Net
+    trunk: str
+    layers: tuple[tuple[str, int], ...]
+    smallest_side: int
+    heads: RemoteFile
+
+
+def _heads(net: Net, size: int, sha256: str) -> RemoteFile:
+    name = f"LPIPS_v0.1_{net}-{sha256[:8]}.pth"
+    return RemoteFile(
+        name,
+        (
+            f"https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/lpips/weights/v0.1/{net}.pth",
+            f"https://github.com/chaofengc/IQA-PyTorch/releases/download/v0.1-weights/{name}",
+        ),
+        size,
+        frozenset({sha256}),
+    )
+
+
+HEADS_LICENCE = "BSD-2-Clause"
+LPIPS_NETS: tuple[LpipsNet, ...] = (
+    LpipsNet(
+        name="alex",
+        trunk="alexnet",
+        layers=(("relu1", 64), ("relu2", 192), ("relu3", 384), ("relu4", 256), ("relu5", 256)),
+        smallest_side=31,
+        heads=_heads("alex", 6_009, "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0"),
+    ),
+    LpipsNet(
+        name="vgg",
+        trunk="vgg16",
+        layers=(("relu1_2", 64), ("relu2_2", 128), ("relu3_3", 256), ("relu4_3", 512), ("relu5_3", 512)),
+        smallest_side=16,
+        heads=_heads("vgg", 7_289, "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868"),
+    ),
+    LpipsNet(
+        name="squeeze",
+        trunk="squeezenet1_1",
+        layers=(
+            *(("relu1", 64), ("fire3", 128), ("fire5", 256)),
+            *(("fire6", 384), ("fire7", 384), ("fire8", 512), ("fire9", 512)),
+        ),
+        smallest_side=17,
+        heads=_heads("squeeze", 10_811, "4a5350f23600cb79923ce65bb07cbf57dca461329894153e05a1346bd531cf76"),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class LpipsModel:
+    """A trunk and what each channel of its maps counts: heads of shape (C,), one for each layer of the net."""
+
+    net: LpipsNet
+    trunk: Trunk
+    heads: tuple[Tensor, ...]
+
+    @staticmethod
+    def load(
+        net: Net,
+        *,
+        trunk: str | os.PathLike[str] | None = None,
+        heads: str | os.PathLike[str] | None = None,
+        offline: bool = False,
+    ) -> LpipsModel:
+        """Load a form of LPIPS; `trunk` and `heads` name files to take in place of the published ones.
+
+        Raises UsageError for a net that is not there, and what `trunks.load_trunk` raises.
+        """
+        chosen = find_net(net)
+        path = (
+            fetch_published(f"lpips-{chosen.name}", chosen.heads, HEADS_LICENCE, offline=offline)
+            if heads is None
+            else Path(heads)
+        )
+        weights = read_heads(path, chosen)
+        return LpipsModel(chosen, load_trunk(trunk or chosen.trunk, offline=offline), weights)
+
+    def to(self, device: torch.device | str) -> LpipsModel:
+        """The same on another device."""
+        return LpipsModel(self.net, self.trunk.to(device), tuple(head.to(device) for head in self.heads))
+
+
+def find_net(net: str) -> LpipsNet:
+    """Give the form of this name. Raises UsageError with those there are."""
+    found = next((each for each in LPIPS_NETS if each.name == net), None)
+    if found is None:
+        raise UsageError(f"LPIPS has no form {net!r}; it has {', '.join(each.name for each in LPIPS_NETS)}.")
+    return found
+
+
+def read_heads(path: Path, net: LpipsNet) -> tuple[Tensor, ...]:
+    """Read the weights of channels, (C,) for each layer, from a file of the authors' layout. Raises WeightsError."""
+    shapes = {f"lin{number}.model.1.weight": (1, channels, 1, 1) for number, (_, channels) in enumerate(net.layers)}
+    taken = take_tensors(path, read_tensors(path), shapes, f"the heads of LPIPS ({net.name})")
+    return tuple(taken[name].flatten() for name in shapes)
+
+
+def lpips(sr: Tensor, gt: Tensor, model: LpipsModel) -> Tensor:
+    """Perceptual distance of RGB in [0, 1], (B, 3, H, W) twice -> (B,) float64; 0 is equal, lower is better.
+
+    Photographs and their results lie between 0 and about 1. In each map the vectors of channels are brought to length
+    one, their squared differences weighted by the heads, and the mean taken over all places (Zhang 2018, equation 1).
+    Gradients pass to both pictures. Raises UsageError for pictures of different or too small a size.
+    """
+    check_pair(sr, gt, model.net.smallest_side, f"LPIPS ({model.net.name})")
+    layers = [name for name, _ in model.net.layers]
+    maps_sr, maps_gt = (model.trunk(_scaled(picture), layers) for picture in (sr, gt))
+    total = torch.zeros(len(sr), dtype=torch.float64, device=sr.device)
+    for name, head in zip(layers, model.heads, strict=True):
+        apart = (_unit(maps_sr[name]) - _unit(maps_gt[name])) ** 2
+        total = total + (apart * head.to(apart).view(-1, 1, 1)).sum(dim=1).mean(dim=(1, 2), dtype=torch.float64)
+    return total
+
+
+def check_pair(sr: Tensor, gt: Tensor, smallest_side: int, metric: str) -> None:
+    """Raise UsageError unless both are RGB of one size that the metric can measure."""
+    if sr.ndim != 4 or sr.shape != gt.shape or sr.shape[1] != 3:
+        raise UsageError(
+            f"{metric} compares two batches (B, 3, H, W) of one size, found {tuple(sr.shape)} and {tuple(gt.shape)}."
+        )
+    if min(sr.shape[-2:]) < smallest_side:
+        raise UsageError(f"{metric} needs {smallest_side} pixels a side, found {tuple(sr.shape[-2:])}.")
+
+
+def _scaled(picture: Tensor) -> Tensor:
+    shift, scale = (torch.tensor(values).to(picture).view(3, 1, 1) for values in (_SHIFT, _SCALE))
+    return (2 * picture - 1 - shift) / scale
+
+
+def _unit(maps: Tensor) -> Tensor:
+    """Vectors of channels of length one; all zeros stay so."""
+    square = (maps * maps).sum(dim=1, keepdim=True)
+    # The slope of a root at 0 is infinite, and times 0 not a number; such a vector has no direction to learn from.
+    nothing = square == 0
+    return maps / (torch.where(nothing, 1.0, square).sqrt() * ~nothing + _EPS)

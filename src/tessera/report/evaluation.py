@@ -1,0 +1,352 @@
+"""An evaluation as one HTML file: summary, differences, every score, the best and worst pictures, a plot, the protocol.
+
+The same evaluation gives the same bytes: nothing of the day, the machine or the paths goes in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tessera.errors import PictureError
+from tessera.evaluate.scores import Difference, Evaluation, MetricInfo, Row
+from tessera.picture import Limits
+from tessera.report.page import Cell, name, page, section, sentences, table, text, write_page
+from tessera.report.plot import Point, scatter
+from tessera.report.views import (
+    Region,
+    Shown,
+    Size,
+    bounded,
+    data_uri,
+    fit,
+    read_region,
+    read_size,
+    read_whole,
+    where_they_differ,
+)
+
+BASELINES = frozenset({"nearest", "bilinear", "bicubic", "lanczos"})
+"""Methods that are there to be compared with."""
+
+_MOST_OF_EACH = 3
+_MOST_METHODS = 10
+_CROP_SIDE = 128
+_SEARCH_SIDE = 1536
+_SIGNIFICANT = 0.05
+_LIMITS = Limits(input_pixels=None)
+"""Pictures that were scored have passed the limits."""
+
+
+def write_report(evaluation: Evaluation, path: Path) -> None:
+    """Write the report to `path`; it appears whole or not at all. Raises PictureError when it cannot be written."""
+    write_page(path, page(evaluation.title, report_body(evaluation), script=""))
+
+
+def report_body(evaluation: Evaluation) -> Iterator[str]:
+    """The parts of the report between heading and foot."""
+    measured = len({row.picture for row in evaluation.rows})
+    scale = f", x{evaluation.scale}" if evaluation.scale else ""
+    failures = evaluation.failures
+    trouble = f'; <a href="#problems">{_count(len(failures), "problem")}</a>' if failures else ""
+    yield f"<p>{_count(len(evaluation.methods), 'method')}, {_count(measured, 'picture')}{scale}{trouble}.</p>\n"
+    yield section("Protocol", _pairs(evaluation.protocol))
+    yield section("Summary", _summary(evaluation))
+    if evaluation.differences:
+        yield section("Paired differences", _differences(evaluation))
+    plot = _plot(evaluation)
+    if plot:
+        yield section("Trade-off", plot)
+    yield from _extremes(evaluation)
+    yield section("Every score", _scores(evaluation))
+    yield section("What the metrics mean", _meanings(evaluation))
+    if evaluation.notes:
+        yield section("Notes", sentences(evaluation.notes))
+    if failures:
+        yield section("Problems", sentences(failures, "problems"))
+
+
+def main_method(evaluation: Evaluation) -> str | None:
+    """The method that the report is about: the first that is no baseline."""
+    own = [method for method in evaluation.methods if method.lower() not in BASELINES]
+    return (own or [*evaluation.methods, None])[0]
+
+
+def ranking_metric(evaluation: Evaluation) -> MetricInfo | None:
+    """What pictures are ranked by: the first metric that compares with the truth, else the first of all."""
+    with_reference = [metric for metric in evaluation.metrics if "gt" in metric.needs]
+    return (with_reference or [*evaluation.metrics, None])[0]
+
+
+def number(value: float, decimals: int, sign: str = "") -> str:
+    """A number for people: ∞ for what is infinite, a dash for what is no number.
+
+    >>> number(28.42, 2), number(float("inf"), 2), number(-0.5, 1, "+"), number(float("nan"), 2)
+    ('28.42', '∞', '−0.5', '–')
+    """
+    if math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    return f"{value:{sign}.{decimals}f}".replace("-", "−")
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def _pairs(pairs: dict[str, str]) -> str:
+    return (
+        "<dl>\n" + "".join(f"<dt>{name(key)}</dt><dd>{name(value)}</dd>\n" for key, value in pairs.items()) + "</dl>\n"
+    )
+
+
+def _head(metric: MetricInfo) -> str:
+    arrow, words = ("↑", "higher is better") if metric.higher_is_better else ("↓", "lower is better")
+    return f'{text(metric.title)} <span aria-hidden="true">{arrow}</span><span class="hidden">, {words}</span>'
+
+
+def _summary(evaluation: Evaluation) -> str:
+    best = {metric.name: _best_methods(evaluation, metric) for metric in evaluation.metrics}
+    rows: list[list[Cell]] = []
+    for method in evaluation.methods:
+        cells = [Cell(name(method), method)]
+        for metric in evaluation.metrics:
+            mean = evaluation.mean(method, metric.name)
+            if mean is None:
+                cells.append(Cell("–", ""))
+                continue
+            is_best = method in best[metric.name]
+            content = number(mean.mean, metric.decimals)
+            if is_best:
+                content = f'<span aria-hidden="true">★ </span>{content}<span class="hidden"> (best)</span>'
+            if mean.count > 1 and math.isfinite(mean.low) and math.isfinite(mean.high):
+                low, high = number(mean.low, metric.decimals), number(mean.high, metric.decimals)
+                content += f' <span class="interval">[{low}, {high}]</span>'
+            if mean.count < len(evaluation.pictures):
+                content += f' <span class="interval">of {mean.count}</span>'
+            cells.append(Cell(content, mean.mean, "best" if is_best else ""))
+        rows.append(cells)
+    caption = "Mean over the pictures [95 % interval of the mean]; ★ best; “of n”: over n pictures only."
+    return table(caption, ["Method", *map(_head, evaluation.metrics)], rows, sortable=True)
+
+
+def _best_methods(evaluation: Evaluation, metric: MetricInfo) -> set[str]:
+    """The methods with the best mean, as it is printed; none when there is nothing to compare."""
+    means = [mean for mean in evaluation.means if mean.metric == metric.name and not math.isnan(mean.mean)]
+    if len(means) < 2:
+        return set()
+    best = (max if metric.higher_is_better else min)(mean.mean for mean in means)
+    return {mean.method for mean in means if number(mean.mean, metric.decimals) == number(best, metric.decimals)}
+
+
+def _differences(evaluation: Evaluation) -> str:
+    metrics = {metric.name: metric for metric in evaluation.metrics}
+    rows: list[list[Cell]] = []
+    for each in evaluation.differences:
+        metric = metrics.get(each.metric)
+        decimals = metric.decimals if metric is not None else 4
+        verdict, classes = _verdict(each, metric)
+        low, high = number(each.low, decimals, "+"), number(each.high, decimals, "+")
+        p_value = "< 0.0001" if each.p_value < 0.0001 else number(each.p_value, 4)
+        rows.append(
+            [
+                Cell(f"{name(each.method)} − {name(each.other)}", f"{each.method} {each.other}"),
+                Cell(text(metric.title if metric is not None else each.metric), classes="words"),
+                Cell(
+                    f'{number(each.difference, decimals, "+")} <span class="interval">[{low}, {high}]</span>',
+                    each.difference,
+                ),
+                Cell(p_value, each.p_value),
+                Cell(str(each.count), each.count),
+                Cell(verdict, classes=f"words {classes}".strip()),
+            ]
+        )
+    caption = (
+        "Differences on the same pictures: mean [95 % interval], p-value. p-values are not corrected for their number."
+    )
+    return table(caption, ["Pair", "Metric", "Mean difference", "p", "Pictures", "Means"], rows, sortable=True)
+
+
+def _verdict(difference: Difference, metric: MetricInfo | None) -> tuple[str, str]:
+    """What a difference says, in words, and the class that colours it."""
+    sure = difference.p_value < _SIGNIFICANT and not difference.low <= 0 <= difference.high
+    if metric is None or not sure:
+        return "no clear difference", ""
+    return ("better", "better") if (difference.difference > 0) == metric.higher_is_better else ("worse", "worse")
+
+
+def _scores(evaluation: Evaluation) -> str:
+    problems = any(row.problems for row in evaluation.rows)
+    rows: list[list[Cell]] = []
+    for row in evaluation.rows:
+        cells = [Cell(name(row.picture), row.picture), Cell(name(row.method), row.method, "words")]
+        for metric in evaluation.metrics:
+            score = row.scores.get(metric.name)
+            cells.append(Cell("–", "") if score is None else Cell(number(score, metric.decimals), score))
+        if problems:
+            cells.append(Cell(name(" ".join(row.problems)), classes="words"))
+        rows.append(cells)
+    head = ["Picture", "Method", *map(_head, evaluation.metrics), *(["Problems"] if problems else [])]
+    return table("A row per picture and method; click a head to sort by it.", head, rows, sortable=True)
+
+
+def _meanings(evaluation: Evaluation) -> str:
+    rows = [
+        [
+            Cell(text(metric.title)),
+            Cell("higher" if metric.higher_is_better else "lower", classes="words"),
+            Cell(text(metric.range), classes="words"),
+            Cell(text(", ".join(["sr", *metric.needs])), classes="words"),
+            Cell(text(metric.source), classes="words"),
+        ]
+        for metric in evaluation.metrics
+    ]
+    caption = "sr: the result; gt: the truth; lq: the input."
+    return table(caption, ["Metric", "Better", "Range", "Looks at", "Source"], rows)
+
+
+def _plot(evaluation: Evaluation) -> str:
+    """PSNR against NIQE, or the first two metrics; nothing when fewer than one method has both."""
+    by_name = {metric.name: metric for metric in evaluation.metrics}
+    pair = [by_name[each] for each in ("psnr", "niqe") if each in by_name]
+    across, up = (pair if len(pair) == 2 else [*evaluation.metrics, None, None])[:2]
+    if across is None or up is None:
+        return ""
+    points: list[Point] = []
+    left_out: list[str] = []
+    for method in evaluation.methods:
+        x, y = evaluation.mean(method, across.name), evaluation.mean(method, up.name)
+        if x is None or y is None or not (math.isfinite(x.mean) and math.isfinite(y.mean)):
+            left_out.append(method)
+        else:
+            points.append(Point(name=method, x=x.mean, y=y.mean, baseline=method.lower() in BASELINES))
+    if not points:
+        return ""
+    caption = "Means over the pictures; squares are baselines."
+    if left_out:
+        caption += f" Not shown, because a mean is missing or infinite: {', '.join(map(name, left_out))}."
+    drawn = f'<div class="scroll" role="region" aria-label="Plot" tabindex="0">\n{scatter(points, across, up)}</div>\n'
+    return f'<figure style="margin:0">\n{drawn}<figcaption>{caption}</figcaption>\n</figure>\n'
+
+
+def _extremes(evaluation: Evaluation) -> Iterator[str]:
+    """The best and the worst pictures of the main method, each as aligned crops."""
+    method, metric = main_method(evaluation), ranking_metric(evaluation)
+    if method is None or metric is None:
+        return
+    scored = [
+        row for row in evaluation.rows if row.method == method and not math.isnan(row.scores.get(metric.name, math.nan))
+    ]
+    scored = [row for row in scored if row.sr is not None]
+    scored.sort(key=lambda row: row.scores[metric.name], reverse=metric.higher_is_better)
+    many = min(_MOST_OF_EACH, len(scored) // 2)
+    parts = [("Best", scored[:many]), ("Worst", scored[::-1][:many])] if many else [("The picture", scored)]
+    if not scored:
+        return
+    intro = (
+        f"By {text(metric.title)} of {name(method)}. Each row shows one region of {_CROP_SIDE} pixels, the one where"
+        " the results differ most, of the input (enlarged by nearest), of each method and of the reference."
+    )
+    pieces = [f"<p>{intro}</p>\n"]
+    for title, rows in parts:
+        for row in rows:
+            pieces.append(
+                f"<h3>{title}: {name(row.picture)}, {number(row.scores[metric.name], metric.decimals)}</h3>\n"
+            )
+            pieces.append(_crops(evaluation, row, metric))
+    yield section("Best and worst pictures" if many else "A closer look", *pieces)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _View:
+    """One picture that is to be shown beside others of its subject."""
+
+    caption: str
+    path: Path
+    score: str = ""
+    is_result: bool = False
+    is_input: bool = False
+
+
+def _crops(evaluation: Evaluation, main: Row, metric: MetricInfo) -> str:
+    views: list[_View] = []
+    rows = [row for each in evaluation.methods if (row := evaluation.row(each, main.picture)) is not None]
+    rows = [row for row in rows if row.sr is not None]
+    kept = [main, *(row for row in rows if row is not main)][:_MOST_METHODS]
+    for row in rows:
+        if row in kept and row.sr is not None:
+            score = row.scores.get(metric.name)
+            shown = "" if score is None else number(score, metric.decimals)
+            views.append(_View(caption=row.method, path=row.sr, score=shown, is_result=True))
+    if main.lq is not None:
+        views.insert(0, _View(caption="input (lq)", path=main.lq, is_input=True))
+    if main.gt is not None:
+        views.append(_View(caption="reference (gt)", path=main.gt))
+    lines: list[str] = []
+    try:
+        views, full, lost = _same_subject(views, main)
+        region = _place(views, full, evaluation.scale)
+        for view in views:
+            laid = fit(read_size(view.path, _LIMITS), full)
+            picture = read_region(view.path, laid, region, _LIMITS)
+            how = f" · {text(laid.how)}" if laid.how != "as it is" else ""
+            score = f" · {text(view.score)}" if view.score else ""
+            lines.append(
+                f'<figure><img src="{data_uri(picture)}" width="{region.width}" height="{region.height}"'
+                f' style="width:{region.width * 1.5:g}px" alt="{text(view.caption)}">'
+                f'<figcaption style="max-width:{max(120, region.width * 1.5):g}px">'
+                f"<strong>{name(view.caption)}</strong>"
+                f"{score}<span class=soft>{how}</span></figcaption></figure>\n"
+            )
+    except PictureError as error:
+        return f"<p>The crops cannot be shown: {name(error)}</p>\n"
+    said = f"<p class=soft>Region {region} (x, y, size) of {full[1]}x{full[0]}.</p>\n"
+    return f'<div class="crops row">\n{"".join(lines)}</div>\n{said}{sentences(lost) if lost else ""}'
+
+
+def _same_subject(views: list[_View], main: Row) -> tuple[list[_View], Size, list[str]]:
+    """The views whose sizes belong together, the size of the largest, and sentences about those left out.
+
+    The size that counts is that of the reference, or of the main method's result.
+    """
+    sizes: dict[Path, Size] = {}
+    lost: list[str] = []
+    for view in views:
+        try:
+            sizes[view.path] = read_size(view.path, _LIMITS)
+        except PictureError as error:
+            lost.append(f"{view.caption} is not shown: {error}")
+    readable = [view for view in views if view.path in sizes]
+    anchor = next((path for path in (main.gt, main.sr) if path in sizes), None)
+    if anchor is None:
+        raise PictureError(f"{main.picture}: neither its result nor its reference can be read.")
+    full = sizes[anchor]
+    kept: list[_View] = []
+    for view in readable:
+        laid = fit(sizes[view.path], full)
+        if view.is_input or laid.factor == 1:
+            kept.append(view)
+        else:
+            height, width = sizes[view.path]
+            lost.append(f"{view.caption} is not shown: it is {width}x{height}, beside {full[1]}x{full[0]}.")
+    return kept, full, lost
+
+
+def _place(views: list[_View], full: Size, scale: int | None) -> Region:
+    results = [view for view in views if view.is_result]
+    if len(results) < 2:  # nothing but the truth to differ from
+        results = [view for view in views if not view.is_input]
+    target = bounded(full, _SEARCH_SIDE)
+    wholes: list[Shown] = []
+    for view in results:
+        with contextlib.suppress(PictureError):  # one that is damaged below its head fails where it is shown
+            wholes.append(read_whole(view.path, fit(read_size(view.path, _LIMITS), full), target, _LIMITS))
+    if not wholes:
+        return Region(x=0, y=0, width=_CROP_SIDE, height=_CROP_SIDE).inside(full)
+    unit = next(unit for unit in itertools.count(8) if unit % (scale or 1) == 0)
+    return where_they_differ(wholes, full, side=_CROP_SIDE, unit=unit)

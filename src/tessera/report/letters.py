@@ -1,0 +1,92 @@
+"""Words in a picture: drawn by libvips where it was built with text, else with letters of five by seven dots.
+
+The dotted letters know ASCII; for any other character they draw a box.
+Shapes: H height, W width.
+"""
+
+from __future__ import annotations
+
+import functools
+import html
+import unicodedata
+
+import numpy as np
+import numpy.typing as npt
+
+from tessera.picture import vips
+
+Coverage = npt.NDArray[np.uint8]
+"""(H, W), 255 where there is ink."""
+
+LINE_HEIGHT = 22
+_DOT = 2
+_ADVANCE = 6 * _DOT
+_TOP = 3
+
+# The columns of each character from space to tilde, five bytes each, the lowest bit on top: the letters of character
+# displays.
+_COLUMNS = bytes.fromhex(
+    "0000000000 00005f0000 0007000700 147f147f14 242a7f2a12 2313086462 3649562050 0008070300 001c224100 0041221c00"
+    "2a1c7f1c2a 08083e0808 0080703000 0808080808 0000606000 2010080402 3e5149453e 00427f4000 7249494946 2141494d33"
+    "1814127f10 2745454539 3c4a494931 4121110907 3649494936 464949291e 0000140000 0040340000 0008142241 1414141414"
+    "0041221408 0201590906 3e415d594e 7c1211127c 7f49494936 3e41414122 7f4141413e 7f49494941 7f09090901 3e41415173"
+    "7f0808087f 00417f4100 2040413f01 7f08142241 7f40404040 7f021c027f 7f0408107f 3e4141413e 7f09090906 3e4151215e"
+    "7f09192946 2649494932 03017f0103 3f4040403f 1f2040201f 3f4038403f 6314081463 0304780403 6159494d43 007f414141"
+    "0204081020 004141417f 0402010204 4040404040 0003070800 2054547840 7f28444438 3844444428 384444287f 3854545418"
+    "00087e0902 18a4a49c78 7f08040478 00447d4000 2040403d00 7f10284400 00417f4000 7c04780478 7c08040478 3844444438"
+    "fc18242418 18242418fc 7c08040408 4854545424 04043f4424 3c4040207c 1c2040201c 3c4030403c 4428102844 4c9090907c"
+    "4464544c44 0008364100 0000770000 0041360800 0201020402"
+)
+_BOX = bytes.fromhex("7f4141417f")
+
+
+@functools.cache
+def libvips_writes() -> bool:
+    """Whether this libvips can draw text, and has a font to draw it with."""
+    try:
+        return bool(vips().Image.text("A").max() > 0)
+    except vips().Error:
+        return False
+
+
+def cannot_be_written(line: str) -> bool:
+    """Whether some characters of a line will be boxes."""
+    return not libvips_writes() and any(not " " <= each <= "~" for each in line)
+
+
+def written(line: str, width: int, *, bold: bool = False) -> Coverage:
+    """One line -> (LINE_HEIGHT, width); what does not fit is cut, with dots in its place."""
+    canvas = np.zeros((LINE_HEIGHT, width), np.uint8)
+    if not line.strip():
+        return canvas
+    ink, top = _by_libvips(line, width, bold) if libvips_writes() else (_dotted(line, width, bold), _TOP)
+    part = canvas[top : top + ink.shape[0]]
+    part[:, : ink.shape[1]] = ink[: part.shape[0], :width]
+    return canvas
+
+
+def _dotted(line: str, width: int, bold: bool) -> Coverage:
+    fits = max(1, width // _ADVANCE)
+    if len(line) > fits:
+        line = line[: max(0, fits - 3)] + "..."
+    columns: list[int] = []
+    for each in line:
+        at = 5 * (ord(each) - ord(" "))
+        columns += [*(_COLUMNS[at : at + 5] if " " <= each <= "~" else _BOX), 0]
+    bits = np.unpackbits(np.array(columns or [0], np.uint8)[None, :], axis=0, bitorder="little")
+    ink = bits.repeat(_DOT, axis=0).repeat(_DOT, axis=1) * np.uint8(255)
+    if bold:
+        ink[:, 1:] = np.maximum(ink[:, 1:], ink[:, :-1])
+    return ink
+
+
+def _by_libvips(line: str, width: int, bold: bool) -> tuple[Coverage, int]:
+    """Draw by libvips, which takes Pango markup -> the ink, and how far below the top of the line it begins."""
+    shown = "".join(each if unicodedata.category(each) not in ("Cc", "Cs") else "\ufffd" for each in line)
+    while True:
+        image = vips().Image.text(html.escape(shown) or " ", font=f"sans{' bold' if bold else ''} 11", dpi=90)
+        if image.width <= width or len(shown) <= 2:
+            top = int(image.get("yoffset")) if image.get_typeof("yoffset") else 0
+            ink = np.asarray(image.numpy(), np.uint8).reshape(image.height, image.width)
+            return ink, max(0, min(top + 1, LINE_HEIGHT - 1))
+        shown = shown.removesuffix("…")[: max(1, min(len(shown) - 2, len(shown) * width // image.width))] + "…"

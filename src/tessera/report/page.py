@@ -1,0 +1,117 @@
+"""One HTML file that needs nothing else: its frame, its escaping, its tables, and how it comes to its place.
+
+Text from outside (names of pictures, of models, sentences about them) goes through `text` or `name`, always.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tessera.errors import PictureError
+from tessera.place import put_in_place, temporary_name
+from tessera.report.style import SORT, STYLE
+from tessera.version import __version__
+
+_ALONE = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+"""The page may load nothing at all, and the browser holds it to that."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a table: HTML, the value that it sorts by, its classes."""
+
+    content: str
+    value: float | str | None = None
+    classes: str = ""
+
+
+def text(value: object) -> str:
+    """Anything as text of a page: markup escaped; control characters and broken file names written as escapes.
+
+    >>> text('<b>"a"\\x1b\\udcff')
+    '&lt;b&gt;&quot;a&quot;\\\\x1b\\\\udcff'
+    """
+    return html.escape(
+        "".join(
+            each.encode("unicode_escape").decode() if unicodedata.category(each) in ("Cc", "Cs") else each
+            for each in str(value)
+        )
+    )
+
+
+def name(value: object) -> str:
+    """A name from outside, kept apart from its surroundings whatever direction it is written in."""
+    return f"<bdi>{text(value)}</bdi>"
+
+
+def page(title: str, body: Iterable[str], *, script: str = "") -> Iterator[str]:
+    """The pieces of a whole page, head to foot."""
+    yield (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_ALONE}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta name="generator" content="Tessera {text(__version__)}">\n'
+        f"<title>{text(title)}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{name(title)}</h1>\n"
+    )
+    yield from body
+    yield f"</main>\n<footer>Made by Tessera {text(__version__)}.</footer>\n"
+    yield f"<script>\n{SORT}{script}</script>\n</body>\n</html>\n"
+
+
+def section(title: str, *parts: str) -> str:
+    """A part of the page under a heading; its id is the title's first word."""
+    return f'<section id="{text(title.split()[0].lower())}">\n<h2>{text(title)}</h2>\n{"".join(parts)}</section>\n'
+
+
+def sentences(lines: Iterable[str], classes: str = "") -> str:
+    """A list of sentences."""
+    items = "".join(f"<li>{name(line)}</li>\n" for line in lines)
+    return f'<ul class="{classes}">\n{items}</ul>\n'
+
+
+def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[Cell]], *, sortable: bool = False) -> str:
+    """A table that scrolls by itself where the page is narrow; the first cell of a row is its heading.
+
+    `head` is HTML. A `sortable` one has a button in each head.
+    """
+    words = [all("words" in row[column].classes for row in rows) for column in range(len(head))]
+    heads = "".join(
+        f'<th scope="col"{" class=words" if left else ""}{" aria-sort=none" if sortable else ""}>'
+        f"{f'<button type=button>{each}</button>' if sortable else each}</th>"
+        for each, left in zip(head, words, strict=True)
+    )
+    lines = [
+        f'<p class="soft">{text(caption)}</p>\n'
+        f'<div class="scroll" role="region" aria-label="{text(caption)}" tabindex="0">\n'
+        f"<table{' class=sortable' if sortable else ''}>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n"
+    ]
+    for row in rows:
+        first, *others = row
+        cells = f'<th scope="row"{_attributes(first)}>{first.content}</th>'
+        lines.append(f"<tr>{cells}{''.join(f'<td{_attributes(each)}>{each.content}</td>' for each in others)}</tr>\n")
+    lines.append("</tbody>\n</table>\n</div>\n")
+    return "".join(lines)
+
+
+def write_page(path: Path, pieces: Iterable[str]) -> None:
+    """Write a page; it appears whole or not at all. Raises PictureError when it cannot be written."""
+    temporary = temporary_name(path)
+    try:
+        with temporary.open("x", encoding="utf-8", newline="\n") as file:
+            file.writelines(pieces)
+        put_in_place(temporary, path)
+    except OSError as error:
+        raise PictureError(f"{path}: cannot be written: {error.strerror}.") from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _attributes(cell: Cell) -> str:
+    value = "" if cell.value is None else f' data-value="{text(cell.value)}"'
+    return value + (f' class="{cell.classes}"' if cell.classes else "")

@@ -1,0 +1,186 @@
+"""Which pictures of several folders show the same: equal names, once the endings that tell a method apart are gone."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tessera.errors import UsageError
+from tessera.formats import looks_like_a_picture
+
+_ENDING = re.compile(
+    r"[ _.\-]+(?:out|output|sr|hr|lr|gt|lq|srf[ _\-]?\d|result|nearest|bilinear|bicubic|lanczos|[1-9]x)$"
+    r"|[ _.\-]*x[1-9]$",  # also babyx4, as Set5's authors have it
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One picture of a group."""
+
+    label: str
+    path: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Pictures that show the same, in the order of the folders."""
+
+    name: str
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Partners:
+    """What is to be compared, and what has no partner, in sentences."""
+
+    labels: tuple[str, ...]
+    groups: tuple[Group, ...]
+    notes: tuple[str, ...] = ()
+
+
+def find_partners(inputs: Sequence[Path], labels: Sequence[str] = ()) -> Partners:
+    """Two or more folders, or two or more picture files -> what belongs together.
+
+    Raises UsageError when there is nothing to compare, or a label is missing or too many.
+    """
+    for path in inputs:
+        if not os.path.exists(path):  # noqa: PTH110 - False, not an error, for any text
+            raise UsageError(f"{path}: there is no such file or folder.")
+    folders = [path for path in inputs if path.is_dir()]
+    if len(inputs) < 2:
+        what = f"only {inputs[0]} was named" if inputs else "nothing was named"
+        raise UsageError(f"Name two or more folders, or two or more pictures, to compare: {what}.")
+    if folders and len(folders) < len(inputs):
+        file = next(path for path in inputs if not path.is_dir())
+        raise UsageError(f"{folders[0]} is a folder and {file} is a file: name folders only, or pictures only.")
+    if len({os.path.realpath(path) for path in inputs}) < len(inputs):
+        raise UsageError("One of the inputs is named twice: nothing differs from itself.")
+    if labels and len(labels) != len(inputs):
+        raise UsageError(f"{len(labels)} --label for {len(inputs)} inputs: give one for each, in their order, or none.")
+    shown = tuple(labels) or _told_apart([path if folders else path.with_suffix("") for path in inputs])
+    if not folders:
+        entries = tuple(Entry(label=label, path=path) for label, path in zip(shown, inputs, strict=True))
+        return Partners(labels=shown, groups=(Group(name=_key(inputs[0].stem), entries=entries),))
+    return _in_folders(inputs, shown)
+
+
+def _in_folders(folders: Sequence[Path], labels: tuple[str, ...]) -> Partners:
+    named = _named(folders)
+    for folder, pictures in zip(folders, named, strict=True):
+        if not pictures:
+            raise UsageError(f"There are no pictures in {folder}.")
+    keys = list(dict.fromkeys(key for pictures in named for key in sorted(pictures)))
+    groups: list[Group] = []
+    missing: dict[str, list[str]] = {}
+    for key in sorted(keys):
+        entries = [
+            Entry(label=label, path=pictures[key])
+            for label, pictures in zip(labels, named, strict=True)
+            if key in pictures
+        ]
+        if len(entries) > 1:
+            groups.append(Group(name=key, entries=tuple(entries)))
+        for label, pictures in zip(labels, named, strict=True):
+            if key not in pictures:
+                missing.setdefault(label, []).append(key)
+    if not groups:
+        examples = " and ".join(
+            f"{next(iter(sorted(each.values()))).name} in {f}" for f, each in zip(folders, named, strict=True)
+        )
+        raise UsageError(f"The folders have no picture in common: there are {examples}.")
+    missing = {label: missing[label] for label in labels if label in missing}
+    notes = () if not missing else ("Missing: " + "; ".join(f"{_few(v)} in {k}" for k, v in missing.items()) + ".",)
+    return Partners(labels=labels, groups=tuple(groups), notes=notes)
+
+
+def _named(folders: Sequence[Path]) -> list[dict[str, Path]]:
+    """The pictures of each folder by the names of what they show.
+
+    Where a folder's names are those of no other, what all of them end in is taken for the name of a method.
+    """
+    files = [_files(folder) for folder in folders]
+    named = [_by_key(paths, "") for paths in files]
+    for index, paths in enumerate(files):
+        others = {key for other, pictures in enumerate(named) if other != index for key in pictures}
+        if not others & named[index].keys():
+            named[index] = _by_key(paths, _common_tail([path.stem for path in paths]))
+    return named
+
+
+def _files(folder: Path) -> list[Path]:
+    try:
+        return [path for path in folder.iterdir() if looks_like_a_picture(path) and path.is_file()]
+    except OSError as error:
+        raise UsageError(f"{folder}: this folder cannot be listed: {error.strerror}.") from None
+
+
+def _by_key(files: Sequence[Path], tail: str) -> dict[str, Path]:
+    """Pictures of one folder by the name of what they show; of two with one name, the plainer file has it."""
+    found: dict[str, Path] = {}
+    for path in sorted(files, key=lambda path: (len(path.stem), path.name)):
+        keys = (_key(path.stem.removesuffix(tail)), _plain(path.stem), _plain(path.name))
+        key = next((key for key in keys if key not in found), None)
+        if key is not None:
+            found[key] = path
+    return found
+
+
+def _key(stem: str) -> str:
+    """The name of what a picture shows.
+
+    >>> [_key(stem) for stem in ("baby_out", "0801x4", "img_001_SRF_4_HR", "bird_x4_SR", "out", "img_002", "babyx4")]
+    ['baby', '0801', 'img_001', 'bird', 'out', 'img_002', 'baby']
+    """
+    while True:
+        shorter = _ENDING.sub("", stem)
+        if not shorter or shorter == stem:
+            return _plain(stem)
+        stem = shorter
+
+
+def _plain(stem: str) -> str:
+    return unicodedata.normalize("NFC", stem)
+
+
+def _common_tail(stems: Sequence[str]) -> str:
+    """What all names of a folder end in, from an underscore on: the name of the method, often.
+
+    >>> _common_tail(["baby_RCAN_x4", "bird_RCAN_x4"]), _common_tail(["img_001", "img_002"]), _common_tail(["a_b"])
+    ('_RCAN_x4', '', '')
+    """
+    if len(stems) < 2:
+        return ""
+    backwards = [stem[::-1] for stem in stems]
+    common = os.path.commonprefix(backwards)[::-1]  # noqa: RUF071 - characters are what is meant
+    start = common.find("_")
+    tail = common[start:] if start >= 0 else ""
+    return tail if all(len(stem) > len(tail) for stem in stems) else ""
+
+
+def _told_apart(paths: Sequence[Path]) -> tuple[str, ...]:
+    """The shortest ends of paths that differ.
+
+    >>> _told_apart([Path("a/x4"), Path("b/x4")]), _told_apart([Path("a/x"), Path("b/y")])
+    (('a/x4', 'b/x4'), ('x', 'y'))
+    """
+    absolute = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100 - links keep their names
+    for count in range(1, max(len(path.parts) for path in absolute)):
+        ends = tuple("/".join(path.parts[-count:]) for path in absolute)
+        if len(set(ends)) == len(ends):
+            return ends
+    return tuple(str(path) for path in paths)
+
+
+def _few(names: Sequence[str]) -> str:
+    """Names in a sentence, not more than five.
+
+    >>> _few(list("abcdefg"))
+    'a, b, c, d, e and 2 more'
+    """
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

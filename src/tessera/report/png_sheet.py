@@ -1,0 +1,130 @@
+"""A comparison as one PNG: a block per group, in it each picture whole and the same region of each, under its label.
+
+The layout is integers, known before any pixel is read; blocks are written as they are made, so memory holds one.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tessera.report.comparison import CROP_SIDE, ENLARGED, Comparison, Measured, SheetSettings, View
+from tessera.report.letters import LINE_HEIGHT, written
+from tessera.report.views import Shown
+from tessera.writer import PictureShape, PictureWriter
+
+_GAP = 16
+_MOST_IN_A_ROW = 6
+_PAPER, _INK, _SOFT = (np.array(color, np.uint8) for color in ((252, 252, 250), (25, 25, 24), (90, 90, 85)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Where things lie in a block: cells of one size, `columns` in a row, a title above."""
+
+    whole: tuple[int, int]
+    """Room for a whole picture (H, W)."""
+    crop: tuple[int, int]
+    """Room for a crop, enlarged (H, W)."""
+    cells: int
+    columns: int
+
+    @property
+    def cell_width(self) -> int:
+        """Pixels from one side of a cell to the other."""
+        return max(self.whole[1], self.crop[1], 160)
+
+    @property
+    def cell_height(self) -> int:
+        """Two lines of words, the whole picture, the crop."""
+        return 2 * LINE_HEIGHT + self.whole[0] + _GAP // 2 + self.crop[0]
+
+    @property
+    def width(self) -> int:
+        """Pixels across the block."""
+        return _GAP + self.columns * (self.cell_width + _GAP)
+
+    @property
+    def height(self) -> int:
+        """Pixels down the block."""
+        rows = -(-self.cells // self.columns)
+        return _GAP + LINE_HEIGHT + rows * (self.cell_height + _GAP)
+
+    def corner(self, index: int) -> tuple[int, int]:
+        """The top left of a cell: (y, x)."""
+        row, column = divmod(index, self.columns)
+        y = _GAP + LINE_HEIGHT + row * (self.cell_height + _GAP)
+        return y, _GAP + column * (self.cell_width + _GAP)
+
+
+def layout(measured: Measured, settings: SheetSettings) -> Layout:
+    """The layout of one group's block."""
+    wished = settings.crop
+    height, width = (CROP_SIDE, CROP_SIDE) if wished is None else (wished.height, wished.width)
+    cells = len(measured.group.entries)
+    return Layout(
+        whole=measured.target,
+        crop=(ENLARGED * min(height, measured.full[0]), ENLARGED * min(width, measured.full[1])),
+        cells=cells,
+        columns=min(cells, settings.columns or _MOST_IN_A_ROW),
+    )
+
+
+def write_png(
+    path: Path, measured: Sequence[Measured], comparisons: Iterator[Comparison], settings: SheetSettings
+) -> None:
+    """Write a sheet; it appears whole or not at all. Raises PictureError, LimitError when it cannot be written."""
+    layouts = [layout(each, settings) for each in measured]
+    width = max(each.width for each in layouts)
+    shape = PictureShape(height=sum(each.height for each in layouts), width=width, channels=3, dtype=np.dtype(np.uint8))
+    with PictureWriter(path, shape) as writer:
+        for place, group, comparison in zip(layouts, measured, comparisons, strict=True):
+            writer.write_rows(_block(place, group, comparison, width))
+        writer.finish()
+
+
+def _block(place: Layout, measured: Measured, comparison: Comparison, width: int) -> Shown:
+    canvas = np.empty((place.height, width, 3), np.uint8)
+    canvas[:] = _PAPER
+    region = comparison.region
+    title = f"{comparison.name}   crops: {region} of {comparison.full[1]}x{comparison.full[0]}, {ENLARGED}x nearest"
+    _write(canvas, title, _GAP // 2, _GAP, width - 2 * _GAP, bold=True)
+    by_label = {view.label: view for view in comparison.views}
+    for index, entry in enumerate(measured.group.entries):
+        y, x = place.corner(index)
+        view = by_label.get(entry.label)
+        _write(canvas, entry.label, y, x, place.cell_width, bold=True)
+        said = "cannot be read" if view is None else _said(view)
+        _write(canvas, said, y + LINE_HEIGHT, x, place.cell_width, color=_SOFT)
+        if view is not None:
+            y += 2 * LINE_HEIGHT
+            _lay(canvas, view.whole, y, x)
+            crop = view.crop.repeat(ENLARGED, axis=0).repeat(ENLARGED, axis=1)
+            _lay(canvas, crop, y + place.whole[0] + _GAP // 2, x)
+    return canvas
+
+
+def _said(view: View) -> str:
+    how = "" if view.how == "as it is" else f", {view.how}"
+    return f"{view.size[1]}x{view.size[0]}{how}"
+
+
+def _lay(canvas: Shown, picture: Shown, y: int, x: int) -> None:
+    canvas[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
+
+
+def _write(canvas: Shown, line: str, y: int, x: int, width: int, *, bold: bool = False, color: Shown = _INK) -> None:
+    ink = written(line, width, bold=bold)[..., None] / 255.0
+    spot = canvas[y : y + LINE_HEIGHT, x : x + width]
+    spot[:] = np.rint(spot + ink * (color.astype(float) - spot)).astype(np.uint8)
+
+
+def labels_of(measured: Sequence[Measured]) -> Iterator[str]:
+    """Every word that a sheet writes and a user chose."""
+    return itertools.chain.from_iterable(
+        (each.group.name, *(entry.label for entry in each.group.entries)) for each in measured
+    )

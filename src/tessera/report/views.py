@@ -1,0 +1,223 @@
+"""Picture files as they are shown on a page: 8-bit RGB, whole and bounded in size, or the same region of each.
+
+Pictures of one subject may differ in size: everything is shown at the size of the largest, `full`. One that is smaller
+by a whole number is enlarged by repeating pixels; one that lacks a few rows or columns (cut to a multiple of the scale)
+is laid to the top left; any other is resampled by Lanczos. Files are read row by row, so memory is bounded by what is
+shown. Shapes: H height, W width; sizes are (H, W).
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from tessera.errors import PictureError
+from tessera.metadata import Metadata
+from tessera.picture import Limits, PictureReader, Pixels, vips
+from tessera.resample import Resampler
+from tessera.writer import laid_on_white
+
+Size = tuple[int, int]
+Shown = npt.NDArray[np.uint8]
+"""(H, W, 3), sRGB."""
+
+_SAMPLES_AT_A_TIME = 2**22
+_LEAST_ACROSS = 8
+"""Up to so many rows or columns may be missing from a picture that was cut to a multiple of its scale."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """A rectangle in pixels of the largest picture."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    def __str__(self) -> str:
+        return f"{self.x},{self.y},{self.width}x{self.height}"
+
+    def inside(self, full: Size) -> Region:
+        """The same rectangle, moved (and cut, if it must be) to lie in a picture of this size."""
+        width, height = min(self.width, full[1]), min(self.height, full[0])
+        return Region(x=min(self.x, full[1] - width), y=min(self.y, full[0] - height), width=width, height=height)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """How a picture of one size is laid over the largest; `factor` None means that it is resampled by Lanczos."""
+
+    size: Size
+    full: Size
+    factor: int | None
+
+    @property
+    def how(self) -> str:
+        """What is done to it, in words.
+
+        >>> fit((64, 64), (256, 256)).how, fit((256, 256), (256, 256)).how, fit((252, 256), (256, 256)).how
+        ('4x nearest', 'as it is', 'top left, 4 rows short')
+        >>> fit((100, 50), (256, 256)).how
+        'Lanczos, stretched unequally'
+        """
+        down, across = (full - (self.factor or 0) * own for full, own in zip(self.full, self.size, strict=True))
+        if self.factor is None:
+            ratios = self.full[0] / self.size[0], self.full[1] / self.size[1]
+            uneven = max(ratios) > 1.02 * min(ratios)
+            return "Lanczos, stretched unequally" if uneven else "Lanczos"
+        if self.factor > 1:
+            return f"{self.factor}x nearest"
+        missing = [f"{count} {what}{'s' * (count > 1)}" for count, what in ((down, "row"), (across, "column")) if count]
+        return f"top left, {' and '.join(missing)} short" if missing else "as it is"
+
+    def indices(self, positions: npt.NDArray[np.int64], axis: int) -> npt.NDArray[np.int64]:
+        """Positions in the largest picture -> the rows (axis 0) or columns of this one that lie there."""
+        assert self.factor is not None
+        return np.minimum(positions // self.factor, self.size[axis] - 1)
+
+
+def fit(size: Size, full: Size) -> Fit:
+    """How to show a picture of `size` among pictures of which the largest is `full`."""
+    factor = max(1, round(full[0] / size[0]))
+    short = [full[axis] - factor * size[axis] for axis in (0, 1)]
+    if factor == 1:
+        near = all(0 <= each < _LEAST_ACROSS for each in short)
+        near = near and all(missing * 8 <= side for missing, side in zip(short, full, strict=True))
+    else:
+        near = all(-factor < each < factor for each in short)
+    return Fit(size=size, full=full, factor=factor if near else None)
+
+
+def bounded(size: Size, side: int) -> Size:
+    """The size of a picture shrunk until no side is longer than `side`.
+
+    >>> bounded((100, 4000), 1000), bounded((100, 400), 1000)
+    ((25, 1000), (100, 400))
+    """
+    shrunk = min(1.0, side / max(size))
+    return max(1, round(size[0] * shrunk)), max(1, round(size[1] * shrunk))
+
+
+def read_size(path: Path, limits: Limits) -> Size:
+    """Give (H, W) of a picture file, upright. Raises PictureError, LimitError."""
+    with PictureReader(path, limits=limits) as reader:
+        return reader.height, reader.width
+
+
+def read_whole(path: Path, laid: Fit, target: Size, limits: Limits) -> Shown:
+    """A picture whole, at `target`, which is `laid.full` or smaller in the same proportion. Raises PictureError."""
+    nearest = laid.factor is not None and (target == laid.full or min(np.subtract(target, laid.size)) > 0)
+    with PictureReader(path, limits=limits) as reader:
+        if nearest:
+            down, across = (
+                laid.indices(((np.arange(target[axis]) + 0.5) * laid.full[axis] / target[axis]).astype(np.int64), axis)
+                for axis in (0, 1)
+            )
+            pixels = _rows(reader, 0, reader.height)[down][:, across]
+        else:
+            pixels = _resampled(reader, target, 0, target[0])
+        return in_srgb(pixels, reader.metadata)
+
+
+def read_region(path: Path, laid: Fit, region: Region, limits: Limits) -> Shown:
+    """What of a picture lies in a region of the largest -> (region.height, region.width, 3). Raises PictureError."""
+    columns = slice(region.x, region.x + region.width)
+    with PictureReader(path, limits=limits) as reader:
+        if laid.factor is not None:
+            down = laid.indices(np.arange(region.y, region.y + region.height), 0)
+            across = laid.indices(np.arange(region.x, region.x + region.width), 1)
+            rows = _rows(reader, int(down[0]), int(down[-1]) + 1, slice(int(across[0]), int(across[-1]) + 1))
+            pixels = rows[down - down[0]][:, across - across[0]]
+        else:
+            pixels = _resampled(reader, laid.full, region.y, region.y + region.height)[:, columns]
+        return in_srgb(pixels, reader.metadata)
+
+
+def where_they_differ(pictures: Sequence[Shown], full: Size, *, side: int, unit: int = 8) -> Region:
+    """The square of `side` pixels of the largest where pictures of one subject differ most; its place is on a grid.
+
+    `pictures` are all of one size, `full` or smaller. Of one picture alone, the square that is richest in detail. The
+    grid's `unit` is what x and y are multiples of, so that a whole number of pixels of a smaller picture fits.
+    """
+    side = max(unit, side // unit * unit) if min(full) >= unit else side
+    height, width = min(side, full[0]), min(side, full[1])
+    stacked = [picture.astype(np.int16) for picture in pictures]
+    if len(stacked) > 1:
+        spread = (np.maximum.reduce(stacked) - np.minimum.reduce(stacked)).sum(axis=2, dtype=np.int64)
+    else:
+        spread = np.abs(np.diff(stacked[0], axis=1, append=stacked[0][:, -1:])).sum(axis=2, dtype=np.int64)
+    sums = np.zeros((spread.shape[0] + 1, spread.shape[1] + 1), np.int64)
+    sums[1:, 1:] = spread.cumsum(axis=0).cumsum(axis=1)
+    ys, xs = np.arange(0, full[0] - height + 1, unit), np.arange(0, full[1] - width + 1, unit)
+    top, bottom = (each * spread.shape[0] // full[0] for each in (ys, ys + height))
+    left, right = (each * spread.shape[1] // full[1] for each in (xs, xs + width))
+    found = (
+        sums[np.ix_(bottom, right)] - sums[np.ix_(top, right)] - sums[np.ix_(bottom, left)] + sums[np.ix_(top, left)]
+    )
+    best = divmod(int(found.argmax()), len(xs)) if found.max() > 0 else (len(ys) // 2, len(xs) // 2)
+    return Region(x=int(xs[best[1]]), y=int(ys[best[0]]), width=width, height=height)
+
+
+def in_srgb(pixels: Pixels, metadata: Metadata) -> Shown:
+    """Pixels (H, W, C) in 8 or 16 bits -> (H, W, 3) in 8-bit sRGB, through their profile and on white."""
+    if pixels.shape[2] in (2, 4):
+        pixels = laid_on_white(pixels)
+    deep, gray = pixels.dtype == np.uint16, pixels.shape[2] == 1
+    if metadata.icc_profile is not None:
+        image = vips().Image.new_from_array(np.ascontiguousarray(pixels))
+        image = image.copy(interpretation=("grey16" if deep else "b-w") if gray else ("rgb16" if deep else "srgb"))
+        image.set_type(vips().GValue.blob_type, "icc-profile-data", bytes(metadata.icc_profile))
+        try:
+            image = image.icc_transform("srgb", embedded=True, depth=8, intent="relative")
+            return np.asarray(image.numpy(), np.uint8).reshape(*pixels.shape[:2], -1)[..., :3]
+        except vips().Error:
+            pass  # a profile that only seemed sound: its numbers are shown as they are
+    if deep:
+        pixels = np.rint(pixels / 257.0)
+    return np.broadcast_to(pixels.astype(np.uint8), (*pixels.shape[:2], 3))
+
+
+def data_uri(picture: Shown, *, exact: bool = True) -> str:
+    """The picture inside a page: PNG, or WebP at quality 90 where it need not be exact."""
+    image = vips().Image.new_from_array(np.ascontiguousarray(picture)).copy(interpretation="srgb")
+    if exact:
+        kind, data = "png", image.pngsave_buffer(compression=9, keep="none")
+    else:
+        kind, data = "webp", image.webpsave_buffer(Q=90, smart_subsample=True, effort=4, keep="none")
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _step(reader: PictureReader) -> int:
+    return max(1, _SAMPLES_AT_A_TIME // (reader.width * reader.info.channels))
+
+
+def _rows(reader: PictureReader, first: int, last: int, columns: slice = slice(None)) -> Pixels:
+    """Rows `first` to `last` of a reader that is at its start; those above are read and dropped."""
+    parts: list[Pixels] = []
+    step = _step(reader)
+    for at in range(0, last, step):
+        rows = reader.read_rows(at, min(step, last - at))
+        if at + len(rows) > first:
+            parts.append(rows[max(0, first - at) :, columns].copy())
+    return np.concatenate(parts)
+
+
+def _resampled(reader: PictureReader, target: Size, first: int, last: int) -> Pixels:
+    """Rows `first` to `last` of the picture as it is at the size `target`."""
+    info = reader.info
+    resampler = Resampler(size=(reader.height, reader.width), target=target, channels=info.channels, dtype=info.dtype)
+    parts: list[Pixels] = []
+    made, step = 0, _step(reader)
+    for at in range(0, reader.height, step):
+        rows = resampler.take(reader.read_rows(at, min(step, reader.height - at)))
+        parts.append(rows[max(0, first - made) : max(0, last - made)])
+        made += len(rows)
+    if made < last:
+        raise PictureError(f"{reader.path}: gave {made} rows at its new size, and {last} were expected.")
+    return np.concatenate(parts)
