@@ -13,7 +13,7 @@ FLOORS = (
     ("checksum", "errors", "place", "version"),
     ("color", "formats", "kernels", "png_color", "tiff_exif", "tiles"),
     ("resample", "resize"),
-    ("damage", "metadata", "netpbm"),
+    ("bmp", "damage", "metadata", "netpbm"),
     ("picture",),
     ("canvas", "rows", "writer"),
     ("generators", "pickle_walk", "published"),

@@ -13,7 +13,7 @@ from tessera import Picture, save_weights, write_picture
 from tessera.generators import SRVGGNetCompactConfig
 
 ROOT = Path(__file__).parent.parent
-PAGES = (ROOT / "README.md", ROOT / "docs" / "upscale.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "upscale.md", ROOT / "docs" / "measure.md")
 IN_A_CHECKOUT = ("make demo", "make test", "pip install tessera-sr")
 
 
@@ -40,7 +40,26 @@ def desk(tmp_path_factory) -> Path:
     for seed, name in enumerate(("model", "other")):
         torch.manual_seed(seed)
         save_weights(folder / f"{name}.safetensors", config, config.build().state_dict())
+    _lay_out_test_sets(folder)
     return folder
+
+
+def _lay_out_test_sets(folder: Path) -> None:
+    """Set5, inputs, references and results of the measuring page, and statistics for NIQE."""
+    rng = np.random.default_rng(0)
+    for index in range(2):
+        gt = rng.integers(40, 200, (48, 52, 3), dtype=np.uint8).repeat(4, 0).repeat(4, 1)
+        for place, pixels in (
+            (f"testsets/Set5/HR/p{index}.png", gt[:96, :96]),
+            (f"references/p{index}.png", gt),
+            (f"made/p{index}_out.png", gt + np.uint8(3)),
+            (f"inputs/p{index}.png", gt[::4, ::4]),
+        ):
+            (folder / place).parent.mkdir(parents=True, exist_ok=True)
+            write_picture(pixels, folder / place)
+    features = rng.normal(1, 0.3, (200, 36))
+    covariance = np.cov(features, rowvar=False)
+    np.savez(folder / "niqe_pris_params.npz", mu_pris_param=features.mean(0), cov_pris_param=covariance)
 
 
 def test_the_pages_show_commands():

@@ -57,7 +57,7 @@ def _guess(start: bytes) -> str:
     if start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"<":
         return "it looks like a web page or SVG"
     if start[:2] == b"BM":
-        return "a BMP file, which this libvips does not read: convert it to PNG"
+        return "a BMP file with a header that is not known"
     if start[:4] == b"%PDF":
         return "a PDF"
     if start[:2] == b"PK":

@@ -19,7 +19,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from tessera import netpbm
+from tessera import bmp, netpbm
 from tessera.damage import sentence
 from tessera.errors import LimitError, PictureError
 from tessera.formats import FORMATS, format_of_name
@@ -113,9 +113,10 @@ class PictureReader:
             with path.open("rb") as file:
                 start = file.read(64)
             self._netpbm = netpbm.read_header(path) if netpbm.is_netpbm(start) else None
-        if self._netpbm is not None:
+            self._bmp = bmp.read_header(path) if bmp.is_bmp(start) else None
+        if self._netpbm is not None or self._bmp is not None:
             self.metadata = Metadata()
-            self.info = self._netpbm_info(self._netpbm)
+            self.info = self._netpbm_info(self._netpbm) if self._netpbm is not None else self._bmp_info(self._bmp)
             self._check_size(self.info.height, self.info.width)
         else:
             self._open()
@@ -142,7 +143,7 @@ class PictureReader:
 
     def rewind(self) -> None:
         """Begin again at the first row."""
-        if self._next_row and self._netpbm is None and not self._random:
+        if self._next_row and self._region is not None and not self._random:
             self._open()
         self._next_row = 0
 
@@ -158,6 +159,9 @@ class PictureReader:
                 if self._plain is None:
                     self._plain = netpbm.read_rows(self.path, self._netpbm, 0, self._netpbm.height)
                 return self._plain[first : first + count]
+        if self._bmp is not None:
+            with _in_a_sentence(self.path):
+                return bmp.read_rows(self.path, self._bmp, first, count)
         self._next_row = first + count
         try:
             data = self._region.fetch(0, first, self.width, count)
@@ -197,6 +201,22 @@ class PictureReader:
             depth=header.dtype.itemsize * 8,
             color_space="gray" if header.channels < 3 else "sRGB (assumed: the format cannot say)",
             notes=(*_notes_on_name(self.path, "PPM"), *expanded),
+        )
+
+    def _bmp_info(self, header: bmp.BmpHeader | None) -> PictureInfo:
+        assert header is not None
+        expanded = (
+            f"Its palette of {len(header.palette)} colours was expanded to {'gray' if header.channels == 1 else 'RGB'}."
+        )
+        return PictureInfo(
+            name=self.path.name,
+            format_name="BMP",
+            height=header.height,
+            width=header.width,
+            channels=header.channels,
+            depth=8,
+            color_space="gray" if header.channels < 3 else "sRGB (assumed: the file names no profile)",
+            notes=(*_notes_on_name(self.path, "BMP"), *((expanded,) if len(header.palette) else ())),
         )
 
     def _open(self) -> None:
@@ -412,7 +432,7 @@ def _amount(pixels: int, *, beside: int) -> str:
 def _notes_on_name(path: Path, format_name: str) -> Iterator[str]:
     named = format_of_name(path)
     known = {form.name for form in FORMATS}
-    if named is not None and named.name != format_name and format_name in known:
+    if named is not None and named.name != format_name and format_name in {*known, "BMP"}:
         yield f"Its name says {named.name} but it is a {format_name} file."
 
 

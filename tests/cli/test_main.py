@@ -23,7 +23,10 @@ def python(code: str, *arguments: str, cwd: Path | None = None) -> subprocess.Co
     )
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["upscale", "--help"], ["models", "--help"], []])
+COMMANDS = ("upscale", "evaluate", "niqe", "compare", "models")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS), []])
 def test_help_and_version_import_nothing_heavy(arguments: list[str]) -> None:
     code = "import sys; from tessera.cli import main; main(sys.argv[1:]); print('LOADED', *sys.modules)"
     result = python(code, *arguments)
@@ -49,7 +52,7 @@ def test_no_arguments_show_the_help_as_wrong_usage(capsys: pytest.CaptureFixture
     ("arguments", "words"),
     [
         (["upscael"], "no such command; did you mean `tessera upscale`?"),
-        (["frobnicate"], "no such command; there are upscale and models."),
+        (["frobnicate"], "no such command; there are upscale, evaluate, niqe, compare and models."),
         ([__file__], f"did you mean `tessera upscale {__file__}`?"),
         (["--nonsense"], "has no option --nonsense"),
         (["upscale", "--tiel", "4", "a.png"], "did you mean --tile?"),

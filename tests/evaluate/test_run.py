@@ -84,6 +84,22 @@ def test_a_second_run_makes_nothing_again(references, tmp_path):
     assert not second[2].upscaler.engine.shapes
 
 
+def test_an_evaluation_of_other_pictures_takes_the_place_of_the_last(references, tmp_path):
+    evaluate_methods(pair_folders(gt=references), methods(), scorer(), tmp_path / "out", title="t")
+    inputs = tmp_path / "lq"
+    for path in references.iterdir():
+        making.copy(path, inputs / path.name)
+    result = evaluate_methods(
+        pair_folders(lq=inputs, gt=inputs),
+        [model()],
+        Scorer(metrics=("psnr",), protocol=find_protocol("paper"), scale=4),
+        tmp_path / "out",
+        title="t",
+    )
+    assert read_picture(result.rows[0].sr).pixels.shape[0] == 200
+    assert "one size" in result.failures[0]
+
+
 def test_two_models_are_compared_with_each_other(references, tmp_path):
     shifted = FunctionEngine(lambda tiles, call: repeated(4)(tiles, call) + 0.02)
     other = Method(name="shifted", upscaler=Upscaler(nearest(), engine=shifted, flat_lock=False))

@@ -80,7 +80,9 @@ def test_protocols_give_different_numbers_for_equal_pictures(protocol, tmp_path)
     channels = {"paper": lambda x: luma_matlab(x / 255), "pyiqa": luma_jpeg}.get(protocol, lambda x: x)
     inside = (..., slice(4, -4), slice(4, -4)) if protocol in ("paper", "basicsr") else (...,)
     expected = psnr(*(channels(tensor(pixels))[inside] for pixels in (sr, gt)), data_range=255)
-    assert scorer.measure(paths["sr"], gt=paths["gt"]).scores["psnr"] == pytest.approx(float(expected), abs=1e-3)  # less eps
+    assert scorer.measure(paths["sr"], gt=paths["gt"]).scores["psnr"] == pytest.approx(
+        float(expected), abs=1e-3
+    )  # less eps
 
 
 def test_a_reference_of_one_channel_is_compared_as_it_is(tmp_path):

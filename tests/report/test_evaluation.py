@@ -89,7 +89,7 @@ def test_the_report_is_well_formed_and_holds_every_row_and_every_line_of_the_pro
     assert next(row[2:] for row in rows) == ["20.00", "9.0000"]
     assert [cell.text for cell in root.all("dt")] == list(evaluation.protocol)
     assert [cell.text for cell in root.all("dd")] == list(evaluation.protocol.values())
-    assert "31.00 [20.00, 30.00]" in summary.text
+    assert "★ 31.00 (best) [20.00, 30.00]" in summary.text
     assert [cell.text for cell in differences.all("tr")[1].children][-1] == "better"
     for sentence in ("extra.png has no partner.", "The LR was made here."):
         assert sentence in root.text
@@ -249,21 +249,19 @@ def test_a_click_sorts_numbers_as_numbers_with_what_is_missing_last(tmp_path: Pa
       document.body.textContent = said.join(";");
     </script>"""
     (tmp_path / "clicked.html").write_text(page.replace("</body>", f"{script}</body>"), encoding="utf-8")
-    command = [browser, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
-    done = subprocess.run(
-        [*command, "--dump-dom", (tmp_path / "clicked.html").as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    flags = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
+    command = [browser, *flags, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
+    try:
+        done = subprocess.run(
+            [*command, (tmp_path / "clicked.html").as_uri()], capture_output=True, text=True, timeout=60, check=False
+        )
+    except subprocess.TimeoutExpired:
+        pytest.skip("Chromium does not answer here")
     if done.returncode or "<body>" not in done.stdout:
         pytest.skip("Chromium does not start here")
     up, rising, down, falling, niqe_up, _, niqe_down, _ = parsed(done.stdout).all("body")[0].text.strip().split(";")
     assert (rising, falling) == ("ascending", "descending")
-    assert up == "9.50 20.00 21.00 22.00 25.00 26.00 27.00 30.00 31.00 32.00 ∞".replace("20.00 ", "").replace(
-        "25.00 ", ""
-    )
+    assert up == "9.50 21.00 22.00 26.00 27.00 30.00 31.00 32.00 ∞"
     assert down.split() == up.split()[::-1]
     assert niqe_up.split()[-2:] == ["10.0000", "–"]
     assert niqe_down.split()[0] == "10.0000"

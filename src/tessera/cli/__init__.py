@@ -55,10 +55,11 @@ class _LazyGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], _COMMANDS, 1)
+            names = list(_COMMANDS)
+            near = difflib.get_close_matches(args[0], names, 1)
             if os.path.exists(args[0]):  # noqa: PTH110 - False, not an error, for any text
                 near = [f"upscale {args[0]}"]
-            hint = f"; did you mean `tessera {near[0]}`?" if near else f"; there are {' and '.join(_COMMANDS)}."
+            hint = f"; did you mean `tessera {near[0]}`?" if near else f"; there are {', '.join(names[:-1])} and {names[-1]}."
             raise UsageError(f"`tessera {args[0]}`: no such command{hint}")
         return super().resolve_command(ctx, args)
 

@@ -47,6 +47,7 @@ LqKernel = Annotated[
 Luma = Annotated[str | None, _Opt("--luma", help="NIQE's gray instead of the protocol's: y, gray or pil-l.")]
 Output = Annotated[Path, _Opt("-o", "--output", help="The folder for tables, pictures and the report.")]
 NiqeModel = Annotated[Path | None, _Opt("--niqe-model", help="NIQE's statistics (.npz). [default: fetched]")]
+Ma = Annotated[str | None, _Opt("--ma", help="For pi: a table (picture, score), or a command with {picture} in it.")]
 Companions = Annotated[bool, _Opt("--companions", help="Also write what esrdgan's test mode writes.")]
 Limit = Annotated[int | None, _Opt("--limit", help="Only the first so many pictures.")]
 Device = Annotated[str, _Opt("-g", "--device", help="cpu, 0 (the first GPU), mps.")]
@@ -75,6 +76,7 @@ def evaluate(
     luma: Luma = None,
     output: Output = Path("evaluation"),
     niqe_model: NiqeModel = None,
+    ma: Ma = None,
     companions: Companions = False,
     limit: Limit = None,
     device: Device = "cpu",
@@ -87,6 +89,7 @@ def evaluate(
     are always there. Exit code: 0 all scored, 1 something could not be, 2 wrong usage.
     """
     from tessera.evaluate import run
+    from tessera.evaluate.learned import load_learned
     from tessera.evaluate.scoring import Scorer
 
     chosen = _protocol(protocol, channels, crop, eps, averaging, lq_kernel, luma)
@@ -100,7 +103,8 @@ def evaluate(
         metrics=names,
         protocol=chosen,
         scale=scale,
-        pristine=_pristine(niqe_model, offline) if "niqe" in names else None,
+        pristine=_pristine(niqe_model, offline) if {"niqe", "pi"} & set(names) else None,
+        learned=load_learned(names, ma=ma, offline=offline),
     )
     with _Saying() as say:
         if sr is not None:
@@ -203,7 +207,8 @@ def _metrics(text: str | None, found: Found, protocol: Protocol, given: bool) ->
     has_gt = any(pair.gt is not None for pair in found.pairs) and not protocol.enlarge_originals
     if text is None:
         return ("psnr", "ssim") if has_gt else ("niqe",)
-    names = tuple(dict.fromkeys(word.strip().lower() for word in text.split(",") if word.strip()))
+    words = [word.strip().lower() for word in text.split(",") if word.strip()]
+    names = tuple(dict.fromkeys("lpips-alex" if word == "lpips" else word for word in words))
     for name in names:
         if name not in known:
             raise UsageError(f"--metrics {name}: there are {', '.join(known)}.")

@@ -24,6 +24,7 @@ from tessera.evaluate.scoring import Measured, Scorer, metric_info
 from tessera.evaluate.statistics import bootstrap_interval, paired_p_value
 from tessera.finding import Task
 from tessera.journal import Journal
+from tessera.metrics.fid import FEWEST_PICTURES, FrechetStatistics
 from tessera.upscaler import Upscaler
 
 BASELINES = ("bicubic", "lanczos")
@@ -141,7 +142,12 @@ def _made(method: Method, pairs: Sequence[Pair], folder: Path, scorer: Scorer, s
         return failed
     say(f"{method.name}: enlarging {len(pairs)} pictures")
     tasks = [Task(pair.lq, folder / f"{pair.name}.png", named_by_user=True) for pair in pairs if pair.lq is not None]
-    report = run_batch(tasks, method.upscaler, Journal(folder), overwrite=False)
+    journal = Journal(folder)
+    for task in tasks:  # this folder is ours: what an evaluation of other pictures left is made anew
+        known = journal.source_of(task.output)
+        if known is not None and known != journal.path_from_here(task.source):
+            task.output.unlink(missing_ok=True)
+    report = run_batch(tasks, method.upscaler, journal, overwrite=False)
     return {result.output.stem: result.message for result in report.results if result.state in ("failed", "dropped")}
 
 
@@ -164,6 +170,8 @@ def _evaluation(
 ) -> Evaluation:
     infos = [info for name in scorer.metrics if (info := metric_info(name)) is not None]
     seen = {name for row, _ in scored for name in row.scores}
+    distances = [mean for method in methods if (mean := _distance(method, scored)) is not None]
+    seen |= {mean.metric for mean in distances}
     metrics = tuple(info for info in infos if info.name in seen)
     rows = tuple(row for row, _ in scored)
     notes = tuple(dict.fromkeys((*found.notes, *(note for _, measured in scored for note in measured.notes))))
@@ -176,11 +184,17 @@ def _evaluation(
         methods=methods,
         pictures=tuple(pair.name for pair in found.pairs),
         rows=rows,
-        means=tuple(mean for mean in means if mean is not None),
+        means=(*(mean for mean in means if mean is not None), *distances),
         differences=tuple(_differences(methods, metrics, rows)),
         problems=found.problems,
-        notes=notes,
+        notes=(*notes, *(_FEW_FOR_FID.format(count=len(found.pairs)) for _ in distances[:1])),
     )
+
+
+_FEW_FOR_FID = (
+    "FID of {count} pictures: its covariance has 2,048 rows, so papers take tens of thousands; compare only with"
+    " numbers of as many pictures."
+)
 
 
 def _mean(method: str, info: MetricInfo, scored: Sequence[tuple[Row, Measured]], scorer: Scorer) -> Mean | None:
@@ -196,6 +210,19 @@ def _mean(method: str, info: MetricInfo, scored: Sequence[tuple[Row, Measured]],
         mean = 10 * math.log10(255**2 / (error + scorer.protocol.eps)) if error + scorer.protocol.eps else math.inf
         low = high = mean
     return Mean(method=method, metric=info.name, mean=mean, low=low, high=high, count=len(scores))
+
+
+def _distance(method: str, scored: Sequence[tuple[Row, Measured]]) -> Mean | None:
+    """FID of a method's results to their references: one number for all, without interval."""
+    features = [found.features for row, found in scored if row.method == method and found.features is not None]
+    if len(features) < FEWEST_PICTURES:
+        return None
+    both = FrechetStatistics(), FrechetStatistics()
+    for pair in features:
+        for statistics, rows in zip(both, pair, strict=True):
+            statistics.take(rows)
+    distance = both[0].distance(both[1])
+    return Mean(method=method, metric="fid", mean=distance, low=math.nan, high=math.nan, count=len(features))
 
 
 def _differences(methods: Sequence[str], metrics: Sequence[MetricInfo], rows: Sequence[Row]) -> list[Difference]:

@@ -151,7 +151,7 @@ class Evaluation:
 
 def in_words(mean: Mean, decimals: int) -> str:
     """A mean with its interval: 28.4210 [26.1, 30.7]."""
-    if mean.count < 2 or not math.isfinite(mean.mean):
+    if mean.count < 2 or not math.isfinite(mean.mean) or math.isnan(mean.low):
         return f"{mean.mean:.{decimals}f}"
     return f"{mean.mean:.{decimals}f} [{mean.low:.{decimals}f}, {mean.high:.{decimals}f}]"
 

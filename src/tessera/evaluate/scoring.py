@@ -5,23 +5,27 @@ What needs a whole picture at once (LPIPS, DISTS) gets it after the strips. Shap
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from tessera.color import rgb_to_lab
 from tessera.errors import TesseraError
+from tessera.evaluate.learned import LEARNED_METRICS, Learned
 from tessera.evaluate.levels import ROWS_AT_A_TIME, Levels, compared, gray_for_niqe
 from tessera.evaluate.protocol import Channels, NiqeGray, Protocol
 from tessera.evaluate.scores import MetricInfo
 from tessera.kernels import bands
 from tessera.metrics.color_difference import ciede2000
 from tessera.metrics.niqe import NiqeRows, PristineModel
+from tessera.metrics.perceptual_index import perceptual_index
 from tessera.metrics.psnr import SquaredError
 from tessera.metrics.ssim import SMALLEST_SIDE, SMALLEST_SIDE_OF_FIVE, MsSsimRows, SsimRows
 from tessera.resample import RowResizer
@@ -87,6 +91,7 @@ METRICS: tuple[MetricInfo, ...] = (
         source="PSNR of the shrunken result and the input, RGB (Lugmayr et al. 2021)",
         decimals=2,
     ),
+    *LEARNED_METRICS,
 )
 
 
@@ -106,6 +111,8 @@ class Measured:
     """Mean squared error in levels, for the protocol that averages over pixels."""
     values: int = 0
     """How many values that is the mean of."""
+    features: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None = None
+    """FID's features of the result and of the reference, when "fid" is among the metrics."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +123,7 @@ class Scorer:
     protocol: Protocol
     scale: int
     pristine: PristineModel | None = None
+    learned: Learned = field(default_factory=Learned)
 
     def measure(self, sr: Path, *, gt: Path | None = None, lq: Path | None = None) -> Measured:
         """Score one result. What cannot be had gets a sentence; the other metrics are measured all the same."""
@@ -164,6 +172,7 @@ class Scorer:
             notes=tuple(work.notes),
             squared_error=work.squared_error,
             values=work.values,
+            features=work.features,
         )
 
     def _size_fault(self, size: tuple[int, int], reference: Levels) -> str | None:
@@ -188,8 +197,14 @@ class Scorer:
                 wanted = [name for name in ("psnr", "rmse", "ssim", "ms-ssim", "delta-e") if name in self.metrics]
                 channels: Channels = "y-full" if protocol.channels == "y" and reference.is_gray else protocol.channels
                 sinks.append(_Compared(wanted, protocol, channels, crop, size, work))
+                learned = {name: run for name, run in self.learned.compared.items() if name in self.metrics}
+                inception = self.learned if "fid" in self.metrics and self.learned.inception is not None else None
+                if learned or inception is not None:
+                    sinks.append(_Whole(learned, inception, protocol, crop, size))
         if "niqe" in self.metrics and self.pristine is not None:
             sinks.append(_Niqe(self.pristine, protocol, protocol.niqe_crop_of(self.scale), size))
+        if "pi" in self.metrics and self.pristine is not None and self.learned.ma is not None:
+            sinks.append(_PerceptualIndex(self.pristine, protocol, size, self.learned.ma))
         if "lr-psnr" in self.metrics and lq is not None:
             consistency = _Consistency.open(lq, protocol, self.scale, size, work)
             if consistency is not None:
@@ -210,6 +225,7 @@ class _Work:
     notes: list[str] = field(default_factory=list[str])
     squared_error: float = math.nan
     values: int = 0
+    features: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None = None
 
 
 class _Sink:
@@ -298,6 +314,51 @@ class _Niqe(_Sink):
 
     def finish(self, work: _Work) -> None:
         work.scores["niqe"] = self._rows.score(self._pristine)
+
+
+class _PerceptualIndex(_Niqe):
+    """PI, as PIRM measures it: NIQE on Y with 4 pixels cropped, and Ma from outside."""
+
+    def __init__(
+        self, pristine: PristineModel, protocol: Protocol, size: tuple[int, int], ma: Callable[[Path], float]
+    ) -> None:
+        super().__init__(pristine, dataclasses.replace(protocol, niqe_gray="y"), 4, size)
+        self._ma = ma
+
+    def finish(self, work: _Work) -> None:
+        score = self._rows.score(self._pristine)
+        work.scores["pi"] = perceptual_index(ma=self._ma(work.path), niqe=score)
+
+
+class _Whole(_Sink):
+    """What needs both pictures whole: LPIPS, DISTS and FID's features, on RGB."""
+
+    def __init__(
+        self,
+        learned: dict[str, Callable[[Tensor, Tensor], float]],
+        inception: Learned | None,
+        protocol: Protocol,
+        crop: int,
+        size: tuple[int, int],
+    ) -> None:
+        self._learned, self._inception, self._rounded = learned, inception, protocol.rounded
+        self._inside = (slice(crop, size[0] - crop), slice(crop, size[1] - crop))
+        self._parts: list[Tensor] = []
+
+    def take(self, rows: Tensor, truth: Tensor | None) -> None:
+        assert truth is not None
+        self._parts.append(torch.stack((rows.round() if self._rounded else rows, truth)).div(255).float())
+
+    def finish(self, work: _Work) -> None:
+        pair = torch.cat(self._parts, dim=2)[:, :, *self._inside]
+        sr, gt = pair[:1], pair[1:]
+        for name, measure in self._learned.items():
+            try:
+                work.scores[name] = measure(sr, gt)
+            except TesseraError as error:
+                work.problems.append(f"{work.path}: {error}")
+        if self._inception is not None:
+            work.features = self._inception.features(sr), self._inception.features(gt)
 
 
 class _Consistency(_Sink):

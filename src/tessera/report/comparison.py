@@ -68,7 +68,7 @@ class View:
     """One picture as it is shown; `whole` and `crop` are of equal size in all views of a group."""
 
     label: str
-    file_name: str
+    path: Path
     size: Size
     how: str
     whole: Shown
@@ -120,10 +120,12 @@ def read_comparison(measured: Measured, settings: SheetSettings) -> Comparison:
     views: list[View] = []
     for entry in measured.group.entries:
         if entry.path in wholes:
-            views.append(_view(entry, measured, wholes.pop(entry.path), region, settings.limits))
-    changed = {view.how for view in views if view.how != "as it is"}
-    if changed:
-        said = ", ".join(f"{view.label} ({view.how})" for view in views if view.how != "as it is")
+            try:
+                views.append(_view(entry, measured, wholes.pop(entry.path), region, settings.limits))
+            except PictureError as error:  # it changed since it was read whole
+                problems.append(str(error))
+    said = ", ".join(f"{view.label} ({view.how})" for view in views if view.how != "as it is")
+    if said:
         notes.append(f"{measured.group.name}: shown at the size of the largest, {full[1]}x{full[0]}: {said}.")
     return Comparison(
         name=measured.group.name,
@@ -142,7 +144,7 @@ def _view(entry: Entry, measured: Measured, whole: Shown, region: Region, limits
         whole = _smaller(whole, measured.target)
     return View(
         label=entry.label,
-        file_name=entry.path.name,
+        path=entry.path,
         size=laid.size,
         how=laid.how,
         whole=whole,

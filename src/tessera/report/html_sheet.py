@@ -79,7 +79,7 @@ def _crop(view: View, region: Region, times: int) -> str:
     said = name(view.label) if times == 1 else f"<strong>{name(view.label)}</strong>"
     if times > 1:
         how = f", {text(view.how)}" if view.how != "as it is" else ""
-        said += f" · {name(view.file_name)} · {view.size[1]}x{view.size[0]}{how}"
+        said += f" · {name(view.path.name)} · {view.size[1]}x{view.size[0]}{how}"
     return (
         f'<figure><img src="{data_uri(view.crop)}" width="{width}" height="{height}"'
         f' alt="{text(view.label)}, {"1:1" if times == 1 else f"{times} times"}">'

@@ -93,10 +93,10 @@ def _block(place: Layout, measured: Measured, comparison: Comparison, width: int
     region = comparison.region
     title = f"{comparison.name}   crops: {region} of {comparison.full[1]}x{comparison.full[0]}, {ENLARGED}x nearest"
     _write(canvas, title, _GAP // 2, _GAP, width - 2 * _GAP, bold=True)
-    by_label = {view.label: view for view in comparison.views}
+    views = {view.path: view for view in comparison.views}
     for index, entry in enumerate(measured.group.entries):
         y, x = place.corner(index)
-        view = by_label.get(entry.label)
+        view = views.get(entry.path)
         _write(canvas, entry.label, y, x, place.cell_width, bold=True)
         said = "cannot be read" if view is None else _said(view)
         _write(canvas, said, y + LINE_HEIGHT, x, place.cell_width, color=_SOFT)
