@@ -18,6 +18,7 @@ test-slow: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/overlap.py
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/measure.py
 
 check: $(VENV)/.installed-dev
 	PATH="$(BIN):$$PATH" scripts/check

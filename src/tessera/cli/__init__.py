@@ -59,7 +59,8 @@ class _LazyGroup(TyperGroup):
             near = difflib.get_close_matches(args[0], names, 1)
             if os.path.exists(args[0]):  # noqa: PTH110 - False, not an error, for any text
                 near = [f"upscale {args[0]}"]
-            hint = f"; did you mean `tessera {near[0]}`?" if near else f"; there are {', '.join(names[:-1])} and {names[-1]}."
+            known = f"{', '.join(names[:-1])} and {names[-1]}"
+            hint = f"; did you mean `tessera {near[0]}`?" if near else f"; there are {known}."
             raise UsageError(f"`tessera {args[0]}`: no such command{hint}")
         return super().resolve_command(ctx, args)
 

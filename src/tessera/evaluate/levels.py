@@ -17,7 +17,17 @@ from tessera.color import luma_jpeg, luma_matlab
 from tessera.evaluate.protocol import Channels, NiqeGray
 from tessera.picture import Limits, PictureReader
 
-ROWS_AT_A_TIME = 256
+_MOST_ROWS, _FEWEST_ROWS = 256, 16
+_PIXELS_AT_A_TIME = 2**19
+
+
+def rows_at_a_time(width: int) -> int:
+    """How many rows to read at a time, so that what is in memory does not grow with the width either.
+
+    >>> rows_at_a_time(2000), rows_at_a_time(10_000)
+    (256, 52)
+    """
+    return max(_FEWEST_ROWS, min(_MOST_ROWS, _PIXELS_AT_A_TIME // width))
 
 
 class Levels:

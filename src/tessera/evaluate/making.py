@@ -9,12 +9,12 @@ from typing import Literal
 import numpy as np
 
 from tessera.errors import PictureError
+from tessera.evaluate.levels import rows_at_a_time
 from tessera.kernels import Kernel
 from tessera.picture import Limits, PictureReader
 from tessera.resample import Resampler
 from tessera.writer import PictureShape, PictureWriter
 
-ROWS_AT_A_TIME = 256
 Enlargement = Literal["nearest", "bicubic", "lanczos3"]
 _NO_LIMITS = Limits(input_pixels=None, output_pixels=None)
 
@@ -78,8 +78,9 @@ def _resample(
                 resampler = Resampler(
                     size=(height, width), target=size, channels=channels, dtype=dtype, kernel=kernel, exact=True
                 )
-            for first in range(0, height, ROWS_AT_A_TIME):
-                rows = reader.read_rows(first, min(ROWS_AT_A_TIME, height - first))[:, :width]
+            step = rows_at_a_time(max(width, size[1]))
+            for first in range(0, height, step):
+                rows = reader.read_rows(first, min(step, height - first))[:, :width]
                 made = rows.repeat(factor, 0).repeat(factor, 1) if resampler is None else resampler.take(rows)
                 writer.write_rows(np.ascontiguousarray(made))
             writer.finish()

@@ -19,7 +19,7 @@ from torch import Tensor
 from tessera.color import rgb_to_lab
 from tessera.errors import TesseraError
 from tessera.evaluate.learned import LEARNED_METRICS, Learned
-from tessera.evaluate.levels import ROWS_AT_A_TIME, Levels, compared, gray_for_niqe
+from tessera.evaluate.levels import Levels, compared, gray_for_niqe, rows_at_a_time
 from tessera.evaluate.protocol import Channels, NiqeGray, Protocol
 from tessera.evaluate.scores import MetricInfo
 from tessera.kernels import bands
@@ -152,8 +152,9 @@ class Scorer:
                 )
         sinks = self._sinks(work, size, reference, lq)
         try:
-            for first in range(0, result.height, ROWS_AT_A_TIME):
-                count = min(ROWS_AT_A_TIME, result.height - first)
+            step = rows_at_a_time(max(result.width, reference.width if reference is not None else 0))
+            for first in range(0, result.height, step):
+                count = min(step, result.height - first)
                 rows = result.read_rows(first, count)
                 truth = reference.read_rows(first, count)[..., : result.width] if reference is not None else None
                 for sink in sinks:
