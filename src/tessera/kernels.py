@@ -57,7 +57,7 @@ class Band:
     matrix: Floats
 
 
-Edges = Literal["mirror", "wrap"]
+Edges = Literal["mirror", "repeat", "wrap"]
 
 
 @functools.lru_cache(maxsize=64)
@@ -73,8 +73,8 @@ def bands(
 ) -> tuple[Band, ...]:
     """The weights from `length` pixels to `out_length`, `scale` times as many.
 
-    Beyond the ends the picture is mirrored or begins again; with a `margin` so many pixels are there before the first
-    and after the last, and are numbered from the first of them.
+    Beyond the ends the picture is mirrored, its last pixel is repeated, or it begins again; with a `margin` so many
+    pixels are there before the first and after the last, and are numbered from the first of them.
 
     `area` counts by covered area (as OpenCV's INTER_AREA does when shrinking); the other kernels are widened when they
     shrink and `antialias` is set. Every output's weights add up to one.
@@ -105,6 +105,8 @@ def reach(scale: float, kernel: Kernel) -> int:
 def _folded(index: npt.NDArray[np.intp], length: int, edges: Edges) -> npt.NDArray[np.intp]:
     if edges == "wrap":
         return np.remainder(index, length)
+    if edges == "repeat":
+        return np.clip(index, 0, length - 1)
     mirrored = np.remainder(index, 2 * length)
     return np.where(mirrored < length, mirrored, 2 * length - 1 - mirrored)
 

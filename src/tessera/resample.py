@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -115,10 +115,19 @@ class Resampler:
 class RowResizer:
     """Resamples a picture whose rows come one after another, holding the few that are still needed.
 
-    `down` and `across` are the weights of `kernels.bands`. The result does not depend on how rows are portioned.
+    `down` and `across` are the weights of `kernels.bands`; `between` is done to what is finished in height
+    and not yet in width. The result does not depend on how rows are portioned.
     """
 
-    def __init__(self, down: Sequence[Band], across: Sequence[Band], dtype: npt.DTypeLike) -> None:
+    def __init__(
+        self,
+        down: Sequence[Band],
+        across: Sequence[Band],
+        dtype: npt.DTypeLike,
+        *,
+        between: Callable[[npt.NDArray[Any]], npt.NDArray[Any]] | None = None,
+    ) -> None:
+        self._between = between
         self._waiting = collections.deque(_typed(band, dtype) for band in down)
         self._across = [_typed(band, dtype) for band in across]
         # Of the rows that this band and those after it look at, the first; and of this and those before it, the last.
@@ -138,6 +147,7 @@ class RowResizer:
             self._needed.popleft()
             seen = self._held[:, band.start - self._first : band.stop - self._first]
             down = np.matmul(band.matrix, seen)
+            down = down if self._between is None else self._between(down)
             ready.append(np.concatenate([down[..., b.start : b.stop] @ b.matrix.T for b in self._across], axis=2))
         needed = self._needed[0] if self._needed else self._first + self._held.shape[1]
         skipped = max(0, needed - self._first)

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from tessera.errors import PictureError
 from tessera.evaluate.levels import rows_at_a_time
-from tessera.kernels import Kernel
+from tessera.kernels import Kernel, bands
 from tessera.picture import Limits, PictureReader
-from tessera.resample import Resampler
+from tessera.resample import Resampler, RowResizer
 from tessera.writer import PictureShape, PictureWriter
 
 Enlargement = Literal["nearest", "bicubic", "lanczos3"]
@@ -20,12 +21,32 @@ _NO_LIMITS = Limits(input_pixels=None, output_pixels=None)
 
 
 def shrink(source: Path, target: Path, scale: int, kernel: Kernel) -> None:
-    """An input from a reference: cut to a multiple of the scale, then 1/scale of it (MATLAB's modcrop and imresize)."""
+    """An input from a reference: cut to a multiple of the scale, then 1/scale of it, as published test sets were made.
 
-    def size(height: int, width: int) -> tuple[int, int]:
-        return height // scale, width // scale
+    That is MATLAB's imresize on whole levels, which rounds after the height and again after the width, and of a version
+    that repeated the pixels at the edges: the inputs of Set5 and Set14 in circulation come out equal in every pixel.
+    """
+    with PictureReader(source, limits=_NO_LIMITS) as reader:
+        info = reader.info
+        height, width = info.height // scale, info.width // scale
+        if min(height, width) < 1:
+            raise PictureError(f"{source}: {info.width}x{info.height} is too small for a scale of {scale}.")
+        full = float(np.iinfo(info.dtype).max)
 
-    _resample(source, target, size, kernel, multiple=scale)
+        def whole(levels: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+            return np.floor(np.clip(levels, 0, full) + 0.5)
+
+        down, across = (bands(length * scale, length, 1 / scale, kernel, edges="repeat") for length in (height, width))
+        resizer = RowResizer(down, across, np.float64, between=whole)
+        shape = PictureShape(height=height, width=width, channels=info.channels, dtype=info.dtype)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with PictureWriter(target, shape) as writer:
+            step = rows_at_a_time(info.width)
+            for first in range(0, height * scale, step):
+                rows = reader.read_rows(first, min(step, height * scale - first))[:, : width * scale]
+                made = whole(resizer.take(rows.transpose(2, 0, 1).astype(np.float64)))
+                writer.write_rows(np.ascontiguousarray(made.transpose(1, 2, 0).astype(info.dtype)))
+            writer.finish()
 
 
 def enlarge(source: Path, target: Path, scale: int, kernel: Enlargement, *, deep: bool = False) -> None:
@@ -57,16 +78,11 @@ def _resample(
     size_of: Callable[[int, int], tuple[int, int]],
     kernel: Kernel | Literal["nearest"],
     *,
-    multiple: int = 1,
     deep: bool = False,
 ) -> None:
     with PictureReader(source, limits=_NO_LIMITS) as reader:
-        height, width = (length // multiple * multiple for length in (reader.info.height, reader.info.width))
+        height, width = reader.info.height, reader.info.width
         size = size_of(height, width)
-        if min(*size, height, width) < 1:
-            raise PictureError(
-                f"{source}: {reader.info.width}x{reader.info.height} is too small for a scale of {multiple}."
-            )
         dtype = np.dtype(np.uint16) if deep else reader.info.dtype
         channels = reader.info.channels
         shape = PictureShape(height=size[0], width=size[1], channels=channels, dtype=dtype)

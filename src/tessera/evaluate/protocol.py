@@ -82,7 +82,8 @@ class Protocol:
             if self.eps
             else "infinite (eps 0)",
             "SSIM": "Gaussian window 11, sigma 1.5, inside the picture, biased variances, mean of channels (Wang 2004)",
-            "inputs made by": f"{_KERNELS[self.lq_kernel]}, rounded to 8 bits, where the data set has none",
+            "inputs made by": f"{_KERNELS[self.lq_kernel]}, whole levels after height and after width, edges repeated,"
+            " where the data set has none",
             "NIQE on": f"{grays[self.niqe_gray]}; crop {self._crop_in_words(self.niqe_crop, scale)}",
         }
         if self.lq_size is not None:
