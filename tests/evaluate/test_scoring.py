@@ -113,6 +113,14 @@ def test_the_gray_of_niqe_is_that_of_its_tool(gray, value):
     assert float(gray_for_niqe(as_levels(np.full((1, 1, 3), 255, np.uint8)), gray)) == (235 if gray == "y" else 255)
 
 
+def test_a_shifted_result_is_named_and_scored(tmp_path):
+    gt = textures(120, 140)
+    paths = files(tmp_path, gt=gt, sr=np.roll(gt, (1, -2), (0, 1)))
+    measured = Scorer(metrics=("psnr",), protocol=find_protocol("paper"), scale=4).measure(paths["sr"], gt=paths["gt"])
+    assert measured.scores["psnr"] < 25
+    assert "2 pixels to the left and 1 down" in measured.problems[0]
+
+
 def test_a_reference_with_a_few_pixels_more_is_cut_and_said(tmp_path):
     gt = textures(43, 50)
     paths = files(tmp_path, gt=gt, sr=gt[:40, :48])

@@ -25,6 +25,7 @@ from tessera.evaluate.statistics import bootstrap_interval, paired_p_value
 from tessera.finding import Task
 from tessera.journal import Journal
 from tessera.metrics.fid import FEWEST_PICTURES, FrechetStatistics
+from tessera.metrics.perceptual_index import pirm_region
 from tessera.upscaler import Upscaler
 
 BASELINES = ("bicubic", "lanczos")
@@ -176,6 +177,11 @@ def _evaluation(
     rows = tuple(row for row, _ in scored)
     notes = tuple(dict.fromkeys((*found.notes, *(note for _, measured in scored for note in measured.notes))))
     means = [_mean(method, info, scored, scorer) for method in methods for info in metrics]
+    for mean in means:
+        if mean is not None and mean.metric == "rmse":
+            region = pirm_region(mean.mean)
+            words = f"region {region}" if region is not None else "beyond all regions"
+            notes = (*notes, f"{mean.method}: RMSE {mean.mean:.2f} is {words} of PIRM 2018 (to 11.5, 12.5 and 16).")
     return Evaluation(
         title=title,
         scale=scorer.scale,

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from tessera.color import rgb_to_lab
 from tessera.errors import TesseraError
+from tessera.evaluate.alignment import WINDOW, shift_between
 from tessera.evaluate.learned import LEARNED_METRICS, Learned
 from tessera.evaluate.levels import Levels, compared, gray_for_niqe, rows_at_a_time
 from tessera.evaluate.protocol import Channels, NiqeGray, Protocol
@@ -198,6 +199,7 @@ class Scorer:
                 wanted = [name for name in ("psnr", "rmse", "ssim", "ms-ssim", "delta-e") if name in self.metrics]
                 channels: Channels = "y-full" if protocol.channels == "y" and reference.is_gray else protocol.channels
                 sinks.append(_Compared(wanted, protocol, channels, crop, size, work))
+                sinks.append(_Alignment(size))
                 learned = {name: run for name, run in self.learned.compared.items() if name in self.metrics}
                 inception = self.learned if "fid" in self.metrics and self.learned.inception is not None else None
                 if learned or inception is not None:
@@ -295,6 +297,34 @@ class _Compared(_Sink):
             "delta-e": lambda: self._color / self._count,
         }
         work.scores |= {name: found[name]() for name in self._wanted}
+
+
+class _Alignment(_Sink):
+    """Says when a result is shifted against its reference."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        starts = [max(0, (length - WINDOW) // 2) for length in size]
+        self._first, self._last = starts[0], min(size[0], starts[0] + WINDOW)
+        self._columns = slice(starts[1], starts[1] + WINDOW)
+        self._row = 0
+        self._parts: list[Tensor] = []
+
+    def take(self, rows: Tensor, truth: Tensor | None) -> None:
+        assert truth is not None
+        here = slice(max(0, self._first - self._row), max(0, self._last - self._row))
+        self._row += rows.shape[1]
+        if rows[:, here].shape[1]:
+            self._parts.append(torch.stack([part[:, here, self._columns].mean(dim=0) for part in (rows, truth)]))
+
+    def finish(self, work: _Work) -> None:
+        shift = shift_between(*torch.cat(self._parts, dim=1))
+        if shift is not None:
+            down, right = shift
+            work.problems.append(
+                f"{work.path}: seems shifted against its reference by {abs(right)} pixels to the"
+                f" {'right' if right >= 0 else 'left'} and {abs(down)} {'down' if down >= 0 else 'up'}; its scores are"
+                " those of a picture that lies elsewhere."
+            )
 
 
 class _Niqe(_Sink):

@@ -1,0 +1,43 @@
+"""Whether a result lies where its reference does: a shift of a pixel or two ruins every score and is easily overlooked.
+
+Shapes: H height, W width of a gray window.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+WINDOW = 256
+"""Pixels a side that are looked at, in the middle of the picture."""
+_FARTHEST = 8
+_CLEARLY = 1.05
+
+
+def shift_between(sr: Tensor, gt: Tensor) -> tuple[int, int] | None:
+    """How far (down, right) a result is shifted against its reference, both (H, W); None when it lies where it should.
+
+    Where the gradients of both agree best, up to 8 pixels away, and only when they agree clearly better there.
+    """
+    if min(sr.shape) < 4 * _FARTHEST:
+        return None
+    spectra = [torch.fft.rfft2(_edges(picture)) for picture in (sr, gt)]
+    agreement = torch.fft.irfft2(spectra[0] * spectra[1].conj(), s=sr.shape)
+    near = torch.roll(agreement, (_FARTHEST, _FARTHEST), dims=(0, 1))[: 2 * _FARTHEST + 1, : 2 * _FARTHEST + 1]
+    best = int(near.argmax())
+    down, right = best // near.shape[1] - _FARTHEST, best % near.shape[1] - _FARTHEST
+    if (down, right) == (0, 0) or float(near.max()) <= max(0.0, _CLEARLY * float(near[_FARTHEST, _FARTHEST])):
+        return None
+    return down, right
+
+
+def _edges(picture: Tensor) -> Tensor:
+    """Gradient magnitude less its mean, faded out at the borders, which the transform takes for neighbours."""
+    picture = picture.double()
+    across = picture[1:-1, 2:] - picture[1:-1, :-2]
+    down = picture[2:, 1:-1] - picture[:-2, 1:-1]
+    edges = torch.zeros_like(picture)
+    edges[1:-1, 1:-1] = torch.hypot(across, down)
+    edges = edges - edges.mean()
+    fades = [torch.hann_window(length, periodic=False, dtype=torch.float64) for length in picture.shape]
+    return edges * fades[0][:, None] * fades[1][None, :]
