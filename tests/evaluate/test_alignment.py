@@ -28,3 +28,9 @@ def test_what_has_nothing_in_common_or_nothing_at_all_is_not_called_shifted():
     flat = torch.full((100, 100), 7.0)
     assert shift_between(flat, flat) is None
     assert shift_between(torch.zeros(20, 20), torch.zeros(20, 20)) is None
+
+
+def test_edges_that_agree_better_a_pixel_away_do_not_outweigh_the_pixels():
+    gt = textures()
+    inverted = 255 - np.roll(gt, (-1, 0), (0, 1))
+    assert shift_between(torch.from_numpy(inverted), torch.from_numpy(gt)) is None

@@ -118,7 +118,7 @@ def test_a_shifted_result_is_named_and_scored(tmp_path):
     paths = files(tmp_path, gt=gt, sr=np.roll(gt, (1, -2), (0, 1)))
     measured = Scorer(metrics=("psnr",), protocol=find_protocol("paper"), scale=4).measure(paths["sr"], gt=paths["gt"])
     assert measured.scores["psnr"] < 25
-    assert "2 pixels to the left and 1 down" in measured.problems[0]
+    assert "(2 left and 1 down, in pixels)" in measured.problems[0]
 
 
 def test_a_reference_with_a_few_pixels_more_is_cut_and_said(tmp_path):

@@ -320,10 +320,11 @@ class _Alignment(_Sink):
         shift = shift_between(*torch.cat(self._parts, dim=1))
         if shift is not None:
             down, right = shift
+            ways = [(right, "right", "left"), (down, "down", "up")]
+            where = " and ".join(f"{abs(by)} {plus if by > 0 else minus}" for by, plus, minus in ways if by)
             work.problems.append(
-                f"{work.path}: seems shifted against its reference by {abs(right)} pixels to the"
-                f" {'right' if right >= 0 else 'left'} and {abs(down)} {'down' if down >= 0 else 'up'}; its scores are"
-                " those of a picture that lies elsewhere."
+                f"{work.path}: seems shifted against its reference ({where}, in pixels); its scores are those of a"
+                " picture that lies elsewhere."
             )
 
 
