@@ -37,7 +37,7 @@ def print_forecast(
             if not seconds_per_pixel:
                 side = min(found.tile, 256)
                 seconds_per_pixel = upscaler.seconds_per_tile(side) / side**2
-            seconds = seconds_per_pixel * found.tiles * found.tile**2
+            seconds = seconds_per_pixel * found.runs * found.tile**2
             total += seconds
             state, line = "done", _forecast_line(task, found, seconds)
             values |= {
