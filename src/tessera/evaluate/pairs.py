@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tessera.dataset.pairing import key_of as key_of
 from tessera.errors import UsageError
 from tessera.formats import looks_like_a_picture
 
@@ -55,23 +56,6 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     Benchmark(name="DIV2K", aliases=("div2k", "div2kvalid", "div2k100"), pictures=100),
     Benchmark(name="RealSRSet", aliases=("realsrset", "realsrset5images"), pictures=20, has_references=False),
 )
-
-_SUFFIXES = re.compile(
-    r"(?:[_-]SRF[_-]\d+)?(?:[_-](?:HR|LR|SR|GT|LQ|out|rlt|result|sr_\d+x|bicubic|nearest))?(?:[_-]?x\d)?$",
-    re.IGNORECASE,
-)
-
-
-def key_of(path: Path) -> str:
-    """What is left of a file's name without the marks of scale and role, folded.
-
-    >>> [key_of(Path(name)) for name in ("img_001_SRF_4_HR.png", "img_001_SRF_4_LR.png", "babyx4.png", "Baby_out.jpg")]
-    ['img_001', 'img_001', 'baby', 'baby']
-    """
-    stem = path.stem
-    while (shorter := _SUFFIXES.sub("", stem)) and shorter != stem:
-        stem = shorter
-    return stem.casefold()
 
 
 def pictures_in(folder: Path) -> list[Path]:

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from tessera.evaluate.alignment import shift_between
+from tessera.dataset.alignment import shift_between
 
 
 def textures(seed: int = 0, side: int = 280) -> np.ndarray:
