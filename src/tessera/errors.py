@@ -14,6 +14,7 @@
     ├── DownloadError         a file could not be fetched whole
     ├── EngineError           an engine cannot run here
     │   └── OutOfMemoryError      not even the smallest tile fits
+    ├── TrainingError         a training run cannot begin, or cannot go on
     ├── NonFiniteError        the network gave NaN, infinity or black at full precision
     └── Interrupted           the user or the system asked to stop
 
@@ -68,6 +69,10 @@ class EngineError(TesseraError):
 
 class OutOfMemoryError(EngineError):
     """Memory ran out even at the smallest tile."""
+
+
+class TrainingError(TesseraError):
+    """A training run cannot begin or go on; what it had reached is kept."""
 
 
 class NonFiniteError(TesseraError):

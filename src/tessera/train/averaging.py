@@ -1,0 +1,25 @@
+"""The exponential moving average of a generator's parameters: what is validated, kept and published.
+
+average <- decay * average + (1 - decay) * parameter, after each of the generator's steps. Buffers are taken as they are.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+
+def averaged_copy(network: nn.Module) -> nn.Module:
+    """A copy to hold the average: in eval mode, without gradients."""
+    return copy.deepcopy(network).eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """Move the average towards the network, in place."""
+    for mean, now in zip(average.parameters(), network.parameters(), strict=True):
+        mean.mul_(decay).add_(now, alpha=1 - decay)
+    for mean, now in zip(average.buffers(), network.buffers(), strict=True):
+        mean.copy_(now)

@@ -1,0 +1,180 @@
+"""Checkpoints of a training run: a folder each, that is there whole or not at all, and proves it by checksums.
+
+`checkpoints/000005000/` holds safetensors files and `state.json`, written last, which lists every file with its size and
+SHA-256 and carries a checksum of itself. A folder is filled under a temporary name and renamed. One that a crash or a
+full disk has torn all the same is passed over for the one before it. Nothing in it is a pickle.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.optim import Optimizer
+
+from tessera.checksum import sha256_of
+from tessera.errors import TrainingError
+from tessera.place import flush_folder, temporary_name
+
+STATE_NAME = "state.json"
+_STEP = re.compile(r"\d{9}")
+
+WriteFile = Callable[[Path], None]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One that was found whole."""
+
+    folder: Path
+    step: int
+    facts: Mapping[str, Any]
+
+    def tensors(self, name: str) -> dict[str, Tensor]:
+        """The tensors of one of its files. Raises TrainingError."""
+        path = self.folder / name
+        try:
+            return load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise TrainingError(f"{path}: this part of the checkpoint cannot be read ({error}).") from error
+
+
+def checkpoint_folder(root: Path, step: int) -> Path:
+    """Where the checkpoint of a step lies.
+
+    >>> checkpoint_folder(Path("checkpoints"), 5000).name
+    '000005000'
+    """
+    return root / f"{step:09d}"
+
+
+def write_checkpoint(root: Path, step: int, files: Mapping[str, WriteFile], facts: Mapping[str, Any]) -> Checkpoint:
+    """Write a checkpoint: each of `files` by its function, then the facts. Raises TrainingError; nothing is left then.
+
+    One of the same step is replaced, and until then kept.
+    """
+    place = checkpoint_folder(root, step)
+    part = temporary_name(place)
+    try:
+        part.mkdir(parents=True)
+        for name, write in files.items():
+            write(part / name)
+        listed = {name: {"bytes": (part / name).stat().st_size, "sha256": sha256_of(part / name)} for name in files}
+        body = json.dumps({"step": step, "files": listed, "facts": dict(facts)}, sort_keys=True, allow_nan=True)
+        text = json.dumps({"sha256": hashlib.sha256(body.encode()).hexdigest(), "body": body})
+        with (part / STATE_NAME).open("w", encoding="utf-8") as file:
+            file.write(text)
+        for path in part.iterdir():
+            _flush_file(path)
+        flush_folder(part)
+        old = temporary_name(place)
+        if place.exists():
+            place.rename(old)
+        part.rename(place)
+        flush_folder(root)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise TrainingError(
+            f"{place}: the checkpoint cannot be written ({error.strerror or error}). Earlier ones are kept; make room or"
+            " give the folder back, then go on with --resume."
+        ) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return Checkpoint(place, step, facts)
+
+
+def _flush_file(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def tensor_writer(tensors: Mapping[str, Tensor]) -> WriteFile:
+    """Writes tensors of any type as safetensors."""
+    held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return lambda path: save_file(held, path)
+
+
+def read_checkpoint_folder(folder: Path) -> Checkpoint:
+    """Read a checkpoint's facts and prove its files. Raises TrainingError, which says what is wrong with it."""
+    try:
+        outer = json.loads((folder / STATE_NAME).read_text(encoding="utf-8"))
+        body = str(outer["body"])
+        if hashlib.sha256(body.encode()).hexdigest() != outer["sha256"]:
+            raise TrainingError(f"{folder}: {STATE_NAME} was changed or torn.")
+        state = json.loads(body)
+        for name, known in state["files"].items():
+            path = folder / name
+            if path.stat().st_size != known["bytes"] or sha256_of(path) != known["sha256"]:
+                raise TrainingError(f"{folder}: {name} is not what was written.")
+        return Checkpoint(folder, int(state["step"]), state["facts"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TrainingError(f"{folder}: this checkpoint is not whole ({error}).") from error
+
+
+def newest_whole(root: Path, say: Callable[[str], None] = lambda _: None) -> Checkpoint | None:
+    """The newest checkpoint that is whole; what is passed over is said."""
+    for folder in reversed(list(checkpoint_folders(root))):
+        try:
+            return read_checkpoint_folder(folder)
+        except TrainingError as error:
+            say(f"{error} The one before it is used.")
+    return None
+
+
+def checkpoint_folders(root: Path) -> Iterator[Path]:
+    """Every checkpoint's folder, in the order of the steps."""
+    with contextlib.suppress(OSError):
+        yield from sorted(path for path in root.iterdir() if _STEP.fullmatch(path.name) and path.is_dir())
+
+
+def prune(root: Path, *, keep: int, spared: Callable[[int], bool]) -> None:
+    """Remove all but the newest `keep` checkpoints and those whose step is spared; parts of dead runs go too."""
+    folders = list(checkpoint_folders(root))
+    for folder in folders[: max(0, len(folders) - keep)]:
+        if not spared(int(folder.name)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_parts(root: Path) -> None:
+    """Remove what a killed run left half written. Only for the one process that writes here."""
+    with contextlib.suppress(OSError):
+        for path in list(root.iterdir()):
+            if path.name.startswith(".") and path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+
+
+# ------------------------------------------------------------------------------------------------------- optimisers
+
+
+def optimizer_tensors(optimizer: Optimizer, prefix: str) -> dict[str, Tensor]:
+    """What an optimiser remembers of each parameter, as named tensors."""
+    remembered: dict[int, dict[str, Any]] = optimizer.state_dict()["state"]
+    return {
+        f"{prefix}.{index}.{name}": value if isinstance(value, Tensor) else torch.tensor(value)
+        for index, values in remembered.items()
+        for name, value in values.items()
+    }
+
+
+def load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor], prefix: str) -> None:
+    """Give an optimiser back what `optimizer_tensors` took, in the memory layout of its parameters."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for name, value in tensors.items():
+        owner, index, field = name.rsplit(".", 2)
+        if owner != prefix:
+            continue
+        parameter = parameters[int(index)]
+        held = torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value.clone()
+        optimizer.state[parameter][field] = held

@@ -1,0 +1,75 @@
+"""The tricks that esrdgan steadies its training with, each as its author meant it, not as its code has it.
+
+Real and fake labels that are smoothed, noisy or swapped; noise on what the discriminator sees, fading over the run;
+noise on the generator's inputs; a discriminator that is trained more often than the generator. What belongs to a
+network (start values, kernel sizes, residual scaling) or to a loss (relativism, low-level features) is configured there.
+
+Shapes: B pictures in a batch, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import numpy as np
+import torch
+from pydantic import BaseModel, Field
+from torch import Tensor
+
+from tessera.losses.adversarial import Targets
+from tessera.train.chance import torch_chance
+
+LABEL_NOISE = 0.05
+"""Standard deviation of a noisy label (esrdgan)."""
+SMOOTH_LABEL = 0.9
+"""The real label under one-sided smoothing (Salimans et al. 2016, section 3.4)."""
+
+
+class TricksConfig(BaseModel, frozen=True, extra="forbid"):
+    """Which tricks are on; all are off unless asked for."""
+
+    noisy_labels: bool = False
+    """Labels for the discriminator get Gaussian noise of deviation 0.05, drawn for each picture, and stay in [0, 1]."""
+    one_sided_label_smoothing: bool = False
+    """The discriminator's real label is 0.9 in place of 1; its fake label and the generator's labels stay."""
+    flip_labels: bool = False
+    """Real is called 0 and fake 1, for both networks, which is said to help the gradients of an early run."""
+    instance_noise: bool = False
+    """Gaussian noise on both inputs of the discriminator; its variance falls linearly from 1 to 0 over the run."""
+    lq_noise: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Deviation, on [0, 1], of Gaussian noise that is added to the generator's inputs."""
+
+
+def discriminator_targets(tricks: TricksConfig, pictures: int, rng: np.random.Generator) -> Targets:
+    """The labels of one step of the discriminator: numbers, or (B, 1, 1, 1) tensors where each picture has its own."""
+    real: float | Tensor = SMOOTH_LABEL if tricks.one_sided_label_smoothing else 1.0
+    fake: float | Tensor = 0.0
+    if tricks.noisy_labels:
+        noise = rng.normal(0.0, LABEL_NOISE, (2, pictures, 1, 1, 1))
+        real, fake = (
+            torch.from_numpy((label + part).clip(0, 1)).float() for label, part in zip((real, fake), noise, strict=True)
+        )
+    return Targets(real=fake, fake=real) if tricks.flip_labels else Targets(real=real, fake=fake)
+
+
+def generator_targets(tricks: TricksConfig) -> Targets:
+    """The labels by which the generator is judged: never smoothed, never noisy."""
+    return Targets(real=0.0, fake=1.0) if tricks.flip_labels else Targets(real=1.0, fake=0.0)
+
+
+def instance_noise_deviation(step: int, steps: int) -> float:
+    """Standard deviation of the instance noise at a step: the variance falls linearly from 1 to 0.
+
+    >>> [round(instance_noise_deviation(step, 100), 3) for step in (0, 75, 100, 120)]
+    [1.0, 0.5, 0.0, 0.0]
+    """
+    return math.sqrt(max(0.0, 1 - step / steps))
+
+
+def noisy(pictures: Tensor, deviation: float, rng: np.random.Generator) -> Tensor:
+    """Add Gaussian noise of this deviation: (B, C, H, W) -> the same, not clipped. The same `rng` gives the same noise."""
+    if not deviation:
+        return pictures
+    noise = torch.randn(pictures.shape, generator=torch_chance(rng), dtype=torch.float32)
+    return pictures + deviation * noise.to(pictures)

@@ -1,0 +1,189 @@
+"""What watches over a run: losses that are no numbers, and the ways in which adversarial training goes wrong unseen.
+
+Each detector looks at a window of recent steps, says a sentence when what it sees has lasted, and says it again only
+after it has been right in between. Detectors warn; only losses that are no numbers stop a run.
+
+Shapes: B pictures, C channels, h x w low resolution, H x W high resolution.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+import torch
+from pydantic import BaseModel, Field
+from torch import Tensor
+from torch.nn import functional as F
+
+Answer = Literal["go on", "skip", "roll back", "stop"]
+
+
+class WatchConfig(BaseModel, frozen=True, extra="forbid"):
+    """How patient the watch is."""
+
+    skips: Annotated[int, Field(ge=0)] = 3
+    """Bad steps in a row that are skipped before the run goes back to its last checkpoint."""
+    roll_backs: Annotated[int, Field(ge=0)] = 3
+    """How often that may happen before the run stops."""
+    rate_factor: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """What the learning rates are multiplied with each time."""
+    window: Annotated[int, Field(ge=2)] = 200
+    """Steps over which the detectors look."""
+    color_drift_255: Annotated[float, Field(gt=0)] = 2.0
+    """Levels by which the mean of outputs may differ from the mean of inputs, in any channel."""
+    saturation: Annotated[float, Field(gt=0.5, lt=1)] = 0.98
+    """A discriminator whose mean answers are beyond this on both sides has won."""
+    likeness: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    """Correlation of what is added to different pictures, above which the generator adds the same to all."""
+    added_detail: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    """Share of the truth's detail below which a generator under an adversarial loss only copies its input."""
+
+
+@dataclass
+class Soundness:
+    """Counts steps whose loss or gradients are no numbers, and says what to do about them."""
+
+    config: WatchConfig
+    bad_in_a_row: int = 0
+    roll_backs: int = 0
+
+    def judge(self, *, finite: bool) -> Answer:
+        """What to do after a step whose loss and gradients are finite, or not."""
+        if finite:
+            self.bad_in_a_row = 0
+            return "go on"
+        self.bad_in_a_row += 1
+        if self.bad_in_a_row <= self.config.skips:
+            return "skip"
+        self.bad_in_a_row = 0
+        if self.roll_backs >= self.config.roll_backs:
+            return "stop"
+        self.roll_backs += 1
+        return "roll back"
+
+    @property
+    def rate(self) -> float:
+        """What the learning rates are to be multiplied with, after so many roll-backs."""
+        return self.config.rate_factor**self.roll_backs
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What the detectors see of one step; all of it small numbers on the CPU."""
+
+    real_answer: float = math.nan
+    """Mean of sigmoid(D) on real pictures; NaN without a discriminator."""
+    fake_answer: float = math.nan
+    color_shift_255: tuple[float, ...] = ()
+    """Mean of the outputs less mean of the inputs, per channel, in levels."""
+    likeness: float = math.nan
+    """Mean correlation of what the generator adds to different pictures of the batch."""
+    added_detail: float = math.nan
+    """Energy of what it adds, as a share of the energy of what the truth adds."""
+
+
+@torch.no_grad()
+def look_at(lq: Tensor, sr: Tensor, gt: Tensor, *, side: int = 64) -> Sight:
+    """Measure one batch: lq (B, C, h, w), sr and gt (B, C, H, W), in [0, 1].
+
+    What a picture adds is its difference to the bicubic enlargement of its input, seen in the middle, `side` pixels wide.
+    """
+    height, width = sr.shape[-2:]
+    scale = height // lq.shape[-2]
+    shift = (sr.mean(dim=(0, 2, 3)) - lq.mean(dim=(0, 2, 3))) * 255
+    side = min(side, height, width) // scale * scale
+    top, left = ((length - side) // 2 // scale * scale for length in (height, width))
+    base = F.interpolate(lq.float(), scale_factor=scale, mode="bicubic", align_corners=False)
+    window = (..., slice(top, top + side), slice(left, left + side))
+    added, wanted = ((picture.float() - base)[window].flatten(1) for picture in (sr, gt))
+    centred = F.normalize(added - added.mean(dim=1, keepdim=True), dim=1)
+    count = len(added)
+    products = centred @ centred.T
+    likeness = float((products.sum() - products.trace()) / (count * (count - 1))) if count > 1 else math.nan
+    energy = float(wanted.square().mean())
+    detail = float(added.square().mean()) / energy if energy > 0 else math.nan
+    return Sight(color_shift_255=tuple(shift.tolist()), likeness=likeness, added_detail=detail)
+
+
+@dataclass
+class Detectors:
+    """Takes a sight a step and says what has lasted for a window."""
+
+    config: WatchConfig
+    adversarial: bool
+    _seen: deque[Sight] = field(init=False)
+    _said: set[str] = field(default_factory=set[str])
+
+    def __post_init__(self) -> None:
+        self._seen = deque(maxlen=self.config.window)
+
+    def take(self, sight: Sight) -> list[str]:
+        """Look at one more step -> the sentences that are new."""
+        self._seen.append(sight)
+        if len(self._seen) < self.config.window:
+            return []
+        found = dict(self._findings())
+        new = [sentence for name, sentence in found.items() if name not in self._said]
+        self._said = set(found)
+        return new
+
+    def _findings(self) -> list[tuple[str, str]]:
+        findings: list[tuple[str, str]] = []
+        limit = self.config.color_drift_255
+        channels = list(zip(*(sight.color_shift_255 for sight in self._seen), strict=False))
+        shifts = [math.fsum(channel) / len(channel) for channel in channels]
+        if shifts and max(map(abs, shifts)) > limit:
+            said = ", ".join(f"{shift:+.1f}" for shift in shifts)
+            findings.append(
+                (
+                    "color",
+                    f"The outputs' mean colour has drifted from the inputs' by {said} levels (of 255). More pixel"
+                    " loss or a lower rate helps, or going back to an earlier checkpoint.",
+                )
+            )
+        if not self.adversarial:
+            return findings
+        real, fake = (self._mean(name) for name in ("real_answer", "fake_answer"))
+        saturation = self.config.saturation
+        if real > saturation and fake < 1 - saturation:
+            findings.append(
+                (
+                    "won",
+                    f"The discriminator has won: it says {real:.3f} to real pictures and {fake:.3f} to generated ones,"
+                    " so its gradients teach little. Lower its rate, smooth its labels, or begin from a better generator.",
+                )
+            )
+        if abs(real - fake) < 1e-3 and (max(real, fake) > saturation or min(real, fake) < 1 - saturation):
+            findings.append(
+                (
+                    "collapsed",
+                    f"The discriminator has collapsed: it says {real:.3f} to every picture, real or not. Go"
+                    " back to an earlier checkpoint with a lower rate for it.",
+                )
+            )
+        likeness = self._mean("likeness")
+        if likeness > self.config.likeness:
+            findings.append(
+                (
+                    "one pattern",
+                    f"The generator adds nearly the same to every picture (correlation {likeness:.2f}): one"
+                    " pattern, not detail. Go back to an earlier checkpoint, with less adversarial loss.",
+                )
+            )
+        detail = self._mean("added_detail")
+        if detail < self.config.added_detail:
+            findings.append(
+                (
+                    "copy",
+                    f"The generator only copies its input: it adds {100 * detail:.1f} % of the detail of the truth."
+                    " Its rate or its losses are too small, or it began from weights that do not fit.",
+                )
+            )
+        return findings
+
+    def _mean(self, name: str) -> float:
+        values = [value for sight in self._seen if not math.isnan(value := getattr(sight, name))]
+        return math.fsum(values) / len(values) if values else math.nan
