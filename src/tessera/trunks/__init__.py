@@ -1,0 +1,38 @@
+"""The convolutional trunks of learned metrics and perceptual losses, as modules that give named feature maps.
+
+Their files are other people's work and are not part of Tessera: `load_trunk` finds them in the models folder or in an
+installed package, fetches them from their published address, or reads a file that the user names, in each case without
+executing anything in it.
+
+>>> [trunk.name for trunk in TRUNKS]
+['vgg16', 'vgg19', 'vgg19-distilled', 'hed-vgg16', 'alexnet', 'squeezenet1_1', 'inception']
+"""
+
+from tessera.trunks.classifiers import VGG16_WIDTHS, VGG19_WIDTHS, Widths, alexnet, squeezenet, vgg
+from tessera.trunks.inception import INCEPTION_CLASSES, inception
+from tessera.trunks.loading import fetch_published, load_trunk, read_tensors, take_tensors
+from tessera.trunks.table import TRUNKS, PublishedTrunk
+from tessera.trunks.trunk import AS_IT_IS, CAFFE, FROM_MINUS_ONE_TO_ONE, IMAGENET, Normalisation, Trunk
+
+__all__ = [
+    "AS_IT_IS",
+    "CAFFE",
+    "FROM_MINUS_ONE_TO_ONE",
+    "IMAGENET",
+    "INCEPTION_CLASSES",
+    "TRUNKS",
+    "VGG16_WIDTHS",
+    "VGG19_WIDTHS",
+    "Normalisation",
+    "PublishedTrunk",
+    "Trunk",
+    "Widths",
+    "alexnet",
+    "fetch_published",
+    "inception",
+    "load_trunk",
+    "read_tensors",
+    "squeezenet",
+    "take_tensors",
+    "vgg",
+]

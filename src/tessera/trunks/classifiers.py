@@ -1,0 +1,104 @@
+"""VGG, AlexNet and SqueezeNet without their classifiers.
+
+Shapes: B pictures, C channels of a map, H height, W width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from tessera.trunks.trunk import AS_IT_IS, IMAGENET, Normalisation, Trunk
+
+Widths = tuple[tuple[int, ...], ...]
+
+VGG16_WIDTHS: Widths = ((64,) * 2, (128,) * 2, (256,) * 3, (512,) * 3, (512,) * 3)
+VGG19_WIDTHS: Widths = ((64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,) * 4)
+
+
+def vgg(
+    widths: Widths,
+    normalisation: Normalisation = IMAGENET,
+    *,
+    mixing: bool = False,
+    mirrored: bool = False,
+    odd_rests: bool = False,
+) -> Trunk:
+    """VGG with these channels in each block: conv1_1, relu1_1, conv1_2, relu1_2, pool1, conv2_1 ... (Simonyan 2014).
+
+    `conv` maps are those before activation. `mirrored` borders repeat the picture in place of zeros. With `odd_rests`
+    a pool takes the last row and column of an odd map for themselves, as TensorFlow does; otherwise it leaves them out.
+    """
+    parts: list[tuple[str, nn.Module]] = []
+    inputs = 3
+    for block, row in enumerate(widths, 1):
+        if block > 1:
+            parts.append((f"pool{block - 1}", nn.MaxPool2d(2, ceil_mode=odd_rests)))
+        for number, width in enumerate(row, 1):
+            conv = nn.Conv2d(inputs, width, 3, padding=1, padding_mode="reflect" if mirrored else "zeros")
+            parts += [(f"conv{block}_{number}", conv), (f"relu{block}_{number}", nn.ReLU())]
+            inputs = width
+    return Trunk(parts, normalisation, mixing=mixing)
+
+
+DISTILLED_WIDTHS: Widths = ((16,) * 2, (32,) * 2, (64,) * 4, (128,) * 4, (128,))
+
+
+def distilled_vgg19(normalisation: Normalisation = AS_IT_IS, widths: Widths = DISTILLED_WIDTHS) -> Trunk:
+    """VGG19 to relu5_1 with thin channels, mirrored borders and a mixing of colours in place of a normalisation.
+
+    Wang et al. 2020, "Collaborative Distillation for Ultra-Resolution Universal Style Transfer". The mixing turns RGB
+    in [0, 1] into BGR in 0..255 less the mean.
+    """
+    return vgg(widths, normalisation, mixing=True, mirrored=True)
+
+
+def alexnet(normalisation: Normalisation = IMAGENET) -> Trunk:
+    """AlexNet as torchvision has it: conv1, relu1, pool1, conv2 ... relu5 (Krizhevsky 2014, "one weird trick")."""
+
+    def conv(inputs: int, outputs: int, kernel: int, padding: int, stride: int = 1) -> nn.Conv2d:
+        return nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=padding)
+
+    convs = (
+        conv(3, 64, 11, 2, 4),
+        conv(64, 192, 5, 2),
+        conv(192, 384, 3, 1),
+        conv(384, 256, 3, 1),
+        conv(256, 256, 3, 1),
+    )
+    parts: list[tuple[str, nn.Module]] = []
+    for number, each in enumerate(convs, 1):
+        parts += [(f"conv{number}", each), (f"relu{number}", nn.ReLU())]
+        if number < 3:
+            parts.append((f"pool{number}", nn.MaxPool2d(3, stride=2)))
+    return Trunk(parts, normalisation)
+
+
+class Fire(nn.Module):
+    """Few channels, then many again, half of them by 3x3 (Iandola 2016, section 3.2).
+
+    (B, C, H, W) -> (B, 2E, H, W)
+    """
+
+    def __init__(self, inputs: int, squeezed: int, expanded: int) -> None:
+        super().__init__()
+        self.squeeze = nn.Conv2d(inputs, squeezed, 1)
+        self.expand1x1 = nn.Conv2d(squeezed, expanded, 1)
+        self.expand3x3 = nn.Conv2d(squeezed, expanded, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Squeeze, expand in both ways, and put them side by side."""
+        x = torch.relu(self.squeeze(x))
+        return torch.relu(torch.cat((self.expand1x1(x), self.expand3x3(x)), dim=1))
+
+
+def squeezenet(normalisation: Normalisation = IMAGENET) -> Trunk:
+    """SqueezeNet 1.1 as torchvision has it: conv1, relu1, pool1, fire2, fire3, pool3, fire4 ... fire9."""
+    parts: list[tuple[str, nn.Module]] = [("conv1", nn.Conv2d(3, 64, 3, stride=2)), ("relu1", nn.ReLU())]
+    inputs = 64
+    for number, expanded in enumerate((64, 64, 128, 128, 192, 192, 256, 256), 2):
+        if number in (2, 4, 6):
+            parts.append((f"pool{number - 1}", nn.MaxPool2d(3, stride=2, ceil_mode=True)))
+        parts.append((f"fire{number}", Fire(inputs, expanded // 4, expanded)))
+        inputs = 2 * expanded
+    return Trunk(parts, normalisation)

@@ -1,0 +1,102 @@
+"""Layers with names, one after another, and what they were trained to see.
+
+Shapes: B pictures, C channels of a map, H height, W width; h, w those of a map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from tessera.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """What a trunk was trained to see: (picture in [0, 1] - mean) / deviation, per channel of RGB."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def apply(self, batch: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1] -> the same shape, in what the trunk sees."""
+        mean, std = (torch.tensor(values).to(batch).view(3, 1, 1) for values in (self.mean, self.std))
+        return (batch - mean) / std
+
+
+IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+FROM_MINUS_ONE_TO_ONE = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+CAFFE = Normalisation((122.67892 / 255, 116.66877 / 255, 104.00699 / 255), (1 / 255, 1 / 255, 1 / 255))
+"""What networks trained in Caffe see: 0 to 255 less ImageNet's mean. (BGR is in their first convolution.)"""
+AS_IT_IS = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+class Trunk(nn.Module):
+    """Layers one after another, each of which has a name.
+
+    (B, 3, H, W), normalised as `normalisation` has it -> for each wanted name (B, C, h, w)
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[tuple[str, nn.Module]],
+        normalisation: Normalisation,
+        *,
+        numbered: bool = True,
+        mixing: bool = False,
+    ) -> None:
+        """Take parts in order: `numbered` ones lie under `features`, as torchvision has them, others under their name.
+
+        With `mixing` a 1x1 convolution before all (`conv0`) turns RGB into what the first part was trained on.
+        """
+        super().__init__()
+        self.normalisation = normalisation
+        self.layers = tuple(name for name, _ in parts)
+        self.conv0 = nn.Conv2d(3, 3, 1) if mixing else nn.Identity()
+        if numbered:
+            self.features = nn.Sequential(*(module for _, module in parts))
+            self._places = tuple(f"features.{index}" for index in range(len(parts)))
+        else:
+            for name, module in parts:
+                self.add_module(name, module)
+            self._places = self.layers
+
+    def forward(
+        self, batch: Tensor, layers: Sequence[str], pool: Callable[[Tensor], Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """Give the maps of these layers, in the order asked for; with `pool`, it takes the place of every max pool.
+
+        Raises UsageError for a layer that is not there.
+        """
+        self.check_layers(layers)
+        # Only the maps asked for are kept, and what lies behind the last of them is not computed.
+        found: dict[str, Tensor] = {}
+        x = self.conv0(batch)
+        for name, place in zip(self.layers, self._places, strict=True):
+            if len(found) == len(set(layers)):
+                break
+            module = self.get_submodule(place)
+            x = pool(x) if pool is not None and isinstance(module, nn.MaxPool2d) else module(x)
+            if name in layers:
+                found[name] = x
+        return {name: found[name] for name in layers}
+
+    def check_layers(self, layers: Sequence[str]) -> None:
+        """Raise UsageError, with the layers there are, where one of these is not."""
+        strange = [name for name in layers if name not in self.layers]
+        if strange:
+            raise UsageError(
+                f"This trunk has no layer {' and no layer '.join(map(repr, strange))}; it has {', '.join(self.layers)}."
+            )
+
+    def smallest_side(self, layers: Sequence[str]) -> int:
+        """Pixels a side that a picture needs so that the deepest of these layers of a VGG still has a place."""
+        deepest = max(map(self.layers.index, layers))
+        modules = [self.get_submodule(place) for place in self._places[: deepest + 1]]
+        halvings = sum(isinstance(module, nn.MaxPool2d) for module in modules)
+        # A mirrored border needs a second pixel to mirror.
+        mirrored = any(isinstance(module, nn.Conv2d) and module.padding_mode == "reflect" for module in modules)
+        return (2 if mirrored else 1) * 2**halvings
