@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from tessera.color import rgb_to_lab
-from tessera.errors import TesseraError
 from tessera.dataset.alignment import WINDOW, shift_between
+from tessera.errors import TesseraError
 from tessera.evaluate.learned import LEARNED_METRICS, Learned
 from tessera.evaluate.levels import Levels, compared, gray_for_niqe, rows_at_a_time
 from tessera.evaluate.protocol import Channels, NiqeGray, Protocol

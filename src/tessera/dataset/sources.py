@@ -1,0 +1,201 @@
+"""What the user names -> a listing of pictures, without opening one: 100,000 names take a second.
+
+A name is a folder, a file, a pattern, a list (.txt, as BasicSR's meta-info files) or an LMDB store.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tessera.dataset.pairing import key_of
+from tessera.dataset.store import is_store, store_keys
+from tessera.errors import UsageError
+from tessera.formats import READABLE_EXTENSIONS
+
+_MOST_PROBLEMS = 20
+_EXTENSIONS = "|".join(sorted(extension.lstrip(".") for extension in READABLE_EXTENSIONS))
+_LINE = re.compile(
+    rf"(?P<gt>.+?\.(?:{_EXTENSIONS}))(?:\s*\([^)]*\)(?:\s+\d+)?)?"
+    rf"(?:\s*,\s*(?P<lq>.+?\.(?:{_EXTENSIONS})))?(?:\s.*)?",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PictureRef:
+    """Where one picture is: a file, or a key in a store."""
+
+    place: str
+    key: str = ""
+
+    def __str__(self) -> str:
+        """What it is called in sentences."""
+        return f"{self.place}:{self.key}" if self.key else self.place
+
+    @property
+    def stem(self) -> str:
+        """Its name without folder and extension."""
+        return self.key or Path(self.place).stem
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Pictures in a fixed order; `lq` has the input of each when there are pairs; sentences about what was left out."""
+
+    gt: tuple[PictureRef, ...]
+    lq: tuple[PictureRef, ...] | None = None
+    problems: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.gt)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A picture with its path below the place that was named, and its input where a list gives one."""
+
+    ref: PictureRef
+    below: str
+    lq: PictureRef | None = None
+
+
+def list_pictures(
+    places: Sequence[Path],
+    lq: Sequence[Path] | None = None,
+    *,
+    root: Path | None = None,
+    recursive: bool = True,
+) -> Listing:
+    """List what is in `places`, paired with `lq` by name (or by the lists themselves), in the order of their names.
+
+    Nothing is opened, and no file is asked for its size. Raises UsageError when a place is not there or gives nothing.
+    """
+    if lq is not None and len(lq) != len(places):
+        raise UsageError(f"There are {len(places)} places of truths and {len(lq)} of inputs: expected one for each.")
+    found = [_entries(place, root, recursive) for place in places]
+    if lq is not None:
+        return _paired(places, found, lq, [_entries(place, root, recursive) for place in lq])
+    entries = list({entry.ref: entry for part in found for entry in part}.values())
+    with_input = [entry for entry in entries if entry.lq is not None]
+    if with_input and len(with_input) < len(entries):
+        raise UsageError(f"{len(with_input)} of {len(entries)} pictures have an input in their list: give one for all.")
+    inputs = tuple(entry.lq for entry in with_input if entry.lq is not None)
+    return Listing(tuple(entry.ref for entry in entries), inputs or None)
+
+
+def _paired(
+    places: Sequence[Path], found: list[list[_Entry]], lq_places: Sequence[Path], lq_found: list[list[_Entry]]
+) -> Listing:
+    gt: list[PictureRef] = []
+    lq: list[PictureRef] = []
+    problems: list[str] = []
+    for place, truths, lq_place, inputs in zip(places, found, lq_places, lq_found, strict=True):
+        by_name: dict[str, list[_Entry]] = {}
+        for entry in inputs:
+            by_name.setdefault(_name(entry.below), []).append(entry)
+        used: set[PictureRef] = set()
+        for entry in truths:
+            partners = by_name.get(_name(entry.below), [])
+            if len(partners) != 1 or partners[0].ref in used:
+                what = "has no partner" if not partners else "has several possible partners"
+                problems.append(f"{entry.ref}: {what} in {lq_place}.")
+                continue
+            used.add(partners[0].ref)
+            gt.append(entry.ref)
+            lq.append(partners[0].ref)
+        problems += [f"{entry.ref}: has no partner in {place}." for entry in inputs if entry.ref not in used]
+    if not gt:
+        raise UsageError(f"No picture in {_all(places)} has a partner in {_all(lq_places)}: names must be the same but"
+                         " for marks such as x4, _LR or _HR.")  # fmt: skip
+    more = len(problems) - _MOST_PROBLEMS
+    return Listing(
+        tuple(gt), tuple(lq), (*problems[:_MOST_PROBLEMS], *([f"{more} more are without partner."] if more > 0 else []))
+    )
+
+
+def _all(places: Sequence[Path]) -> str:
+    return ", ".join(map(str, places))
+
+
+def _entries(place: Path, root: Path | None, recursive: bool) -> list[_Entry]:
+    """Everything that one name stands for, sorted."""
+    if place.is_dir():
+        if is_store(place):
+            return [_Entry(PictureRef(str(place), key), key + ".png") for key in store_keys(place)]
+        folder = str(place)
+        return _or_refuse(
+            place, [_Entry(PictureRef(path), path[len(folder) + 1 :]) for path in _walk(folder, recursive)]
+        )
+    if place.suffix.lower() == ".txt" and place.is_file():
+        return _or_refuse(place, _listed(place, root))
+    if place.exists():
+        return [_Entry(PictureRef(str(place)), place.name)]
+    if glob.has_magic(str(place)):
+        matches = glob.iglob(str(place), recursive=True)  # noqa: PTH207 - the pattern may be absolute
+        return _or_refuse(
+            place, [_Entry(PictureRef(path), Path(path).name) for path in sorted(filter(_wanted, matches))]
+        )
+    raise UsageError(f"{place}: there is no such folder, file, list or store.")
+
+
+def _or_refuse(place: Path, entries: list[_Entry]) -> list[_Entry]:
+    if not entries:
+        raise UsageError(f"{place}: gives no pictures.")
+    return entries
+
+
+def _name(relative: str) -> str:
+    """What pairs are found by: the folders below the named one, and the name without marks of scale and role.
+
+    >>> _name("cats/Tomx4.png"), _name("cats/tom_HR.jpg")
+    ('cats/tom', 'cats/tom')
+    """
+    path = Path(relative)
+    return (path.parent / key_of(path)).as_posix()
+
+
+def _walk(folder: str, recursive: bool) -> list[str]:
+    """Pictures below a folder by name alone; the kind of an entry comes with the listing, so no file is touched."""
+    found: list[str] = []
+    waiting, seen = [folder], {os.path.realpath(folder)}
+    while waiting:
+        place = waiting.pop()
+        try:
+            with os.scandir(place) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    if _wanted(entry.name):
+                        found.append(entry.path)
+                    elif recursive and entry.is_dir():
+                        real = os.path.realpath(entry.path)  # links may lead round in circles
+                        if real not in seen:
+                            seen.add(real)
+                            waiting.append(entry.path)
+        except OSError as error:
+            raise UsageError(f"{place}: this folder cannot be listed: {error.strerror}.") from None
+    return sorted(found)
+
+
+def _wanted(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in READABLE_EXTENSIONS  # noqa: PTH122 - a hundred thousand of these
+
+
+def _listed(listing: Path, root: Path | None) -> list[_Entry]:
+    """The lines of a meta-info file: `path (h,w,c)`, or `gt, lq`; what is not absolute begins at `root`."""
+    base = root if root is not None else listing.parent
+    entries: list[_Entry] = []
+    for number, line in enumerate(listing.read_text(encoding="utf-8-sig").splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        found = _LINE.fullmatch(line.strip())
+        if found is None:
+            raise UsageError(f"{listing}, line {number}: {line!r} is neither a picture's path nor two with a comma.")
+        lq = None if found["lq"] is None else PictureRef(str(base / found["lq"]))
+        entries.append(_Entry(PictureRef(str(base / found["gt"])), found["gt"], lq))
+    return entries

@@ -1,0 +1,169 @@
+import os
+import sys
+import time
+from pathlib import Path
+
+import lmdb
+import pytest
+
+from pictures import ramp, save
+from tessera.dataset.decoding import read_rgb
+from tessera.dataset.sources import PictureRef, list_pictures
+from tessera.dataset.store import store_keys
+from tessera.errors import PictureError, UsageError
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def places(listing, root: Path) -> list[str]:
+    return [Path(ref.place).relative_to(root).as_posix() for ref in listing.gt]
+
+
+def make_store(folder: Path, pictures: dict[str, bytes], *, listed: bool = True) -> Path:
+    """A store as BasicSR writes it."""
+    with lmdb.open(str(folder), map_size=2**24) as environment, environment.begin(write=True) as transaction:
+        for key, data in pictures.items():
+            transaction.put(key.encode(), data)
+    if listed:
+        (folder / "meta_info.txt").write_text("".join(f"{key}.png (24,30,3) 1\n" for key in pictures))
+    return folder
+
+
+def test_folders_files_patterns_and_lists_give_their_pictures_in_order(tmp_path):
+    touch(
+        tmp_path,
+        "a/2.png",
+        "a/1.JPG",
+        "a/below/3.webp",
+        "a/notes.txt",
+        "a/.hidden.png",
+        "b/4.png",
+        "c/5.png",
+        "c/x.csv",
+    )
+    (tmp_path / "meta.txt").write_text("a/2.png (480,480,3)\nb/4.png\n", encoding="utf-8")
+    assert places(list_pictures([tmp_path / "a"]), tmp_path) == ["a/1.JPG", "a/2.png", "a/below/3.webp"]
+    assert places(list_pictures([tmp_path / "a"], recursive=False), tmp_path) == ["a/1.JPG", "a/2.png"]
+    assert places(list_pictures([tmp_path / "c" / "*", tmp_path / "b" / "4.png"]), tmp_path) == ["c/5.png", "b/4.png"]
+    assert places(list_pictures([tmp_path / "meta.txt"]), tmp_path) == ["a/2.png", "b/4.png"]
+    (tmp_path / "a" / "meta.txt").write_text("2.png\n")
+    assert places(list_pictures([tmp_path / "a" / "meta.txt"], root=tmp_path / "q"), tmp_path) == ["q/2.png"]
+
+
+def test_a_picture_named_twice_is_learned_from_once(tmp_path):
+    touch(tmp_path, "a/1.png", "a/2.png")
+    assert len(list_pictures([tmp_path / "a", tmp_path / "a" / "1.png"])) == 2
+
+
+def test_lists_may_have_sizes_spaces_in_names_and_inputs(tmp_path):
+    (tmp_path / "pairs.txt").write_text(
+        "hr/my cat.png, lr/my cat_x4.png\nhr/b.png (8,8,3), lr/b.png (2,2,3)\n\n# end\n"
+    )
+    listing = list_pictures([tmp_path / "pairs.txt"])
+    assert [ref.place for ref in listing.gt] == [str(tmp_path / "hr" / name) for name in ("my cat.png", "b.png")]
+    assert [ref.place for ref in listing.lq] == [str(tmp_path / "lr" / name) for name in ("my cat_x4.png", "b.png")]
+    (tmp_path / "wrong.txt").write_text("hr/a.png\nhr/README\n")
+    with pytest.raises(UsageError, match=r"wrong\.txt, line 2: 'hr/README' is neither"):
+        list_pictures([tmp_path / "wrong.txt"])
+    (tmp_path / "half.txt").write_text("hr/a.png, lr/a.png\nhr/b.png\n")
+    with pytest.raises(UsageError, match="1 of 2 pictures have an input"):
+        list_pictures([tmp_path / "half.txt"])
+
+
+def test_pairs_are_found_by_name_below_their_folders(tmp_path):
+    touch(tmp_path, "hr/one/0001.png", "hr/two/0001.png", "hr/two/7_s001.png", "hr/lonely.png")
+    touch(tmp_path, "lr/one/0001x4.png", "lr/two/0001x4.webp", "lr/two/7x4_s001.png", "lr/only_here.png")
+    listing = list_pictures([tmp_path / "hr"], [tmp_path / "lr"])
+    assert places(listing, tmp_path) == ["hr/one/0001.png", "hr/two/0001.png", "hr/two/7_s001.png"]
+    found = [Path(ref.place).relative_to(tmp_path).as_posix() for ref in listing.lq]
+    assert found == ["lr/one/0001x4.png", "lr/two/0001x4.webp", "lr/two/7x4_s001.png"]
+    assert len(listing.problems) == 2
+    assert "lonely.png: has no partner in" in listing.problems[0]
+    assert "only_here.png: has no partner in" in listing.problems[1]
+
+
+def test_two_possible_partners_are_not_guessed_between(tmp_path):
+    touch(tmp_path, "hr/a.png", "hr/b.png", "lr/a.png", "lr/b.png", "lr/bx4.png")
+    listing = list_pictures([tmp_path / "hr"], [tmp_path / "lr"])
+    assert places(listing, tmp_path) == ["hr/a.png"]
+    assert any("b.png: has several possible partners" in problem for problem in listing.problems)
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        ("nowhere", "no such folder, file, list or store"),
+        ("empty", "gives no pictures"),
+        ("*.png", "gives no pictures"),
+    ],
+)
+def test_what_gives_nothing_is_said(named, said, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match=said):
+        list_pictures([tmp_path / named])
+
+
+def test_pairs_without_any_partner_are_refused(tmp_path):
+    touch(tmp_path, "hr/a.png", "lr/b.png")
+    with pytest.raises(UsageError, match=r"No picture in .*hr has a partner in .*lr"):
+        list_pictures([tmp_path / "hr"], [tmp_path / "lr"])
+
+
+def test_a_hundred_thousand_names_are_listed_without_touching_a_file(tmp_path, monkeypatch):
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(20_000):
+        os.close(os.open(folder / f"{number:06d}.png", os.O_CREAT | os.O_WRONLY))
+    touched: list[object] = []
+    watched = [False]
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        if watched[0] and event == "open":
+            touched.append(arguments[0])
+
+    sys.addaudithook(hook)
+    start = time.process_time()
+    watched[0] = True
+    listing = list_pictures([folder])
+    watched[0] = False
+    assert len(listing) == 20_000
+    assert not [name for name in touched if str(name).endswith(".png")]
+    assert time.process_time() - start < 2
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_store_gives_its_pictures(listed, tmp_path):
+    pixels = {name: ramp(24, 30, seed=seed) for seed, name in enumerate(("b_s001", "a.b"))}
+    data = {name: save(tmp_path / f"{name}.png", each).read_bytes() for name, each in pixels.items()}
+    listing = list_pictures([make_store(tmp_path / "train.lmdb", data, listed=listed)])
+    assert [ref.key for ref in listing.gt] == ["a.b", "b_s001"]
+    for ref in listing.gt:
+        assert (read_rgb(ref).pixels == pixels[ref.key]).all()
+
+
+def test_stores_are_paired_with_stores_and_folders(tmp_path):
+    data = save(tmp_path / "0001_s001.png", ramp(24, 30)).read_bytes()
+    store = make_store(tmp_path / "hr.lmdb", {"0001_s001": data})
+    touch(tmp_path, "lr/0001x4_s001.png")
+    listing = list_pictures([store], [tmp_path / "lr"])
+    assert listing.gt == (PictureRef(str(store), "0001_s001"),)
+    assert listing.lq == (PictureRef(str(tmp_path / "lr" / "0001x4_s001.png")),)
+
+
+def test_damage_in_a_store_is_a_sentence_with_the_pictures_name(tmp_path):
+    data = save(tmp_path / "a.png", ramp(240, 300)).read_bytes()
+    store = make_store(tmp_path / "hr.lmdb", {"good": data, "cut": data[: len(data) // 2], "text": b"no picture"})
+    for key, said in (("cut", "cut short"), ("text", "not a picture"), ("gone", "holds no picture called gone")):
+        with pytest.raises(PictureError, match=said) as error:
+            read_rgb(PictureRef(str(store), key))
+        assert "/proc" not in str(error.value)
+        assert str(error.value).startswith(str(store))
+    (store / "data.mdb").write_bytes(b"x" * 5000)
+    (tmp_path / "other.lmdb").mkdir()
+    (tmp_path / "other.lmdb" / "data.mdb").write_bytes(b"x" * 5000)
+    with pytest.raises(PictureError, match="cannot be opened"):
+        store_keys(tmp_path / "other.lmdb")
