@@ -1,0 +1,48 @@
+"""Pixel, perceptual and adversarial losses: what each system of the ESRGAN family trains with.
+
+>>> [preset.name for preset in ADVERSARIAL_PRESETS][:4]
+['esrgan', 'esrgan-basicsr', 'realesrgan', 'a-esrgan']
+"""
+
+from tessera.losses.adversarial import (
+    ADVERSARIAL_PRESETS,
+    AdversarialConfig,
+    AdversarialPreset,
+    Logits,
+    Targets,
+    adversarial_preset,
+    discriminator_loss,
+    generator_loss,
+)
+from tessera.losses.perceptual import (
+    ESRGAN_LAYERS,
+    PERCEPTUAL_TRUNKS,
+    REAL_ESRGAN_LAYERS,
+    PerceptualConfig,
+    PerceptualLoss,
+    PerceptualTerms,
+    load_perceptual_trunk,
+    substitute_layers,
+)
+from tessera.losses.pixel import PixelConfig, pixel_loss
+
+__all__ = [
+    "ADVERSARIAL_PRESETS",
+    "ESRGAN_LAYERS",
+    "PERCEPTUAL_TRUNKS",
+    "REAL_ESRGAN_LAYERS",
+    "AdversarialConfig",
+    "AdversarialPreset",
+    "Logits",
+    "PerceptualConfig",
+    "PerceptualLoss",
+    "PerceptualTerms",
+    "PixelConfig",
+    "Targets",
+    "adversarial_preset",
+    "discriminator_loss",
+    "generator_loss",
+    "load_perceptual_trunk",
+    "pixel_loss",
+    "substitute_layers",
+]

@@ -1,0 +1,236 @@
+"""How far two pictures are apart in the maps of a trained network, and in how these maps vary together (style).
+
+Maps are taken before their activation where the layer is a `conv` (ESRGAN, section 3.3). The trunk runs in whatever
+precision surrounds it (under autocast its convolutions are bf16 or fp16); what comes before and after them, the
+normalisation, the differences and the Gram matrices, is fp32 always, because a difference of two near maps is what half
+precision loses.
+
+Shapes: B pictures, C channels of a map, H height, W width; h, w those of a map.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, Field, field_validator, model_validator
+from torch import Tensor, nn
+
+from tessera.errors import UnknownModelError, UsageError
+from tessera.losses.pixel import Weight, at_least_single, check_same_shape
+from tessera.trunks import TRUNKS, Trunk, load_trunk
+
+Criterion = Literal["l1", "l2", "fro"]
+
+ESRGAN_LAYERS = {"conv5_4": 1.0}
+"""ESRGAN, PyTorch-GAN, ESRGAN-Pytorch, esrdgan."""
+REAL_ESRGAN_LAYERS = {"conv1_2": 0.1, "conv2_2": 0.1, "conv3_4": 1.0, "conv4_4": 1.0, "conv5_4": 1.0}
+"""Real-ESRGAN, A-ESRGAN."""
+PERCEPTUAL_TRUNKS = ("vgg19", "vgg16", "vgg19-distilled", "hed-vgg16")
+"""Names of `trunks.TRUNKS`, which has their sources and licences."""
+
+
+class PerceptualConfig(BaseModel, frozen=True, extra="forbid"):
+    """The perceptual and the style term of a generator's loss.
+
+    `layers` are weighted as named. `normalise` False leaves out the trunk's normalisation, for pictures that are
+    already what it sees (PyTorch-GAN); `range_norm` first brings [-1, 1] to [0, 1]. `joined` takes the layers together
+    as one vector (esrdgan), so a large map counts more than a small one.
+
+    Perceptual weights as published: 1, in esrdgan 0.1; the style weight is 0 everywhere.
+    """
+
+    trunk: Annotated[str, Field(min_length=1, max_length=4096)] = "vgg19"
+    layers: Annotated[dict[str, Weight], Field(min_length=1, max_length=64)] = ESRGAN_LAYERS
+    criterion: Criterion = "l1"
+    weight: Weight = 1.0
+    style_weight: Weight = 0.0
+    normalise: bool = True
+    range_norm: bool = False
+    joined: bool = False
+
+    @field_validator("layers")
+    @classmethod
+    def _own_layers(cls, layers: dict[str, float]) -> dict[str, float]:
+        return dict(layers)  # the default is a constant that others read too
+
+    @model_validator(mode="after")
+    def _joined_layers_count_alike(self) -> Self:
+        if self.joined and set(self.layers.values()) != {1.0}:
+            raise ValueError("joined layers are one vector, so each of their weights should be 1")
+        if self.range_norm and not self.normalise:
+            raise ValueError("range_norm brings pictures to [0, 1] for a normalisation, and normalise is off")
+        return self
+
+
+@dataclass(frozen=True)
+class PerceptualTerms:
+    """Both terms with their weights, () each; one whose weight is 0 is 0 and was not computed."""
+
+    perceptual: Tensor
+    style: Tensor
+
+
+class PerceptualLoss(nn.Module):
+    """The distance of results from the truth in the maps of a frozen trunk (Johnson et al. 2016; ESRGAN, section 3.3).
+
+    (B, 3, H, W) in [0, 1] twice -> () twice
+
+    Per layer: mean of absolute differences (l1), of squares (l2), or the root of the sum of squares over the whole
+    batch (fro, not normalised). Style compares Gram matrices F F^T / (C h w) (Gatys et al. 2016) by the same criterion.
+    Reductions and layers are those of BasicSR. Gradients pass to the first picture only; the trunk that is given stays
+    in evaluation mode and is frozen.
+
+    Raises UsageError for layers that the trunk has not, for pictures that are smaller than these layers need, and for
+    two pictures of different shapes.
+    """
+
+    def __init__(self, trunk: Trunk, config: PerceptualConfig) -> None:
+        super().__init__()
+        check_layers(trunk, config)
+        self.config = config
+        self.trunk = trunk.eval().requires_grad_(False)
+        self._layers = tuple(config.layers)
+        self._smallest_side = trunk.smallest_side(self._layers)
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode, whatever the networks around it do."""
+        return super().train(False)
+
+    def forward(self, sr: Tensor, gt: Tensor) -> PerceptualTerms:
+        """Compare results with the truth."""
+        check_same_shape(sr, gt, "The perceptual loss")
+        if min(sr.shape[-2:]) < self._smallest_side:
+            raise UsageError(
+                f"The layers {', '.join(self._layers)} of this trunk need pictures of {self._smallest_side} pixels a side, "
+                f"found {tuple(sr.shape[-2:])}."
+            )
+        config = self.config
+        zero = torch.zeros((), device=sr.device)
+        if config.weight == 0 and config.style_weight == 0:
+            return PerceptualTerms(zero, zero)
+        with torch.no_grad():
+            of_gt = self._maps(gt)
+        of_sr = self._maps(sr)
+        with torch.autocast(sr.device.type, enabled=False):
+            perceptual = config.weight * self._distance(of_sr, of_gt) if config.weight else zero
+            style = config.style_weight * self._style(of_sr, of_gt) if config.style_weight else zero
+        return PerceptualTerms(perceptual, style)
+
+    def _maps(self, picture: Tensor) -> list[Tensor]:
+        weights = next(self.trunk.parameters())
+        picture = at_least_single(picture).to(weights.dtype)
+        if self.config.range_norm:
+            picture = (picture + 1) / 2
+        if self.config.normalise:
+            picture = self.trunk.normalisation.apply(picture)
+        return list(self.trunk(picture, self._layers).values())
+
+    def _distance(self, of_sr: Sequence[Tensor], of_gt: Sequence[Tensor]) -> Tensor:
+        if self.config.joined:
+            x, y = (torch.cat([at_least_single(maps).flatten(1) for maps in each], dim=1) for each in (of_sr, of_gt))
+            return distance(x, y, self.config.criterion)
+        return self._weighted([distance(x, y, self.config.criterion) for x, y in zip(of_sr, of_gt, strict=True)])
+
+    def _style(self, of_sr: Sequence[Tensor], of_gt: Sequence[Tensor]) -> Tensor:
+        pairs = zip(of_sr, of_gt, strict=True)
+        return self._weighted([distance(gram(x), gram(y), self.config.criterion) for x, y in pairs])
+
+    def _weighted(self, losses: Sequence[Tensor]) -> Tensor:
+        weights = self.config.layers.values()
+        return torch.stack([weight * loss for weight, loss in zip(weights, losses, strict=True)]).sum()
+
+
+def distance(x: Tensor, y: Tensor, criterion: Criterion) -> Tensor:
+    """Compare two maps in fp32, any shape twice -> (): mean absolute, mean squared, or root of the sum of squares."""
+    x, y = at_least_single(x), at_least_single(y)
+    match criterion:
+        case "l1":
+            return F.l1_loss(x, y)
+        case "l2":
+            return F.mse_loss(x, y)
+        case "fro":
+            return torch.linalg.vector_norm(x - y)
+
+
+def gram(maps: Tensor) -> Tensor:
+    """How channels vary together, (B, C, h, w) -> (B, C, C) in fp32: F F^T / (C h w).
+
+    >>> gram(torch.tensor([[[[1.0, 2.0]], [[3.0, 0.0]]]])).tolist()
+    [[[1.25, 0.75], [0.75, 2.25]]]
+    """
+    flat = at_least_single(maps).flatten(2)
+    return flat @ flat.transpose(1, 2) / (flat.shape[1] * flat.shape[2])
+
+
+# -------------------------------------------------------------------------------------------------------------- trunks
+
+
+def load_perceptual_trunk(name_or_path: str | os.PathLike[str], *, offline: bool = False) -> Trunk:
+    """Give one of PERCEPTUAL_TRUNKS by its name, or that of a file, which is known by its keys.
+
+    Each is fed RGB in [0, 1] and normalises by its own numbers:
+
+    - `vgg19`, `vgg16`: ImageNet, as published losses have it.
+    - `vgg19-distilled`: a quarter of the channels, taught by VGG19 (3.9 MB). It ends at relu5_1, so the layers are
+      {conv1_2, conv2_2, conv3_4, conv4_4, conv5_1}.
+    - `hed-vgg16`: VGG16 trained further on edges (59 MB). {conv1_2, conv2_2, conv3_3, conv4_3, conv5_3}.
+
+    The numbers of the last two are their own: a weight that was found with VGG19 means something else with them.
+
+    Raises UnknownModelError for another name, and what `trunks.load_trunk` raises.
+    """
+    text = os.fspath(name_or_path)
+    known = text.strip().casefold()
+    if known in {trunk.name for trunk in TRUNKS} - set(PERCEPTUAL_TRUNKS) and not Path(text).is_file():
+        raise UnknownModelError(
+            f"{text!r} is no trunk for a perceptual loss; take {', '.join(PERCEPTUAL_TRUNKS)}, or the path of a file."
+        )
+    return load_trunk(name_or_path, offline=offline)
+
+
+def check_layers(trunk: Trunk, config: PerceptualConfig) -> None:
+    """Raise UsageError where a layer is not in the trunk, with what to write in its place."""
+    missing = [name for name in config.layers if name not in trunk.layers]
+    if not missing:
+        return
+    try:
+        instead = substitute_layers(config.layers, trunk)
+        advice = f"In their place take layers = {instead}; distances are this trunk's own then, not published ones."
+    except UsageError:
+        advice = f"It has {', '.join(trunk.layers)}."
+    raise UsageError(
+        f"The trunk {config.trunk!r} has no layer {' and no layer '.join(map(repr, missing))}; the deepest it has is "
+        f"{trunk.layers[-1]}. {advice}"
+    )
+
+
+def substitute_layers(layers: Mapping[str, float], trunk: Trunk) -> dict[str, float]:
+    """For each VGG layer the trunk's own, or the nearest before it in the same block; weights that meet are added.
+
+    Nothing is replaced unasked: whoever changes layers writes them into the configuration. Raises UsageError where a
+    block is missing.
+    """
+    chosen: dict[str, float] = {}
+    for name, weight in layers.items():
+        own = _nearest(name, trunk)
+        chosen[own] = chosen.get(own, 0.0) + weight
+    return chosen
+
+
+def _nearest(name: str, trunk: Trunk) -> str:
+    if name in trunk.layers:
+        return name
+    match = re.fullmatch(r"(conv|relu)([1-9])_([1-9])", name)
+    if match is not None:
+        before = (f"{match[1]}{match[2]}_{number}" for number in range(int(match[3]) - 1, 0, -1))
+        found = next((each for each in before if each in trunk.layers), None)
+        if found is not None:
+            return found
+    raise UsageError(f"This trunk has nothing in the place of {name!r}; it has {', '.join(trunk.layers)}.")
