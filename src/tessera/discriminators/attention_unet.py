@@ -1,0 +1,171 @@
+"""The attention U-Net discriminator of A-ESRGAN: a U-Net whose skip connections pass through attention gates.
+
+Attribute names are those of its weights, and what its code does that its paper does not show is kept, because the
+weights were trained with it:
+
+- the 1x1 convolution that makes the gating signal has a padding of 1, so the signal is two pixels larger than its
+  input, with a ring that its activation leaves at zero (it has no bias); the gates resize it to their own size;
+- each gate ends in a 1x1 convolution and a batch normalisation (`W`).
+
+The original cannot judge pictures whose sides do not divide by 8: it makes up for a difference in height only, with the
+wrong offset in width. Here such pictures are padded first, and for all others the results are the same.
+
+Shapes: B pictures in a batch, C channels, H rows, W columns, F features.
+"""
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tessera.discriminators.config import SLOPE, DiscriminatorConfig
+from tessera.discriminators.inputs import check_batch, crop_to, pad_to_multiple
+from tessera.discriminators.spectral_norm import SpectralConv2d
+
+
+class AttentionUNetConfig(DiscriminatorConfig, frozen=True, extra="forbid"):
+    """Which attention U-Net."""
+
+    network: Literal["attention-unet"] = "attention-unet"
+
+    @property
+    def multiple(self) -> int:
+        """The sides are halved three times."""
+        return 8
+
+    def build(self) -> "AttentionUNet":
+        """Make the network with fresh weights."""
+        return AttentionUNet(self)
+
+
+class AttentionMaps(NamedTuple):
+    """What the three gates of one attention U-Net let through, from the deepest to the shallowest, in (0, 1).
+
+    a1: (B, 1, ceil(H/4), ceil(W/4)), a2: (B, 1, ceil(H/2), ceil(W/2)), a3: (B, 1, H, W)
+    """
+
+    a1: Tensor
+    a2: Tensor
+    a3: Tensor
+
+
+class AttentionGate(nn.Module):
+    """Lets through of a skip connection what a signal from deeper down asks for (A-ESRGAN's `add_attn`).
+
+    (B, C, H, W) and the signal (B, G, h, w) -> (B, C, H, W)
+    """
+
+    def __init__(self, channels: int, signal_channels: int) -> None:
+        super().__init__()
+        self.theta = nn.Conv2d(channels, channels, 2, stride=2, bias=False)
+        self.phi = nn.Conv2d(signal_channels, channels, 1)
+        self.psi = nn.Conv2d(channels, 1, 1)
+        self.W = nn.Sequential(nn.Conv2d(channels, channels, 1), nn.BatchNorm2d(channels))
+
+    def attention(self, x: Tensor, signal: Tensor) -> Tensor:
+        """How much of each pixel is let through: (B, 1, H, W) in (0, 1)."""
+        theta = self.theta(x)
+        phi = F.interpolate(self.phi(signal), size=theta.shape[-2:], mode="bilinear", align_corners=False)
+        small = torch.sigmoid(self.psi(F.relu(theta + phi)))
+        return F.interpolate(small, size=x.shape[-2:], mode="bilinear", align_corners=False)
+
+    def forward(self, x: Tensor, signal: Tensor) -> Tensor:
+        """Weigh the skip connection by the attention, mix its channels, normalise."""
+        return self.W(self.attention(x, signal) * x)
+
+
+class DoublingJoin(nn.Module):
+    """Doubles what comes from below and puts it behind what the gate let through.
+
+    (B, C, H, W) and (B, I, H/2, W/2) -> (B, C + O, H, W)
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.convU = SpectralConv2d(inputs, outputs, 3, padding=1)
+
+    def forward(self, gated: Tensor, below: Tensor) -> Tensor:
+        """Double, convolve, join."""
+        doubled = F.interpolate(below, scale_factor=2, mode="bilinear", align_corners=False)
+        return torch.cat((gated, F.leaky_relu(self.convU(doubled), SLOPE)), 1)
+
+
+class _WayDown(NamedTuple):
+    """What the way down found: at full, half and a quarter of the size, at an eighth, and the signal for the gates."""
+
+    x0: Tensor
+    x1: Tensor
+    x2: Tensor
+    x3: Tensor
+    signal: Tensor
+
+
+class AttentionUNet(nn.Module):
+    """Three halvings, three doublings, each joined with what its gate lets through of the way down.
+
+    (B, C, H, W), RGB in [0, 1] -> ((B, 1, H, W),), logits. Sides that do not divide by 8 are padded on the right and
+    below (mirrored, or repeated where too short for that) and the logits cropped. Raises UsageError for what is no
+    batch of such pictures.
+    """
+
+    def __init__(self, config: AttentionUNetConfig) -> None:
+        super().__init__()
+        width = config.features
+        self.config = config
+
+        def halve(inputs: int) -> SpectralConv2d:
+            return SpectralConv2d(inputs, 2 * inputs, 3, stride=2, padding=1)
+
+        def same(inputs: int, outputs: int) -> SpectralConv2d:
+            return SpectralConv2d(inputs, outputs, 3, padding=1)
+
+        self.conv0 = nn.Conv2d(config.in_channels, width, 3, padding=1)
+        self.conv1 = halve(width)
+        self.conv2 = halve(2 * width)
+        self.conv3 = halve(4 * width)
+        self.gating = SpectralConv2d(8 * width, 4 * width, 1, padding=1)
+        self.attn_1 = AttentionGate(4 * width, 4 * width)
+        self.attn_2 = AttentionGate(2 * width, 4 * width)
+        self.attn_3 = AttentionGate(width, 4 * width)
+        self.cat_1 = DoublingJoin(8 * width, 4 * width)
+        self.cat_2 = DoublingJoin(4 * width, 2 * width)
+        self.cat_3 = DoublingJoin(2 * width, width)
+        self.conv4 = same(8 * width, 4 * width)
+        self.conv5 = same(4 * width, 2 * width)
+        self.conv6 = same(2 * width, width)
+        self.conv7 = same(width, width)
+        self.conv8 = same(width, width)
+        self.conv9 = nn.Conv2d(width, 1, 3, padding=1)
+
+    def _way_down(self, x: Tensor) -> _WayDown:
+        check_batch(x, self.config)
+        x0 = F.leaky_relu(self.conv0(pad_to_multiple(x, self.config.multiple)), SLOPE)
+        x1 = F.leaky_relu(self.conv1(x0), SLOPE)
+        x2 = F.leaky_relu(self.conv2(x1), SLOPE)
+        x3 = F.leaky_relu(self.conv3(x2), SLOPE)
+        return _WayDown(x0, x1, x2, x3, F.leaky_relu(self.gating(x3), SLOPE))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Judge each pixel of a batch of pictures."""
+        down = self._way_down(x)
+        feat = F.leaky_relu(self.conv4(self.cat_1(self.attn_1(down.x2, down.signal), down.x3)), SLOPE)
+        feat = F.leaky_relu(self.conv5(self.cat_2(self.attn_2(down.x1, down.signal), feat)), SLOPE)
+        feat = F.leaky_relu(self.conv6(self.cat_3(self.attn_3(down.x0, down.signal), feat)), SLOPE)
+        feat = F.leaky_relu(self.conv7(feat), SLOPE)
+        feat = F.leaky_relu(self.conv8(feat), SLOPE)
+        return (crop_to(self.conv9(feat), x.shape[-2:]),)
+
+    def attention(self, x: Tensor) -> tuple[AttentionMaps, ...]:
+        """Give the attention maps by which `forward` would weigh its skip connections, as a tuple of one.
+
+        (B, C, H, W), RGB in [0, 1] -> see AttentionMaps. Put the network into eval mode first: in training mode this
+        run, like every other, moves the estimates of the spectral norms.
+        """
+        down = self._way_down(x)
+        gates = ((self.attn_1, down.x2, 4), (self.attn_2, down.x1, 2), (self.attn_3, down.x0, 1))
+        return (
+            AttentionMaps(
+                *(crop_to(gate.attention(skip, down.signal), x.shape[-2:], divisor) for gate, skip, divisor in gates)
+            ),
+        )

@@ -1,0 +1,45 @@
+"""What every discriminator's configuration has in common.
+
+A configuration is a frozen record. It comes from code, from a recipe or from the metadata of a file that somebody else
+wrote, so every field is bounded.
+
+Shapes: B pictures in a batch, C channels, H rows, W columns; h, w those of a map of logits.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+from torch import nn
+
+ImageChannels = Annotated[int, Field(ge=1, le=16)]
+Features = Annotated[int, Field(ge=1, le=512)]
+InitScale = Annotated[float, Field(gt=0.0, le=10.0)]
+
+SLOPE = 0.2
+"""The slope of every leaky ReLU in every discriminator of the family."""
+
+
+class DiscriminatorConfig(BaseModel, ABC, frozen=True, extra="forbid"):
+    """Base of all discriminator configurations: (B, C, H, W), RGB in [0, 1] -> a tuple of logits, full size first.
+
+    Each network gives one tensor per scale at which it judges: (B, 1, h, w), or (B, 1) for one verdict on all of it.
+    """
+
+    network: str
+    in_channels: ImageChannels = 3
+    features: Features = 64
+
+    @abstractmethod
+    def build(self) -> nn.Module:
+        """Make the network with fresh weights, in training mode, on the default device."""
+
+    @property
+    def multiple(self) -> int:
+        """Sides that do not divide by this number are padded by the network, and its logits cropped."""
+        return 1
+
+    @property
+    def required_side(self) -> int | None:
+        """The one height and width that the network takes; None where it takes any."""
+        return None

@@ -1,0 +1,103 @@
+"""VGG128Discriminator, the discriminator of esrdgan: VGG-style with a choice of kernel and normalisation.
+
+Attribute names are those of its weights. Its own weights judge BGR; they are turned when a file is read, so that the
+network takes RGB like every other.
+
+Shapes: B pictures in a batch, C channels, F features.
+"""
+
+from itertools import pairwise
+from typing import Literal
+
+from torch import Tensor, nn
+
+from tessera.discriminators.config import SLOPE, DiscriminatorConfig, Features, InitScale
+from tessera.discriminators.inputs import check_batch
+
+WIDTHS = (1, 2, 4, 8, 8)
+SIDE = 128
+HIDDEN = 100
+
+
+class ESRDGANConfig(DiscriminatorConfig, frozen=True, extra="forbid"):
+    """Which VGG128Discriminator; `kernel` is that of the convolutions which do not shrink the picture.
+
+    Fresh weights are drawn as Kaiming has it, times `init_scale`.
+    """
+
+    network: Literal["esrdgan"] = "esrdgan"
+    features: Features = 96
+    kernel: Literal[3, 5] = 3
+    norm: Literal["batch", "instance", "none"] = "batch"
+    activation: Literal["leakyrelu", "relu"] = "leakyrelu"
+    init_scale: InitScale = 1.0
+
+    @property
+    def required_side(self) -> int:
+        """The one height and width that the network takes."""
+        return SIDE
+
+    def build(self) -> "ESRDGANDiscriminator":
+        """Make the network with fresh weights."""
+        return ESRDGANDiscriminator(self)
+
+
+class HalvingBlock(nn.Module):
+    """A convolution at full size and one with stride 2: (B, I, H, W) -> (B, O, H/2, W/2)."""
+
+    def __init__(self, inputs: int, outputs: int, config: ESRDGANConfig, *, first: bool) -> None:
+        super().__init__()
+
+        def after(*, normalised: bool = True) -> list[nn.Module]:
+            norms: dict[str, list[nn.Module]] = {
+                "batch": [nn.BatchNorm2d(outputs)],
+                "instance": [nn.InstanceNorm2d(outputs)],
+                "none": [],
+            }
+            slope = SLOPE if config.activation == "leakyrelu" else 0.0
+            return [*(norms[config.norm] if normalised else []), nn.LeakyReLU(slope)]
+
+        self.strideddownconv = nn.Sequential(
+            nn.Conv2d(inputs, outputs, config.kernel, padding=config.kernel // 2),
+            *after(normalised=not first),
+            nn.Conv2d(outputs, outputs, 4, stride=2, padding=1),
+            *after(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Halve the sides."""
+        return self.strideddownconv(x)
+
+
+class ESRDGANDiscriminator(nn.Module):
+    """Five halving blocks, then two linear layers that give one logit.
+
+    (B, C, 128, 128), RGB in [0, 1] -> ((B, 1),), logits. Raises UsageError for any other size.
+    """
+
+    def __init__(self, config: ESRDGANConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths = [config.in_channels, *(width * config.features for width in WIDTHS)]
+        self.features = nn.Sequential(
+            *(
+                HalvingBlock(inputs, outputs, config, first=number == 0)
+                for number, (inputs, outputs) in enumerate(pairwise(widths))
+            )
+        )
+        self.classifier = nn.Sequential(
+            nn.Linear(widths[-1] * (SIDE >> len(WIDTHS)) ** 2, HIDDEN),
+            nn.LeakyReLU(SLOPE if config.activation == "leakyrelu" else 0.0),
+            nn.Linear(HIDDEN, 1),
+        )
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight)
+                module.weight.data.mul_(config.init_scale)
+                assert module.bias is not None
+                nn.init.zeros_(module.bias)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Judge each picture of a batch as a whole."""
+        check_batch(x, self.config)
+        return (self.classifier(self.features(x).flatten(1)),)

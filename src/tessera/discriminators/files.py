@@ -1,0 +1,287 @@
+"""Files of discriminators: from a file to a network and back.
+
+Files of every program of the family are read (`.pth`, `.pt`, `.ckpt`, `.safetensors`), and nothing in them is executed.
+What Tessera writes is safetensors with the complete configuration in its metadata and all buffers (the statistics of
+normalisations, the vectors of spectral norms), so that training can go on from it.
+"""
+
+import contextlib
+import json
+import struct
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors.torch import save as serialised
+from torch import Tensor, nn
+
+from tessera.checkpoint import read_checkpoint
+from tessera.checksum import sha256_of
+from tessera.dialects import compare, explain
+from tessera.discriminators.config import DiscriminatorConfig
+from tessera.discriminators.dialects import (
+    COUNTER,
+    Recognised,
+    recognise_discriminator,
+    state_shapes,
+    unwrap_discriminator,
+)
+from tessera.discriminators.kinds import DISCRIMINATORS
+from tessera.errors import UsageError, WeightsError
+from tessera.pickle_walk import Inert
+from tessera.place import put_in_place, temporary_name
+from tessera.safetensors_file import DTYPE_NAMES, read_safetensors
+
+CONFIG_KEY = "tessera.discriminator"
+GENERATOR_KEY = "tessera.config"
+VERSION_KEY = "tessera.format"
+FORMAT_VERSION = "1"
+
+CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt")
+SUFFIXES = (*CHECKPOINT_SUFFIXES, ".safetensors")
+
+ONLY_AT_BIRTH = frozenset({"init_scale"})
+"""Fields that say how weights are drawn, and mean nothing once there are weights."""
+
+
+@dataclass(frozen=True)
+class LoadedDiscriminator:
+    """A discriminator ready to judge, and where it came from.
+
+    `network` is in eval mode, in fp32, without gradients: (B, C, H, W), RGB in [0, 1] -> a tuple of logits. To train it
+    on, put it into training mode and let its parameters have gradients. `sha256` is that of the file.
+    """
+
+    config: DiscriminatorConfig
+    network: nn.Module
+    dialect: str
+    wrapper: str
+    notes: tuple[str, ...]
+    source: Path
+    sha256: str
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+# -------------------------------------------------------------------------------------------------------- reading
+
+
+def load_discriminator(path: Path, *, config: DiscriminatorConfig | None = None) -> LoadedDiscriminator:
+    """Read a file of any known format and make the discriminator that it belongs to.
+
+    With `config`, the file must hold exactly that network; what weights cannot tell (an activation, whether there are
+    skip connections) is then taken from it. Without, the file's metadata, names and shapes decide.
+
+    Raises WeightsError, with the sentence that says what is wrong with the file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"{path}: there is no such file. Give the path of a discriminator's weights.")
+    suffix = path.suffix.lower()
+    metadata: dict[str, str] = {}
+    if suffix == ".safetensors":
+        with _naming(path):
+            found, wrapper, metadata = _read_safetensors(path)
+    elif suffix in CHECKPOINT_SUFFIXES:
+        content = read_checkpoint(path).content
+        with _naming(path):
+            found, wrapper = _from_names(content)
+    else:
+        raise WeightsError(
+            f"{path}: weights of discriminators end in {', '.join(SUFFIXES)}, and this file ends in "
+            f"{suffix or 'nothing'}. Give one of those, or rename the file if it is one."
+        )
+    with _naming(path):
+        chosen = _agreed(found, config)
+        _check_numbers(found.state)
+    try:
+        sha256 = sha256_of(path)
+    except OSError as error:
+        raise WeightsError(f"{path}: this file cannot be read ({error.strerror or error}).") from error
+    return LoadedDiscriminator(
+        config=chosen,
+        network=assemble(chosen, found.state),
+        dialect=found.dialect,
+        wrapper=wrapper,
+        notes=found.notes,
+        source=path,
+        sha256=sha256,
+        metadata=metadata,
+    )
+
+
+def assemble(config: DiscriminatorConfig, state: Mapping[str, Tensor]) -> nn.Module:
+    """Build the network of a configuration around these tensors, in fp32, in eval mode, without gradients."""
+    with torch.device("meta"):
+        network = config.build()
+    # Copies, because sums over memory that a file laid out (at odd addresses) are rounded in another order, and
+    # training that goes on from a file would then not be what it would have been without the stop.
+    copies = {
+        name: tensor.to(torch.int64 if name.endswith(COUNTER) else torch.float32, copy=True).contiguous()
+        for name, tensor in state.items()
+    }
+    network.load_state_dict(copies, assign=True)
+    return network.eval().requires_grad_(False)
+
+
+def _from_names(content: Any) -> tuple[Recognised, str]:
+    if isinstance(content, Inert):
+        raise WeightsError(f"it holds no dictionary of tensors but `{content.name}`.")
+    unwrapped = unwrap_discriminator(content)
+    found = recognise_discriminator(unwrapped.state)
+    return Recognised(found.config, found.state, found.dialect, (*unwrapped.notes, *found.notes)), unwrapped.wrapper
+
+
+def _read_safetensors(path: Path) -> tuple[Recognised, str, dict[str, str]]:
+    state, metadata = read_safetensors(path)
+    if CONFIG_KEY not in metadata and GENERATOR_KEY in metadata:
+        raise WeightsError(
+            "this is a generator that Tessera wrote, which enlarges pictures and cannot judge them. Give the file of "
+            "the discriminator."
+        )
+    if CONFIG_KEY not in metadata:
+        found, wrapper = _from_names(state)
+        return found, wrapper, metadata
+    config = _config_from_json(metadata[CONFIG_KEY])
+    problem = compare(state_shapes(config), state)
+    if problem:
+        raise WeightsError(
+            f"its metadata says that it is {config.network}, and its tensors disagree: {problem}. One of the two was "
+            "changed after it was written; use the original file."
+        )
+    shown = {key: value for key, value in metadata.items() if key not in (CONFIG_KEY, "format")}
+    ordered = {name: state[name] for name in state_shapes(config)}
+    return Recognised(config, ordered, "tessera"), "raw", shown
+
+
+def _config_from_json(text: str) -> DiscriminatorConfig:
+    try:
+        values: Any = json.loads(text)
+        network: Any = values["network"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise WeightsError(f"its metadata has under `{CONFIG_KEY}` no configuration of a network.") from None
+    known = next((known for known in DISCRIMINATORS if known.name == network), None)
+    if known is None:
+        raise WeightsError(
+            f"its metadata names the discriminator {str(network)[:60]!r}, and this program knows "
+            f"{', '.join(known.name for known in DISCRIMINATORS)}. A newer version may know more."
+        )
+    try:
+        return known.config.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        raise WeightsError(f"the configuration in its metadata is not one of {network}: {explain(error)}.") from error
+
+
+def _agreed(found: Recognised, asked: DiscriminatorConfig | None) -> DiscriminatorConfig:
+    """Give the configuration to build: what was asked for where the file allows it, else what the file says."""
+    if asked is None or asked == found.config:
+        return found.config
+    if asked.network != found.config.network:
+        raise WeightsError(
+            f"it holds the discriminator {_words(found.config)}, and {asked.network} was asked for. Ask for "
+            f"{found.config.network}, or give another file."
+        )
+    theirs, ours = found.config.model_dump(), asked.model_dump()
+    differing = [name for name in ours if ours[name] != theirs[name] and name not in ONLY_AT_BIRTH]
+    told = found.dialect == "tessera" or bool(compare(state_shapes(asked), found.state))
+    if differing and told:
+        said = "; ".join(f"{name} is {theirs[name]}, and {ours[name]} was asked for" for name in differing)
+        raise WeightsError(f"it holds another {asked.network}: {said}. Ask for what it holds, or give another file.")
+    return asked
+
+
+def _words(config: DiscriminatorConfig) -> str:
+    scales: int | None = getattr(config, "scales", None)
+    return f"{config.network} with {scales} networks" if scales else config.network
+
+
+def _check_numbers(state: Mapping[str, Tensor]) -> None:
+    """Refuse weights that are no numbers to calculate with."""
+    for name, tensor in state.items():
+        plain = str(tensor.dtype).removeprefix("torch.")
+        if name.endswith(COUNTER):
+            if tensor.dtype.is_floating_point or tensor.dtype.is_complex:
+                raise WeightsError(f"`{name}` counts batches and should be a whole number, not {plain}.")
+        elif not tensor.dtype.is_floating_point:
+            raise WeightsError(
+                f"`{name}` holds {plain} numbers, and weights are floating-point. A quantised file is of no use here; "
+                "take the one it was made from."
+            )
+        elif not bool(torch.isfinite(tensor.to(torch.float32)).all()):
+            raise WeightsError(
+                f"`{name}` holds values that are not finite (NaN or infinity). The training that wrote it had failed; "
+                "take an earlier file of it."
+            )
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Generator[None, None, None]:
+    """Put the file in front of what is wrong with it."""
+    try:
+        yield
+    except WeightsError as error:
+        raise type(error)(f"{path}: {error}") from error.__cause__
+
+
+# -------------------------------------------------------------------------------------------------------- writing
+
+
+def save_discriminator(
+    path: Path,
+    config: DiscriminatorConfig,
+    state: Mapping[str, Tensor],
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write a discriminator as safetensors with the complete configuration in the metadata.
+
+    `state` is the `state_dict` of the network that `config` builds, buffers included; every tensor keeps its type. The
+    file appears whole or not at all, and the same weights give the same bytes.
+
+    Raises UsageError when path, names, shapes or types do not fit, and WeightsError when values are not finite or the
+    file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".safetensors":
+        raise UsageError(f"{path}: Tessera writes weights as safetensors. Let the name end in `.safetensors`.")
+    if not any(isinstance(config, known.config) for known in DISCRIMINATORS):
+        raise UsageError(f"{path}: a discriminator of the kind {config.network} cannot be written.")
+    problem = compare(state_shapes(config), state)
+    if problem:
+        raise UsageError(f"{path}: these are not the weights of this {config.network}: {problem}.")
+    for name, tensor in state.items():
+        if tensor.dtype not in DTYPE_NAMES and not (name.endswith(COUNTER) and tensor.dtype == torch.int64):
+            plain = str(tensor.dtype).removeprefix("torch.")
+            raise UsageError(f"{path}: `{name}` holds {plain} numbers, and weights are floating-point.")
+    with _naming(path):
+        _check_numbers(state)
+    described = {
+        **(metadata or {}),
+        "format": "pt",
+        VERSION_KEY: FORMAT_VERSION,
+        CONFIG_KEY: config.model_dump_json(),
+    }
+    # Clones, because tensors that share memory (views of one buffer) are refused by the writer.
+    tensors = {name: state[name].detach().to("cpu").contiguous().clone() for name in sorted(state)}
+    temporary = temporary_name(path)
+    try:
+        temporary.write_bytes(_with_metadata(serialised(tensors), described))
+        put_in_place(temporary, path)
+    except OSError as error:
+        raise WeightsError(
+            f"{path}: the weights cannot be written here ({error.strerror or error}). "
+            "Check the folder and its free space."
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _with_metadata(plain: bytes, metadata: Mapping[str, str]) -> bytes:
+    """Put metadata into a safetensors file in order; the format's own writer shuffles it each time."""
+    (length,) = struct.unpack("<Q", plain[:8])
+    header = {"__metadata__": dict(sorted(metadata.items())), **json.loads(plain[8 : 8 + length])}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + plain[8 + length :]

@@ -1,0 +1,83 @@
+"""The multi-scale discriminator of A-ESRGAN: attention U-Nets that judge a picture at full size, at half, and so on.
+
+Attribute names are those of its weights. The last layer sees the picture at full size: of two, `layer1` does, and
+`layer0` sees the half. Pictures are halved by the mean of 4x4 pixels at steps of 2, and at the borders zeros are
+averaged in, which darkens them; kept, because the weights were trained with it.
+
+Shapes: B pictures in a batch, C channels, H rows, W columns, F features, n scales.
+"""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tessera.discriminators.attention_unet import AttentionMaps, AttentionUNet, AttentionUNetConfig
+from tessera.discriminators.config import DiscriminatorConfig
+from tessera.discriminators.inputs import check_batch, crop_to, pad_to_multiple
+
+
+class MultiScaleConfig(DiscriminatorConfig, frozen=True, extra="forbid"):
+    """Which multi-scale discriminator: at how many sizes a picture is judged. For one, take attention-unet."""
+
+    network: Literal["multi-scale"] = "multi-scale"
+    scales: Annotated[int, Field(ge=2, le=4)] = 2
+
+    @property
+    def single(self) -> AttentionUNetConfig:
+        """The configuration of each of its networks."""
+        return AttentionUNetConfig(in_channels=self.in_channels, features=self.features)
+
+    @property
+    def multiple(self) -> int:
+        """The smallest picture must divide for its network."""
+        return self.single.multiple << (self.scales - 1)
+
+    def build(self) -> "MultiScaleDiscriminator":
+        """Make the network with fresh weights."""
+        return MultiScaleDiscriminator(self)
+
+
+class MultiScaleDiscriminator(nn.Module):
+    """One attention U-Net for each size of a picture, each with its own weights.
+
+    (B, C, H, W), RGB in [0, 1] -> ((B, 1, H, W), (B, 1, ceil(H/2), ceil(W/2)), ...), n maps of logits, full size first.
+    Sides that do not divide by 8 * 2^(n-1) are padded on the right and below (mirrored, or repeated where too short for
+    that) and the logits cropped. Raises UsageError for what is no batch of such pictures.
+    """
+
+    def __init__(self, config: MultiScaleConfig) -> None:
+        super().__init__()
+        self.config = config
+        for number in range(config.scales):
+            self.add_module(f"layer{number}", config.single.build())
+
+    def _levels(self, x: Tensor) -> Iterator[tuple[int, AttentionUNet, Tensor]]:
+        """Yield by how much the picture is smaller, the network for that size, and the picture at that size."""
+        check_batch(x, self.config)
+        x = pad_to_multiple(x, self.config.multiple)
+        for level in range(self.config.scales):
+            if level:
+                x = F.avg_pool2d(x, 4, stride=2, padding=1, count_include_pad=True)
+            network = self.get_submodule(f"layer{self.config.scales - 1 - level}")
+            assert isinstance(network, AttentionUNet)
+            yield 1 << level, network, x
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Judge each pixel of a batch of pictures, at every size."""
+        return tuple(crop_to(network(small)[0], x.shape[-2:], divisor) for divisor, network, small in self._levels(x))
+
+    def attention(self, x: Tensor) -> tuple[AttentionMaps, ...]:
+        """Give the attention maps at every size, in the order of the logits.
+
+        (B, C, H, W), RGB in [0, 1] -> see AttentionMaps, whose sides are 1, 2, 4 ... times smaller. Put the network
+        into eval mode first: in training mode this run moves the estimates of the spectral norms.
+        """
+        found: list[AttentionMaps] = []
+        for divisor, network, small in self._levels(x):
+            (maps,) = network.attention(small)
+            cropped = (crop_to(a, x.shape[-2:], divisor * inner) for a, inner in zip(maps, (4, 2, 1), strict=True))
+            found.append(AttentionMaps(*cropped))
+        return tuple(found)

@@ -1,0 +1,92 @@
+"""The patch discriminator of PyTorch-GAN's ESRGAN, the network that the ESRGAN blog article walks through.
+
+It was trained on pictures normalised with ImageNet's mean and deviation; here the module does that itself, so it takes
+RGB in [0, 1] like every other. Attribute names are those of its weights.
+
+Shapes: B pictures in a batch, C channels, H rows, W columns, F features.
+"""
+
+from typing import Any, Literal
+
+import torch
+from pydantic import model_validator
+from torch import Tensor, nn
+
+from tessera.discriminators.config import SLOPE, DiscriminatorConfig
+from tessera.discriminators.inputs import check_batch
+from tessera.errors import UsageError
+from tessera.generators.pytorch_gan import IMAGENET_DEVIATION, IMAGENET_MEAN
+
+WIDTHS = (1, 2, 4, 8)
+
+
+class PatchConfig(DiscriminatorConfig, frozen=True, extra="forbid"):
+    """Which patch discriminator; `imagenet_space` says that the layers see ImageNet-normalised colours."""
+
+    network: Literal["patch"] = "patch"
+    imagenet_space: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_colour_has_imagenet_statistics(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "imagenet_space" not in values:
+            return {**values, "imagenet_space": values.get("in_channels", 3) == 3}
+        return values
+
+    @model_validator(mode="after")
+    def _agree(self) -> "PatchConfig":
+        if self.imagenet_space and self.in_channels != 3:
+            raise ValueError("ImageNet's mean and deviation are known for three channels only")
+        return self
+
+    def build(self) -> "PatchDiscriminator":
+        """Make the network with fresh weights."""
+        return PatchDiscriminator(self)
+
+
+class PatchDiscriminator(nn.Module):
+    """Four pairs of convolutions, the second of each with stride 2, and one that gives a logit per patch.
+
+    (B, C, H, W), RGB in [0, 1] -> ((B, 1, ceil(H/16), ceil(W/16)),), logits. Any size works as it is, without padding.
+    Raises UsageError for what is no batch of such pictures, and in training mode for a single patch, over which batch
+    normalisation has no deviation.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, config: PatchConfig) -> None:
+        super().__init__()
+        self.config = config
+        # Named devices, so that they are numbers even where the network is laid out without memory (device "meta").
+        mean = torch.tensor(IMAGENET_MEAN, device="cpu").reshape(1, 3, 1, 1)
+        deviation = torch.tensor(IMAGENET_DEVIATION, device="cpu").reshape(1, 3, 1, 1)
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("deviation", deviation, persistent=False)
+
+        layers: list[nn.Module] = []
+        inputs = config.in_channels
+        for width in WIDTHS:
+            outputs = width * config.features
+            layers.append(nn.Conv2d(inputs, outputs, 3, padding=1))
+            if width > 1:
+                layers.append(nn.BatchNorm2d(outputs))
+            layers.append(nn.LeakyReLU(SLOPE, inplace=True))
+            layers.append(nn.Conv2d(outputs, outputs, 3, stride=2, padding=1))
+            layers.append(nn.BatchNorm2d(outputs))
+            layers.append(nn.LeakyReLU(SLOPE, inplace=True))
+            inputs = outputs
+        layers.append(nn.Conv2d(inputs, 1, 3, padding=1))
+        self.model = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Judge each patch of a batch of pictures."""
+        check_batch(x, self.config)
+        if self.training and x.shape[0] == 1 and max(x.shape[-2:]) <= 16:
+            raise UsageError(
+                f"The discriminator patch cannot be trained on one picture of {x.shape[-2]}x{x.shape[-1]}: it becomes "
+                "a single patch, and batch normalisation needs more than one. Give more pictures, or larger than 16x16."
+            )
+        if self.config.imagenet_space:
+            x = (x - self.mean) / self.deviation
+        return (self.model(x),)
