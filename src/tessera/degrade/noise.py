@@ -1,0 +1,158 @@
+"""Noise of the sensor and of counted light, each picture from its own seed.
+
+The numbers are drawn on the processor and moved, so that every device sees the same noise. Counted light is drawn by
+inverting the cumulative distribution: one uniform number a sample decides, whatever the rate.
+Shapes: B pictures, H height, W width.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from pydantic import AfterValidator, BaseModel, Field
+from torch import Tensor
+
+from tessera.degrade.ranges import Probability, ordered
+
+SEEDS = 2**32
+"""PyTorch's generator on the processor looks at 32 bits of its seed."""
+_LEVELS = 256
+_BITS = 31
+_GUIDE_BITS = 12
+
+
+Amount = Annotated[float, Field(ge=0, le=255)]
+Amounts = Annotated[tuple[Amount, Amount], AfterValidator(ordered)]
+
+
+class Noise(BaseModel, frozen=True, extra="forbid"):
+    """Which noise one stage draws. Defaults: the first stage of Real-ESRGAN."""
+
+    probability: Probability = 1.0
+    """Of there being noise at all, for the whole batch."""
+    gaussian_probability: Probability = 0.5
+    """Of it being Gaussian and not Poisson, for the whole batch."""
+    sigma_255: Amounts = (1.0, 30.0)
+    poisson_scale: Amounts = (0.05, 3.0)
+    gray_probability: Probability = 0.4
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseDraw:
+    """The noise of one stage: its kind for the batch; amount, gray and seed for each picture.
+
+    `amounts` are standard deviations in 255ths, or how much stronger than light itself Poisson noise is.
+    """
+
+    kind: Literal["gaussian", "poisson"]
+    amounts: tuple[float, ...]
+    gray: tuple[bool, ...]
+    seeds: tuple[int, ...]
+
+
+def draw_noise(config: Noise, pictures: int, rng: np.random.Generator) -> NoiseDraw | None:
+    """Draw the noise of a batch; None where the stage has none."""
+    if rng.random() >= config.probability:
+        return None
+    gaussian = rng.random() < config.gaussian_probability
+    amounts = rng.uniform(*(config.sigma_255 if gaussian else config.poisson_scale), size=pictures)
+    gray = rng.random(pictures) < config.gray_probability
+    seeds = rng.integers(SEEDS, size=pictures)
+    return NoiseDraw(
+        kind="gaussian" if gaussian else "poisson",
+        amounts=tuple(map(float, amounts)),
+        gray=tuple(map(bool, gray)),
+        seeds=tuple(map(int, seeds)),
+    )
+
+
+def add_noise(image: Tensor, draw: NoiseDraw) -> Tensor:
+    """Add noise and clip, (B, 3, H, W) -> (B, 3, H, W) RGB in [0, 1].
+
+    Poisson noise is that of the picture at 8 bits, which counts 2^ceil(log2 n) photons at white when n levels occur in
+    it (Real-ESRGAN, section 3.3; BasicSR).
+    """
+    if draw.kind == "gaussian":
+        return _add_gaussian(image, draw)
+    return _add_poisson(image, draw)
+
+
+def _add_gaussian(image: Tensor, draw: NoiseDraw) -> Tensor:
+    out = torch.empty_like(image)
+    for number, seed in enumerate(draw.seeds):
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn(_shape(image, draw, number), generator=generator).to(out)
+        torch.add(image[number], noise, alpha=draw.amounts[number] / 255, out=out[number])
+    return out.clamp_(0, 1)
+
+
+def _add_poisson(image: Tensor, draw: NoiseDraw) -> Tensor:
+    out = torch.empty_like(image)
+    for number, seed in enumerate(draw.seeds):
+        generator = torch.Generator().manual_seed(seed)
+        chance = torch.empty(_shape(image, draw, number), dtype=torch.int32).random_(generator=generator)
+        picture = image[number]
+        seen = _gray(picture) if draw.gray[number] else picture
+        levels = (seen * 255).round_().clamp_(0, 255).to(torch.int32)
+        present = int((torch.bincount(levels.flatten(), minlength=_LEVELS) > 0).sum())
+        photons = 2 ** math.ceil(math.log2(present))
+        counted = poisson_counts(levels, chance.to(image.device), photons)
+        noise = counted.to(image.dtype).div_(photons).view(levels.shape).sub_(levels / 255)
+        torch.add(picture, noise, alpha=draw.amounts[number], out=out[number])
+    return out.clamp_(0, 1)
+
+
+def _shape(image: Tensor, draw: NoiseDraw, number: int) -> tuple[int, ...]:
+    return (1 if draw.gray[number] else 3, *image.shape[-2:])
+
+
+def _gray(picture: Tensor) -> Tensor:
+    red, green, blue = picture
+    return (0.2989 * red + 0.587 * green + 0.114 * blue)[None]
+
+
+def poisson_counts(levels: Tensor, chance: Tensor, photons: int) -> Tensor:
+    """Poisson numbers of mean photons * level / 255: levels and chance (...) int32 -> (N,) int16.
+
+    `levels` are in [0, 255]; `chance` is uniform in [0, 2^31), and the result is where the cumulative distribution
+    passes it. Most samples are told by the first twelve bits alone.
+    """
+    guide, thresholds = (table.to(levels.device) for table in _tables(photons))
+    levels, chance = levels.flatten(), chance.flatten()
+    counts = guide.index_select(0, (levels << _GUIDE_BITS).add_(chance >> (_BITS - _GUIDE_BITS)))
+    unsure = (counts < 0).nonzero().squeeze(1)
+    level = levels[unsure].long()
+    found = torch.searchsorted(thresholds, (level << 32) + chance[unsure], right=True)
+    counts[unsure] = (found - level * (thresholds.shape[0] // _LEVELS)).to(counts.dtype)
+    return counts
+
+
+@functools.lru_cache(maxsize=16)
+def _tables(photons: int) -> tuple[Tensor, Tensor]:
+    """For each level and first twelve bits the count, or -1 where more bits are needed; and all the thresholds.
+
+    Threshold n of a level is the chance, in 2^31sts, of counting n or fewer; levels are kept apart by the bits above.
+    """
+    rates = photons * np.arange(_LEVELS)[:, None] / 255
+    counts = np.arange(photons + 12 * math.isqrt(photons) + 24)
+    log_factorial = np.concatenate(([0.0], np.cumsum(np.log(counts[1:]))))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = counts * np.log(rates) - rates - log_factorial
+    logs[0] = np.where(counts == 0, 0.0, -np.inf)
+    logs[1:, 0] = -rates[1:, 0]
+    cumulative = np.cumsum(np.exp(logs), axis=1)
+    passed = np.minimum(np.rint(cumulative * 2**_BITS), 2**_BITS).astype(np.int64)
+    passed[:, -1] = 2**_BITS
+    step = 2 ** (_BITS - _GUIDE_BITS)
+    first = np.arange(2**_GUIDE_BITS) * step
+    guide = np.empty((_LEVELS, first.size), np.int16)
+    for level, row in enumerate(passed):
+        low, high = (np.searchsorted(row, edge, side="right") for edge in (first, first + step - 1))
+        guide[level] = np.where(low == high, low, -1)
+    keys = passed + (np.arange(_LEVELS, dtype=np.int64)[:, None] << 32)
+    return torch.from_numpy(guide.ravel()), torch.from_numpy(keys.ravel())

@@ -1,0 +1,278 @@
+"""The degradation of Real-ESRGAN: a photograph is blurred, resized, made noisy and compressed, and all that once more.
+
+Wang et al. 2021, section 3, with the numbers of the published training options. Kernels, amounts of noise, seeds and
+qualities are drawn for each picture; whether to blur, how to resize, which noise and the last order for a batch.
+Shapes: B pictures, H height, W width, s the scale.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal, Self, get_args
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import AfterValidator, BaseModel, Field, model_validator
+from torch import Tensor
+
+from tessera.degrade.blur import (
+    PUBLISHED_SIZES,
+    Blur,
+    Cutoffs,
+    KernelDraw,
+    KernelSizes,
+    Sigmas,
+    draw_kernel,
+    draw_sinc,
+    kernel_weights,
+)
+from tessera.degrade.filtering import filter_each
+from tessera.degrade.jpeg import Jpeg, compress
+from tessera.degrade.noise import Amounts, Noise, NoiseDraw, add_noise, draw_noise
+from tessera.degrade.ranges import Probability, add_up, draw_one, ordered
+from tessera.degrade.sharpen import sharpen
+from tessera.degrade.simple import to_8_bits
+
+ResizeMode = Literal["area", "bilinear", "bicubic"]
+Modes = Annotated[tuple[ResizeMode, ...], Field(min_length=1, max_length=8)]
+EVERY_MODE: tuple[ResizeMode, ...] = get_args(ResizeMode)
+Factors = Annotated[
+    tuple[Annotated[float, Field(ge=0.05, le=1)], Annotated[float, Field(ge=1, le=4)]], AfterValidator(ordered)
+]
+
+
+class Resizing(BaseModel, frozen=True, extra="forbid"):
+    """How one stage resizes the batch: up to a factor of [1, range's end], down to [range's begin, 1], or not."""
+
+    up: Probability = 0.2
+    down: Probability = 0.7
+    keep: Probability = 0.1
+    range: Factors = (0.15, 1.5)
+    modes: Modes = EVERY_MODE
+
+    @model_validator(mode="after")
+    def _add_up(self) -> Self:
+        add_up((self.up, self.down, self.keep))
+        return self
+
+
+class Stage(BaseModel, frozen=True, extra="forbid"):
+    """Blur, resize, noise, JPEG: the first time."""
+
+    blur: Blur = Blur()
+    resize: Resizing = Resizing()
+    noise: Noise = Noise()
+    jpeg: Jpeg = Jpeg()
+
+
+class SecondBlur(Blur, frozen=True, extra="forbid"):
+    """Weaker, and not always."""
+
+    probability: Probability = 0.8
+    sigma: Sigmas = (0.2, 1.5)
+
+
+class SecondResizing(Resizing, frozen=True, extra="forbid"):
+    """Factors of the size that the result will have."""
+
+    up: Probability = 0.3
+    down: Probability = 0.4
+    keep: Probability = 0.3
+    range: Factors = (0.3, 1.2)
+
+
+class SecondNoise(Noise, frozen=True, extra="forbid"):
+    """A little weaker."""
+
+    sigma_255: Amounts = (1.0, 25.0)
+    poisson_scale: Amounts = (0.05, 2.5)
+
+
+class SecondStage(Stage, frozen=True, extra="forbid"):
+    """Blur, resize, noise, JPEG: the second time."""
+
+    blur: SecondBlur = SecondBlur()
+    resize: SecondResizing = SecondResizing()
+    noise: SecondNoise = SecondNoise()
+
+
+class Final(BaseModel, frozen=True, extra="forbid"):
+    """The resize to the final size with its sinc filter, which comes before or after the second stage's JPEG."""
+
+    sinc_probability: Probability = 0.8
+    sinc_sizes: KernelSizes = PUBLISHED_SIZES
+    sinc_cutoff: Cutoffs = (math.pi / 3, math.pi)
+    before_jpeg_probability: Probability = 0.5
+    modes: Modes = EVERY_MODE
+
+
+class RealESRGANDegradation(BaseModel, frozen=True, extra="forbid"):
+    """Every probability and range of the second-order degradation; the defaults are those of the published training."""
+
+    kind: Literal["realesrgan"] = "realesrgan"
+    sharpen: bool = True
+    """Begin with the sharpened reference, and hand it out."""
+    first: Stage = Stage()
+    second: SecondStage = SecondStage()
+    final: Final = Final()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResizeDraw:
+    """A factor and a way to resize; the factor 1 changes nothing in the first stage."""
+
+    factor: float
+    mode: ResizeMode
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageDraw:
+    """One stage for a batch; None for what does not happen."""
+
+    kernels: tuple[KernelDraw, ...] | None
+    resize: ResizeDraw
+    noise: NoiseDraw | None
+    qualities: tuple[float, ...] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinalDraw:
+    """The last resize and its filters, and whether they come before JPEG."""
+
+    kernels: tuple[KernelDraw, ...]
+    mode: ResizeMode
+    before_jpeg: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class RealESRGANDraw:
+    """All that happens to a batch: small enough to log, complete enough to repeat."""
+
+    kind: Literal["realesrgan"]
+    pictures: int
+    height: int
+    width: int
+    scale: int
+    sharpen: bool
+    first: StageDraw
+    second: StageDraw
+    final: FinalDraw
+
+
+def draw_realesrgan(
+    config: RealESRGANDegradation, *, pictures: int, height: int, width: int, scale: int, rng: np.random.Generator
+) -> RealESRGANDraw:
+    """Draw what happens to a batch of pictures of this size."""
+    final = config.final
+    return RealESRGANDraw(
+        kind="realesrgan",
+        pictures=pictures,
+        height=height,
+        width=width,
+        scale=scale,
+        sharpen=config.sharpen,
+        first=_draw_stage(config.first, pictures, rng),
+        second=_draw_stage(config.second, pictures, rng),
+        final=FinalDraw(
+            kernels=tuple(
+                draw_sinc(final.sinc_probability, final.sinc_sizes, final.sinc_cutoff, rng) for _ in range(pictures)
+            ),
+            mode=final.modes[int(rng.integers(len(final.modes)))],
+            before_jpeg=bool(rng.random() < final.before_jpeg_probability),
+        ),
+    )
+
+
+def _draw_stage(config: Stage, pictures: int, rng: np.random.Generator) -> StageDraw:
+    blurred = rng.random() < config.blur.probability
+    kernels = tuple(draw_kernel(config.blur, rng) for _ in range(pictures))
+    resize = config.resize
+    way = draw_one((resize.up, resize.down, resize.keep), rng)
+    factor = (rng.uniform(1.0, resize.range[1]), rng.uniform(resize.range[0], 1.0), 1.0)[way]
+    mode = resize.modes[int(rng.integers(len(resize.modes)))]
+    noise = draw_noise(config.noise, pictures, rng)
+    compressed = rng.random() < config.jpeg.probability
+    qualities = tuple(map(float, rng.uniform(*config.jpeg.quality, size=pictures)))
+    return StageDraw(
+        kernels=kernels if blurred else None,
+        resize=ResizeDraw(factor=factor, mode=mode),
+        noise=noise,
+        qualities=qualities if compressed else None,
+    )
+
+
+def only(draw: RealESRGANDraw, number: int) -> RealESRGANDraw:
+    """What a draw does to one of its pictures, which is the same with and without the others."""
+
+    def stage(batch: StageDraw) -> StageDraw:
+        noise = batch.noise
+        if noise is not None:
+            amounts, gray, seeds = noise.amounts[number], noise.gray[number], noise.seeds[number]
+            noise = replace(noise, amounts=(amounts,), gray=(gray,), seeds=(seeds,))
+        return replace(
+            batch,
+            kernels=None if batch.kernels is None else (batch.kernels[number],),
+            noise=noise,
+            qualities=None if batch.qualities is None else (batch.qualities[number],),
+        )
+
+    return replace(
+        draw,
+        pictures=1,
+        first=stage(draw.first),
+        second=stage(draw.second),
+        final=replace(draw.final, kernels=(draw.final.kernels[number],)),
+    )
+
+
+def degrade(gt: Tensor, draw: RealESRGANDraw) -> tuple[Tensor, Tensor | None]:
+    """Carry out a draw, (B, 3, H, W) -> (B, 3, H//s, W//s) and the sharpened (B, 3, H, W), RGB in [0, 1].
+
+    The first is rounded to 255ths.
+    """
+    height, width = draw.height, draw.width
+    small = height // draw.scale, width // draw.scale
+    with torch.no_grad():
+        gt_sharp = sharpen(gt) if draw.sharpen else None
+        out = _blurred(gt if gt_sharp is None else gt_sharp, draw.first.kernels)
+        out = _resized_by(out, draw.first.resize)
+        out = _compressed(_noisy(out, draw.first.noise), draw.first.qualities)
+
+        out = _blurred(out, draw.second.kernels)
+        again = draw.second.resize
+        size = (max(1, int(side / draw.scale * again.factor)) for side in (height, width))
+        out = _noisy(_resized(out, tuple(size), again.mode), draw.second.noise)
+
+        final, qualities = draw.final, draw.second.qualities
+        if final.before_jpeg:
+            out = _compressed(_blurred(_resized(out, small, final.mode), final.kernels), qualities)
+        else:
+            out = _blurred(_resized(_compressed(out, qualities), small, final.mode), final.kernels)
+        return to_8_bits(out), gt_sharp
+
+
+def _blurred(image: Tensor, kernels: tuple[KernelDraw, ...] | None) -> Tensor:
+    return image if kernels is None else filter_each(image, [kernel_weights(kernel) for kernel in kernels])
+
+
+def _noisy(image: Tensor, noise: NoiseDraw | None) -> Tensor:
+    return image if noise is None else add_noise(image, noise)
+
+
+def _compressed(image: Tensor, qualities: tuple[float, ...] | None) -> Tensor:
+    return image if qualities is None else compress(image.clamp(0, 1), qualities)
+
+
+def _resized_by(image: Tensor, draw: ResizeDraw) -> Tensor:
+    if draw.factor == 1:  # each mode gives back its input
+        return image
+    smallest = min(image.shape[-2:]) * draw.factor
+    if smallest < 1:
+        return _resized(image, tuple(max(1, int(side * draw.factor)) for side in image.shape[-2:]), draw.mode)
+    return F.interpolate(image, scale_factor=draw.factor, mode=draw.mode)
+
+
+def _resized(image: Tensor, size: tuple[int, ...], mode: ResizeMode) -> Tensor:
+    return image if image.shape[-2:] == size else F.interpolate(image, size=size, mode=mode)
