@@ -25,6 +25,7 @@ _COMMANDS = {
     "evaluate": ("tessera.cli.evaluate", "Score results or models, under a protocol printed with the numbers."),
     "niqe": ("tessera.cli.niqe", "Score how natural pictures look, without references."),
     "compare": ("tessera.cli.compare", "Pictures of several folders side by side, as a page or a sheet."),
+    "train": ("tessera.cli.train", "Train and fine-tune generators; every run can be resumed."),
     "models": ("tessera.cli.models", "List, inspect, convert, fetch and mix weights."),
 }
 

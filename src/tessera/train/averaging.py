@@ -1,6 +1,6 @@
 """The exponential moving average of a generator's parameters: what is validated, kept and published.
 
-average <- decay * average + (1 - decay) * parameter, after each of the generator's steps. Buffers are taken as they are.
+average <- decay * average + (1 - decay) * parameter, after each of the generator's steps. Buffers are copied.
 """
 
 from __future__ import annotations

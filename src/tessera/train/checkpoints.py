@@ -1,8 +1,8 @@
 """Checkpoints of a training run: a folder each, that is there whole or not at all, and proves it by checksums.
 
-`checkpoints/000005000/` holds safetensors files and `state.json`, written last, which lists every file with its size and
-SHA-256 and carries a checksum of itself. A folder is filled under a temporary name and renamed. One that a crash or a
-full disk has torn all the same is passed over for the one before it. Nothing in it is a pickle.
+`checkpoints/000005000/` holds safetensors files and `state.json`, written last, which lists every file with its size
+and SHA-256 and carries a checksum of itself. A folder is filled under a temporary name and renamed. One that a crash or
+a full disk has torn all the same is passed over for the one before it. Nothing in it is a pickle.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ def write_checkpoint(root: Path, step: int, files: Mapping[str, WriteFile], fact
         shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise TrainingError(
-            f"{place}: the checkpoint cannot be written ({error.strerror or error}). Earlier ones are kept; make room or"
-            " give the folder back, then go on with --resume."
+            f"{place}: the checkpoint cannot be written ({error.strerror or error}). Earlier ones are kept; make room,"
+            " then go on with --resume."
         ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)

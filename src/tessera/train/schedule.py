@@ -16,7 +16,7 @@ Milestone = Annotated[float, Field(gt=0)]
 
 
 class MultiStep(BaseModel, frozen=True, extra="forbid"):
-    """The rate times `gamma` after each milestone: steps, or, below 1, shares of the whole run."""
+    """The rate times `gamma` after each milestone: steps, or, up to 1, shares of the whole run."""
 
     kind: Literal["multi-step"] = "multi-step"
     milestones: tuple[Milestone, ...] = ()
@@ -27,7 +27,7 @@ class MultiStep(BaseModel, frozen=True, extra="forbid"):
     def factor(self, step: int, steps: int, base: float) -> float:
         """What the base rate is multiplied with at a step of a run of so many steps."""
         del base
-        passed = sum(step > (milestone * steps if milestone < 1 else milestone) for milestone in self.milestones)
+        passed = sum(step > (milestone * steps if milestone <= 1 else milestone) for milestone in self.milestones)
         return self.gamma**passed * warm_up_factor(step, self.warm_up)
 
 
@@ -36,7 +36,7 @@ class CosineRestarts(BaseModel, frozen=True, extra="forbid"):
 
     kind: Literal["cosine-restarts"] = "cosine-restarts"
     periods: Annotated[tuple[Milestone, ...], Field(min_length=1)]
-    """Lengths in steps, or, below 1, as shares of the whole run."""
+    """Lengths in steps, or, up to 1, as shares of the whole run."""
     weights: tuple[Annotated[float, Field(gt=0)], ...] = ()
     """What each period begins with, as a factor; 1 where not given."""
     floor: Rate = 1e-7
@@ -50,7 +50,7 @@ class CosineRestarts(BaseModel, frozen=True, extra="forbid"):
 
     def factor(self, step: int, steps: int, base: float) -> float:
         """What the base rate is multiplied with at a step of a run of so many steps."""
-        lengths = [period * steps if period < 1 else period for period in self.periods]
+        lengths = [period * steps if period <= 1 else period for period in self.periods]
         starts = [0.0, *accumulate(lengths)]
         done = step - 1
         index = sum(done >= end for end in starts[1:-1])
@@ -85,9 +85,9 @@ def drops(schedule: MultiStep | CosineRestarts, base: float, steps: int) -> list
     [(1, 0.0001), (3, 5e-05), (5, 2.5e-05)]
     """
     if isinstance(schedule, MultiStep):
-        lengths = sorted(milestone * steps if milestone < 1 else milestone for milestone in schedule.milestones)
+        lengths = sorted(milestone * steps if milestone <= 1 else milestone for milestone in schedule.milestones)
         marks = [1, *(math.floor(length) + 1 for length in lengths if length < steps)]
     else:
-        ends = accumulate(period * steps if period < 1 else period for period in schedule.periods)
+        ends = accumulate(period * steps if period <= 1 else period for period in schedule.periods)
         marks = [1, *(math.ceil(end) + 1 for end, _ in pairwise([*ends, math.inf]) if end < steps)]
     return [(mark, rate_at(schedule, base, mark, steps)) for mark in sorted(set(marks))]

@@ -1,8 +1,8 @@
 """The tricks that esrdgan steadies its training with, each as its author meant it, not as its code has it.
 
 Real and fake labels that are smoothed, noisy or swapped; noise on what the discriminator sees, fading over the run;
-noise on the generator's inputs; a discriminator that is trained more often than the generator. What belongs to a
-network (start values, kernel sizes, residual scaling) or to a loss (relativism, low-level features) is configured there.
+noise on the generator's inputs. What belongs to a network (start values, kernel sizes, residual scaling), to a loss
+(relativism, low-level features) or to the step (training the discriminator more often) is configured there.
 
 Shapes: B pictures in a batch, C channels, H height, W width.
 """
@@ -68,7 +68,7 @@ def instance_noise_deviation(step: int, steps: int) -> float:
 
 
 def noisy(pictures: Tensor, deviation: float, rng: np.random.Generator) -> Tensor:
-    """Add Gaussian noise of this deviation: (B, C, H, W) -> the same, not clipped. The same `rng` gives the same noise."""
+    """Add Gaussian noise of this deviation, drawn from `rng`: (B, C, H, W) -> the same, not clipped."""
     if not deviation:
         return pictures
     noise = torch.randn(pictures.shape, generator=torch_chance(rng), dtype=torch.float32)

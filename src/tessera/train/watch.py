@@ -89,7 +89,7 @@ class Sight:
 def look_at(lq: Tensor, sr: Tensor, gt: Tensor, *, side: int = 64) -> Sight:
     """Measure one batch: lq (B, C, h, w), sr and gt (B, C, H, W), in [0, 1].
 
-    What a picture adds is its difference to the bicubic enlargement of its input, seen in the middle, `side` pixels wide.
+    What a picture adds is its difference to the bicubic enlargement of its input, seen in the middle `side` pixels.
     """
     height, width = sr.shape[-2:]
     scale = height // lq.shape[-2]
@@ -153,7 +153,7 @@ class Detectors:
                 (
                     "won",
                     f"The discriminator has won: it says {real:.3f} to real pictures and {fake:.3f} to generated ones,"
-                    " so its gradients teach little. Lower its rate, smooth its labels, or begin from a better generator.",
+                    " so its gradients teach little. Lower its rate, smooth its labels, or start from better weights.",
                 )
             )
         if abs(real - fake) < 1e-3 and (max(real, fake) > saturation or min(real, fake) < 1 - saturation):

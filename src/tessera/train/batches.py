@@ -1,0 +1,80 @@
+"""From crops as they were read to batches as they are trained on: degraded, cut, pooled. All of its chance is numbered.
+
+Shapes: B crops, K side of the crops that are read, P side of those that are trained on, p = P / s at low resolution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from tessera.degrade import apply, draw, sharpen
+from tessera.train.chance import Purpose, chance
+from tessera.train.pool import PairPool
+from tessera.train.recipe import Recipe
+from tessera.train.tricks import noisy
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """What one pass of the generator is trained on."""
+
+    lq: Tensor
+    """(B, 3, p, p) in [0, 1]"""
+    gt: Tensor
+    """(B, 3, P, P) in [0, 1]"""
+    sharp: Tensor | None
+    """The unsharp-masked truth, where a loss wants it."""
+
+
+def prepare(recipe: Recipe, gt: Tensor, lq: Tensor | None, pool: PairPool, number: int, process: int) -> TrainingBatch:
+    """Make a training batch of crops gt (B, 3, K, K) and, for pairs, lq (B, 3, p, p), in [0, 1] on the device.
+
+    `number` is the batch's among all of the run; with it, the same crops give the same batch.
+    """
+
+    def rng(purpose: Purpose) -> np.random.Generator:
+        return chance(recipe.seed, purpose, number, process=process)
+
+    wanted = recipe.sharpen
+    if lq is None:
+        lq, gt = _degraded(recipe, gt, rng)
+        if recipe.pool:
+            lq, gt = pool.exchange((lq, gt), rng("pool"))
+    any_sharp = wanted.pixel or wanted.perceptual or wanted.adversarial
+    sharp = sharpen(gt) if any_sharp and not wanted.before_pool else None
+    return TrainingBatch(noisy(lq, recipe.tricks.lq_noise, rng("lq noise")), gt, sharp)
+
+
+def _degraded(recipe: Recipe, gt: Tensor, rng: Callable[[Purpose], np.random.Generator]) -> tuple[Tensor, Tensor]:
+    """(B, 3, K, K) -> lq (B, 3, p, p) and gt (B, 3, P, P), cut from the same place of all crops."""
+    scale = recipe.generator.scale
+    height, width = gt.shape[-2:]
+    drawn = draw(recipe.degradation, pictures=len(gt), height=height, width=width, scale=scale, rng=rng("degradation"))
+    made = apply(gt, drawn)
+    truth = (sharpen(gt) if made.gt_sharp is None else made.gt_sharp) if recipe.sharpen.before_pool else gt
+    free = (height - recipe.data.patch) // scale
+    if not free:
+        return made.lq, truth
+    if recipe.cut.place == "random":
+        top, left = (int(place) for place in rng("crop").integers(0, free + 1, 2))
+    else:
+        top = left = free // 2
+    return cut(made.lq, truth, top=top, left=left, patch=recipe.data.patch, scale=scale)
+
+
+def cut(lq: Tensor, gt: Tensor, *, top: int, left: int, patch: int, scale: int) -> tuple[Tensor, Tensor]:
+    """Crops of `patch` ground-truth pixels that belong together; `top` and `left` in low-resolution pixels.
+
+    >>> import torch
+    >>> lq, gt = cut(torch.arange(36.).view(1, 1, 6, 6), torch.zeros(1, 1, 12, 12), top=1, left=2, patch=4, scale=2)
+    >>> lq.flatten().tolist(), tuple(gt.shape)
+    ([8.0, 9.0, 14.0, 15.0], (1, 1, 4, 4))
+    """
+    side = patch // scale
+    small = lq[..., top : top + side, left : left + side]
+    large = gt[..., top * scale : top * scale + patch, left * scale : left * scale + patch]
+    return small.contiguous(), large.contiguous()

@@ -1,0 +1,159 @@
+"""The parts of a run, made from its recipe: networks with their first weights, optimisers, losses that hold a trunk."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from tessera.discriminators import load_discriminator
+from tessera.errors import TrainingError
+from tessera.losses import PerceptualLoss, load_perceptual_trunk
+from tessera.train.averaging import averaged_copy
+from tessera.train.chance import chance
+from tessera.train.processes import Processes
+from tessera.train.recipe import OptimizerConfig, Recipe
+from tessera.zoo import load_model
+
+Network = TypeVar("Network", bound=nn.Module)
+
+DENSE_SCALE = 0.1
+"""What BasicSR multiplies Kaiming's values in the dense blocks with."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything that a step works on."""
+
+    generator: nn.Module
+    optimizer: torch.optim.Adam
+    scaler: torch.amp.GradScaler
+    average: nn.Module | None
+    discriminator: nn.Module | None
+    discriminator_optimizer: torch.optim.Adam | None
+    discriminator_scaler: torch.amp.GradScaler
+    perceptual: PerceptualLoss | None
+    processes: Processes
+    notes: tuple[str, ...] = ()
+
+    @property
+    def trained(self) -> nn.Module:
+        """The generator as it is validated and published: its average, where there is one."""
+        return self.average or self.generator
+
+
+def build_parts(recipe: Recipe, processes: Processes) -> Parts:
+    """Make networks, optimisers and losses. Raises TesseraError where weights or trunks are not there or do not fit."""
+    notes: list[str] = []
+    device, layout = processes.device, _layout(recipe)
+    generator = _placed(_generator(recipe, notes).train().requires_grad_(True), device, layout)
+    discriminator = None
+    if recipe.discriminator is not None:
+        discriminator = _placed(_discriminator(recipe, notes).train().requires_grad_(True), device, layout)
+    perceptual = None
+    if recipe.perceptual is not None and (recipe.perceptual.weight or recipe.perceptual.style_weight):
+        trunk = load_perceptual_trunk(recipe.perceptual.trunk)
+        perceptual = _placed(PerceptualLoss(trunk, recipe.perceptual), device, layout)
+    half = recipe.step.precision == "fp16"
+    optimizer = _adam(recipe.optimizer, generator.parameters())
+    judging = recipe.discriminator_optimizer or recipe.optimizer
+    return Parts(
+        generator=generator,
+        optimizer=optimizer,
+        scaler=torch.amp.GradScaler(device.type, enabled=half),
+        average=averaged_copy(generator) if recipe.ema else None,
+        discriminator=discriminator,
+        discriminator_optimizer=_adam(judging, discriminator.parameters()) if discriminator is not None else None,
+        discriminator_scaler=torch.amp.GradScaler(device.type, enabled=half),
+        perceptual=perceptual,
+        processes=processes,
+        notes=tuple(notes),
+    )
+
+
+def _placed(network: Network, device: torch.device, layout: torch.memory_format) -> Network:
+    move: Any = network.to  # whose types do not know that both may be given
+    return move(device=device, memory_format=layout)
+
+
+def _layout(recipe: Recipe) -> torch.memory_format:
+    return torch.channels_last if recipe.step.channels_last else torch.contiguous_format
+
+
+def _adam(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Adam:
+    return torch.optim.Adam(parameters, lr=config.rate, betas=config.betas, weight_decay=config.weight_decay)
+
+
+def _generator(recipe: Recipe, notes: list[str]) -> nn.Module:
+    network = _fresh(recipe)
+    if not recipe.start.generator:
+        return network
+    found = load_model(recipe.start.generator)
+    if found.config == recipe.generator:
+        network.load_state_dict(found.network.state_dict())
+        return network
+    _fit(network, found.network.state_dict(), recipe, f"{found.source or found.name} (x{found.config.scale})", notes)
+    return network
+
+
+def _fit(network: nn.Module, state: Mapping[str, Tensor], recipe: Recipe, source: str, notes: list[str]) -> None:
+    """Take what fits. Raises TrainingError where not everything does and the recipe does not say that this is meant."""
+    own = network.state_dict()
+    fitting = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
+    missing = [name for name in own if name not in fitting]
+    if missing and not (recipe.start.partial and fitting):
+        name = missing[0]
+        found = f"has {tuple(state[name].shape)}" if name in state else "has none"
+        raise TrainingError(
+            f"{source}: these weights do not fit the recipe's network: `{name}` should be {tuple(own[name].shape)},"
+            f" and the file {found} ({len(missing)} of {len(own)} tensors do not fit). Change the recipe's network, or"
+            " set start.partial = true to take what fits."
+        )
+    if missing:
+        notes.append(f"{source}: {len(fitting)} of {len(own)} tensors fit and were taken; the others begin fresh.")
+    network.load_state_dict(fitting, strict=False)
+
+
+def _fresh(recipe: Recipe) -> nn.Module:
+    """A generator with first values that follow from the seed alone."""
+    rng = chance(recipe.seed, "initial weights", 0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(rng.integers(2**63 - 1)))
+        network = recipe.generator.build()
+        initialise(network, recipe.start.init, recipe.start.init_scale)
+    return network
+
+
+def initialise(network: nn.Module, how: str, scale: float) -> None:
+    """Give a generator first values, from PyTorch's global chance.
+
+    `basicsr`: Kaiming's normal values times 0.1, biases 0, in the convolutions of dense blocks (BasicSR);
+    `kaiming`: the same times `scale` in every convolution (esrdgan); `pytorch`: as they were built.
+    """
+    for name, module in network.named_modules():
+        if not isinstance(module, nn.Conv2d):
+            continue
+        dense = "rdb" in name.lower() or "dense_blocks" in name
+        if how == "kaiming" or (how == "basicsr" and dense):
+            factor = scale if how == "kaiming" else DENSE_SCALE
+            fan_in = module.in_channels * math.prod(module.kernel_size)
+            nn.init.normal_(module.weight, std=factor * math.sqrt(2 / fan_in))
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def _discriminator(recipe: Recipe, notes: list[str]) -> nn.Module:
+    assert recipe.discriminator is not None
+    rng = chance(recipe.seed, "initial weights", 1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(rng.integers(2**63 - 1)))
+        network = recipe.discriminator.build()
+    if recipe.start.discriminator:
+        path = Path(recipe.start.discriminator)
+        _fit(network, load_discriminator(path).network.state_dict(), recipe, str(path), notes)
+    return network

@@ -1,0 +1,300 @@
+"""One training step, from top to bottom: the generator against its losses, then the discriminator, then the average.
+
+The order is that of ESRGAN's and Real-ESRGAN's code: both networks see the generator as it was before the step.
+
+Shapes: B crops, p side at low resolution, P side of the truth.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tessera.losses import discriminator_loss, generator_loss, pixel_loss
+from tessera.train.averaging import update_average
+from tessera.train.batches import TrainingBatch
+from tessera.train.chance import Purpose, chance
+from tessera.train.parts import Parts
+from tessera.train.recipe import Recipe
+from tessera.train.schedule import rate_at
+from tessera.train.tricks import discriminator_targets, generator_targets, instance_noise_deviation, noisy
+from tessera.train.watch import Sight, look_at
+from tessera.trunks import IMAGENET
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where in a run a step is: what its chance and its rates follow from."""
+
+    step: int
+    """From 1."""
+    steps: int
+    number: int
+    """Of the first batch of this step among all batches of the run; a run that rolled back does not see them again."""
+    rate: float = 1.0
+    """What the watch multiplies the learning rates with."""
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step found."""
+
+    losses: dict[str, float]
+    finite: bool
+    """Whether every loss and every gradient was a number; where not, the networks are as they were."""
+    sight: Sight
+
+
+def train_step(recipe: Recipe, parts: Parts, batches: Sequence[TrainingBatch], moment: Moment) -> StepResult:
+    """Carry out one step on one or more batches, whose gradients are averaged."""
+    losses = _Sums(len(batches))
+    adversarial = _adversarial_now(recipe, moment)
+    set_rates(recipe, parts, moment)
+
+    outputs = _generator_pass(recipe, parts, batches, moment, losses, adversarial=adversarial)
+    finite = _stepped(recipe, parts, losses, of_discriminator=False) if _trains_generator(recipe, moment) else True
+    if finite and adversarial:
+        _discriminator_pass(recipe, parts, batches, outputs, moment, losses)
+        finite = _stepped(recipe, parts, losses, of_discriminator=True)
+    if finite and parts.average is not None and _trains_generator(recipe, moment):
+        update_average(parts.average, parts.generator, recipe.ema)
+
+    values = losses.read()
+    sight = dataclasses.replace(
+        look_at(batches[0].lq, outputs[0], batches[0].gt),
+        real_answer=values.get("d_real", math.nan),
+        fake_answer=values.get("d_fake", math.nan),
+    )
+    return StepResult(values, finite, sight)
+
+
+def _trains_generator(recipe: Recipe, moment: Moment) -> bool:
+    step = recipe.step
+    return moment.step > step.generator_start and moment.step % step.generator_every == 0
+
+
+def _adversarial_now(recipe: Recipe, moment: Moment) -> bool:
+    beginning = max(recipe.warm_up.pixel_only, recipe.step.discriminator_start)
+    return recipe.adversarial is not None and moment.step > beginning
+
+
+def set_rates(recipe: Recipe, parts: Parts, moment: Moment) -> None:
+    """Give both optimisers the learning rate of this step."""
+    judging = recipe.discriminator_optimizer or recipe.optimizer
+    for optimizer, config, schedule in (
+        (parts.optimizer, recipe.optimizer, recipe.schedule),
+        (parts.discriminator_optimizer, judging, recipe.discriminator_schedule or recipe.schedule),
+    ):
+        for group in optimizer.param_groups if optimizer is not None else ():
+            group["lr"] = moment.rate * rate_at(schedule, config.rate, moment.step, moment.steps)
+
+
+# -------------------------------------------------------------------------------------------------------- generator
+
+
+def _generator_pass(
+    recipe: Recipe,
+    parts: Parts,
+    batches: Sequence[TrainingBatch],
+    moment: Moment,
+    losses: _Sums,
+    *,
+    adversarial: bool,
+) -> list[Tensor]:
+    """The generator's outputs (B, 3, P, P) for each batch, detached; its gradients, where this step trains it."""
+    outputs: list[Tensor] = []
+    trains = _trains_generator(recipe, moment)
+    parts.optimizer.zero_grad(set_to_none=True)
+    with _frozen(parts.discriminator):
+        for index, batch in enumerate(batches):
+            with torch.set_grad_enabled(trains), _autocast(recipe, parts):
+                sr: Tensor = parts.generator(batch.lq)
+            sr = sr.float()
+            outputs.append(sr.detach())
+            if trains:
+                total = _generator_losses(recipe, parts, batch, sr, moment, index, losses, adversarial=adversarial)
+                parts.scaler.scale(total / len(batches)).backward()  # pyright: ignore[reportUnknownMemberType]
+    return outputs
+
+
+def _generator_losses(
+    recipe: Recipe,
+    parts: Parts,
+    batch: TrainingBatch,
+    sr: Tensor,
+    moment: Moment,
+    index: int,
+    losses: _Sums,
+    *,
+    adversarial: bool,
+) -> Tensor:
+    """The sum of the generator's losses for one batch: a scalar with its graph."""
+    seen = _seen(recipe, sr)
+    truth = _seen(recipe, _chosen(batch, sharpened=recipe.sharpen.pixel))
+    if moment.step <= recipe.warm_up.pixel_only:
+        alone = pixel_loss(seen, truth, recipe.pixel.model_copy(update={"weight": 1.0}))
+        return losses.add("generator", losses.add("pixel", alone))
+    total = losses.add("pixel", pixel_loss(seen, truth, recipe.pixel))
+    if parts.perceptual is not None:
+        with _autocast(recipe, parts):
+            terms = parts.perceptual(sr, _chosen(batch, sharpened=recipe.sharpen.perceptual))
+        total = total + losses.add("perceptual", terms.perceptual)
+        if recipe.perceptual is not None and recipe.perceptual.style_weight:
+            total = total + losses.add("style", terms.style)
+    if adversarial:
+        total = total + losses.add("adversarial", _adversarial_loss(recipe, parts, batch, seen, moment, index))
+    return losses.add("generator", total)
+
+
+def _adversarial_loss(
+    recipe: Recipe, parts: Parts, batch: TrainingBatch, seen: Tensor, moment: Moment, index: int
+) -> Tensor:
+    """What the generator pays for being told apart; the discriminator passes gradients on and keeps none."""
+    assert recipe.adversarial is not None
+    real = None
+    if recipe.adversarial.needs_real:
+        gt = _seen(recipe, _chosen(batch, sharpened=recipe.sharpen.adversarial))
+        with torch.no_grad():
+            real = _judged(recipe, parts, _noised(recipe, parts, gt, moment, index, "real for G"))
+    fake = _judged(recipe, parts, _noised(recipe, parts, seen, moment, index, "fake for G"))
+    targets = generator_targets(recipe.tricks)
+    return generator_loss(real, fake, recipe.adversarial, targets=targets, mean=parts.processes.mean)
+
+
+# ---------------------------------------------------------------------------------------------------- discriminator
+
+
+def _discriminator_pass(
+    recipe: Recipe,
+    parts: Parts,
+    batches: Sequence[TrainingBatch],
+    outputs: Sequence[Tensor],
+    moment: Moment,
+    losses: _Sums,
+) -> None:
+    """The discriminator's gradients on real pictures and on the generator's outputs, which it gets detached."""
+    assert parts.discriminator_optimizer is not None
+    assert recipe.adversarial is not None
+    parts.discriminator_optimizer.zero_grad(set_to_none=True)
+    for index, (batch, sr) in enumerate(zip(batches, outputs, strict=True)):
+        gt = _chosen(batch, sharpened=recipe.sharpen.adversarial)
+        real = _judged(recipe, parts, _noised(recipe, parts, _seen(recipe, gt), moment, index, "real for D"))
+        fake = _judged(recipe, parts, _noised(recipe, parts, _seen(recipe, sr), moment, index, "fake for D"))
+        targets = discriminator_targets(recipe.tricks, len(sr), _rng(recipe, parts, moment, index, "labels"))
+        value = discriminator_loss(real, fake, recipe.adversarial, targets=targets, mean=parts.processes.mean)
+        losses.add("discriminator", value)
+        for name, logits in (("d_real", real), ("d_fake", fake)):
+            losses.add(name, torch.stack([each.detach().sigmoid().mean() for each in logits]).mean())
+        parts.discriminator_scaler.scale(value / len(batches)).backward()  # pyright: ignore[reportUnknownMemberType]
+
+
+# ------------------------------------------------------------------------------------------------------------ shared
+
+
+def _stepped(recipe: Recipe, parts: Parts, losses: _Sums, *, of_discriminator: bool) -> bool:
+    """Average the gradients over all processes, limit them, step. False, and no step, where one is no number."""
+    network = parts.discriminator if of_discriminator else parts.generator
+    optimizer = parts.discriminator_optimizer if of_discriminator else parts.optimizer
+    scaler = parts.discriminator_scaler if of_discriminator else parts.scaler
+    assert network is not None
+    assert optimizer is not None
+    scaler.unscale_(optimizer)
+    parameters = list(network.parameters())
+    parts.processes.average_gradients(parameters)
+    norm = _norm(parameters, recipe.step.clip)
+    losses.note("d_gradient" if of_discriminator else "g_gradient", norm)
+    read = losses.read()
+    loss = read["discriminator" if of_discriminator else "generator"]
+    # With loss scaling, gradients that are too large are the scaler's affair, which then leaves the step out itself.
+    sound = math.isfinite(loss) and (math.isfinite(float(norm)) or scaler.is_enabled())
+    (unsound,) = parts.processes.any(not sound)
+    if not unsound:
+        scaler.step(optimizer)
+        scaler.update()
+    return not unsound
+
+
+def _norm(parameters: Iterable[nn.Parameter], limit: float) -> Tensor:
+    """The norm of all gradients before they are limited, where there is a limit."""
+    gradients = [parameter for parameter in parameters if parameter.grad is not None]
+    if limit:
+        return nn.utils.clip_grad_norm_(gradients, limit)
+    return nn.utils.get_total_norm([parameter.grad for parameter in gradients if parameter.grad is not None])
+
+
+def _judged(recipe: Recipe, parts: Parts, pictures: Tensor) -> tuple[Tensor, ...]:
+    assert parts.discriminator is not None
+    with _autocast(recipe, parts):
+        logits: tuple[Tensor, ...] = parts.discriminator(pictures)
+    return tuple(each.float() for each in logits)
+
+
+def _chosen(batch: TrainingBatch, *, sharpened: bool) -> Tensor:
+    return batch.sharp if sharpened and batch.sharp is not None else batch.gt
+
+
+def _seen(recipe: Recipe, pictures: Tensor) -> Tensor:
+    return IMAGENET.apply(pictures) if recipe.step.space == "imagenet" else pictures
+
+
+_INPUTS = ("real for G", "fake for G", "real for D", "fake for D")
+
+
+def _noised(recipe: Recipe, parts: Parts, pictures: Tensor, moment: Moment, index: int, what: str) -> Tensor:
+    """Instance noise, with draws of its own for each of a step's four inputs of the discriminator."""
+    if not recipe.tricks.instance_noise:
+        return pictures
+    stream = parts.processes.rank * len(_INPUTS) + _INPUTS.index(what)
+    rng = chance(recipe.seed, "noise", moment.number + index, process=stream)
+    return noisy(pictures, instance_noise_deviation(moment.step, moment.steps), rng)
+
+
+def _rng(recipe: Recipe, parts: Parts, moment: Moment, index: int, purpose: Purpose) -> np.random.Generator:
+    return chance(recipe.seed, purpose, moment.number + index, process=parts.processes.rank)
+
+
+@contextlib.contextmanager
+def _frozen(network: nn.Module | None) -> Generator[None]:
+    """Within: gradients flow through the network, and none is kept for its parameters."""
+    if network is None:
+        yield
+        return
+    network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        network.requires_grad_(True)
+
+
+def _autocast(recipe: Recipe, parts: Parts) -> torch.autocast:
+    dtype = torch.bfloat16 if recipe.step.precision == "bf16" else torch.float16
+    return torch.autocast(parts.processes.device.type, dtype=dtype, enabled=recipe.step.precision != "fp32")
+
+
+@dataclass
+class _Sums:
+    """Losses by name, averaged over the batches of a step; on the device until they are read, all at once."""
+
+    batches: int
+    _held: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+
+    def add(self, name: str, value: Tensor) -> Tensor:
+        self.note(name, value.detach() / self.batches)
+        return value
+
+    def note(self, name: str, value: Tensor) -> None:
+        self._held[name] = self._held[name] + value if name in self._held else value
+
+    def read(self) -> dict[str, float]:
+        if not self._held:
+            return {}
+        return dict(
+            zip(self._held, torch.stack([value.float() for value in self._held.values()]).tolist(), strict=True)
+        )

@@ -1,0 +1,208 @@
+"""How far a run has come: pictures it does not train on, enlarged by the generator as it stands, and scored.
+
+Shapes: B 1 picture, H, W its height and width at high resolution, h, w at low resolution, s the scale.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tessera.color import luma_matlab
+from tessera.dataset.decoding import read_rgb, to_chw
+from tessera.dataset.loading import to_unit
+from tessera.dataset.sources import PictureRef, list_pictures
+from tessera.degrade import apply, draw
+from tessera.errors import PictureError, TesseraError
+from tessera.losses import PerceptualConfig, PerceptualLoss, load_perceptual_trunk
+from tessera.metrics.niqe import PristineModel, niqe
+from tessera.metrics.psnr import psnr
+from tessera.metrics.ssim import SMALLEST_SIDE, ssim
+from tessera.published import NIQE_MODEL
+from tessera.train.chance import chance
+from tessera.train.recipe import Recipe
+from tessera.zoo import fetch_file
+
+LOWER_IS_BETTER = frozenset({"niqe", "perceptual"})
+_SHEET_SIDE = 256
+"""Longest side of a picture on the sheet, cut from the middle, in high-resolution pixels."""
+
+
+@dataclass(frozen=True)
+class ValidationPair:
+    """One picture to check on, in [0, 1] on the CPU."""
+
+    name: str
+    lq: Tensor
+    """(1, 3, h, w)"""
+    gt: Tensor
+    """(1, 3, H, W)"""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What one check found."""
+
+    scores: dict[str, float]
+    """Means over the pictures."""
+    rows: list[list[np.ndarray]]
+    """For the sheet: input, bicubic, output, truth of each picture, (H, W, 3) of uint8."""
+
+
+class Validation:
+    """The pictures and metrics of a recipe's validation; reads pictures once, scores them as often as asked."""
+
+    def __init__(self, recipe: Recipe, perceptual: PerceptualLoss | None, say: Callable[[str], None]) -> None:
+        """Find and read the pictures. What cannot be read or measured is said, and left out."""
+        self._recipe = recipe
+        self.pairs: list[ValidationPair] = []
+        wanted = recipe.validation
+        if not recipe.data.val or not wanted.every:
+            return
+        listing = list_pictures(
+            recipe.data.val, recipe.data.val_lq, root=recipe.data.root, recursive=recipe.data.recursive
+        )
+        for problem in listing.problems:
+            say(problem)
+        for index, ref in enumerate(listing.gt):
+            if len(self.pairs) == wanted.pictures:
+                break
+            try:
+                self.pairs.append(self._pair(ref, listing.lq[index] if listing.lq is not None else None, index))
+            except PictureError as error:
+                say(f"{error} It is left out of the validation.")
+        self._metrics = [name for name in wanted.metrics if self._has_what_it_needs(name, perceptual, say)]
+
+    def _has_what_it_needs(self, metric: str, perceptual: PerceptualLoss | None, say: Callable[[str], None]) -> bool:
+        try:
+            if metric == "niqe":
+                self._pristine = PristineModel.load(fetch_file(NIQE_MODEL, what="NIQE's table of statistics"))
+            if metric == "perceptual":
+                self._perceptual = perceptual if perceptual is not None else self._own_perceptual()
+        except (TesseraError, ValueError, OSError) as error:
+            say(f"Validation goes without {metric}: {error}")
+            return False
+        return True
+
+    def _own_perceptual(self) -> PerceptualLoss:
+        trunk = load_perceptual_trunk(self._recipe.validation.trunk or "vgg19")
+        layer = [name for name in trunk.layers if name.startswith(("conv", "relu"))][-1]
+        return PerceptualLoss(
+            trunk, PerceptualConfig(trunk=self._recipe.validation.trunk or "vgg19", layers={layer: 1.0})
+        )
+
+    def _pair(self, ref: PictureRef, lq_ref: PictureRef | None, index: int) -> ValidationPair:
+        recipe, scale = self._recipe, self._recipe.generator.scale
+        multiple = scale * recipe.generator.multiple
+        gt = _read(ref)
+        if lq_ref is not None:
+            lq = _read(lq_ref)
+            sides = [length // scale for length in gt.shape[-2:]]
+            if any(abs(length - side) > 1 for length, side in zip(lq.shape[-2:], sides, strict=True)):
+                raise PictureError(
+                    f"{ref}: {gt.shape[-1]}x{gt.shape[-2]} is not {scale} times its input"
+                    f" {lq_ref}, {lq.shape[-1]}x{lq.shape[-2]}."
+                )
+            height, width = (min(a, b) // recipe.generator.multiple for a, b in zip(lq.shape[-2:], sides, strict=True))
+            lq = lq[..., : height * recipe.generator.multiple, : width * recipe.generator.multiple]
+            gt = gt[..., : height * multiple, : width * multiple]
+            return self._middle(ref, lq, gt)
+        gt = gt[..., : gt.shape[-2] // multiple * multiple, : gt.shape[-1] // multiple * multiple]
+        if min(gt.shape[-2:]) < 8 * scale:
+            raise PictureError(f"{ref}: too small to validate on.")
+        if recipe.validation.crop:  # the truth is cut first: degrading all of a large photograph takes long
+            gt = _cut_middle(gt, recipe.validation.crop, multiple)
+        height, width = gt.shape[-2:]
+        rng = chance(recipe.seed, "validation", index)
+        drawn = draw(recipe.degradation, pictures=1, height=height, width=width, scale=scale, rng=rng)
+        return ValidationPair(ref.stem, apply(gt, drawn).lq, gt)
+
+    def _middle(self, ref: PictureRef, lq: Tensor, gt: Tensor) -> ValidationPair:
+        side, scale = self._recipe.validation.crop, self._recipe.generator.scale
+        if side:
+            lq = _cut_middle(lq, max(1, side // scale), self._recipe.generator.multiple)
+            gt = _cut_middle(gt, max(1, side // scale) * scale, scale * self._recipe.generator.multiple)
+        if lq.shape[-2] * scale != gt.shape[-2] or lq.shape[-1] * scale != gt.shape[-1]:
+            raise PictureError(f"{ref}: the middles of truth and input do not fit each other.")
+        return ValidationPair(ref.stem, lq, gt)
+
+    @torch.no_grad()
+    def check(self, generator: nn.Module, device: torch.device) -> Progress:
+        """Enlarge and score every picture. The generator is put into eval mode, and back into the mode it was in."""
+        scores: dict[str, list[float]] = {name: [] for name in self._metrics}
+        rows: list[list[np.ndarray]] = []
+        mode = generator.training
+        generator.eval()
+        try:
+            for pair in self.pairs:
+                raw: Tensor = generator(pair.lq.to(device)).float().cpu()
+                sr = (raw.clamp(0, 1) * 255).round() / 255
+                for name in self._metrics:
+                    scores[name].append(self._score(name, sr, pair.gt, device))
+                if len(rows) < self._recipe.validation.shown:
+                    rows.append(sheet_row(pair.lq, sr, pair.gt))
+        finally:
+            generator.train(mode)
+        return Progress({name: _mean(values) for name, values in scores.items()}, rows)
+
+    def _score(self, name: str, sr: Tensor, gt: Tensor, device: torch.device) -> float:
+        if name == "perceptual":
+            return float(self._perceptual(sr.to(device), gt.to(device)).perceptual)
+        edge = self._recipe.generator.scale
+        y, truth = (luma_matlab(picture)[..., edge:-edge, edge:-edge] for picture in (sr, gt))
+        if name == "niqe":
+            try:
+                return niqe(luma_matlab(sr)[0, 0].round(), self._pristine)
+            except ValueError:  # too small or too flat for it
+                return math.nan
+        if name == "ssim":
+            return float(ssim(y, truth, data_range=255)) if min(y.shape[-2:]) >= SMALLEST_SIDE else math.nan
+        return float(psnr(y, truth, data_range=255, eps=1e-9))
+
+
+def is_better(metric: str, now: float, before: float | None) -> bool:
+    """Whether a score is better than the best so far.
+
+    >>> is_better("psnr", 30.0, 29.0), is_better("niqe", 4.0, 3.5), is_better("psnr", 20.0, None)
+    (True, False, True)
+    """
+    if math.isnan(now):
+        return False
+    return before is None or (now < before if metric in LOWER_IS_BETTER else now > before)
+
+
+def sheet_row(lq: Tensor, sr: Tensor, gt: Tensor) -> list[np.ndarray]:
+    """The middles of input (enlarged as it is), bicubic enlargement, output and truth: (H, W, 3) of uint8 each."""
+    scale = gt.shape[-1] // lq.shape[-1]
+    nearest = F.interpolate(lq, scale_factor=scale, mode="nearest")
+    bicubic = F.interpolate(lq, scale_factor=scale, mode="bicubic", align_corners=False)
+    return [_as_pixels(_cut_middle(picture, _SHEET_SIDE, scale)) for picture in (nearest, bicubic, sr, gt)]
+
+
+def _as_pixels(picture: Tensor) -> np.ndarray:
+    return (picture[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+
+
+def _cut_middle(picture: Tensor, side: int, multiple: int) -> Tensor:
+    """The middle of (..., H, W), at most `side` a side, on the grid of `multiple`."""
+    side = max(multiple, side // multiple * multiple)
+    slices: list[slice] = []
+    for length in picture.shape[-2:]:
+        first = max(0, (length - side) // 2 // multiple * multiple)
+        slices.append(slice(first, first + min(side, length)))
+    return picture[..., slices[0], slices[1]]
+
+
+def _read(ref: PictureRef) -> Tensor:
+    return to_unit(to_chw(read_rgb(ref).pixels)).unsqueeze(0)
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return math.fsum(known) / len(known) if known else math.nan
