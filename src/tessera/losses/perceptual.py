@@ -108,8 +108,8 @@ class PerceptualLoss(nn.Module):
         check_same_shape(sr, gt, "The perceptual loss")
         if min(sr.shape[-2:]) < self._smallest_side:
             raise UsageError(
-                f"The layers {', '.join(self._layers)} of this trunk need pictures of {self._smallest_side} pixels a side, "
-                f"found {tuple(sr.shape[-2:])}."
+                f"The layers {', '.join(self._layers)} of this trunk need pictures of {self._smallest_side} pixels a "
+                f"side, found {tuple(sr.shape[-2:])}."
             )
         config = self.config
         zero = torch.zeros((), device=sr.device)
