@@ -5,9 +5,10 @@ Shapes: B batch, P and p sides of crops of truth and input.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, NotRequired, TypedDict, cast
 
 import torch
@@ -72,9 +73,7 @@ def make_loader(
             " expected a batch of 1 or more, a sample and workers of 0 or more, a process below their number."
         )
     numbers = NumberedBatches(first_number, batch, rank, world, batches)
-    with warnings.catch_warnings():
-        # More workers than cores is the user's choice; that it does not help is said by the throughput meter.
-        warnings.filterwarnings("ignore", message="This DataLoader will create")
+    with _any_number_of_workers():
         return DataLoader(
             cast("Dataset[Batch]", dataset),
             batch_sampler=numbers,
@@ -95,7 +94,9 @@ def batches_of(loader: DataLoader[Batch]) -> Iterator[Batch]:
     Raises PictureError when pictures cannot be read any more, TesseraError when a worker was killed.
     """
     try:
-        yield from loader
+        with _any_number_of_workers():
+            iterator = iter(loader)
+        yield from iterator
     except (PictureError, UsageError) as error:
         raise _PASSED_ON[type(error).__name__](_last_sentence(str(error), type(error).__name__)) from None
     except RuntimeError as error:
@@ -129,6 +130,14 @@ def to_unit(pixels: Tensor) -> Tensor:
 
 def _stacked(parts: list[Tensor]) -> Tensor:
     return torch.stack(parts if all(part.dtype == torch.uint8 for part in parts) else [to_unit(part) for part in parts])
+
+
+@contextlib.contextmanager
+def _any_number_of_workers() -> Generator[None]:
+    """Without PyTorch's warning about more workers than cores: the throughput meter says whether they help."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="This DataLoader will create")
+        yield
 
 
 def _context() -> Any:
