@@ -1,0 +1,54 @@
+"""Tiny runs for tests: pictures to train on, and changes that make any recipe small."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from tessera import write_picture
+
+SMALL = (
+    "data.train=photos",
+    "data.val=val",
+    "data.workers=0",
+    "data.batch=2",
+    "data.patch=32",
+    "device=cpu",
+    "perceptual.weight=0",
+    "pool=4",
+    "report.every=1",
+    "report.tensorboard=false",
+    "validation.every=0",
+    "validation.pictures=1",
+)
+SMALL_RRDB = ("generator.features=4", "generator.growth=2", "generator.blocks=1")
+
+
+class Heard:
+    """A watcher that remembers."""
+
+    def __init__(self) -> None:
+        self.sentences: list[str] = []
+        self.steps: list[int] = []
+
+    def say(self, sentence: str) -> None:
+        self.sentences.append(sentence)
+
+    def step(self, step: int, steps: int, values: dict[str, float]) -> None:
+        self.steps.append(step)
+
+
+def make_pictures(folder: Path, count: int = 3, side: int = 80) -> None:
+    """Smooth pictures with edges, all different."""
+    folder.mkdir(parents=True, exist_ok=True)
+    y, x = np.mgrid[:side, : side + 8]
+    for index in range(count):
+        rng = np.random.default_rng(index)
+        waves = np.dstack([127 + 90 * np.sin(x / (3 + c + index)) * np.cos(y / (4 + c)) for c in range(3)])
+        write_picture((waves + rng.normal(0, 5, waves.shape)).clip(0, 255).astype(np.uint8), folder / f"p{index}.png")
+
+
+def trained_lines(run: Path) -> list[dict]:
+    """The metrics of a run, without what depends on the clock."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "waiting"} for line in lines]

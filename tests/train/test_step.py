@@ -1,0 +1,297 @@
+"""The step: what each loss moves and what it leaves still, in every form."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from tessera.losses import ADVERSARIAL_PRESETS
+from tessera.train.batches import TrainingBatch
+from tessera.train.parts import Parts, build_parts
+from tessera.train.processes import Processes
+from tessera.train.recipe import Recipe
+from tessera.train.step import Moment, train_step
+
+TINY = {
+    "name": "tiny",
+    "steps": 100,
+    "device": "cpu",
+    "generator": {"network": "rrdbnet", "features": 4, "growth": 2, "blocks": 1},
+    "data": {"patch": 32, "batch": 2},
+    "step": {"channels_last": False},
+}
+JUDGES = [
+    {"network": "vgg-style", "features": 2},
+    {"network": "esrdgan", "features": 2},
+    {"network": "unet", "features": 4},
+    {"network": "attention-unet", "features": 4},
+    {"network": "multi-scale", "features": 4, "scales": 2},
+    {"network": "patch", "features": 4},
+]
+MOMENT = Moment(step=50, steps=100, number=7)
+
+
+def recipe(**more) -> Recipe:
+    return Recipe.model_validate({**TINY, **more})
+
+
+def batch(seed: int = 0, pictures: int = 2) -> TrainingBatch:
+    generator = torch.Generator().manual_seed(seed)
+    gt = torch.rand(pictures, 3, 32, 32, generator=generator)
+    return TrainingBatch(nn.functional.avg_pool2d(gt, 4), gt, None)
+
+
+def parts_of(wanted: Recipe) -> Parts:
+    return build_parts(wanted, Processes("cpu"))
+
+
+def weights(network: nn.Module) -> list[torch.Tensor]:
+    return [parameter.detach().clone() for parameter in network.parameters()]
+
+
+def moved(network: nn.Module, before: list[torch.Tensor]) -> bool:
+    return any(not torch.equal(now, then) for now, then in zip(network.parameters(), before, strict=True))
+
+
+@pytest.mark.parametrize("preset", ADVERSARIAL_PRESETS, ids=lambda preset: preset.name)
+@pytest.mark.parametrize("judge", JUDGES, ids=lambda judge: judge["network"])
+def test_the_adversarial_loss_alone_moves_the_generator(judge, preset):
+    wanted = recipe(discriminator=judge, adversarial=preset.config.model_dump(), pixel={"weight": 0.0})
+    parts = parts_of(wanted)
+    before = weights(parts.generator)
+    result = train_step(wanted, parts, [batch()], MOMENT)
+    assert moved(parts.generator, before)
+    assert result.losses["adversarial"] != 0
+    assert result.losses["pixel"] == 0
+
+
+@pytest.mark.parametrize("preset", ADVERSARIAL_PRESETS, ids=lambda preset: preset.name)
+@pytest.mark.parametrize("judge", JUDGES, ids=lambda judge: judge["network"])
+def test_the_discriminators_step_leaves_the_generator_still(judge, preset):
+    wanted = recipe(
+        discriminator=judge,
+        adversarial=preset.config.model_dump(),
+        step={"generator_every": 3, "channels_last": False},
+    )
+    parts = parts_of(wanted)
+    assert parts.discriminator is not None
+    generator, discriminator = weights(parts.generator), weights(parts.discriminator)
+    result = train_step(wanted, parts, [batch()], MOMENT)  # 50 does not divide by 3
+    assert not moved(parts.generator, generator)
+    assert moved(parts.discriminator, discriminator)
+    assert "adversarial" not in result.losses
+    assert all(parameter.grad is None for parameter in parts.generator.parameters())
+
+
+@pytest.mark.parametrize("form", ["lsgan", "hinge", "wgan", "wgan-softplus"])
+@pytest.mark.parametrize("relativism", ["none", "average", "pairwise"])
+def test_every_form_of_the_loss_trains_both(form, relativism):
+    wanted = recipe(
+        discriminator={"network": "unet", "features": 4},
+        adversarial={"form": form, "relativism": relativism},
+        pixel={"weight": 0.0},
+    )
+    parts = parts_of(wanted)
+    assert parts.discriminator is not None
+    generator, discriminator = weights(parts.generator), weights(parts.discriminator)
+    assert train_step(wanted, parts, [batch()], MOMENT).finite
+    assert moved(parts.generator, generator)
+    assert moved(parts.discriminator, discriminator)
+
+
+def test_the_generators_step_leaves_no_gradient_in_the_discriminator():
+    wanted = recipe(discriminator={"network": "unet", "features": 4}, adversarial={})
+    parts = parts_of(wanted)
+    judge = parts.discriminator
+    assert judge is not None
+    kept = []
+    last = next(iter(parts.generator.parameters()))  # whose gradient comes last
+    last.register_post_accumulate_grad_hook(
+        lambda _: kept.append([parameter.grad is not None for parameter in judge.parameters()])
+    )
+    train_step(wanted, parts, [batch()], MOMENT)
+    assert kept == [[False] * len(list(judge.parameters()))]
+
+
+def test_a_lower_discriminator_rate_and_its_own_schedule_are_its_own():
+    wanted = recipe(
+        discriminator={"network": "patch", "features": 4},
+        adversarial={},
+        optimizer={"rate": 1e-3},
+        discriminator_optimizer={"rate": 4e-3},
+        schedule={"kind": "multi-step", "milestones": [10], "gamma": 0.5},
+        discriminator_schedule={"kind": "multi-step", "milestones": [10, 20], "gamma": 0.5},
+    )
+    parts = parts_of(wanted)
+    assert parts.discriminator_optimizer is not None
+    train_step(wanted, parts, [batch()], MOMENT)
+    assert parts.optimizer.param_groups[0]["lr"] == 5e-4
+    assert parts.discriminator_optimizer.param_groups[0]["lr"] == 1e-3
+
+
+def test_both_networks_see_the_generator_as_it_was():
+    """The fake that the discriminator learns from was made before the generator's step, as in ESRGAN's code."""
+    wanted = recipe(discriminator={"network": "patch", "features": 4}, adversarial={}, optimizer={"rate": 0.5})
+    parts = parts_of(wanted)
+    assert parts.discriminator is not None
+    one = batch()
+    expected = parts.generator(one.lq).detach()
+    seen = []
+    parts.discriminator.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach().clone()))
+    train_step(wanted, parts, [one], MOMENT)
+    assert torch.equal(seen[-1], expected)
+    assert torch.equal(seen[-2], one.gt)
+
+
+def test_the_average_is_its_formula():
+    wanted = recipe(ema=0.9)
+    parts = parts_of(wanted)
+    assert parts.average is not None
+    expected = weights(parts.average)
+    for step in range(1, 4):
+        train_step(wanted, parts, [batch(step)], Moment(step, 100, step))
+        expected = [0.9 * mean + 0.1 * now for mean, now in zip(expected, weights(parts.generator), strict=True)]
+        for mean, wanted_mean in zip(parts.average.parameters(), expected, strict=True):
+            torch.testing.assert_close(mean, wanted_mean, rtol=1e-6, atol=1e-8)
+
+
+def test_accumulated_batches_give_the_gradient_of_the_joined_one():
+    halves, whole = [batch(1), batch(2)], None
+    whole = TrainingBatch(*(torch.cat([getattr(half, name) for half in halves]) for name in ("lq", "gt")), None)
+    gradients = []
+    for batches in (halves, [whole]):
+        wanted = recipe(step={"accumulate": len(batches), "channels_last": False})
+        parts = parts_of(wanted)
+        train_step(wanted, parts, batches, MOMENT)
+        gradients.append([parameter.grad.clone() for parameter in parts.generator.parameters()])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-8)
+
+
+def test_clipping_limits_the_norm_of_all_gradients_together():
+    wanted = recipe(step={"clip": 1e-3, "channels_last": False})
+    parts = parts_of(wanted)
+    result = train_step(wanted, parts, [batch()], MOMENT)
+    norm = math.sqrt(sum(float(parameter.grad.square().sum()) for parameter in parts.generator.parameters()))
+    assert norm == pytest.approx(1e-3, rel=1e-3)
+    assert result.losses["g_gradient"] > 1e-3  # as it was before
+
+
+def test_warming_up_has_the_pixel_loss_alone_and_the_discriminator_waits():
+    wanted = recipe(
+        discriminator={"network": "patch", "features": 4},
+        adversarial={},
+        pixel={"weight": 1e-2},
+        warm_up={"pixel_only": 50},
+    )
+    parts = parts_of(wanted)
+    assert parts.discriminator is not None
+    before = weights(parts.discriminator)
+    result = train_step(wanted, parts, [batch()], MOMENT)
+    assert result.losses["generator"] == result.losses["pixel"] > 0.05  # with weight 1, not 0.01
+    assert not moved(parts.discriminator, before)
+    after = train_step(wanted, parts, [batch()], Moment(51, 100, 8))
+    assert moved(parts.discriminator, before)
+    assert after.losses["pixel"] < 0.02
+
+
+@pytest.mark.parametrize(("step", "generator_moves", "judge_moves"), [(5, False, True), (15, True, True)])
+def test_the_generator_can_start_later(step, generator_moves, judge_moves):
+    wanted = recipe(
+        discriminator={"network": "patch", "features": 4},
+        adversarial={},
+        step={"generator_start": 10, "channels_last": False},
+    )
+    parts = parts_of(wanted)
+    assert parts.discriminator is not None
+    generator, judge = weights(parts.generator), weights(parts.discriminator)
+    train_step(wanted, parts, [batch()], Moment(step, 100, step))
+    assert moved(parts.generator, generator) == generator_moves
+    assert moved(parts.discriminator, judge) == judge_moves
+
+
+def test_the_discriminator_can_start_later():
+    wanted = recipe(
+        discriminator={"network": "patch", "features": 4},
+        adversarial={},
+        step={"discriminator_start": 60, "channels_last": False},
+    )
+    parts = parts_of(wanted)
+    assert parts.discriminator is not None
+    before = weights(parts.discriminator)
+    result = train_step(wanted, parts, [batch()], MOMENT)
+    assert not moved(parts.discriminator, before)
+    assert "adversarial" not in result.losses
+
+
+@pytest.mark.parametrize("network", ["generator", "discriminator"])
+def test_a_step_that_is_no_number_changes_nothing(network):
+    wanted = recipe(discriminator={"network": "unet", "features": 4}, adversarial={}, ema=0.9)
+    parts = parts_of(wanted)
+    assert parts.discriminator is not None
+    assert parts.average is not None
+    one = batch()
+    if network == "generator":
+        one.lq[0, 0, 0, 0] = math.nan
+    else:
+        one.gt[0, 0, 0, 0] = math.nan
+        wanted = wanted.model_copy(update={"step": wanted.step.model_copy(update={"generator_every": 3})})
+    before = [weights(each) for each in (parts.generator, parts.discriminator, parts.average)]
+    assert not train_step(wanted, parts, [one], MOMENT).finite
+    for each, then in zip((parts.generator, parts.discriminator, parts.average), before, strict=True):
+        assert not moved(each, then)
+
+
+def test_sharpened_truth_goes_where_it_is_wanted():
+    one = batch()
+    sharp = TrainingBatch(one.lq, one.gt, one.gt * 0.5)
+    wanted = recipe(discriminator={"network": "patch", "features": 4}, adversarial={}, sharpen={"pixel": True})
+    parts = parts_of(wanted)
+    assert parts.discriminator is not None
+    with torch.no_grad():
+        expected = float((parts.generator(one.lq) - one.gt * 0.5).abs().mean())
+    seen = []
+    parts.discriminator.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach().clone()))
+    result = train_step(wanted, parts, [sharp], MOMENT)
+    assert result.losses["pixel"] == pytest.approx(expected, rel=1e-5)
+    assert torch.equal(seen[-2], one.gt)
+
+
+def test_bf16_gives_nearly_the_gradients_of_fp32():
+    gradients = []
+    for precision in ("fp32", "bf16"):
+        wanted = recipe(step={"precision": precision})
+        parts = parts_of(wanted)
+        assert train_step(wanted, parts, [batch()], MOMENT).finite
+        gradients.append(torch.cat([parameter.grad.flatten() for parameter in parts.generator.parameters()]))
+        assert all(parameter.dtype == torch.float32 for parameter in parts.generator.parameters())
+    assert float(nn.functional.cosine_similarity(*gradients, dim=0)) > 0.995
+
+
+def test_losses_can_look_at_imagenet_colours():
+    one = batch()
+    plain, normalised = (recipe(step={"space": space, "channels_last": False}) for space in ("unit", "imagenet"))
+    parts = parts_of(plain)
+    again = copy.deepcopy(parts.generator)
+    first = train_step(plain, parts, [one], MOMENT).losses["pixel"]
+    with torch.no_grad():
+        difference = (again(one.lq) - one.gt).abs().mean(dim=(0, 2, 3)) / torch.tensor([0.229, 0.224, 0.225])
+    second = train_step(normalised, parts_of(normalised), [one], MOMENT).losses["pixel"]
+    assert second == pytest.approx(float(difference.mean()), rel=1e-5)
+    assert second != pytest.approx(first, rel=0.1)
+
+
+def test_a_step_repeats_to_the_bit():
+    wanted = recipe(
+        discriminator={"network": "multi-scale", "features": 4},
+        adversarial={},
+        tricks={"instance_noise": True, "noisy_labels": True},
+    )
+    runs = []
+    for _ in range(2):
+        parts = parts_of(wanted)
+        torch.rand(3)  # whatever else happens to PyTorch's own chance
+        runs.append([train_step(wanted, parts, [batch(step)], Moment(step, 100, step)).losses for step in (1, 2, 3)])
+    assert runs[0] == runs[1]
