@@ -15,12 +15,17 @@ from tessera.degrade.filtering import filter_lines
 SIZE = 51
 SIGMA = 0.3 * ((SIZE - 1) * 0.5 - 1) + 0.8
 """8.0 pixels: OpenCV's rule for a Gaussian of 51 pixels."""
-LINE = tuple(
-    (lambda line: (line / line.sum()).tolist())(np.exp(-((np.arange(SIZE) - SIZE // 2) ** 2) / (2 * SIGMA**2)))
-)
-"""A Gaussian cut off at its ends, which adds up to 1."""
 _WEIGHT = 0.5
 _THRESHOLD_255 = 10
+
+
+def gaussian_line(size: int, sigma: float) -> tuple[float, ...]:
+    """A Gaussian of `size` pixels, cut off at its ends, which adds up to 1."""
+    weights = np.exp(-((np.arange(size) - size // 2) ** 2) / (2 * sigma**2))
+    return tuple((weights / weights.sum()).tolist())
+
+
+LINE = gaussian_line(SIZE, SIGMA)
 
 
 def sharpen(gt: Tensor) -> Tensor:
