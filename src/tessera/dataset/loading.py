@@ -6,7 +6,6 @@ Shapes: B batch, P and p sides of crops of truth and input.
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, NotRequired, TypedDict, cast
@@ -16,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from tessera.dataset.decoding import read_in_one_thread
+from tessera.dataset.processes import fresh_processes
 from tessera.dataset.samples import Sample
 from tessera.dataset.sampling import NumberedBatches
 from tessera.errors import PictureError, TesseraError, UsageError
@@ -83,7 +83,7 @@ def make_loader(
             worker_init_fn=_begin_worker,
             persistent_workers=workers > 0,
             prefetch_factor=_PREFETCH if workers else None,
-            multiprocessing_context=_context() if workers else None,
+            multiprocessing_context=fresh_processes() if workers else None,
             generator=torch.Generator(),  # its base seed would otherwise be drawn from the global stream
         )
 
@@ -138,15 +138,6 @@ def _any_number_of_workers() -> Generator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="This DataLoader will create")
         yield
-
-
-def _context() -> Any:
-    """How workers begin: forked from a server without threads where there are forks, else on their own."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tessera.dataset.samples"])  # torch is then imported once, not by every worker
-    return context
 
 
 def _begin_worker(_: int) -> None:

@@ -1,0 +1,46 @@
+import os
+import signal
+
+import pytest
+
+from tessera.dataset.processes import for_each
+from tessera.errors import PictureError
+
+
+def halved(number: int) -> int:
+    if number == 13:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if number % 2:
+        raise PictureError(f"{number}: is odd.")
+    return number // 2
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_results_come_in_order_with_errors_in_their_place(workers):
+    found = list(for_each(halved, iter(range(12)), workers=workers))
+    assert [item for item, _ in found] == list(range(12))
+    assert [result for item, result in found if item % 2 == 0] == list(range(6))
+    assert all(isinstance(result, PictureError) and "is odd" in str(result) for item, result in found if item % 2)
+
+
+def test_an_item_that_kills_its_process_costs_only_itself():
+    found = list(for_each(halved, range(40), workers=2))
+    assert [item for item, _ in found] == list(range(40))
+    assert [result for item, result in found if item % 2 == 0] == list(range(20))
+    killed = dict(found)[13]
+    assert isinstance(killed, PictureError)
+    assert "13: reading it ended the process" in str(killed)
+
+
+def test_items_are_taken_as_they_are_needed():
+    taken = []
+
+    def items():
+        for number in range(0, 2000, 2):
+            taken.append(number)
+            yield number
+
+    results = for_each(halved, items(), workers=2)
+    next(results)
+    assert len(taken) <= 9
+    results.close()
