@@ -1,4 +1,4 @@
-"""What has happened to low-quality pictures, measured on themselves: noise, JPEG and blur, and the ranges that follow.
+"""What has happened to low-quality pictures, measured on themselves: noise, JPEG and blur.
 
 Each picture gives at most three numbers; what cannot be told from it is None. Shapes: H height, W width.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,15 +43,6 @@ class Damage:
     jpeg_in_file: bool
     """Whether the quality is that of the file itself, or was found in the pixels of a picture that was saved again."""
     blur_sigma: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Span:
-    """The middle nine tenths of a number, and how many pictures it was measured on."""
-
-    low: float
-    high: float
-    pictures: int
 
 
 def measure_file(path: Path, *, limits: Limits | None = None) -> Damage:
@@ -190,12 +180,3 @@ def _on_ridge(strength: Plane, down: Plane, across: Plane) -> npt.NDArray[np.boo
     beside = np.maximum(padded[1:-1, :-2], padded[1:-1, 2:])
     above = np.maximum(padded[:-2, 1:-1], padded[2:, 1:-1])
     return np.where(np.abs(across) > np.abs(down), strength > beside, strength > above)
-
-
-def span(values: Sequence[float | None]) -> Span | None:
-    """Where the middle nine tenths of what was measured lie; None when nothing was."""
-    known = [value for value in values if value is not None]
-    if not known:
-        return None
-    low, high = np.quantile(known, (0.05, 0.95))
-    return Span(low=float(low), high=float(high), pictures=len(known))

@@ -134,11 +134,11 @@ def strips(kernel: tuple[float, ...], length: int) -> tuple[Strip, ...]:
 def filter_lines(picture: Tensor, kernel: tuple[float, ...]) -> Tensor:
     """Correlate with the same line of weights down and across, as products with bands: (C, H, W) -> (C, H, W)."""
     channels, height, width = picture.shape
-    down = torch.empty_like(picture)
+    down = torch.empty(picture.shape, dtype=picture.dtype, device=picture.device)
     for strip in strips(kernel, height):
         matrix = strip.matrix.to(picture.device)
         torch.matmul(matrix, picture[:, strip.start : strip.stop], out=down[:, strip.first : strip.last])
-    rows, out = down.view(channels * height, width), torch.empty_like(picture)
+    rows, out = down.view(channels * height, width), torch.empty_like(down)
     across = out.view(channels * height, width)
     for strip in strips(kernel, width):
         matrix = strip.matrix.T.to(picture.device)

@@ -59,7 +59,7 @@ def compress(image: Tensor, qualities: Sequence[float]) -> Tensor:
     basis, luma_steps, chroma_steps = (each.to(image) for each in _constants())
     factors = factors.to(image).view(count, 1, 1)
     with torch.no_grad():
-        planes = (image.new_tensor(_TO_YCC) * 255) @ filled.view(count, 3, -1)
+        planes = (image.new_tensor(_TO_YCC) * 255) @ filled.reshape(count, 3, -1)
         luma = planes[:, 0].view(count, 1, tall, wide)
         chroma = F.avg_pool2d(planes[:, 1:].reshape(count, 2, tall, wide), 2)
         luma = _quantised(luma, basis, luma_steps * factors, 128.0)
