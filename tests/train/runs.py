@@ -38,10 +38,10 @@ class Heard:
         self.steps.append(step)
 
 
-def make_pictures(folder: Path, count: int = 3, side: int = 80) -> None:
-    """Smooth pictures with edges, all different."""
+def make_pictures(folder: Path, count: int = 3, side: int = 80, shrink: int = 1) -> None:
+    """Smooth pictures with edges, all different; `shrink` times smaller, they are inputs for those of side `side`."""
     folder.mkdir(parents=True, exist_ok=True)
-    y, x = np.mgrid[:side, : side + 8]
+    y, x = np.mgrid[:side:shrink, : side + 8 : shrink]
     for index in range(count):
         rng = np.random.default_rng(index)
         waves = np.dstack([127 + 90 * np.sin(x / (3 + c + index)) * np.cos(y / (4 + c)) for c in range(3)])

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from math import isqrt
 from types import MappingProxyType
 from typing import Any
 
@@ -19,11 +20,12 @@ from tessera.dialects import DIALECTS as GENERATOR_DIALECTS
 from tessera.dialects import MAX_WRAPPERS, State, Unwrapped, compare, explain, unwrap
 from tessera.discriminators.attention_unet import AttentionUNetConfig
 from tessera.discriminators.config import DiscriminatorConfig
+from tessera.discriminators.esrdgan import WIDTHS as ESRDGAN_WIDTHS
 from tessera.discriminators.esrdgan import ESRDGANConfig
 from tessera.discriminators.multi_scale import MultiScaleConfig
 from tessera.discriminators.patch import PatchConfig
 from tessera.discriminators.unet import UNetConfig
-from tessera.discriminators.vgg_style import LAST_SIDE, VGGStyleConfig
+from tessera.discriminators.vgg_style import WIDTHS, VGGStyleConfig
 from tessera.errors import UnknownNetworkError
 
 PARTS = ("discriminator", "net_d", "netD", "D")
@@ -135,6 +137,13 @@ def _sizes(state: State, name: str) -> tuple[int, int, int]:
     return shape[0], shape[1], shape[2]
 
 
+def _last_side(state: State, linear: str, channels: int) -> int:
+    """Side of the last map, of so many channels, that a linear layer reads; 0 where it is no square."""
+    shape = tuple(state[linear].shape) if linear in state else ()
+    pixels = shape[1] // max(channels, 1) if len(shape) == 2 else 0
+    return isqrt(pixels) if isqrt(pixels) ** 2 == pixels else 0
+
+
 def _count(state: State, pattern: str) -> int:
     return len({match[1] for name in state if (match := re.match(pattern, name))})
 
@@ -154,25 +163,31 @@ def _infer_unet(state: State) -> DiscriminatorConfig:
     return UNetConfig(in_channels=inputs, features=features)
 
 
-def _vgg_config(state: State, first: str, levels: int, biases: bool) -> DiscriminatorConfig:
+def _vgg_config(state: State, first: str, last: str, levels: int, biases: bool) -> DiscriminatorConfig:
     features, inputs, _ = _sizes(state, first)
+    levels = min(levels, len(WIDTHS))
+    side = _last_side(state, last, features * WIDTHS[levels - 1]) if levels else 0
     return VGGStyleConfig.model_validate(
         {
             "in_channels": inputs,
             "features": features,
-            "input_size": LAST_SIDE << min(levels, 16),
+            "input_size": side << levels,
             "biases": "all" if biases else "first",
         }
     )
 
 
 def _infer_vgg(state: State) -> DiscriminatorConfig:
-    return _vgg_config(state, "conv0_0.weight", _count(state, r"conv(\d+)_0\."), "conv0_1.bias" in state)
+    return _vgg_config(
+        state, "conv0_0.weight", "linear1.weight", _count(state, r"conv(\d+)_0\."), "conv0_1.bias" in state
+    )
 
 
 def _infer_sequential(state: State) -> DiscriminatorConfig:
     strided = _count(state, r"features\.(\d+)\.running_mean")
-    return _vgg_config(state, "features.0.weight", (strided + 1) // 2, "features.2.bias" in state)
+    return _vgg_config(
+        state, "features.0.weight", "classifier.0.weight", (strided + 1) // 2, "features.2.bias" in state
+    )
 
 
 def _infer_esrdgan(state: State) -> DiscriminatorConfig:
@@ -181,7 +196,16 @@ def _infer_esrdgan(state: State) -> DiscriminatorConfig:
         norm = "batch"
     else:  # these two have no weights, but one of them takes a place in the list
         norm = "instance" if "features.1.strideddownconv.3.weight" in state else "none"
-    return ESRDGANConfig.model_validate({"in_channels": inputs, "features": features, "kernel": kernel, "norm": norm})
+    side = _last_side(state, "classifier.0.weight", features * ESRDGAN_WIDTHS[-1])
+    return ESRDGANConfig.model_validate(
+        {
+            "in_channels": inputs,
+            "features": features,
+            "kernel": kernel,
+            "norm": norm,
+            "input_size": side << len(ESRDGAN_WIDTHS),
+        }
+    )
 
 
 def _infer_patch(state: State) -> DiscriminatorConfig:

@@ -7,25 +7,28 @@ Shapes: B pictures in a batch, C channels, F features.
 """
 
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from tessera.discriminators.config import SLOPE, DiscriminatorConfig, Features, InitScale
 from tessera.discriminators.inputs import check_batch
 
 WIDTHS = (1, 2, 4, 8, 8)
-SIDE = 128
+HALVED = 1 << len(WIDTHS)
 HIDDEN = 100
 
 
 class ESRDGANConfig(DiscriminatorConfig, frozen=True, extra="forbid"):
     """Which VGG128Discriminator; `kernel` is that of the convolutions which do not shrink the picture.
 
-    Fresh weights are drawn as Kaiming has it, times `init_scale`.
+    Published for pictures of 128 pixels a side; its last layers belong to one size. Fresh weights are drawn as Kaiming
+    has it, times `init_scale`.
     """
 
     network: Literal["esrdgan"] = "esrdgan"
+    input_size: Annotated[int, Field(ge=HALVED, le=1024, multiple_of=HALVED)] = 128
     features: Features = 96
     kernel: Literal[3, 5] = 3
     norm: Literal["batch", "instance", "none"] = "batch"
@@ -35,7 +38,7 @@ class ESRDGANConfig(DiscriminatorConfig, frozen=True, extra="forbid"):
     @property
     def required_side(self) -> int:
         """The one height and width that the network takes."""
-        return SIDE
+        return self.input_size
 
     def build(self) -> "ESRDGANDiscriminator":
         """Make the network with fresh weights."""
@@ -72,7 +75,7 @@ class HalvingBlock(nn.Module):
 class ESRDGANDiscriminator(nn.Module):
     """Five halving blocks, then two linear layers that give one logit.
 
-    (B, C, 128, 128), RGB in [0, 1] -> ((B, 1),), logits. Raises UsageError for any other size.
+    (B, C, S, S), RGB in [0, 1] -> ((B, 1),), logits, S the input size. Raises UsageError for any other size.
     """
 
     def __init__(self, config: ESRDGANConfig) -> None:
@@ -86,7 +89,7 @@ class ESRDGANDiscriminator(nn.Module):
             )
         )
         self.classifier = nn.Sequential(
-            nn.Linear(widths[-1] * (SIDE >> len(WIDTHS)) ** 2, HIDDEN),
+            nn.Linear(widths[-1] * (config.input_size // HALVED) ** 2, HIDDEN),
             nn.LeakyReLU(SLOPE if config.activation == "leakyrelu" else 0.0),
             nn.Linear(HIDDEN, 1),
         )

@@ -6,8 +6,9 @@ of ESRGAN's first training code have it with a bias in every convolution.
 Shapes: B pictures in a batch, C channels, S the only side that a picture may have, F features.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,21 +16,38 @@ from tessera.discriminators.config import SLOPE, DiscriminatorConfig
 from tessera.discriminators.inputs import check_batch
 
 WIDTHS = (1, 2, 4, 8, 8, 8)
-LAST_SIDE = 4
+SMALLEST_MAP = 4
 HIDDEN = 100
 
 
 class VGGStyleConfig(DiscriminatorConfig, frozen=True, extra="forbid"):
-    """Which VGG-style discriminator; `biases` says whether only the first convolution or all of them have one."""
+    """Which VGG-style discriminator; `biases` says whether only the first convolution or all of them have one.
+
+    Published for pictures of 128 and 256 pixels a side. For other sizes it halves them as often as whole maps of 4
+    pixels or more come out, at most 6 times; its last layers then belong to that size.
+    """
 
     network: Literal["vgg-style"] = "vgg-style"
-    input_size: Literal[128, 256] = 128
+    input_size: Annotated[int, Field(ge=8, le=1024)] = 128
     biases: Literal["first", "all"] = "first"
+
+    @model_validator(mode="after")
+    def _can_be_halved(self) -> "VGGStyleConfig":
+        if self.input_size % 2:
+            raise ValueError(f"an input_size of {self.input_size} cannot be halved: give an even one")
+        return self
 
     @property
     def levels(self) -> int:
-        """How many times the sides are halved."""
-        return (self.input_size // LAST_SIDE).bit_length() - 1
+        """How many times the sides are halved.
+
+        >>> [VGGStyleConfig(input_size=size).levels for size in (32, 96, 128, 256)]
+        [3, 4, 5, 6]
+        """
+        size, levels = self.input_size, 0
+        while size % 2 == 0 and size // 2 >= SMALLEST_MAP and levels < len(WIDTHS):
+            size, levels = size // 2, levels + 1
+        return levels
 
     @property
     def required_side(self) -> int:
@@ -60,7 +78,7 @@ class VGGStyleDiscriminator(nn.Module):
             self.add_module(f"conv{level}_1", nn.Conv2d(outputs, outputs, 4, stride=2, padding=1, bias=everywhere))
             self.add_module(f"bn{level}_1", nn.BatchNorm2d(outputs))
             inputs = outputs
-        self.linear1 = nn.Linear(inputs * LAST_SIDE**2, HIDDEN)
+        self.linear1 = nn.Linear(inputs * (config.input_size >> config.levels) ** 2, HIDDEN)
         self.linear2 = nn.Linear(HIDDEN, 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:

@@ -1,0 +1,152 @@
+"""Recipes: the published numbers, what may be changed, and that each one builds and trains."""
+
+import pytest
+
+from tessera.config import checked, read_toml, written_toml
+from tessera.errors import UsageError
+from tessera.losses import adversarial_preset
+from tessera.train.loop import train
+from tessera.train.recipe import RECIPES, Recipe, load_recipe, resumable
+from tessera.weights import load_weights
+from train.runs import SMALL, SMALL_RRDB, Heard, make_pictures, trained_lines
+
+# steps (or epochs), batch, patch, rate, beta2, EMA, (pixel, perceptual, adversarial) weights: systems as published
+PUBLISHED = {
+    "rrdb-psnr": (1_000_000, 16, 128, 2e-4, 0.99, 0.999, (1, None, None)),
+    "esrgan": (400_000, 16, 128, 1e-4, 0.99, 0.999, (1e-2, 1, 5e-3)),
+    "realesrnet": (1_000_000, 12, 256, 2e-4, 0.99, 0.999, (1, None, None)),
+    "realesrgan": (400_000, 12, 256, 1e-4, 0.99, 0.999, (1, 1, 0.1)),
+    "a-esrgan-single": (400_000, 6, 256, 1e-4, 0.99, 0.999, (1, 1, 0.1)),
+    "a-esrgan-multi": (400_000, 16, 256, 1e-4, 0.99, 0.999, (1, 1, 0.1)),
+    "finetune": (400_000, 12, 256, 1e-4, 0.99, 0.999, (1, 1, 0.1)),
+    "finetune-pairs": (400_000, 12, 256, 1e-4, 0.99, 0.999, (1, 1, 0.1)),
+    "esrdgan": (100_000, 8, 128, 1e-4, 0.999, 0.0, (1e-2, 0.1, 5e-3)),
+    "pytorch-gan": (200, 4, 256, 2e-4, 0.999, 0.0, (1e-2, 1, 5e-3)),
+    "esrgan-pytorch-psnr": (120, 48, 192, 2e-4, 0.999, 0.0, (1, None, None)),
+    "esrgan-pytorch-gan": (120, 32, 128, 1e-4, 0.999, 0.0, (1, 1, 1e-3)),
+}
+ADVERSARIAL = {
+    "esrgan": "esrgan-basicsr",
+    "realesrgan": "realesrgan",
+    "a-esrgan-single": "a-esrgan",
+    "a-esrgan-multi": "a-esrgan",
+    "finetune": "realesrgan",
+    "finetune-pairs": "realesrgan",
+    "esrdgan": "esrdgan-relativisticavg",
+    "pytorch-gan": "pytorch-gan",
+    "esrgan-pytorch-gan": "esrgan-pytorch",
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_recipes_have_the_published_numbers(name):
+    recipe = load_recipe(name)
+    steps, batch, patch, rate, beta2, ema, weights = PUBLISHED[name]
+    assert (recipe.steps or recipe.epochs, recipe.data.batch, recipe.data.patch) == (steps, batch, patch)
+    assert (recipe.optimizer.rate, recipe.optimizer.betas, recipe.ema) == (rate, (0.9, beta2), ema)
+    losses = (recipe.pixel, recipe.perceptual, recipe.adversarial)
+    assert tuple(None if loss is None else loss.weight for loss in losses) == weights
+    assert recipe.adversarial == (adversarial_preset(ADVERSARIAL[name]) if name in ADVERSARIAL else None)
+
+
+@pytest.mark.parametrize(("name", "blocks", "parameters"), [("esrgan", 23, 16_697_987), ("esrdgan", 12, 18_522_499)])
+def test_recipes_build_the_published_networks(name, blocks, parameters):
+    recipe = load_recipe(name)
+    assert recipe.generator.model_dump()["blocks"] == blocks
+    assert sum(weight.numel() for weight in recipe.generator.build().parameters()) == parameters
+
+
+def test_real_esrgans_crops_and_pool_are_as_published():
+    recipe = load_recipe("realesrgan")
+    assert (recipe.read_patch, recipe.cut.place, recipe.pool) == (400, "random", 180)
+    assert (recipe.sharpen.pixel, recipe.sharpen.perceptual, recipe.sharpen.adversarial) == (True, True, False)
+    assert load_recipe("realesrnet").sharpen.before_pool
+    assert not recipe.data.rotations
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_trains_for_three_steps(name, tmp_path, monkeypatch):
+    make_pictures(tmp_path / "photos")
+    monkeypatch.chdir(tmp_path)
+    changes = [*SMALL, "steps=3", "checkpoint.every=3"]
+    network = load_recipe(name).generator.network
+    if network == "srvggnetcompact":
+        changes += ["generator.features=4", "generator.convolutions=1"]
+    elif network == "pytorch-gan":
+        changes += ["generator.features=4", "generator.blocks=1"]
+    else:
+        changes += list(SMALL_RRDB)
+    whole = load_recipe(name)
+    if whole.discriminator is not None:
+        changes.append("discriminator.features=4")
+    if whole.perceptual is None:
+        changes.remove("perceptual.weight=0")
+    if name == "finetune-pairs":
+        make_pictures(tmp_path / "lq", shrink=4)
+        changes += ["data.lq=lq"]
+    if whole.start.generator:
+        changes.append("start.generator=")
+    changes.append("data.val=photos")
+    recipe = load_recipe(name, changes)
+    watcher = Heard()
+    assert train(recipe, resume=False, watcher=watcher).step == 3
+    run = tmp_path / "runs" / name
+    assert [line["step"] for line in trained_lines(run) if line["kind"] == "train"] == [1, 2, 3]
+    assert load_weights(run / "latest.safetensors").config == recipe.generator
+    assert checked(Recipe, read_toml(run / "config.toml"), "config.toml") == recipe
+
+
+def test_a_file_may_change_a_shipped_recipe(tmp_path):
+    path = tmp_path / "portraits.toml"
+    path.write_text('recipe = "realesrgan"\nsteps = 7\n[data]\nbatch = 2\ntrain = ["photos"]\n')
+    recipe = load_recipe(str(path), ["data.batch=3", "generator.blocks=6"])
+    assert (recipe.name, recipe.steps, recipe.data.batch) == ("realesrgan", 7, 3)
+    assert recipe.generator.model_dump()["blocks"] == 6
+    assert recipe.pool == 180
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("data.bach=4", "did you mean `data.batch`"),
+        ("generator.blocs=4", "did you mean `generator.blocks`"),
+        ("pixel.wieght=4", "did you mean `pixel.weight`"),
+        ("degradation.kind=blur", "expected one of"),
+        ("data.patch=30", "needs a multiple of 4"),
+        ("pool=3", "has to hold a batch"),
+        ("steps=-3", "`steps`"),
+        ("name=a/b", "`name`"),
+    ],
+)
+def test_a_wrong_change_gets_its_sentence(change, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        load_recipe("realesrgan", [change])
+
+
+def test_an_unknown_recipe_gets_the_nearest():
+    with pytest.raises(UsageError, match="did you mean realesrgan"):
+        load_recipe("realesrgn")
+    with pytest.raises(UsageError, match="cannot be read"):
+        load_recipe("nowhere/x.toml")
+
+
+def test_the_discriminator_is_sized_by_the_crops():
+    recipe = load_recipe("esrgan", ["data.patch=64"])
+    assert recipe.discriminator is not None
+    assert recipe.discriminator.required_side == 64
+    with pytest.raises(UsageError, match="takes 128 pixels a side"):
+        load_recipe("esrgan", ["data.patch=64", "discriminator.input_size=128"])
+
+
+def test_a_run_may_be_lengthened_and_not_changed():
+    begun = load_recipe("realesrgan")
+    assert resumable(begun, load_recipe("realesrgan", ["steps=9", "data.workers=7", "checkpoint.every=3"])) == []
+    assert resumable(begun, load_recipe("realesrgan", ["data.batch=3", "seed=7"])) == ["seed", "data"]
+
+
+def test_what_is_written_is_the_whole_recipe():
+    for name in RECIPES:
+        recipe = load_recipe(name)
+        import tomllib
+
+        assert checked(Recipe, tomllib.loads(written_toml(recipe)), name) == recipe
