@@ -32,6 +32,14 @@ WRITTEN = zlib.decompress(
         "#r{<6PsRS!GfWttm4K}a{{sbdn(+"
     )
 )
+# One array of 4,000 numbers under four names (hard links).
+LINKED = zlib.decompress(
+    base64.b85decode(
+        "c-rmKy$ZrG6o%oGv_cR>ofH>4I(h|yV8uyA9UT3;4;}R`9K96pO8avPwu598e4piOa!!(#<~Ey58}(jYQqD;zE&23PmuY!i)OVUj^Q!r<#"
+        "k|RCU7c_1{?)$CDvs0cS4DBoFw8R&{G(YsUZ%O#@j&xw%YA#zgXU55RJo@^&vT8`B>Y%t^d=jVPu!bQ${?wym3Gw6*CjW$<D_%e{c7T}y0"
+        "tdj!0CR0NggwoQTYw7KlLBh^Tos@U#2fBQSiOL<=NNu?2A16000000000000000000000000000000;O7meDKT&"
+    )
+)
 
 
 @pytest.fixture
@@ -100,6 +108,12 @@ def test_a_group_that_holds_itself_is_refused(whole):
         struct.pack_into("<Q", content, node + 8 + 40 * symbol + 8, root)
     whole.write_bytes(bytes(content))
     with pytest.raises(WeightsError, match="deep within each other"):
+        read_hdf5(whole)
+
+
+def test_arrays_that_share_their_bytes_do_not_grow_beyond_the_file(whole):
+    whole.write_bytes(LINKED)
+    with pytest.raises(WeightsError, match="more bytes than the file"):
         read_hdf5(whole)
 
 

@@ -421,6 +421,7 @@ def test_hed_reads_bgr_less_the_mean_and_its_maps_have_the_names_of_vgg16(tmp_pa
     # One output of the first layer for each colour, as Caffe numbers them: blue, green, red.
     for place in range(3):
         state["block1/layers/conv2d/vars/0"][1, 1, place, place] = 1
+    state["block1/layers/conv2d/vars/0"][0, 1, 1, 3] = 1  # and one for the green of the row above
     state["block1/layers/conv2d/vars/1"].zero_()
     path = tmp_path / "hed.weights.h5"
     path.write_bytes(b"\x89HDF\r\n\x1a\n")
@@ -428,10 +429,12 @@ def test_hed_reads_bgr_less_the_mean_and_its_maps_have_the_names_of_vgg16(tmp_pa
     trunk = load_trunk(path)
     assert trunk.layers == vgg(VGG16_WIDTHS).layers
     red, green, blue = 200.0, 100.0, 50.0
-    picture = torch.tensor((red, green, blue)).view(1, 3, 1, 1).expand(1, 3, 17, 33) / 255
+    picture = torch.tensor((red, green, blue)).view(1, 3, 1, 1).repeat(1, 1, 17, 33) / 255
+    picture[0, 1, 7] = 1
     found = trunk(trunk.normalisation.apply(picture), ("conv1_1", "conv2_1", "conv5_3"))
     seen = found["conv1_1"][0, :3, 8, 8]
     torch.testing.assert_close(seen, torch.tensor((blue - 104.00699, green - 116.66877, red - 122.67892)))
+    torch.testing.assert_close(found["conv1_1"][0, 3, 8, 8], torch.tensor(255 - 116.66877))
     assert found["conv2_1"].shape == (1, 128, 9, 17)  # the rest of an odd map is kept, as TensorFlow pads it
     assert (found["conv5_3"] == 52).all()
 

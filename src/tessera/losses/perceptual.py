@@ -19,7 +19,7 @@ from typing import Annotated, Literal, Self
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import BaseModel, Field, model_validator
 from torch import Tensor, nn
 
 from tessera.errors import UnknownModelError, UsageError
@@ -54,11 +54,6 @@ class PerceptualConfig(BaseModel, frozen=True, extra="forbid"):
     normalise: bool = True
     range_norm: bool = False
     joined: bool = False
-
-    @field_validator("layers")
-    @classmethod
-    def _own_layers(cls, layers: dict[str, float]) -> dict[str, float]:
-        return dict(layers)  # the default is a constant that others read too
 
     @model_validator(mode="after")
     def _joined_layers_count_alike(self) -> Self:
