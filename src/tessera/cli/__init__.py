@@ -26,6 +26,7 @@ _COMMANDS = {
     "niqe": ("tessera.cli.niqe", "Score how natural pictures look, without references."),
     "compare": ("tessera.cli.compare", "Pictures of several folders side by side, as a page or a sheet."),
     "train": ("tessera.cli.train", "Train and fine-tune generators; every run can be resumed."),
+    "report": ("tessera.cli.report", "A training run as one HTML file: curves, pictures, events."),
     "models": ("tessera.cli.models", "List, inspect, convert, fetch and mix weights."),
 }
 

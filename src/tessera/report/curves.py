@@ -1,0 +1,307 @@
+"""Numbers over the steps of a run as inline SVG: thinned so that spikes stay visible, with values under the pointer.
+
+A long series is cut into as many stretches as there is room for; each is drawn as its mean, within a band from its
+least to its greatest value. Colours come from the page's style. Shapes: N values, M stretches.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tessera.report.page import text
+from tessera.report.run_record import Series
+
+Floats = npt.NDArray[np.float64]
+Across = Callable[[float], float]
+"""Steps -> pixels from the left."""
+
+STRETCHES = 300
+"""How many are drawn at most."""
+_WIDTH, _HEIGHT = 560, 250
+_LEFT, _RIGHT, _TOP, _BOTTOM = 74, 14, 12, 40
+_LOG_FROM = 20.0
+"""How many times the least value the greatest is, from where a logarithmic axis shows more."""
+_DOTS = 40
+"""Up to so many values are marked one by one."""
+
+
+@dataclass(frozen=True)
+class Thinned:
+    """A series in at most `STRETCHES` stretches; a stretch without any number is NaN."""
+
+    steps: npt.NDArray[np.int64]
+    """(M,), the last step of each stretch"""
+    mean: Floats
+    least: Floats
+    greatest: Floats
+    missing: npt.NDArray[np.bool_]
+    """(M,), whether a value of the stretch is no number"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """One line of a panel."""
+
+    label: str
+    series: Series
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One chart: a curve, or two of one unit."""
+
+    title: str
+    note: str
+    """How to read it, and which way is better."""
+    curves: tuple[Curve, ...]
+    within: tuple[float, float] | None = None
+    """The axis, where it is known beforehand."""
+    level: float | None = None
+    """Where a dashed line is drawn."""
+
+
+def thinned(series: Series, stretches: int = STRETCHES) -> Thinned:
+    """Cut a series into stretches of equally many steps."""
+    steps, values = series.steps, series.values
+    if len(steps) <= stretches:
+        return Thinned(steps, values, values, values, np.isnan(values))
+    place = (steps - steps[0]) * stretches // (int(steps[-1]) - int(steps[0]) + 1)
+    starts = np.flatnonzero(np.diff(place, prepend=-1))
+    known = ~np.isnan(values)
+    counts = np.add.reduceat(known.astype(np.int64), starts)
+    sizes = np.diff(starts, append=len(steps))
+    empty = counts == 0
+    mean = np.add.reduceat(np.where(known, values, 0.0), starts) / np.maximum(counts, 1)
+    least = np.minimum.reduceat(np.where(known, values, np.inf), starts)
+    greatest = np.maximum.reduceat(np.where(known, values, -np.inf), starts)
+    mean, least, greatest = (np.where(empty, np.nan, each) for each in (mean, least, greatest))
+    return Thinned(steps[starts + sizes - 1], mean, least, greatest, counts < sizes)
+
+
+def draw_panel(panel: Panel, *, last_step: int, marks: Sequence[int] = ()) -> str:
+    """A panel -> a figure whose axis runs from step 0 to `last_step`; `marks` are steps with an upright line."""
+    drawn = [thinned(curve.series) for curve in panel.curves]
+    axis = _axis(panel, drawn)
+    if axis is None:
+        nothing = '<p class="soft">No value was a number.</p>'
+        return f'<figure class="curve-box">\n<h3>{text(panel.title)}</h3>\n{nothing}</figure>\n'
+    last_step = max(1, last_step)
+
+    def across(step: float) -> float:
+        return _LEFT + step / last_step * (_WIDTH - _LEFT - _RIGHT)
+
+    said = text(f"{panel.title}: {'; '.join(map(_said, panel.curves))}")
+    data = json.dumps([list(_points(each)) for each in drawn], separators=(",", ":"))
+    names = json.dumps([curve.label for curve in panel.curves])
+    lines = [
+        f'<figure class="curve-box">\n<h3>{text(panel.title)}</h3>\n{_legend(panel)}'
+        f'<div class="curve" data-points="{text(data)}" data-names="{text(names)}" data-left="{_LEFT}"'
+        f' data-across="{_WIDTH - _LEFT - _RIGHT}" data-last="{last_step}" aria-label="{said}">\n'
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{said}">\n',
+        *_grid(axis, last_step, across),
+        *_marks(marks, last_step, across),
+    ]
+    if panel.level is not None:
+        y = axis.up(panel.level)
+        lines.append(f'<line class="level" x1="{_LEFT}" y1="{y:.1f}" x2="{_WIDTH - _RIGHT}" y2="{y:.1f}"/>\n')
+    for index, each in enumerate(drawn):
+        lines += _line(each, index, axis, across)
+    lines.append(f'<line class="cursor" x1="0" y1="{_TOP}" x2="0" y2="{_HEIGHT - _BOTTOM}"/>\n</svg>\n</div>\n')
+    scale = " Logarithmic axis." if axis.log else ""
+    lines.append(f"<output>&nbsp;</output>\n<figcaption>{text(panel.note)}{scale}</figcaption>\n</figure>\n")
+    return "".join(lines)
+
+
+def short(value: float) -> str:
+    """A number for people, in four digits.
+
+    >>> short(0.000123456), short(-1234.5), short(math.nan), short(0.5)
+    ('0.0001235', '−1234', '–', '0.5')
+    """
+    return "–" if math.isnan(value) else f"{value:.4g}".replace("-", "−")
+
+
+# ------------------------------------------------------------------------------------------------------------- axes
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """The upright axis."""
+
+    least: float
+    greatest: float
+    log: bool
+    only: float | None = None
+    """The one value that there is."""
+
+    def up(self, value: float) -> float:
+        """Where a value lies, in pixels from the top; what lies beyond the axis is drawn on its edge."""
+        low, high, at = (math.log10(each) if self.log else each for each in (self.least, self.greatest, value))
+        share = min(1.0, max(0.0, (at - low) / (high - low)))
+        return _HEIGHT - _BOTTOM - share * (_HEIGHT - _TOP - _BOTTOM)
+
+    def ticks(self) -> list[float]:
+        """Round numbers on it."""
+        if self.only is not None:
+            return [self.only]
+        return log_ticks(self.least, self.greatest) if self.log else ticks(self.least, self.greatest)
+
+
+def _axis(panel: Panel, drawn: Sequence[Thinned]) -> _Axis | None:
+    known = np.concatenate([each[~np.isnan(each)] for thin in drawn for each in (thin.least, thin.greatest)])
+    if not len(known):
+        return None
+    if panel.within is not None:
+        return _Axis(*panel.within, log=False)
+    least, greatest = float(known.min()), float(known.max())
+    if least > 0 and greatest / least >= _LOG_FROM:
+        room = (greatest / least) ** 0.05
+        return _Axis(least / room, greatest * room, log=True)
+    room = 0.07 * (greatest - least)
+    if not math.isfinite(room) or room <= 1e-9 * max(abs(least), abs(greatest)):
+        room = 0.05 * max(abs(least), abs(greatest)) or 1.0
+        return _Axis(least - room, greatest + room, log=False, only=float(f"{least:.5g}"))
+    return _Axis(least - room, greatest + room, log=False)
+
+
+def ticks(least: float, greatest: float) -> list[float]:
+    """Round numbers within a span, three to seven of them.
+
+    >>> ticks(0, 12), ticks(0.21, 0.24)
+    ([0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0], [0.21, 0.22, 0.23, 0.24])
+    """
+    rough = (greatest - least) / 6
+    if not (rough > 0 and math.isfinite(rough)):
+        return []
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(each * power for each in (1, 2, 5, 10) if each * power >= rough * 0.999)
+    first, last = math.ceil(least / step - 1e-9), math.floor(greatest / step + 1e-9)
+    return [float(f"{index * step:.12g}") for index in range(first, last + 1)]
+
+
+def log_ticks(least: float, greatest: float) -> list[float]:
+    """Powers of ten within a span, with 2 and 5 times them while there is room.
+
+    >>> log_ticks(0.011, 0.3), log_ticks(1e-8, 2.0)
+    ([0.02, 0.05, 0.1, 0.2], [1e-08, 1e-06, 0.0001, 0.01, 1.0])
+    """
+    exponents = range(math.floor(math.log10(least)), math.ceil(math.log10(greatest)) + 1)
+    for digits in ((1, 2, 5), (1,)):
+        found = [float(f"{digit}e{exponent}") for exponent in exponents for digit in digits]
+        found = [value for value in found if least <= value <= greatest]
+        if len(found) <= 7:
+            return found
+    return found[:: math.ceil(len(found) / 7)]
+
+
+def _grid(axis: _Axis, last_step: int, across: Across) -> Iterator[str]:
+    bottom = _HEIGHT - _BOTTOM
+    for value in axis.ticks():
+        y = axis.up(value)
+        yield f'<line class="grid" x1="{_LEFT}" y1="{y:.1f}" x2="{_WIDTH - _RIGHT}" y2="{y:.1f}"/>'
+        shown = f"{value:g}".replace("-", "−")
+        yield f'<text x="{_LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{shown}</text>\n'
+    for value in ticks(0, last_step):
+        if value == int(value):
+            x = across(value)
+            yield f'<line class="axis" x1="{x:.1f}" y1="{bottom}" x2="{x:.1f}" y2="{bottom + 4}"/>'
+            place = f'x="{_WIDTH - 2}" text-anchor="end"' if x > _WIDTH - 40 else f'x="{x:.1f}" text-anchor="middle"'
+            yield f'<text {place} y="{bottom + 18}">{_steps(value)}</text>\n'
+    yield f'<path class="axis" d="M{_LEFT} {_TOP}V{bottom}H{_WIDTH - _RIGHT}"/>\n'
+    yield f'<text x="{(_LEFT + _WIDTH - _RIGHT) / 2}" y="{_HEIGHT - 4}" text-anchor="middle">step</text>\n'
+
+
+def _steps(value: float) -> str:
+    """A number of steps on the axis.
+
+    >>> _steps(1500), _steps(40000), _steps(2500000)
+    ('1500', '40k', '2.5M')
+    """
+    if value >= 1_000_000:
+        return f"{value / 1_000_000:g}M"
+    return f"{value / 1000:g}k" if value >= 10_000 else f"{value:g}"
+
+
+# ------------------------------------------------------------------------------------------------------------ lines
+
+
+def _marks(marks: Sequence[int], last_step: int, across: Across) -> Iterator[str]:
+    places = dict.fromkeys(round(across(step)) for step in marks if 0 <= step <= last_step)
+    for x in places:
+        yield f'<line class="event" x1="{x}" y1="{_TOP}" x2="{x}" y2="{_HEIGHT - _BOTTOM}"/>\n'
+
+
+def _line(thin: Thinned, index: int, axis: _Axis, across: Across) -> Iterator[str]:
+    """The band, the mean, and ticks below where a value is no number."""
+    xs = [across(float(step)) for step in thin.steps]
+    known = ~np.isnan(thin.mean)
+    band: list[str] = []
+    mean: list[str] = []
+    for run in _runs(known):
+        spots = [f"{xs[at]:.1f} {axis.up(float(thin.mean[at])):.1f}" for at in run]
+        mean.append(f"M{'L'.join(spots)}" if len(spots) > 1 else f"M{spots[0]}h0")
+        if (thin.greatest[run] > thin.least[run]).any():
+            upper = [f"{xs[at]:.1f} {axis.up(float(thin.greatest[at])):.1f}" for at in run]
+            lower = [f"{xs[at]:.1f} {axis.up(float(thin.least[at])):.1f}" for at in reversed(run)]
+            band.append(f"M{'L'.join([*upper, *lower])}Z")
+    if band:
+        yield f'<path class="band line{index}" d="{"".join(band)}"/>\n'
+    if mean:
+        yield f'<path class="mean line{index}" d="{"".join(mean)}"/>\n'
+    if known.sum() <= _DOTS:
+        for at in np.flatnonzero(known):
+            y = axis.up(float(thin.mean[at]))
+            yield f'<circle class="dot line{index}" cx="{xs[at]:.1f}" cy="{y:.1f}" r="2.5"></circle>'
+        yield "\n"
+    bottom = _HEIGHT - _BOTTOM
+    gaps = dict.fromkeys(round(xs[at], 1) for at in np.flatnonzero(thin.missing))
+    if gaps:
+        yield f'<path class="gap" d="{"".join(f"M{x} {bottom}v-8" for x in gaps)}"/>\n'
+
+
+def _runs(known: npt.NDArray[np.bool_]) -> Iterator[list[int]]:
+    """The stretches between gaps."""
+    places = np.flatnonzero(known)
+    if len(places):
+        for run in np.split(places, np.flatnonzero(np.diff(places) > 1) + 1):
+            yield run.tolist()
+
+
+def _points(thin: Thinned) -> Iterator[list[float | None]]:
+    """What the script shows: step, mean, and where they differ, least and greatest."""
+    for step, mean, least, greatest in zip(
+        thin.steps.tolist(), thin.mean.tolist(), thin.least.tolist(), thin.greatest.tolist(), strict=True
+    ):
+        if math.isnan(mean):
+            yield [step, None]
+        elif least == greatest:
+            yield [step, _rounded(mean)]
+        else:
+            yield [step, *map(_rounded, (mean, least, greatest))]
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.5g}")
+
+
+def _said(curve: Curve) -> str:
+    known = curve.series.values[~np.isnan(curve.series.values)]
+    if not len(known):
+        return f"{curve.label}: no numbers"
+    ends = f"first {short(float(known[0]))}, last {short(float(known[-1]))}"
+    return f"{curve.label}: {ends}, between {short(float(known.min()))} and {short(float(known.max()))}"
+
+
+def _legend(panel: Panel) -> str:
+    if len(panel.curves) < 2:
+        return ""
+    keys = "".join(
+        f'<span class="key line{index}">{text(curve.label)}</span>\n' for index, curve in enumerate(panel.curves)
+    )
+    return f'<p class="keys">{keys}</p>\n'

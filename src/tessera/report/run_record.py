@@ -1,0 +1,361 @@
+"""What a training run wrote into its folder, read for a report: also while it goes on, also where parts are damaged.
+
+The folder is `runs/NAME/`: `config.toml`, `metrics.jsonl` (an object a line: {"step", "kind", ...}), `log.txt` (a time
+and a sentence a line), `samples/` with a sheet for each validation, `best.safetensors`. What cannot be read is said in
+`problems` and left out; a line that was torn is left out silently, because the next one of a living run always is.
+Shapes: N the lines in which a number was written.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import tomllib
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+
+from tessera.errors import UsageError
+
+T = TypeVar("T")
+
+_LONGEST_LINE = 2**16
+_MOST_NAMES = 60
+"""A run writes about a dozen; a damaged file may seem to hold any number."""
+_MOST_SENTENCES = 500
+_LAST_STEP = 2**53
+_LOG_LINE = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (.*)")
+_PROGRESS = re.compile(r"step ([0-9,]{1,19}): ")
+_STEP_NAMED = re.compile(r"\b[Ss]tep ([0-9,]{1,19})\b")
+_SESSION = re.compile(r"(?:Beginning|Going on) at step ([0-9,]{1,19}) of ([0-9,]{1,19}): ")
+_SPEED = re.compile(r"(?:^|; )([^;]*crops a second.*)")
+_TIME = "%Y-%m-%d %H:%M:%S"
+
+
+@dataclass(frozen=True)
+class Series:
+    """A number over the steps; NaN where it was written as none."""
+
+    steps: npt.NDArray[np.int64]
+    """(N,), rising"""
+    values: npt.NDArray[np.float64]
+    """(N,)"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that was said."""
+
+    step: int | None
+    time: str
+    """As the log has it; empty where the log does not have it."""
+    sentence: str
+    warning: bool
+    """Whether it stands among the run's own events, and not only in the log."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """One stretch of a run, from its beginning or going on to the last line of the log before the next one."""
+
+    first_step: int
+    last_step: int
+    steps: int
+    """Where it wanted to go."""
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """A run as its folder tells it."""
+
+    folder: Path
+    config: dict[str, Any]
+    train: dict[str, Series]
+    validation: dict[str, Series]
+    events: tuple[Event, ...]
+    events_left_out: int
+    sessions: tuple[Session, ...]
+    speed: str
+    """The last sentence about the speed."""
+    last_written: str
+    sheets: dict[int, Path]
+    best: dict[str, str]
+    """The metadata of `best.safetensors`; empty without one."""
+    checkpoints: tuple[int, ...]
+    problems: tuple[str, ...]
+
+    @property
+    def step(self) -> int:
+        """The last step that anything tells of."""
+        known = [int(each.steps[-1]) for each in (*self.train.values(), *self.validation.values()) if len(each.steps)]
+        return max([0, *known, *self.checkpoints, *(session.last_step for session in self.sessions)])
+
+    @property
+    def steps(self) -> int:
+        """How many the run is to have; 0 where nothing tells."""
+        wanted: object = self.config.get("steps")
+        return self.sessions[-1].steps if self.sessions else wanted if isinstance(wanted, int) else 0
+
+    def value(self, *path: str) -> Any:
+        """A value of the configuration; None where there is none."""
+        found: Any = self.config
+        for key in path:
+            found = cast("dict[str, Any]", found).get(key) if isinstance(found, dict) else None
+        return found
+
+
+def read_run(folder: Path) -> RunRecord:
+    """Read a run's folder. Raises UsageError where there is no run."""
+    config_path, metrics_path = folder / "config.toml", folder / "metrics.jsonl"
+    try:
+        there = config_path.is_file() or metrics_path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        there = False
+    if not there:
+        raise UsageError(
+            f"{folder}: there is no training run here (no config.toml, no metrics.jsonl). Name the folder of a run, as"
+            " in `tessera report runs/NAME`."
+        )
+    problems: list[str] = []
+    config = _attempt(lambda: _read_config(config_path), config_path, problems) or {}
+    metrics = _Metrics()
+    _attempt(lambda: metrics.read(metrics_path), metrics_path, problems)
+    log = _Log(metrics.sentences)
+    log_path = folder / "log.txt"
+    if log_path.exists():
+        _attempt(lambda: log.read(log_path), log_path, problems)
+    events = log.events()
+    return RunRecord(
+        folder=folder,
+        config=config,
+        train=metrics.series("train"),
+        validation=metrics.series("validation"),
+        events=tuple(events),
+        events_left_out=log.left_out,
+        sessions=tuple(log.sessions()),
+        speed=log.speed,
+        last_written=log.last_written,
+        sheets=_attempt(lambda: _sheets(folder / "samples"), folder / "samples", problems) or {},
+        best=_attempt(lambda: _metadata(folder / "best.safetensors"), folder / "best.safetensors", problems) or {},
+        checkpoints=tuple(_checkpoints(folder / "checkpoints")),
+        problems=tuple(problems),
+    )
+
+
+def _attempt(read: Callable[[], T], path: Path, problems: list[str]) -> T | None:
+    """What can be read, or None and a sentence."""
+    try:
+        return read()
+    except OSError as error:
+        problems.append(f"{path.name} cannot be read: {error.strerror or error}.")
+    except (ValueError, RecursionError, SafetensorError) as error:
+        problems.append(f"{path.name} is damaged: {error}.")
+    return None
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        return tomllib.load(file)
+
+
+def _sheets(folder: Path) -> dict[int, Path]:
+    """The sample sheets by their step."""
+    if not folder.is_dir():
+        return {}
+    found = [path for path in folder.iterdir() if path.suffix == ".png" and _is_number(path.stem)]
+    return {int(path.stem): path for path in sorted(found)}
+
+
+def _checkpoints(folder: Path) -> list[int]:
+    try:
+        return sorted(int(path.name) for path in folder.iterdir() if _is_number(path.name) and path.is_dir())
+    except OSError:
+        return []
+
+
+def _is_number(name: str) -> bool:
+    return re.fullmatch(r"[0-9]{1,15}", name) is not None
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    if not path.exists():
+        return {}
+    with safe_open(path, framework="np") as file:
+        return dict(file.metadata() or {})
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """The lines of a file, one at a time; one that is longer than any run writes comes in pieces."""
+    with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
+        while line := file.readline(_LONGEST_LINE):
+            yield line
+
+
+# ---------------------------------------------------------------------------------------------------------- metrics
+
+
+@dataclass
+class _Column:
+    steps: array[int] = field(default_factory=lambda: array("q"))
+    values: array[float] = field(default_factory=lambda: array("d"))
+
+
+class _Metrics:
+    """Takes the lines of `metrics.jsonl`."""
+
+    def __init__(self) -> None:
+        self._columns: dict[tuple[str, str], _Column] = {}
+        self.sentences: dict[str, int] = {}
+        """Events, with their step."""
+
+    def read(self, path: Path) -> None:
+        """Read what is there. Raises OSError."""
+        for text in _lines(path):
+            try:
+                line = json.loads(text)
+            except (ValueError, RecursionError):  # torn
+                continue
+            if isinstance(line, dict):
+                self._take(cast("dict[str, Any]", line))
+
+    def _take(self, line: dict[str, Any]) -> None:
+        step, kind = line.pop("step", None), line.pop("kind", None)
+        if type(step) is not int or not 0 <= step < _LAST_STEP:
+            return
+        if kind == "event":
+            sentence: object = line.get("sentence")
+            if isinstance(sentence, str) and len(self.sentences) < _LONGEST_LINE:
+                self.sentences[sentence] = step
+        elif kind in ("train", "validation"):
+            for name, value in line.items():
+                if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+                    self._add((kind, name), step, value)
+
+    def _add(self, key: tuple[str, str], step: int, value: float | None) -> None:
+        column = self._columns.get(key)
+        if column is None:
+            if len(self._columns) == _MOST_NAMES:
+                return
+            column = self._columns[key] = _Column()
+        try:
+            number = math.nan if value is None else float(value)
+        except OverflowError:
+            number = math.nan
+        column.steps.append(step)
+        column.values.append(number if math.isfinite(number) else math.nan)
+
+    def series(self, kind: str) -> dict[str, Series]:
+        """The numbers of one kind of line, by name."""
+        found: dict[str, Series] = {}
+        for (of_kind, name), column in self._columns.items():
+            if of_kind == kind:
+                steps = np.frombuffer(column.steps, np.int64)
+                values = np.frombuffer(column.values, np.float64)
+                if (np.diff(steps) < 0).any():
+                    order = steps.argsort(kind="stable")
+                    steps, values = steps[order], values[order]
+                found[name] = Series(steps, values)
+        return found
+
+
+# -------------------------------------------------------------------------------------------------------------- log
+
+
+@dataclass
+class _Stretch:
+    step: int
+    steps: int
+    begun: str
+    last: str
+    last_step: int
+
+
+class _Log:
+    """Takes the lines of `log.txt`: keeps the sentences, of the lines about steps only the last."""
+
+    def __init__(self, recorded: dict[str, int]) -> None:
+        self._recorded = recorded
+        self._unsaid = dict(recorded)
+        self._first: list[Event] = []
+        self._later: deque[Event] = deque(maxlen=_MOST_SENTENCES - _MOST_SENTENCES // 10)
+        self._stretches: list[_Stretch] = []
+        self._step: int | None = None
+        self.left_out = 0
+        self.speed = ""
+        self.last_written = ""
+
+    def read(self, path: Path) -> None:
+        """Read what is there. Raises OSError."""
+        spoken = ""
+        for text in _lines(path):
+            found = _LOG_LINE.match(text)
+            if found is None:
+                continue
+            time, sentence = found.groups()
+            self.last_written = time
+            step = _PROGRESS.match(sentence)
+            if step is not None:
+                self._step = _whole(step[1])
+            if "crops a second" in sentence:
+                spoken = sentence
+            elif step is None:
+                self._sentence(time, sentence)
+            if self._stretches:
+                self._stretches[-1].last = time
+                self._stretches[-1].last_step = max(self._stretches[-1].last_step, self._step or 0)
+        speed = _SPEED.search(spoken)
+        if speed is not None:
+            self.speed = speed[1]
+
+    def _sentence(self, time: str, sentence: str) -> None:
+        begun = _SESSION.match(sentence)
+        if begun is not None:
+            self._step = _whole(begun[1])
+            self._stretches.append(_Stretch(self._step, _whole(begun[2]), time, time, self._step))
+        step = self._unsaid.pop(sentence, None)
+        named = _STEP_NAMED.search(sentence)
+        if step is None:
+            step = self._recorded.get(sentence, _whole(named[1]) if named is not None else self._step)
+        self._keep(Event(step=step, time=time, sentence=sentence, warning=sentence in self._recorded))
+
+    def _keep(self, event: Event) -> None:
+        if len(self._first) < _MOST_SENTENCES // 10:
+            self._first.append(event)
+            return
+        self.left_out += len(self._later) == self._later.maxlen
+        self._later.append(event)
+
+    def events(self) -> list[Event]:
+        """What was said, in its order; then what only the metrics have."""
+        for sentence, step in self._unsaid.items():
+            self._keep(Event(step=step, time="", sentence=sentence, warning=True))
+        self._unsaid = {}
+        return [*self._first, *self._later]
+
+    def sessions(self) -> Iterator[Session]:
+        """The stretches of the run."""
+        for each in self._stretches:
+            seconds = (_moment(each.last) - _moment(each.begun)).total_seconds()
+            yield Session(first_step=each.step, last_step=each.last_step, steps=each.steps, seconds=max(0.0, seconds))
+
+
+def _whole(text: str) -> int:
+    digits = text.replace(",", "")
+    return int(digits) if digits else 0
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return datetime.strptime(text, _TIME)
+    except ValueError:  # digits that are no date
+        return datetime.min

@@ -1,0 +1,390 @@
+"""A training run as one HTML file: how far it is, what it makes of pictures, its curves, its events, its configuration.
+
+It may be written at any time, also while the run goes on. The same folder gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+
+from tessera.report.curves import STRETCHES, Curve, Panel, draw_panel, short
+from tessera.report.page import Cell, name, page, section, sentences, table, text, write_page
+from tessera.report.run_record import Event, RunRecord, Series, read_run
+from tessera.report.run_style import CURVE_SCRIPT, CURVE_STYLE, SAMPLES_SCRIPT, SAMPLES_STYLE
+from tessera.report.samples import samples_part
+
+REPORT_NAME = "report.html"
+
+Better = Literal["lower", "higher", ""]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number that a run records: what it is called, which way is better, how to read it."""
+
+    key: str
+    title: str
+    better: Better
+    note: str
+    within: tuple[float, float] | None = None
+
+
+LOSSES = (
+    Quantity("generator", "Loss of the generator", "lower", "The sum of its terms, each times its weight."),
+    Quantity("pixel", "Pixel loss", "lower", "Distance to the truth, pixel by pixel, times its weight."),
+    Quantity("perceptual", "Perceptual loss", "lower", "Distance of features to those of the truth, times its weight."),
+    Quantity("style", "Style loss", "lower", "Distance of the features' correlations, times its weight."),
+    Quantity(
+        "adversarial",
+        "Adversarial loss",
+        "",
+        "What the generator pays for being told apart, times its weight. It is one side of a contest: neither way is"
+        " better in itself; a long rise means that the discriminator pulls ahead.",
+    ),
+)
+JUDGING = (
+    Quantity(
+        "discriminator",
+        "Loss of the discriminator",
+        "",
+        "The other side of the contest. Near 0 for long, it has won and teaches little.",
+    ),
+    Quantity("d_real", "answer to real pictures", "", "", within=(0.0, 1.0)),
+    Quantity("d_fake", "answer to generated pictures", "", "", within=(0.0, 1.0)),
+)
+ANSWERS_NOTE = (
+    "Mean of sigmoid(D): 1 says real, 0 says generated. Healthy is a real answer a little above the generated one; 1"
+    " and 0 for long means that the discriminator has won; equal answers mean that it cannot tell them apart."
+)
+RUNNING = (
+    Quantity("g_gradient", "gradient of the generator", "", ""),
+    Quantity("d_gradient", "gradient of the discriminator", "", ""),
+    Quantity("rate", "Learning rate of the generator", "", "As it was scheduled, and lowered after going back."),
+    Quantity(
+        "waiting",
+        "Share of the time waiting for data",
+        "lower",
+        "Since the run began or went on; from about 0.15 on, the data limits the speed.",
+        within=(0.0, 1.0),
+    ),
+)
+SCORES = (
+    Quantity("psnr", "PSNR (dB)", "higher", "On Y, borders cut, mean over the validation pictures."),
+    Quantity("ssim", "SSIM", "higher", "On Y, borders cut, mean over the validation pictures; at most 1."),
+    Quantity("niqe", "NIQE", "lower", "How unnatural the outputs' statistics are, without looking at the truth."),
+    Quantity("perceptual", "Perceptual distance", "lower", "Distance of features to those of the truth."),
+)
+_PARTS = ("generator", "discriminator", "degradation", "optimizer", "schedule")
+
+
+def write_training_report(run_folder: Path, path: Path | None = None) -> Path:
+    """Write the report of `runs/NAME` to `path` (`report.html` in it) -> where it is, whole or not at all.
+
+    Raises UsageError where there is no run, PictureError when the page cannot be written.
+    """
+    record = read_run(run_folder)
+    place = path if path is not None else run_folder / REPORT_NAME
+    title = f"Training run {record.value('name') or run_folder.resolve().name}"
+    write_page(place, page(title, training_body(record), script=CURVE_SCRIPT + SAMPLES_SCRIPT))
+    return place
+
+
+def training_body(record: RunRecord) -> Iterator[str]:
+    """The parts of the report between heading and foot."""
+    yield f"<style>\n{CURVE_STYLE}{SAMPLES_STYLE}</style>\n"
+    yield _beginning(record)
+    if record.problems:
+        yield section("Problems", sentences(record.problems, "problems"))
+    yield section("Validation", *_validation(record))
+    samples = samples_part(record.sheets)
+    if samples:
+        yield section("Samples over time", samples)
+    yield section("Losses", *_quantities(record, LOSSES))
+    if any(each.key in record.train for each in JUDGING):
+        yield section("Discriminator", *_judging(record))
+    yield section("Rates and gradients", *_running(record))
+    others = [key for key in record.train if key not in {each.key for each in (*LOSSES, *JUDGING, *RUNNING)}]
+    if others:
+        yield section("Other numbers", *_quantities(record, [Quantity(key, key, "", "") for key in others]))
+    yield section("Timing", _timing(record))
+    yield section("Events", *_events(record))
+    yield section("Configuration", _configuration(record))
+
+
+# -------------------------------------------------------------------------------------------------------- beginning
+
+
+def _beginning(record: RunRecord) -> str:
+    facts: dict[str, str] = {"Progress": _progress(record), "Began from": _origin(record), "Trained on": _data(record)}
+    facts["Losses"] = _terms(record)
+    facts["Best checkpoint"] = _best(record)
+    if record.checkpoints:
+        facts["Checkpoints"] = ", ".join(f"{step:,}" for step in record.checkpoints[-10:])
+    warnings = sum(event.warning for event in record.events)
+    facts["Events"] = f"{warnings} that want attention" if warnings else "none that want attention"
+    return _pairs(facts) + ('<p><a href="#events">What happened</a></p>\n' if warnings else "")
+
+
+def _progress(record: RunRecord) -> str:
+    if not record.steps:
+        return f"step {record.step:,}"
+    share = 100 * record.step / record.steps
+    done = "done" if record.step >= record.steps else f"{share:.0f} %"
+    when = f"; last written {record.last_written}" if record.last_written else ""
+    return f"step {record.step:,} of {record.steps:,} ({done}){when}"
+
+
+def _origin(record: RunRecord) -> str:
+    begun = record.value("start", "generator")
+    init = record.value("start", "init")
+    said = f"{begun}" if begun else f"fresh weights ({init or 'unknown'}), seed {record.value('seed')}"
+    judge = record.value("start", "discriminator")
+    if record.value("discriminator"):
+        said += f"; discriminator from {judge or 'fresh weights'}"
+    return said
+
+
+def _data(record: RunRecord) -> str:
+    found: object = record.value("data", "train")
+    folders = cast("list[Any]", found) if isinstance(found, list) else []
+    given = record.value("data", "lq")
+    how = "inputs as given" if given else f"inputs made by {record.value('degradation', 'kind') or 'unknown'}"
+    crops = f"crops of {record.value('data', 'patch')}, {record.value('data', 'batch')} a batch"
+    return f"{', '.join(map(str, folders)) or 'unknown'}; {crops}; {how}"
+
+
+def _terms(record: RunRecord) -> str:
+    terms: list[str] = []
+    for key, what in (("pixel", "criterion"), ("perceptual", "trunk"), ("adversarial", "form")):
+        weight = record.value(key, "weight")
+        if isinstance(weight, int | float) and weight:
+            terms.append(f"{weight:g} × {key} ({record.value(key, what)})")
+    return " + ".join(terms) or "unknown"
+
+
+def _best(record: RunRecord) -> str:
+    if "tessera.step" in record.best:
+        score = record.best.get("tessera.validation", "")
+        step = record.best["tessera.step"]
+        shown = f"{int(step):,}" if step.isdecimal() and len(step) < 16 else step
+        return f"best.safetensors: step {shown}" + (f", {score}" if score else "")
+    wanted = record.value("validation", "best") or "psnr"
+    quantity = next((each for each in SCORES if each.key == wanted), None)
+    series = record.validation.get(str(wanted))
+    found = _extreme(series, quantity.better) if series is not None and quantity is not None else None
+    if found is None:
+        return "none yet: nothing was validated"
+    return f"none kept; the best {wanted} was {short(found[1])}, at step {found[0]:,}"
+
+
+def _pairs(facts: Mapping[str, str]) -> str:
+    return (
+        "<dl>\n" + "".join(f"<dt>{text(key)}</dt><dd>{name(value)}</dd>\n" for key, value in facts.items()) + "</dl>\n"
+    )
+
+
+# ----------------------------------------------------------------------------------------------------------- curves
+
+
+def _validation(record: RunRecord) -> Iterator[str]:
+    if not record.validation:
+        yield "<p>Nothing was validated yet.</p>\n"
+        return
+    known = {each.key for each in SCORES}
+    others = [Quantity(key, key, "", "") for key in record.validation if key not in known]
+    yield from _shown(record, record.validation, [*SCORES, *others])
+
+
+def _quantities(record: RunRecord, quantities: Sequence[Quantity]) -> Iterator[str]:
+    if not any(each.key in record.train for each in quantities):
+        yield "<p>Nothing was recorded yet.</p>\n"
+        return
+    yield from _shown(record, record.train, quantities)
+
+
+def _judging(record: RunRecord) -> Iterator[str]:
+    loss, *answers = JUDGING
+    panels = [_panel(loss, record.train[loss.key])] if loss.key in record.train else []
+    curves = _curves(record.train, answers)
+    if curves:
+        panels.append(Panel(title="Its answers", note=ANSWERS_NOTE, curves=curves, within=(0.0, 1.0), level=0.5))
+    yield _grid(record, panels)
+    yield _table(record.train, JUDGING)
+
+
+def _running(record: RunRecord) -> Iterator[str]:
+    *gradients, rate, waiting = RUNNING
+    panels: list[Panel] = []
+    curves = _curves(record.train, gradients)
+    if curves:
+        note = "Norm before it is limited. Spikes are steps that could have broken something."
+        panels.append(Panel(title="Gradients", note=note, curves=curves))
+    panels += [_panel(each, record.train[each.key]) for each in (rate, waiting) if each.key in record.train]
+    if not panels:
+        yield "<p>Nothing was recorded yet.</p>\n"
+        return
+    yield _grid(record, panels)
+    yield _table(record.train, RUNNING)
+
+
+def _curves(numbers: Mapping[str, Series], quantities: Sequence[Quantity]) -> tuple[Curve, ...]:
+    return tuple(Curve(label=each.title, series=numbers[each.key]) for each in quantities if each.key in numbers)
+
+
+def _panel(quantity: Quantity, series: Series) -> Panel:
+    arrow = {"lower": "↓ Lower is better. ", "higher": "↑ Higher is better. ", "": ""}[quantity.better]
+    return Panel(
+        title=quantity.title,
+        note=f"{arrow}{quantity.note}",
+        curves=(Curve(label=quantity.title, series=series),),
+        within=quantity.within,
+    )
+
+
+def _shown(record: RunRecord, numbers: Mapping[str, Series], quantities: Sequence[Quantity]) -> Iterator[str]:
+    yield _grid(record, [_panel(each, numbers[each.key]) for each in quantities if each.key in numbers])
+    yield _table(numbers, quantities)
+
+
+def _grid(record: RunRecord, panels: Sequence[Panel]) -> str:
+    marks = [event.step for event in record.events if event.warning and event.step is not None]
+    drawn = "".join(draw_panel(panel, last_step=record.step, marks=marks) for panel in panels)
+    shown = [curve.series for panel in panels for curve in panel.curves]
+    notes = ['Dashed upright lines are <a href="#events">events</a>.'] if marks else []
+    if any(len(series.steps) > STRETCHES for series in shown):
+        notes.append("Of many values, the line is the mean, and the band reaches from the least to the greatest.")
+    if any(np.isnan(series.values).any() for series in shown):
+        notes.append("Ticks on the lower edge are values that were no numbers.")
+    return f'<div class="curves">\n{drawn}</div>\n' + (f'<p class="soft">{" ".join(notes)}</p>\n' if notes else "")
+
+
+def _table(numbers: Mapping[str, Series], quantities: Sequence[Quantity]) -> str:
+    rows: list[list[Cell]] = []
+    for each in quantities:
+        if each.key in numbers:
+            rows.append([Cell(name(each.title[:1].upper() + each.title[1:])), *_row(numbers[each.key], each.better)])
+    head = ["", "Better", "First", "Best", "Step of best", "Last", "No number"]
+    caption = "Of every value that was recorded; “no number” counts those that were not finite."
+    return table(caption, head, rows)
+
+
+def _row(series: Series, better: Better) -> Iterator[Cell]:
+    known = series.values[~np.isnan(series.values)]
+    first, last = (float(known[at]) if len(known) else math.nan for at in (0, -1))
+    best = _extreme(series, better)
+    yield Cell(better or "–", classes="words")
+    yield Cell(_exact(first), first)
+    yield Cell("–" if best is None else _exact(best[1]), "" if best is None else best[1])
+    yield Cell("–" if best is None else f"{best[0]:,}", "" if best is None else best[0])
+    yield Cell(_exact(last), last)
+    yield Cell(f"{len(series.values) - len(known):,}")
+
+
+def _exact(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.6g}".replace("-", "−")
+
+
+def _extreme(series: Series, better: Better) -> tuple[int, float] | None:
+    """The step and value that are best, the earliest of equal ones; None where nothing is."""
+    if not better or np.isnan(series.values).all():
+        return None
+    at = int(np.nanargmin(series.values) if better == "lower" else np.nanargmax(series.values))
+    return int(series.steps[at]), float(series.values[at])
+
+
+# ------------------------------------------------------------------------------------------ timing, events, settings
+
+
+def _timing(record: RunRecord) -> str:
+    facts: dict[str, str] = {}
+    waiting = record.train.get("waiting")
+    if waiting is not None and not np.isnan(waiting.values[-1]):
+        facts["Waiting for data"] = f"{waiting.values[-1]:.1%} of the time"
+    if record.sessions:
+        last = record.sessions[-1]
+        facts["Time"] = _duration(sum(each.seconds for each in record.sessions))
+        if len(record.sessions) > 1:
+            facts["Sessions"] = f"{len(record.sessions)}, the last one from step {last.first_step:,}"
+        done = last.last_step - last.first_step
+        if done > 0 and last.seconds > 0:
+            facts["Speed"] = f"{done / last.seconds:.3g} steps a second, with validation and saving"
+            left = record.steps - record.step
+            if left > 0:
+                facts["Left at this speed"] = _duration(left * last.seconds / done)
+    if record.speed:
+        facts["What limits it"] = record.speed
+    return _pairs(facts) if facts else "<p>Nothing was measured yet.</p>\n"
+
+
+def _duration(seconds: float) -> str:
+    """A time for people.
+
+    >>> _duration(59), _duration(3725), _duration(200_000)
+    ('59 s', '1 h 2 min', '2 d 7 h')
+    """
+    whole = round(seconds)
+    for longer, shorter, unit, parts in (("d", "h", 86_400, 3600), ("h", "min", 3600, 60), ("min", "s", 60, 1)):
+        if whole >= unit:
+            return f"{whole // unit} {longer} {whole % unit // parts} {shorter}"
+    return f"{whole} s"
+
+
+def _events(record: RunRecord) -> Iterator[str]:
+    if not record.events:
+        yield "<p>Nothing was said.</p>\n"
+        return
+    rows = [_event(event) for event in record.events]
+    yield table("What the run said. ! marks what wants attention.", ["Step", "Time", "", "Sentence"], rows)
+    if record.events_left_out:
+        yield f"<p class=soft>{record.events_left_out:,} from the middle are left out; the run's log has them.</p>\n"
+
+
+def _event(event: Event) -> list[Cell]:
+    attention = '<span aria-hidden="true">!</span><span class="hidden">attention</span>' if event.warning else ""
+    return [
+        Cell("–" if event.step is None else f"{event.step:,}"),
+        Cell(text(event.time)),
+        Cell(attention, classes="worse"),
+        Cell(name(event.sentence), classes="words"),
+    ]
+
+
+def _configuration(record: RunRecord) -> str:
+    if not record.config:
+        return "<p>It is not known.</p>\n"
+    short_facts = {key.capitalize(): _flat(record.value(key)) for key in _PARTS if isinstance(record.value(key), dict)}
+    lines = "\n".join(f"{key} = {value}" for key, value in _leaves(record.config))
+    return (
+        f"{_pairs(short_facts)}<details>\n<summary>Every value</summary>\n"
+        '<div class="scroll" role="region" aria-label="Every value" tabindex="0">\n'
+        f"<pre>{_block(lines)}</pre>\n</div>\n"
+        "</details>\n"
+    )
+
+
+def _block(lines: str) -> str:
+    return "\n".join(text(line) for line in lines.split("\n"))
+
+
+def _flat(part: dict[str, Any]) -> str:
+    """The plain values of a part on one line; deeper ones are in the list of all."""
+    kind = part.get("network", part.get("kind"))
+    rest = [f"{key} {value}" for key, value in part.items() if not isinstance(value, dict) and key not in _NAMES]
+    return ", ".join([*([str(kind)] if kind is not None else []), *rest])
+
+
+_NAMES = ("network", "kind")
+
+
+def _leaves(part: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in part.items():
+        if isinstance(value, dict):
+            yield from _leaves(cast("dict[str, Any]", value), f"{above}{key}.")
+        else:
+            yield f"{above}{key}", str(value)
