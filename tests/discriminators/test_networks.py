@@ -337,7 +337,7 @@ def test_fresh_weights_of_esrdgan_are_kaimings_times_the_scale() -> None:
 @pytest.mark.parametrize("config", MAPS, ids=repr)
 @pytest.mark.parametrize("size", [(250, 333), (64, 1000), (5, 9), (1, 1), (1, 40)])
 def test_a_picture_of_any_size_is_judged_everywhere(config: DiscriminatorConfig, size: tuple[int, int]) -> None:
-    network = built(config).eval()
+    network = built(config.model_copy(update={"features": 2})).eval()
     x = torch.rand(1, 3, *size)
     with torch.no_grad():
         outputs = network(x)
@@ -382,6 +382,7 @@ def test_a_side_too_short_to_mirror_repeats_its_last_pixels() -> None:
     assert padded.shape == (1, 1, 8, 8)
     assert padded[0, 0, 0].tolist() == [0, 1, 2, 2, 2, 2, 2, 2]
     assert padded[0, 0, :, 0].tolist() == [0, 3, 3, 3, 3, 3, 3, 3]
+    assert pad_to_multiple(torch.rand(1, 1, 4, 4), 8).shape == (1, 1, 8, 8)  # one pixel short of mirroring
     mirrored = pad_to_multiple(torch.arange(5.0).reshape(1, 1, 1, 5), 8)
     assert mirrored[0, 0, 0].tolist() == [0, 1, 2, 3, 4, 3, 2, 1]
 
@@ -460,6 +461,18 @@ def test_in_eval_mode_nothing_in_the_network_changes(config: DiscriminatorConfig
     for ours, again in zip(first, network(x), strict=True):
         assert torch.equal(ours, again)
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+
+
+@pytest.mark.parametrize("config", SMALL, ids=repr)
+def test_sizes_can_be_asked_without_memory_or_arithmetic(config: DiscriminatorConfig) -> None:
+    if isinstance(config, PatchConfig):
+        config = config.model_copy(update={"imagenet_space": False})  # its constants are real numbers
+    with torch.device("meta"):
+        outputs = config.build()(picture_for(config))
+    assert all(logits.is_meta for logits in outputs)
+    assert [tuple(logits.shape) for logits in outputs] == [
+        tuple(logits.shape) for logits in built(config)(picture_for(config))
+    ]
 
 
 @pytest.mark.slow

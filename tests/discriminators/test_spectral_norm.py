@@ -92,13 +92,30 @@ def test_it_judges_real_and_made_before_one_backward_also_when_a_mode_changes_be
     assert layer.weight_orig.grad is not None
 
 
-def test_mixed_precision_does_not_touch_the_norm() -> None:
-    torch.manual_seed(0)
+def test_mixed_precision_does_not_touch_the_norm(monkeypatch: pytest.MonkeyPatch) -> None:
     full, _ = pair(LAYERS[0])
     mixed, _ = pair(LAYERS[0])
     x = torch.rand(1, 3, 6, 6)
     full(x)
+    multiply, lowered = torch.mv, []
+
+    def watched(matrix: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
+        lowered.append(torch.is_autocast_enabled("cpu"))  # processors lower fewer operations than graphics cards
+        return multiply(matrix, vector)
+
+    monkeypatch.setattr(torch, "mv", watched)
     with torch.autocast("cpu", torch.bfloat16):
         assert mixed(x).dtype == torch.bfloat16
+    assert lowered == [False] * 3
     assert equal_states(full, mixed)
-    assert mixed.weight_u.dtype == torch.float32
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_mixed_precision_does_not_touch_the_norm_on_a_graphics_card() -> None:
+    full, mixed = (pair(LAYERS[1])[0].cuda() for _ in range(2))
+    x = torch.rand(1, 4, 8, 8, device="cuda")
+    full(x)
+    with torch.autocast("cuda", torch.float16):
+        assert mixed(x).dtype == torch.float16
+    assert equal_states(full, mixed)
