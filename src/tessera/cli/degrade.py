@@ -214,7 +214,7 @@ def _sheet(
 
 
 _GAP = 12
-_LINES = 4
+_LINES = 3
 _LEAST_CELL = 256
 
 

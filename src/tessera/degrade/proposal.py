@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from tessera.degrade.blur import LARGEST_KERNEL, PUBLISHED_SIZES
 from tessera.degrade.estimate import Damage
 
 
@@ -39,8 +41,13 @@ def proposal(damages: Sequence[Damage], name: str, scale: int) -> str:
         lines.append("\n# Blur: no picture has edges that it could be told from.")
     else:
         low, high = (min(max(value * scale, 0.1), 25.0) for value in (blur.low, blur.high))
-        lines.append(f"\n[degradation.first.blur] # edges of {blur.pictures}: sigma {blur.low:.2f} to {blur.high:.2f},")
-        lines.append(f"sigma = [{low:.2f}, {high:.2f}] # times {scale}, for pixels of the large picture")
+        lines.append(
+            f"\n[degradation.first.blur] # edges of {blur.pictures} show sigma {blur.low:.2f} to {blur.high:.2f}"
+        )
+        lines.append(f"sigma = [{low:.2f}, {high:.2f}] # times {scale}: in pixels of the large picture")
+        largest = min(2 * math.ceil(2.5 * high) + 1, LARGEST_KERNEL)
+        if largest > max(PUBLISHED_SIZES):  # a kernel of 21 would cut such a Gaussian off
+            lines.append(f"sizes = {list(range(min(PUBLISHED_SIZES), largest + 1, 2))}")
     if noise is None:
         lines.append("\n# Noise: no picture has flat areas that it could be told from.")
     else:
