@@ -205,16 +205,19 @@ def _lines(path: Path) -> Iterator[str]:
 
 
 @dataclass
-class _Column:
+class _Table:
+    """Lines that name the same numbers."""
+
     steps: array[int] = field(default_factory=lambda: array("q"))
     values: array[float] = field(default_factory=lambda: array("d"))
+    """Of all lines, one after the other."""
 
 
 class _Metrics:
-    """Takes the lines of `metrics.jsonl`."""
+    """Takes the lines of `metrics.jsonl`: by the million, so those of equal names are kept as one table."""
 
     def __init__(self) -> None:
-        self._columns: dict[tuple[str, str], _Column] = {}
+        self._tables: dict[tuple[str, tuple[str, ...]], _Table] = {}
         self.sentences: dict[str, int] = {}
         """Events, with their step."""
 
@@ -237,35 +240,50 @@ class _Metrics:
             if isinstance(sentence, str) and len(self.sentences) < _LONGEST_LINE:
                 self.sentences[sentence] = step
         elif kind in ("train", "validation"):
-            for name, value in line.items():
-                if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
-                    self._add((kind, name), step, value)
-
-    def _add(self, key: tuple[str, str], step: int, value: float | None) -> None:
-        column = self._columns.get(key)
-        if column is None:
-            if len(self._columns) == _MOST_NAMES:
-                return
-            column = self._columns[key] = _Column()
-        try:
-            number = math.nan if value is None else float(value)
-        except OverflowError:
-            number = math.nan
-        column.steps.append(step)
-        column.values.append(number if math.isfinite(number) else math.nan)
+            try:
+                row = array("d", line.values())
+            except (TypeError, OverflowError):
+                line = {name: _number(value) for name, value in line.items() if _is_numeric(value)}
+                row = array("d", line.values())
+            key = (kind, tuple(line))
+            table = self._tables.get(key)
+            if table is None:
+                if len(self._tables) == _MOST_NAMES:
+                    return
+                table = self._tables[key] = _Table()
+            table.steps.append(step)
+            table.values.extend(row)
 
     def series(self, kind: str) -> dict[str, Series]:
         """The numbers of one kind of line, by name."""
-        found: dict[str, Series] = {}
-        for (of_kind, name), column in self._columns.items():
-            if of_kind == kind:
-                steps = np.frombuffer(column.steps, np.int64)
-                values = np.frombuffer(column.values, np.float64)
-                if (np.diff(steps) < 0).any():
-                    order = steps.argsort(kind="stable")
-                    steps, values = steps[order], values[order]
-                found[name] = Series(steps, values)
-        return found
+        parts: dict[str, list[Series]] = {}
+        for (of_kind, names), table in self._tables.items():
+            if of_kind == kind and names:
+                steps = np.frombuffer(table.steps, np.int64)
+                values = np.frombuffer(table.values, np.float64).reshape(len(steps), len(names))
+                for column, name in enumerate(names):
+                    if name in parts or len(parts) < _MOST_NAMES:
+                        parts.setdefault(name, []).append(Series(steps, values[:, column]))
+        return {name: _joined(found) for name, found in parts.items()}
+
+
+def _joined(parts: list[Series]) -> Series:
+    steps = np.concatenate([part.steps for part in parts])
+    values = np.concatenate([part.values for part in parts])
+    order = steps.argsort(kind="stable")
+    values = values[order]
+    return Series(steps[order], np.where(np.isfinite(values), values, np.nan))
+
+
+def _is_numeric(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def _number(value: float | None) -> float:
+    try:
+        return math.nan if value is None else float(value)
+    except OverflowError:
+        return math.nan
 
 
 # -------------------------------------------------------------------------------------------------------------- log

@@ -25,6 +25,8 @@ CURVE_STYLE = """\
 .curve .band.line0, .curve .dot.line0 { fill: var(--accent); stroke: var(--accent); }
 .curve .band.line1, .curve .dot.line1 { fill: var(--second); stroke: var(--second); }
 .curve .mean.line1 { stroke-dasharray: 7 3; }
+.curves ~ .scroll tbody th { min-width: 11rem; }
+.curves ~ .scroll td.words { min-width: 4rem; }
 .keys { margin: 0; font-size: .875rem; display: flex; gap: 1.2rem; }
 .key::before {
   content: ""; display: inline-block; width: 1.6rem; margin-right: .4rem; vertical-align: middle;
