@@ -14,6 +14,7 @@ from tessera.cli import print_error, printable
 from tessera.errors import PictureError, UsageError
 
 if TYPE_CHECKING:
+    from tessera.dataset.check import Report
     from tessera.dataset.sub_images import Cut
 
 app = typer.Typer(
@@ -92,6 +93,74 @@ def crops(
     typer.echo(printable(f"{output}: {windows} windows of {len(done)} pictures{said}{lost}."))
     if failed:
         raise typer.Exit(1)
+
+
+@app.command()
+def check(
+    places: Places,
+    lq: Lq = None,
+    scale: Scale = 4,
+    against: Against = None,
+    smallest: Smallest = 128,
+    as_json: Json = None,
+    workers: Workers = None,
+    root: Root = None,
+    recursive: Recursive = True,
+) -> None:
+    """Find what harms a training: `tessera data check train --lq train_x4 --against Set5 --against Set14`.
+
+    Every picture is read to its end. Reported are files that are damaged, equal or nearly equal pictures, pictures that
+    are tested on, pairs that do not belong together or do not lie on each other, pictures that were enlarged before,
+    JPEG blocks, empty and tiny ones. Exit code: 0 clean, 1 something was found, 2 wrong usage.
+    """
+    if scale < 1 or smallest < 1:
+        raise UsageError("--scale and --smallest start at 1.")
+    _check_json(as_json)
+    from tessera.dataset.check import check as check_pictures
+    from tessera.dataset.sources import list_pictures
+
+    listing = list_pictures(places, lq, root=root, recursive=recursive)
+    tested = list_pictures(against, recursive=recursive).gt if against else ()
+    report = check_pictures(
+        listing, scale=scale, against=tested, smallest=smallest, workers=_processes(workers), watch=_shown
+    )
+    if as_json is not None:
+        as_json.write_text(_as_json(report), encoding="utf-8")
+    _print(report, as_json)
+    if not report.clean:
+        raise typer.Exit(1)
+
+
+def _check_json(path: Path | None) -> None:
+    """Refuse before the work what could not be written after it."""
+    if path is not None and (path.is_dir() or not path.parent.is_dir()):
+        raise UsageError(f"--json {path}: expected a file in a folder that is there.")
+
+
+def _as_json(report: Report) -> str:
+    import dataclasses
+    import json
+
+    return json.dumps(dataclasses.asdict(report) | {"clean": report.clean}, indent=2) + "\n"
+
+
+def _print(report: Report, as_json: Path | None) -> None:
+    """The findings by kind, at most ten of each, and one line at the end."""
+    from tessera.dataset.check import KINDS
+
+    said: list[str] = []
+    for kind in KINDS:
+        found = [finding for finding in report.findings if finding.kind == kind.name]
+        if not found:
+            continue
+        said.append(f"{len(found)} {kind.name}")
+        typer.echo(printable(f"{kind.name} ({len(found)}){', a note' if kind.note else ''}: {kind.title}"))
+        for finding in found[:_MOST_OF_A_KIND]:
+            typer.echo(printable(f"  {finding.sentence}"))
+        if len(found) > _MOST_OF_A_KIND:
+            where = as_json if as_json is not None else "--json FILE"
+            typer.echo(printable(f"  and {len(found) - _MOST_OF_A_KIND} more, all of them in {where}"))
+    typer.echo(f"{report.pictures} pictures examined: {', '.join(said) if said else 'nothing found'}.")
 
 
 def _processes(workers: int | None) -> int:

@@ -10,7 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 from tessera.dataset.decoding import read_in_one_thread
-from tessera.errors import PictureError
+from tessera.errors import PictureError, TesseraError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -99,4 +99,17 @@ def _tried(work: Callable[[Item], Result], item: Item) -> Result | PictureError:
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, mp_context=fresh_processes(), initializer=read_in_one_thread)
+    """Processes of which one has shown that it can begin, so that no item is blamed when they cannot.
+
+    Raises TesseraError when they cannot, as in a script that would start itself again in each of them.
+    """
+    pool = ProcessPoolExecutor(workers, mp_context=fresh_processes(), initializer=read_in_one_thread)
+    try:
+        pool.submit(int).result()
+    except BrokenProcessPool:
+        pool.shutdown(wait=True)
+        raise TesseraError(
+            "Processes cannot be begun here. In a script of one's own, the call belongs below"
+            ' `if __name__ == "__main__":`; with one worker none are needed.'
+        ) from None
+    return pool

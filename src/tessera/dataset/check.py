@@ -1,0 +1,179 @@
+"""What is wrong with training data, before days are spent on it: findings about pictures, pairs and whole folders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tessera.dataset.blemishes import BLOCKY_FROM
+from tessera.dataset.examine import Examined, Job, Survey, examine, sizes_fit
+from tessera.dataset.fingerprint import POSITIONS, correlation, has_contrast, same_pictures, turned
+from tessera.dataset.processes import for_each
+from tessera.dataset.sources import Listing, PictureRef
+from tessera.errors import PictureError
+
+_LEAST_LIKENESS = 0.9
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What can be found; a mere note is no fault of the data."""
+
+    name: str
+    title: str
+    note: bool = False
+
+
+KINDS: tuple[Kind, ...] = (
+    Kind("corrupt", "cannot be read to the end"),
+    Kind("leak", "shows the same as a picture that is tested on"),
+    Kind("mis-paired", "the input shows something else"),
+    Kind("mis-scaled", "the input has another size than the truth divided by the scale"),
+    Kind("misaligned", "the input is shifted against the truth"),
+    Kind("partnerless", "belongs to no pair"),
+    Kind("duplicate", "has the same pixels as another"),
+    Kind("near-duplicate", "shows the same as another"),
+    Kind("enlarged", "holds no fine detail: enlarged before, or wholly out of focus"),
+    Kind("blocky", "shows the blocks of strong JPEG compression"),
+    Kind("near-blank", "has nearly one colour"),
+    Kind("tiny", "has a side below the smallest"),
+    Kind("rotated", "must be turned to be seen upright, which Tessera does and many other tools do not", note=True),
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was found: its kind's name, the picture, and a sentence."""
+
+    kind: str
+    picture: str
+    sentence: str
+    other: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that was found, in the order of KINDS."""
+
+    pictures: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing but notes was found."""
+        notes = {kind.name for kind in KINDS if kind.note}
+        return all(finding.kind in notes for finding in self.findings)
+
+
+Results = Iterable[tuple[Job, Examined | PictureError]]
+
+
+def check(
+    listing: Listing,
+    *,
+    scale: int = 1,
+    against: Sequence[PictureRef] = (),
+    smallest: int = 128,
+    workers: int = 1,
+    watch: Callable[[Results, int], Results] = lambda steps, _: steps,
+) -> Report:
+    """Read all pictures of a listing, and those they may not share anything with, and say what is wrong.
+
+    `watch` is given the steps and their number, and hands the steps on. A few kilobytes are kept of each picture.
+    """
+    inputs: Sequence[PictureRef | None] = listing.lq if listing.lq is not None else [None] * len(listing)
+    jobs = [Job(gt, lq, scale) for gt, lq in zip(listing.gt, inputs, strict=True)]
+    jobs += [Job(ref, fully=False) for ref in against]
+    findings: list[Finding] = [Finding("partnerless", problem.split(": ")[0], problem) for problem in listing.problems]
+    seen: list[tuple[str, Survey]] = []
+    tested: list[tuple[str, Survey]] = []
+    for number, (job, result) in enumerate(watch(for_each(examine, jobs, workers=workers), len(jobs))):
+        examined = Examined(str(result)) if isinstance(result, PictureError) else result
+        findings += _unreadable(job, examined)
+        if isinstance(examined.gt, str):
+            continue
+        if number >= len(listing):
+            tested.append((str(job.gt), examined.gt))
+            continue
+        seen.append((str(job.gt), examined.gt))
+        findings += _blemishes(str(job.gt), examined.gt, smallest)
+        if job.lq is not None and isinstance(examined.lq, Survey):
+            findings += _pair(job, examined.gt, examined.lq, examined.shift)
+    findings += _duplicates(seen)
+    findings += _leaks(seen, tested)
+    order = [kind.name for kind in KINDS]
+    return Report(len(listing), tuple(sorted(findings, key=lambda finding: order.index(finding.kind))))
+
+
+def _unreadable(job: Job, examined: Examined) -> Iterator[Finding]:
+    for ref, seen in ((job.gt, examined.gt), (job.lq, examined.lq)):
+        if isinstance(seen, str):
+            yield Finding("corrupt", str(ref), seen)
+
+
+def _blemishes(name: str, seen: Survey, smallest: int) -> Iterator[Finding]:
+    height, width = seen.size
+    if min(height, width) < smallest:
+        yield Finding("tiny", name, f"{name}: is only {width}x{height}; a side of {smallest} was asked for.")
+    if seen.orientation != 1:
+        said = f"{name}: has EXIF orientation {seen.orientation}; it is read upright here, and on its side by others."
+        yield Finding("rotated", name, said)
+    if seen.near_blank:
+        yield Finding("near-blank", name, f"{name}: 98 of 100 of its pixels have nearly one brightness.")
+        return
+    if seen.finest is not None:
+        said = f"{name}: holds no detail finer than {seen.finest:.0%} of what its pixels could show"
+        yield Finding("enlarged", name, f"{said}: it was enlarged, or is wholly out of focus.")
+    if seen.blockiness >= BLOCKY_FROM:
+        yield Finding("blocky", name, f"{name}: shows blocks of 8x8, as strong JPEG compression leaves them.")
+
+
+def _pair(job: Job, gt: Survey, lq: Survey, shift: tuple[int, int] | None) -> Iterator[Finding]:
+    gt_name, lq_name = str(job.gt), str(job.lq)
+    if not sizes_fit(gt.size, lq.size, job.scale):
+        sizes = f"is {lq.size[1]}x{lq.size[0]} and {gt_name} is {gt.size[1]}x{gt.size[0]}"
+        yield Finding("mis-scaled", lq_name, f"{lq_name}: {sizes}, which is not {job.scale} times that.", gt_name)
+    if not has_contrast(np.stack([gt.thumb, lq.thumb])).all():
+        return
+    likeness = [float(correlation(gt.thumb, turned(lq.thumb, position))) for position in range(POSITIONS)]
+    if likeness[0] < _LEAST_LIKENESS:
+        how = "shows it mirrored or turned" if max(likeness) >= _LEAST_LIKENESS else "shows something else"
+        said = f"{lq_name}: belongs to {gt_name} by its name and {how} (correlation {likeness[0]:.2f})."
+        yield Finding("mis-paired", lq_name, said, gt_name)
+    elif shift is not None:
+        down, right = shift
+        said = f"{lq_name}: is shifted against {gt_name} by {down} pixels of the truth down and {right} to the right."
+        yield Finding("misaligned", lq_name, said, gt_name)
+
+
+def _duplicates(seen: Sequence[tuple[str, Survey]]) -> Iterator[Finding]:
+    """Equal pixels first; what only looks the same is sought among the rest, so that it is not said twice."""
+    first: dict[bytes, str] = {}
+    rest: list[tuple[str, Survey]] = []
+    for name, each in seen:
+        if (other := first.setdefault(each.digest, name)) != name:
+            yield Finding("duplicate", name, f"{name}: has the same pixels as {other}.", other)
+        elif not each.near_blank:
+            rest.append((name, each))
+    if len(rest) > 1:
+        for one, other in same_pictures(_thumbs(rest)):
+            name, earlier = rest[one][0], rest[other][0]
+            yield Finding("near-duplicate", name, f"{name}: shows the same as {earlier}.", earlier)
+
+
+def _leaks(seen: Sequence[tuple[str, Survey]], tested: Sequence[tuple[str, Survey]]) -> Iterator[Finding]:
+    if not seen or not tested:
+        return
+    known = {each.digest: name for name, each in tested}
+    same = dict(same_pictures(_thumbs(seen), _thumbs(tested), turns=True))
+    for index, (name, each) in enumerate(seen):
+        other = known.get(each.digest) or (tested[same[index]][0] if index in same else None)
+        if other is not None:
+            yield Finding("leak", name, f"{name}: shows the same as {other}, which is tested on.", other)
+
+
+def _thumbs(seen: Sequence[tuple[str, Survey]]) -> npt.NDArray[np.float32]:
+    return np.stack([each.thumb for _, each in seen])
