@@ -25,8 +25,11 @@ _COMMANDS = {
     "evaluate": ("tessera.cli.evaluate", "Score results or models, under a protocol printed with the numbers."),
     "niqe": ("tessera.cli.niqe", "Score how natural pictures look, without references."),
     "compare": ("tessera.cli.compare", "Pictures of several folders side by side, as a page or a sheet."),
+    "data": ("tessera.cli.data", "Cut training pictures into windows, and find what is wrong with them."),
     "train": ("tessera.cli.train", "Train and fine-tune generators; every run can be resumed."),
     "report": ("tessera.cli.report", "A training run as one HTML file: curves, pictures, events."),
+    "degrade": ("tessera.cli.degrade", "Show what a network is trained on; measure your own pictures."),
+    "config": ("tessera.cli.config", "List and check recipes, and import those of other programs."),
     "models": ("tessera.cli.models", "List, inspect, convert, fetch and mix weights."),
 }
 
