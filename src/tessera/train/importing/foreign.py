@@ -1,0 +1,267 @@
+"""A foreign configuration while it is read: every key is asked for by name, and what nobody asked for is listed.
+
+Values come as their format has them, so a number may be text (YAML 1.1 takes 1e-4 for a word, and ini files know
+nothing but text); whoever asks says what it should be.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from tessera.errors import UsageError
+
+Choice = TypeVar("Choice")
+NO_COUNTERPART = "has no counterpart here"
+MISSING_WORDS = frozenset({"", "none", "null", "~"})
+_YES, _NO = frozenset({"true", "yes", "on", "1"}), frozenset({"false", "no", "off", "0"})
+
+
+@dataclass(frozen=True)
+class Note:
+    """What became of a key that was not simply taken."""
+
+    key: str
+    reason: str
+
+
+class Table:
+    """A table of a foreign file. Each method names the key; a value that is not there, or null, gives the default.
+
+    Raises UsageError, with file and key, for a value of another kind.
+    """
+
+    def __init__(
+        self, values: Mapping[str, Any], file: Path, notes: list[Note], path: str = "", separator: str = "."
+    ) -> None:
+        self._values = values
+        self.file = file
+        self._path = path
+        self._separator = separator
+        self._read: set[str] = set()
+        self._children: dict[str, Table] = {}
+        self.notes = notes
+
+    def name(self, key: str) -> str:
+        """The key as it is called in sentences.
+
+        >>> Table({}, Path("a.yml"), [], "train").name("ema_decay")
+        'train.ema_decay'
+        """
+        return f"{self._path}{self._separator}{key}" if self._path else key
+
+    def wrong(self, key: str, expected: str) -> UsageError:
+        """The sentence for a value that is not what it should be."""
+        shown = repr(self._values.get(key))
+        shown = shown if len(shown) <= 60 else shown[:57] + "..."
+        return UsageError(f"{self.file}: `{self.name(key)}` should be {expected}, found {shown}.")
+
+    def missing(self, key: str, what: str) -> UsageError:
+        """The sentence for a key that is not there and has to be."""
+        return UsageError(f"{self.file}: `{self.name(key)}` is missing: {what}.")
+
+    def refusal(self, sentence: str) -> UsageError:
+        """A sentence about the file."""
+        return UsageError(f"{self.file}: {sentence}")
+
+    def _value(self, key: str) -> Any:
+        self._read.add(key)
+        value = self._values.get(key)
+        return None if isinstance(value, str) and value.strip().lower() in MISSING_WORDS else value
+
+    def has(self, key: str) -> bool:
+        """Whether the key is there and says something."""
+        return self._value(key) is not None
+
+    def stands(self, key: str) -> bool:
+        """Whether the key is there, even if it says nothing (`none`, null)."""
+        self._read.add(key)
+        return key in self._values
+
+    def names(self) -> tuple[str, ...]:
+        """All keys, in the order of the file."""
+        return tuple(self._values)
+
+    # ------------------------------------------------------------------------------------------------ single values
+
+    def maybe_number(self, key: str) -> float | None:
+        """A number; text such as 1e-4 is one too."""
+        value = self._value(key)
+        if value is None:
+            return None
+        number = _as_number(value)
+        if number is None:
+            raise self.wrong(key, "a number")
+        return number
+
+    def number(self, key: str, default: float) -> float:
+        """As `maybe_number`, with a default."""
+        value = self.maybe_number(key)
+        return default if value is None else value
+
+    def maybe_whole(self, key: str) -> int | None:
+        """A whole number; 5e5 is one too."""
+        number = self.maybe_number(key)
+        if number is None:
+            return None
+        if not number.is_integer():
+            raise self.wrong(key, "a whole number")
+        return int(number)
+
+    def whole(self, key: str, default: int) -> int:
+        """As `maybe_whole`, with a default."""
+        value = self.maybe_whole(key)
+        return default if value is None else value
+
+    def flag(self, key: str, default: bool) -> bool:
+        """True or false, in any of the words for it."""
+        value = self._value(key)
+        if value is None or isinstance(value, bool):
+            return default if value is None else value
+        word = str(value).strip().lower()
+        if word not in _YES | _NO:
+            raise self.wrong(key, "true or false")
+        return word in _YES
+
+    def text(self, key: str, default: str = "") -> str:
+        """One word or sentence; a number, such as a name of digits, is taken as it is written."""
+        value = self._value(key)
+        if isinstance(value, (dict, list)):
+            raise self.wrong(key, "text")
+        return default if value is None else str(value).strip()
+
+    def choice(self, key: str, known: Mapping[str, Choice], default: str, what: str) -> Choice:
+        """What a name stands for. Raises UsageError that says which names are known."""
+        name = self.text(key, default)
+        if not name:
+            raise self.missing(key, f"{what} was expected, one of {', '.join(known)}")
+        if name not in known:
+            near = difflib.get_close_matches(name, list(known), 1)
+            meant = f" Did you mean {near[0]}?" if near else ""
+            raise UsageError(
+                f"{self.file}: `{self.name(key)}` is {name}, and no {what} of that name is known.{meant} Known are"
+                f" {', '.join(known)}."
+            )
+        return known[name]
+
+    # ------------------------------------------------------------------------------------------------ several values
+
+    def numbers(self, key: str) -> list[float] | None:
+        """Numbers in a list, or in text with or without brackets."""
+        value = self._value(key)
+        if value is None:
+            return None
+        if isinstance(value, str):
+            value = [part for part in re.split(r"[\s,]+", value.strip("[]() \t")) if part]
+        listed = cast("list[Any]", value) if isinstance(value, list) else [value]
+        numbers = [_as_number(each) for each in listed]
+        if any(number is None for number in numbers):
+            raise self.wrong(key, "a list of numbers")
+        return [number for number in numbers if number is not None]
+
+    def several(self, key: str, count: int) -> list[float] | None:
+        """So many numbers."""
+        numbers = self.numbers(key)
+        if numbers is not None and len(numbers) != count:
+            raise self.wrong(key, f"a list of {count} numbers")
+        return numbers
+
+    def words(self, key: str) -> list[str] | None:
+        """A list of words."""
+        value = self._value(key)
+        if value is None:
+            return None
+        if not isinstance(value, list) or not all(isinstance(each, str) for each in cast("list[Any]", value)):
+            raise self.wrong(key, "a list of words")
+        return cast("list[str]", value)
+
+    def places(self, key: str) -> list[str]:
+        """One path, or several in a list."""
+        value = self._value(key)
+        if value is None:
+            return []
+        listed = cast("list[Any]", value) if isinstance(value, list) else [value]
+        if not all(isinstance(each, str) and each.strip() for each in listed):
+            raise self.wrong(key, "a path, or a list of them")
+        return [each.strip() for each in listed]
+
+    def table(self, key: str) -> Table | None:
+        """A table inside this one; keys that nobody asks it for are listed as well."""
+        value = self._value(key)
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            raise self.wrong(key, "a table of keys and values")
+        if key in self._children:
+            return self._children[key]
+        inner = {str(name): each for name, each in cast("dict[Any, Any]", value).items()}
+        child = Table(inner, self.file, self.notes, self.name(key))
+        self._children[key] = child
+        return child
+
+    def section(self, key: str) -> Table | None:
+        """As `table`, named as sections of ini files are: [TRAINING] niter."""
+        child = self.table(key)
+        if child is not None:
+            child._path, child._separator = f"[{key}]", " "
+        return child
+
+    # ------------------------------------------------------------------------------------------------ what is left
+
+    def note(self, key: str, reason: str) -> None:
+        """Say something about a key that was taken."""
+        self.notes.append(Note(self.name(key), reason))
+
+    def leave(self, reason: str, *keys: str) -> None:
+        """Note those of these keys that say something as left out."""
+        for key in keys:
+            if self.has(key):
+                self.note(key, reason)
+
+    def leave_rest(self, reason: str) -> None:
+        """Note everything that was not asked for so far as left out, for this reason."""
+        self.leave(reason, *(key for key in self._values if key not in self._read))
+
+    def finish(self) -> None:
+        """Note what nobody asked for, here and in the tables inside."""
+        self.leave_rest(NO_COUNTERPART)
+        for child in self._children.values():
+            child.finish()
+
+
+def _as_number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def without_none(**values: Any) -> dict[str, Any]:
+    """The values that are there.
+
+    >>> without_none(batch=4, patch=None)
+    {'batch': 4}
+    """
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def described(notes: Sequence[Note]) -> list[str]:
+    """Notes as sentences, keys with one reason together, in the order of the file.
+
+    >>> described([Note("a", "is not needed"), Note("b", "is new"), Note("c", "is not needed")])
+    ['a, c: is not needed.', 'b: is new.']
+    """
+    together: dict[str, list[str]] = {}
+    for note in notes:
+        keys = together.setdefault(note.reason, [])
+        if note.key not in keys:
+            keys.append(note.key)
+    return [f"{', '.join(keys)}: {reason}." for reason, keys in together.items()]

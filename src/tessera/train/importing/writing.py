@@ -1,0 +1,153 @@
+"""A recipe as the shortest TOML that gives it: over the shipped recipe that is nearest, or over the defaults alone."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import re
+from collections.abc import Iterator
+from typing import Any, cast
+
+from tessera.config import Values, checked, overlaid
+from tessera.errors import UsageError
+from tessera.train.recipe import RECIPES, Recipe, shipped
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_LONG = 10_000
+"""Whole numbers from here on are written with underscores."""
+_ALWAYS = ("name",)
+"""Keys that are written even where leaving them out would give the same."""
+
+
+def shortest(recipe: Recipe) -> tuple[str, Values]:
+    """The shipped recipe to begin from ("" for none) and the values to lay over it, so that this recipe comes out."""
+    whole = cast(Values, _written(recipe.model_dump(mode="json")))
+    best: tuple[str, Values] | None = None
+    for base in ("", *RECIPES):
+        lower = shipped(base) if base else {}
+        if not _gives(recipe, overlaid(lower, whole)):
+            continue  # it has parts that cannot be taken away again, such as a discriminator
+        values = copy.deepcopy(whole)
+        if base:
+            _drop_equal(values, cast(Values, _written(checked(Recipe, lower, base).model_dump(mode="json"))))
+            if not _gives(recipe, overlaid(lower, values)):
+                values = copy.deepcopy(whole)
+        if best is not None and base and _size(values) >= _size(whole):
+            continue
+        _drop_needless(recipe, lower, values)
+        if best is None or _size(values) < _size(best[1]):
+            best = base, values
+    assert best is not None, "a recipe gives itself"
+    return best
+
+
+def _written(value: Any) -> Any:
+    """A value without what TOML has no word for: null."""
+    if isinstance(value, dict):
+        table = cast(Values, value)
+        return {key: _written(inner) for key, inner in table.items() if inner is not None}
+    return [_written(inner) for inner in cast("list[Any]", value)] if isinstance(value, list) else value
+
+
+def _gives(recipe: Recipe, values: Values) -> bool:
+    try:
+        return checked(Recipe, values, "") == recipe
+    except UsageError:
+        return False
+
+
+def _drop_equal(values: Values, below: Values) -> None:
+    for key in [key for key in values if key in below]:
+        if values[key] == below[key] and key not in _ALWAYS:
+            del values[key]
+        elif isinstance(values[key], dict) and isinstance(below[key], dict):
+            _drop_equal(values[key], below[key])
+
+
+def _drop_needless(recipe: Recipe, lower: Values, values: Values) -> None:
+    """Take away, table by table and then key by key, whatever the result does not change without."""
+    for table, key in [*_places(values, tables=True), *_places(values, tables=False)]:
+        if key not in table or (table is values and key in _ALWAYS):
+            continue
+        kept = table.pop(key)
+        if not _gives(recipe, overlaid(lower, values)):
+            table[key] = kept
+
+
+def _places(values: Values, *, tables: bool) -> Iterator[tuple[Values, str]]:
+    for key, value in list(values.items()):
+        if isinstance(value, dict):
+            if tables:
+                yield values, key
+            yield from _places(cast(Values, value), tables=tables)
+        elif not tables:
+            yield values, key
+
+
+def _size(values: Values) -> int:
+    """How many lines it takes."""
+    return sum(1 + _size(cast(Values, value)) if isinstance(value, dict) else 1 for value in values.values())
+
+
+# ------------------------------------------------------------------------------------------------------------- TOML
+
+
+def toml_text(values: Values) -> str:
+    """Values as TOML, the tables in the order they have, tables of numbers in one line.
+
+    >>> print(toml_text({"steps": 400000, "pixel": {"weight": 1e-7}, "a": {"layers": {"conv5_4": 1.0}}}))
+    steps = 400_000
+    <BLANKLINE>
+    [pixel]
+    weight = 1e-7
+    <BLANKLINE>
+    [a]
+    layers = { conv5_4 = 1.0 }
+    <BLANKLINE>
+    """
+    return "".join(f"{line}\n" for line in _lines(values, ())).removeprefix("\n")
+
+
+def _lines(values: Values, path: tuple[str, ...]) -> Iterator[str]:
+    inner = {key: value for key, value in values.items() if isinstance(value, dict) and not _in_one_line(path, key)}
+    plain = {key: value for key, value in values.items() if key not in inner}
+    if path and (plain or not inner):
+        yield ""
+        yield f"[{'.'.join(map(_key, path))}]"
+    for key, value in plain.items():
+        yield f"{_key(key)} = {_value(value)}"
+    for key, value in inner.items():
+        yield from _lines(cast(Values, value), (*path, key))
+
+
+def _in_one_line(path: tuple[str, ...], key: str) -> bool:
+    return bool(path) and key in ("layers", "shares")
+
+
+def _key(key: str) -> str:
+    return key if _BARE_KEY.fullmatch(key) else json.dumps(key)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return f"{value:_}" if abs(value) >= _LONG else str(value)
+    if isinstance(value, float):
+        return _float(value)
+    if isinstance(value, list):
+        return f"[{', '.join(_value(each) for each in cast('list[Any]', value))}]"
+    if isinstance(value, dict):
+        pairs = cast(Values, value).items()
+        return f"{{ {', '.join(f'{_key(key)} = {_value(each)}' for key, each in pairs)} }}"
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _float(value: float) -> str:
+    if value.is_integer() and abs(value) >= _LONG and math.isfinite(value):
+        return _value(int(value))
+    text = repr(value)
+    if 0 < abs(value) < 1e-3 and "e" not in text:
+        text = min((f"{value:.{digits}e}" for digits in range(17)), key=lambda each: (float(each) != value, len(each)))
+    return re.sub(r"e([+-])0*(\d)", lambda found: f"e{found[1].replace('+', '')}{found[2]}", text)
