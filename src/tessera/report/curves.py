@@ -27,6 +27,8 @@ _WIDTH, _HEIGHT = 560, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 74, 14, 12, 40
 _LOG_FROM = 20.0
 """How many times the least value the greatest is, from where a logarithmic axis shows more."""
+_LEAST_LOG = 1e-44
+"""What is smaller is 0 in single precision, and has no place on a logarithmic axis."""
 _DOTS = 40
 """Up to so many values are marked one by one."""
 
@@ -160,7 +162,7 @@ def _axis(panel: Panel, drawn: Sequence[Thinned]) -> _Axis | None:
     if panel.within is not None:
         return _Axis(*panel.within, log=False)
     least, greatest = float(known.min()), float(known.max())
-    if least > 0 and greatest / least >= _LOG_FROM:
+    if least > _LEAST_LOG and greatest / least >= _LOG_FROM:
         room = (greatest / least) ** 0.05
         return _Axis(least / room, greatest * room, log=True)
     room = 0.07 * (greatest - least)

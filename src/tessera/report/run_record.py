@@ -272,7 +272,8 @@ def _joined(parts: list[Series]) -> Series:
     values = np.concatenate([part.values for part in parts])
     order = steps.argsort(kind="stable")
     values = values[order]
-    return Series(steps[order], np.where(np.isfinite(values), values, np.nan))
+    sound = np.abs(values) <= np.finfo(np.float32).max  # losses and scores are calculated in single precision
+    return Series(steps[order], np.where(sound, values, np.nan))
 
 
 def _is_numeric(value: object) -> bool:
