@@ -149,6 +149,8 @@ class _Run:
         newest = newest_whole(self.folder.checkpoints, self.say) if resume else None
         if newest is not None:
             self._restore(newest)
+            self.soundness.bad_in_a_row = int(newest.facts["bad_in_a_row"])
+            self.soundness.roll_backs = int(newest.facts["roll_backs"])
         if self.processes.is_first:
             self.folder.drop_after(self.step)
             self.validation = Validation(self.recipe, self.parts.perceptual, self.say)
@@ -276,9 +278,9 @@ class _Run:
         found = newest_whole(self.folder.checkpoints, self.say)
         if found is None:
             raise TrainingError(f"{self.folder.path}: losses are not finite, and there is no checkpoint to go back to.")
-        bad, samples, soundness = self.step + 1, self.samples, self.soundness
+        bad, samples = self.step + 1, self.samples
         self._restore(found)
-        self.samples, self.soundness = samples, soundness  # other crops than those it failed on, at lower rates
+        self.samples = samples  # other crops than those it failed on
         self.processes.wait()
         if self.processes.is_first:
             self.folder.drop_after(self.step)
@@ -432,8 +434,6 @@ class _Run:
         self.step = found.step
         self.samples = math.ceil(facts["samples"] / self._samples_per_batch) * self._samples_per_batch
         self.best, self.sums, self.counted = facts["best"], dict(facts["sums"]), int(facts["counted"])
-        self.soundness.bad_in_a_row = int(facts["bad_in_a_row"])
-        self.soundness.roll_backs = int(facts["roll_backs"])
         if facts["processes"] != self.processes.count:
             self.say(
                 f"This run had {facts['processes']} processes and has {self.processes.count} now: it goes on from these"

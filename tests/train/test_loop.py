@@ -1,0 +1,275 @@
+"""What a run does when something is in its way: it says so in a sentence, and nothing is lost."""
+
+import math
+import os
+import signal
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tessera import save_weights
+from tessera.errors import TesseraError, TrainingError
+from tessera.generators import RRDBNetConfig
+from tessera.train import checkpoints, loop
+from tessera.train.checkpoints import checkpoint_folders, read_checkpoint_folder
+from tessera.train.loop import train
+from tessera.train.recipe import Recipe, load_recipe
+from tessera.weights import load_weights
+from train.runs import SMALL, SMALL_RRDB, Heard, make_pictures, trained_lines
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch) -> Path:
+    make_pictures(tmp_path / "photos")
+    make_pictures(tmp_path / "val", count=2)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def small(*more: str, recipe: str = "rrdb-psnr") -> Recipe:
+    return load_recipe(recipe, [*SMALL, *SMALL_RRDB, "pool=0", "name=run", "steps=6", "checkpoint.every=2", *more])
+
+
+def weights_of(run: Path) -> dict[str, torch.Tensor]:
+    return dict(load_weights(run / "latest.safetensors").network.state_dict())
+
+
+def test_a_run_leaves_everything_that_is_needed(desk):
+    recipe = small("validation.every=3", "report.tensorboard=true", "report.histograms_every=2", "ema=0.9")
+    watcher = Heard()
+    assert train(recipe, resume=False, watcher=watcher).step == 6
+    run = desk / "runs" / "run"
+    assert {path.name for path in run.iterdir() if not path.name.startswith(".")} >= {
+        *("best.safetensors", "checkpoints", "config.toml", "latest.safetensors", "log.txt", "metrics.jsonl"),
+        *("samples", "tensorboard"),
+    }
+    assert sorted(path.name for path in (run / "samples").iterdir()) == ["000000003.png", "000000006.png"]
+    kinds = [line["kind"] for line in trained_lines(run)]
+    assert (kinds.count("train"), kinds.count("validation")) == (6, 2)
+    scores = next(line for line in trained_lines(run) if line["kind"] == "validation")
+    assert 5 < scores["psnr"] < 50
+    assert watcher.steps == [1, 2, 3, 4, 5, 6]
+    assert list((run / "tensorboard").iterdir())
+    assert load_weights(run / "best.safetensors").metadata["tessera.run"] == "run"
+
+
+def test_validation_scores_the_average_and_best_is_the_best(desk):
+    recipe = small("validation.every=1", "ema=0.5", "optimizer.rate=0.01")
+    train(recipe, resume=False, watcher=Heard())
+    lines = [line for line in trained_lines(desk / "runs" / "run") if line["kind"] == "validation"]
+    best = max(lines, key=lambda line: line["psnr"])
+    found = load_weights(desk / "runs" / "run" / "best.safetensors")
+    assert found.metadata["tessera.step"] == str(best["step"])
+    assert found.metadata["tessera.validation"] == f"psnr {best['psnr']:.4f}"
+
+
+def test_a_run_that_exists_is_refused_and_one_that_does_not_cannot_be_resumed(desk):
+    with pytest.raises(TrainingError, match="no run to go on with"):
+        train(small(), resume=True, watcher=Heard())
+    train(small(), resume=False, watcher=Heard())
+    before = (desk / "runs" / "run" / "metrics.jsonl").read_bytes()
+    with pytest.raises(TrainingError, match=r"exists\. Go on with it by --resume"):
+        train(small(), resume=False, watcher=Heard())
+    assert (desk / "runs" / "run" / "metrics.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("start.generator=nowhere.pth", "nowhere.pth"),
+        ("data.train=nowhere", "nowhere"),
+        ("device=cuda:99", "cannot be used here"),
+    ],
+)
+def test_what_is_missing_is_said_before_anything_is_written(desk, change, sentence):
+    with pytest.raises(TesseraError, match=sentence):
+        train(small(change), resume=False, watcher=Heard())
+    assert not (desk / "runs").exists()
+
+
+def test_a_missing_trunk_is_said_before_anything_is_written(desk):
+    recipe = load_recipe("realesrgan", [*SMALL, *SMALL_RRDB, "perceptual.weight=1", "perceptual.trunk=none.pth"])
+    with pytest.raises(TesseraError, match=r"none\.pth"):
+        train(recipe, resume=False, watcher=Heard())
+    assert not (desk / "runs").exists()
+
+
+def test_weights_that_do_not_fit_are_named_and_taken_in_part_on_request(desk):
+    torch.manual_seed(0)
+    config = RRDBNetConfig(scale=2, features=4, growth=2, blocks=1)
+    state = config.build().state_dict()
+    save_weights(desk / "x2.safetensors", config, state)
+    with pytest.raises(TrainingError, match=r"`conv_first.weight` should be \(4, 3, 3, 3\).*start.partial = true"):
+        train(small("start.generator=x2.safetensors"), resume=False, watcher=Heard())
+    watcher = Heard()
+    recipe = small("start.generator=x2.safetensors", "start.partial=true", "optimizer.rate=1e-30")
+    train(recipe, resume=False, watcher=watcher)
+    assert any("tensors fit and were taken" in sentence for sentence in watcher.sentences)
+    after = weights_of(desk / "runs" / "run")
+    assert torch.allclose(after["conv_last.weight"], state["conv_last.weight"], atol=1e-6)
+
+
+def test_a_torn_checkpoint_is_passed_over_for_the_one_before(desk):
+    train(small(), resume=False, watcher=Heard())
+    expected = weights_of(desk / "runs" / "run")
+    folders = list(checkpoint_folders(desk / "runs" / "run" / "checkpoints"))
+    assert [folder.name for folder in folders] == ["000000002", "000000004", "000000006"]
+    torn = folders[-1] / "optimizers.safetensors"
+    torn.write_bytes(torn.read_bytes()[:-7])
+    watcher = Heard()
+    train(small(), resume=True, watcher=watcher)
+    assert any("optimizers.safetensors is not what was written" in sentence for sentence in watcher.sentences)
+    assert any("Going on at step 4 of 6" in sentence for sentence in watcher.sentences)
+    for name, value in weights_of(desk / "runs" / "run").items():
+        assert torch.equal(value, expected[name])
+
+
+@pytest.mark.parametrize("damage", ["state.json", "missing", "flipped"])
+def test_every_kind_of_damage_is_noticed(desk, damage):
+    train(small(), resume=False, watcher=Heard())
+    folder = list(checkpoint_folders(desk / "runs" / "run" / "checkpoints"))[-1]
+    if damage == "state.json":
+        (folder / "state.json").write_text(
+            (folder / "state.json").read_text().replace('\\"step\\": 6', '\\"step\\": 9')
+        )
+    elif damage == "missing":
+        (folder / "generator.safetensors").unlink()
+    else:
+        data = bytearray((folder / "generator.safetensors").read_bytes())
+        data[-1] ^= 1
+        (folder / "generator.safetensors").write_bytes(bytes(data))
+    with pytest.raises(TrainingError):
+        read_checkpoint_folder(folder)
+
+
+def test_checkpoints_are_kept_as_asked(desk):
+    recipe = small("steps=9", "checkpoint.every=1", "checkpoint.keep=2", "checkpoint.keep_every=4")
+    train(recipe, resume=False, watcher=Heard())
+    kept = [int(folder.name) for folder in checkpoint_folders(desk / "runs" / "run" / "checkpoints")]
+    assert kept == [4, 8, 9]
+
+
+def test_a_full_disk_ends_the_run_with_a_sentence_and_keeps_what_was_saved(desk, monkeypatch):
+    written = []
+    real = checkpoints.save_file
+
+    def full(tensors, path):
+        written.append(path)
+        if len(written) > 4:
+            raise OSError(28, "No space left on device")
+        real(tensors, path)
+
+    monkeypatch.setattr(checkpoints, "save_file", full)
+    with pytest.raises(TrainingError, match=r"cannot be written \(No space left on device\).*--resume"):
+        train(small(), resume=False, watcher=Heard())
+    monkeypatch.undo()
+    monkeypatch.chdir(desk)
+    run = desk / "runs" / "run"
+    assert [folder.name for folder in checkpoint_folders(run / "checkpoints")] == ["000000000", "000000002"]
+    assert not [path for path in (run / "checkpoints").iterdir() if path.name.startswith(".")]
+    assert train(small(), resume=True, watcher=Heard()).step == 6
+
+
+def test_an_unreadable_picture_is_said_once_and_replaced(desk):
+    (desk / "photos" / "p1.png").write_bytes((desk / "photos" / "p0.png").read_bytes()[:900])
+    watcher = Heard()
+    assert train(small(), resume=False, watcher=watcher).step == 6
+    assert len([sentence for sentence in watcher.sentences if "p1.png" in sentence]) == 1
+    assert "p1.png" in (desk / "runs" / "run" / "log.txt").read_text()
+
+
+def test_when_nothing_can_be_read_the_run_ends_saved(desk):
+    recipe = small("steps=4", "checkpoint.every=100")
+    train(recipe, resume=False, watcher=Heard())
+    for path in (desk / "photos").iterdir():
+        path.write_bytes(b"nothing")
+    with pytest.raises(TesseraError, match="could not be read"):
+        train(small("steps=9", "checkpoint.every=100"), resume=True, watcher=Heard())
+    assert read_checkpoint_folder(list(checkpoint_folders(desk / "runs" / "run" / "checkpoints"))[-1]).step == 4
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_saves_and_is_told(desk, number):
+    class Impatient(Heard):
+        def step(self, step, steps, values):
+            super().step(step, steps, values)
+            if step == 3:
+                signal.raise_signal(number)
+
+    expected = train(small("name=whole"), resume=False, watcher=Heard())
+    outcome = train(small(), resume=False, watcher=Impatient())
+    assert (outcome.step, outcome.stopped_by) == (3, number)
+    assert signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL, signal.SIG_IGN)
+    assert train(small(), resume=True, watcher=Heard()).step == expected.step == 6
+    one, other = (weights_of(desk / "runs" / name) for name in ("whole", "run"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert trained_lines(desk / "runs" / "whole") == trained_lines(desk / "runs" / "run")
+
+
+def test_a_run_in_a_thread_needs_no_signals(desk):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(train(small("steps=1"), resume=False, watcher=Heard())))
+    thread.start()
+    thread.join()
+    assert found[0].step == 1
+
+
+def poisoned(monkeypatch, when) -> None:
+    """Make the inputs of some steps NaN."""
+    real = loop.prepare
+    calls = []
+
+    def prepare(*given):
+        calls.append(given)
+        made = real(*given)
+        if when(len(calls)):
+            made.lq.fill_(math.nan)
+        return made
+
+    monkeypatch.setattr(loop, "prepare", prepare)
+
+
+def test_one_bad_step_is_left_out(desk, monkeypatch):
+    poisoned(monkeypatch, lambda call: call == 3)
+    watcher = Heard()
+    assert train(small(), resume=False, watcher=watcher).step == 6
+    assert any("Step 3: the loss or a gradient is not finite" in sentence for sentence in watcher.sentences)
+    assert all(np.isfinite(value.numpy()).all() for value in weights_of(desk / "runs" / "run").values())
+    steps = [line["step"] for line in trained_lines(desk / "runs" / "run") if line["kind"] == "train"]
+    assert steps == [1, 2, 3, 4, 5, 6]
+
+
+def test_bad_steps_in_a_row_go_back_to_the_checkpoint_with_a_lower_rate(desk, monkeypatch):
+    poisoned(monkeypatch, lambda call: 4 <= call <= 6)
+    watcher = Heard()
+    assert train(small("watch.skips=2"), resume=False, watcher=watcher).step == 6
+    assert any("Went back to step 2, with 0.5 of the learning rates" in sentence for sentence in watcher.sentences)
+    lines = [line for line in trained_lines(desk / "runs" / "run") if line["kind"] == "train"]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    events = [line["sentence"] for line in trained_lines(desk / "runs" / "run") if line["kind"] == "event"]
+    assert any("Went back" in sentence for sentence in events)
+
+
+def test_a_run_that_does_not_recover_stops_with_a_reason(desk, monkeypatch):
+    poisoned(monkeypatch, lambda call: call > 3)
+    with pytest.raises(TrainingError, match=r"losses are not finite after going back 2 times.*step\.clip"):
+        train(small("watch.skips=1", "watch.roll_backs=2"), resume=False, watcher=Heard())
+    assert all(np.isfinite(value.numpy()).all() for value in weights_of(desk / "runs" / "run").values())
+
+
+def test_epochs_become_steps(desk):
+    recipe = small("steps=0", "epochs=5", "data.batch=2")
+    assert train(recipe, resume=False, watcher=Heard()).step == 8  # 5 times 3 pictures, 2 at a time
+
+
+def test_a_longer_run_goes_on_where_the_shorter_one_ended(desk):
+    constant = ("schedule.periods=[1000]",)
+    train(small("name=whole", "steps=9", *constant), resume=False, watcher=Heard())
+    train(small(*constant), resume=False, watcher=Heard())
+    train(small("steps=9", *constant), resume=True, watcher=Heard())
+    one, other = (weights_of(desk / "runs" / name) for name in ("whole", "run"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
