@@ -19,7 +19,7 @@ from torch import Tensor
 Weights = npt.NDArray[np.float64]
 
 _LARGEST_DIRECT = 3
-_STRIP = 64
+_STRIP = 48
 _NEGLIGIBLE = 1e-8
 """Weights whose sum is below this cannot change a float32 in [0, 1]."""
 

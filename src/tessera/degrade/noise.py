@@ -98,11 +98,12 @@ def _add_poisson(image: Tensor, draw: NoiseDraw) -> Tensor:
         chance = torch.empty(_shape(image, draw, number), dtype=torch.int32).random_(generator=generator)
         picture = image[number]
         seen = _gray(picture) if draw.gray[number] else picture
-        levels = (seen * 255).round_().clamp_(0, 255).to(torch.int32)
+        rounded = (seen * 255).round_().clamp_(0, 255)
+        levels = rounded.to(torch.int32)
         present = int((torch.bincount(levels.flatten(), minlength=_LEVELS) > 0).sum())
         photons = 2 ** math.ceil(math.log2(present))
         counted = poisson_counts(levels, chance.to(image.device), photons)
-        noise = counted.to(image.dtype).div_(photons).view(levels.shape).sub_(levels / 255)
+        noise = counted.to(image.dtype).div_(photons).view(levels.shape).sub_(rounded.div_(255))
         torch.add(picture, noise, alpha=draw.amounts[number], out=out[number])
     return out.clamp_(0, 1)
 
