@@ -114,8 +114,8 @@ class Strip:
 
 
 @functools.lru_cache(maxsize=16)
-def strips(kernel: tuple[float, ...], length: int) -> tuple[Strip, ...]:
-    """A line of weights as a band of small matrices, the mirrored ends folded in."""
+def strips(kernel: tuple[float, ...], length: int, device: torch.device) -> tuple[Strip, ...]:
+    """A line of weights as a band of small matrices on a device, the mirrored ends folded in."""
     reach = len(kernel) // 2
     index = _fold(length, reach).numpy()
     matrix = np.zeros((length, length))
@@ -126,7 +126,7 @@ def strips(kernel: tuple[float, ...], length: int) -> tuple[Strip, ...]:
         last = min(first + _STRIP, length)
         used = np.flatnonzero(matrix[first:last].any(axis=0))
         start, stop = int(used[0]), int(used[-1]) + 1
-        part = torch.from_numpy(matrix[first:last, start:stop].astype(np.float32))
+        part = torch.from_numpy(matrix[first:last, start:stop].astype(np.float32)).to(device)
         found.append(Strip(first, last, start, stop, part))
     return tuple(found)
 
@@ -135,14 +135,12 @@ def filter_lines(picture: Tensor, kernel: tuple[float, ...]) -> Tensor:
     """Correlate with the same line of weights down and across, as products with bands: (C, H, W) -> (C, H, W)."""
     channels, height, width = picture.shape
     down = torch.empty(picture.shape, dtype=picture.dtype, device=picture.device)
-    for strip in strips(kernel, height):
-        matrix = strip.matrix.to(picture.device)
-        torch.matmul(matrix, picture[:, strip.start : strip.stop], out=down[:, strip.first : strip.last])
+    for strip in strips(kernel, height, picture.device):
+        torch.matmul(strip.matrix, picture[:, strip.start : strip.stop], out=down[:, strip.first : strip.last])
     rows, out = down.view(channels * height, width), torch.empty_like(down)
     across = out.view(channels * height, width)
-    for strip in strips(kernel, width):
-        matrix = strip.matrix.T.to(picture.device)
-        torch.mm(rows[:, strip.start : strip.stop], matrix, out=across[:, strip.first : strip.last])
+    for strip in strips(kernel, width, picture.device):
+        torch.mm(rows[:, strip.start : strip.stop], strip.matrix.T, out=across[:, strip.first : strip.last])
     return out
 
 

@@ -123,7 +123,7 @@ def poisson_counts(levels: Tensor, chance: Tensor, photons: int) -> Tensor:
     `levels` are in [0, 255]; `chance` is uniform in [0, 2^31), and the result is where the cumulative distribution
     passes it. Most samples are told by the first twelve bits alone.
     """
-    guide, thresholds = (table.to(levels.device) for table in _tables(photons))
+    guide, thresholds = _tables(photons, levels.device)
     levels, chance = levels.flatten(), chance.flatten()
     counts = guide.index_select(0, (levels << _GUIDE_BITS).add_(chance >> (_BITS - _GUIDE_BITS)))
     unsure = (counts < 0).nonzero().squeeze(1)
@@ -134,7 +134,7 @@ def poisson_counts(levels: Tensor, chance: Tensor, photons: int) -> Tensor:
 
 
 @functools.lru_cache(maxsize=16)
-def _tables(photons: int) -> tuple[Tensor, Tensor]:
+def _tables(photons: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """For each level and first twelve bits the count, or -1 where more bits are needed; and all the thresholds.
 
     Threshold n of a level is the chance, in 2^31sts, of counting n or fewer; levels are kept apart by the bits above.
@@ -156,4 +156,4 @@ def _tables(photons: int) -> tuple[Tensor, Tensor]:
         low, high = (np.searchsorted(row, edge, side="right") for edge in (first, first + step - 1))
         guide[level] = np.where(low == high, low, -1)
     keys = passed + (np.arange(_LEVELS, dtype=np.int64)[:, None] << 32)
-    return torch.from_numpy(guide.ravel()), torch.from_numpy(keys.ravel())
+    return torch.from_numpy(guide.ravel()).to(device), torch.from_numpy(keys.ravel()).to(device)
