@@ -60,7 +60,7 @@ def test_blocks_are_found_wherever_their_grid_lies(offset):
 
 def test_a_pattern_along_one_side_is_no_block():
     stripes = texture()
-    stripes[:, ::8] += 30
+    stripes += 30 * (np.arange(stripes.shape[1]) // 8 % 2)  # a step at every eighth column, and at no row
     assert fed(BlockMeter(), np.clip(stripes, 0, 255)).blockiness < BLOCKY_FROM
     assert fed(BlockMeter(), np.zeros((300, 300))).blockiness == 0
     assert fed(BlockMeter(), np.zeros((5, 5))).blockiness == 0

@@ -1,4 +1,5 @@
 import itertools
+import multiprocessing
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from tessera.dataset.config import DataConfig
 from tessera.dataset.loading import Heard, batches_of, collate, make_loader, to_unit
 from tessera.dataset.samples import CropDataset, Sample
 from tessera.dataset.sources import list_pictures
-from tessera.errors import PictureError, UsageError
+from tessera.errors import PictureError, TrainingError, UsageError
 
 
 @pytest.fixture
@@ -89,6 +90,21 @@ def test_when_nothing_can_be_read_a_worker_says_so_in_a_sentence(workers, data, 
     ) as error:
         taken(data, 1, workers=workers)
     assert "Traceback" not in str(error.value)
+
+
+def killing(batches):
+    """Batches whose readers are killed as soon as the first is there."""
+    for batch in batches:
+        yield batch
+        for child in multiprocessing.active_children():
+            child.kill()
+
+
+@pytest.mark.slow  # PyTorch looks after its workers every five seconds
+def test_a_worker_that_is_killed_is_a_sentence(data):
+    batches = killing(batches_of(make_loader(data, first_number=0, batch=4, workers=1)))
+    with pytest.raises(TrainingError, match="ended from outside, most often because memory ran out"):
+        list(batches)
 
 
 def test_a_wrong_call_is_refused(data):

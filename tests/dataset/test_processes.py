@@ -1,5 +1,6 @@
 import os
 import signal
+import time
 
 import pytest
 
@@ -30,6 +31,15 @@ def test_an_item_that_kills_its_process_costs_only_itself():
     killed = dict(found)[13]
     assert isinstance(killed, PictureError)
     assert "13: reading it ended the process" in str(killed)
+
+
+def test_a_process_that_dies_while_nobody_looks_loses_no_item():
+    results = for_each(halved, [0, 13, *range(2, 40, 2)], workers=2)
+    found = [next(results)]
+    time.sleep(1)  # the pool is broken by now, and the next item is handed to it
+    found += results
+    assert [item for item, _ in found] == [0, 13, *range(2, 40, 2)]
+    assert [item for item, result in found if isinstance(result, PictureError)] == [13]
 
 
 def test_items_are_taken_as_they_are_needed():

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -18,6 +18,8 @@ def cut(folder: Path, out: Path, *, resume: bool = False, workers: int = 1, **co
     return list(cut_all(list_pictures([folder]).gt, out, settings, workers=workers, resume=resume))
 
 
+@example(1000, 480, 240, 40)
+@example(1000, 480, 240, 39)
 @given(st.integers(1, 3000), st.integers(8, 500), st.integers(1, 500), st.integers(0, 50))
 def test_windows_are_basicsrs_and_leave_at_most_the_threshold(length, size, step, threshold):
     starts = window_starts(length, size, step, threshold)

@@ -18,7 +18,7 @@ from tessera.dataset.decoding import read_in_one_thread
 from tessera.dataset.processes import fresh_processes
 from tessera.dataset.samples import Sample
 from tessera.dataset.sampling import NumberedBatches
-from tessera.errors import PictureError, TesseraError, UsageError
+from tessera.errors import PictureError, TrainingError, UsageError
 
 _PREFETCH = 4
 _PASSED_ON = {error.__name__: error for error in (PictureError, UsageError)}
@@ -91,7 +91,7 @@ def make_loader(
 def batches_of(loader: DataLoader[Batch]) -> Iterator[Batch]:
     """The batches of a loader; what stops a worker arrives as its sentence.
 
-    Raises PictureError when pictures cannot be read any more, TesseraError when a worker was killed.
+    Raises PictureError when pictures cannot be read any more, TrainingError when a worker was killed.
     """
     try:
         with _any_number_of_workers():
@@ -102,7 +102,7 @@ def batches_of(loader: DataLoader[Batch]) -> Iterator[Batch]:
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
-        raise TesseraError(
+        raise TrainingError(
             "A process that reads pictures was ended from outside, most often because memory ran out: take fewer"
             " workers, a smaller cache in memory or a smaller batch, and resume."
         ) from None
