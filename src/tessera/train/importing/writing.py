@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 import re
 from collections.abc import Iterator
 from typing import Any, cast
@@ -16,6 +15,8 @@ from tessera.train.recipe import RECIPES, Recipe, shipped
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _LONG = 10_000
 """Whole numbers from here on are written with underscores."""
+_EXACT = 2**53
+"""Below it, every whole floating-point number is written as the whole number it is."""
 _ALWAYS = ("name",)
 """Keys that are written even where leaving them out would give the same."""
 
@@ -23,18 +24,19 @@ _ALWAYS = ("name",)
 def shortest(recipe: Recipe) -> tuple[str, Values]:
     """The shipped recipe to begin from ("" for none) and the values to lay over it, so that this recipe comes out."""
     whole = cast(Values, _written(recipe.model_dump(mode="json")))
-    best: tuple[str, Values] | None = None
-    for base in ("", *RECIPES):
-        lower = shipped(base) if base else {}
+    candidates: list[tuple[str, Values, Values]] = []
+    for base in RECIPES:
+        lower = shipped(base)
         if not _gives(recipe, overlaid(lower, whole)):
             continue  # it has parts that cannot be taken away again, such as a discriminator
         values = copy.deepcopy(whole)
-        if base:
-            _drop_equal(values, cast(Values, _written(checked(Recipe, lower, base).model_dump(mode="json"))))
-            if not _gives(recipe, overlaid(lower, values)):
-                values = copy.deepcopy(whole)
-        if best is not None and base and _size(values) >= _size(whole):
-            continue
+        _drop_equal(values, cast(Values, _written(checked(Recipe, lower, base).model_dump(mode="json"))))
+        if _gives(recipe, overlaid(lower, values)):
+            candidates.append((base, lower, values))
+    nearest = min(candidates, key=lambda candidate: _size(candidate[2]), default=None)
+    alone: tuple[str, Values, Values] = ("", {}, whole)
+    best: tuple[str, Values] | None = None
+    for base, lower, values in (alone,) if nearest is None else (nearest, alone):
         _drop_needless(recipe, lower, values)
         if best is None or _size(values) < _size(best[1]):
             best = base, values
@@ -145,7 +147,7 @@ def _value(value: Any) -> str:
 
 
 def _float(value: float) -> str:
-    if value.is_integer() and abs(value) >= _LONG and math.isfinite(value):
+    if value.is_integer() and _LONG <= abs(value) < _EXACT:
         return _value(int(value))
     text = repr(value)
     if 0 < abs(value) < 1e-3 and "e" not in text:
