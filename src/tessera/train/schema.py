@@ -83,7 +83,9 @@ def _for_toml(node: Any) -> Any:
 def _of_keywords(table: Values) -> Values:
     made: Values = {}
     for key, value in table.items():
-        if key in ("discriminator", "required", "title") or (key == "default" and value is None):
+        if key in ("discriminator", "required", "title") or (
+            key == "default" and (value is None or isinstance(value, dict))
+        ):
             continue
         if key in ("anyOf", "oneOf"):  # not oneOf: a table without `network` or `kind` fits several
             made["anyOf"] = [_for_toml(each) for each in value if each != {"type": "null"}]
