@@ -13,7 +13,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,11 @@ class RunFolder:
             self.replace(CONFIG_NAME, written_toml(recipe))
         except OSError as error:
             raise TrainingError(f"{self.path}: nothing can be written here ({error.strerror or error}).") from error
+        except UnicodeEncodeError as error:
+            raise TrainingError(
+                f"{self.path}: the configuration holds a name that is no UTF-8, {error.object[error.start :]!r}, and"
+                " cannot be written down. Rename that file or folder."
+            ) from error
 
     def replace(self, name: str, text: str) -> None:
         """Put a whole text file in its place. Raises OSError."""
@@ -76,18 +81,16 @@ class RunFolder:
         self._append(METRICS_NAME, json.dumps({"step": step, "kind": kind, **plain}))
 
     def log(self, line: str) -> None:
-        """Append one line to the log, with the time."""
-        self._append(LOG_NAME, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}")
+        """Append one line to the log, with the time. Raises TrainingError when the disk is full."""
+        self._append(LOG_NAME, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(line.splitlines())}")
 
     def _append(self, name: str, line: str) -> None:
         try:
-            with (self.path / name).open("a", encoding="utf-8") as file:
+            # names of pictures need not be UTF-8, and sentences about them are written all the same
+            with (self.path / name).open("a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(line + "\n")
         except OSError as error:
-            raise TrainingError(
-                f"{self.path / name}: this cannot be written ({error.strerror or error}). The last checkpoint is"
-                " kept; make room, then go on with --resume."
-            ) from error
+            raise _unwritten(self.path / name, error) from error
 
     @contextlib.contextmanager
     def only_one(self) -> Generator[None]:
@@ -97,7 +100,10 @@ class RunFolder:
         except ModuleNotFoundError:  # on Windows
             yield
             return
-        handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise _unwritten(self.path / ".lock", error) from error
         try:
             try:
                 locks.flock(handle, locks.LOCK_EX | locks.LOCK_NB)
@@ -114,24 +120,46 @@ class RunFolder:
         return read_metrics(self.path / METRICS_NAME)
 
     def drop_after(self, step: int) -> None:
-        """Forget metrics of later steps, which a run that goes on from `step` will write again."""
-        kept = [line for line in self.lines() if line["step"] <= step]
-        self.replace(METRICS_NAME, "".join(json.dumps(line) + "\n" for line in kept))
-        for sheet in self.samples.glob("*.png"):
-            if sheet.stem.isdigit() and int(sheet.stem) > step:
-                sheet.unlink()
+        """Forget metrics of later steps, which a run that goes on from `step` will write again.
+
+        Line by line, because there may be millions. Raises TrainingError; the metrics are then what they were.
+        """
+        path = self.path / METRICS_NAME
+        part = temporary_name(path)
+        try:
+            with part.open("w", encoding="utf-8") as file:
+                file.writelines(json.dumps(line) + "\n" for line in _metric_lines(path) if line["step"] <= step)
+            put_in_place(part, path)
+            for sheet in self.samples.glob("*.png"):
+                if sheet.stem.isdecimal() and int(sheet.stem) > step:
+                    sheet.unlink()
+        except OSError as error:
+            raise _unwritten(path, error) from error
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a `metrics.jsonl`, in order; torn ones are left out."""
-    lines: list[dict[str, Any]] = []
-    with contextlib.suppress(OSError):
-        for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            with contextlib.suppress(ValueError):
+    """The lines of a `metrics.jsonl`, in order; torn ones are left out. Raises OSError where it cannot be read."""
+    return list(_metric_lines(path))
+
+
+def _metric_lines(path: Path) -> Iterator[dict[str, Any]]:
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for text in file:
+            with contextlib.suppress(ValueError, RecursionError):
                 line = json.loads(text)
-                if isinstance(line, dict) and {"step", "kind"} <= line.keys():
-                    lines.append(line)
-    return lines
+                if isinstance(line, dict) and isinstance(line.get("step"), int) and "kind" in line:
+                    yield line
+
+
+def _unwritten(path: Path, error: OSError) -> TrainingError:
+    return TrainingError(
+        f"{path}: this cannot be written ({error.strerror or error}). The last checkpoint is kept; make room, then go"
+        " on with --resume."
+    )
 
 
 # ------------------------------------------------------------------------------------------------------ TensorBoard
@@ -141,8 +169,12 @@ class Board:
     """TensorBoard's events of a run, or nothing when they are not wanted."""
 
     def __init__(self, folder: Path | None, *, purge_after: int | None = None) -> None:
-        """Write into `folder`; what was written after step `purge_after` is hidden. Raises UsageError."""
+        """Write into `folder`; what was written after step `purge_after` is hidden. Raises UsageError, TrainingError.
+
+        So do all that write: TensorBoard tells in the next call what its own thread could not write before.
+        """
         self._writer: Any = None
+        self._folder = folder
         if folder is None:
             return
         try:
@@ -151,7 +183,17 @@ class Board:
             raise UsageError(
                 "TensorBoard is not installed: pip install 'tessera-sr[train]', or report.tensorboard=false."
             ) from error
-        self._writer = module.SummaryWriter(str(folder), purge_step=None if purge_after is None else purge_after + 1)
+        with self._written():
+            self._writer = module.SummaryWriter(
+                str(folder), purge_step=None if purge_after is None else purge_after + 1
+            )
+
+    @contextlib.contextmanager
+    def _written(self) -> Generator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise _unwritten(self._folder or Path(), error) from error
 
     @property
     def is_on(self) -> bool:
@@ -162,14 +204,16 @@ class Board:
         """Write numbers under `group/name`."""
         for name, value in values.items():
             if self._writer is not None and math.isfinite(value):
-                self._writer.add_scalar(f"{group}/{name}", value, step)
+                with self._written():
+                    self._writer.add_scalar(f"{group}/{name}", value, step)
 
     def histogram(self, step: int, name: str, values: Tensor | None) -> None:
         """Write how values are spread."""
         if self._writer is not None and values is not None and values.numel():
             numbers = values.detach().float().cpu().numpy().ravel()
             if np.isfinite(numbers).all():
-                self._writer.add_histogram(name, numbers, step)
+                with self._written():
+                    self._writer.add_histogram(name, numbers, step)
 
     def ends_of(self, step: int, name: str, network: nn.Module) -> None:
         """Write weights and gradients of a network's first and last layer."""
@@ -181,13 +225,15 @@ class Board:
 
     def picture(self, step: int, name: str, pixels: np.ndarray) -> None:
         """Write a picture (H, W, 3) of uint8."""
-        if self._writer is not None:
-            self._writer.add_image(name, pixels, step, dataformats="HWC")
+        if self._writer is not None and pixels.size:
+            with self._written():
+                self._writer.add_image(name, pixels, step, dataformats="HWC")
 
     def close(self) -> None:
         """Finish the file."""
         if self._writer is not None:
-            self._writer.close()
+            with self._written():
+                self._writer.close()
 
 
 def _has_weight(module: nn.Module) -> bool:
@@ -198,8 +244,10 @@ def _has_weight(module: nn.Module) -> bool:
 
 
 def sheet(rows: Iterable[Iterable[np.ndarray]], *, gap: int = 8) -> np.ndarray:
-    """Pictures (H, W, 3) of uint8 in rows on light gray, each row as wide as its pictures."""
+    """Pictures (H, W, 3) of uint8 in rows on light gray, each row as wide as its pictures; empty without rows."""
     strips = [_joined(list(row), gap, axis=1) for row in rows]
+    if not strips:
+        return np.zeros((0, 0, 3), np.uint8)
     width = max(strip.shape[1] for strip in strips)
     padded = [np.pad(strip, ((0, 0), (0, width - strip.shape[1]), (0, 0)), constant_values=_GROUND) for strip in strips]
     return _joined(padded, gap, axis=0)
@@ -222,6 +270,11 @@ def _joined(pictures: list[np.ndarray], gap: int, *, axis: int) -> np.ndarray:
 
 
 def write_sheet(path: Path, pixels: np.ndarray) -> None:
-    """Write a sheet as PNG, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a sheet as PNG, whole or not at all; nothing for an empty one. Raises PictureError, TrainingError."""
+    if not pixels.size:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritten(path, error) from error
     write_picture(pixels, path)

@@ -1,7 +1,7 @@
 """What watches over a run: losses that are no numbers, and the ways in which adversarial training goes wrong unseen.
 
 Each detector looks at a window of recent steps, says a sentence when what it sees has lasted, and says it again only
-after it has been right in between. Detectors warn; only losses that are no numbers stop a run.
+after it has been right for a window in between. Detectors warn; only losses that are no numbers stop a run.
 
 Shapes: B pictures, C channels, h x w low resolution, H x W high resolution.
 """
@@ -115,7 +115,8 @@ class Detectors:
     config: WatchConfig
     adversarial: bool
     _seen: deque[Sight] = field(init=False)
-    _said: set[str] = field(default_factory=set[str])
+    _said: dict[str, int] = field(default_factory=dict[str, int])
+    """What was said, and for how many steps it has been right since: a value near its limit is not said each time."""
 
     def __post_init__(self) -> None:
         self._seen = deque(maxlen=self.config.window)
@@ -127,7 +128,9 @@ class Detectors:
             return []
         found = dict(self._findings())
         new = [sentence for name, sentence in found.items() if name not in self._said]
-        self._said = set(found)
+        right = {name: steps + 1 for name, steps in self._said.items() if name not in found}
+        lasting = {name: steps for name, steps in right.items() if steps < self.config.window}
+        self._said = dict.fromkeys(found, 0) | lasting
         return new
 
     def _findings(self) -> list[tuple[str, str]]:
@@ -185,5 +188,6 @@ class Detectors:
         return findings
 
     def _mean(self, name: str) -> float:
+        """Over the window; NaN until half of it is known, because one step is nothing that has lasted."""
         values = [value for sight in self._seen if not math.isnan(value := getattr(sight, name))]
-        return math.fsum(values) / len(values) if values else math.nan
+        return math.fsum(values) / len(values) if 2 * len(values) >= self.config.window else math.nan
