@@ -61,6 +61,7 @@ JUDGING = (
 ANSWERS_NOTE = (
     "Mean of sigmoid(D): 1 says real, 0 says generated. Healthy is a real answer a little above the generated one; 1"
     " and 0 for long means that the discriminator has won; equal answers mean that it cannot tell them apart."
+    " Under a relativistic loss only their difference means something."
 )
 RUNNING = (
     Quantity("g_gradient", "gradient of the generator", "", ""),
