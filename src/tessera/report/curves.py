@@ -173,10 +173,10 @@ def _axis(panel: Panel, drawn: Sequence[Thinned]) -> _Axis | None:
 
 
 def ticks(least: float, greatest: float) -> list[float]:
-    """Round numbers within a span, three to seven of them.
+    """Round numbers within a span, three to eight of them.
 
-    >>> ticks(0, 12), ticks(0.21, 0.24)
-    ([0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0], [0.21, 0.22, 0.23, 0.24])
+    >>> ticks(0, 12), ticks(0.19, 0.33)
+    ([0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0], [0.2, 0.25, 0.3])
     """
     rough = (greatest - least) / 6
     if not (rough > 0 and math.isfinite(rough)):
