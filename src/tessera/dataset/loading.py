@@ -99,8 +99,8 @@ def batches_of(loader: DataLoader[Batch]) -> Iterator[Batch]:
         yield from iterator
     except (PictureError, UsageError) as error:
         raise _PASSED_ON[type(error).__name__](_last_sentence(str(error), type(error).__name__)) from None
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+    except (RuntimeError, ConnectionError, EOFError, FileNotFoundError) as error:
+        if not loader.num_workers or not _tells_of_a_killed_worker(error):
             raise
         raise TrainingError(
             "A process that reads pictures was ended from outside, most often because memory ran out: take fewer"
@@ -130,6 +130,16 @@ def to_unit(pixels: Tensor) -> Tensor:
 
 def _stacked(parts: list[Tensor]) -> Tensor:
     return torch.stack(parts if all(part.dtype == torch.uint8 for part in parts) else [to_unit(part) for part in parts])
+
+
+def _tells_of_a_killed_worker(error: Exception) -> bool:
+    """Whether a worker is gone, as PyTorch finds it or as the tensor shows that it was just handing over.
+
+    What a worker raised itself says that it was caught there.
+    """
+    if isinstance(error, RuntimeError):
+        return "DataLoader worker" in str(error) and "Caught" not in str(error)
+    return "Caught" not in str(error)
 
 
 @contextlib.contextmanager
