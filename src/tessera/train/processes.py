@@ -67,7 +67,6 @@ class Processes:
         """Take leave of the others."""
         if self.count > 1:
             self._accelerator.end_training()
-            torch.distributed.destroy_process_group()
 
 
 class _Mean(torch.autograd.Function):
