@@ -1,5 +1,6 @@
 """Other programs' configurations come out as the recipes that they describe, and say what they could not take."""
 
+import sys
 import textwrap
 import tomllib
 from pathlib import Path
@@ -528,6 +529,21 @@ def test_what_is_no_configuration_is_refused_in_a_sentence(tmp_path, name, conte
     assert sentence in str(caught.value)
 
 
+def test_aliases_without_end_are_refused_at_once(tmp_path):
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30)]
+    text = "\n".join(lines) + "\n" + REAL_ESRGAN
+    assert "`scale` should be a number" in refused(tmp_path, text.replace("scale: 4\n", "scale: *a29\n", 1))
+    recursive = REAL_ESRGAN.replace("train:\n  ema", "train: &t\n  again: *t\n  ema")
+    assert any(note.key == "train.again" for note in imported(tmp_path, recursive).notes)
+    assert "too many digits" in refused(tmp_path, REAL_ESRGAN.replace("seed: 0", f"seed: 0x{'f' * 9000}"))
+
+
+def test_without_pyyaml_it_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    assert "pip install 'tessera-sr[train]'" in refused(tmp_path, REAL_ESRGAN)
+
+
 # ----------------------------------------------------------------------------------------------------- BasicSR, 2018
 
 OLD = """\
@@ -682,8 +698,8 @@ def test_esrdgans_ini_is_the_shipped_recipe(tmp_path):
     assert (found.recipe.data.train, found.recipe.data.val_lq) == ((Path("data/HR"),), (Path("val/LR"),))
     assert (found.recipe.validation.every, found.recipe.checkpoint.every, found.recipe.report.every) == (1000, 5000, 10)
     said = "\n".join(found.sentences)
-    assert "[GENERATOR] norm_type, [GENERATOR] layer_mode, [GENERATOR] num_rdb_convs" not in said.split("none")[0]
-    assert "[GENERATOR] layer_mode" in said
+    assert "[GENERATOR] layer_mode, [GENERATOR] num_rdb_convs" in said
+    assert "is read and not used there either" in said
     assert "[DATASETTEST] mode, [DATASETTEST] dataroot_lr: results are measured with `tessera evaluate`" in said
     assert tomllib.loads(found.text)["recipe"] == "esrdgan"
 
@@ -828,7 +844,21 @@ def test_esrdgans_weights_are_begun_from(tmp_path):
     assert torch.equal(discriminator["classifier.2.weight"], judge["classifier.2.weight"])
 
 
-def theirs_of_esrdgan(features: int, growth: int) -> dict[str, torch.Tensor]:
+def test_esrdgans_weights_with_small_fusing_kernels_are_begun_from(tmp_path):
+    text = INI.replace("num_features = 128", "num_features = 8").replace("num_rrdb = 12", "num_rrdb = 1")
+    text = text.replace("rdb_growth_chan = 32", "rdb_growth_chan = 4").replace("num_features = 96", "num_features = 4")
+    text = text.replace("rdb_res_scaling = 0.2\nrrdb", "rdb_res_scaling = 0.1\nrrdb").replace(
+        "lff_kern_size = 3", "lff_kern_size = 1"
+    )
+    recipe = imported(tmp_path, text, "faces.ini").recipe
+    state = theirs_of_esrdgan(features=8, growth=4, lff_kernel=1)
+    torch.save(state, tmp_path / "G_100.pth")
+    generator, _ = begun(recipe, generator=tmp_path / "G_100.pth")
+    fusing = [value for name, value in generator.items() if name.endswith("LFF.weight")]
+    assert torch.equal(fusing[1], state["model.1.module.0.rdbs.1.LFF.weight"])
+
+
+def theirs_of_esrdgan(features: int, growth: int, lff_kernel: int = 3) -> dict[str, torch.Tensor]:
     torch.manual_seed(2)
     shapes = {"model.0": (features, 3), "model.1.module.1": (features, features)}
     for dense in range(3):
@@ -840,7 +870,11 @@ def theirs_of_esrdgan(features: int, growth: int) -> dict[str, torch.Tensor]:
     shapes["model.6"] = (3, features)
     state: dict[str, torch.Tensor] = {}
     for name, (outputs, inputs) in shapes.items():
-        state[f"{name}.weight"], state[f"{name}.bias"] = torch.randn(outputs, inputs, 3, 3), torch.randn(outputs)
+        kernel = lff_kernel if name.endswith("LFF") else 3
+        state[f"{name}.weight"], state[f"{name}.bias"] = (
+            torch.randn(outputs, inputs, kernel, kernel),
+            torch.randn(outputs),
+        )
     return state
 
 

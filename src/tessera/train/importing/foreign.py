@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ from tessera.errors import UsageError
 Choice = TypeVar("Choice")
 NO_COUNTERPART = "has no counterpart here"
 MISSING_WORDS = frozenset({"", "none", "null", "~"})
+_MOST_BITS = 1000
+_SHOWN = reprlib.Repr()
+_SHOWN.maxlevel = 2  # YAML's aliases make short files into values without end
 _YES, _NO = frozenset({"true", "yes", "on", "1"}), frozenset({"false", "no", "off", "0"})
 
 
@@ -57,7 +61,7 @@ class Table:
 
     def wrong(self, key: str, expected: str) -> UsageError:
         """The sentence for a value that is not what it should be."""
-        shown = repr(self._values.get(key))
+        shown = _SHOWN.repr(self._values.get(key))
         shown = shown if len(shown) <= 60 else shown[:57] + "..."
         return UsageError(f"{self.file}: `{self.name(key)}` should be {expected}, found {shown}.")
 
@@ -72,6 +76,8 @@ class Table:
     def _value(self, key: str) -> Any:
         self._read.add(key)
         value = self._values.get(key)
+        if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+            raise self.refusal(f"`{self.name(key)}` is a number of too many digits.")
         return None if isinstance(value, str) and value.strip().lower() in MISSING_WORDS else value
 
     def has(self, key: str) -> bool:
