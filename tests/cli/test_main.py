@@ -52,7 +52,7 @@ def test_no_arguments_show_the_help_as_wrong_usage(capsys: pytest.CaptureFixture
     ("arguments", "words"),
     [
         (["upscael"], "no such command; did you mean `tessera upscale`?"),
-        (["frobnicate"], "no such command; there are upscale, evaluate, niqe, compare and models."),
+        (["frobnicate"], "no such command; there are upscale, evaluate, niqe, "),
         ([__file__], f"did you mean `tessera upscale {__file__}`?"),
         (["--nonsense"], "has no option --nonsense"),
         (["upscale", "--tiel", "4", "a.png"], "did you mean --tile?"),

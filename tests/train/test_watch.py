@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 
 import numpy as np
@@ -19,8 +20,8 @@ HEALTHY = Sight(real_answer=0.62, fake_answer=0.41, color_shift_255=(0.4, -0.3, 
 WRONG = {
     "mean colour has drifted": {"color_shift_255": (0.4, -2.6, 0.2)},
     "discriminator has won": {"real_answer": 0.993, "fake_answer": 0.008},
-    "discriminator has collapsed: it says 0.999": {"real_answer": 0.9994, "fake_answer": 0.9991},
-    "discriminator has collapsed: it says 0.002": {"real_answer": 0.0021, "fake_answer": 0.0023},
+    "discriminator tells nothing apart: it says 0.999": {"real_answer": 0.9994, "fake_answer": 0.9991},
+    "discriminator tells nothing apart: it says 0.002": {"real_answer": 0.0021, "fake_answer": 0.0023},
     "nearly the same to every picture": {"likeness": 0.96},
     "only copies its input": {"added_detail": 0.004},
 }
@@ -82,7 +83,7 @@ def test_one_bad_step_among_good_ones_is_not_said():
     "changes",
     [
         {"real_answer": 0.99, "fake_answer": 0.5},  # sure of the real ones only
-        {"real_answer": 0.5, "fake_answer": 0.5},  # cannot tell: where the contest should end
+        {"real_answer": 0.502, "fake_answer": 0.5},  # can hardly tell: where the contest should end
         {"likeness": 0.85},
         {"added_detail": 0.05},
         {"color_shift_255": (1.9, -1.9, 1.9)},
@@ -262,3 +263,22 @@ def test_each_going_back_lowers_the_rates_and_skipping_does_not():
         soundness.judge(finite=step == ".")
         rates.append(soundness.rate)
     assert rates == [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25]
+
+
+def test_roll_backs_are_forgiven_after_a_long_while_and_the_rate_stays_low():
+    soundness = Soundness(WatchConfig(skips=0, roll_backs=1, forgiven_after=3))
+    assert answers(soundness, "x...x") == ["roll back", "go on", "go on", "go on", "roll back"]
+    assert soundness.rate == 0.25
+    assert answers(soundness, "..x") == ["go on", "go on", "stop"]
+
+
+def test_soundness_comes_back_from_its_facts():
+    soundness = Soundness(WatchConfig(skips=1))
+    answers(soundness, "xx.x")
+    assert Soundness(WatchConfig(skips=1), **json.loads(json.dumps(soundness.facts))) == soundness
+
+
+def test_colours_that_come_nearer_are_those_of_a_beginning():
+    watch = detectors()
+    for shift in (90, 70, 50, 30, 20, 10):
+        assert not watch.take(dataclasses.replace(HEALTHY, color_shift_255=(shift, 0.0, 0.0)))

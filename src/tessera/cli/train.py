@@ -66,8 +66,8 @@ def _going_on(wanted: Recipe) -> Recipe:
     different = resumable(begun, wanted)
     if different:
         raise UsageError(
-            f"{wanted.folder}: this run was begun with another {' and '.join(different)}, and cannot change it. Go on as"
-            f" it was begun (tessera train {path} --resume), or begin another run with name=..."
+            f"{wanted.folder}: this run was begun with another {' and '.join(different)}, and cannot change it. Go on"
+            f" as it was begun (tessera train {path} --resume), or begin another run with name=..."
         )
     return wanted
 
@@ -80,8 +80,8 @@ class _Shown:
         self._every = recipe.report.every
         self._bar: Any = None
         self._task: Any = None
-        self._begun = time.monotonic()
-        self._first: int | None = None
+        self._last = (0.0, -1)
+        """When, and at which step, a line was last written."""
 
     def __enter__(self) -> _Shown:
         if sys.stderr.isatty() and not self._quiet:
@@ -116,12 +116,17 @@ class _Shown:
         """A step is done."""
         if self._quiet:
             return
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if not name.endswith("gradient"))
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if "gradient" not in name)
         if self._bar is not None:
             if self._task is None:
                 self._task = self._bar.add_task(shown, total=steps)
             self._bar.update(self._task, completed=step, description=shown)
-        elif step % self._every == 0 or step == steps:
-            self._first = step - 1 if self._first is None else self._first
-            rate = (step - self._first) / max(1e-9, time.monotonic() - self._begun)
-            print(f"step {step:,} of {steps:,}  {shown}  {rate:.2f} steps/s", file=sys.stderr)
+            return
+        then, before = self._last
+        if before < 0:
+            self._last = (time.monotonic(), step)
+        if step % self._every == 0 or step == steps:
+            now = time.monotonic()
+            rate = f"  {(step - before) / (now - then):.2f} steps/s" if 0 <= before < step and now > then else ""
+            print(f"step {step:,} of {steps:,}  {shown}{rate}", file=sys.stderr)
+            self._last = (now, step)

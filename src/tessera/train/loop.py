@@ -26,7 +26,8 @@ from tessera.dataset.samples import CropDataset
 from tessera.dataset.sources import list_pictures
 from tessera.dataset.throughput import ThroughputMeter
 from tessera.discriminators import save_discriminator
-from tessera.errors import TrainingError
+from tessera.errors import TesseraError, TrainingError
+from tessera.report.training import write_training_report
 from tessera.train.batches import TrainingBatch, prepare
 from tessera.train.checkpoints import (
     Checkpoint,
@@ -109,9 +110,8 @@ class _Run:
     samples: int = 0
     """Crops drawn so far, by all processes; never goes back, also when the step does."""
     best: float | None = None
-    sums: dict[str, float] = field(default_factory=dict[str, float])
-    """Losses since the last line of the log."""
-    counted: int = 0
+    sums: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+    """Losses since the last line of the log: sum and count, because not every step has every loss."""
     _heard: Heard = field(default_factory=Heard)
 
     # --------------------------------------------------------------------------------------------------- beginning
@@ -149,8 +149,7 @@ class _Run:
         newest = newest_whole(self.folder.checkpoints, self.say) if resume else None
         if newest is not None:
             self._restore(newest)
-            self.soundness.bad_in_a_row = int(newest.facts["bad_in_a_row"])
-            self.soundness.roll_backs = int(newest.facts["roll_backs"])
+            self.soundness = Soundness(self.recipe.watch, **newest.facts["soundness"])
         if self.processes.is_first:
             self.folder.drop_after(self.step)
             self.validation = Validation(self.recipe, self.parts.perceptual, self.say)
@@ -208,17 +207,19 @@ class _Run:
                 except BaseException:
                     self._rescue()
                     raise
-                with self.meter.computing(self._samples_per_step):
-                    rolled_back = self._advance(batches)
+                rolled_back = self._advance(batches)
                 (stop,) = self.processes.any(wish.number != 0)
                 if stop:
                     self._save()
                     self.say(f"Stopped after step {self.step:,}, saved. Go on with --resume.")
+                    if self.processes.is_first:
+                        self._report()
                     return Outcome(self.step, wish.number or signal.SIGTERM)
                 if rolled_back:
                     reading = self._reading()
             if self.processes.is_first:
                 self.say(self._throughput())
+                self._report()
             return Outcome(self.step)
 
     def _reading(self) -> Iterator[Batch]:
@@ -244,8 +245,9 @@ class _Run:
         """One step and what belongs to it -> whether the run went back to a checkpoint."""
         number = self.samples // self._samples_per_batch
         moment = Moment(self.step + 1, self.steps, number, self.soundness.rate)
-        prepared = [self._prepared(batch, number + index) for index, batch in enumerate(batches)]
-        result = train_step(self.recipe, self.parts, prepared, moment)
+        with self.meter.computing(self._samples_per_step):
+            prepared = [self._prepared(batch, number + index) for index, batch in enumerate(batches)]
+            result = train_step(self.recipe, self.parts, prepared, moment)
         self.samples += self._samples_per_step
         match self.soundness.judge(finite=result.finite):
             case "go on":
@@ -283,7 +285,7 @@ class _Run:
         self.samples = samples  # other crops than those it failed on
         self.processes.wait()
         if self.processes.is_first:
-            self.folder.drop_after(self.step)
+            self.folder.drop_after(self.step, events=False)
         self._event(
             f"Step {bad:,}: losses or gradients were not finite again and again. Went back to step {self.step:,},"
             f" with {self.soundness.rate:g} of the learning rates."
@@ -293,20 +295,20 @@ class _Run:
 
     def _record(self, result: StepResult, batches: list[TrainingBatch]) -> None:
         for name, value in result.losses.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
-        self.counted += 1
+            total, count = self.sums.get(name, (0.0, 0))
+            self.sums[name] = [total + value, count + 1]
         self.watcher.step(self.step, self.steps, result.losses)
         for sentence in self.detectors.take(result.sight):
             self._event(sentence)
         report = self.recipe.report
         if self.step % report.every == 0 or self.step == self.steps:
-            means = {name: value / self.counted for name, value in self.sums.items()}
+            means = {name: total / count for name, (total, count) in self.sums.items()}
             rates = {"rate": self.parts.optimizer.param_groups[0]["lr"]}
             self.folder.record(self.step, "train", {**means, **rates, "waiting": round(self.meter.waiting_share, 4)})
             self.board.scalars(self.step, "train", means | rates)
             shown = ", ".join(f"{name} {value:.4g}" for name, value in means.items())
             self.folder.log(f"step {self.step:,}: {shown}; {self._throughput()}")
-            self.sums, self.counted = {}, 0
+            self.sums = {}
         if report.histograms_every and self.step % report.histograms_every == 0 and self.board.is_on:
             self._histograms(batches[0])
 
@@ -355,6 +357,14 @@ class _Run:
         if self.recipe.checkpoint.best and is_better(wanted, score, self.best):
             self.best = score
             self._publish(BEST, {"tessera.validation": f"{wanted} {score:.4f}"})
+        self._report()
+
+    def _report(self) -> None:
+        """The run as a page; one that cannot be written is no reason to stop."""
+        try:
+            write_training_report(self.folder.path)
+        except TesseraError as error:
+            self.say(str(error))
 
     # ------------------------------------------------------------------------------------------------------- saving
 
@@ -405,12 +415,10 @@ class _Run:
         return {
             "samples": self.samples,
             "best": self.best,
-            "bad_in_a_row": self.soundness.bad_in_a_row,
-            "roll_backs": self.soundness.roll_backs,
+            "soundness": self.soundness.facts,
             "scaler": self.parts.scaler.state_dict(),
             "discriminator_scaler": self.parts.discriminator_scaler.state_dict(),
             "sums": self.sums,
-            "counted": self.counted,
             "processes": self.processes.count,
         }
 
@@ -433,7 +441,7 @@ class _Run:
             self.pool.keep_share(self.processes.rank, self.processes.count)
         self.step = found.step
         self.samples = math.ceil(facts["samples"] / self._samples_per_batch) * self._samples_per_batch
-        self.best, self.sums, self.counted = facts["best"], dict(facts["sums"]), int(facts["counted"])
+        self.best, self.sums = facts["best"], dict(facts["sums"])
         if facts["processes"] != self.processes.count:
             self.say(
                 f"This run had {facts['processes']} processes and has {self.processes.count} now: it goes on from these"

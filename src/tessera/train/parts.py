@@ -104,6 +104,11 @@ def _generator(recipe: Recipe, notes: list[str]) -> nn.Module:
 def _fit(network: nn.Module, state: Mapping[str, Tensor], recipe: Recipe, source: str, notes: list[str]) -> None:
     """Take what fits. Raises TrainingError where not everything does and the recipe does not say that this is meant."""
     own = network.state_dict()
+    if not own.keys() & state.keys() and [value.shape for value in own.values()] == [
+        value.shape for value in state.values()
+    ]:  # the same layers under another program's names, such as esrdgan's of an RRDBNet
+        notes.append(f"{source}: its weights have other names, and were taken in their order.")
+        state = dict(zip(own, state.values(), strict=True))
     fitting = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
     missing = [name for name in own if name not in fitting]
     if missing and not (recipe.start.partial and fitting):

@@ -260,7 +260,7 @@ class Recipe(Part, frozen=True):
 
     @property
     def read_patch(self) -> int:
-        """Side of the crops that are read, in ground-truth pixels: where inputs are given, those that are trained on."""
+        """Side of the crops that are read, in ground-truth pixels; where inputs are given, what is trained on."""
         return self.data.patch + (2 * self.cut.margin if self.data.lq is None else 0)
 
     @property

@@ -119,16 +119,21 @@ class RunFolder:
         """The metrics as they were written; lines that are torn are left out."""
         return read_metrics(self.path / METRICS_NAME)
 
-    def drop_after(self, step: int) -> None:
+    def drop_after(self, step: int, *, events: bool = True) -> None:
         """Forget metrics of later steps, which a run that goes on from `step` will write again.
 
+        What happened stays told where `events` is false: it led back to this step.
         Line by line, because there may be millions. Raises TrainingError; the metrics are then what they were.
         """
         path = self.path / METRICS_NAME
         part = temporary_name(path)
         try:
             with part.open("w", encoding="utf-8") as file:
-                file.writelines(json.dumps(line) + "\n" for line in _metric_lines(path) if line["step"] <= step)
+                file.writelines(
+                    json.dumps(line) + "\n"
+                    for line in _metric_lines(path)
+                    if line["step"] <= step or (line["kind"] == "event" and not events)
+                )
             put_in_place(part, path)
             for sheet in self.samples.glob("*.png"):
                 if sheet.stem.isdecimal() and int(sheet.stem) > step:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tessera.losses import discriminator_loss, generator_loss, pixel_loss
+from tessera.losses import AdversarialConfig, discriminator_loss, generator_loss, pixel_loss
 from tessera.train.averaging import update_average
 from tessera.train.batches import TrainingBatch
 from tessera.train.chance import Purpose, chance
@@ -67,11 +67,10 @@ def train_step(recipe: Recipe, parts: Parts, batches: Sequence[TrainingBatch], m
         update_average(parts.average, parts.generator, recipe.ema)
 
     values = losses.read()
-    sight = dataclasses.replace(
-        look_at(batches[0].lq, outputs[0], batches[0].gt),
-        real_answer=values.get("d_real", math.nan),
-        fake_answer=values.get("d_fake", math.nan),
-    )
+    sight = look_at(batches[0].lq, outputs[0], batches[0].gt)
+    if recipe.adversarial is not None and recipe.adversarial.form not in ("hinge", "wgan"):
+        answered = (values.get(name, math.nan) for name in ("d_real", "d_fake"))
+        sight = dataclasses.replace(sight, **dict(zip(("real_answer", "fake_answer"), answered, strict=True)))
     return StepResult(values, finite, sight)
 
 
@@ -190,9 +189,29 @@ def _discriminator_pass(
         targets = discriminator_targets(recipe.tricks, len(sr), _rng(recipe, parts, moment, index, "labels"))
         value = discriminator_loss(real, fake, recipe.adversarial, targets=targets, mean=parts.processes.mean)
         losses.add("discriminator", value)
-        for name, logits in (("d_real", real), ("d_fake", fake)):
-            losses.add(name, torch.stack([each.detach().sigmoid().mean() for each in logits]).mean())
+        for name, answer in zip(("d_real", "d_fake"), answers(real, fake, recipe.adversarial), strict=True):
+            losses.add(name, answer)
         parts.discriminator_scaler.scale(value / len(batches)).backward()  # pyright: ignore[reportUnknownMemberType]
+
+
+@torch.no_grad()
+def answers(real: Sequence[Tensor], fake: Sequence[Tensor], config: AdversarialConfig) -> tuple[Tensor, Tensor]:
+    """What a discriminator says to real and to generated pictures, on average: () twice.
+
+    Probabilities of being real, or of looking more real than the other side where the loss compares; for least squares
+    its answers are such numbers themselves; for hinge and Wasserstein losses they have no bounds.
+    """
+    said: list[Tensor] = []
+    for own, other in ((real, fake), (fake, real)):
+        scales: list[Tensor] = []
+        for mine, theirs in zip(own, other, strict=True):
+            logits = mine
+            if config.relativism != "none":
+                logits = mine - (theirs.mean() if config.relativism == "average" else theirs)
+            bounded = logits.clamp(0, 1) if config.form == "lsgan" else logits
+            scales.append((logits.sigmoid() if config.form in ("vanilla", "wgan-softplus") else bounded).mean())
+        said.append(torch.stack(scales).mean())
+    return said[0], said[1]
 
 
 # ------------------------------------------------------------------------------------------------------------ shared

@@ -8,6 +8,7 @@ Shapes: B pictures, C channels, h x w low resolution, H x W high resolution.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import deque
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ class WatchConfig(BaseModel, frozen=True, extra="forbid"):
     """Bad steps in a row that are skipped before the run goes back to its last checkpoint."""
     roll_backs: Annotated[int, Field(ge=0)] = 3
     """How often that may happen before the run stops."""
+    forgiven_after: Annotated[int, Field(ge=1)] = 10_000
+    """Good steps after which earlier times do not count any more; the rates stay as low as they have become."""
     rate_factor: Annotated[float, Field(gt=0, le=1)] = 0.5
     """What the learning rates are multiplied with each time."""
     window: Annotated[int, Field(ge=2)] = 200
@@ -36,6 +39,8 @@ class WatchConfig(BaseModel, frozen=True, extra="forbid"):
     """Levels by which the mean of outputs may differ from the mean of inputs, in any channel."""
     saturation: Annotated[float, Field(gt=0.5, lt=1)] = 0.98
     """A discriminator whose mean answers are beyond this on both sides has won."""
+    apart: Annotated[float, Field(ge=0, lt=1)] = 1e-3
+    """A discriminator whose mean answers differ by less tells nothing apart."""
     likeness: Annotated[float, Field(gt=0, lt=1)] = 0.9
     """Correlation of what is added to different pictures, above which the generator adds the same to all."""
     added_detail: Annotated[float, Field(ge=0, lt=1)] = 0.02
@@ -48,13 +53,21 @@ class Soundness:
 
     config: WatchConfig
     bad_in_a_row: int = 0
+    good_in_a_row: int = 0
     roll_backs: int = 0
+    """Those that are not forgiven."""
+    rate: float = 1.0
+    """What the learning rates are to be multiplied with."""
 
     def judge(self, *, finite: bool) -> Answer:
         """What to do after a step whose loss and gradients are finite, or not."""
         if finite:
             self.bad_in_a_row = 0
+            self.good_in_a_row += 1
+            if self.good_in_a_row >= self.config.forgiven_after:
+                self.roll_backs = 0
             return "go on"
+        self.good_in_a_row = 0
         self.bad_in_a_row += 1
         if self.bad_in_a_row <= self.config.skips:
             return "skip"
@@ -62,12 +75,13 @@ class Soundness:
         if self.roll_backs >= self.config.roll_backs:
             return "stop"
         self.roll_backs += 1
+        self.rate *= self.config.rate_factor
         return "roll back"
 
     @property
-    def rate(self) -> float:
-        """What the learning rates are to be multiplied with, after so many roll-backs."""
-        return self.config.rate_factor**self.roll_backs
+    def facts(self) -> dict[str, float]:
+        """What has to be saved; `Soundness(config, **facts)` is the same again."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "config"}
 
 
 @dataclass(frozen=True)
@@ -75,8 +89,9 @@ class Sight:
     """What the detectors see of one step; all of it small numbers on the CPU."""
 
     real_answer: float = math.nan
-    """Mean of sigmoid(D) on real pictures; NaN without a discriminator."""
+    """What the discriminator says to real pictures, on average, in [0, 1]; NaN where it says nothing so bounded."""
     fake_answer: float = math.nan
+    """The same for generated pictures."""
     color_shift_255: tuple[float, ...] = ()
     """Mean of the outputs less mean of the inputs, per channel, in levels."""
     likeness: float = math.nan
@@ -138,7 +153,7 @@ class Detectors:
         limit = self.config.color_drift_255
         channels = list(zip(*(sight.color_shift_255 for sight in self._seen), strict=False))
         shifts = [math.fsum(channel) / len(channel) for channel in channels]
-        if shifts and max(map(abs, shifts)) > limit:
+        if shifts and max(map(abs, shifts)) > limit and not self._recovers():
             said = ", ".join(f"{shift:+.1f}" for shift in shifts)
             findings.append(
                 (
@@ -159,12 +174,12 @@ class Detectors:
                     " so its gradients teach little. Lower its rate, smooth its labels, or start from better weights.",
                 )
             )
-        if abs(real - fake) < 1e-3 and (max(real, fake) > saturation or min(real, fake) < 1 - saturation):
+        if abs(real - fake) < self.config.apart:
             findings.append(
                 (
                     "collapsed",
-                    f"The discriminator has collapsed: it says {real:.3f} to every picture, real or not. Go"
-                    " back to an earlier checkpoint with a lower rate for it.",
+                    f"The discriminator tells nothing apart: it says {real:.3f} to every picture, real or not. If that"
+                    " stays, it has collapsed: go back to an earlier checkpoint, with a lower rate for it.",
                 )
             )
         likeness = self._mean("likeness")
@@ -186,6 +201,12 @@ class Detectors:
                 )
             )
         return findings
+
+    def _recovers(self) -> bool:
+        """Whether colours come nearer within the window, as they do when a run begins from nothing."""
+        seen = [max(map(abs, sight.color_shift_255)) for sight in self._seen if sight.color_shift_255]
+        half = len(seen) // 2
+        return math.fsum(seen[half:]) / max(1, len(seen) - half) < 0.8 * math.fsum(seen[:half]) / max(1, half)
 
     def _mean(self, name: str) -> float:
         """Over the window; NaN until half of it is known, because one step is nothing that has lasted."""
