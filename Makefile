@@ -19,6 +19,8 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/overlap.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/measure.py
+	$(BIN)/python benchmarks/degrade.py
+	$(BIN)/python benchmarks/train_step.py data.batch=4
 
 check: $(VENV)/.installed-dev
 	PATH="$(BIN):$$PATH" scripts/check

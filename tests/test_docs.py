@@ -13,8 +13,14 @@ from tessera import Picture, save_weights, write_picture
 from tessera.generators import SRVGGNetCompactConfig
 
 ROOT = Path(__file__).parent.parent
-PAGES = (ROOT / "README.md", ROOT / "docs" / "upscale.md", ROOT / "docs" / "measure.md")
-IN_A_CHECKOUT = ("make demo", "make test", "pip install tessera-sr")
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("upscale", "measure", "training")))
+IN_A_CHECKOUT = ("make demo", "make test", "pip install tessera-sr", "pip install 'tessera-sr[train]'")
+# What is laid over the training commands of the pages, which would run for days.
+SMALL = ("steps=2", "data.batch=2", "data.patch=32", "data.workers=0", "pool=0", "device=cpu", "start.generator=")
+SMALL_NETWORK = {
+    "compact-psnr": ("generator.features=4", "generator.convolutions=1"),
+    "": ("generator.features=4", "generator.growth=2", "generator.blocks=1", "discriminator.features=4"),
+}
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -41,7 +47,28 @@ def desk(tmp_path_factory) -> Path:
         torch.manual_seed(seed)
         save_weights(folder / f"{name}.safetensors", config, config.build().state_dict())
     _lay_out_test_sets(folder)
+    _lay_out_training(folder)
     return folder
+
+
+def _lay_out_training(folder: Path) -> None:
+    """Pictures to train on, scans to measure, and another program's options."""
+    rng = np.random.default_rng(1)
+    y, x = np.mgrid[:160, :176]
+    for index in range(3):
+        waves = np.dstack([127 + 90 * np.sin(x / (3 + c + index)) * np.cos(y / (4 + c)) for c in range(3)])
+        noisy = (waves + rng.normal(0, 5, waves.shape)).clip(0, 255).astype(np.uint8)
+        for place in (f"photos/p{index}.png", f"scans/p{index}.jpg", "holiday.jpg"):
+            (folder / place).parent.mkdir(parents=True, exist_ok=True)
+            write_picture(noisy, folder / place)
+    (folder / "train_realesrgan_x4plus.yml").write_text(
+        "name: portraits\nmodel_type: RealESRGANModel\nscale: 4\n"
+        "datasets: {train: {type: RealESRGANDataset, dataroot_gt: photos, gt_size: 256, batch_size_per_gpu: 12}}\n"
+        "network_g: {type: RRDBNet, num_in_ch: 3, num_out_ch: 3, num_feat: 64, num_block: 23}\n"
+        "network_d: {type: UNetDiscriminatorSN, num_in_ch: 3, num_feat: 64}\n"
+        "train: {total_iter: 400000, optim_g: {type: Adam, lr: 1e-4}, optim_d: {type: Adam, lr: 1e-4},"
+        " gan_opt: {type: GANLoss, gan_type: vanilla, loss_weight: 0.1}}\n"
+    )
 
 
 def _lay_out_test_sets(folder: Path) -> None:
@@ -70,8 +97,14 @@ def test_the_pages_show_commands():
 def test_a_command_in_the_pages_runs_as_written(command, desk, monkeypatch, capsys):
     if command in IN_A_CHECKOUT:
         pytest.skip("sets up an installation: CI runs it as a whole")
+    command, _, target = command.partition(" > ")
     program, *arguments = shlex.split(command)
     assert program == "tessera"
+    if arguments[0] == "train":
+        arguments += [*SMALL, *SMALL_NETWORK.get(arguments[1], SMALL_NETWORK[""])]
+        arguments += ["steps=3"] if "--resume" in arguments else []
+        if "perceptual.trunk=vgg19-distilled" in arguments:
+            arguments.append("perceptual.weight=0")  # its file is not everywhere
     monkeypatch.chdir(desk)
     monkeypatch.setattr("sys.argv", ["tessera", *arguments])
     from tessera.cli import main
@@ -80,7 +113,11 @@ def test_a_command_in_the_pages_runs_as_written(command, desk, monkeypatch, caps
         code = main()
     except SystemExit as stopped:
         code = stopped.code
-    assert not code, capsys.readouterr().err
+    said = capsys.readouterr()
+    finds_something = arguments[:2] == ["data", "check"]  # in the made-up pictures, and says so by its code
+    assert code == 1 if finds_something else not code, said.err
+    if target:
+        Path(target).write_text(said.out, encoding="utf-8")
 
 
 def test_the_python_in_the_pages_runs(desk, monkeypatch):

@@ -35,7 +35,7 @@ class WatchConfig(BaseModel, frozen=True, extra="forbid"):
     """What the learning rates are multiplied with each time."""
     window: Annotated[int, Field(ge=2)] = 200
     """Steps over which the detectors look."""
-    color_drift_255: Annotated[float, Field(gt=0)] = 2.0
+    color_drift_255: Annotated[float, Field(gt=0)] = 3.0
     """Levels by which the mean of outputs may differ from the mean of inputs, in any channel."""
     saturation: Annotated[float, Field(gt=0.5, lt=1)] = 0.98
     """A discriminator whose mean answers are beyond this on both sides has won."""
@@ -206,7 +206,7 @@ class Detectors:
         """Whether colours come nearer within the window, as they do when a run begins from nothing."""
         seen = [max(map(abs, sight.color_shift_255)) for sight in self._seen if sight.color_shift_255]
         half = len(seen) // 2
-        return math.fsum(seen[half:]) / max(1, len(seen) - half) < 0.8 * math.fsum(seen[:half]) / max(1, half)
+        return math.fsum(seen[half:]) / max(1, len(seen) - half) < 0.9 * math.fsum(seen[:half]) / max(1, half)
 
     def _mean(self, name: str) -> float:
         """Over the window; NaN until half of it is known, because one step is nothing that has lasted."""
