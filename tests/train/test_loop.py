@@ -1,7 +1,9 @@
 """What a run does when something is in its way: it says so in a sentence, and nothing is lost."""
 
+import json
 import math
 import os
+import shutil
 import signal
 import threading
 from pathlib import Path
@@ -11,9 +13,11 @@ import pytest
 import torch
 
 from tessera import save_weights
+from tessera.degrade import apply, draw, from_json
 from tessera.errors import TesseraError, TrainingError
 from tessera.generators import RRDBNetConfig
 from tessera.train import checkpoints, loop
+from tessera.train.chance import chance
 from tessera.train.checkpoints import checkpoint_folders, read_checkpoint_folder
 from tessera.train.loop import train
 from tessera.train.recipe import Recipe, load_recipe
@@ -273,3 +277,30 @@ def test_a_longer_run_goes_on_where_the_shorter_one_ended(desk):
     train(small("steps=9", *constant), resume=True, watcher=Heard())
     one, other = (weights_of(desk / "runs" / name) for name in ("whole", "run"))
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_draws_are_written_and_can_be_repeated(desk):
+    recipe = small("steps=2", "report.draws=true", "pool=0", recipe="realesrnet")
+    train(recipe, resume=False, watcher=Heard())
+    lines = [json.loads(line) for line in (desk / "runs" / "run" / "draws.jsonl").read_text().splitlines()]
+    assert [line["number"] for line in lines] == [0, 1]
+    side = recipe.read_patch
+    gt = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+    again = draw(
+        recipe.degradation, pictures=2, height=side, width=side, scale=4, rng=chance(recipe.seed, "degradation", 1)
+    )
+    logged = from_json(json.dumps(lines[1]["draw"]))
+    assert logged == again
+    assert torch.equal(apply(gt, logged).lq, apply(gt, again).lq)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # of the compiler itself
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling for the CPU needs g++")
+def test_a_compiled_run_goes_where_the_plain_one_goes(desk):
+    for name, more in (("plain", ()), ("compiled", ("step.compile=true",))):
+        train(small(f"name={name}", "steps=3", *more), resume=False, watcher=Heard())
+    one, other = (weights_of(desk / "runs" / name) for name in ("plain", "compiled"))
+    assert one.keys() == other.keys()
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], rtol=1e-2, atol=1e-4)

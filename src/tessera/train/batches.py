@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from tessera.degrade import apply, draw, sharpen
+from tessera.degrade import BatchDraw, apply, draw, sharpen
 from tessera.train.chance import Purpose, chance
 from tessera.train.pool import PairPool
 from tessera.train.recipe import Recipe
@@ -28,6 +28,8 @@ class TrainingBatch:
     """(B, 3, P, P) in [0, 1]"""
     sharp: Tensor | None
     """The unsharp-masked truth, where a loss wants it."""
+    drawn: BatchDraw | None = None
+    """How the crops of this number were degraded; with a pool, those that are trained on are others."""
 
 
 def prepare(recipe: Recipe, gt: Tensor, lq: Tensor | None, pool: PairPool, number: int, process: int) -> TrainingBatch:
@@ -39,18 +41,20 @@ def prepare(recipe: Recipe, gt: Tensor, lq: Tensor | None, pool: PairPool, numbe
     def rng(purpose: Purpose) -> np.random.Generator:
         return chance(recipe.seed, purpose, number, process=process)
 
-    wanted = recipe.sharpen
+    wanted, drawn = recipe.sharpen, None
     if lq is None:
-        lq, gt = _degraded(recipe, gt, rng)
+        lq, gt, drawn = _degraded(recipe, gt, rng)
         if recipe.pool:
             lq, gt = pool.exchange((lq, gt), rng("pool"))
     any_sharp = wanted.pixel or wanted.perceptual or wanted.adversarial
     sharp = sharpen(gt) if any_sharp and not wanted.before_pool else None
-    return TrainingBatch(noisy(lq, recipe.tricks.lq_noise, rng("lq noise")), gt, sharp)
+    return TrainingBatch(noisy(lq, recipe.tricks.lq_noise, rng("lq noise")), gt, sharp, drawn)
 
 
-def _degraded(recipe: Recipe, gt: Tensor, rng: Callable[[Purpose], np.random.Generator]) -> tuple[Tensor, Tensor]:
-    """(B, 3, K, K) -> lq (B, 3, p, p) and gt (B, 3, P, P), cut from the same place of all crops."""
+def _degraded(
+    recipe: Recipe, gt: Tensor, rng: Callable[[Purpose], np.random.Generator]
+) -> tuple[Tensor, Tensor, BatchDraw]:
+    """(B, 3, K, K) -> lq (B, 3, p, p) and gt (B, 3, P, P), cut from the same place of all crops; and the draw."""
     scale = recipe.generator.scale
     height, width = gt.shape[-2:]
     drawn = draw(recipe.degradation, pictures=len(gt), height=height, width=width, scale=scale, rng=rng("degradation"))
@@ -58,12 +62,12 @@ def _degraded(recipe: Recipe, gt: Tensor, rng: Callable[[Purpose], np.random.Gen
     truth = (sharpen(gt) if made.gt_sharp is None else made.gt_sharp) if recipe.sharpen.before_pool else gt
     free = (height - recipe.data.patch) // scale
     if not free:
-        return made.lq, truth
+        return made.lq, truth, drawn
     if recipe.cut.place == "random":
         top, left = (int(place) for place in rng("crop").integers(0, free + 1, 2))
     else:
         top = left = free // 2
-    return cut(made.lq, truth, top=top, left=left, patch=recipe.data.patch, scale=scale)
+    return *cut(made.lq, truth, top=top, left=left, patch=recipe.data.patch, scale=scale), drawn
 
 
 def cut(lq: Tensor, gt: Tensor, *, top: int, left: int, patch: int, scale: int) -> tuple[Tensor, Tensor]:

@@ -25,6 +25,7 @@ from tessera.dataset.loading import Batch, Heard, batches_of, make_loader, to_un
 from tessera.dataset.samples import CropDataset
 from tessera.dataset.sources import list_pictures
 from tessera.dataset.throughput import ThroughputMeter
+from tessera.degrade import to_json
 from tessera.discriminators import save_discriminator
 from tessera.errors import TesseraError, TrainingError
 from tessera.report.training import write_training_report
@@ -248,6 +249,10 @@ class _Run:
         with self.meter.computing(self._samples_per_step):
             prepared = [self._prepared(batch, number + index) for index, batch in enumerate(batches)]
             result = train_step(self.recipe, self.parts, prepared, moment)
+        if self.recipe.report.draws and self.processes.is_first:
+            for index, batch in enumerate(prepared):
+                if batch.drawn is not None:
+                    self.folder.record_draw(number + index, to_json(batch.drawn))
         self.samples += self._samples_per_step
         match self.soundness.judge(finite=result.finite):
             case "go on":

@@ -59,6 +59,10 @@ def build_parts(recipe: Recipe, processes: Processes) -> Parts:
     if recipe.perceptual is not None and (recipe.perceptual.weight or recipe.perceptual.style_weight):
         trunk = load_perceptual_trunk(recipe.perceptual.trunk)
         perceptual = _placed(PerceptualLoss(trunk, recipe.perceptual), device, layout)
+    if recipe.step.compile:
+        for network in (generator, discriminator):
+            if network is not None:
+                network.compile()  # its forward only: names of weights stay
     half = recipe.step.precision == "fp16"
     optimizer = _adam(recipe.optimizer, generator.parameters())
     judging = recipe.discriminator_optimizer or recipe.optimizer

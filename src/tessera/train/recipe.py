@@ -179,6 +179,8 @@ class ReportConfig(Part, frozen=True):
     tensorboard: bool = True
     histograms_every: Count = 1000
     """Steps between two sets of histograms in TensorBoard; 0 for none."""
+    draws: bool = False
+    """Write how each batch was degraded into `draws.jsonl`, complete enough to repeat it."""
 
 
 class Recipe(Part, frozen=True):

@@ -29,6 +29,7 @@ from tessera.writer import write_picture
 CONFIG_NAME = "config.toml"
 METRICS_NAME = "metrics.jsonl"
 LOG_NAME = "log.txt"
+DRAWS_NAME = "draws.jsonl"
 
 
 class RunFolder:
@@ -79,6 +80,10 @@ class RunFolder:
             for name, value in values.items()
         }
         self._append(METRICS_NAME, json.dumps({"step": step, "kind": kind, **plain}))
+
+    def record_draw(self, number: int, draw: str) -> None:
+        """Append how the batch of this number was degraded, as JSON. Raises TrainingError when the disk is full."""
+        self._append(DRAWS_NAME, f'{{"number": {number}, "draw": {draw}}}')
 
     def log(self, line: str) -> None:
         """Append one line to the log, with the time. Raises TrainingError when the disk is full."""
