@@ -1,4 +1,4 @@
-"""A run from its first step, or from its last checkpoint, to its end: read, prepare, step, watch, record, save.
+"""A run from its first step, or from its last checkpoint, to its end: read, prepare, step, watch, tell, save.
 
 Stopping is part of it. SIGINT, SIGTERM and SIGUSR1 let the step at hand finish, save, and end with 128 + signal, which
 schedulers understand; a second signal ends at once. Whatever ends a run, `--resume` goes on from the last whole
@@ -8,68 +8,28 @@ checkpoint and, on the CPU, makes every later weight and loss what it would have
 from __future__ import annotations
 
 import contextlib
-import functools
 import math
-import os
 import signal
 import threading
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import FrameType
-from typing import Any, Protocol
 
-import torch
-from torch import nn
-
-from tessera.dataset.loading import Batch, Heard, batches_of, make_loader, to_unit
+from tessera.dataset.loading import Batch, batches_of, make_loader, to_unit
 from tessera.dataset.samples import CropDataset
 from tessera.dataset.sources import list_pictures
-from tessera.dataset.throughput import ThroughputMeter
-from tessera.degrade import to_json
-from tessera.discriminators import save_discriminator
-from tessera.errors import TesseraError, TrainingError
-from tessera.report.training import write_training_report
+from tessera.errors import TrainingError
 from tessera.train.batches import TrainingBatch, prepare
-from tessera.train.checkpoints import (
-    Checkpoint,
-    WriteFile,
-    load_optimizer,
-    newest_whole,
-    optimizer_tensors,
-    prune,
-    remove_parts,
-    tensor_writer,
-    write_checkpoint,
-)
-from tessera.train.parts import Parts, build_parts
+from tessera.train.checkpoints import Checkpoint, newest_whole, remove_parts
+from tessera.train.parts import build_parts
 from tessera.train.pool import PairPool
 from tessera.train.processes import Processes
 from tessera.train.recipe import Recipe
-from tessera.train.records import Board, RunFolder, sheet, write_sheet
-from tessera.train.step import Moment, StepResult, train_step
-from tessera.train.validation import Validation, is_better
-from tessera.train.watch import Detectors, Soundness
-from tessera.weights import save_weights
-
-GENERATOR = "generator.safetensors"
-AVERAGE = "average.safetensors"
-DISCRIMINATOR = "discriminator.safetensors"
-OPTIMIZERS = "optimizers.safetensors"
-POOL = "pool.safetensors"
-LATEST = "latest.safetensors"
-BEST = "best.safetensors"
-
-
-class Watcher(Protocol):
-    """Whoever wants to see how a run goes."""
-
-    def say(self, sentence: str) -> None:
-        """Something happened that the user should know."""
-        ...
-
-    def step(self, step: int, steps: int, values: dict[str, float]) -> None:
-        """A step is done."""
-        ...
+from tessera.train.records import RunFolder
+from tessera.train.saving import restore_run, save_run
+from tessera.train.step import Moment, train_step
+from tessera.train.telling import Teller, Watcher
+from tessera.train.watch import Soundness
 
 
 @dataclass(frozen=True)
@@ -85,142 +45,97 @@ def train(recipe: Recipe, *, resume: bool, watcher: Watcher) -> Outcome:
     """Begin a run, or go on with one. Raises TrainingError, UsageError, PictureError, WeightsError with a sentence."""
     processes = Processes(recipe.device)
     folder = RunFolder(recipe.folder)
+    _refuse_unless(folder, begun=resume)
     with contextlib.ExitStack() as stack:
         stack.callback(processes.finish)
-        run = _Run(recipe, folder, processes, watcher)
-        run.build(resume=resume)  # everything that can be missing or wrong, before anything is written
+        # Everything that can be missing or wrong comes up here, before anything is written.
+        run = _Run(recipe, folder, processes, Teller(recipe, folder, watcher, silent=not processes.is_first))
         if processes.is_first:
             if not resume:
                 folder.create(recipe)
             stack.enter_context(folder.only_one())
             remove_parts(folder.checkpoints)
         processes.wait()
+        stack.callback(run.teller.close)
         run.begin(resume=resume)
         return run.go()
 
 
-@dataclass
+def _refuse_unless(folder: RunFolder, *, begun: bool) -> None:
+    if begun and not folder.exists:
+        raise TrainingError(f"{folder.path}: there is no run to go on with. Leave out --resume to begin one.")
+    if folder.exists and not begun:
+        raise TrainingError(
+            f"{folder.path}: a run of this name exists. Go on with it by --resume, or give another name=..."
+        )
+
+
 class _Run:
     """The state of a run between its steps."""
 
-    recipe: Recipe
-    folder: RunFolder
-    processes: Processes
-    watcher: Watcher
-    step: int = 0
-    samples: int = 0
-    """Crops drawn so far, by all processes; never goes back, also when the step does."""
-    best: float | None = None
-    sums: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
-    """Losses since the last line of the log: sum and count, because not every step has every loss."""
-    _heard: Heard = field(default_factory=Heard)
-
-    # --------------------------------------------------------------------------------------------------- beginning
-
-    def build(self, *, resume: bool) -> None:
+    def __init__(self, recipe: Recipe, folder: RunFolder, processes: Processes, teller: Teller) -> None:
         """Find the pictures and make all parts, as the recipe has them."""
-        if resume != self.folder.exists:
-            raise TrainingError(
-                f"{self.folder.path}: "
-                + (
-                    "there is no run to go on with. Leave out --resume to begin one."
-                    if resume
-                    else "a run of this name exists. Go on with it by --resume, or give another name=..."
-                )
-            )
-        recipe = self.recipe
-        self.listing = list_pictures(
-            recipe.data.train, recipe.data.lq, root=recipe.data.root, recursive=recipe.data.recursive
-        )
-        crops = recipe.data.model_copy(update={"patch": recipe.read_patch})
-        writers = max(1, recipe.data.workers) * self.processes.count
-        scale = recipe.generator.scale
-        self.dataset = CropDataset(self.listing, crops, seed=recipe.seed, scale=scale, writers=writers)
-        self.pool = PairPool(recipe.pool if self.listing.lq is None else 0)
+        self.recipe = recipe
+        self.folder = folder
+        self.processes = processes
+        self.teller = teller
+        self.step = 0
+        self.samples = 0
+        """Crops drawn so far, by all processes; never goes back, also when the step does."""
+        self.samples_per_batch = recipe.data.batch * processes.count
+        self.samples_per_step = self.samples_per_batch * recipe.step.accumulate
+        data = recipe.data
+        self.listing = list_pictures(data.train, data.lq, root=data.root, recursive=data.recursive)
+        paired = self.listing.lq is not None
+        crops = data.model_copy(update={"patch": data.patch if paired else recipe.read_patch})
+        writers = max(1, data.workers) * processes.count
+        self.dataset = CropDataset(self.listing, crops, seed=recipe.seed, scale=recipe.generator.scale, writers=writers)
+        self.pool = PairPool(0 if paired else recipe.pool)
         self.soundness = Soundness(recipe.watch)
-        self.parts: Parts = build_parts(recipe, self.processes)
-        self.steps = recipe.steps or self._steps_of_epochs(len(self.listing))
-        self.detectors = Detectors(recipe.watch, adversarial=recipe.adversarial is not None)
-        self.meter = ThroughputMeter()
+        self.parts = build_parts(recipe, processes)
+        self.steps = recipe.steps or math.ceil(recipe.epochs * len(self.listing) / self.samples_per_step)
 
     def begin(self, *, resume: bool) -> None:
         """Take up the last checkpoint where there is one, and open the record."""
         for sentence in (*self.listing.problems, *self.parts.notes):
-            self.say(sentence)
-        newest = newest_whole(self.folder.checkpoints, self.say) if resume else None
+            self.teller.say(sentence)
+        newest = newest_whole(self.folder.checkpoints, self.teller.say) if resume else None
         if newest is not None:
             self._restore(newest)
+            self.teller.best, self.teller.sums = newest.facts["best"], dict(newest.facts["sums"])
             self.soundness = Soundness(self.recipe.watch, **newest.facts["soundness"])
         if self.processes.is_first:
             self.folder.drop_after(self.step)
-            self.validation = Validation(self.recipe, self.parts.perceptual, self.say)
-            events = self.folder.events if self.recipe.report.tensorboard else None
-            self.board = Board(events, purge_after=self.step if resume else None)
-        self.say(self._beginning(len(self.listing), resumed=newest is not None))
+        self.teller.open(self.parts, purge_after=self.step if resume else None)
+        self.teller.say(self._beginning(resumed=newest is not None))
         if newest is None:
             self._save()
 
-    def _steps_of_epochs(self, pictures: int) -> int:
-        return math.ceil(self.recipe.epochs * pictures / self._samples_per_step)
-
-    @property
-    def _samples_per_batch(self) -> int:
-        return self.recipe.data.batch * self.processes.count
-
-    @property
-    def _samples_per_step(self) -> int:
-        return self._samples_per_batch * self.recipe.step.accumulate
-
-    def _beginning(self, pictures: int, *, resumed: bool) -> str:
+    def _beginning(self, *, resumed: bool) -> str:
         weights = sum(parameter.numel() for parameter in self.parts.generator.parameters())
-        where = (
-            f"{self.processes.count} x {self.processes.device}" if self.processes.count > 1 else self.processes.device
-        )
+        count, device = self.processes.count, self.processes.device
         return (
-            f"{'Going on' if resumed else 'Beginning'} at step {self.step:,} of {self.steps:,}: {pictures:,} pictures,"
-            f" {self._samples_per_step} crops a step, a generator of {weights:,} weights, {self.recipe.step.precision}"
-            f" on {where}."
+            f"{'Going on' if resumed else 'Beginning'} at step {self.step:,} of {self.steps:,}: {len(self.listing):,}"
+            f" pictures, {self.samples_per_step} crops a step, a generator of {weights:,} weights,"
+            f" {self.recipe.step.precision} on {f'{count} x {device}' if count > 1 else device}."
         )
-
-    def say(self, sentence: str) -> None:
-        """Tell the user, once, and the record."""
-        if self.processes.is_first and self._heard.new([sentence]):
-            self.watcher.say(sentence)
-            if self.folder.exists:
-                self.folder.log(sentence)
-
-    def _event(self, sentence: str) -> None:
-        self.say(sentence)
-        if self.processes.is_first:
-            self.folder.record(self.step, "event", {"sentence": sentence})
-
-    # -------------------------------------------------------------------------------------------------------- going
 
     def go(self) -> Outcome:
         """Train to the end, or until a signal."""
-        with _signals() as wish, contextlib.ExitStack() as stack:
-            if self.processes.is_first:
-                stack.callback(self.board.close)
+        with _signals() as wish:
             reading = self._reading()
             while self.step < self.steps:
-                try:
-                    batches = [next(reading) for _ in range(self.recipe.step.accumulate)]
-                except BaseException:
-                    self._rescue()
-                    raise
-                rolled_back = self._advance(batches)
+                batches = self._next(reading)
+                if self._advance(batches):
+                    reading = self._reading()
                 (stop,) = self.processes.any(wish.number != 0)
                 if stop:
                     self._save()
-                    self.say(f"Stopped after step {self.step:,}, saved. Go on with --resume.")
-                    if self.processes.is_first:
-                        self._report()
+                    self.teller.say(f"Stopped after step {self.step:,}, saved. Go on with --resume.")
+                    self.teller.page()
                     return Outcome(self.step, wish.number or signal.SIGTERM)
-                if rolled_back:
-                    reading = self._reading()
-            if self.processes.is_first:
-                self.say(self._throughput())
-                self._report()
+            self.teller.say(self.teller.throughput())
+            self.teller.page()
             return Outcome(self.step)
 
     def _reading(self) -> Iterator[Batch]:
@@ -236,29 +151,37 @@ class _Run:
         )
         batches = batches_of(loader)
         while True:
-            with self.meter.waiting():
+            with self.teller.meter.waiting():
                 batch = next(batches)
             for problem in batch["problem"]:
-                self.say(problem)
+                self.teller.say(problem)
             yield batch
+
+    def _next(self, reading: Iterator[Batch]) -> list[Batch]:
+        """The batches of one step. An error of the data saves the run before it ends it."""
+        try:
+            return [next(reading) for _ in range(self.recipe.step.accumulate)]
+        except BaseException:
+            if self.processes.count == 1:  # the others would wait for this one, and not for its error
+                with contextlib.suppress(TrainingError, OSError):
+                    self._save()
+            raise
 
     def _advance(self, batches: list[Batch]) -> bool:
         """One step and what belongs to it -> whether the run went back to a checkpoint."""
-        number = self.samples // self._samples_per_batch
+        number = self.samples // self.samples_per_batch
         moment = Moment(self.step + 1, self.steps, number, self.soundness.rate)
-        with self.meter.computing(self._samples_per_step):
+        with self.teller.meter.computing(self.samples_per_step):
             prepared = [self._prepared(batch, number + index) for index, batch in enumerate(batches)]
             result = train_step(self.recipe, self.parts, prepared, moment)
-        if self.recipe.report.draws and self.processes.is_first:
-            for index, batch in enumerate(prepared):
-                if batch.drawn is not None:
-                    self.folder.record_draw(number + index, to_json(batch.drawn))
-        self.samples += self._samples_per_step
+        self.samples += self.samples_per_step
+        self.teller.drawn(number, prepared)
         match self.soundness.judge(finite=result.finite):
             case "go on":
                 pass
             case "skip":
-                self._event(f"Step {self.step + 1:,}: the loss or a gradient is not finite; the step is left out.")
+                sentence = f"Step {moment.step:,}: the loss or a gradient is not finite; the step is left out."
+                self.teller.event(self.step, sentence)
                 return False
             case "roll back":
                 self._roll_back()
@@ -270,8 +193,8 @@ class _Run:
                     " checkpoint is kept."
                 )
         self.step += 1
-        if self.processes.is_first:
-            self._record(result, prepared)
+        self.teller.step(self.step, self.steps, self.parts, result.losses, result.sight)
+        self.teller.histograms(self.step, self.parts, prepared[0])
         self._occasionally()
         return False
 
@@ -281,182 +204,55 @@ class _Run:
         lq = to_unit(batch["lq"].to(device, non_blocking=True)) if "lq" in batch else None
         return prepare(self.recipe, gt, lq, self.pool, number, self.processes.rank)
 
-    def _roll_back(self) -> None:
-        found = newest_whole(self.folder.checkpoints, self.say)
-        if found is None:
-            raise TrainingError(f"{self.folder.path}: losses are not finite, and there is no checkpoint to go back to.")
-        bad, samples = self.step + 1, self.samples
-        self._restore(found)
-        self.samples = samples  # other crops than those it failed on
-        self.processes.wait()
-        if self.processes.is_first:
-            self.folder.drop_after(self.step, events=False)
-        self._event(
-            f"Step {bad:,}: losses or gradients were not finite again and again. Went back to step {self.step:,},"
-            f" with {self.soundness.rate:g} of the learning rates."
-        )
-
-    # ---------------------------------------------------------------------------------------------------- recording
-
-    def _record(self, result: StepResult, batches: list[TrainingBatch]) -> None:
-        for name, value in result.losses.items():
-            total, count = self.sums.get(name, (0.0, 0))
-            self.sums[name] = [total + value, count + 1]
-        self.watcher.step(self.step, self.steps, result.losses)
-        for sentence in self.detectors.take(result.sight):
-            self._event(sentence)
-        report = self.recipe.report
-        if self.step % report.every == 0 or self.step == self.steps:
-            means = {name: total / count for name, (total, count) in self.sums.items()}
-            rates = {"rate": self.parts.optimizer.param_groups[0]["lr"]}
-            self.folder.record(self.step, "train", {**means, **rates, "waiting": round(self.meter.waiting_share, 4)})
-            self.board.scalars(self.step, "train", means | rates)
-            shown = ", ".join(f"{name} {value:.4g}" for name, value in means.items())
-            self.folder.log(f"step {self.step:,}: {shown}; {self._throughput()}")
-            self.sums = {}
-        if report.histograms_every and self.step % report.histograms_every == 0 and self.board.is_on:
-            self._histograms(batches[0])
-
-    def _throughput(self) -> str:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        data = self.recipe.data
-        return self.meter.sentence(workers=data.workers, cores=cores, cached=data.cache != "none")
-
-    @torch.no_grad()
-    def _histograms(self, batch: TrainingBatch) -> None:
-        parts, step = self.parts, self.step
-        self.board.ends_of(step, "generator", parts.generator)
-        sr = parts.trained(batch.lq)
-        self.board.histogram(step, "pixels/sr", sr)
-        if parts.discriminator is not None:
-            self.board.ends_of(step, "discriminator", parts.discriminator)
-            parts.discriminator.eval()
-            for name, pictures in (("real", batch.gt), ("fake", sr)):
-                for scale, logits in enumerate(parts.discriminator(pictures), 1):
-                    self.board.histogram(step, f"answers/{name}{scale}", logits.sigmoid())
-            parts.discriminator.train()
-
     def _occasionally(self) -> None:
         validation, last = self.recipe.validation, self.step == self.steps
         if validation.every and (self.step % validation.every == 0 or last):
-            if self.processes.is_first:
-                self._validate()
+            self.teller.validate(self.step, self.parts)
             self.processes.wait()
         if self.step % self.recipe.checkpoint.every == 0 or last:
             self._save()
 
-    def _validate(self) -> None:
-        if not self.validation.pairs:
-            return
-        progress = self.validation.check(self.parts.trained, self.processes.device)
-        self.folder.record(self.step, "validation", progress.scores)
-        self.board.scalars(self.step, "validation", progress.scores)
-        pixels = sheet(progress.rows)
-        write_sheet(self.folder.samples / f"{self.step:09d}.png", pixels)
-        self.board.picture(self.step, "samples (input, bicubic, output, truth)", pixels)
-        scores = ", ".join(f"{name} {value:.4f}" for name, value in progress.scores.items())
-        self.watcher.say(f"Step {self.step:,}: {scores}")
-        self.folder.log(f"step {self.step:,}: validation: {scores}")
-        wanted = self.recipe.validation.best
-        score = progress.scores.get(wanted, math.nan)
-        if self.recipe.checkpoint.best and is_better(wanted, score, self.best):
-            self.best = score
-            self._publish(BEST, {"tessera.validation": f"{wanted} {score:.4f}"})
-        self._report()
-
-    def _report(self) -> None:
-        """The run as a page; one that cannot be written is no reason to stop."""
-        try:
-            write_training_report(self.folder.path)
-        except TesseraError as error:
-            self.say(str(error))
-
-    # ------------------------------------------------------------------------------------------------------- saving
-
-    def _publish(self, name: str, more: dict[str, str]) -> None:
-        state = self.parts.trained.state_dict()
-        save_weights(self.folder.path / name, self.recipe.generator, state, metadata=self._origin() | more)
-
-    def _origin(self) -> dict[str, str]:
-        return {"tessera.run": self.recipe.name, "tessera.step": str(self.step)}
+    def _roll_back(self) -> None:
+        """Go back to the last checkpoint, with lower rates and other crops than those it failed on."""
+        found = newest_whole(self.folder.checkpoints, self.teller.say)
+        if found is None:
+            raise TrainingError(f"{self.folder.path}: losses are not finite, and there is no checkpoint to go back to.")
+        bad, samples = self.step + 1, self.samples
+        self._restore(found)
+        self.samples, self.teller.sums = samples, dict(found.facts["sums"])
+        self.processes.wait()
+        if self.processes.is_first:
+            self.folder.drop_after(self.step, events=False)
+        self.teller.event(
+            self.step,
+            f"Step {bad:,}: losses or gradients were not finite again and again. Went back to step {self.step:,},"
+            f" with {self.soundness.rate:g} of the learning rates.",
+        )
 
     def _save(self) -> None:
         """A checkpoint of everything; the first process writes, the others wait."""
         if self.processes.is_first:
-            write_checkpoint(self.folder.checkpoints, self.step, self._files(), self._facts())
-            checkpoint = self.recipe.checkpoint
-            every = checkpoint.keep_every
-            prune(
-                self.folder.checkpoints,
-                keep=checkpoint.keep,
-                spared=lambda step: bool(every) and step % every == 0 and step > 0,
-            )
+            facts = {
+                "samples": self.samples,
+                "best": self.teller.best,
+                "sums": self.teller.sums,
+                "soundness": self.soundness.facts,
+                "processes": self.processes.count,
+            }
+            save_run(self.folder.checkpoints, self.step, self.recipe, self.parts, self.pool, facts)
             if self.step:
-                self._publish(LATEST, {})
+                self.teller.latest(self.step, self.parts)
         self.processes.wait()
 
-    def _files(self) -> dict[str, WriteFile]:
-        parts, recipe, origin = self.parts, self.recipe, self._origin()
-
-        def weights(network: nn.Module) -> WriteFile:
-            return functools.partial(save_weights, config=recipe.generator, state=network.state_dict(), metadata=origin)
-
-        optimizers = optimizer_tensors(parts.optimizer, "generator")
-        files = {GENERATOR: weights(parts.generator), POOL: tensor_writer(self.pool.state())}
-        if parts.average is not None:
-            files[AVERAGE] = weights(parts.average)
-        if parts.discriminator is not None and recipe.discriminator is not None:
-            files[DISCRIMINATOR] = functools.partial(
-                save_discriminator,
-                config=recipe.discriminator,
-                state=parts.discriminator.state_dict(),
-                metadata=origin,
-            )
-        if parts.discriminator_optimizer is not None:
-            optimizers |= optimizer_tensors(parts.discriminator_optimizer, "discriminator")
-        return files | {OPTIMIZERS: tensor_writer(optimizers)}
-
-    def _facts(self) -> dict[str, Any]:
-        return {
-            "samples": self.samples,
-            "best": self.best,
-            "soundness": self.soundness.facts,
-            "scaler": self.parts.scaler.state_dict(),
-            "discriminator_scaler": self.parts.discriminator_scaler.state_dict(),
-            "sums": self.sums,
-            "processes": self.processes.count,
-        }
-
     def _restore(self, found: Checkpoint) -> None:
-        """Make everything what it was at a checkpoint."""
-        parts, facts = self.parts, found.facts
-        parts.generator.load_state_dict(found.tensors(GENERATOR))
-        if parts.average is not None:
-            parts.average.load_state_dict(found.tensors(AVERAGE))
-        if parts.discriminator is not None:
-            parts.discriminator.load_state_dict(found.tensors(DISCRIMINATOR))
-        optimizers = found.tensors(OPTIMIZERS)
-        load_optimizer(parts.optimizer, optimizers, "generator")
-        if parts.discriminator_optimizer is not None:
-            load_optimizer(parts.discriminator_optimizer, optimizers, "discriminator")
-        parts.scaler.load_state_dict(dict(facts["scaler"]))
-        parts.discriminator_scaler.load_state_dict(dict(facts["discriminator_scaler"]))
-        self.pool.load(found.tensors(POOL), self.processes.device)
-        if self.processes.count > 1:
-            self.pool.keep_share(self.processes.rank, self.processes.count)
+        restore_run(found, self.parts, self.pool)
         self.step = found.step
-        self.samples = math.ceil(facts["samples"] / self._samples_per_batch) * self._samples_per_batch
-        self.best, self.sums = facts["best"], dict(facts["sums"])
-        if facts["processes"] != self.processes.count:
-            self.say(
-                f"This run had {facts['processes']} processes and has {self.processes.count} now: it goes on from these"
-                " weights, but not to the bit."
+        self.samples = math.ceil(found.facts["samples"] / self.samples_per_batch) * self.samples_per_batch
+        if found.facts["processes"] != self.processes.count:
+            self.teller.say(
+                f"This run had {found.facts['processes']} processes and has {self.processes.count} now: it goes on from"
+                " these weights, but not to the bit."
             )
-
-    def _rescue(self) -> None:
-        """Save before an error of the data ends the run, so that nothing is lost; a failing disk may not hide it."""
-        with contextlib.suppress(TrainingError, OSError):
-            self._save()
 
 
 # ----------------------------------------------------------------------------------------------------------- signals

@@ -1,0 +1,92 @@
+"""What a checkpoint of a run holds, and how everything becomes again what it was.
+
+Networks, their average, what the optimisers remember, the pool of pairs, loss scaling. Chance is not among it: it
+follows from the seed and the number of crops drawn so far, which the facts have.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from tessera.discriminators import save_discriminator
+from tessera.train.checkpoints import (
+    Checkpoint,
+    WriteFile,
+    load_optimizer,
+    optimizer_tensors,
+    prune,
+    tensor_writer,
+    write_checkpoint,
+)
+from tessera.train.parts import Parts
+from tessera.train.pool import PairPool
+from tessera.train.recipe import Recipe
+from tessera.weights import save_weights
+
+GENERATOR = "generator.safetensors"
+AVERAGE = "average.safetensors"
+DISCRIMINATOR = "discriminator.safetensors"
+OPTIMIZERS = "optimizers.safetensors"
+POOL = "pool.safetensors"
+
+
+def save_run(
+    root: Path, step: int, recipe: Recipe, parts: Parts, pool: PairPool, facts: Mapping[str, Any]
+) -> Checkpoint:
+    """Write the checkpoint of a step, and remove those that need not be kept. Raises TrainingError."""
+    scalers = {"scaler": parts.scaler.state_dict(), "discriminator_scaler": parts.discriminator_scaler.state_dict()}
+    written = write_checkpoint(root, step, _files(step, recipe, parts, pool), {**facts, **scalers})
+    every = recipe.checkpoint.keep_every
+    prune(root, keep=recipe.checkpoint.keep, spared=lambda old: bool(every) and old % every == 0 and old > 0)
+    return written
+
+
+def restore_run(found: Checkpoint, parts: Parts, pool: PairPool) -> None:
+    """Make the parts and the pool what they were at a checkpoint. Raises TrainingError."""
+    parts.generator.load_state_dict(found.tensors(GENERATOR))
+    if parts.average is not None:
+        parts.average.load_state_dict(found.tensors(AVERAGE))
+    if parts.discriminator is not None:
+        parts.discriminator.load_state_dict(found.tensors(DISCRIMINATOR))
+    optimizers = found.tensors(OPTIMIZERS)
+    load_optimizer(parts.optimizer, optimizers, "generator")
+    if parts.discriminator_optimizer is not None:
+        load_optimizer(parts.discriminator_optimizer, optimizers, "discriminator")
+    parts.scaler.load_state_dict(dict(found.facts["scaler"]))
+    parts.discriminator_scaler.load_state_dict(dict(found.facts["discriminator_scaler"]))
+    pool.load(found.tensors(POOL), parts.processes.device)
+    if parts.processes.count > 1:
+        pool.keep_share(parts.processes.rank, parts.processes.count)
+
+
+def publish(path: Path, step: int, recipe: Recipe, parts: Parts, metadata: Mapping[str, str]) -> None:
+    """Write the generator as it is validated, for use: one file with its configuration. Raises WeightsError."""
+    state = parts.trained.state_dict()
+    save_weights(path, recipe.generator, state, metadata={**_origin(step, recipe), **metadata})
+
+
+def _origin(step: int, recipe: Recipe) -> dict[str, str]:
+    return {"tessera.run": recipe.name, "tessera.step": str(step)}
+
+
+def _files(step: int, recipe: Recipe, parts: Parts, pool: PairPool) -> dict[str, WriteFile]:
+    origin = _origin(step, recipe)
+
+    def weights(network: nn.Module) -> WriteFile:
+        return functools.partial(save_weights, config=recipe.generator, state=network.state_dict(), metadata=origin)
+
+    optimizers = optimizer_tensors(parts.optimizer, "generator")
+    files = {GENERATOR: weights(parts.generator), POOL: tensor_writer(pool.state())}
+    if parts.average is not None:
+        files[AVERAGE] = weights(parts.average)
+    if parts.discriminator is not None and recipe.discriminator is not None:
+        judge, state = recipe.discriminator, parts.discriminator.state_dict()
+        files[DISCRIMINATOR] = functools.partial(save_discriminator, config=judge, state=state, metadata=origin)
+    if parts.discriminator_optimizer is not None:
+        optimizers |= optimizer_tensors(parts.discriminator_optimizer, "discriminator")
+    return files | {OPTIMIZERS: tensor_writer(optimizers)}

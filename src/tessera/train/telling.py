@@ -1,0 +1,168 @@
+"""What a run tells while it goes: to whoever watches, to its folder, to TensorBoard, to the page.
+
+Only the first process of a run has one that speaks; those of the others are silent.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from typing import Protocol
+
+import torch
+
+from tessera.dataset.loading import Heard
+from tessera.dataset.throughput import ThroughputMeter
+from tessera.degrade import to_json
+from tessera.errors import TesseraError
+from tessera.report.training import write_training_report
+from tessera.train.batches import TrainingBatch
+from tessera.train.parts import Parts
+from tessera.train.recipe import Recipe
+from tessera.train.records import Board, RunFolder, sheet, write_sheet
+from tessera.train.saving import publish
+from tessera.train.validation import Validation, is_better
+from tessera.train.watch import Detectors, Sight
+
+LATEST = "latest.safetensors"
+BEST = "best.safetensors"
+
+
+class Watcher(Protocol):
+    """Whoever wants to see how a run goes."""
+
+    def say(self, sentence: str) -> None:
+        """Something happened that the user should know."""
+        ...
+
+    def step(self, step: int, steps: int, values: dict[str, float]) -> None:
+        """A step is done."""
+        ...
+
+
+class Teller:
+    """Speaks for a run; `best` and `sums` are what a checkpoint has to keep of it."""
+
+    def __init__(self, recipe: Recipe, folder: RunFolder, watcher: Watcher, *, silent: bool) -> None:
+        self.meter = ThroughputMeter()
+        self.best: float | None = None
+        self.sums: dict[str, list[float]] = {}
+        """Losses since the last line of the log: sum and count, because not every step has every loss."""
+        self._recipe = recipe
+        self._folder = folder
+        self._watcher = watcher
+        self._silent = silent
+        self._heard = Heard()
+        self._detectors = Detectors(recipe.watch, adversarial=recipe.adversarial is not None)
+        self._board = Board(None)
+
+    def open(self, parts: Parts, *, purge_after: int | None) -> None:
+        """Read the validation's pictures and open TensorBoard, when the folder is there."""
+        if self._silent:
+            return
+        self._validation = Validation(self._recipe, parts.perceptual, self.say)
+        events = self._folder.events if self._recipe.report.tensorboard else None
+        self._board = Board(events, purge_after=purge_after)
+
+    def close(self) -> None:
+        """Finish what is open."""
+        self._board.close()
+
+    def say(self, sentence: str) -> None:
+        """A sentence for the user and for the log, once in a run."""
+        if not self._silent and self._heard.new([sentence]):
+            self._watcher.say(sentence)
+            if self._folder.exists:
+                self._folder.log(sentence)
+
+    def event(self, step: int, sentence: str) -> None:
+        """A sentence that belongs to the record too."""
+        self.say(sentence)
+        if not self._silent:
+            self._folder.record(step, "event", {"sentence": sentence})
+
+    def drawn(self, number: int, batches: list[TrainingBatch]) -> None:
+        """How the batches from this number on were degraded, where the recipe wants that written down."""
+        if self._recipe.report.draws and not self._silent:
+            for index, batch in enumerate(batches):
+                if batch.drawn is not None:
+                    self._folder.record_draw(number + index, to_json(batch.drawn))
+
+    def step(self, step: int, steps: int, parts: Parts, losses: Mapping[str, float], sight: Sight) -> None:
+        """A step that is done: losses and rates in their turn, what the detectors find at once."""
+        if self._silent:
+            return
+        for name, value in losses.items():
+            total, count = self.sums.get(name, (0.0, 0))
+            self.sums[name] = [total + value, count + 1]
+        self._watcher.step(step, steps, dict(losses))
+        for sentence in self._detectors.take(sight):
+            self.event(step, sentence)
+        if step % self._recipe.report.every and step != steps:
+            return
+        means = {name: total / count for name, (total, count) in self.sums.items()}
+        means["rate"] = parts.optimizer.param_groups[0]["lr"]
+        self._folder.record(step, "train", {**means, "waiting": round(self.meter.waiting_share, 4)})
+        self._board.scalars(step, "train", means)
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in means.items())
+        self._folder.log(f"step {step:,}: {shown}; {self.throughput()}")
+        self.sums = {}
+
+    def throughput(self) -> str:
+        """Whether reading or computing limits the speed."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        data = self._recipe.data
+        return self.meter.sentence(workers=data.workers, cores=cores, cached=data.cache != "none")
+
+    @torch.no_grad()
+    def histograms(self, step: int, parts: Parts, batch: TrainingBatch) -> None:
+        """First and last layers with their gradients, outputs and the discriminator's answers, for TensorBoard."""
+        every = self._recipe.report.histograms_every
+        if not every or step % every or not self._board.is_on:
+            return
+        self._board.ends_of(step, "generator", parts.generator)
+        sr = parts.trained(batch.lq)
+        self._board.histogram(step, "pixels/sr", sr)
+        if parts.discriminator is None:
+            return
+        self._board.ends_of(step, "discriminator", parts.discriminator)
+        parts.discriminator.eval()
+        for name, pictures in (("real", batch.gt), ("fake", sr)):
+            for scale, logits in enumerate(parts.discriminator(pictures), 1):
+                self._board.histogram(step, f"answers/{name}{scale}", logits.sigmoid())
+        parts.discriminator.train()
+
+    def validate(self, step: int, parts: Parts) -> None:
+        """Score the generator, write the sheet, keep the best."""
+        if self._silent or not self._validation.pairs:
+            return
+        progress = self._validation.check(parts.trained, parts.processes.device)
+        self._folder.record(step, "validation", progress.scores)
+        self._board.scalars(step, "validation", progress.scores)
+        pixels = sheet(progress.rows)
+        write_sheet(self._folder.samples / f"{step:09d}.png", pixels)
+        self._board.picture(step, "samples (input, bicubic, output, truth)", pixels)
+        scores = ", ".join(f"{name} {value:.4f}" for name, value in progress.scores.items())
+        self.say(f"Step {step:,}: {scores}")
+        wanted = self._recipe.validation.best
+        score = progress.scores.get(wanted, math.nan)
+        if self._recipe.checkpoint.best and is_better(wanted, score, self.best):
+            self.best = score
+            publish(
+                self._folder.path / BEST, step, self._recipe, parts, {"tessera.validation": f"{wanted} {score:.4f}"}
+            )
+        self.page()
+
+    def latest(self, step: int, parts: Parts) -> None:
+        """The generator as it stands now, for use."""
+        publish(self._folder.path / LATEST, step, self._recipe, parts, {})
+
+    def page(self) -> None:
+        """The run as a page; one that cannot be written is no reason to stop."""
+        if self._silent:
+            return
+        try:
+            write_training_report(self._folder.path)
+        except TesseraError as error:
+            self.say(str(error))
