@@ -35,6 +35,7 @@ FLOORS = (
     ("batch",),
     ("evaluate",),
     ("report",),
+    ("explain",),
     ("train",),
     ("cli",),
     ("__main__", "__init__"),

@@ -182,14 +182,13 @@ def _from_first_that_works(urls: Sequence[str], task: _Task, tries: int) -> str:
         try:
             return _from_one_address(url, task, tries)
         except _AddressError as failure:
-            failures.append(f"  {url}: {failure}")
+            failures.append(f"{url} ({failure})")
     kept = _size_of(task.part)
     later = f" The {kept:,} bytes that arrived are kept, and the next try goes on from there." if kept else ""
     raise DownloadError(
-        f"{task.target.name} could not be downloaded:\n"
-        + ("\n".join(failures) or "  no address is known")
-        + f"\nCheck the connection (and the proxy, if https_proxy is set) and try again, or put the file into "
-        f"{task.target.parent} by hand.{later}"
+        f"{task.target.name} could not be downloaded: {', '.join(failures) or 'no address is known'}. Check the"
+        " connection (and the proxy, if https_proxy is set) and try again, or put the file into"
+        f" {task.target.parent} by hand.{later}"
     )
 
 

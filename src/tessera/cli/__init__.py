@@ -27,6 +27,7 @@ _COMMANDS = {
     "compare": ("tessera.cli.compare", "Pictures of several folders side by side, as a page or a sheet."),
     "data": ("tessera.cli.data", "Cut training pictures into windows, and find what is wrong with them."),
     "train": ("tessera.cli.train", "Train and fine-tune generators; every run can be resumed."),
+    "attention": ("tessera.cli.attention", "Show what a discriminator looks at: its attention, over time and depth."),
     "report": ("tessera.cli.report", "A training run as one HTML file: curves, pictures, events."),
     "degrade": ("tessera.cli.degrade", "Show what a network is trained on; measure your own pictures."),
     "config": ("tessera.cli.config", "List and check recipes, and import those of other programs."),

@@ -23,6 +23,7 @@ def bessel_j1(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     0.440050585744933...
     """
     largest = float(np.abs(x).max(initial=0.0))
-    nodes = 2 * math.ceil(largest) + _SPARE_NODES
-    turn = 2 * math.pi * np.arange(nodes) / nodes
-    return np.cos(turn - x[..., None] * np.sin(turn)).mean(axis=-1)
+    nodes = math.ceil(largest) + _SPARE_NODES // 2
+    turn = math.pi * np.arange(nodes + 1) / nodes  # the second half of the turn repeats the first
+    values = np.cos(turn - x[..., None] * np.sin(turn))
+    return (values.sum(axis=-1) - (values[..., 0] + values[..., -1]) / 2) / nodes

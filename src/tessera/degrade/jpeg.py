@@ -50,44 +50,51 @@ def step_factor(quality: float) -> float:
 def compress(image: Tensor, qualities: Sequence[float]) -> Tensor:
     """What is left of pictures after JPEG, (B, 3, H, W) -> (B, 3, H, W) RGB in [0, 1], a quality for each.
 
-    Expects values in [0, 1] (DiffJPEG without its rounding tricks, as Real-ESRGAN trains with).
+    Expects values in [0, 1] (DiffJPEG without its rounding tricks, as Real-ESRGAN trains with). Colours are halved and
+    doubled by the same products that take them to their frequencies and back.
     """
     count, _, height, width = image.shape
-    filled = F.pad(image, (0, -width % 16, 0, -height % 16))
+    filled = image
+    if height % 16 or width % 16:
+        filled = F.pad(image, (0, -width % 16, 0, -height % 16))
     tall, wide = filled.shape[-2:]
+    cosines, halving, luma_steps, chroma_steps = (each.to(image) for each in _constants())
     factors = torch.tensor([step_factor(quality) for quality in qualities], dtype=torch.float64)
-    basis, luma_steps, chroma_steps = (each.to(image) for each in _constants())
-    factors = factors.to(image).view(count, 1, 1)
+    factors = factors.to(image).view(count, 1, 1, 1)
+    pair = torch.block_diag(cosines, cosines)
     with torch.no_grad():
         planes = (image.new_tensor(_TO_YCC) * 255) @ filled.reshape(count, 3, -1)
-        luma = planes[:, 0].view(count, 1, tall, wide)
-        chroma = F.avg_pool2d(planes[:, 1:].reshape(count, 2, tall, wide), 2)
-        luma = _quantised(luma, basis, luma_steps * factors, 128.0)
-        chroma = _quantised(chroma, basis, chroma_steps * factors, 0.0)
-        tint = (image.new_tensor(_FROM_CHROMA) @ chroma.view(count, 2, -1)).view(count, 3, tall // 2, 1, wide // 2, 1)
-        rgb = luma.view(count, 1, tall // 2, 2, wide // 2, 2) + tint
-        return rgb.clamp_(0, 255).div_(255).view(count, 3, tall, wide)[..., :height, :width].contiguous()
+        luma, chroma = planes[:, :1].sub_(128), planes[:, 1:]
+        luma = _frequencies(luma.reshape(count, tall // 8, 8, wide), cosines, pair)
+        chroma = _frequencies(chroma.reshape(count, tall // 8, 16, wide), halving, halving)
+        luma, chroma = _rounded(luma, luma_steps * factors), _rounded(chroma, chroma_steps * factors)
+
+        luma = cosines.T @ (luma.view(-1, 16) @ (pair / 255)).view(count, tall // 8, 8, wide)
+        across = (chroma.view(-1, 8) @ (halving * (2 / 255))).view(count, tall // 8, 8, wide)
+        chroma = (cosines.T @ across).view(count, 2, -1)
+        tint = (image.new_tensor(_FROM_CHROMA) @ chroma).view(count, 3, tall // 2, 1, wide)
+        rgb = luma.add_(128 / 255).view(count, 1, tall // 2, 2, wide) + tint
+        return rgb.clamp_(0, 1).view(count, 3, tall, wide)[..., :height, :width].contiguous()
 
 
-def _quantised(planes: Tensor, basis: Tensor, steps: Tensor, middle: float) -> Tensor:
-    """Planes as their cosines' nearest steps say: (B, P, H, W) -> (B, P, H, W); steps (B, 1, 64)."""
-    count, channels, height, width = planes.shape
-    blocks = (
-        planes.view(count, channels, height // 8, 8, width // 8, 8).permute(0, 1, 2, 4, 3, 5).reshape(count, -1, 64)
-    )
-    cosines = (blocks - middle) @ basis
-    cosines.div_(steps).round_().mul_(steps)
-    blocks = (cosines @ basis.T).add_(middle)
-    whole = blocks.view(count, channels, height // 8, width // 8, 8, 8).permute(0, 1, 2, 4, 3, 5)
-    return whole.reshape(count, channels, height, width)
+def _frequencies(rows: Tensor, down: Tensor, across: Tensor) -> Tensor:
+    """The cosines of blocks, frequencies where the pixels were: (B, N, 8 or 16, W) -> (B, N, 8, W or W/2)."""
+    done = down @ rows
+    return (done.view(-1, 16) @ across.T).view(*done.shape[:3], -1)
+
+
+def _rounded(frequencies: Tensor, steps: Tensor) -> Tensor:
+    """In whole steps, in place: (B, N, 8, W) and steps (B, 1, 8, 8)."""
+    along = steps.repeat(1, 1, 1, frequencies.shape[-1] // 8)
+    return frequencies.div_(along).round_().mul_(along)
 
 
 @functools.cache
-def _constants() -> tuple[Tensor, Tensor, Tensor]:
-    """The cosines of a block as a matrix (64, 64), pixels to frequencies, and both tables (64,), on their side."""
+def _constants() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Cosines (8 frequencies, 8 places), cosines of the means of two (8, 16), and both tables (8, 8), on their side."""
     frequency, place = np.mgrid[0:8, 0:8].astype(np.float64)
-    line = np.cos((2 * place + 1) * frequency * math.pi / 16) / 2
-    line[0] /= math.sqrt(2)
-    steps = (np.array(table, np.float64).reshape(8, 8).T.ravel() for table in (LUMA_STEPS, CHROMA_STEPS))
-    luma, chroma = map(torch.from_numpy, steps)
-    return torch.from_numpy(np.kron(line, line).T.copy()), luma, chroma
+    cosines = np.cos((2 * place + 1) * frequency * math.pi / 16) / 2
+    cosines[0] /= math.sqrt(2)
+    tables = (np.array(table, np.float64).reshape(8, 8).T.copy() for table in (LUMA_STEPS, CHROMA_STEPS))
+    luma, chroma = map(torch.from_numpy, tables)
+    return torch.from_numpy(cosines), torch.from_numpy(cosines.repeat(2, axis=1) / 2), luma, chroma

@@ -28,14 +28,14 @@ from tessera.degrade.blur import (
     draw_sinc,
     kernel_weights,
 )
-from tessera.degrade.filtering import filter_each
+from tessera.degrade.filtering import Weights, filter_each
 from tessera.degrade.jpeg import Jpeg, compress
+from tessera.degrade.lines import Resize, ResizeMode, filter_then_resize
 from tessera.degrade.noise import Amounts, Noise, NoiseDraw, add_noise, draw_noise
 from tessera.degrade.ranges import Probability, add_up, draw_one, ordered
 from tessera.degrade.sharpen import sharpen
 from tessera.degrade.simple import to_8_bits
 
-ResizeMode = Literal["area", "bilinear", "bicubic"]
 Modes = Annotated[tuple[ResizeMode, ...], Field(min_length=1, max_length=8)]
 EVERY_MODE: tuple[ResizeMode, ...] = get_args(ResizeMode)
 Factors = Annotated[
@@ -236,25 +236,42 @@ def degrade(gt: Tensor, draw: RealESRGANDraw) -> tuple[Tensor, Tensor | None]:
     small = height // draw.scale, width // draw.scale
     with torch.no_grad():
         gt_sharp = sharpen(gt) if draw.sharpen else None
-        out = _blurred(gt if gt_sharp is None else gt_sharp, draw.first.kernels)
-        out = _resized_by(out, draw.first.resize)
+        out = gt if gt_sharp is None else gt_sharp
+        out = filter_then_resize(out, _weights(draw.first.kernels), _first_resize(draw))
         out = _compressed(_noisy(out, draw.first.noise), draw.first.qualities)
 
-        out = _blurred(out, draw.second.kernels)
         again = draw.second.resize
         size = (max(1, int(side / draw.scale * again.factor)) for side in (height, width))
-        out = _noisy(_resized(out, tuple(size), again.mode), draw.second.noise)
+        out = filter_then_resize(out, _weights(draw.second.kernels), _to_size(*size, again.mode))
+        out = _noisy(out, draw.second.noise)
 
         final, qualities = draw.final, draw.second.qualities
         if final.before_jpeg:
-            out = _compressed(_blurred(_resized(out, small, final.mode), final.kernels), qualities)
+            out = _compressed(_finished(out, small, final), qualities)
         else:
-            out = _blurred(_resized(_compressed(out, qualities), small, final.mode), final.kernels)
+            out = _finished(_compressed(out, qualities), small, final)
         return to_8_bits(out), gt_sharp
 
 
-def _blurred(image: Tensor, kernels: tuple[KernelDraw, ...] | None) -> Tensor:
-    return image if kernels is None else filter_each(image, [kernel_weights(kernel) for kernel in kernels])
+def _first_resize(draw: RealESRGANDraw) -> Resize:
+    factor, mode = draw.first.resize.factor, draw.first.resize.mode
+    height, width = (int(side * factor) for side in (draw.height, draw.width))
+    if min(height, width) < 1:
+        return _to_size(max(1, height), max(1, width), mode)
+    return Resize(height=height, width=width, factor=factor, mode=mode)
+
+
+def _to_size(height: int, width: int, mode: ResizeMode) -> Resize:
+    return Resize(height=height, width=width, factor=None, mode=mode)
+
+
+def _finished(image: Tensor, size: tuple[int, int], final: FinalDraw) -> Tensor:
+    resized = filter_then_resize(image, None, _to_size(*size, final.mode))
+    return filter_each(resized, [kernel_weights(kernel) for kernel in final.kernels])
+
+
+def _weights(kernels: tuple[KernelDraw, ...] | None) -> list[Weights] | None:
+    return None if kernels is None else [kernel_weights(kernel) for kernel in kernels]
 
 
 def _noisy(image: Tensor, noise: NoiseDraw | None) -> Tensor:
@@ -263,16 +280,3 @@ def _noisy(image: Tensor, noise: NoiseDraw | None) -> Tensor:
 
 def _compressed(image: Tensor, qualities: tuple[float, ...] | None) -> Tensor:
     return image if qualities is None else compress(image.clamp(0, 1), qualities)
-
-
-def _resized_by(image: Tensor, draw: ResizeDraw) -> Tensor:
-    if draw.factor == 1:  # each mode gives back its input
-        return image
-    smallest = min(image.shape[-2:]) * draw.factor
-    if smallest < 1:
-        return _resized(image, tuple(max(1, int(side * draw.factor)) for side in image.shape[-2:]), draw.mode)
-    return F.interpolate(image, scale_factor=draw.factor, mode=draw.mode)
-
-
-def _resized(image: Tensor, size: tuple[int, ...], mode: ResizeMode) -> Tensor:
-    return image if image.shape[-2:] == size else F.interpolate(image, size=size, mode=mode)

@@ -33,9 +33,9 @@ def sharpen(gt: Tensor) -> Tensor:
     out = torch.empty_like(gt)
     with torch.no_grad():
         for number, picture in enumerate(gt):  # one after another, so that each stays in the processor's cache
-            residual = picture - filter_lines(picture, LINE)
-            mask = (residual.abs() * 255 > _THRESHOLD_255).to(gt.dtype)
+            residual = filter_lines(picture, LINE).neg_().add_(picture)
+            mask = residual.abs().gt_(_THRESHOLD_255 / 255)  # in place, so 0 or 1 as numbers
             share = filter_lines(mask, LINE)
-            sharp = residual.mul_(_WEIGHT).add_(picture).clamp_(0, 1)
-            torch.addcmul(picture, share, sharp.sub_(picture), out=out[number])
+            change = torch.add(picture, residual, alpha=_WEIGHT, out=residual).clamp_(0, 1).sub_(picture)
+            torch.addcmul(picture, share, change, out=out[number])
     return out
