@@ -116,6 +116,22 @@ def test_weights_that_do_not_fit_are_named_and_taken_in_part_on_request(desk):
     assert torch.allclose(after["conv_last.weight"], state["conv_last.weight"], atol=1e-6)
 
 
+def test_esrdgans_weights_fit_its_recipe_though_they_are_an_rrdbnet(desk):
+    """Its generator with kernels of 3 is RRDBNet under other names, and its files are recognised as that."""
+    torch.manual_seed(0)
+    state = RRDBNetConfig(features=4, growth=2, blocks=1).build().state_dict()
+    save_weights(desk / "start.safetensors", RRDBNetConfig(features=4, growth=2, blocks=1), state)
+    watcher = Heard()
+    recipe = small(
+        *("start.generator=start.safetensors", "optimizer.rate=1e-30", "discriminator.features=4", "pool=0"),
+        recipe="esrdgan",
+    )
+    train(recipe, resume=False, watcher=watcher)
+    assert any("taken in their order" in sentence for sentence in watcher.sentences)
+    after = weights_of(desk / "runs" / "run")
+    assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(after.values(), state.values(), strict=True))
+
+
 def test_a_torn_checkpoint_is_passed_over_for_the_one_before(desk):
     train(small(), resume=False, watcher=Heard())
     expected = weights_of(desk / "runs" / "run")

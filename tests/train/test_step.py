@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from tessera.losses import ADVERSARIAL_PRESETS
+from tessera.losses import ADVERSARIAL_PRESETS, AdversarialConfig
 from tessera.train.batches import TrainingBatch
 from tessera.train.parts import Parts, build_parts
 from tessera.train.processes import Processes
 from tessera.train.recipe import Recipe
-from tessera.train.step import Moment, train_step
+from tessera.train.step import Moment, answers, train_step
 
 TINY = {
     "name": "tiny",
@@ -295,3 +295,22 @@ def test_a_step_repeats_to_the_bit():
         torch.rand(3)  # whatever else happens to PyTorch's own chance
         runs.append([train_step(wanted, parts, [batch(step)], Moment(step, 100, step)).losses for step in (1, 2, 3)])
     assert runs[0] == runs[1]
+
+
+@pytest.mark.parametrize(
+    ("config", "real", "fake"),
+    [
+        (AdversarialConfig(), 1 / (1 + math.exp(-3)), 1 / (1 + math.exp(-1))),
+        (AdversarialConfig(relativism="average"), 1 / (1 + math.exp(-2)), 1 / (1 + math.exp(2))),
+        (AdversarialConfig(relativism="pairwise"), 1 / (1 + math.exp(-2)), 1 / (1 + math.exp(2))),
+        (AdversarialConfig(form="lsgan"), 1.0, 1.0),
+        (AdversarialConfig(form="hinge"), 3.0, 1.0),
+    ],
+    ids=lambda value: f"{value.form}-{value.relativism}" if isinstance(value, AdversarialConfig) else "",
+)
+def test_answers_are_told_in_the_terms_of_the_loss(config, real, fake):
+    said = answers([torch.full((2, 1, 3, 3), 3.0)], [torch.full((2, 1, 3, 3), 1.0)], config)
+    assert [float(value) for value in said] == pytest.approx([real, fake], rel=1e-5)
+    step = recipe(discriminator={"network": "patch", "features": 4}, adversarial=config.model_dump())
+    sight = train_step(step, parts_of(step), [batch()], MOMENT).sight
+    assert math.isnan(sight.real_answer) == (config.form == "hinge")
