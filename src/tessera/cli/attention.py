@@ -1,0 +1,241 @@
+"""`tessera attention`: what the attention gates of a discriminator look at, over time and over depth."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tessera.cli import print_error, printable
+from tessera.errors import UsageError
+
+if TYPE_CHECKING:
+    from tessera.explain.page import PictureRecord
+    from tessera.explain.run import ReadSubject
+    from tessera.explain.series import Series
+    from tessera.explain.settings import ViewSettings
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+_Opt = typer.Option
+_WEIGHTS = (".pth", ".pt", ".ckpt", ".safetensors")
+Pictures = Annotated[list[Path], typer.Argument(metavar="PICTURE...", help="Pictures, or folders of them.")]
+Checkpoints = Annotated[
+    list[Path] | None,
+    _Opt("--checkpoints", "-c", help="A run, a folder of checkpoints, or files (again for more of them)."),
+]
+Output = Annotated[Path, _Opt("-o", "--output", help="The folder for everything that is made.")]
+Reference = Annotated[
+    Path | None, _Opt("--reference", help="The truth, of the picture's size: PICTURE is then a generated one.")
+]
+Generated = Annotated[
+    Path | None, _Opt("--generated", help="The generated picture, instead of one by the run's own generator.")
+]
+Model = Annotated[
+    str | None, _Opt("-n", "--model", help="What makes the generated picture from PICTURE shrunk: a model or a file.")
+]
+RealOnly = Annotated[bool, _Opt("--real-only", help="Make no generated picture.")]
+Bgr = Annotated[bool, _Opt("--bgr", help="Show the discriminator BGR, as the published scripts do.")]
+Colors = Annotated[str, _Opt("--colormap", help="jet (as published), viridis or gray.")]
+Mix = Annotated[float, _Opt("--mix", help="Share of the heat map over the picture, 0 to 1.")]
+Stretch = Annotated[bool, _Opt("--stretch", help="Show each map from its least to its greatest value.")]
+Animation = Annotated[str, _Opt("--animation", help="webp, gif or none.")]
+Device = Annotated[str, _Opt("--device", help="Where networks run: cpu, cuda.")]
+Overwrite = Annotated[bool, _Opt("--overwrite", help="Write into a folder with files that are not from this command.")]
+Quiet = Annotated[bool, _Opt("-q", "--quiet", help="Say only what is wrong.")]
+
+
+@app.command(no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def attention(
+    pictures: Pictures,
+    checkpoints: Checkpoints = None,
+    output: Output = Path("attention"),
+    reference: Reference = None,
+    generated: Generated = None,
+    model: Model = None,
+    real_only: RealOnly = False,
+    bgr: Bgr = False,
+    colormap: Colors = "jet",
+    mix: Mix = 0.7,
+    stretch: Stretch = False,
+    animation: Animation = "webp",
+    device: Device = "cpu",
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show what a discriminator looks at: `tessera attention photo.png --checkpoints runs/NAME -o maps`.
+
+    Writes the map of every gate at every checkpoint (A3_D1_5000.png: gate 3, network 1, step 5000), the maps enlarged
+    and over the picture, the answers, grids and an animation over time, attention.json and attention.html. Exit code:
+    0 done, 1 some pictures could not be read, 2 wrong usage.
+    """
+    given = [path for path in pictures if path.suffix.lower() not in _WEIGHTS]
+    places = [*(checkpoints or ()), *(path for path in pictures if path.suffix.lower() in _WEIGHTS)]
+    _check_words(given, places, reference=reference, generated=generated, model=model, real_only=real_only)
+    view = _view(
+        colormap=colormap,
+        mix=mix,
+        stretch=stretch,
+        bgr=bgr,
+        animation=animation,
+        device=device,
+        real_only=real_only,
+    )
+    found = _found(given)
+    _check_output(output, [*found, *(each for each in (reference, generated) if each is not None)], overwrite)
+
+    from tessera.explain.run import explain_series
+    from tessera.explain.series import check_series, find_checkpoints
+
+    series_found = find_checkpoints(places)
+    count = len(series_found)
+    with _progress(count * (1 + len(found)), quiet=quiet) as done:
+        series = check_series(series_found, lambda number: done(f"checking {number} of {count}"))
+        subjects = _subjects(found, reference, generated, model)
+        made = explain_series(subjects, series, output, view, on_done=done)
+    for problem in made.problems:
+        print_error(problem)
+    if not quiet:
+        _say(output, series, made.pictures)
+    if made.problems:
+        raise typer.Exit(1)
+
+
+def _check_words(
+    pictures: Sequence[Path],
+    places: Sequence[Path],
+    *,
+    reference: Path | None,
+    generated: Path | None,
+    model: str | None,
+    real_only: bool,
+) -> None:
+    """Refuse what is missing, and options that exclude each other."""
+    if not pictures:
+        raise UsageError("Name a picture to look at, as in `tessera attention photo.png --checkpoints runs/NAME`.")
+    if not places:
+        raise UsageError("Name the checkpoints of a discriminator, as in --checkpoints runs/NAME.")
+    chosen = {
+        "--reference": reference is not None,
+        "--generated": generated is not None,
+        "--model": model is not None,
+        "--real-only": real_only,
+    }
+    both = [name for name, is_given in chosen.items() if is_given]
+    if len(both) > 1:
+        raise UsageError(
+            f"{' and '.join(both)} exclude each other: each says what the generated picture is. Give one of them."
+        )
+
+
+def _view(**choices: Any) -> ViewSettings:
+    from pydantic import ValidationError
+
+    from tessera.explain.settings import ViewSettings
+
+    try:
+        return ViewSettings(**choices)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(f"--{first['loc'][0]} {first['input']}: {first['msg']}.") from None
+
+
+def _found(given: Sequence[Path]) -> list[Path]:
+    """The pictures that files and folders name, each once."""
+    from tessera.formats import looks_like_a_picture
+
+    found: list[Path] = []
+    for path in given:
+        if os.path.isdir(path):  # noqa: PTH112 - False, not an error, for any text
+            inside = [each for each in sorted(path.iterdir()) if looks_like_a_picture(each) and each.is_file()]
+            if not inside:
+                raise UsageError(f"{path}: there are no pictures in this folder.")
+            found += inside
+        else:
+            found.append(path)
+    return list(dict.fromkeys(found))
+
+
+def _check_output(output: Path, inputs: Sequence[Path], overwrite: bool) -> None:
+    from tessera.explain.run import NUMBERS_NAME
+
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"-o {output}: is a file; name a folder.")
+    real = os.path.realpath(output)
+    for each in inputs:
+        if os.path.commonpath([real, os.path.realpath(each)]) == real:
+            raise UsageError(
+                f"-o {output}: {each} lies in it, and inputs are never replaced. Name another folder, such as -o maps."
+            )
+    if output.is_dir() and any(output.iterdir()) and not (output / NUMBERS_NAME).exists() and not overwrite:
+        raise UsageError(
+            f"-o {output}: this folder has other files in it. Name another, or write into it with --overwrite."
+        )
+
+
+def _subjects(
+    found: Sequence[Path], reference: Path | None, generated: Path | None, model: str | None
+) -> dict[Path, ReadSubject]:
+    """What reads each picture, by the folder below the output that its files go to: its name where there are more."""
+    from tessera.explain.subject import read_subject
+    from tessera.finding import folded
+
+    if len(found) > 1 and generated is not None:
+        raise UsageError(f"--generated {generated} belongs to one picture, and there are {len(found)}.")
+    loaded: Any = None
+    if model is not None:
+        from tessera.zoo import load_model
+
+        loaded = load_model(model)
+    subjects: dict[Path, ReadSubject] = {}
+    taken: set[str] = set()
+    for path in found:
+        folder = Path(path.stem) if len(found) > 1 else Path()
+        number = 1
+        while folded(folder) in taken:
+            number += 1
+            folder = Path(f"{path.stem}-{number}")
+        taken.add(folded(folder))
+        subjects[folder] = partial(read_subject, path, reference=reference, generated=generated, model=loaded)
+    return subjects
+
+
+def _say(output: Path, series: Series, records: Sequence[PictureRecord]) -> None:
+    """Say where everything is, and how the agreement with edges of each gate went."""
+    from tessera.explain.looking import gates_of
+    from tessera.explain.run import PAGE_NAME
+
+    gates, count = gates_of(series.config), len(series.checkpoints)
+    typer.echo(
+        printable(
+            f"{output}: {len(gates)} gates at {count} checkpoint{'' if count == 1 else 's'}, {len(records)}"
+            f" picture{'' if len(records) == 1 else 's'}; open {output / PAGE_NAME}."
+        )
+    )
+    first, last = series.checkpoints[0].label, series.checkpoints[-1].label
+    for record in records:
+        for gate in gates:
+            values = record.values(record.role, gate.name, "edges_rank")
+            ends = [f"{values[0]:.3f} at {first}", f"{values[-1]:.3f} at {last}"][-min(2, count) :]
+            typer.echo(printable(f"{record.path.name}: {gate.name} and edges, rank correlation {', '.join(ends)}"))
+
+
+@contextmanager
+def _progress(total: int, *, quiet: bool) -> Generator[Callable[[str], None]]:
+    """A bar on standard error where that is a terminal; else nothing."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda words: bar.update(task, advance=1, description=printable(words))

@@ -1,0 +1,268 @@
+"""One page about what a discriminator looks at: sliders over the checkpoints, curves of the agreement, a table.
+
+It needs nothing else: pictures are inside it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tessera.explain.looking import gates_of
+from tessera.explain.series import Series
+from tessera.explain.settings import ViewSettings
+from tessera.explain.subject import Role
+from tessera.report.curves import Curve, Panel, draw_panel
+from tessera.report.page import Cell, name, page, sentences, table, text, write_page
+from tessera.report.run_record import Series as Points
+from tessera.report.run_style import CURVE_SCRIPT, CURVE_STYLE
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Pictures of one gate, or of the answers of one network, at each checkpoint of the page."""
+
+    title: str
+    note: str
+    sources: dict[str, dict[int, str]]
+    """By words, then by the place of the checkpoint: the address of the picture."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureRecord:
+    """All there is to show about one picture."""
+
+    path: Path
+    role: Role
+    size: tuple[int, int]
+    """(H, W)"""
+    labels: tuple[str, ...]
+    """Of the checkpoints on the page."""
+    strips: tuple[Strip, ...]
+    numbers: tuple[Mapping[str, Any], ...]
+    """Of every checkpoint, as in the file of numbers."""
+
+    def values(self, role: str, gate: str, quantity: str) -> list[float]:
+        """One number over the checkpoints; NaN where it is unknown."""
+        found = (each.get(role, {}).get(gate, {}).get(quantity) for each in self.numbers)
+        return [math.nan if value is None else float(value) for value in found]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number about a gate, and how to read it."""
+
+    key: str
+    title: str
+    note: str
+    role: Role | None = None
+    """On what it is measured; None is what the user named."""
+    within: tuple[float, float] | None = None
+    level: float | None = None
+
+
+QUANTITIES = (
+    Quantity(
+        "edges_rank",
+        "Rank correlation with edges",
+        "Spearman's, against Sobel's gradient of the luma. Above 0: more attention where edges are stronger.",
+        within=(-1.0, 1.0),
+        level=0.0,
+    ),
+    Quantity(
+        "edges_roc",
+        "Area under the ROC for edges",
+        "How often a pixel among the tenth with the strongest edges has more attention than another; 0.5 is chance.",
+        within=(0.0, 1.0),
+        level=0.5,
+    ),
+    Quantity(
+        "error_rank",
+        "Rank correlation with the error",
+        "On the generated picture, against its absolute difference from the truth.",
+        role="generated",
+        within=(-1.0, 1.0),
+        level=0.0,
+    ),
+    Quantity(
+        "error_roc",
+        "Area under the ROC for the error",
+        "On the generated picture: the tenth of the pixels with the largest error against the others.",
+        role="generated",
+        within=(0.0, 1.0),
+        level=0.5,
+    ),
+    Quantity("mean", "Mean", "How much the gate lets through.", within=(0.0, 1.0)),
+    Quantity("spread", "Spread", "Standard deviation of the map: 0 is a gate that makes no difference."),
+    Quantity("entropy", "Entropy", "Of the map as shares of attention: 1 is the same everywhere."),
+)
+
+UNTRAINED = (
+    "One of the checkpoints was written before the first step: its spectral norms, which training estimates step by"
+    " step, were estimated here first, or its maps would be those of no network that is ever trained."
+)
+
+STYLE = """\
+:root { --third: #7a2e8e; }
+@media (prefers-color-scheme: dark) { :root { --third: #d79be6; } }
+.curve path.line2 { stroke: var(--third); stroke-dasharray: 2 4; }
+.curve .dot.line2 { fill: var(--third); stroke: var(--third); }
+.key.line2::before { border-top: 3px dotted var(--third); }
+.strips { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 33rem), 1fr)); gap: 1rem 1.6rem; }
+.strip { margin: 0; min-width: 0; break-inside: avoid; }
+.strip h4 { margin: .6rem 0 .1rem; font-size: 1rem; }
+.strip .frames { display: flex; flex-wrap: wrap; gap: .6rem; }
+.strip .frame { margin: 0; flex: 0 1 16rem; min-width: 8rem; }
+.strip .frame img { width: 100%; height: auto; display: block; image-rendering: pixelated; background: var(--panel); }
+.strip .frame img[hidden] { display: none; }
+.strip input { width: min(100%, 32.6rem); height: 2rem; margin: .2rem 0; accent-color: var(--accent); display: block; }
+.strip output { font-weight: 600; font-variant-numeric: tabular-nums; }
+@media print { .strip input { display: none; } }
+"""
+
+SCRIPT = """\
+// A slider for each gate; with "all together" ticked, one moves them all.
+for (const part of document.querySelectorAll(".subject")) {
+  const together = part.querySelector(".together"), strips = [...part.querySelectorAll(".strip")];
+  const show = (strip, at) => {
+    const range = strip.querySelector("input"), label = JSON.parse(strip.dataset.labels)[at];
+    for (const frame of strip.querySelectorAll(".frame"))
+      frame.querySelectorAll("img").forEach(each => { each.hidden = each.dataset.at !== String(at); });
+    strip.querySelector("output").textContent = label;
+    if (range) { range.value = String(at); range.setAttribute("aria-valuetext", label); }
+  };
+  for (const strip of strips) {
+    const range = strip.querySelector("input");
+    range?.addEventListener("input", () => {
+      for (const each of together.checked ? strips : [strip]) show(each, Number(range.value));
+    });
+  }
+}
+"""
+
+
+def write_attention_page(path: Path, records: Sequence[PictureRecord], series: Series, view: ViewSettings) -> None:
+    """Write the page, whole or not at all. Raises PictureError when it cannot be written."""
+    write_page(
+        path, page("What the discriminator looks at", _body(records, series, view), script=CURVE_SCRIPT + SCRIPT)
+    )
+
+
+def _body(records: Sequence[PictureRecord], series: Series, view: ViewSettings) -> Iterator[str]:
+    yield f"<style>\n{CURVE_STYLE}{STYLE}</style>\n"
+    first, last = series.checkpoints[0], series.checkpoints[-1]
+    count = len(series.checkpoints)
+    which = f"{count} checkpoints, {first.label} to {last.label}" if count > 1 else first.label
+    scale = "its own scale, from its least value to its greatest" if view.stretch else "one fixed scale, 0 to 1"
+    lines = [
+        f"Discriminator: {series.config.network}, {series.config.features} features; {which}.",
+        "A1 is the deepest gate and A3 the shallowest; D1 sees the whole size and D2 half of it.",
+        f"Each heat map has {scale}; answers have one fixed scale at every checkpoint.",
+    ]
+    if any(each.get("untrained") for each in records[0].numbers):
+        lines.append(UNTRAINED)
+    yield sentences(lines)
+    for record in records:
+        height, width = record.size
+        yield f'<div class="subject">\n<h2>{name(record.path.name)}</h2>\n'
+        as_what = "a generated picture" if record.role == "generated" else "a real picture"
+        yield f"<p>{width}x{height} pixels, {as_what}.</p>\n"
+        yield _sliders(record)
+        yield "<h3>Agreement with edges and errors</h3>\n"
+        yield from _agreement(record, series)
+        yield "</div>\n"
+
+
+def _sliders(record: PictureRecord) -> str:
+    many = len(record.labels) > 1
+    parts: list[str] = []
+    if many:
+        parts.append('<p><label><input type="checkbox" class="together" checked> Move all sliders together</label></p>')
+        if len(record.labels) < len(record.numbers):
+            parts.append(
+                f'<p class="soft">{len(record.labels)} of {len(record.numbers)} checkpoints, spread evenly; the folder'
+                " has all.</p>\n"
+            )
+    parts.append('<div class="strips">\n')
+    last = len(record.labels) - 1
+    for strip in record.strips:
+        parts.append(
+            f'<figure class="strip" data-labels="{text(json.dumps(list(record.labels)))}">\n'
+            f'<h4>{text(strip.title)}</h4>\n<div class="frames">\n'
+        )
+        for words, sources in strip.sources.items():
+            images = "".join(
+                f'<img src="{source}" data-at="{at}" alt="{text(f"{strip.title}, {words}, {record.labels[at]}")}"'
+                f"{'' if at == last else ' hidden'}>\n"
+                for at, source in sources.items()
+            )
+            parts.append(f'<figure class="frame">{images}<figcaption>{text(words)}</figcaption></figure>\n')
+        parts.append("</div>\n")
+        if many:
+            parts.append(
+                f'<input type="range" min="0" max="{last}" value="{last}" step="1"'
+                f' aria-label="Checkpoint of {text(strip.title)}">\n'
+            )
+        parts.append(
+            f"<output>{text(record.labels[last])}</output>\n"
+            f'<figcaption class="soft">{text(strip.note)}</figcaption>\n</figure>\n'
+        )
+    return "".join([*parts, "</div>\n"])
+
+
+def _agreement(record: PictureRecord, series: Series) -> Iterator[str]:
+    known = [index for index, each in enumerate(series.checkpoints) if each.step is not None]
+    if len(known) > 1:
+        yield f'<div class="curves">\n{"".join(_panels(record, series, known))}</div>\n'
+    yield _table(record, series)
+
+
+def _panels(record: PictureRecord, series: Series, known: Sequence[int]) -> Iterator[str]:
+    gates = gates_of(series.config)
+    scales = sorted({gate.scale for gate in gates})
+    steps = np.array([series.checkpoints[index].step for index in known], np.int64)
+    for quantity in QUANTITIES:
+        for scale in scales:
+            curves: list[Curve] = []
+            for gate in gates:
+                if gate.scale == scale:
+                    values = record.values(quantity.role or record.role, gate.name, quantity.key)
+                    points = Points(steps, np.array([values[index] for index in known], np.float64))
+                    curves.append(Curve(label=gate.name, series=points))
+            if all(np.isnan(curve.series.values).all() for curve in curves):
+                continue
+            title = quantity.title if len(scales) == 1 else f"{quantity.title}, D{scale}"
+            panel = Panel(
+                title=title, note=quantity.note, curves=tuple(curves), within=quantity.within, level=quantity.level
+            )
+            yield draw_panel(panel, last_step=int(steps[-1]))
+
+
+def _table(record: PictureRecord, series: Series) -> str:
+    many = len(series.checkpoints) > 1
+    head, rows = [""], [[Cell(name(gate.name))] for gate in gates_of(series.config)]
+    for quantity in QUANTITIES:
+        columns = [
+            record.values(quantity.role or record.role, gate.name, quantity.key) for gate in gates_of(series.config)
+        ]
+        if all(math.isnan(value) for values in columns for value in values):
+            continue
+        head += [text(f"{quantity.title}, {which}") for which in (("first", "last") if many else ("",))]
+        for row, values in zip(rows, columns, strict=True):
+            row += [Cell(_shown(value), "" if math.isnan(value) else value) for value in _ends(values, many)]
+    head = [each.removesuffix(", ") for each in head]
+    return table("Each gate in numbers; attention.json has every checkpoint.", head, rows, sortable=False)
+
+
+def _ends(values: Sequence[float], many: bool) -> tuple[float, ...]:
+    return (values[0], values[-1]) if many else (values[-1],)
+
+
+def _shown(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.3f}".replace("-", "−")

@@ -1,0 +1,161 @@
+"""The checkpoints of a training run, in the order of their steps: BasicSR's, esrdgan's, ours, single files.
+
+`net_d_5000.pth`, with `net_g_5000.pth` beside it; `runs/NAME/checkpoints/000005000/discriminator.safetensors`, with the
+average of the generator beside it; or any file of a discriminator by its own name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tessera.discriminators import DiscriminatorConfig, load_discriminator
+from tessera.discriminators.files import SUFFIXES
+from tessera.errors import UsageError, WeightsError
+from tessera.explain.looking import gates_of
+
+_OURS = "discriminator.safetensors"
+_GENERATORS = ("average.safetensors", "generator.safetensors")
+# net_d_5000, net_d_latest, netD_5, D_100, discriminator_7, A_ESRGAN_Multi_D
+_JUDGE = re.compile(r"(?:.*[_.-])?(?:net_?)?d(?:iscriminator)?(?:[_-](?:iter[_-]?)?(\d{1,12}|latest))?", re.IGNORECASE)
+_NUMBER = re.compile(r".*?(\d{1,12})$")
+_WITHIN = ("checkpoints", "models")
+"""Where runs of ours and of BasicSR have their checkpoints."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesCheckpoint:
+    """One checkpoint of a series."""
+
+    path: Path
+    step: int | None
+    """None where no number tells it."""
+    generator: Path | None = None
+    """The generator of the same step, where it lies beside."""
+    suffix: str = ""
+    """What names of files about it end in, such as `_5000`."""
+    sha256: str = ""
+
+    @property
+    def label(self) -> str:
+        """What it is called in words."""
+        return f"step {self.step:,}" if self.step is not None else self.path.stem
+
+
+@dataclass(frozen=True)
+class Series:
+    """Checkpoints of one architecture."""
+
+    config: DiscriminatorConfig
+    checkpoints: tuple[SeriesCheckpoint, ...]
+
+
+def find_checkpoints(places: Sequence[Path]) -> tuple[SeriesCheckpoint, ...]:
+    """Files, folders of checkpoints and folders of runs -> every checkpoint of a discriminator, by step, then by name.
+
+    Raises UsageError where there is none, or where two are of one step.
+    """
+    found: dict[Path, SeriesCheckpoint] = {}
+    for place in places:
+        if place.is_dir():
+            within = list(_in_folder(place))
+            if not within:
+                raise UsageError(
+                    f"{place}: there are no checkpoints of a discriminator in it (net_d_5000.pth, or"
+                    f" checkpoints/000005000/{_OURS}). Name the folder of a run, the folder of its checkpoints, or a"
+                    " file."
+                )
+        elif place.exists():
+            within = [_of_file(place)]
+        else:
+            raise UsageError(f"{place}: there is no such file or folder. Name the checkpoints of a discriminator.")
+        for each in within:
+            found.setdefault(each.path.resolve(), each)
+    ordered = sorted(found.values(), key=lambda each: (each.step is None, each.step or 0, each.path.name))
+    return tuple(_named(ordered))
+
+
+def check_series(found: Sequence[SeriesCheckpoint], on_done: Callable[[int], None] = lambda _: None) -> Series:
+    """Open each checkpoint once -> the series, with the checksum of each file.
+
+    `on_done` hears how many are through. Raises WeightsError for a file that is no such discriminator, and UsageError
+    where one has no gates or is of another architecture than the first.
+    """
+    config: DiscriminatorConfig | None = None
+    checked: list[SeriesCheckpoint] = []
+    for number, checkpoint in enumerate(found, 1):
+        loaded = load_discriminator(checkpoint.path)
+        try:
+            gates_of(loaded.config)
+        except UsageError as error:
+            raise UsageError(f"{checkpoint.path}: {error}") from None
+        if loaded.config.in_channels != 3:
+            raise UsageError(
+                f"{checkpoint.path}: judges pictures of {loaded.config.in_channels} channels; those of RGB, with 3, can"
+                " be shown."
+            )
+        config = config or loaded.config
+        if loaded.config != config:
+            raise UsageError(
+                f"{checkpoint.path}: is {_words(loaded.config)}, and {found[0].path} is {_words(config)}. One series"
+                " has one architecture: name the checkpoints of one run."
+            )
+        checked.append(replace(checkpoint, sha256=loaded.sha256))
+        on_done(number)
+    if config is None:
+        raise UsageError("Name the checkpoints of a discriminator, as in --checkpoints runs/NAME.")
+    return Series(config, tuple(checked))
+
+
+def _words(config: DiscriminatorConfig) -> str:
+    scales: int | None = getattr(config, "scales", None)
+    of = f" of {scales} networks" if scales else ""
+    return f"{config.network}{of} with {config.features} features"
+
+
+def _in_folder(folder: Path) -> Iterator[SeriesCheckpoint]:
+    try:
+        inside = sorted(folder.iterdir())
+    except OSError as error:
+        raise WeightsError(f"{folder}: this folder cannot be listed ({error.strerror or error}).") from error
+    ours = [each for each in (folder, *inside) if each.name.isdecimal() and (each / _OURS).is_file()]
+    judges = [each for each in inside if _is_judge(each) and each.name != _OURS]
+    if ours or judges:
+        yield from (_of_file(each / _OURS) for each in ours)
+        yield from map(_of_file, judges)
+        return
+    for name in _WITHIN:
+        if (folder / name).is_dir():
+            yield from _in_folder(folder / name)
+
+
+def _is_judge(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and bool(_JUDGE.fullmatch(path.stem)) and path.is_file()
+
+
+def _of_file(path: Path) -> SeriesCheckpoint:
+    if path.name == _OURS and path.parent.name.isdecimal():
+        beside = (path.with_name(name) for name in _GENERATORS)
+        step: int | None = int(path.parent.name)
+    else:
+        number = _NUMBER.fullmatch(path.stem)
+        step = int(number[1]) if number else None
+        # net_d_5 -> net_g_5, netD_5 -> netG_5, D_5 -> G_5
+        swapped = re.sub(r"(^|_|net_?)([dD])(?=_\d)", lambda m: m[1] + ("g" if m[2] == "d" else "G"), path.stem)
+        beside = iter((path.with_name(swapped + path.suffix),) if swapped != path.stem else ())
+    return SeriesCheckpoint(path=path, step=step, generator=next((each for each in beside if each.is_file()), None))
+
+
+def _named(ordered: Sequence[SeriesCheckpoint]) -> Iterator[SeriesCheckpoint]:
+    """Give each its suffix, which no other may have: the step, or, beside others, the name of the file."""
+    taken: dict[str, Path] = {}
+    for each in ordered:
+        suffix = f"_{each.step}" if each.step is not None else f"_{each.path.stem}" if len(ordered) > 1 else ""
+        if suffix in taken:
+            raise UsageError(
+                f"{taken[suffix]} and {each.path} are both of {each.label}. Name the checkpoints of one run at a time."
+            )
+        taken[suffix] = each.path
+        yield replace(each, suffix=suffix)
