@@ -29,7 +29,7 @@ from tessera.errors import UsageError
 _DIVISORS = (4, 2, 1)
 """How many times smaller than what its network sees each map is, the deepest first."""
 _ITERATIONS = 30
-"""Of the power method: after the tenth, norms of fresh layers move by less than a hundredth."""
+"""Of the power method: the norms of fresh layers are then right to half a percent."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,56 @@
+"""Colours and mixtures against the published formulae and tables."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tessera.color import rgb_to_lab
+from tessera.explain.colormaps import colored, levels, mixed, stretched, table
+
+
+def test_jet_is_the_published_one_to_a_level_and_exact_where_its_table_is_known() -> None:
+    jet = table("jet")
+    v = np.arange(256) / 255
+    formula = np.stack([np.clip(1.5 - np.abs(4 * v - k), 0, 1) for k in (3, 2, 1)], axis=1) * 255
+    assert np.abs(jet - formula).max() <= 1.5
+    # from OpenCV's COLORMAP_JET
+    known = {0: (0, 0, 128), 31: (0, 0, 252), 33: (0, 4, 255), 90: (0, 232, 255), 96: (2, 255, 254)}
+    known |= {159: (254, 255, 1), 160: (255, 252, 0), 222: (255, 4, 0), 224: (252, 0, 0), 255: (128, 0, 0)}
+    for level, color in known.items():
+        assert tuple(jet[level]) == color, level
+    assert jet.sum(axis=0).tolist() == [30592, 32448, 30591]
+
+
+def test_values_are_cut_off_to_levels_and_not_rounded() -> None:
+    values = np.array([[0.0, 0.499, 0.9999, 1.0, 0.5, 3.0, -1.0]], np.float32)
+    assert levels(values).tolist() == [[0, 127, 254, 255, 127, 255, 0]]
+    assert colored(values, "gray")[0, :, 0].tolist() == [0, 127, 254, 255, 127, 255, 0]
+    assert tuple(colored(values, "jet")[0, 3]) == (128, 0, 0)
+
+
+def test_viridis_gets_lighter_evenly_and_jet_does_not() -> None:
+    def lightness(name: str) -> np.ndarray:
+        colors = torch.from_numpy(table(name).astype(np.float64) / 255).T[:, :, None]  # pyright: ignore
+        return rgb_to_lab(colors)[0, :, 0].numpy()
+
+    steps = np.diff(lightness("viridis")[::16])
+    assert (steps > 0).all()
+    assert steps.max() < 1.6 * steps.min()
+    assert (np.diff(lightness("jet")[::16]) < 0).any()
+    matplotlib = {0: (68, 1, 84), 64: (59, 82, 139), 128: (33, 145, 140), 192: (94, 201, 98), 255: (253, 231, 37)}
+    for level, color in matplotlib.items():
+        assert np.abs(table("viridis")[level].astype(int) - color).max() <= 3
+
+
+def test_published_answers_go_from_the_least_to_the_greatest() -> None:
+    logits = np.array([[-3.0, -1.0, 5.0]], np.float32)
+    assert stretched(logits).tolist() == [[0, 63, 255]]
+    assert stretched(np.full((2, 2), 7.0)).max() == 0
+
+
+@pytest.mark.parametrize(("mix", "expected"), [(0.7, 170), (0.0, 100), (1.0, 200)])
+def test_the_share_of_the_heat_map_is_the_mix(mix: float, expected: int) -> None:
+    picture, heat = np.full((1, 1, 3), 100, np.uint8), np.full((1, 1, 3), 200, np.uint8)
+    assert mixed(picture, heat, mix).flat[0] == expected
