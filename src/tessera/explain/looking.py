@@ -76,11 +76,19 @@ def only_looking(network: nn.Module) -> Generator[None]:
     modes = {module: module.training for module in network.modules()}
     network.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), _whole_fp32(network):
             yield
     finally:
         for module, training in modes.items():
             module.training = training
+
+
+def _whole_fp32(network: nn.Module) -> contextlib.AbstractContextManager[None]:
+    """CUDA convolutions round the factors of fp32 products to 10 bits (TF32) unless they are told not to."""
+    given = next(network.parameters(), None)
+    if given is None or given.device.type != "cuda":
+        return contextlib.nullcontext()
+    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 
 
 def attention_maps(discriminator: nn.Module, picture: Tensor) -> dict[str, Tensor]:

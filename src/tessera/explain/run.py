@@ -24,7 +24,7 @@ from tessera.explain.colormaps import colored, levels, mixed, stretched
 from tessera.explain.looking import Gate, answers, attention_maps, enlarged, gates_of, settle_norms
 from tessera.explain.page import PictureRecord, Strip, write_attention_page
 from tessera.explain.series import Series, SeriesCheckpoint
-from tessera.explain.settings import ViewSettings
+from tessera.explain.settings import ViewSettings, check_device
 from tessera.explain.sheets import (
     FRAME_SIDE,
     GRID_SIDE,
@@ -75,8 +75,10 @@ def explain_series(
     """Write everything about each of the pictures into its folder below `output`, and numbers and page into `output`.
 
     `subjects` has for the folder of each picture (`Path()` is `output` itself) what reads it. A picture that cannot be
-    read is a sentence in `problems`. Raises PictureError when nothing could be read, or something cannot be written.
+    read is a sentence in `problems`. Raises PictureError when nothing could be read, or something cannot be written,
+    and UsageError for a device that is not there.
     """
+    check_device(view.device)
     records: list[PictureRecord] = []
     problems: list[str] = []
     for folder, read in subjects.items():
@@ -139,6 +141,7 @@ class _Explaining:
     def __init__(self, subject: Subject, series: Series, folder: Path, view: ViewSettings) -> None:
         self._subject, self._series, self._folder, self._view = subject, series, folder, view
         self._gates = gates_of(series.config)
+        self._device = torch.device(view.device)
         count = len(series.checkpoints)
         self._on_page = set(evenly(count, MOST_ON_PAGE))
         self._in_grid = set(evenly(count, MOST_COLUMNS))
@@ -172,10 +175,9 @@ class _Explaining:
         )
 
     def _one(self, index: int, checkpoint: SeriesCheckpoint) -> None:
-        device = torch.device(self._view.device)
-        network = load_discriminator(checkpoint.path).network.to(device)
+        network = load_discriminator(checkpoint.path).network.to(self._device)
         untrained = settle_norms(network)
-        pictures = dict(self._pictures(checkpoint, device))
+        pictures = dict(self._pictures(checkpoint))
         seen: dict[Role, Tensor] = {role: each.flip(1) if self._view.bgr else each for role, each in pictures.items()}
         maps: _Found = {role: _on_cpu(attention_maps(network, each)) for role, each in seen.items()}
         logits: _Found = {role: _on_cpu(answers(network, each)) for role, each in seen.items()}
@@ -188,12 +190,12 @@ class _Explaining:
         self._draw_maps(index, checkpoint, as_pixels(pictures[self._subject.role]), maps[self._subject.role])
         self._draw_answers(index, checkpoint, logits)
 
-    def _pictures(self, checkpoint: SeriesCheckpoint, device: torch.device) -> Iterator[tuple[Role, Tensor]]:
+    def _pictures(self, checkpoint: SeriesCheckpoint) -> Iterator[tuple[Role, Tensor]]:
         subject = self._subject
-        real = subject.real.to(device)
+        real = subject.real.to(self._device)
         yield "real", real
         if subject.generated is not None:
-            yield "generated", subject.generated.to(device)
+            yield "generated", subject.generated.to(self._device)
         elif not self._view.real_only:
             make = generator_of(checkpoint.generator)
             made = None if make is None else make(real)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+import torch
 from pydantic import BaseModel, Field
 
+from tessera.errors import UsageError
 from tessera.explain.colormaps import Colormap
 
 
@@ -23,3 +25,12 @@ class ViewSettings(BaseModel, frozen=True, extra="forbid"):
     """Whether no generated picture is made."""
     animation: Literal["webp", "gif", "none"] = "webp"
     device: str = "cpu"
+
+
+def check_device(name: str) -> None:
+    """Raise UsageError where nothing can be calculated on a device of this name."""
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise UsageError(f"--device {name}: cannot be used here ({first}). Say cpu, cuda, cuda:1 or mps.") from None

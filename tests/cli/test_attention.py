@@ -1,0 +1,247 @@
+"""`tessera attention`, run as the command runs it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "explain"))
+
+from published import attention_state, direct_maps, multi_state, save_basicsr
+
+from tessera import read_picture, write_picture
+from tessera.cli import main
+from tessera.generators import RRDBNetConfig
+from tessera.picture import vips
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Any:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: str) -> tuple[int, str, str]:
+        code = main(["attention", *words])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return call
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """Three checkpoints of a multi-scale discriminator; the second with its generator."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    for number, step in enumerate((5000, 10000, 15000)):
+        save_basicsr(folder / f"net_d_{step}.pth", multi_state(2, 10 * number))
+    torch.manual_seed(0)
+    state = RRDBNetConfig(features=2, growth=2, blocks=1).build().state_dict()
+    torch.save({"params_ema": state}, folder / "net_g_10000.pth")
+    return folder
+
+
+def photo(path: Path, height: int = 50, width: int = 44, seed: int = 0) -> np.ndarray:
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    pixels[:, width // 2 :] //= 3
+    write_picture(pixels, path)
+    return pixels
+
+
+def read(path: Path) -> np.ndarray:
+    return read_picture(path).pixels
+
+
+def jet(values: np.ndarray) -> np.ndarray:
+    v = (values * np.float32(255)).astype(np.uint8).astype(int)
+    planes = (np.minimum(4 * v - 382, 1148 - 4 * v), np.minimum(4 * v - 128, 892 - 4 * v))
+    blue = np.where(v == 159, 1, np.minimum(4 * v + 128, 638 - 4 * v))
+    return np.stack((*planes, blue), axis=-1).clip(0, 255).astype(np.uint8)
+
+
+def test_every_gate_of_every_checkpoint_is_drawn_under_the_names_of_a_esrgan(run: Run, models: Path) -> None:
+    photo(Path("a.png"))
+    code, out, err = run("a.png", "--checkpoints", "models", "-o", "maps")
+    assert (code, err) == (0, "")
+    assert out.startswith("maps: 6 gates at 3 checkpoints, 1 picture; open maps/attention.html.\n")
+    for depth, sides in ((1, ((13, 11), (7, 6))), (2, ((25, 22), (13, 11))), (3, ((50, 44), (25, 22)))):
+        for scale, size in enumerate(sides, 1):
+            for step in (5000, 10000, 15000):
+                name = f"A{depth}_D{scale}_{step}.png"
+                assert read(Path("maps") / name).shape == (*size, 3), name
+                assert read(Path("maps/enlarged") / name).shape == (50, 44, 3)
+                assert read(Path("maps/combined") / name).shape == (50, 44, 3)
+    for scale, size in ((1, (50, 44)), (2, (25, 22))):
+        gray = read(Path(f"maps/output_{scale}_15000.png"))
+        assert gray.squeeze().shape == size
+        assert (gray.min(), gray.max()) == (0, 255)
+
+
+def test_the_picture_is_rgb_and_bgr_only_on_request_and_colours_are_the_published_ones(run: Run) -> None:
+    state = attention_state(2, 4)
+    save_basicsr(Path("net_d_5000.pth"), {f"layer0.{name}": tensor for name, tensor in state.items()})
+    pixels = photo(Path("a.png"), 48, 64)
+    for words, seen in (((), pixels), (("--bgr",), pixels[..., ::-1])):
+        assert run("a.png", "net_d_5000.pth", "-o", "maps", "-q", *words) == (0, "", "")
+        x = torch.from_numpy(seen.astype(np.float32) / 255).permute(2, 0, 1)[None]
+        for number, wanted in enumerate(direct_maps(state, x), 1):
+            drawn = read(Path(f"maps/A{number}_5000.png"))
+            # a value that lies on the edge of a level may fall on either side of it
+            assert (drawn != jet(wanted[0, 0].numpy())).any(axis=2).mean() < 0.01
+        heat = read(Path("maps/enlarged/A1_5000.png")).astype(float)
+        over = read(Path("maps/combined/A1_5000.png"))
+        assert np.abs(over - (0.3 * pixels + 0.7 * heat)).max() <= 0.5 + 1e-9
+
+
+def test_repeating_gives_identical_files_and_leaves_the_checkpoints_alone(run: Run, models: Path) -> None:
+    photo(Path("a.png"))
+    weights = {path: path.read_bytes() for path in models.iterdir()}
+    assert run("a.png", "-c", "models", "-o", "maps")[0] == 0
+    first = {path: path.read_bytes() for path in Path("maps").rglob("*") if path.is_file()}
+    assert run("a.png", "-c", "models", "-o", "maps")[0] == 0
+    assert {path: path.read_bytes() for path in Path("maps").rglob("*") if path.is_file()} == first
+    assert {path: path.read_bytes() for path in models.iterdir()} == weights
+    assert not list(Path("maps").rglob(".*"))
+
+
+def test_the_numbers_name_files_steps_and_every_gate(run: Run, models: Path) -> None:
+    photo(Path("a.png"))
+    run("a.png", "-c", "models", "-o", "maps", "--animation", "none")
+    found = json.loads(Path("maps/attention.json").read_text(encoding="utf-8"))
+    assert [each["step"] for each in found["checkpoints"]] == [5000, 10000, 15000]
+    assert all(len(each["sha256"]) == 64 for each in found["checkpoints"])
+    (picture,) = found["pictures"]
+    assert (picture["height"], picture["width"], picture["is"]) == (50, 44, "real")
+    gates = {f"A{depth}_D{scale}" for scale in (1, 2) for depth in (1, 2, 3)}
+    for number, each in enumerate(picture["series"]):
+        assert set(each["real"]) == gates
+        assert ("generated" in each) == (number == 1)  # the one with a generator beside it
+        for values in each["real"].values():
+            assert 0 < values["mean"] < 1
+            assert values["spread"] > 0
+            assert -1 <= values["edges_rank"] <= 1
+            assert values["error_rank"] is None
+    made = picture["series"][1]
+    assert all(-1 <= values["error_rank"] <= 1 for values in made["generated"].values())
+    assert made["answers"]["D1"]["difference_mean"] == pytest.approx(
+        made["answers"]["D1"]["real_mean"] - made["answers"]["D1"]["generated_mean"], abs=1e-6
+    )
+    assert Path("maps/answers/D2_10000_difference.png").exists()
+    assert not Path("maps/answers/D2_5000_difference.png").exists()
+
+
+def test_with_a_reference_the_picture_is_the_generated_one_and_errors_are_against_it(run: Run, models: Path) -> None:
+    truth = photo(Path("gt.png"))
+    sr = truth.copy()
+    sr[:10] = 255 - sr[:10]
+    write_picture(sr, "sr.png")
+    code, _, _ = run("sr.png", "-c", "models/net_d_5000.pth", "-o", "maps", "--reference", "gt.png")
+    assert code == 0
+    (picture,) = json.loads(Path("maps/attention.json").read_text())["pictures"]
+    assert picture["is"] == "generated"
+    assert picture["series"][0]["generated"]["A3_D1"]["error_roc"] is not None
+    assert picture["series"][0]["real"]["A3_D1"]["error_roc"] is None
+    difference = read(Path("maps/answers/D1_5000_difference.png")).squeeze().astype(float)
+    real, generated = (read(Path(f"maps/answers/D1_5000_{role}.png")).squeeze() for role in ("real", "generated"))
+    assert np.abs(difference - (255 + real.astype(float) - generated) / 2).max() <= 1.5
+    assert abs(difference[-1].mean() - 127) <= 1  # far from where they differ there is no difference
+
+
+@pytest.mark.parametrize("kind", ["webp", "gif"])
+def test_the_animation_has_a_frame_for_each_checkpoint(run: Run, models: Path, kind: str) -> None:
+    photo(Path("a.png"))
+    run("a.png", "-c", "models", "-o", "maps", "--animation", kind, "--real-only")
+    image = vips().Image.new_from_file(f"maps/over_time.{kind}", n=-1)
+    assert image.get("n-pages") == 3
+    assert image.get("delay")[0] == 500
+    frames = image.numpy().reshape(3, -1, image.width, image.bands)
+    assert not (frames[0] == frames[1]).all()
+
+
+def test_the_page_is_whole_in_itself_and_has_a_slider_for_each_gate(run: Run, models: Path) -> None:
+    photo(Path('a"<b>.png'))
+    run('a"<b>.png', "-c", "models", "-o", "maps")
+    text = Path("maps/attention.html").read_text(encoding="utf-8")
+    assert "http" not in text.split("<style>")[0].replace("http-equiv", "")
+    assert "<b>.png" not in text
+    for gate in ("A1_D1", "A3_D2"):
+        assert f'aria-label="Checkpoint of {gate}"' in text
+    assert text.count('type="range" min="0" max="2"') == 6 + 2  # gates, and answers of two networks
+    assert text.count('src="data:image/') == text.count("<img ")
+    assert "Rank correlation with edges, D2" in text
+    assert text.count('class="mean line2"') >= 2
+
+
+def test_several_pictures_get_a_folder_each_and_one_that_cannot_be_read_a_sentence(run: Run, models: Path) -> None:
+    Path("in").mkdir()
+    photo(Path("in/a.png"))
+    photo(Path("in/a.jpg"), seed=1)
+    Path("in/b.png").write_bytes(b"no picture")
+    code, out, err = run("in", "-c", "models/net_d_5000.pth", "-o", "maps", "--real-only", "--colormap", "gray")
+    assert code == 1
+    assert err.count("\n") == 1
+    assert "b.png" in err
+    assert "2 pictures" in out
+    assert Path("maps/a/A1_D1_5000.png").exists()
+    assert Path("maps/a-2/A1_D1_5000.png").exists()
+    gray = read(Path("maps/a/A3_D1_5000.png"))
+    assert (gray[..., 0] == gray[..., 1]).all()
+
+
+def test_stretched_maps_use_the_whole_scale(run: Run, models: Path) -> None:
+    photo(Path("a.png"))
+    run("a.png", "-c", "models/net_d_5000.pth", "-o", "maps", "--stretch", "--colormap", "gray", "--real-only")
+    drawn = read(Path("maps/A1_D1_5000.png"))
+    assert (drawn.min(), drawn.max()) == (0, 255)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (("a.png",), 2, "Name the checkpoints"),
+        (("models/net_d_5000.pth",), 2, "Name a picture"),
+        (("a.png", "-c", "empty"), 2, "no checkpoints of a discriminator in it"),
+        (("a.png", "-c", "models/net_g_10000.pth"), 1, "net_g_10000.pth: this is a generator"),
+        (("none.png", "-c", "models"), 1, "none.png"),
+        (("a.png", "-c", "models", "--reference", "small.png"), 2, "small.png: has 20x20 pixels"),
+        (("a.png", "-c", "models", "--reference", "b.png", "--real-only"), 2, "exclude each other"),
+        (("a.png", "small.png", "-c", "models", "--generated", "a.png"), 2, "belongs to one picture"),
+        (("a.png", "-c", "models", "--mix", "2"), 2, "--mix 2.0"),
+        (("a.png", "-c", "models", "--colormap", "hot"), 2, "--colormap hot"),
+        (("a.png", "-c", "models", "-o", "."), 2, "a.png lies in it"),
+        (("a.png", "-c", "models", "-o", "models"), 2, "has other files in it"),
+        (("a.png", "-c", "models", "-o", "b.png"), 2, "is a file"),
+        (("a.png", "-c", "models", "--device", "warp"), 2, "--device warp"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_cannot_be_done_is_said_in_one_line(
+    run: Run, models: Path, words: tuple[str, ...], code: int, says: str
+) -> None:
+    for name in ("a.png", "b.png"):
+        photo(Path(name))
+    photo(Path("small.png"), 20, 20)
+    Path("empty").mkdir()
+    more = () if "-o" in words else ("-o", "maps")
+    found, out, err = run(*words, *more)
+    assert (found, out) == (code, "")
+    assert err.startswith("tessera: ")
+    assert err.count("\n") == 1
+    assert says in err
+    assert not Path("maps").exists()
