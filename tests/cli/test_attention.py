@@ -245,3 +245,18 @@ def test_what_cannot_be_done_is_said_in_one_line(
     assert err.count("\n") == 1
     assert says in err
     assert not Path("maps").exists()
+
+
+def test_the_generated_picture_can_be_a_file_or_be_made_by_any_model(run: Run, models: Path) -> None:
+    pixels = photo(Path("a.png"))
+    write_picture(255 - pixels, "g.png")
+
+    def answered(*words: str) -> list[dict[str, Any]]:
+        assert run("a.png", "-c", "models", "-o", "maps", "--animation", "none", "-q", *words) == (0, "", "")
+        return json.loads(Path("maps/attention.json").read_text())["pictures"][0]["series"]
+
+    for words in (("--generated", "g.png"), ("-n", "models/net_g_10000.pth")):
+        assert all("generated" in each for each in answered(*words))
+    own = answered()[1]["generated"]
+    assert own == answered("-n", "models/net_g_10000.pth")[1]["generated"]
+    assert own != answered("--generated", "g.png")[1]["generated"]
