@@ -13,7 +13,6 @@ from typing import Annotated, Literal, Self, get_args
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 from torch import Tensor
 
@@ -241,7 +240,7 @@ def degrade(gt: Tensor, draw: RealESRGANDraw) -> tuple[Tensor, Tensor | None]:
         out = _compressed(_noisy(out, draw.first.noise), draw.first.qualities)
 
         again = draw.second.resize
-        size = (max(1, int(side / draw.scale * again.factor)) for side in (height, width))
+        size = max(1, int(height / draw.scale * again.factor)), max(1, int(width / draw.scale * again.factor))
         out = filter_then_resize(out, _weights(draw.second.kernels), _to_size(*size, again.mode))
         out = _noisy(out, draw.second.noise)
 
