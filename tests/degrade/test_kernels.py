@@ -9,7 +9,17 @@ from scipy import ndimage, special
 
 from tessera.degrade.bessel import bessel_j1
 from tessera.degrade.blur import GAUSSIAN_KINDS, PULSE, Blur, KernelDraw, KernelShares, draw_kernel, kernel_weights
-from tessera.degrade.filtering import filter_each, filter_lines, mirrored, trimmed
+from tessera.degrade.filtering import (
+    by_convolution,
+    fast_length,
+    filter_by,
+    filter_each,
+    filter_lines,
+    filter_one,
+    mirrored,
+    transfer,
+    trimmed,
+)
 
 
 def test_j1_is_that_of_scipy():
@@ -109,3 +119,18 @@ def test_lines_down_and_across_are_their_outer_product():
         ndimage.correlate1d(picture.double().numpy(), line, 1, mode="mirror"), line, 2, mode="mirror"
     )
     np.testing.assert_allclose(out.numpy(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [3, 5, 9, 11, 15])
+@pytest.mark.parametrize(("height", "width"), [(120, 133), (40, 9), (5, 64)])
+def test_both_ways_of_filtering_are_correlation(size, height, width):
+    """A convolution of the picture cut upright, and the Fourier transform."""
+    rng = np.random.default_rng(size)
+    picture = torch.from_numpy(rng.random((3, height, width), np.float32))
+    kernel = rng.random((size, size)) - 0.3
+    kernel /= np.abs(kernel).sum()
+    expected = np.stack([ndimage.correlate(plane, kernel, mode="mirror") for plane in picture.double().numpy()])
+    sides = [fast_length(side + size - 1) for side in (height, width)]
+    np.testing.assert_allclose(by_convolution(picture, kernel).numpy(), expected, atol=1e-6)
+    np.testing.assert_allclose(filter_by(picture, transfer(kernel, *sides), size // 2).numpy(), expected, atol=1e-6)
+    np.testing.assert_allclose(filter_one(picture, kernel).numpy(), expected, atol=1e-6)

@@ -5,7 +5,15 @@ import pytest
 import torch
 from scipy import stats
 
-from tessera.degrade.noise import Noise, NoiseDraw, add_noise, draw_noise, poisson_counts
+from tessera.degrade.noise import (
+    Noise,
+    NoiseDraw,
+    add_noise,
+    draw_noise,
+    normal_numbers,
+    photons_at_white,
+    poisson_counts,
+)
 
 
 def flat(level: float, side: int = 128) -> torch.Tensor:
@@ -21,6 +29,28 @@ def test_gaussian_noise_has_its_mean_its_deviation_and_its_shape():
     assert abs(noise.mean()) < 0.15
     assert noise.std() == pytest.approx(12, rel=0.01)
     assert stats.kstest(noise[:5000] / 12, "norm").pvalue > 1e-3
+
+
+def test_normal_numbers_are_normal_and_independent_and_any_number_of_them():
+    numbers = normal_numbers(7, 400_003).double().numpy()
+    assert numbers.shape == (400_003,)
+    assert numbers.mean() == pytest.approx(0, abs=0.007)
+    assert numbers.var() == pytest.approx(1, abs=0.01)
+    assert stats.kurtosis(numbers) == pytest.approx(0, abs=0.04)
+    assert stats.kstest(numbers, "norm").pvalue > 1e-3
+    assert 4 < np.abs(numbers).max() < 4.5
+    for apart in (1, 2, 3, 4, 400):
+        assert abs(np.corrcoef(numbers[apart:], numbers[:-apart])[0, 1]) < 0.007
+    assert abs(np.corrcoef(numbers, normal_numbers(8, 400_003).numpy())[0, 1]) < 0.007
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 64, 65, 128, 129, 200, 256])
+def test_photons_are_the_next_power_of_two_wherever_the_levels_are(count):
+    levels = torch.randint(0, 2, (50_000,), generator=torch.Generator().manual_seed(0), dtype=torch.int32)
+    levels = levels.clamp(max=count - 1)
+    levels[-count:] = torch.arange(count, dtype=torch.int32)
+    assert photons_at_white(levels) == 2 ** int(np.ceil(np.log2(count)))
+    assert photons_at_white(torch.arange(50_000, dtype=torch.int32) % count) == 2 ** int(np.ceil(np.log2(count)))
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "poisson"])

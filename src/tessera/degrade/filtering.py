@@ -41,7 +41,7 @@ def filter_one(picture: Tensor, weights: Weights) -> Tensor:
     if size == 1:
         return picture * float(weights[0, 0])
     if picture.device.type == "cpu" and _convolution_cost(picture, size) < _spectrum_cost(picture, size):
-        return _by_convolution(picture, weights)
+        return by_convolution(picture, weights)
     height, width = (fast_length(side + size - 1) for side in picture.shape[-2:])
     return filter_by(picture, transfer(weights, height, width).to(picture.device), size // 2)
 
@@ -60,8 +60,11 @@ def _spectrum_cost(picture: Tensor, size: int) -> float:
     return 5.5 * picture.shape[0] * height * width + 150_000
 
 
-def _by_convolution(picture: Tensor, weights: Weights) -> Tensor:
-    """Convolutions take many channels at once and a picture has three, so it is cut upright into more, side by side."""
+def by_convolution(picture: Tensor, weights: Weights) -> Tensor:
+    """Correlate as one convolution: (C, H, W) -> (C, H, W), any range.
+
+    Processors convolve many channels at once and a picture has three, so it is cut upright into more, side by side.
+    """
     channels, height, width = picture.shape
     size = weights.shape[0]
     cuts = max(_LANES // channels, 1)

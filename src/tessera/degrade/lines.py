@@ -52,7 +52,7 @@ def as_lines(kernel: Weights) -> Lines | None:
     """A kernel, (k, k), as a line down and one across; None when it is more than that.
 
     >>> as_lines(np.outer([0.25, 0.5, 0.25], [0.1, 0.8, 0.1])).across.round(9).tolist()
-    [0.1, 0.8, 0.1]
+    [0.05, 0.4, 0.05]
     """
     row, column = np.unravel_index(np.abs(kernel).argmax(), kernel.shape)
     lines = Lines(kernel[:, column] / kernel[row, column], kernel[row])
