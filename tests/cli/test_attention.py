@@ -260,3 +260,21 @@ def test_the_generated_picture_can_be_a_file_or_be_made_by_any_model(run: Run, m
     own = answered()[1]["generated"]
     assert own == answered("-n", "models/net_g_10000.pth")[1]["generated"]
     assert own != answered("--generated", "g.png")[1]["generated"]
+
+
+def test_pictures_of_every_kind_and_size_are_shown(run: Run, models: Path) -> None:
+    rng = np.random.default_rng(0)
+    Path("in").mkdir()
+    shapes = {"gray": (33, 20), "deep": (17, 40, 4), "one": (1, 1, 3), "wide": (3, 70, 3)}
+    for name, shape in shapes.items():
+        deep = name == "deep"
+        write_picture(rng.integers(0, 65535 if deep else 255, shape, np.uint16 if deep else np.uint8), f"in/{name}.png")
+    write_picture(np.full((20, 20, 3), 90, np.uint8), "in/flat.png")
+    code, out, err = run("in", "-c", "models", "-o", "maps")
+    assert (code, err) == (0, "")
+    assert out.count("rank correlation, mean of 5 pictures: ") == 6
+    for name, shape in shapes.items():
+        assert read(Path(f"maps/{name}/enlarged/A1_D2_10000.png")).shape == (*shape[:2], 3)
+    pictures = json.loads(Path("maps/attention.json").read_text())["pictures"]
+    flat = next(each for each in pictures if each["file"] == "in/flat.png")
+    assert flat["series"][0]["real"]["A3_D1"]["edges_rank"] is None  # there are no edges to agree with

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable, Generator, Sequence
@@ -218,12 +219,15 @@ def _say(output: Path, series: Series, records: Sequence[PictureRecord]) -> None
             f" picture{'' if len(records) == 1 else 's'}; open {output / PAGE_NAME}."
         )
     )
-    first, last = series.checkpoints[0].label, series.checkpoints[-1].label
-    for record in records:
-        for gate in gates:
-            values = record.values(record.role, gate.name, "edges_rank")
-            ends = [f"{values[0]:.3f} at {first}", f"{values[-1]:.3f} at {last}"][-min(2, count) :]
-            typer.echo(printable(f"{record.path.name}: {gate.name} and edges, rank correlation {', '.join(ends)}"))
+    of = "" if len(records) == 1 else f", mean of {len(records)} pictures"
+    for gate in gates:
+        ends: list[str] = []
+        for place in (0, -1)[-min(2, count) :]:
+            found = [record.values(record.role, gate.name, "edges_rank")[place] for record in records]
+            known = [each for each in found if not math.isnan(each)]
+            value = f"{sum(known) / len(known):.3f}" if known else "unknown"
+            ends.append(f"{value} at {series.checkpoints[place].label}")
+        typer.echo(printable(f"{gate.name} and edges, rank correlation{of}: {', '.join(ends)}"))
 
 
 @contextmanager

@@ -46,7 +46,7 @@ class GateNumbers:
 
 def gate_numbers(attention: Tensor, edges: Floats, error: Floats | None) -> GateNumbers:
     """Measure a map (1, 1, h, w) in (0, 1) against the strength of edges and, where known, of errors, both (h, w)."""
-    values = attention[0, 0].double().cpu().numpy()
+    values = attention[0, 0].cpu().double().numpy()
     return GateNumbers(
         mean=float(values.mean()),
         spread=float(values.std()),
@@ -60,7 +60,7 @@ def gate_numbers(attention: Tensor, edges: Floats, error: Floats | None) -> Gate
 
 def edge_strength(picture: Tensor) -> Floats:
     """The magnitude of Sobel's gradient of the luma, (1, 3, H, W) RGB in [0, 1] -> (H, W), edge pixels repeated."""
-    luma = np.pad(luma_jpeg(picture.double())[0, 0].cpu().numpy(), 1, mode="edge")
+    luma = np.pad(luma_jpeg(picture.cpu().double())[0, 0].numpy(), 1, mode="edge")
     smooth_down = luma[:-2] + 2 * luma[1:-1] + luma[2:]
     smooth_across = luma[:, :-2] + 2 * luma[:, 1:-1] + luma[:, 2:]
     return np.hypot(smooth_down[:, 2:] - smooth_down[:, :-2], smooth_across[2:] - smooth_across[:-2])
@@ -68,7 +68,7 @@ def edge_strength(picture: Tensor) -> Floats:
 
 def error_strength(picture: Tensor, truth: Tensor) -> Floats:
     """The absolute difference, as the mean over the channels: two of (1, C, H, W) in [0, 1] -> (H, W)."""
-    return (picture.double() - truth.double()).abs().mean(dim=1)[0].cpu().numpy()
+    return (picture.cpu().double() - truth.cpu().double()).abs().mean(dim=1)[0].numpy()
 
 
 def averaged_down(values: Floats, divisor: int) -> Floats:

@@ -56,7 +56,8 @@ class Subject:
 def read_rgb(path: Path) -> Tensor:
     """A picture of any kind -> (1, 3, H, W), RGB in [0, 1]: 8-bit sRGB, on white. Raises PictureError."""
     picture = read_picture(path)
-    return to_tensor(np.ascontiguousarray(in_srgb(picture.pixels, picture.metadata)))
+    pixels = picture.pixels[..., None] if picture.pixels.ndim == 2 else picture.pixels
+    return to_tensor(np.ascontiguousarray(in_srgb(pixels, picture.metadata)))
 
 
 def as_pixels(picture: Tensor) -> Shown:
