@@ -51,6 +51,8 @@ def test_photons_are_the_next_power_of_two_wherever_the_levels_are(count):
     levels[-count:] = torch.arange(count, dtype=torch.int32)
     assert photons_at_white(levels) == 2 ** int(np.ceil(np.log2(count)))
     assert photons_at_white(torch.arange(50_000, dtype=torch.int32) % count) == 2 ** int(np.ceil(np.log2(count)))
+    most_of_70 = torch.cat((torch.arange(50_000, dtype=torch.int32) % 70, levels[-count:]))
+    assert photons_at_white(most_of_70) == 2 ** int(np.ceil(np.log2(max(count, 70))))
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "poisson"])
