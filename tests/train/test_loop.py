@@ -14,7 +14,7 @@ import torch
 
 from tessera import save_weights
 from tessera.degrade import apply, draw, from_json
-from tessera.errors import TesseraError, TrainingError
+from tessera.errors import TesseraError, TrainingError, UsageError
 from tessera.generators import RRDBNetConfig
 from tessera.train import checkpoints, loop
 from tessera.train.chance import chance
@@ -320,3 +320,25 @@ def test_a_compiled_run_goes_where_the_plain_one_goes(desk):
     assert one.keys() == other.keys()
     for name in one:
         torch.testing.assert_close(one[name], other[name], rtol=1e-2, atol=1e-4)
+
+
+def test_a_live_run_shows_what_its_discriminator_looks_at(desk):
+    changes = ("steps=4", "report.attention_every=2", "discriminator.features=4", "report.tensorboard=true")
+    train(small(*changes, recipe="a-esrgan-multi"), resume=False, watcher=Heard())
+    run = desk / "runs" / "run"
+    assert sorted(path.name for path in (run / "attention").iterdir()) == ["000000002.png", "000000004.png"]
+    lines = [line for line in trained_lines(run) if line["kind"] == "attention"]
+    assert [line["step"] for line in lines] == [2, 4]
+    assert 0 < lines[0]["A1_D1_mean"] < 1
+    page = (run / "report.html").read_text()
+    assert "<h2>Attention</h2>" in page or "Attention" in page
+    with pytest.raises(UsageError, match="needs a discriminator with gates"):
+        small("report.attention_every=2", recipe="realesrgan")
+
+
+def test_looking_does_not_change_the_run(desk):
+    for name, every in (("plain", 0), ("watched", 1)):
+        changes = (f"name={name}", f"report.attention_every={every}", "discriminator.features=4", "steps=3")
+        train(small(*changes, recipe="a-esrgan-multi"), resume=False, watcher=Heard())
+    one, other = (weights_of(desk / "runs" / name) for name in ("plain", "watched"))
+    assert all(torch.equal(one[name], other[name]) for name in one)

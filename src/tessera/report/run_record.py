@@ -89,6 +89,9 @@ class RunRecord:
     """The last sentence about the speed."""
     last_written: str
     sheets: dict[int, Path]
+    attention: dict[str, Series]
+    """What the gates of the discriminator look at, as numbers."""
+    attention_sheets: dict[int, Path]
     best: dict[str, str]
     """The metadata of `best.safetensors`; empty without one."""
     checkpoints: tuple[int, ...]
@@ -146,6 +149,8 @@ def read_run(folder: Path) -> RunRecord:
         speed=log.speed,
         last_written=log.last_written,
         sheets=_attempt(lambda: _sheets(folder / "samples"), folder / "samples", problems) or {},
+        attention=metrics.series("attention"),
+        attention_sheets=_attempt(lambda: _sheets(folder / "attention"), folder / "attention", problems) or {},
         best=_attempt(lambda: _metadata(folder / "best.safetensors"), folder / "best.safetensors", problems) or {},
         checkpoints=tuple(_checkpoints(folder / "checkpoints")),
         problems=tuple(problems),

@@ -23,7 +23,11 @@ _HIGHEST, _WIDEST = 1320, 2112
 _MOST_BYTES = 3_000_000
 """Of the earlier sheets together, as text."""
 _GAP, _GROUND = 8, 230
-_COLUMNS = ("input, enlarged as it is", "bicubic", "output", "truth")
+SAMPLES_LEAD = (
+    "Each row, from left to right: the input (its pixels enlarged as they are), its bicubic enlargement, the output,"
+    " the truth."
+)
+SAMPLES_HEADS = ("input, enlarged as it is", "bicubic", "output", "truth")
 _LIMITS = Limits(input_pixels=2**27)
 
 
@@ -49,8 +53,11 @@ def evenly(steps: Sequence[int], most: int = MOST_SHEETS) -> list[int]:
     return sorted({steps[int(np.abs(known - each).argmin())] for each in wanted})
 
 
-def samples_part(sheets: Mapping[int, Path]) -> str:
-    """The sheets by step -> a part of the page with a slider over them; empty without sheets."""
+def samples_part(sheets: Mapping[int, Path], lead: str = SAMPLES_LEAD, heads: Sequence[str] = SAMPLES_HEADS) -> str:
+    """The sheets by step -> a part of the page with a slider over them; empty without sheets.
+
+    `lead` is the sentence above them; `heads` stand over their columns, where all rows have four.
+    """
     if not sheets:
         return ""
     chosen, problems = _read(sheets)
@@ -61,10 +68,9 @@ def samples_part(sheets: Mapping[int, Path]) -> str:
     earlier = _encoded(chosen[:-1])
     chosen = [*earlier, last]
     lines = [
-        "<p>Each row, from left to right: the input (its pixels enlarged as they are), its bicubic enlargement, the"
-        " output, the truth.</p>\n",
+        f"<p>{text(lead)}</p>\n",
         '<div class="over-time">\n',
-        _columns(last.pixels),
+        _columns(last.pixels, heads),
         f'<div class="stack" style="aspect-ratio:{width}/{height};width:min(100%,{width}px)">\n',
         f'<img class="whole" src="{data_uri(last.pixels, exact=False)}" alt="Samples at step {last.step:,}">\n',
     ]
@@ -146,12 +152,12 @@ def _pixels(path: Path) -> Shown:
     return read_region(path, fit((height, width), (height, width)), region, _LIMITS)
 
 
-def _columns(pixels: Shown) -> str:
+def _columns(pixels: Shown, names: Sequence[str]) -> str:
     """Heads over the four columns, where all rows have the same ones."""
     width = pixels.shape[1]
     side = (width - 3 * _GAP) // 4
     gaps = [pixels[:, (at + 1) * side + at * _GAP : (at + 1) * (side + _GAP)] for at in range(3)]
-    if side < 1 or (width - 3 * _GAP) % 4 or not all((gap == _GROUND).all() for gap in gaps):
+    if not names or side < 1 or (width - 3 * _GAP) % 4 or not all((gap == _GROUND).all() for gap in gaps):
         return ""
-    heads = "".join(f"<span>{text(column)}</span>" for column in _COLUMNS)
+    heads = "".join(f"<span>{text(column)}</span>" for column in names)
     return f'<div class="columns" aria-hidden="true" style="width:min(100%,{width}px)">{heads}</div>\n'

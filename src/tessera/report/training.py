@@ -35,6 +35,11 @@ class Quantity:
     within: tuple[float, float] | None = None
 
 
+ATTENTION_LEAD = (
+    "One fixed picture through the gates of the discriminator, a row for each of its networks: the picture, and the"
+    " maps A1 (deep), A2, A3 (shallow) over it. Red is 1, blue is 0."
+)
+
 LOSSES = (
     Quantity("generator", "Loss of the generator", "lower", "The sum of its terms, each times its weight."),
     Quantity("pixel", "Pixel loss", "lower", "Distance to the truth, pixel by pixel, times its weight."),
@@ -109,6 +114,8 @@ def training_body(record: RunRecord) -> Iterator[str]:
     yield section("Losses", *_quantities(record, LOSSES))
     if any(each.key in record.train for each in JUDGING):
         yield section("Discriminator", *_judging(record))
+    if record.attention or record.attention_sheets:
+        yield section("Attention", *_attention(record))
     yield section("Rates and gradients", *_running(record))
     others = [key for key in record.train if key not in {each.key for each in (*LOSSES, *JUDGING, *RUNNING)}]
     if others:
@@ -207,6 +214,19 @@ def _quantities(record: RunRecord, quantities: Sequence[Quantity]) -> Iterator[s
         yield "<p>Nothing was recorded yet.</p>\n"
         return
     yield from _shown(record, record.train, quantities)
+
+
+def _attention(record: RunRecord) -> Iterator[str]:
+    """The maps of a fixed picture over time, and how far each gate follows its edges."""
+    yield samples_part(record.attention_sheets, ATTENTION_LEAD, ())
+    ranked = [key for key in sorted(record.attention) if key.endswith("_edges_rank")]
+    quantities = [Quantity(key, key.removesuffix("_edges_rank"), "", "", within=(-1.0, 1.0)) for key in ranked]
+    curves = _curves(record.attention, quantities)
+    if curves:
+        note = "Rank correlation of each gate's map with the strength of edges: 1 is attention to edges only."
+        yield _grid(
+            record, [Panel(title="Attention to edges", note=note, curves=curves, within=(-1.0, 1.0), level=0.0)]
+        )
 
 
 def _judging(record: RunRecord) -> Iterator[str]:

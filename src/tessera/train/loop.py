@@ -106,7 +106,7 @@ class _Run:
             self.soundness = Soundness(self.recipe.watch, **newest.facts["soundness"])
         if self.processes.is_first:
             self.folder.drop_after(self.step)
-        self.teller.open(self.parts, purge_after=self.step if resume else None)
+        self.teller.open(self.parts, self.listing.gt[0], purge_after=self.step if resume else None)
         self.teller.say(self._beginning(resumed=newest is not None))
         if newest is None:
             self._save()
@@ -195,6 +195,7 @@ class _Run:
         self.step += 1
         self.teller.step(self.step, self.steps, self.parts, result.losses, result.sight)
         self.teller.histograms(self.step, self.parts, prepared[0])
+        self.teller.attention(self.step, self.parts)
         self._occasionally()
         return False
 

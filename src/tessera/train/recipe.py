@@ -179,6 +179,10 @@ class ReportConfig(Part, frozen=True):
     tensorboard: bool = True
     histograms_every: Count = 1000
     """Steps between two sets of histograms in TensorBoard; 0 for none."""
+    attention_every: Count = 0
+    """Steps between two looks through the gates of an attention discriminator at one picture; 0 for none."""
+    attention_picture: Path | None = None
+    """That picture; the first of the validation, or of the training, where not given."""
     draws: bool = False
     """Write how each batch was degraded into `draws.jsonl`, complete enough to repeat it."""
 
@@ -254,6 +258,8 @@ class Recipe(Part, frozen=True):
             raise ValueError(
                 f"the discriminator takes {self.discriminator.required_side} pixels a side, and data.patch is {patch}"
             )
+        if self.report.attention_every and not isinstance(self.discriminator, AttentionUNetConfig | MultiScaleConfig):
+            raise ValueError("report.attention_every needs a discriminator with gates: attention-unet or multi-scale")
         if self.pool and self.pool < self.data.batch:
             raise ValueError(f"pool is {self.pool}, and has to hold a batch ({self.data.batch})")
         if not self.steps and not self.epochs:

@@ -39,6 +39,7 @@ class RunFolder:
         self.path = path
         self.checkpoints = path / "checkpoints"
         self.samples = path / "samples"
+        self.attention = path / "attention"
         self.events = path / "tensorboard"
 
     @property
@@ -140,7 +141,7 @@ class RunFolder:
                     if line["step"] <= step or (line["kind"] == "event" and not events)
                 )
             put_in_place(part, path)
-            for sheet in self.samples.glob("*.png"):
+            for sheet in (*self.samples.glob("*.png"), *self.attention.glob("*.png")):
                 if sheet.stem.isdecimal() and int(sheet.stem) > step:
                     sheet.unlink()
         except OSError as error:

@@ -11,18 +11,22 @@ from collections.abc import Mapping
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
-from tessera.dataset.loading import Heard
+from tessera.dataset.decoding import read_rgb, to_chw
+from tessera.dataset.loading import Heard, to_unit
+from tessera.dataset.sources import PictureRef
 from tessera.dataset.throughput import ThroughputMeter
 from tessera.degrade import to_json
-from tessera.errors import TesseraError
+from tessera.errors import PictureError, TesseraError
+from tessera.explain.live import LIVE_SIDE, live_maps, live_picture
 from tessera.report.training import write_training_report
 from tessera.train.batches import TrainingBatch
 from tessera.train.parts import Parts
 from tessera.train.recipe import Recipe
 from tessera.train.records import Board, RunFolder, sheet, write_sheet
 from tessera.train.saving import publish
-from tessera.train.validation import Validation, is_better
+from tessera.train.validation import Validation, is_better, middle
 from tessera.train.watch import Detectors, Sight
 
 LATEST = "latest.safetensors"
@@ -57,13 +61,17 @@ class Teller:
         self._detectors = Detectors(recipe.watch, adversarial=recipe.adversarial is not None)
         self._board = Board(None)
 
-    def open(self, parts: Parts, *, purge_after: int | None) -> None:
-        """Read the validation's pictures and open TensorBoard, when the folder is there."""
+    def open(self, parts: Parts, first: PictureRef, *, purge_after: int | None) -> None:
+        """Read the pictures that are looked at on the way, and open TensorBoard, when the folder is there.
+
+        `first` is the first picture that is trained on.
+        """
         if self._silent:
             return
         self._validation = Validation(self._recipe, parts.perceptual, self.say)
         events = self._folder.events if self._recipe.report.tensorboard else None
         self._board = Board(events, purge_after=purge_after)
+        self._looked_at = self._picture_to_look_at(first)
 
     def close(self) -> None:
         """Finish what is open."""
@@ -153,6 +161,32 @@ class Teller:
                 self._folder.path / BEST, step, self._recipe, parts, {"tessera.validation": f"{wanted} {score:.4f}"}
             )
         self.page()
+
+    def attention(self, step: int, parts: Parts) -> None:
+        """What the gates of the discriminator look at in one picture, in its turn."""
+        every = self._recipe.report.attention_every
+        if self._silent or not every or step % every or parts.discriminator is None or self._looked_at is None:
+            return
+        live = live_maps(parts.discriminator, self._looked_at)
+        self._folder.record(step, "attention", live.numbers)
+        self._board.scalars(step, "attention", live.numbers)
+        self._board.picture(step, "attention", live.sheet)
+        write_sheet(self._folder.attention / f"{step:09d}.png", live.sheet)
+
+    def _picture_to_look_at(self, first: PictureRef) -> Tensor | None:
+        """The middle of the picture for the gates; what cannot be read is said, and nothing is looked at."""
+        if not self._recipe.report.attention_every:
+            return None
+        own = self._recipe.report.attention_picture
+        try:
+            if own is not None:
+                return live_picture(own)
+            if self._validation.pairs:
+                return middle(self._validation.pairs[0].gt, LIVE_SIDE)
+            return middle(to_unit(to_chw(read_rgb(first).pixels)).unsqueeze(0), LIVE_SIDE)
+        except PictureError as error:
+            self.say(f"{error} The run goes without looking at attention.")
+            return None
 
     def latest(self, step: int, parts: Parts) -> None:
         """The generator as it stands now, for use."""

@@ -117,7 +117,7 @@ class Validation:
         if min(gt.shape[-2:]) < 8 * scale:
             raise PictureError(f"{ref}: too small to validate on.")
         if recipe.validation.crop:  # the truth is cut first: degrading all of a large photograph takes long
-            gt = _cut_middle(gt, recipe.validation.crop, multiple)
+            gt = middle(gt, recipe.validation.crop, multiple)
         height, width = gt.shape[-2:]
         rng = chance(recipe.seed, "validation", index)
         drawn = draw(recipe.degradation, pictures=1, height=height, width=width, scale=scale, rng=rng)
@@ -126,8 +126,8 @@ class Validation:
     def _middle(self, ref: PictureRef, lq: Tensor, gt: Tensor) -> ValidationPair:
         side, scale = self._recipe.validation.crop, self._recipe.generator.scale
         if side:
-            lq = _cut_middle(lq, max(1, side // scale), self._recipe.generator.multiple)
-            gt = _cut_middle(gt, max(1, side // scale) * scale, scale * self._recipe.generator.multiple)
+            lq = middle(lq, max(1, side // scale), self._recipe.generator.multiple)
+            gt = middle(gt, max(1, side // scale) * scale, scale * self._recipe.generator.multiple)
         if lq.shape[-2] * scale != gt.shape[-2] or lq.shape[-1] * scale != gt.shape[-1]:
             raise PictureError(f"{ref}: the middles of truth and input do not fit each other.")
         return ValidationPair(ref.stem, lq, gt)
@@ -182,14 +182,14 @@ def sheet_row(lq: Tensor, sr: Tensor, gt: Tensor) -> list[np.ndarray]:
     scale = gt.shape[-1] // lq.shape[-1]
     nearest = F.interpolate(lq, scale_factor=scale, mode="nearest")
     bicubic = F.interpolate(lq, scale_factor=scale, mode="bicubic", align_corners=False)
-    return [_as_pixels(_cut_middle(picture, _SHEET_SIDE, scale)) for picture in (nearest, bicubic, sr, gt)]
+    return [_as_pixels(middle(picture, _SHEET_SIDE, scale)) for picture in (nearest, bicubic, sr, gt)]
 
 
 def _as_pixels(picture: Tensor) -> np.ndarray:
     return (picture[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
 
 
-def _cut_middle(picture: Tensor, side: int, multiple: int) -> Tensor:
+def middle(picture: Tensor, side: int, multiple: int = 1) -> Tensor:
     """The middle of (..., H, W), at most `side` a side, on the grid of `multiple`."""
     side = max(multiple, side // multiple * multiple)
     slices: list[slice] = []
