@@ -26,7 +26,7 @@ FLOORS = (
     ("zoo",),
     ("engines", "fidelity", "trunks"),
     ("degrade", "losses", "machine", "metrics", "mosaic", "settings"),
-    ("enlarger",),
+    ("doctor", "enlarger"),
     ("filejob",),
     ("upscaler",),
     ("journal",),

@@ -257,8 +257,8 @@ def _number(path: Path) -> int | None:
 
 def free_disk_bytes(folder: Path) -> int | None:
     """Bytes free where a folder is, or will be made; None when the system does not say."""
-    there = next((place for place in (folder, *folder.parents) if place.exists()), folder)
     try:
+        there = next((place for place in (folder, *folder.parents) if place.exists()), folder)
         return shutil.disk_usage(there).free
     except OSError:
         return None

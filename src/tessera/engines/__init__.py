@@ -54,7 +54,6 @@ def open_engine(
     """
     if precision not in ("exact", "auto", "fast"):
         raise UsageError(f"--precision is exact, auto or fast, not {precision!r}.")
-    reduced = precision != "exact" and has_bf16(device)
     if engine == "auto":
         engine = "pytorch"  # OpenVINO's bf16 is about a tenth faster, but takes seconds to convert a deep network
     if engine in ("openvino", "ncnn") and device != "cpu":
@@ -63,7 +62,7 @@ def open_engine(
     if engine == "openvino":
         from tessera.engines.openvino import OpenVinoEngine
 
-        return OpenVinoEngine(generator, "bf16" if reduced else "fp32")
+        return OpenVinoEngine(generator, type_of_products(engine, precision, device))
     if engine == "ncnn":
         from tessera.engines.ncnn import NcnnEngine
 
@@ -71,8 +70,13 @@ def open_engine(
     if engine == "pytorch":
         from tessera.engines.pytorch import TorchEngine
 
-        return TorchEngine(generator, "bf16" if reduced else "fp32", device=device)
+        return TorchEngine(generator, type_of_products(engine, precision, device), device=device)
     raise UsageError(f"--engine is auto, pytorch, openvino or ncnn, not {engine!r}.")
+
+
+def type_of_products(engine: EngineName, precision: Precision, device: str = "cpu") -> Literal["fp32", "bf16"]:
+    """What an engine multiplies in on a device of this machine, at the precision asked for."""
+    return "bf16" if precision != "exact" and engine != "ncnn" and has_bf16(device) else "fp32"
 
 
 @functools.cache

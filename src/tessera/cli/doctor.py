@@ -1,0 +1,86 @@
+"""`tessera doctor`: what this machine has for upscaling, and what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tessera.cli import printable
+
+if TYPE_CHECKING:
+    from tessera.doctor import EngineState, Findings
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of lines; sizes are in bytes.")]
+
+
+@app.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def doctor(as_json: AsJson = False) -> None:
+    """Say what this machine has for upscaling, and what is wrong: cores, memory, GPUs, engines, weights, versions.
+
+    Exit code: 0 pictures can be upscaled here, 1 they cannot.
+    """
+    from tessera.doctor import as_dict, examine, warnings_about
+
+    found = examine()
+    if as_json:
+        typer.echo(json.dumps(as_dict(found), indent=2, default=str))
+    else:
+        for heading, text in lines(found):
+            typer.echo(printable(f"{heading:<12}{text}").rstrip())
+        for warning in warnings_about(found):
+            typer.echo(printable(f"! {warning}"))
+    if not found.can_upscale:
+        raise typer.Exit(1)
+
+
+def lines(found: Findings) -> Iterator[tuple[str, str]]:
+    """Yield (heading, text), a line each; the heading of a line that goes on is empty."""
+    from tessera.doctor import in_gb
+
+    processor, cores, memory = found.processor, found.cores, found.memory
+    yield "system", f"{found.system}, {processor.architecture}"
+    yield "processor", processor.name or "of unknown name"
+    if processor.features is not None:
+        yield "", ", ".join(processor.features) or "none of the features that upscaling makes use of"
+    quota = "" if cores.quota is None else f", limited to {cores.quota:g} processors' time"
+    yield "cores", f"{cores.usable} to use ({cores.installed} installed, {cores.allowed} allowed{quota})"
+    if found.threads.pytorch is not None:
+        omp = found.threads.omp_num_threads
+        yield "threads", f"{found.threads.pytorch} in PyTorch" + ("" if omp is None else f" (OMP_NUM_THREADS={omp})")
+    sizes = ((memory.available_bytes, "free"), (memory.total_bytes, "in all"), (memory.limit_bytes, "allowed"))
+    yield "memory", ", ".join(f"{in_gb(size)} {what}" for size, what in sizes if size is not None) or "unknown"
+    if memory.swap_total_bytes:
+        yield "", f"{in_gb(memory.swap_used_bytes or 0)} of {in_gb(memory.swap_total_bytes)} swap in use"
+    for number, gpu in enumerate(found.gpus.devices):
+        parts = [gpu.name, in_gb(gpu.memory_bytes) if gpu.memory_bytes is not None else ""]
+        parts += [f"capability {gpu.capability}" if gpu.capability else "", "bf16" if gpu.bf16 else "no bf16"]
+        yield ("" if number else "GPUs"), f"{gpu.device}: {', '.join(part for part in parts if part)}"
+    if not found.gpus.devices:
+        yield "GPUs", f"none. {found.gpus.problem or ''}"
+    for number, engine in enumerate(found.engines):
+        yield ("" if number else "engines"), _engine(engine)
+    for number, weights in enumerate(found.weights):
+        place = "package" if weights.packaged else "folder"
+        yield ("" if number else "weights"), f"{weights.name} ({place}, {in_gb(weights.size_bytes)})"
+    if not found.weights:
+        yield "weights", "none"
+    for heading, folder in (("models", found.models_folder), ("cache", found.cache_folder)):
+        free = "" if folder.free_bytes is None else f", {in_gb(folder.free_bytes)} free"
+        yield heading, f"{folder.path}{free}"
+    yield "versions", ", ".join(f"{name} {version}" for name, version in found.versions.items() if version is not None)
+
+
+def _engine(engine: EngineState) -> str:
+    if engine.problem is not None:
+        return f"{engine.name}: no. {engine.problem} {engine.install}"
+    products = engine.products
+    if len(set(products.values())) == 1:
+        uses = f"{products['exact']} at every precision"
+    else:
+        uses = ", ".join(f"{precision} in {product}" for precision, product in products.items())
+    return f"{engine.name} {engine.version or ''}: {uses}"

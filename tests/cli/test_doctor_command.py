@@ -1,0 +1,74 @@
+"""`tessera doctor`, run as users run it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from tessera import doctor
+from tessera.cli.doctor import app, lines
+from tessera.doctor import Findings, Gpu, Gpus
+from tessera.machine import Cores
+
+
+@pytest.fixture(scope="module")
+def here() -> Findings:
+    return doctor.examine()
+
+
+def run(*arguments: str):
+    return CliRunner().invoke(app, list(arguments))
+
+
+def test_each_engine_and_each_part_of_the_machine_has_its_line():
+    result = run()
+    assert result.exit_code == 0, result.output
+    for heading in ("processor", "cores", "memory", "GPUs", "engines", "weights", "models", "cache", "versions"):
+        assert any(line.startswith(heading) for line in result.output.splitlines()), heading
+    assert "pytorch" in result.output
+    assert "exact in fp32" in result.output or "fp32 at every precision" in result.output
+
+
+def test_json_holds_the_same_and_nothing_else_is_printed():
+    found = json.loads(run("--json").output)
+    assert found["can_upscale"] is True
+    assert found["memory"]["total_bytes"] is None or found["memory"]["total_bytes"] > 2**28
+    assert isinstance(found["warnings"], list)
+
+
+@pytest.mark.parametrize("arguments", [(), ("--json",)])
+def test_the_exit_code_is_1_where_nothing_can_upscale(
+    arguments: tuple[str, ...], here: Findings, monkeypatch: pytest.MonkeyPatch
+):
+    broken = tuple(dataclasses.replace(engine, problem="It is not installed.") for engine in here.engines)
+    monkeypatch.setattr(doctor, "examine", lambda: dataclasses.replace(here, engines=broken))
+    result = run(*arguments)
+    assert result.exit_code == 1
+    assert "No engine can be used" in result.output
+
+
+def test_an_engine_that_is_missing_is_shown_with_the_way_to_install_it(here: Findings):
+    missing = tuple(dataclasses.replace(engine, problem="It is not installed.") for engine in here.engines)
+    text = dict.fromkeys(text for _, text in lines(dataclasses.replace(here, engines=missing)))
+    assert "ncnn: no. It is not installed. pip install 'tessera-sr[ncnn]'" in text
+
+
+def test_gpus_and_quotas_are_shown_with_their_numbers(here: Findings):
+    gpu = Gpu(device="cuda:0", name="Card", memory_bytes=80 * 2**30, capability="9.0", bf16=True)
+    cores = Cores(installed=64, allowed=32, quota=2.5)
+    found = dataclasses.replace(here, gpus=Gpus(devices=(gpu,), problem=None), cores=cores)
+    shown = dict(lines(found))
+    assert shown["GPUs"] == "cuda:0: Card, 80.0 GB, capability 9.0, bf16"
+    assert shown["cores"] == "3 to use (64 installed, 32 allowed, limited to 2.5 processors' time)"
+
+
+def test_help_does_not_import_torch():
+    code = "import sys; from tessera.cli import main; main(['doctor', '--help']); sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--json" in done.stdout
