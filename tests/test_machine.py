@@ -137,7 +137,13 @@ def test_groups_of_version_1_are_read_too(proc: Path, tmp_path: Path):
     assert machine.cpu_quota(proc, cgroup) == 2.5
 
 
+def test_the_largest_number_of_version_1_is_no_limit(proc: Path, tmp_path: Path):
+    files = {"memory/memory.limit_in_bytes": "9223372036854771712\n", "memory/memory.usage_in_bytes": "1\n"}
+    assert machine.memory(proc, write(tmp_path / "cg", files)).limit_bytes is None
+
+
 def test_a_group_that_is_seen_as_the_root_is_found_though_its_path_is_the_hosts(proc: Path, tmp_path: Path):
+    write(tmp_path, {"cpu.max": "10000 100000\n"})  # what `..` would lead to is no control group
     files = {"cpu.max": "150000 100000\n", "memory.max": f"{GB}\n", "memory.current": "0\n"}
     cgroup = write(tmp_path / "cg", files)
     for path in ("/kubepods/not/here", "/../../other"):

@@ -206,12 +206,22 @@ def test_ncnn_files_are_run_as_they_are(shrinks: bool, tmp_path: Path, monkeypat
     assert_equal_to_pytorch(NcnnEngine(generator), generator, noise(2, 3, 12, 9))
 
 
-def test_files_that_changed_since_they_were_loaded_are_not_run(tmp_path: Path):
-    path = half_precision_files(tmp_path, CONFIGS["srvgg"])
+@pytest.mark.parametrize("change", ["another number", "another activation", "damaged", "gone"])
+def test_files_that_changed_since_they_were_loaded_are_not_run(change: str, tmp_path: Path):
+    path = half_precision_files(tmp_path, CONFIGS["srvgg with relu"])
     generator = load_weights(path)
-    path.write_bytes(bytes(4) + path.read_bytes()[4:])
-    assert_equal_to_pytorch(NcnnEngine(generator), generator, noise(1, 3, 12, 9))
-    path.unlink()
+    data, text = path.read_bytes(), path.with_suffix(".param").read_text()
+    match change:
+        case "another number":
+            path.write_bytes(data[:-4] + bytes(4))
+        case "another activation":
+            leaky = text.replace(f"-23310=1,{0:e}", f"-23310=1,{0.1:e}")
+            assert leaky != text
+            path.with_suffix(".param").write_text(leaky)
+        case "damaged":
+            path.write_bytes(data[:-4])
+        case _:
+            path.unlink()
     assert_equal_to_pytorch(NcnnEngine(generator), generator, noise(1, 3, 12, 9))
 
 
