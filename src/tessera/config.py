@@ -123,6 +123,8 @@ def _sentence(kind: type[BaseModel], values: Mapping[str, Any], detail: dict[str
             found = detail.get("ctx", {}).get("tag")
             said = f"is {found!r}" if found is not None else "is missing"
             return f"`{key}.{tag}` {said}{f'; expected one of {expected}' if expected else ''}."
+        case _ if not names:  # what the parts of the record say of each other
+            return f"{problem}."
         case _:
             shown = repr(detail.get("input"))
             return f"`{key}`: {_lowered(problem)}; found {shown if len(shown) <= 60 else shown[:57] + '...'}."

@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_blemishes import texture
 
+from dataset.test_blemishes import texture
 from pictures import save
 from tessera.dataset.check import Report, check
 from tessera.dataset.sources import list_pictures

@@ -253,6 +253,23 @@ def poisoned(monkeypatch, when) -> None:
     monkeypatch.setattr(loop, "prepare", prepare)
 
 
+def test_a_bad_step_does_not_stop_later_checkpoints(desk, monkeypatch):
+    poisoned(monkeypatch, lambda call: call == 2)
+    changes = ("discriminator.features=4", "steps=4", "checkpoint.every=1")
+    assert train(small(*changes, recipe="esrgan"), resume=False, watcher=Heard()).step == 4
+
+
+def test_what_a_run_starts_from_is_shown_first(desk):
+    torch.manual_seed(0)
+    config = RRDBNetConfig(features=4, growth=2, blocks=1)
+    save_weights(desk / "start.safetensors", config, config.build().state_dict())
+    changes = ("start.generator=start.safetensors", "validation.every=3")
+    train(small(*changes), resume=False, watcher=Heard())
+    run = desk / "runs" / "run"
+    assert [line["step"] for line in trained_lines(run) if line["kind"] == "validation"] == [0, 3, 6]
+    assert (run / "samples" / "000000000.png").exists()
+
+
 def test_one_bad_step_is_left_out(desk, monkeypatch):
     poisoned(monkeypatch, lambda call: call == 3)
     watcher = Heard()
@@ -331,7 +348,8 @@ def test_a_live_run_shows_what_its_discriminator_looks_at(desk):
     assert [line["step"] for line in lines] == [2, 4]
     assert 0 < lines[0]["A1_D1_mean"] < 1
     page = (run / "report.html").read_text()
-    assert "<h2>Attention</h2>" in page or "Attention" in page
+    assert "One fixed picture through the gates" in page
+    assert "Attention to edges" in page
     with pytest.raises(UsageError, match="needs a discriminator with gates"):
         small("report.attention_every=2", recipe="realesrgan")
 

@@ -87,6 +87,21 @@ def test_a_run_goes_on_with_another_number_of_processes_and_says_that_it_is_not_
         assert checkpoint(desk, name, 3).is_dir()
 
 
+def test_a_run_of_two_processes_goes_on_to_the_bit_pools_and_all(tmp_path):
+    make_pictures(tmp_path / "photos", count=6)
+    changes = [*SMALL, *SMALL_RRDB, "pool=4", "checkpoint.every=2", "data.batch=2", "start.generator="]
+
+    def pair(name: str, steps: int, *more: str) -> None:
+        words = ("-m", "tessera", "train", "realesrnet", *changes, f"name={name}", f"steps={steps}", *more)
+        launched(tmp_path, 2, *words)
+
+    pair("whole", 4)
+    pair("parted", 2)
+    pair("parted", 4, "--resume")
+    one, other = (load_file(checkpoint(tmp_path, name, 4) / "generator.safetensors") for name in ("whole", "parted"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
 MEANS = """
 import sys, torch
 from pathlib import Path

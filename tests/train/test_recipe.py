@@ -116,6 +116,8 @@ def test_a_file_may_change_a_shipped_recipe(tmp_path):
         ("pool=3", "has to hold a batch"),
         ("steps=-3", "`steps`"),
         ("name=a/b", "`name`"),
+        ("name=..", "no name for a folder"),
+        ("validation.best=niqe", "validation.metrics does not have"),
     ],
 )
 def test_a_wrong_change_gets_its_sentence(change, sentence):
@@ -150,3 +152,22 @@ def test_what_is_written_is_the_whole_recipe():
         import tomllib
 
         assert checked(Recipe, tomllib.loads(written_toml(recipe)), name) == recipe
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_short_keys_are_the_same_in_all_recipes(name):
+    sizes = ["generator.blocks=2", "generator.features=8", "generator.growth=4"]
+    weights = ["pixel.weight=0.5", "perceptual.weight=0", "adversarial.weight=0"]
+    recipe = load_recipe(name, [*SMALL, *sizes, *weights, "name=x", "seed=3", "steps=7", "runs=elsewhere"])
+    values = recipe.generator.model_dump()
+    assert (values.get("blocks", values.get("convolutions")), values["features"]) == (2, 8)
+    assert (recipe.name, recipe.seed, recipe.steps, recipe.pixel.weight) == ("x", 3, 7, 0.5)
+
+
+def test_what_does_not_fit_together_is_one_sentence():
+    with pytest.raises(UsageError) as caught:
+        load_recipe("rrdb-psnr", ["adversarial.weight=0.1"])
+    said = str(caught.value)
+    assert said == (
+        "recipe rrdb-psnr: an adversarial loss needs a discriminator: give discriminator.network, or no adversarial."
+    )

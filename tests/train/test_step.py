@@ -11,7 +11,7 @@ from tessera.losses import ADVERSARIAL_PRESETS, AdversarialConfig
 from tessera.train.batches import TrainingBatch
 from tessera.train.parts import Parts, build_parts
 from tessera.train.processes import Processes
-from tessera.train.recipe import Recipe
+from tessera.train.recipe import Recipe, load_recipe
 from tessera.train.step import Moment, answers, train_step
 
 TINY = {
@@ -226,22 +226,39 @@ def test_the_discriminator_can_start_later():
     assert "adversarial" not in result.losses
 
 
-@pytest.mark.parametrize("network", ["generator", "discriminator"])
-def test_a_step_that_is_no_number_changes_nothing(network):
-    wanted = recipe(discriminator={"network": "unet", "features": 4}, adversarial={}, ema=0.9)
+@pytest.mark.parametrize("judge", JUDGES, ids=lambda judge: judge["network"])
+@pytest.mark.parametrize("bad", ["lq", "gt"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_step_that_is_no_number_changes_nothing_and_the_next_one_goes_on(judge, bad, precision):
+    """Also not what batch normalisation and spectral norms remember, which one bad batch would spoil for good."""
+    wanted = recipe(discriminator=judge, adversarial={}, ema=0.9, step={"precision": precision, "channels_last": False})
+    if bad == "gt":  # only the discriminator's own loss sees it
+        wanted = wanted.model_copy(update={"pixel": wanted.pixel.model_copy(update={"weight": 0.0})})
     parts = parts_of(wanted)
-    assert parts.discriminator is not None
-    assert parts.average is not None
+    networks = (parts.generator, parts.discriminator, parts.average)
     one = batch()
-    if network == "generator":
-        one.lq[0, 0, 0, 0] = math.nan
-    else:
-        one.gt[0, 0, 0, 0] = math.nan
-        wanted = wanted.model_copy(update={"step": wanted.step.model_copy(update={"generator_every": 3})})
-    before = [weights(each) for each in (parts.generator, parts.discriminator, parts.average)]
+    getattr(one, bad)[0, 0, 0, 0] = math.nan
+    before = [{name: value.clone() for name, value in each.state_dict().items()} for each in networks]
     assert not train_step(wanted, parts, [one], MOMENT).finite
-    for each, then in zip((parts.generator, parts.discriminator, parts.average), before, strict=True):
-        assert not moved(each, then)
+    for each, then in zip(networks, before, strict=True):
+        for name, value in each.state_dict().items():
+            assert torch.equal(value, then[name]), name
+    after = train_step(wanted, parts, [batch(1)], Moment(51, 100, 8))
+    assert after.finite
+    assert all(bool(torch.isfinite(value).all()) for each in networks for value in each.state_dict().values())
+
+
+def test_an_overflow_in_half_precision_leaves_the_step_and_the_average_out():
+    wanted = recipe(ema=0.5, step={"precision": "fp16", "channels_last": False})
+    parts = parts_of(wanted)
+    assert parts.average is not None
+    parts.scaler.scale(torch.ones(1))  # makes its factor
+    parts.scaler.update(2.0**120)
+    before = [weights(parts.generator), weights(parts.average)]
+    assert train_step(wanted, parts, [batch()], MOMENT).finite
+    assert not moved(parts.generator, before[0])
+    assert not moved(parts.average, before[1])
+    assert parts.scaler.get_scale() < 2.0**120
 
 
 def test_sharpened_truth_goes_where_it_is_wanted():
@@ -270,7 +287,7 @@ def test_bf16_gives_nearly_the_gradients_of_fp32():
     assert float(nn.functional.cosine_similarity(*gradients, dim=0)) > 0.995
 
 
-def test_losses_can_look_at_imagenet_colours():
+def test_the_pixel_loss_can_look_at_imagenet_colours():
     one = batch()
     plain, normalised = (recipe(step={"space": space, "channels_last": False}) for space in ("unit", "imagenet"))
     parts = parts_of(plain)
@@ -281,6 +298,23 @@ def test_losses_can_look_at_imagenet_colours():
     second = train_step(normalised, parts_of(normalised), [one], MOMENT).losses["pixel"]
     assert second == pytest.approx(float(difference.mean()), rel=1e-5)
     assert second != pytest.approx(first, rel=0.1)
+
+
+def test_pytorch_gans_discriminator_normalises_once():
+    """White is (1 - mean) / deviation of ImageNet in its first layer, and not that of that."""
+    wanted = load_recipe("pytorch-gan", ["data.patch=32", "data.batch=2", "discriminator.features=4", "device=cpu"])
+    wanted = wanted.model_copy(
+        update={"perceptual": None, "generator": recipe().generator, "warm_up": recipe().warm_up, "steps": 100}
+    )
+    parts = parts_of(wanted)
+    assert parts.discriminator is not None
+    seen = []
+    first = next(module for module in parts.discriminator.modules() if isinstance(module, nn.Conv2d))
+    first.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach().clone()))
+    white = TrainingBatch(torch.ones(2, 3, 8, 8), torch.ones(2, 3, 32, 32), None)
+    train_step(wanted, parts, [white], MOMENT)
+    expected = [(1 - mean) / deviation for mean, deviation in ((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))]
+    assert seen[-2].mean(dim=(0, 2, 3)).tolist() == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_step_repeats_to_the_bit():

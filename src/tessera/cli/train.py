@@ -49,7 +49,7 @@ def train(
         outcome = run(wanted, resume=resume, watcher=shown)
     if outcome.stopped_by:
         raise typer.Exit(128 + outcome.stopped_by)
-    if not quiet:
+    if outcome.is_first and not quiet:
         typer.echo(f"{printable(str(wanted.folder))}: {outcome.step:,} steps done.")
 
 

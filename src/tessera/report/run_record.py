@@ -244,7 +244,7 @@ class _Metrics:
             sentence: object = line.get("sentence")
             if isinstance(sentence, str) and len(self.sentences) < _LONGEST_LINE:
                 self.sentences[sentence] = step
-        elif kind in ("train", "validation"):
+        elif kind in ("train", "validation", "attention"):
             try:
                 row = array("d", line.values())
             except (TypeError, OverflowError):

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from tessera.checksum import sha256_of
-from tessera.errors import TrainingError
+from tessera.errors import TrainingError, WeightsError
 from tessera.place import flush_folder, temporary_name
 
 STATE_NAME = "state.json"
@@ -85,10 +85,11 @@ def write_checkpoint(root: Path, step: int, files: Mapping[str, WriteFile], fact
         part.rename(place)
         flush_folder(root)
         shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
+    except (OSError, WeightsError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
         raise TrainingError(
-            f"{place}: the checkpoint cannot be written ({error.strerror or error}). Earlier ones are kept; make room,"
-            " then go on with --resume."
+            f"{place}: the checkpoint cannot be written ({reason or error}). Earlier ones are kept; make room, then go"
+            " on with --resume."
         ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)

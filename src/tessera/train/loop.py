@@ -26,7 +26,7 @@ from tessera.train.pool import PairPool
 from tessera.train.processes import Processes
 from tessera.train.recipe import Recipe
 from tessera.train.records import RunFolder
-from tessera.train.saving import restore_run, save_run
+from tessera.train.saving import leave_pool, restore_run, save_run
 from tessera.train.step import Moment, train_step
 from tessera.train.telling import Teller, Watcher
 from tessera.train.watch import Soundness
@@ -39,6 +39,8 @@ class Outcome:
     step: int
     stopped_by: int = 0
     """The signal that stopped it; 0 when it reached its end."""
+    is_first: bool = True
+    """Whether this process is the one that speaks for all."""
 
 
 def train(recipe: Recipe, *, resume: bool, watcher: Watcher) -> Outcome:
@@ -109,6 +111,8 @@ class _Run:
         self.teller.open(self.parts, self.listing.gt[0], purge_after=self.step if resume else None)
         self.teller.say(self._beginning(resumed=newest is not None))
         if newest is None:
+            if self.recipe.start.generator and self.recipe.validation.every:
+                self.teller.validate(0, self.parts)  # what it begins from, to compare with
             self._save()
 
     def _beginning(self, *, resumed: bool) -> str:
@@ -133,10 +137,10 @@ class _Run:
                     self._save()
                     self.teller.say(f"Stopped after step {self.step:,}, saved. Go on with --resume.")
                     self.teller.page()
-                    return Outcome(self.step, wish.number or signal.SIGTERM)
+                    return Outcome(self.step, wish.number or signal.SIGTERM, self.processes.is_first)
             self.teller.say(self.teller.throughput())
             self.teller.page()
-            return Outcome(self.step)
+            return Outcome(self.step, is_first=self.processes.is_first)
 
     def _reading(self) -> Iterator[Batch]:
         """Batches from the sample that comes next, with the time that waiting for them takes."""
@@ -232,6 +236,9 @@ class _Run:
 
     def _save(self) -> None:
         """A checkpoint of everything; the first process writes, the others wait."""
+        if self.processes.count > 1:  # each process has a pool of its own
+            leave_pool(self.folder.checkpoints, self.processes.rank, self.pool)
+            self.processes.wait()
         if self.processes.is_first:
             facts = {
                 "samples": self.samples,

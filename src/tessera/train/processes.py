@@ -22,7 +22,10 @@ class Processes:
 
     def __init__(self, device: str) -> None:
         """`device`: auto, cpu, cuda, cuda:1, mps. Raises UsageError where it is not there."""
-        self.count = int(os.environ.get("WORLD_SIZE", "1"))
+        told = os.environ.get("WORLD_SIZE", "1")
+        if not told.isdecimal():
+            raise UsageError(f"WORLD_SIZE is {told!r}, and should be how many processes train together.")
+        self.count = int(told)
         self.rank = 0
         self._accelerator: Any = None
         if self.count > 1:

@@ -137,7 +137,7 @@ class StepConfig(Part, frozen=True):
     discriminator_start: Count = 0
     """Steps at the beginning without discriminator and adversarial loss."""
     space: Literal["unit", "imagenet"] = "unit"
-    """What losses and discriminator see: [0, 1], or colours with ImageNet's mean and deviation (PyTorch-GAN)."""
+    """Colours as the pixel loss compares them: [0, 1], or with ImageNet's mean and deviation (PyTorch-GAN)."""
 
 
 class ValidationConfig(Part, frozen=True):
@@ -187,6 +187,22 @@ class ReportConfig(Part, frozen=True):
     """Write how each batch was degraded into `draws.jsonl`, complete enough to repeat it."""
 
 
+def _without_foreign_sizes(table: Values) -> Values:
+    """`generator.blocks` and `generator.growth` may be said of every network, also of those that have no such parts.
+
+    Of a compact network `blocks` are its convolutions; a growth that a network does not have is left out.
+    """
+    generator = table.get("generator")
+    if not isinstance(generator, dict):
+        return table
+    known = dict(cast(Values, generator))
+    if known.get("network") == "srvggnetcompact" and "blocks" in known:
+        known["convolutions"] = known.pop("blocks")
+    if known.get("network") in ("srvggnetcompact", "pytorch-gan"):
+        known.pop("growth", None)
+    return {**table, "generator": known}
+
+
 class Recipe(Part, frozen=True):
     """A training run. Paths are taken as they stand, from the folder the command is called in."""
 
@@ -232,7 +248,7 @@ class Recipe(Part, frozen=True):
         """A discriminator that takes one size only is built for the crops, unless its size is given."""
         if not isinstance(values, dict):
             return values
-        table = cast(Values, values)
+        table = _without_foreign_sizes(cast(Values, values))
         judge, data = table.get("discriminator"), table.get("data")
         patch = cast(Values, data).get("patch") if isinstance(data, dict) else None
         if isinstance(judge, dict) and isinstance(patch, int):
@@ -252,8 +268,14 @@ class Recipe(Part, frozen=True):
             raise ValueError(
                 f"cut.margin is {self.cut.margin}, and twice that should be a multiple of the scale, {scale}"
             )
-        if (self.adversarial is None) != (self.discriminator is None):
-            raise ValueError("adversarial and discriminator belong together: give both or neither")
+        if self.adversarial is not None and self.adversarial.weight and self.discriminator is None:
+            raise ValueError("an adversarial loss needs a discriminator: give discriminator.network, or no adversarial")
+        if self.discriminator is not None and self.adversarial is None:
+            raise ValueError("a discriminator needs an adversarial loss: give adversarial.weight, or no discriminator")
+        if self.validation.best not in self.validation.metrics and self.checkpoint.best:
+            raise ValueError(f"validation.best is {self.validation.best}, which validation.metrics does not have")
+        if not self.name.strip("."):
+            raise ValueError(f"name is {self.name!r}, which is no name for a folder")
         if self.discriminator is not None and self.discriminator.required_side not in (None, patch):
             raise ValueError(
                 f"the discriminator takes {self.discriminator.required_side} pixels a side, and data.patch is {patch}"

@@ -40,7 +40,9 @@ def save_run(
 ) -> Checkpoint:
     """Write the checkpoint of a step, and remove those that need not be kept. Raises TrainingError."""
     scalers = {"scaler": parts.scaler.state_dict(), "discriminator_scaler": parts.discriminator_scaler.state_dict()}
-    written = write_checkpoint(root, step, _files(step, recipe, parts, pool), {**facts, **scalers})
+    files = _files(step, recipe, parts, pool)
+    files |= {name: _laid_down(root, name) for name in map(_pool_name, range(1, parts.processes.count))}
+    written = write_checkpoint(root, step, files, {**facts, **scalers})
     every = recipe.checkpoint.keep_every
     prune(root, keep=recipe.checkpoint.keep, spared=lambda old: bool(every) and old % every == 0 and old > 0)
     return written
@@ -60,8 +62,28 @@ def restore_run(found: Checkpoint, parts: Parts, pool: PairPool) -> None:
     parts.scaler.load_state_dict(dict(found.facts["scaler"]))
     parts.discriminator_scaler.load_state_dict(dict(found.facts["discriminator_scaler"]))
     pool.load(found.tensors(POOL), parts.processes.device)
-    if parts.processes.count > 1:
-        pool.keep_share(parts.processes.rank, parts.processes.count)
+    processes = parts.processes
+    if processes.count == found.facts["processes"] > 1 and processes.rank:
+        pool.load(found.tensors(_pool_name(processes.rank)), processes.device)
+    elif processes.count != found.facts["processes"]:
+        pool.keep_share(processes.rank, processes.count)
+
+
+def leave_pool(root: Path, rank: int, pool: PairPool) -> None:
+    """Lay the pool of a process that does not write checkpoints where the one that does will find it."""
+    if rank:
+        tensor_writer(pool.state())(root / f".{_pool_name(rank)}")
+
+
+def _pool_name(rank: int) -> str:
+    return f"pool-{rank}.safetensors"
+
+
+def _laid_down(root: Path, name: str) -> WriteFile:
+    def move(path: Path) -> None:
+        (root / f".{name}").replace(path)
+
+    return move
 
 
 def publish(path: Path, step: int, recipe: Recipe, parts: Parts, metadata: Mapping[str, str]) -> None:

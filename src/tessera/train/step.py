@@ -1,6 +1,7 @@
 """One training step, from top to bottom: the generator against its losses, then the discriminator, then the average.
 
-The order is that of ESRGAN's and Real-ESRGAN's code: both networks see the generator as it was before the step.
+The order is that of ESRGAN's and Real-ESRGAN's code: both networks see both as they were before the step. Gradients of
+both are there before either moves, so that a step which is no number moves neither.
 
 Shapes: B crops, p side at low resolution, P side of the truth.
 """
@@ -48,7 +49,7 @@ class StepResult:
 
     losses: dict[str, float]
     finite: bool
-    """Whether every loss and every gradient was a number; where not, the networks are as they were."""
+    """Whether every loss and every gradient was a number; where not, both networks are as they were."""
     sight: Sight
 
 
@@ -58,13 +59,16 @@ def train_step(recipe: Recipe, parts: Parts, batches: Sequence[TrainingBatch], m
     adversarial = _adversarial_now(recipe, moment)
     set_rates(recipe, parts, moment)
 
+    trains = _trains_generator(recipe, moment)
+    kept = _buffers(parts.discriminator)
     outputs = _generator_pass(recipe, parts, batches, moment, losses, adversarial=adversarial)
-    finite = _stepped(recipe, parts, losses, of_discriminator=False) if _trains_generator(recipe, moment) else True
-    if finite and adversarial:
+    if adversarial:
         _discriminator_pass(recipe, parts, batches, outputs, moment, losses)
-        finite = _stepped(recipe, parts, losses, of_discriminator=True)
-    if finite and parts.average is not None and _trains_generator(recipe, moment):
-        update_average(parts.average, parts.generator, recipe.ema)
+    sides = [_generator_side(parts)] if trains else []
+    sides += [_judging_side(parts)] if adversarial else []
+    finite = _step_all(recipe, parts, sides, losses)
+    if not finite:
+        _put_back(parts.discriminator, kept)
 
     values = losses.read()
     sight = look_at(batches[0].lq, outputs[0], batches[0].gt)
@@ -135,8 +139,7 @@ def _generator_losses(
     adversarial: bool,
 ) -> Tensor:
     """The sum of the generator's losses for one batch: a scalar with its graph."""
-    seen = _seen(recipe, sr)
-    truth = _seen(recipe, _chosen(batch, sharpened=recipe.sharpen.pixel))
+    seen, truth = (_colors(recipe, each) for each in (sr, _chosen(batch, sharpened=recipe.sharpen.pixel)))
     if moment.step <= recipe.warm_up.pixel_only:
         alone = pixel_loss(seen, truth, recipe.pixel.model_copy(update={"weight": 1.0}))
         return losses.add("generator", losses.add("pixel", alone))
@@ -148,21 +151,21 @@ def _generator_losses(
         if recipe.perceptual is not None and recipe.perceptual.style_weight:
             total = total + losses.add("style", terms.style)
     if adversarial:
-        total = total + losses.add("adversarial", _adversarial_loss(recipe, parts, batch, seen, moment, index))
+        total = total + losses.add("adversarial", _adversarial_loss(recipe, parts, batch, sr, moment, index))
     return losses.add("generator", total)
 
 
 def _adversarial_loss(
-    recipe: Recipe, parts: Parts, batch: TrainingBatch, seen: Tensor, moment: Moment, index: int
+    recipe: Recipe, parts: Parts, batch: TrainingBatch, sr: Tensor, moment: Moment, index: int
 ) -> Tensor:
     """What the generator pays for being told apart; the discriminator passes gradients on and keeps none."""
     assert recipe.adversarial is not None
     real = None
     if recipe.adversarial.needs_real:
-        gt = _seen(recipe, _chosen(batch, sharpened=recipe.sharpen.adversarial))
+        gt = _chosen(batch, sharpened=recipe.sharpen.adversarial)
         with torch.no_grad():
             real = _judged(recipe, parts, _noised(recipe, parts, gt, moment, index, "real for G"))
-    fake = _judged(recipe, parts, _noised(recipe, parts, seen, moment, index, "fake for G"))
+    fake = _judged(recipe, parts, _noised(recipe, parts, sr, moment, index, "fake for G"))
     targets = generator_targets(recipe.tricks)
     return generator_loss(real, fake, recipe.adversarial, targets=targets, mean=parts.processes.mean)
 
@@ -184,8 +187,8 @@ def _discriminator_pass(
     parts.discriminator_optimizer.zero_grad(set_to_none=True)
     for index, (batch, sr) in enumerate(zip(batches, outputs, strict=True)):
         gt = _chosen(batch, sharpened=recipe.sharpen.adversarial)
-        real = _judged(recipe, parts, _noised(recipe, parts, _seen(recipe, gt), moment, index, "real for D"))
-        fake = _judged(recipe, parts, _noised(recipe, parts, _seen(recipe, sr), moment, index, "fake for D"))
+        real = _judged(recipe, parts, _noised(recipe, parts, gt, moment, index, "real for D"))
+        fake = _judged(recipe, parts, _noised(recipe, parts, sr, moment, index, "fake for D"))
         targets = discriminator_targets(recipe.tricks, len(sr), _rng(recipe, parts, moment, index, "labels"))
         value = discriminator_loss(real, fake, recipe.adversarial, targets=targets, mean=parts.processes.mean)
         losses.add("discriminator", value)
@@ -217,27 +220,63 @@ def answers(real: Sequence[Tensor], fake: Sequence[Tensor], config: AdversarialC
 # ------------------------------------------------------------------------------------------------------------ shared
 
 
-def _stepped(recipe: Recipe, parts: Parts, losses: _Sums, *, of_discriminator: bool) -> bool:
-    """Average the gradients over all processes, limit them, step. False, and no step, where one is no number."""
-    network = parts.discriminator if of_discriminator else parts.generator
-    optimizer = parts.discriminator_optimizer if of_discriminator else parts.optimizer
-    scaler = parts.discriminator_scaler if of_discriminator else parts.scaler
-    assert network is not None
-    assert optimizer is not None
-    scaler.unscale_(optimizer)
-    parameters = list(network.parameters())
-    parts.processes.average_gradients(parameters)
-    norm = _norm(parameters, recipe.step.clip)
-    losses.note("d_gradient" if of_discriminator else "g_gradient", norm)
+@dataclass(frozen=True)
+class _Side:
+    """One of the two networks, with what it is trained by."""
+
+    name: str
+    network: nn.Module
+    optimizer: torch.optim.Adam
+    scaler: torch.amp.GradScaler
+
+
+def _generator_side(parts: Parts) -> _Side:
+    return _Side("generator", parts.generator, parts.optimizer, parts.scaler)
+
+
+def _judging_side(parts: Parts) -> _Side:
+    assert parts.discriminator is not None
+    assert parts.discriminator_optimizer is not None
+    return _Side("discriminator", parts.discriminator, parts.discriminator_optimizer, parts.discriminator_scaler)
+
+
+def _step_all(recipe: Recipe, parts: Parts, sides: Sequence[_Side], losses: _Sums) -> bool:
+    """Average gradients over all processes, limit them, and step all sides.
+
+    False, and no step at all, where a loss or a gradient is no number: networks step together or stay as they are.
+    """
+    sound = True
+    for side in sides:
+        parameters = list(side.network.parameters())
+        parts.processes.average_gradients(parameters)  # before they are unscaled: what overflows does so for all
+        side.scaler.unscale_(side.optimizer)
+        norm = _norm(parameters, recipe.step.clip)
+        losses.note(f"{side.name[0]}_gradient", norm)
+        # With loss scaling, gradients that are too large are the scaler's affair, which leaves the step out itself.
+        sound = sound and (math.isfinite(float(norm)) or side.scaler.is_enabled())
     read = losses.read()
-    loss = read["discriminator" if of_discriminator else "generator"]
-    # With loss scaling, gradients that are too large are the scaler's affair, which then leaves the step out itself.
-    sound = math.isfinite(loss) and (math.isfinite(float(norm)) or scaler.is_enabled())
+    sound = sound and all(math.isfinite(read[side.name]) for side in sides)
     (unsound,) = parts.processes.any(not sound)
-    if not unsound:
-        scaler.step(optimizer)
-        scaler.update()
+    for side in sides:
+        before = side.scaler.get_scale()
+        if not unsound:
+            side.scaler.step(side.optimizer)
+        side.scaler.update()
+        left_out = unsound or side.scaler.get_scale() < before
+        if side.name == "generator" and parts.average is not None and not left_out:
+            update_average(parts.average, parts.generator, recipe.ema)
     return not unsound
+
+
+def _buffers(network: nn.Module | None) -> list[Tensor]:
+    """What a network remembers beside its parameters: statistics of batches, estimates of spectral norms."""
+    return [buffer.clone() for buffer in network.buffers()] if network is not None else []
+
+
+@torch.no_grad()
+def _put_back(network: nn.Module | None, kept: Sequence[Tensor]) -> None:
+    for buffer, before in zip(network.buffers() if network is not None else (), kept, strict=True):
+        buffer.copy_(before)
 
 
 def _norm(parameters: Iterable[nn.Parameter], limit: float) -> Tensor:
@@ -259,7 +298,8 @@ def _chosen(batch: TrainingBatch, *, sharpened: bool) -> Tensor:
     return batch.sharp if sharpened and batch.sharp is not None else batch.gt
 
 
-def _seen(recipe: Recipe, pictures: Tensor) -> Tensor:
+def _colors(recipe: Recipe, pictures: Tensor) -> Tensor:
+    """Pictures as the pixel loss compares them; discriminators and trunks normalise by themselves."""
     return IMAGENET.apply(pictures) if recipe.step.space == "imagenet" else pictures
 
 
