@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "explain"))
-
-from published import attention_state, direct_maps, multi_state, save_basicsr
-
+from explain.published import attention_state, direct_maps, multi_state, save_basicsr
 from tessera import read_picture, write_picture
 from tessera.cli import main
 from tessera.generators import RRDBNetConfig

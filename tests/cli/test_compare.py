@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "report"))
-
-from reading import decoded, parsed
-
 from pictures import ramp, random_pixels, save
+from report.reading import decoded, parsed
 from tessera.cli.compare import app
 from tessera.errors import PictureError, UsageError
 from tessera.picture import read_picture

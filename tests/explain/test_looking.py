@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from published import attention_state, direct_maps, direct_multi_maps, multi_state, save_basicsr
 from torch import Tensor, nn
 
+from explain.published import attention_state, direct_maps, direct_multi_maps, multi_state, save_basicsr
 from tessera.discriminators import AttentionUNetConfig, MultiScaleConfig, UNetConfig, load_discriminator
 from tessera.discriminators.spectral_norm import SpectralConv2d
 from tessera.errors import UsageError

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from published import multi_state, save_basicsr
 
+from explain.published import multi_state, save_basicsr
 from tessera.writer import write_picture
 
 _RUN = """\

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from published import attention_state, multi_state, save_basicsr
 
+from explain.published import attention_state, multi_state, save_basicsr
 from tessera.discriminators import AttentionUNetConfig, MultiScaleConfig, UNetConfig, save_discriminator
 from tessera.errors import UsageError, WeightsError
 from tessera.explain.series import check_series, find_checkpoints

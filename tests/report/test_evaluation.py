@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from reading import decoded, parsed
 
 from pictures import Array, ramp, random_pixels, save
+from report.reading import decoded, parsed
 from tessera.errors import PictureError
 from tessera.evaluate.scores import Difference, Evaluation, Mean, MetricInfo, Row
 from tessera.report import write_report

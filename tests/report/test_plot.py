@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from reading import parsed
 
+from report.reading import parsed
 from tessera.evaluate.scores import MetricInfo
 from tessera.report.plot import Point, scatter
 

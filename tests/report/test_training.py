@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from reading import Element, decoded, parsed
 
 from pictures import Array, random_pixels, save
+from report.reading import Element, decoded, parsed
 from tessera.errors import PictureError, UsageError
 from tessera.report.curves import STRETCHES, Curve, Panel, draw_panel, log_ticks, thinned, ticks
 from tessera.report.run_record import Series, read_run
