@@ -18,7 +18,7 @@ from tessera.train.watch import Detectors, Sight, Soundness, WatchConfig, look_a
 WINDOW = 6
 HEALTHY = Sight(real_answer=0.62, fake_answer=0.41, color_shift_255=(0.4, -0.3, 0.2), likeness=0.08, added_detail=0.7)
 WRONG = {
-    "mean colour has drifted": {"color_shift_255": (0.4, -2.6, 0.2)},
+    "mean colour has drifted": {"color_shift_255": (0.4, -3.6, 0.2)},
     "discriminator has won": {"real_answer": 0.993, "fake_answer": 0.008},
     "discriminator tells nothing apart: it says 0.999": {"real_answer": 0.9994, "fake_answer": 0.9991},
     "discriminator tells nothing apart: it says 0.002": {"real_answer": 0.0021, "fake_answer": 0.0023},
@@ -61,7 +61,7 @@ def test_it_is_said_again_after_it_has_been_right_for_a_window(words):
 
 def test_what_comes_and_goes_near_its_limit_is_said_once():
     watch = detectors()
-    below, above = (dataclasses.replace(HEALTHY, color_shift_255=(shift, 0.0, 0.0)) for shift in (1.4, 2.8))
+    below, above = (dataclasses.replace(HEALTHY, color_shift_255=(shift, 0.0, 0.0)) for shift in (2.4, 3.8))
     heard = said(watch, above, WINDOW)
     for _ in range(20):  # the mean of a window lies now on this side of 2, now on that
         heard += said(watch, below, WINDOW // 2 + 1) + said(watch, above, WINDOW // 2 + 1)
@@ -86,7 +86,7 @@ def test_one_bad_step_among_good_ones_is_not_said():
         {"real_answer": 0.502, "fake_answer": 0.5},  # can hardly tell: where the contest should end
         {"likeness": 0.85},
         {"added_detail": 0.05},
-        {"color_shift_255": (1.9, -1.9, 1.9)},
+        {"color_shift_255": (2.9, -2.9, 2.9)},
         {"likeness": math.nan},  # one picture a batch
         {"added_detail": math.nan},  # flat truths
     ],
