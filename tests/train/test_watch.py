@@ -61,9 +61,9 @@ def test_it_is_said_again_after_it_has_been_right_for_a_window(words):
 
 def test_what_comes_and_goes_near_its_limit_is_said_once():
     watch = detectors()
-    below, above = (dataclasses.replace(HEALTHY, color_shift_255=(shift, 0.0, 0.0)) for shift in (2.4, 3.8))
+    below, above = (dataclasses.replace(HEALTHY, color_shift_255=(shift, 0.0, 0.0)) for shift in (2.9, 3.15))
     heard = said(watch, above, WINDOW)
-    for _ in range(20):  # the mean of a window lies now on this side of 2, now on that
+    for _ in range(20):  # the mean of a window lies now on this side of 3, now on that
         heard += said(watch, below, WINDOW // 2 + 1) + said(watch, above, WINDOW // 2 + 1)
     assert sum(map(len, heard)) == 1
 
