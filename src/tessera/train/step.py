@@ -60,14 +60,14 @@ def train_step(recipe: Recipe, parts: Parts, batches: Sequence[TrainingBatch], m
     set_rates(recipe, parts, moment)
 
     trains = _trains_generator(recipe, moment)
-    kept = _buffers(parts.discriminator)
-    outputs = _generator_pass(recipe, parts, batches, moment, losses, adversarial=adversarial)
+    kept = _buffers(parts.discriminator) if adversarial else []
+    outputs = _generator_pass(recipe, parts, batches, moment, losses, trains=trains, adversarial=adversarial)
     if adversarial:
         _discriminator_pass(recipe, parts, batches, outputs, moment, losses)
     sides = [_generator_side(parts)] if trains else []
     sides += [_judging_side(parts)] if adversarial else []
     finite = _step_all(recipe, parts, sides, losses)
-    if not finite:
+    if not finite and adversarial:
         _put_back(parts.discriminator, kept)
 
     values = losses.read()
@@ -109,11 +109,11 @@ def _generator_pass(
     moment: Moment,
     losses: _Sums,
     *,
+    trains: bool,
     adversarial: bool,
 ) -> list[Tensor]:
     """The generator's outputs (B, 3, P, P) for each batch, detached; its gradients, where this step trains it."""
     outputs: list[Tensor] = []
-    trains = _trains_generator(recipe, moment)
     parts.optimizer.zero_grad(set_to_none=True)
     with _frozen(parts.discriminator):
         for index, batch in enumerate(batches):
