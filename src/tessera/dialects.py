@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import isqrt
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from pydantic import ValidationError
-from torch import Tensor
+from torch import Tensor, nn
 
 from tessera.errors import UnknownNetworkError, WeightsError
 from tessera.generators import (
@@ -31,6 +31,15 @@ from tessera.generators import (
 )
 
 State = Mapping[str, Tensor]
+
+
+class Buildable(Protocol):
+    """What makes a network: the configuration of a generator or of a discriminator."""
+
+    def build(self) -> nn.Module:
+        """Make the network on the default device."""
+        ...
+
 
 # In order of preference: the averaged weights first.
 WRAPPERS = (
@@ -169,7 +178,7 @@ def _common_prefix(state: State) -> str | None:
 
 
 @lru_cache(maxsize=32)
-def state_shapes(config: GeneratorConfig) -> Mapping[str, tuple[int, ...]]:
+def state_shapes(config: Buildable) -> Mapping[str, tuple[int, ...]]:
     """Names and shapes of the weights of a network; it is laid out without taking memory for them."""
     with torch.device("meta"):
         network = config.build()

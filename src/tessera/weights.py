@@ -8,34 +8,38 @@ with the complete configuration in its metadata; such a file is checked against 
 Shapes: B pictures in a batch, C channels, H rows, W columns, s the scale.
 """
 
-import contextlib
 import importlib
-import json
 import math
 import re
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 
+from tessera import described_file
 from tessera.checkpoint import read_checkpoint
-from tessera.checksum import sha256_of
-from tessera.dialects import Unwrapped, compare, explain, recognise, state_shapes, unwrap
+from tessera.described_file import (
+    check_name,
+    check_weight,
+    hashed,
+    naming,
+    plain,
+    shown_metadata,
+    write_described,
+)
+from tessera.dialects import Unwrapped, compare, recognise, state_shapes, unwrap
 from tessera.errors import UnknownNetworkError, UsageError, WeightsError
 from tessera.generators import GENERATORS, GeneratorConfig
 from tessera.generators.config import Step
 from tessera.licence import licence_of
 from tessera.ncnn import read_ncnn
 from tessera.pickle_walk import Inert
-from tessera.safetensors_file import DTYPE_NAMES, read_safetensors, write_safetensors
+from tessera.safetensors_file import read_safetensors
 
 CONFIG_KEY = "tessera.config"
-VERSION_KEY = "tessera.format"
-FORMAT_VERSION = "1"
 
 CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt")
 NCNN_SUFFIXES = (".param", ".bin")
@@ -148,7 +152,7 @@ def load_weights(path: Path, *, scale: int | None = None) -> LoadedGenerator:
     path = Path(path)
     weights = _read(path, scale)
     network = weights.network or assemble(weights.config, weights.state)
-    sha256 = _sha256(_hashed_file(path))
+    sha256 = hashed(_hashed_file(path))
     return LoadedGenerator(
         config=weights.config,
         network=network.eval().requires_grad_(False),
@@ -167,8 +171,8 @@ def inspect_weights(path: Path) -> WeightsReport:
     """Describe a weights file; a file that cannot be used is described too, with its `problem`."""
     path = Path(path)
     try:
-        hashed = _hashed_file(path)
-        size, sha256 = hashed.stat().st_size, _sha256(hashed)
+        file = _hashed_file(path)
+        size, sha256 = file.stat().st_size, hashed(file)
     except (OSError, WeightsError):
         size, sha256 = 0, None
     try:
@@ -219,7 +223,7 @@ def _read(path: Path, scale: int | None) -> _Weights:
 
 def _read_checkpoint(path: Path, scale: int | None) -> _Weights:
     content = read_checkpoint(path).content
-    with _naming(path):
+    with naming(path):
         if isinstance(content, Inert):
             raise WeightsError(f"it holds no dictionary of tensors but `{content.name}`.")
         return _from_names(path, unwrap(content), scale, {})
@@ -227,13 +231,13 @@ def _read_checkpoint(path: Path, scale: int | None) -> _Weights:
 
 def _read_ncnn(path: Path, scale: int | None) -> _Weights:
     read = read_ncnn(path)
-    with _naming(path):
+    with naming(path):
         _check_scale(read.config, scale)
         return _checked(read.config, read.state, "ncnn", "raw", {}, read.notes)
 
 
 def _read_safetensors(path: Path, scale: int | None) -> _Weights:
-    with _naming(path):
+    with naming(path):
         state, metadata = read_safetensors(path)
         written = metadata.get(CONFIG_KEY)
         if written is None:
@@ -248,7 +252,7 @@ def _read_safetensors(path: Path, scale: int | None) -> _Weights:
                 "was changed after it was written; use the original file."
             )
         _check_scale(config, scale)
-        shown = {key: value for key, value in metadata.items() if key not in (CONFIG_KEY, "format")}
+        shown = shown_metadata(metadata, CONFIG_KEY)
         ordered = {name: state[name] for name in state_shapes(config)}
         return _checked(config, ordered, "tessera", "raw", shown, ())
 
@@ -316,19 +320,11 @@ def _checked(
     """Refuse weights that are no numbers to calculate with."""
     dtypes: set[str] = set()
     for name, tensor in state.items():
-        if network is None and not tensor.dtype.is_floating_point:
-            raise WeightsError(
-                f"`{name}` holds {_plain(tensor.dtype)} numbers, and weights are floating-point. A quantised file is "
-                "of no use here; take the one it was made from."
-            )
+        if network is None or tensor.dtype.is_floating_point:
+            check_weight(name, tensor)
         if not tensor.numel():
             raise WeightsError(f"`{name}` has the shape {tuple(tensor.shape)} and so no numbers at all.")
-        if tensor.dtype.is_floating_point and not bool(torch.isfinite(tensor.to(torch.float32)).all()):
-            raise WeightsError(
-                f"`{name}` holds values that are not finite (NaN or infinity), so every picture would be ruined. The "
-                "training that wrote it had failed; take an earlier file of it."
-            )
-        dtypes.add(_plain(tensor.dtype))
+        dtypes.add(plain(tensor.dtype))
     if "float64" in dtypes:
         notes = (*notes, "Its numbers are double precision; they were rounded to single precision.")
     return _Weights(config, state, dialect, wrapper, dict(metadata), notes, tuple(sorted(dtypes)), network)
@@ -366,35 +362,7 @@ def config_from_json(text: str) -> GeneratorConfig:
 
     Raises WeightsError for anything but a complete configuration of a known network.
     """
-    try:
-        values: Any = json.loads(text)
-        network: Any = values["network"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise WeightsError(f"its metadata has under `{CONFIG_KEY}` no configuration of a network.") from None
-    generator = next((known for known in GENERATORS if known.name == network), None)
-    if generator is None:
-        known = ", ".join(known.name for known in GENERATORS)
-        raise WeightsError(
-            f"its metadata names the network {str(network)[:60]!r}, and this program knows {known}. "
-            "A newer version may know more."
-        )
-    try:
-        return generator.config.model_validate_json(text, strict=True)
-    except ValidationError as error:
-        raise WeightsError(f"the configuration in its metadata is not one of {network}: {explain(error)}.") from error
-
-
-@contextlib.contextmanager
-def _naming(path: Path) -> Generator[None, None, None]:
-    """Put the file in front of what is wrong with it."""
-    try:
-        yield
-    except WeightsError as error:
-        raise type(error)(f"{path}: {error}") from error.__cause__
-
-
-def _plain(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
+    return described_file.config_from_json(text, CONFIG_KEY, GENERATORS)
 
 
 def _stem(path: Path) -> str:
@@ -403,13 +371,6 @@ def _stem(path: Path) -> str:
 
 def _hashed_file(path: Path) -> Path:
     return path.with_suffix(".bin") if path.suffix.lower() == ".param" else path
-
-
-def _sha256(path: Path) -> str:
-    try:
-        return sha256_of(path)
-    except OSError as error:
-        raise WeightsError(f"{path}: this file cannot be read ({error.strerror or error}).") from error
 
 
 # -------------------------------------------------------------------------------------------------------- writing
@@ -431,8 +392,7 @@ def save_weights(
     Raises UsageError when path, names or shapes do not fit, and WeightsError when the file cannot be written.
     """
     path = Path(path)
-    if path.suffix.lower() != ".safetensors":
-        raise UsageError(f"{path}: Tessera writes weights as safetensors. Let the name end in `.safetensors`.")
+    check_name(path)
     if not any(isinstance(config, known.config) for known in GENERATORS):
         raise UsageError(f"{path}: weights of a network of the kind {config.network} cannot be written, only used.")
     problem = compare(state_shapes(config), state)
@@ -442,20 +402,9 @@ def save_weights(
         name: state[name].detach().to("cpu", dtype or state[name].dtype).contiguous() for name in state_shapes(config)
     }
     for name, tensor in tensors.items():
-        if tensor.dtype not in DTYPE_NAMES:
-            raise UsageError(f"{path}: `{name}` holds {_plain(tensor.dtype)} numbers, and weights are floating-point.")
-        if not bool(torch.isfinite(tensor).all()):
-            raise WeightsError(f"{path}: `{name}` holds values that are not finite, so it was not written.")
-    described = {
-        **(metadata or {}),
-        "format": "pt",
-        VERSION_KEY: FORMAT_VERSION,
-        CONFIG_KEY: config.model_dump_json(),
-    }
-    try:
-        write_safetensors(path, tensors, described)
-    except OSError as error:
-        raise WeightsError(
-            f"{path}: the weights cannot be written here ({error.strerror or error}). "
-            "Check the folder and its free space."
-        ) from error
+        if not tensor.dtype.is_floating_point:
+            raise UsageError(f"{path}: `{name}` holds {plain(tensor.dtype)} numbers, and weights are floating-point.")
+    with naming(path):
+        for name, tensor in tensors.items():
+            check_weight(name, tensor)
+    write_described(path, tensors, CONFIG_KEY, config, metadata)

@@ -1,4 +1,6 @@
 import copy
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ from tessera.engines.openvino import OpenVinoEngine
 from tessera.engines.pytorch import TorchEngine, is_memory_error
 from tessera.errors import EngineError, OutOfMemoryError, UsageError
 from tessera.generators import RRDBNetConfig, SRVGGNetCompactConfig
+from tessera.weights import save_weights
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +128,35 @@ def test_a_real_allocation_beyond_all_memory_is_recognised():
     with pytest.raises((RuntimeError, MemoryError)) as caught:
         torch.empty(2**50, dtype=torch.float32)
     assert is_memory_error(caught.value)
+
+
+_SIGNAL_AFTER_OPENVINO = """
+import gc, signal, sys, threading
+from pathlib import Path
+import torch
+from tessera.engines.openvino import OpenVinoEngine
+from tessera.weights import load_weights
+
+engines = [OpenVinoEngine(load_weights(Path(sys.argv[1])))]
+engines[0].run(torch.zeros(1, 3, 16, 16))
+thread = threading.Thread(target=lambda: (engines.clear(), gc.collect()))
+thread.start()
+thread.join()
+heard = []
+signal.signal(signal.SIGINT, lambda *_: heard.append("Ctrl-C"))
+signal.raise_signal(signal.SIGINT)
+print(*heard)
+"""
+
+
+def test_a_signal_is_heard_after_another_thread_dropped_the_openvino_engine(tmp_path):
+    config = SRVGGNetCompactConfig(features=4, convolutions=1)
+    save_weights(tmp_path / "small.safetensors", config, config.build().state_dict())
+    run = subprocess.run(
+        [sys.executable, "-c", _SIGNAL_AFTER_OPENVINO, str(tmp_path / "small.safetensors")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (run.returncode, run.stdout.strip()) == (0, "Ctrl-C"), run.stderr

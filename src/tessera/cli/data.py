@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 
 from tessera.cli import print_error, printable
 from tessera.errors import PictureError, UsageError
+from tessera.machine import cores
 
 if TYPE_CHECKING:
     from tessera.dataset.check import Report
@@ -166,7 +166,7 @@ def _print(report: Report, as_json: Path | None) -> None:
 def _processes(workers: int | None) -> int:
     if workers is not None and workers < 1:
         raise UsageError(f"--workers {workers}: expected 1 or more.")
-    return workers or os.cpu_count() or 1
+    return workers or cores().usable
 
 
 def _shown(steps: Iterable[Step], total: int) -> Iterator[Step]:

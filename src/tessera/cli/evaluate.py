@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tessera.cli import print_error, printable
+from tessera.cli.measuring import pristine_model, protocol_from_options
 from tessera.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from tessera.evaluate.protocol import Protocol
     from tessera.evaluate.run import Method
     from tessera.evaluate.scores import Evaluation
-    from tessera.metrics.niqe import PristineModel
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -92,7 +92,9 @@ def evaluate(
     from tessera.evaluate.learned import load_learned
     from tessera.evaluate.scoring import Scorer
 
-    chosen = _protocol(protocol, channels, crop, eps, averaging, lq_kernel, luma)
+    chosen = protocol_from_options(
+        protocol, channels=channels, crop=crop, eps=eps, averaging=averaging, lq_kernel=lq_kernel, luma=luma
+    )
     if not 1 <= scale <= 16:
         raise UsageError(f"--scale {scale}: expected 1 to 16.")
     if limit is not None and limit < 1:
@@ -103,7 +105,7 @@ def evaluate(
         metrics=names,
         protocol=chosen,
         scale=scale,
-        pristine=_pristine(niqe_model, offline) if {"niqe", "pi"} & set(names) else None,
+        pristine=pristine_model(niqe_model, offline=offline) if {"niqe", "pi"} & set(names) else None,
         learned=load_learned(names, ma=ma, offline=offline),
     )
     with _Saying() as say:
@@ -127,37 +129,6 @@ def evaluate(
 def printable_lines(text: str) -> str:
     """Text of several lines, safe to show."""
     return "\n".join(printable(line) for line in text.splitlines())
-
-
-def _protocol(
-    name: str,
-    channels: str | None,
-    crop: str | None,
-    eps: float | None,
-    averaging: str | None,
-    lq_kernel: str | None,
-    luma: str | None,
-) -> Protocol:
-    from tessera.evaluate.protocol import find_protocol
-
-    pixels: int | str | None = crop
-    if crop is not None and crop != "scale":
-        if not crop.isdecimal():
-            raise UsageError(f"--crop {crop}: expected a number of pixels, or scale.")
-        pixels = int(crop)
-    if eps is not None and not 0 <= eps < float("inf"):
-        raise UsageError(f"--eps {eps}: expected a number from 0 up.")
-    for option, value, allowed in (
-        ("--channels", channels, ("y", "y-full", "rgb")),
-        ("--averaging", averaging, ("pictures", "pixels")),
-        ("--lq-kernel", lq_kernel, ("bicubic", "area", "lanczos3", "bilinear")),
-        ("--luma", luma, ("y", "gray", "pil-l")),
-    ):
-        if value is not None and value not in allowed:
-            raise UsageError(f"{option} {value}: expected {', '.join(allowed[:-1])} or {allowed[-1]}.")
-    return find_protocol(
-        name, channels=channels, crop=pixels, eps=eps, averaging=averaging, lq_kernel=lq_kernel, niqe_gray=luma
-    )
 
 
 def _pictures(
@@ -220,20 +191,6 @@ def _metrics(text: str | None, found: Found, protocol: Protocol, given: bool) ->
     if not names:
         raise UsageError(f"--metrics names none; there are {', '.join(known)}.")
     return names
-
-
-def _pristine(path: Path | None, offline: bool) -> PristineModel:
-    from tessera.metrics.niqe import PristineModel
-    from tessera.published import NIQE_MODEL
-    from tessera.zoo import fetch_file
-
-    if path is not None and not path.is_file():
-        raise UsageError(f"--niqe-model {path}: there is no such file.")
-    found = path or fetch_file(NIQE_MODEL, what="NIQE's table of statistics", offline=offline)
-    try:
-        return PristineModel.load(found)
-    except (ValueError, OSError) as error:
-        raise UsageError(f"{found} holds no NIQE statistics: {error}.") from None
 
 
 def _methods(models: Sequence[str], precision: str, device: str, offline: bool, scale: int) -> list[Method]:

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from tessera.cli import print_error, printable
+from tessera.cli.measuring import pristine_model, protocol_from_options
 from tessera.errors import UsageError
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -42,7 +43,6 @@ def niqe(
     Which gray is used decides the number: y is BasicSR's and MATLAB's, pil-l A-ESRGAN's. Exit code: 0 all scored, 1
     some could not be, 2 wrong usage.
     """
-    from tessera.cli.evaluate import _pristine, _protocol  # pyright: ignore[reportPrivateUsage]
     from tessera.evaluate.scoring import Scorer
     from tessera.formats import looks_like_a_picture
 
@@ -50,7 +50,7 @@ def niqe(
         raise UsageError("Nothing to score: name pictures or folders, as in `tessera niqe results`.")
     if crop < 0:
         raise UsageError(f"--crop {crop}: expected a number of pixels.")
-    protocol = _protocol("paper", None, None, None, None, None, luma)
+    protocol = protocol_from_options("paper", luma=luma)
     paths: list[Path] = []
     for text in inputs:
         place = Path(text)
@@ -70,7 +70,7 @@ def niqe(
         metrics=("niqe",),
         protocol=dataclasses.replace(protocol, niqe_crop=crop),
         scale=1,
-        pristine=_pristine(niqe_model, offline),
+        pristine=pristine_model(niqe_model, offline=offline),
     )
     scores: dict[Path, float] = {}
     problems = 0

@@ -7,9 +7,7 @@ dictionaries; tensors are renamed, copied or turned from BGR to RGB, never compu
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from math import isqrt
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -17,7 +15,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from tessera.dialects import DIALECTS as GENERATOR_DIALECTS
-from tessera.dialects import MAX_WRAPPERS, State, Unwrapped, compare, explain, unwrap
+from tessera.dialects import MAX_WRAPPERS, State, Unwrapped, compare, explain, state_shapes, unwrap
 from tessera.discriminators.attention_unet import AttentionUNetConfig
 from tessera.discriminators.config import DiscriminatorConfig
 from tessera.discriminators.esrdgan import WIDTHS as ESRDGAN_WIDTHS
@@ -100,14 +98,6 @@ def _own_names(content: Any, depth: int = 0) -> Any:
 
 
 # ---------------------------------------------------------------------------------------------------- the networks
-
-
-@lru_cache(maxsize=32)
-def state_shapes(config: DiscriminatorConfig) -> Mapping[str, tuple[int, ...]]:
-    """Names and shapes of the weights of a network; it is laid out without taking memory for them."""
-    with torch.device("meta"):
-        network = config.build()
-    return MappingProxyType({name: tuple(tensor.shape) for name, tensor in network.state_dict().items()})
 
 
 def _identity(config: DiscriminatorConfig) -> Mapping[str, str]:

@@ -5,40 +5,40 @@ What Tessera writes is safetensors with the complete configuration in its metada
 normalisations, the vectors of spectral norms), so that training can go on from it.
 """
 
-import contextlib
-import json
-import struct
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
-from safetensors.torch import save as serialised
 from torch import Tensor, nn
 
 from tessera.checkpoint import read_checkpoint
-from tessera.checksum import sha256_of
-from tessera.dialects import compare, explain
+from tessera.described_file import (
+    check_name,
+    check_weight,
+    config_from_json,
+    hashed,
+    naming,
+    plain,
+    shown_metadata,
+    write_described,
+)
+from tessera.dialects import compare, state_shapes
 from tessera.discriminators.config import DiscriminatorConfig
 from tessera.discriminators.dialects import (
     COUNTER,
     Recognised,
     recognise_discriminator,
-    state_shapes,
     unwrap_discriminator,
 )
 from tessera.discriminators.kinds import DISCRIMINATORS
 from tessera.errors import UsageError, WeightsError
 from tessera.pickle_walk import Inert
-from tessera.place import put_in_place, temporary_name
-from tessera.safetensors_file import DTYPE_NAMES, read_safetensors
+from tessera.safetensors_file import read_safetensors
 
 CONFIG_KEY = "tessera.discriminator"
 GENERATOR_KEY = "tessera.config"
-VERSION_KEY = "tessera.format"
-FORMAT_VERSION = "1"
 
 CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt")
 SUFFIXES = (*CHECKPOINT_SUFFIXES, ".safetensors")
@@ -82,24 +82,20 @@ def load_discriminator(path: Path, *, config: DiscriminatorConfig | None = None)
     suffix = path.suffix.lower()
     metadata: dict[str, str] = {}
     if suffix == ".safetensors":
-        with _naming(path):
+        with naming(path):
             found, wrapper, metadata = _read_safetensors(path)
     elif suffix in CHECKPOINT_SUFFIXES:
         content = read_checkpoint(path).content
-        with _naming(path):
+        with naming(path):
             found, wrapper = _from_names(content)
     else:
         raise WeightsError(
             f"{path}: weights of discriminators end in {', '.join(SUFFIXES)}, and this file ends in "
             f"{suffix or 'nothing'}. Give one of those, or rename the file if it is one."
         )
-    with _naming(path):
+    with naming(path):
         chosen = _agreed(found, config)
         _check_numbers(found.state)
-    try:
-        sha256 = sha256_of(path)
-    except OSError as error:
-        raise WeightsError(f"{path}: this file cannot be read ({error.strerror or error}).") from error
     return LoadedDiscriminator(
         config=chosen,
         network=assemble(chosen, found.state),
@@ -107,7 +103,7 @@ def load_discriminator(path: Path, *, config: DiscriminatorConfig | None = None)
         wrapper=wrapper,
         notes=found.notes,
         source=path,
-        sha256=sha256,
+        sha256=hashed(path),
         metadata=metadata,
     )
 
@@ -144,34 +140,15 @@ def _read_safetensors(path: Path) -> tuple[Recognised, str, dict[str, str]]:
     if CONFIG_KEY not in metadata:
         found, wrapper = _from_names(state)
         return found, wrapper, metadata
-    config = _config_from_json(metadata[CONFIG_KEY])
+    config = config_from_json(metadata[CONFIG_KEY], CONFIG_KEY, DISCRIMINATORS)
     problem = compare(state_shapes(config), state)
     if problem:
         raise WeightsError(
             f"its metadata says that it is {config.network}, and its tensors disagree: {problem}. One of the two was "
             "changed after it was written; use the original file."
         )
-    shown = {key: value for key, value in metadata.items() if key not in (CONFIG_KEY, "format")}
     ordered = {name: state[name] for name in state_shapes(config)}
-    return Recognised(config, ordered, "tessera"), "raw", shown
-
-
-def _config_from_json(text: str) -> DiscriminatorConfig:
-    try:
-        values: Any = json.loads(text)
-        network: Any = values["network"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise WeightsError(f"its metadata has under `{CONFIG_KEY}` no configuration of a network.") from None
-    known = next((known for known in DISCRIMINATORS if known.name == network), None)
-    if known is None:
-        raise WeightsError(
-            f"its metadata names the discriminator {str(network)[:60]!r}, and this program knows "
-            f"{', '.join(known.name for known in DISCRIMINATORS)}. A newer version may know more."
-        )
-    try:
-        return known.config.model_validate_json(text, strict=True)
-    except ValidationError as error:
-        raise WeightsError(f"the configuration in its metadata is not one of {network}: {explain(error)}.") from error
+    return Recognised(config, ordered, "tessera"), "raw", shown_metadata(metadata, CONFIG_KEY)
 
 
 def _agreed(found: Recognised, asked: DiscriminatorConfig | None) -> DiscriminatorConfig:
@@ -200,29 +177,10 @@ def _words(config: DiscriminatorConfig) -> str:
 def _check_numbers(state: Mapping[str, Tensor]) -> None:
     """Refuse weights that are no numbers to calculate with."""
     for name, tensor in state.items():
-        plain = str(tensor.dtype).removeprefix("torch.")
-        if name.endswith(COUNTER):
-            if tensor.dtype.is_floating_point or tensor.dtype.is_complex:
-                raise WeightsError(f"`{name}` counts batches and should be a whole number, not {plain}.")
-        elif not tensor.dtype.is_floating_point:
-            raise WeightsError(
-                f"`{name}` holds {plain} numbers, and weights are floating-point. A quantised file is of no use here; "
-                "take the one it was made from."
-            )
-        elif not bool(torch.isfinite(tensor.to(torch.float32)).all()):
-            raise WeightsError(
-                f"`{name}` holds values that are not finite (NaN or infinity). The training that wrote it had failed; "
-                "take an earlier file of it."
-            )
-
-
-@contextlib.contextmanager
-def _naming(path: Path) -> Generator[None, None, None]:
-    """Put the file in front of what is wrong with it."""
-    try:
-        yield
-    except WeightsError as error:
-        raise type(error)(f"{path}: {error}") from error.__cause__
+        if not name.endswith(COUNTER):
+            check_weight(name, tensor)
+        elif tensor.dtype.is_floating_point or tensor.dtype.is_complex:
+            raise WeightsError(f"`{name}` counts batches and should be a whole number, not {plain(tensor.dtype)}.")
 
 
 # -------------------------------------------------------------------------------------------------------- writing
@@ -243,45 +201,16 @@ def save_discriminator(
     file cannot be written.
     """
     path = Path(path)
-    if path.suffix.lower() != ".safetensors":
-        raise UsageError(f"{path}: Tessera writes weights as safetensors. Let the name end in `.safetensors`.")
+    check_name(path)
     if not any(isinstance(config, known.config) for known in DISCRIMINATORS):
         raise UsageError(f"{path}: a discriminator of the kind {config.network} cannot be written.")
     problem = compare(state_shapes(config), state)
     if problem:
         raise UsageError(f"{path}: these are not the weights of this {config.network}: {problem}.")
     for name, tensor in state.items():
-        if tensor.dtype not in DTYPE_NAMES and not (name.endswith(COUNTER) and tensor.dtype == torch.int64):
-            plain = str(tensor.dtype).removeprefix("torch.")
-            raise UsageError(f"{path}: `{name}` holds {plain} numbers, and weights are floating-point.")
-    with _naming(path):
+        if not tensor.dtype.is_floating_point and not name.endswith(COUNTER):
+            raise UsageError(f"{path}: `{name}` holds {plain(tensor.dtype)} numbers, and weights are floating-point.")
+    with naming(path):
         _check_numbers(state)
-    described = {
-        **(metadata or {}),
-        "format": "pt",
-        VERSION_KEY: FORMAT_VERSION,
-        CONFIG_KEY: config.model_dump_json(),
-    }
-    # Clones, because tensors that share memory (views of one buffer) are refused by the writer.
-    tensors = {name: state[name].detach().to("cpu").contiguous().clone() for name in sorted(state)}
-    temporary = temporary_name(path)
-    try:
-        temporary.write_bytes(_with_metadata(serialised(tensors), described))
-        put_in_place(temporary, path)
-    except OSError as error:
-        raise WeightsError(
-            f"{path}: the weights cannot be written here ({error.strerror or error}). "
-            "Check the folder and its free space."
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def _with_metadata(plain: bytes, metadata: Mapping[str, str]) -> bytes:
-    """Put metadata into a safetensors file in order; the format's own writer shuffles it each time."""
-    (length,) = struct.unpack("<Q", plain[:8])
-    header = {"__metadata__": dict(sorted(metadata.items())), **json.loads(plain[8 : 8 + length])}
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
-    return struct.pack("<Q", len(text)) + text + plain[8 + length :]
+    tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in state.items()}
+    write_described(path, tensors, CONFIG_KEY, config, metadata)

@@ -7,10 +7,10 @@ fp32 engine that a doubtful tile is run on again. Shapes: B tiles, C channels, h
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from tessera.errors import EngineError, UsageError
+from tessera.machine import processor
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -78,11 +78,7 @@ def type_of_products(engine: EngineName, precision: Precision, device: str = "cp
 def has_bf16(device: str) -> bool:
     """Whether the device multiplies bf16 in hardware (on CPUs: AVX-512 BF16, AMX or Arm BF16)."""
     if device == "cpu":
-        try:
-            flags = Path("/proc/cpuinfo").read_text().split()
-        except OSError:
-            return False
-        return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(flags))
+        return bool({"AVX-512 BF16", "AMX BF16", "BF16"} & set(processor().features or ()))
     if device.startswith("cuda"):
         import torch
 

@@ -5,6 +5,7 @@ Shapes: B tiles, C channels, h and w the tile, s the scale.
 
 from __future__ import annotations
 
+import functools
 import threading
 import warnings
 from typing import Any
@@ -17,6 +18,19 @@ from tessera.engines.pytorch import without_memory_errors
 from tessera.weights import LoadedGenerator
 
 _COMPILED_AT_ONCE = 3
+
+
+@functools.cache
+def _core() -> Any:
+    """OpenVINO's one core of this process, which is never given back.
+
+    Loading its CPU part gives the calling thread a stack of its own for signals, and unloading takes that memory away,
+    whichever thread does it. If it is another, the next signal (Ctrl-C, the end of a child) finds no stack, and the
+    system ends the process with a segmentation fault.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 class OpenVinoEngine:
@@ -53,8 +67,6 @@ class OpenVinoEngine:
         """The model compiled for one shape: static shapes are faster, and a picture has one or two of them."""
         with self._lock:
             if shape not in self._compiled:
-                import openvino
-
                 if self._model is None:
                     self._model = self._converted()
                 model = self._model.clone()
@@ -62,7 +74,7 @@ class OpenVinoEngine:
                 while len(self._compiled) >= _COMPILED_AT_ONCE:
                     self._compiled.pop(next(iter(self._compiled)))
                 hint = "bf16" if self.precision == "bf16" else "f32"
-                self._compiled[shape] = openvino.Core().compile_model(
+                self._compiled[shape] = _core().compile_model(
                     model, "CPU", {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
                 )
             return self._compiled[shape]

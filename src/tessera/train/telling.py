@@ -6,7 +6,6 @@ Only the first process of a run has one that speaks; those of the others are sil
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -20,6 +19,7 @@ from tessera.dataset.throughput import ThroughputMeter
 from tessera.degrade import to_json
 from tessera.errors import PictureError, TesseraError
 from tessera.explain.live import LIVE_SIDE, live_maps, live_picture
+from tessera.machine import cores
 from tessera.report.training import write_training_report
 from tessera.train.batches import TrainingBatch
 from tessera.train.parts import Parts
@@ -119,9 +119,8 @@ class Teller:
 
     def throughput(self) -> str:
         """Whether reading or computing limits the speed."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         data = self._recipe.data
-        return self.meter.sentence(workers=data.workers, cores=cores, cached=data.cache != "none")
+        return self.meter.sentence(workers=data.workers, cores=cores().usable, cached=data.cache != "none")
 
     @torch.no_grad()
     def histograms(self, step: int, parts: Parts, batch: TrainingBatch) -> None:
