@@ -121,10 +121,10 @@ def test_a_sound_recipe_is_told_in_a_few_lines(tmp_path: Path) -> None:
     assert "400,000, each of 16 crops of 128x128 pixels" in said["steps"]
     assert "0.0001 from step 1, 5e-05 from step 50,001, 2.5e-05 from step 100,001" in said["rate"]
     assert "vgg-style; begins fresh" in said["discriminator"]
-    assert "photos; inputs are made by matlab-bicubic" in said["pictures"]
+    assert "photos, which is not there; inputs are made by matlab-bicubic" in said["pictures"]
     weights = tmp_path / "mine.pth"
     weights.write_bytes(b"")
-    assert "not there" not in run("check", "esrgan", f"start.generator={weights}").output
+    assert "not there" not in run("check", "esrgan", f"start.generator={weights}", f"data.train={tmp_path}").output
 
 
 def test_the_discriminators_own_rates_are_told() -> None:

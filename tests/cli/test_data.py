@@ -42,7 +42,7 @@ def test_crops_goes_on_after_a_bad_file_and_says_so(folder: Path, tmp_path: Path
     assert result.exit_code == 1
     assert "bad.png: is not a picture" in result.output
     assert "3 windows of 3 pictures, 1 could not be read." in result.output
-    assert "note: 3 pictures are smaller than 480" in result.output
+    assert "note: 3 pictures smaller than 480" in result.output
 
 
 @pytest.mark.parametrize(

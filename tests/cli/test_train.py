@@ -32,6 +32,8 @@ def test_a_run_and_its_continuation(desk, capsys):
     assert main(["train", *RUN, "steps=6", "--resume"]) == 0
     assert "Going on at step 4 of 6" in capsys.readouterr().err
     assert [line["step"] for line in trained_lines(desk / "runs" / "run")] == [1, 2, 3, 4, 5, 6]
+    assert main(["train", *RUN, "steps=6", "--resume"]) == 0
+    assert "measured" not in capsys.readouterr().err.partition("Going on")[2]
 
 
 def test_the_runs_own_configuration_goes_on(desk, capsys):

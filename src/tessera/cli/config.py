@@ -103,8 +103,12 @@ def _summary(recipe: Recipe) -> list[tuple[str, str]]:
             ("its rate", _rates(recipe, judging, of_discriminator=True)),
         ]
     inputs = "given" if recipe.data.lq is not None else f"made by {recipe.degradation.kind}"
-    places = ", ".join(map(str, recipe.data.train)) or "nothing yet: give data.train=FOLDER"
+    places = ", ".join(map(_there, recipe.data.train)) or "nothing yet: give data.train=FOLDER"
     return [*lines, ("pictures", f"{places}; inputs are {inputs}"), ("run", str(recipe.folder))]
+
+
+def _there(place: Path) -> str:
+    return str(place) if place.exists() else f"{place}, which is not there"
 
 
 def _begins(place: str) -> str:

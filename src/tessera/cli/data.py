@@ -12,6 +12,7 @@ import typer
 from tessera.cli import print_error, printable
 from tessera.errors import PictureError, UsageError
 from tessera.machine import cores
+from tessera.wording import counted
 
 if TYPE_CHECKING:
     from tessera.dataset.check import Report
@@ -85,12 +86,12 @@ def crops(
             done.append(result)
     small = sum(cut.smaller_than_size for cut in done)
     if small:
-        typer.echo(f"note: {small} pictures are smaller than {size} on a side; their windows are so as well.", err=True)
+        typer.echo(f"note: {counted(small, 'picture')} smaller than {size} on a side; so are the windows.", err=True)
     before = sum(cut.there_before for cut in done)
     said = f", {before} of them there before" if before else ""
     lost = f", {failed} could not be read" if failed else ""
     windows = sum(cut.windows for cut in done)
-    typer.echo(printable(f"{output}: {windows} windows of {len(done)} pictures{said}{lost}."))
+    typer.echo(printable(f"{output}: {counted(windows, 'window')} of {counted(len(done), 'picture')}{said}{lost}."))
     if failed:
         raise typer.Exit(1)
 
@@ -160,7 +161,7 @@ def _print(report: Report, as_json: Path | None) -> None:
         if len(found) > _MOST_OF_A_KIND:
             where = as_json if as_json is not None else "--json FILE"
             typer.echo(printable(f"  and {len(found) - _MOST_OF_A_KIND} more, all of them in {where}"))
-    typer.echo(f"{report.pictures} pictures examined: {', '.join(said) if said else 'nothing found'}.")
+    typer.echo(f"{counted(report.pictures, 'picture')} examined: {', '.join(said) if said else 'nothing found'}.")
 
 
 def _processes(workers: int | None) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 
 from tessera.degrade.blur import LARGEST_KERNEL, PUBLISHED_SIZES
 from tessera.degrade.estimate import Damage
+from tessera.wording import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +34,7 @@ def proposal(damages: Sequence[Damage], name: str, scale: int) -> str:
     blur = span([each.blur_sigma for each in damages])
     compressed = [each for each in damages if each.jpeg_quality is not None]
     lines = [
-        f"# Measured on {len(damages)} picture{'' if len(damages) == 1 else 's'} of {json.dumps(name)};"
-        " ranges are the middle nine tenths.",
+        f"# Measured on {counted(len(damages), 'picture')} of {json.dumps(name)}; ranges are the middle nine tenths.",
         '[degradation]\nkind = "realesrgan"',
     ]
     if blur is None:

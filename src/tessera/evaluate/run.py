@@ -27,6 +27,7 @@ from tessera.journal import Journal
 from tessera.metrics.fid import FEWEST_PICTURES, FrechetStatistics
 from tessera.metrics.perceptual_index import pirm_region
 from tessera.upscaler import Upscaler
+from tessera.wording import counted
 
 BASELINES = ("bicubic", "lanczos")
 Progress = Callable[[str], None]
@@ -141,7 +142,7 @@ def _made(method: Method, pairs: Sequence[Pair], folder: Path, scorer: Scorer, s
             except TesseraError as error:
                 failed[pair.name] = str(error)
         return failed
-    say(f"{method.name}: enlarging {len(pairs)} pictures")
+    say(f"{method.name}: enlarging {counted(len(pairs), 'picture')}")
     tasks = [Task(pair.lq, folder / f"{pair.name}.png", named_by_user=True) for pair in pairs if pair.lq is not None]
     journal = Journal(folder)
     for task in tasks:  # this folder is ours: what an evaluation of other pictures left is made anew

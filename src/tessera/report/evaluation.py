@@ -29,6 +29,7 @@ from tessera.report.views import (
     read_whole,
     where_they_differ,
 )
+from tessera.wording import counted
 
 BASELINES = frozenset({"nearest", "bilinear", "bicubic", "lanczos"})
 """Methods that are there to be compared with."""
@@ -52,8 +53,8 @@ def report_body(evaluation: Evaluation) -> Iterator[str]:
     measured = len({row.picture for row in evaluation.rows})
     scale = f", x{evaluation.scale}" if evaluation.scale else ""
     failures = evaluation.failures
-    trouble = f'; <a href="#problems">{_count(len(failures), "problem")}</a>' if failures else ""
-    yield f"<p>{_count(len(evaluation.methods), 'method')}, {_count(measured, 'picture')}{scale}{trouble}.</p>\n"
+    trouble = f'; <a href="#problems">{counted(len(failures), "problem")}</a>' if failures else ""
+    yield f"<p>{counted(len(evaluation.methods), 'method')}, {counted(measured, 'picture')}{scale}{trouble}.</p>\n"
     yield section("Protocol", _pairs(evaluation.protocol))
     yield section("Summary", _summary(evaluation))
     if evaluation.differences:
@@ -93,10 +94,6 @@ def number(value: float, decimals: int, sign: str = "") -> str:
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     return f"{value:{sign}.{decimals}f}".replace("-", "−")
-
-
-def _count(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _pairs(pairs: dict[str, str]) -> str:

@@ -16,6 +16,7 @@ from tessera.errors import PictureError
 from tessera.picture import Limits
 from tessera.report.page import name, text
 from tessera.report.views import Region, Shown, data_uri, fit, read_region, read_size
+from tessera.wording import counted
 
 MOST_SHEETS = 16
 _HIGHEST, _WIDEST = 1320, 2112
@@ -91,7 +92,7 @@ def samples_part(sheets: Mapping[int, Path], lead: str = SAMPLES_LEAD, heads: Se
             f' data-steps="{steps}" aria-label="Step of the outputs" style="width:min(100%,{width}px)">\n'
         )
     lines.append(f"<output>Step {last.step:,}</output>\n</div>\n")
-    shown = f"{len(chosen)} of {len(sheets)} sheets" if len(chosen) < len(sheets) else _count(len(sheets))
+    shown = f"{len(chosen)} of {len(sheets)} sheets" if len(chosen) < len(sheets) else counted(len(sheets), "sheet")
     lines.append(f"<p class=soft>{shown}; WebP at quality 90. Those in the run's folder are exact.</p>\n")
     return "".join(lines) + _notes(problems)
 
@@ -102,10 +103,6 @@ def _encoded(sheets: Sequence[Sheet]) -> dict[Sheet, str]:
     while sum(map(len, found.values())) > _MOST_BYTES and len(found) > 1:
         found = dict(list(found.items())[::2])
     return found
-
-
-def _count(sheets: int) -> str:
-    return f"{sheets} sheet{'' if sheets == 1 else 's'}"
 
 
 def _notes(problems: Sequence[str]) -> str:

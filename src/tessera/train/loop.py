@@ -30,6 +30,7 @@ from tessera.train.saving import leave_pool, restore_run, save_run
 from tessera.train.step import Moment, train_step
 from tessera.train.telling import Teller, Watcher
 from tessera.train.watch import Soundness
+from tessera.wording import counted
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,9 @@ class _Run:
         weights = sum(parameter.numel() for parameter in self.parts.generator.parameters())
         count, device = self.processes.count, self.processes.device
         return (
-            f"{'Going on' if resumed else 'Beginning'} at step {self.step:,} of {self.steps:,}: {len(self.listing):,}"
-            f" pictures, {self.samples_per_step} crops a step, a generator of {weights:,} weights,"
+            f"{'Going on' if resumed else 'Beginning'} at step {self.step:,} of {self.steps:,}: "
+            f"{counted(len(self.listing), 'picture')}, {self.samples_per_step} crops a step,"
+            f" a generator of {weights:,} weights,"
             f" {self.recipe.step.precision} on {f'{count} x {device}' if count > 1 else device}."
         )
 
@@ -138,7 +140,8 @@ class _Run:
                     self.teller.say(f"Stopped after step {self.step:,}, saved. Go on with --resume.")
                     self.teller.page()
                     return Outcome(self.step, wish.number or signal.SIGTERM, self.processes.is_first)
-            self.teller.say(self.teller.throughput())
+            if self.teller.meter.samples:
+                self.teller.say(self.teller.throughput())
             self.teller.page()
             return Outcome(self.step, is_first=self.processes.is_first)
 
