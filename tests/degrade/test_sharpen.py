@@ -1,11 +1,12 @@
 """Sharpening is that of Real-ESRGAN."""
 
 import numpy as np
+import pytest
 import torch
 from scipy import ndimage
 
 from tessera.degrade import sharpen
-from tessera.degrade.sharpen import LINE, SIGMA
+from tessera.degrade.sharpen import LINE, SIGMA, _bands, blurred
 
 
 def test_the_gaussian_is_opencvs_for_51_pixels():
@@ -27,7 +28,7 @@ def test_it_is_the_published_arithmetic():
         residual = plane - blur(plane)
         share = blur(np.abs(residual) * 255 > 10)
         expected = share * np.clip(plane + 0.5 * residual, 0, 1) + (1 - share) * plane
-        assert (np.abs(got - expected) > 1e-5).mean() < 0.005  # a pixel on the threshold itself may fall either way
+        assert (np.abs(got - expected) > 2e-4).mean() < 0.005  # a pixel on the threshold itself may fall either way
         assert np.abs(got - expected).max() < 2e-3
 
 
@@ -44,3 +45,25 @@ def test_its_input_stays_as_it_is():
     kept = picture.clone()
     sharpen(picture)
     assert torch.equal(picture, kept)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 70), (51, 26), (130, 97)])
+def test_the_blur_between_samples_is_that_of_every_place(size):
+    rng = np.random.default_rng(1)
+    picture = rng.uniform(0, 1, (2, *size)).round().astype(np.float32)
+    expected = [ndimage.gaussian_filter(plane.astype(np.float64), 8, radius=25, mode="mirror") for plane in picture]
+    np.testing.assert_allclose(blurred(torch.from_numpy(picture)).numpy(), np.stack(expected), atol=6e-4)
+
+
+def test_no_picture_can_make_the_blur_differ_by_a_level():
+    def dense(band, before):
+        out = np.zeros((band.after, before))
+        for strip in band.strips:
+            out[strip.first : strip.last, strip.start : strip.stop] = strip.matrix.numpy()
+        return out
+
+    for length in (7, 400):
+        fewer, more = _bands(length, torch.device("cpu"))
+        direct = np.array([ndimage.gaussian_filter1d(unit, 8, radius=25, mode="mirror") for unit in np.eye(length)]).T
+        apart = np.abs(dense(more, fewer.after) @ dense(fewer, length) - direct).sum(axis=1).max()
+        assert 2 * apart + apart**2 < 1 / 255

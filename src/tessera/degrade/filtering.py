@@ -133,7 +133,7 @@ def _waves(size: int, length: int, count: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Strip:
-    """Places `first` to `last` of a filtered line are `matrix` (places, inputs) times inputs `start` to `stop`."""
+    """Places `first` to `last` of a line are `matrix` (places, inputs) times inputs `start` to `stop`."""
 
     first: int
     last: int
@@ -142,35 +142,64 @@ class Strip:
     matrix: Tensor
 
 
-@functools.lru_cache(maxsize=16)
-def strips(kernel: tuple[float, ...], length: int, device: torch.device) -> tuple[Strip, ...]:
-    """A line of weights as a band of small matrices on a device, the mirrored ends folded in."""
-    reach = len(kernel) // 2
-    index = _fold(length, reach).numpy()
-    matrix = np.zeros((length, length))
-    for offset, weight in enumerate(kernel):
-        np.add.at(matrix, (np.arange(length), index[offset : offset + length]), weight)
+@dataclass(frozen=True)
+class Band:
+    """A matrix (after, before) whose rows are zero but for a few neighbours, in strips."""
+
+    after: int
+    strips: tuple[Strip, ...]
+
+
+def band(matrix: Weights, strip: int, device: torch.device) -> Band:
+    """Cut a matrix (after, before) into strips of so many rows, on a device."""
     found: list[Strip] = []
-    for first in range(0, length, _STRIP):
-        last = min(first + _STRIP, length)
+    for first in range(0, len(matrix), strip):
+        last = min(first + strip, len(matrix))
         used = np.flatnonzero(matrix[first:last].any(axis=0))
         start, stop = int(used[0]), int(used[-1]) + 1
         part = torch.from_numpy(matrix[first:last, start:stop].astype(np.float32)).to(device)
         found.append(Strip(first, last, start, stop, part))
-    return tuple(found)
+    return Band(len(matrix), tuple(found))
 
 
-def filter_lines(picture: Tensor, kernel: tuple[float, ...]) -> Tensor:
-    """Correlate with the same line of weights down and across, as products with bands: (C, H, W) -> (C, H, W)."""
-    channels, height, width = picture.shape
-    down = torch.empty(picture.shape, dtype=picture.dtype, device=picture.device)
-    for strip in strips(kernel, height, picture.device):
-        torch.matmul(strip.matrix, picture[:, strip.start : strip.stop], out=down[:, strip.first : strip.last])
-    rows, out = down.view(channels * height, width), torch.empty_like(down)
-    across = out.view(channels * height, width)
-    for strip in strips(kernel, width, picture.device):
-        torch.mm(rows[:, strip.start : strip.stop], strip.matrix.T, out=across[:, strip.first : strip.last])
+def down(picture: Tensor, rows: Band) -> Tensor:
+    """Each column times the band: (C, H, W) -> (C, rows.after, W)."""
+    out = picture.new_empty(picture.shape[0], rows.after, picture.shape[2])
+    for strip in rows.strips:
+        torch.matmul(strip.matrix, picture[:, strip.start : strip.stop], out=out[:, strip.first : strip.last])
     return out
+
+
+def across(picture: Tensor, columns: Band) -> Tensor:
+    """Each row times the band: (C, H, W), contiguous -> (C, H, columns.after)."""
+    channels, height, width = picture.shape
+    flat = picture.view(channels * height, width)
+    out = flat.new_empty(channels * height, columns.after)
+    for strip in columns.strips:
+        torch.mm(flat[:, strip.start : strip.stop], strip.matrix.T, out=out[:, strip.first : strip.last])
+    return out.view(channels, height, columns.after)
+
+
+def smoothing(line: Sequence[float], places: npt.NDArray[np.int64], length: int) -> Weights:
+    """A line of weights at some places of an input that is mirrored beyond its ends: (places, length)."""
+    reach = len(line) // 2
+    beyond = max(0, -int(places.min()), int(places.max()) - length + 1)
+    index = _fold(length, reach + beyond).numpy()
+    matrix = np.zeros((len(places), length))
+    for offset, weight in enumerate(line):
+        np.add.at(matrix, (np.arange(len(places)), index[places + beyond + offset]), weight)
+    return matrix
+
+
+def filter_lines(picture: Tensor, line: tuple[float, ...]) -> Tensor:
+    """Correlate with the same line down and across: (C, H, W), contiguous -> (C, H, W), any range."""
+    rows, columns = (_filter_band(line, side, picture.device) for side in picture.shape[1:])
+    return across(down(picture, rows), columns)
+
+
+@functools.lru_cache(maxsize=16)
+def _filter_band(line: tuple[float, ...], length: int, device: torch.device) -> Band:
+    return band(smoothing(line, np.arange(length), length), _STRIP, device)
 
 
 @functools.cache

@@ -226,15 +226,15 @@ def only(draw: RealESRGANDraw, number: int) -> RealESRGANDraw:
     )
 
 
-def degrade(gt: Tensor, draw: RealESRGANDraw) -> tuple[Tensor, Tensor | None]:
+def degrade(gt: Tensor, draw: RealESRGANDraw, *, sharp: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
     """Carry out a draw, (B, 3, H, W) -> (B, 3, H//s, W//s) and the sharpened (B, 3, H, W), RGB in [0, 1].
 
-    The first is rounded to 255ths.
+    The first is rounded to 255ths. The sharpened pictures are put into `sharp`, where that is given.
     """
     height, width = draw.height, draw.width
     small = height // draw.scale, width // draw.scale
     with torch.no_grad():
-        gt_sharp = sharpen(gt) if draw.sharpen else None
+        gt_sharp = sharpen(gt, out=sharp) if draw.sharpen else None
         out = gt if gt_sharp is None else gt_sharp
         out = filter_then_resize(out, _weights(draw.first.kernels), _first_resize(draw))
         out = _compressed(_noisy(out, draw.first.noise), draw.first.qualities)

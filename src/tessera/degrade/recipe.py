@@ -80,15 +80,17 @@ def _one_by_one(gt: Tensor, draw: RealESRGANDraw) -> Degraded:
     A picture then comes out the same, to the bit, whatever else is in the batch and however many processors there are.
     """
 
-    def one(number: int) -> tuple[Tensor, Tensor | None]:
-        return degrade(gt[number : number + 1], only(draw, number))
+    sharp = torch.empty_like(gt) if draw.sharpen else None
+
+    def one(number: int) -> Tensor:
+        this = slice(number, number + 1)
+        return degrade(gt[this], only(draw, number), sharp=None if sharp is None else sharp[this])[0]
 
     threads = torch.get_num_threads()
     with ThreadPoolExecutor(min(threads, draw.pictures), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        made = list(pool.map(one, range(draw.pictures)))
+        lq = torch.cat(list(pool.map(one, range(draw.pictures))))
     torch.set_num_threads(threads)  # each thread has its own number, and threads begun later that of the last call
-    sharp = [each for _, each in made if each is not None]
-    return Degraded(torch.cat([lq for lq, _ in made]), torch.cat(sharp) if sharp else None)
+    return Degraded(lq, sharp)
 
 
 def to_json(draw: BatchDraw) -> str:
