@@ -28,7 +28,7 @@ def test_it_is_the_published_arithmetic():
         residual = plane - blur(plane)
         share = blur(np.abs(residual) * 255 > 10)
         expected = share * np.clip(plane + 0.5 * residual, 0, 1) + (1 - share) * plane
-        assert (np.abs(got - expected) > 2e-4).mean() < 0.005  # a pixel on the threshold itself may fall either way
+        assert (np.abs(got - expected) > 5e-4).mean() < 0.005  # a pixel on the threshold itself may fall either way
         assert np.abs(got - expected).max() < 2e-3
 
 
