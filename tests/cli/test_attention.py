@@ -194,6 +194,13 @@ def test_several_pictures_get_a_folder_each_and_one_that_cannot_be_read_a_senten
     assert err.count("\n") == 1
     assert "b.png" in err
     assert "2 pictures" in out
+    page = Path("maps/attention.html").read_text(encoding="utf-8")
+    numbers = [
+        each["series"][-1]["real"]["A1_D1"] for each in json.loads(Path("maps/attention.json").read_text())["pictures"]
+    ]
+    mean = sum(each["mean"] for each in numbers) / 2
+    table = page.partition("Mean of the 2 pictures")[2].partition("</table>")[0]
+    assert f"{mean:.3f}" in table.partition("A1_D1")[2]
     assert Path("maps/a/A1_D1_5000.png").exists()
     assert Path("maps/a-2/A1_D1_5000.png").exists()
     gray = read(Path("maps/a/A3_D1_5000.png"))

@@ -168,6 +168,9 @@ def _body(records: Sequence[PictureRecord], series: Series, view: ViewSettings) 
     if any(each.get("untrained") for each in records[0].numbers):
         lines.append(UNTRAINED)
     yield sentences(lines)
+    if len(records) > 1:
+        yield f"<h2>Mean of the {len(records)} pictures</h2>\n"
+        yield from _agreement(records, series)
     for record in records:
         height, width = record.size
         yield f'<div class="subject">\n<h2>{name(record.path.name)}</h2>\n'
@@ -175,7 +178,7 @@ def _body(records: Sequence[PictureRecord], series: Series, view: ViewSettings) 
         yield f"<p>{width}x{height} pixels, {as_what}.</p>\n"
         yield _sliders(record)
         yield "<h3>Agreement with edges and errors</h3>\n"
-        yield from _agreement(record, series)
+        yield from _agreement([record], series)
         yield "</div>\n"
 
 
@@ -216,14 +219,14 @@ def _sliders(record: PictureRecord) -> str:
     return "".join([*parts, "</div>\n"])
 
 
-def _agreement(record: PictureRecord, series: Series) -> Iterator[str]:
+def _agreement(records: Sequence[PictureRecord], series: Series) -> Iterator[str]:
     known = [index for index, each in enumerate(series.checkpoints) if each.step is not None]
     if len(known) > 1:
-        yield f'<div class="curves">\n{"".join(_panels(record, series, known))}</div>\n'
-    yield _table(record, series)
+        yield f'<div class="curves">\n{"".join(_panels(records, series, known))}</div>\n'
+    yield _table(records, series)
 
 
-def _panels(record: PictureRecord, series: Series, known: Sequence[int]) -> Iterator[str]:
+def _panels(records: Sequence[PictureRecord], series: Series, known: Sequence[int]) -> Iterator[str]:
     gates = gates_of(series.config)
     scales = sorted({gate.scale for gate in gates})
     steps = np.array([series.checkpoints[index].step for index in known], np.int64)
@@ -232,7 +235,7 @@ def _panels(record: PictureRecord, series: Series, known: Sequence[int]) -> Iter
             curves: list[Curve] = []
             for gate in gates:
                 if gate.scale == scale:
-                    values = record.values(quantity.role or record.role, gate.name, quantity.key)
+                    values = _means(records, quantity, gate.name)
                     points = Points(steps, np.array([values[index] for index in known], np.float64))
                     curves.append(Curve(label=gate.name, series=points))
             if all(np.isnan(curve.series.values).all() for curve in curves):
@@ -244,13 +247,18 @@ def _panels(record: PictureRecord, series: Series, known: Sequence[int]) -> Iter
             yield draw_panel(panel, last_step=int(steps[-1]))
 
 
-def _table(record: PictureRecord, series: Series) -> str:
+def _means(records: Sequence[PictureRecord], quantity: Quantity, gate: str) -> list[float]:
+    """A number over the checkpoints, each the mean of the pictures where it is known; NaN where it is known of none."""
+    each = [record.values(quantity.role or record.role, gate, quantity.key) for record in records]
+    known = [[value for value in values if not math.isnan(value)] for values in zip(*each, strict=True)]
+    return [sum(values) / len(values) if values else math.nan for values in known]
+
+
+def _table(records: Sequence[PictureRecord], series: Series) -> str:
     many = len(series.checkpoints) > 1
     head, rows = [""], [[Cell(name(gate.name))] for gate in gates_of(series.config)]
     for quantity in QUANTITIES:
-        columns = [
-            record.values(quantity.role or record.role, gate.name, quantity.key) for gate in gates_of(series.config)
-        ]
+        columns = [_means(records, quantity, gate.name) for gate in gates_of(series.config)]
         if all(math.isnan(value) for values in columns for value in values):
             continue
         head += [text(f"{quantity.title}, {which}") for which in (("first", "last") if many else ("",))]
