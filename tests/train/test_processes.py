@@ -12,10 +12,7 @@ from safetensors.torch import load_file
 
 from train.runs import SMALL, SMALL_RRDB, make_pictures, trained_lines
 
-pytestmark = [
-    pytest.mark.slow,  # a process of torchrun aborts at times on a busy machine; until it is known why, not by default
-    pytest.mark.skipif(not torch.distributed.is_available(), reason="this PyTorch has no processes"),
-]
+pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this PyTorch has no processes")
 
 
 def changes(name: str, batch: int, *more: str) -> list[str]:
@@ -133,3 +130,29 @@ def test_gradients_flow_through_a_mean_over_processes(tmp_path):
         assert float(loss) == (rank + 1) * 2 * 64
         assert float(gradient) == 72 * 4
         assert flags == "(True, False)"
+
+
+_THREADS_AFTER_LEAVING = """
+import os
+from pathlib import Path
+import torch
+from tessera.train.processes import Processes
+
+processes = Processes("cpu")
+parameter = torch.nn.Parameter(torch.ones(3))
+parameter.grad = torch.ones(3)
+processes.average_gradients([parameter])
+torch.optim.Adam([parameter]).step()
+processes.finish()
+names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+Path(f"threads-{os.environ['RANK']}").write_text("\\n".join(names))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are listed by Linux only")
+def test_no_thread_of_the_connection_outlives_the_run(tmp_path):
+    (tmp_path / "leave.py").write_text(_THREADS_AFTER_LEAVING)
+    launched(tmp_path, 2, "leave.py")
+    names = [(tmp_path / f"threads-{rank}").read_text().splitlines() for rank in (0, 1)]
+    assert all(each for each in names)
+    assert not [name for each in names for name in each if "gloo" in name]
