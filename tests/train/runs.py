@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import numpy as np
+import torch
+from safetensors.torch import save_file
 
 from tessera import write_picture
 
@@ -22,6 +24,19 @@ SMALL = (
     "validation.pictures=1",
 )
 SMALL_RRDB = ("generator.features=4", "generator.growth=2", "generator.blocks=1")
+
+
+def make_trunk(path: Path) -> None:
+    """A VGG19 of a few random channels under the published names, to stand in for ImageNet's."""
+    rng = torch.Generator().manual_seed(0)
+    state, before, place = {}, 3, 0
+    for channels, convolutions in ((2, 2), (4, 2), (4, 4), (6, 4), (6, 4)):
+        for _ in range(convolutions):
+            state[f"features.{place}.weight"] = torch.randn(channels, before, 3, 3, generator=rng) / before
+            state[f"features.{place}.bias"] = torch.randn(channels, generator=rng) / 10
+            before, place = channels, place + 2
+        place += 1
+    save_file(state, path)
 
 
 class Heard:

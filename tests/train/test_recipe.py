@@ -8,7 +8,7 @@ from tessera.losses import adversarial_preset
 from tessera.train.loop import train
 from tessera.train.recipe import RECIPES, Recipe, load_recipe, resumable
 from tessera.weights import load_weights
-from train.runs import SMALL, SMALL_RRDB, Heard, make_pictures, trained_lines
+from train.runs import SMALL, SMALL_RRDB, Heard, make_pictures, make_trunk, trained_lines
 
 # steps (or epochs), batch, patch, rate, beta2, EMA, (pixel, perceptual, adversarial) weights: systems as published
 PUBLISHED = {
@@ -68,7 +68,9 @@ def test_real_esrgans_crops_and_pool_are_as_published():
 def test_every_recipe_trains_for_three_steps(name, tmp_path, monkeypatch):
     make_pictures(tmp_path / "photos")
     monkeypatch.chdir(tmp_path)
+    make_trunk(tmp_path / "trunk.safetensors")
     changes = [*SMALL, "steps=3", "checkpoint.every=3"]
+    changes.remove("perceptual.weight=0")
     network = load_recipe(name).generator.network
     if network == "srvggnetcompact":
         changes += ["generator.features=4", "generator.convolutions=1"]
@@ -79,11 +81,13 @@ def test_every_recipe_trains_for_three_steps(name, tmp_path, monkeypatch):
     whole = load_recipe(name)
     if whole.discriminator is not None:
         changes.append("discriminator.features=4")
-    if whole.perceptual is None:
-        changes.remove("perceptual.weight=0")
+    if whole.perceptual is not None:
+        changes.append(f"perceptual.trunk={tmp_path / 'trunk.safetensors'}")
     if name == "finetune-pairs":
         make_pictures(tmp_path / "lq", shrink=4)
         changes += ["data.lq=lq"]
+    if whole.warm_up.pixel_only:
+        changes.append("warm_up.pixel_only=1")
     if whole.start.generator:
         changes.append("start.generator=")
     changes.append("data.val=photos")
@@ -91,7 +95,10 @@ def test_every_recipe_trains_for_three_steps(name, tmp_path, monkeypatch):
     watcher = Heard()
     assert train(recipe, resume=False, watcher=watcher).step == 3
     run = tmp_path / "runs" / name
-    assert [line["step"] for line in trained_lines(run) if line["kind"] == "train"] == [1, 2, 3]
+    lines = [line for line in trained_lines(run) if line["kind"] == "train"]
+    assert [line["step"] for line in lines] == [1, 2, 3]
+    wanted = {term for term in ("pixel", "perceptual", "adversarial") if getattr(whole, term) is not None}
+    assert all(any(line.get(term, 0) > 0 for line in lines) for term in wanted)
     assert load_weights(run / "latest.safetensors").config == recipe.generator
     assert checked(Recipe, read_toml(run / "config.toml"), "config.toml") == recipe
 
