@@ -10,7 +10,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "tessera"
 # Ground floor first: a module may import from lines above its own. Stations on one line do not import each other,
 # unless they are one package (generators, engines, cli), whose own files may.
 FLOORS = (
-    ("checksum", "errors", "place", "version"),
+    ("checksum", "errors", "machine", "place", "version", "wording"),
     ("config",),
     ("color", "formats", "kernels", "png_color", "tiff_exif", "tiles"),
     ("resample", "resize"),
@@ -20,12 +20,13 @@ FLOORS = (
     ("generators", "pickle_walk", "published"),
     ("checkpoint", "dialects", "licence"),
     ("hdf5_file", "ncnn", "safetensors_file"),
+    ("described_file",),
     ("discriminators", "weights"),
     ("interpolation",),
     ("download",),
     ("zoo",),
     ("engines", "fidelity", "trunks"),
-    ("degrade", "losses", "machine", "metrics", "mosaic", "settings"),
+    ("degrade", "losses", "metrics", "mosaic", "settings"),
     ("doctor", "enlarger"),
     ("filejob",),
     ("upscaler",),
