@@ -28,6 +28,7 @@ FLOORS = (
     ("engines", "fidelity", "trunks"),
     ("degrade", "losses", "metrics", "mosaic", "settings"),
     ("doctor", "enlarger"),
+    ("planning",),
     ("filejob",),
     ("upscaler",),
     ("journal",),
@@ -38,6 +39,7 @@ FLOORS = (
     ("report",),
     ("explain",),
     ("train",),
+    ("bench",),
     ("cli",),
     ("__main__", "__init__"),
 )

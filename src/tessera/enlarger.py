@@ -33,6 +33,8 @@ class Enlarger:
     generator: LoadedGenerator
     engine: Engine
     settings: Settings
+    best_tile: int = DEFAULT_TILE
+    """The tile size to begin with where none was asked for and memory allows it, as it was measured."""
 
     @property
     def scale(self) -> int:
@@ -41,19 +43,16 @@ class Enlarger:
 
     @property
     def first_tile(self) -> int:
-        """The tile size to begin with: what was asked for, or the largest up to 256 that memory allows."""
+        """The tile size to begin with: what was asked for, or the best, or the largest below it that memory allows."""
         if self.settings.tile is not None:
             return self.settings.tile
         affordable = int((available_memory_bytes() * _SHARE_OF_MEMORY / self.engine.bytes_per_pixel) ** 0.5)
-        return max(SMALLEST_TILE, min(DEFAULT_TILE, affordable // 8 * 8))
+        return max(SMALLEST_TILE, min(self.best_tile, affordable // 8 * 8))
 
     @property
     def wanted_overlap(self) -> int:
         """Context on each side of a tile, as asked for or as measured."""
-        if self.settings.overlap is not None:
-            return self.settings.overlap
-        measured = default_overlap(self.generator.config)
-        return max(measured, CONTEXT) if self.settings.color_lock else measured
+        return wanted_overlap(self.generator.config, self.settings)
 
     def plan(self, tile: int) -> MosaicPlan:
         """The plan for tiles of this size; overlaps that would leave a small tile nothing to do are cut."""
@@ -141,6 +140,14 @@ class Enlarger:
                 f"Tiles of {tried[-1]} leave room for an overlap of {overlap} pixels; {wanted} are what keeps this"
                 " model's seams invisible."
             )
+
+
+def wanted_overlap(config: GeneratorConfig, settings: Settings) -> int:
+    """Context on each side of a tile in input pixels, as asked for or as measured."""
+    if settings.overlap is not None:
+        return settings.overlap
+    measured = default_overlap(config)
+    return max(measured, CONTEXT) if settings.color_lock else measured
 
 
 def default_overlap(config: GeneratorConfig) -> int:

@@ -15,6 +15,7 @@ from tessera.errors import LimitError, UsageError
 from tessera.picture import Limits
 
 SMALLEST_TILE = 32
+MOST_THREADS = 1024
 LONGEST_SIDE = 2**31 - 1
 """What TIFF and PNG can write down, in pixels; the other formats hold less."""
 AlphaMode = Literal["auto", "model", "lanczos"]
@@ -90,6 +91,8 @@ class Settings:
     precision: Precision = "auto"
     engine: EngineName = "auto"
     device: str = "cpu"
+    threads: int | None = None
+    """How many threads the engine gets on the processor; None chooses."""
     tile: int | None = None
     """Longest side of a tile in input pixels; 0 is one piece; None chooses."""
     overlap: int | None = None
@@ -106,6 +109,7 @@ class Settings:
     def __post_init__(self) -> None:
         for name, value, kind in (
             ("tile", self.tile, int),
+            ("threads", self.threads, int),
             ("overlap", self.overlap, int),
             ("quality", self.quality, int),
             ("outscale", self.outscale, OutScale),
@@ -114,6 +118,8 @@ class Settings:
                 raise UsageError(f"The setting {name} is {value!r}: expected None or {kind.__name__}.")
         if self.tile is not None and self.tile != 0 and self.tile < SMALLEST_TILE:
             raise UsageError(f"--tile {self.tile}: expected at least {SMALLEST_TILE} pixels, or 0 for one piece.")
+        if self.threads is not None and not 1 <= self.threads <= MOST_THREADS:
+            raise UsageError(f"--threads {self.threads}: expected 1 to {MOST_THREADS}.")
         if self.overlap is not None and not 0 <= self.overlap <= 1024:
             raise UsageError(f"--overlap {self.overlap}: expected 0 to 1024 input pixels.")
         if self.tile and self.overlap is not None and 2 * self.overlap >= self.tile:
@@ -130,5 +136,5 @@ class Settings:
     def fingerprint(self) -> str:
         """A short hash of everything that can change the pixels of the output."""
         values = dataclasses.asdict(self)
-        del values["limits"]
+        del values["limits"], values["threads"]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

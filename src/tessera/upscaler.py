@@ -7,7 +7,9 @@ C channels, H height, W width, s the factor.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, TypeVar, Unpack
@@ -15,12 +17,14 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, TypeVar, Unpack
 import numpy as np
 import numpy.typing as npt
 
-from tessera.engines import Engine, EngineName, Precision, open_engine
+from tessera.engines import Engine, EngineName, Precision
 from tessera.enlarger import Enlarger
 from tessera.errors import LimitError, UsageError
 from tessera.filejob import FileJob, Forecast, Outcome, TileDone
 from tessera.mosaic import MosaicCount
 from tessera.picture import Limits, Picture, PictureReader, Pixels
+from tessera.planning import UNANNOUNCED_PIXELS
+from tessera.planning.preparing import Ready, open_named, prepare
 from tessera.resample import resampled_array
 from tessera.rows import ArrayRows
 from tessera.settings import OutScale, Settings
@@ -41,6 +45,7 @@ class Changes(TypedDict, total=False):
     outscale: OutScale | str | float | None
     precision: Precision
     device: str
+    threads: int | None
     tile: int | None
     overlap: int | None
     alpha: Literal["auto", "model", "lanczos"]
@@ -81,10 +86,16 @@ class Upscaler:
                 f"{self.generator.name}: takes {config.in_channels} channels and gives {config.out_channels}; networks"
                 " from 3 to 3 (RGB) or from 1 to 1 (gray) can be used here."
             )
-        self.engine: Engine = engine or open_engine(
-            self.generator, self.settings.precision, engine=self.settings.engine, device=self.settings.device
-        )
-        self._enlarger = Enlarger(generator=self.generator, engine=self.engine, settings=self.settings)
+        self._lock = threading.Lock()
+        self._ready: Ready | None = None
+        self._timed_tiles: dict[int, float] = {}
+        self._job_pixels = UNANNOUNCED_PIXELS
+        if engine is not None:
+            enlarger = Enlarger(generator=self.generator, engine=engine, settings=self.settings)
+            self._ready = Ready(enlarger=enlarger)
+        # What the user names is opened now, so that he hears at once if it cannot be had.
+        named = engine is None and (self.settings.engine != "auto" or self.settings.device != "cpu")
+        self._named = open_named(self.generator, self.settings) if named else None
 
     def __enter__(self) -> Self:
         return self
@@ -96,13 +107,37 @@ class Upscaler:
         """Nothing needs closing today; engines with resources of their own let go of them here."""
 
     @property
+    def engine(self) -> Engine:
+        """What runs the network; chosen when it is first needed."""
+        return self._enlarger.engine
+
+    @property
+    def _enlarger(self) -> Enlarger:
+        return self._prepared().enlarger
+
+    def expect(self, pixels: int) -> None:
+        """Announce how many input pixels there are to do, before the first is done: it decides about the engine."""
+        self._job_pixels = max(pixels, 1)
+
+    def plan_lines(self) -> tuple[str, ...]:
+        """What was chosen to run the network, and what was measured, in words."""
+        return self._prepared().lines
+
+    def _prepared(self) -> Ready:
+        with self._lock:
+            if self._ready is None:
+                self._ready = prepare(self.generator, self.settings, self._job_pixels, self._named)
+                self._named = None
+            return self._ready
+
+    @property
     def scale(self) -> int:
         """The network's own factor."""
         return self.generator.config.scale
 
     @property
     def first_tile(self) -> int:
-        """The tile size to begin with: what was asked for, or the largest up to 256 that memory allows."""
+        """The tile size to begin with: what was asked for, or what was measured to be best and memory allows."""
         return self._enlarger.first_tile
 
     def upscale(self, picture: AnyPicture) -> AnyPicture:
@@ -153,6 +188,24 @@ class Upscaler:
                 return False
             least, _ = reader.survey()
             return int(least[-1]) != np.iinfo(reader.info.dtype).max
+
+    def startup_seconds(self) -> float:
+        """What the engine is expected to take before its first tile."""
+        choice = self._prepared().choice
+        return 0.0 if choice is None else choice.candidate.startup_seconds
+
+    def network_seconds(self, forecast: Forecast) -> float:
+        """What the network is expected to take for a picture, from the plan, or from one tile timed now."""
+        ready = self._prepared()
+        rows, columns = ready.enlarger.plan(self.first_tile).axes(forecast.height, forecast.width)
+        pixels = rows.tile * columns.tile
+        if ready.choice is None or not ready.choice.candidate.timings:
+            side = min(forecast.tile, 256)
+            if side not in self._timed_tiles:
+                self._timed_tiles[side] = self.seconds_per_tile(side)
+            return self._timed_tiles[side] / side**2 * pixels * forecast.runs
+        rate = ready.choice.candidate.seconds_per_megapixel(round(pixels**0.5))
+        return rate * pixels / 1e6 * forecast.runs * (8 if self.settings.tta else 1)
 
     def seconds_per_tile(self, tile: int) -> float:
         """Time one tile of this size on this machine, after one to warm up."""
@@ -243,7 +296,15 @@ def upscale(
     many pictures make one `Upscaler` and keep it. Raises TesseraError's children with a sentence.
     """
     with Upscaler(model, engine=engine, offline=offline, **settings) as upscaler:
+        upscaler.expect(_pixels_of(picture))
         return upscaler.upscale(picture)
+
+
+def _pixels_of(picture: Any) -> int:
+    """Pixels of whatever may be given to be enlarged; 1 of what is no picture."""
+    pixels: Any = picture.pixels if isinstance(picture, Picture) else picture
+    shape = tuple(getattr(pixels, "shape", ()))
+    return math.prod(shape[:2] if isinstance(pixels, np.ndarray) else (*shape[-2:], *shape[:-3]))
 
 
 def _changed(settings: Settings, changes: Changes) -> Settings:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
+import time
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -16,14 +20,35 @@ from tessera.errors import TesseraError
 if TYPE_CHECKING:
     from tessera.finding import Task
     from tessera.journal import Journal
+    from tessera.settings import Settings
     from tessera.upscaler import Forecast, Upscaler
+
+
+_PICTURES_LOOKED_AT = 64
+_SAMPLE_SIDE = 512
+
+
+def pixels_of(tasks: Sequence[Task], settings: Settings) -> int:
+    """Input pixels of a whole batch, from the headers of its first pictures.
+
+    What is already done counts too, so that a run that goes on plans as the one that was stopped.
+    """
+    from tessera.picture import PictureReader
+
+    wanted = [task for task in tasks if task.problem is None]
+    sizes: list[int] = []
+    for task in wanted[:_PICTURES_LOOKED_AT]:
+        with contextlib.suppress(TesseraError, OSError), PictureReader(task.source, limits=settings.limits) as reader:
+            info = reader.info
+            sizes.append(info.height * info.width * (info.frames if settings.frames else 1))
+    return round(sum(sizes) / max(len(sizes), 1) * len(wanted))
 
 
 def print_forecast(
     tasks: Sequence[Task], upscaler: Upscaler, journal: Journal, overwrite: bool, json_progress: bool
 ) -> None:
-    """Say what a run would take. The time of one tile is measured, and taken to grow with its pixels."""
-    seconds_per_pixel = 0.0
+    """Say what a run would take: the network's time from its plan, files from one of each format timed now."""
+    coding = _Coding()
     total = 0.0
     counts: Counter[str] = Counter()
     for task, found in forecasts(tasks, upscaler, journal, overwrite=overwrite):
@@ -34,10 +59,7 @@ def print_forecast(
             state, line = "failed", f"would fail: {found}"
             values["message"] = str(found)
         else:
-            if not seconds_per_pixel:
-                side = min(found.tile, 256)
-                seconds_per_pixel = upscaler.seconds_per_tile(side) / side**2
-            seconds = seconds_per_pixel * found.runs * found.tile**2
+            seconds = upscaler.network_seconds(found) + coding.seconds(task.output, found)
             total += seconds
             state, line = "done", _forecast_line(task, found, seconds)
             values |= {
@@ -54,6 +76,8 @@ def print_forecast(
             print_json({**values, "state": state})
         else:
             print(printable(f"{task.source}: {line}" if state != "done" else line))
+    if counts["done"]:
+        total += upscaler.startup_seconds()
     if json_progress:
         print_json({"event": "summary", "seconds": round(total, 2), **counts})
     else:
@@ -61,6 +85,45 @@ def print_forecast(
         print(f"{counts['done']} to do{done}: about {duration(total)}; nothing was written.")
     if counts["failed"]:
         raise typer.Exit(1)
+
+
+class _Coding:
+    """What reading and writing takes, from a picture of this format written and read once."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[float, float]] = {}
+
+    def seconds(self, output: Path, forecast: Forecast) -> float:
+        """Read twice (a picture is looked through before it is enlarged), and written once."""
+        suffix = output.suffix.lower()
+        if suffix not in self._known:
+            self._known[suffix] = _timed(suffix)
+        read, written = self._known[suffix]
+        pixels = forecast.height * forecast.width * forecast.frames
+        return (2 * read * pixels + written * forecast.out_height * forecast.out_width * forecast.frames) / 1e6
+
+
+def _timed(suffix: str) -> tuple[float, float]:
+    """Seconds per megapixel to read and to write a format."""
+    import numpy as np
+
+    from tessera.picture import Picture, read_picture
+    from tessera.planning.chart import chart
+    from tessera.writer import write_picture
+
+    pixels = np.rint(chart(_SAMPLE_SIDE).transpose(1, 2, 0) * 255).astype(np.uint8)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"sample{suffix}"
+        try:
+            began = time.monotonic()
+            write_picture(Picture(pixels), path)
+            written = time.monotonic()
+            read_picture(path)
+            read = time.monotonic()
+        except (TesseraError, OSError):  # the real picture will tell what is wrong
+            return 0.0, 0.0
+    megapixels = _SAMPLE_SIDE**2 / 1e6
+    return (read - written) / megapixels, (written - began) / megapixels
 
 
 def _forecast_line(task: Task, forecast: Forecast, seconds: float) -> str:

@@ -56,6 +56,9 @@ PrecisionOption = Annotated[
 ]
 Fp32 = Annotated[bool, _Opt("--fp32", help="The same as --precision exact.")]
 EngineOption = Annotated[str, _Opt("--engine", help="auto, pytorch, openvino or ncnn.")]
+Threads = Annotated[
+    int | None, _Opt("--threads", help="Threads of the engine on the processor. [default: as the plan has it]")
+]
 Device = Annotated[str, _Opt("-g", "--gpu-id", "--gpu_id", "--device", help="cpu, 0 (the first GPU), 1, mps.")]
 Tile = Annotated[
     int | None, _Opt("-t", "--tile", help="Longest side of a tile in input pixels; 0: one piece. [default: chosen]")
@@ -82,6 +85,7 @@ MaxPixels = Annotated[int | None, _Opt("--max-pixels", help="Largest input, in p
 MaxOutput = Annotated[
     int | None, _Opt("--max-output-pixels", help="Largest output, in pixels; 0 lifts it. [default: 2^32]")
 ]
+Verbose = Annotated[bool, _Opt("-v", "--verbose", help="Say what was planned and measured: engine, tiles, speed.")]
 Traceback = Annotated[bool, _Opt("--traceback", help="Show where in the code a bug happened.")]
 
 
@@ -101,6 +105,7 @@ def upscale(
     fp32: Fp32 = False,
     engine: EngineOption = "auto",
     device: Device = "cpu",
+    threads: Threads = None,
     tile: Tile = None,
     overlap: Overlap = None,
     alpha: Alpha = None,
@@ -118,6 +123,7 @@ def upscale(
     offline: Offline = False,
     max_pixels: MaxPixels = None,
     max_output_pixels: MaxOutput = None,
+    verbose: Verbose = False,
     show_traceback: Traceback = False,
 ) -> None:
     """Enlarge pictures: `tessera upscale photo.jpg` writes results/photo_out.jpg, four times as large.
@@ -143,6 +149,7 @@ def upscale(
             precision=_precision(precision, fp32),
             engine=_one_of("--engine", engine, ("auto", "pytorch", "openvino", "ncnn")),
             device=_device(device),
+            threads=threads,
             tile=tile,
             overlap=overlap,
             alpha=_alpha(alpha, alpha_upsampler),
@@ -171,10 +178,13 @@ def upscale(
         elif dry_run:
             from tessera.cli.forecast import print_forecast
 
-            print_forecast(tasks, _open(name, settings, offline), journal, overwrite, json_progress)
+            upscaler = _open(name, settings, offline)
+            _announce(upscaler, tasks, verbose)
+            print_forecast(tasks, upscaler, journal, overwrite, json_progress)
             return
         else:
             upscaler = _open(name, settings, offline)
+            _announce(upscaler, tasks, verbose)
             with _watcher(json_progress, len(tasks)) as watcher, stop.patiently():
                 result = run_batch(
                     tasks,
@@ -198,11 +208,29 @@ def upscale(
 def _open(model: str, settings: Settings, offline: bool) -> Upscaler:
     from tessera.upscaler import Upscaler
 
-    try:
+    with _engine_errors_are_his():
         return Upscaler(model, settings=settings, offline=offline)
+
+
+def _announce(upscaler: Upscaler, tasks: Sequence[Task], verbose: bool) -> None:
+    """Tell how much there is to do, which decides about the engine, and say what was decided."""
+    from tessera.cli.forecast import pixels_of
+
+    upscaler.expect(pixels_of(tasks, upscaler.settings))
+    if verbose:
+        with _engine_errors_are_his():
+            for line in upscaler.plan_lines():
+                print(printable(line), file=sys.stderr)
+
+
+@contextmanager
+def _engine_errors_are_his() -> Generator[None]:
+    """-g or --engine asks for what this machine has not: that is wrong usage."""
+    try:
+        yield
     except OutOfMemoryError:
         raise
-    except EngineError as error:  # -g or --engine asks for what this machine has not
+    except EngineError as error:
         raise UsageError(str(error)) from error
 
 

@@ -45,32 +45,39 @@ class Engine(Protocol):
 
 
 def open_engine(
-    generator: LoadedGenerator, precision: Precision = "auto", *, engine: EngineName = "auto", device: str = "cpu"
+    generator: LoadedGenerator,
+    precision: Precision = "auto",
+    *,
+    engine: EngineName = "auto",
+    device: str = "cpu",
+    threads: int | None = None,
 ) -> Engine:
     """Choose and open an engine for a loaded generator.
 
     `exact` is fp32. `auto` and `fast` use bf16 where the device multiplies it in hardware, else fp32; ncnn always runs
-    in fp32. `device` is "cpu", "cuda", "cuda:1", "mps". Raises EngineError when the engine cannot run here.
+    in fp32. `device` is "cpu", "cuda", "cuda:1", "mps"; `threads` counts on the processor, None is what the library
+    takes. Without a name the engine is PyTorch: `tessera.planning` chooses by measuring. Raises EngineError when the
+    engine cannot run here.
     """
     if precision not in ("exact", "auto", "fast"):
         raise UsageError(f"--precision is exact, auto or fast, not {precision!r}.")
     if engine == "auto":
-        engine = "pytorch"  # OpenVINO's bf16 is about a tenth faster, but takes seconds to convert a deep network
+        engine = "pytorch"
     if engine in ("openvino", "ncnn") and device != "cpu":
         called = {"openvino": "OpenVINO"}.get(engine, engine)
         raise EngineError(f"The {called} engine runs on the CPU, not on {device}; use --engine pytorch there.")
     if engine == "openvino":
         from tessera.engines.openvino import OpenVinoEngine
 
-        return OpenVinoEngine(generator, type_of_products(engine, precision, device))
+        return OpenVinoEngine(generator, type_of_products(engine, precision, device), threads=threads)
     if engine == "ncnn":
         from tessera.engines.ncnn import NcnnEngine
 
-        return NcnnEngine(generator)
+        return NcnnEngine(generator, threads=threads)
     if engine == "pytorch":
         from tessera.engines.pytorch import TorchEngine
 
-        return TorchEngine(generator, type_of_products(engine, precision, device), device=device)
+        return TorchEngine(generator, type_of_products(engine, precision, device), device=device, threads=threads)
     raise UsageError(f"--engine is auto, pytorch, openvino or ncnn, not {engine!r}.")
 
 

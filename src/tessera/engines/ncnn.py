@@ -23,6 +23,7 @@ from tessera.engines.pytorch import without_memory_errors
 from tessera.errors import EngineError, OutOfMemoryError, WeightsError
 from tessera.generators import GeneratorConfig, RRDBNetConfig, SRVGGNetCompactConfig
 from tessera.generators.rrdbnet import RESIDUAL, SLOPE
+from tessera.machine import cores
 from tessera.ncnn import MAGIC, TAG_FP32, Layer, parse_param, read_ncnn
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ class NcnnEngine:
     name = "ncnn"
     precision = "fp32"
 
-    def __init__(self, generator: LoadedGenerator) -> None:
+    def __init__(self, generator: LoadedGenerator, *, threads: int | None = None) -> None:
+        self.threads = cores().usable if threads is None else threads
         config = generator.config
         shapes = {name: tuple(tensor.shape) for name, tensor in generator.network.state_dict().items()}
         if not isinstance(config, RRDBNetConfig | SRVGGNetCompactConfig) or shapes != state_shapes(config):
@@ -53,7 +55,7 @@ class NcnnEngine:
                 "use --engine pytorch."
             )
         self._config = config
-        self._net, self._input, self._output = _open(generator, config)
+        self._net, self._input, self._output = _open(generator, config, self.threads)
         self.bytes_per_pixel = _bytes_per_pixel(config)
 
     def run(self, tiles: Tensor) -> Tensor:
@@ -96,17 +98,19 @@ def _bytes_per_pixel(config: RRDBNetConfig | SRVGGNetCompactConfig) -> int:
 # -------------------------------------------------------------------------------------------------------- loading
 
 
-def _open(generator: LoadedGenerator, config: RRDBNetConfig | SRVGGNetCompactConfig) -> tuple[Any, str, str]:
+def _open(
+    generator: LoadedGenerator, config: RRDBNetConfig | SRVGGNetCompactConfig, threads: int
+) -> tuple[Any, str, str]:
     """A net with the generator's numbers, and the names of its input and output."""
-    own = _from_its_files(generator)
+    own = _from_its_files(generator, threads)
     if own is not None:
         return own
     text, modules = write_param(config)
     numbers = io.BytesIO(write_numbers(generator.network.state_dict(), modules))
-    return _load(text, numbers), "in0", "out0"
+    return _load(text, numbers, threads), "in0", "out0"
 
 
-def _from_its_files(generator: LoadedGenerator) -> tuple[Any, str, str] | None:
+def _from_its_files(generator: LoadedGenerator, threads: int) -> tuple[Any, str, str] | None:
     """Load the files that a generator came from; None if it has none, or they hold something else by now."""
     if generator.dialect != "ncnn" or generator.source is None:
         return None
@@ -119,7 +123,7 @@ def _from_its_files(generator: LoadedGenerator) -> tuple[Any, str, str] | None:
             return None
         layers = parse_param(weights.param)
         with weights.bin.open("rb") as numbers:
-            net = _load(weights.param.read_text(encoding="ascii"), numbers)
+            net = _load(weights.param.read_text(encoding="ascii"), numbers, threads)
     except (OSError, WeightsError):
         return None
     return net, next(layer.outputs[0] for layer in layers if layer.kind == "Input"), _network_output(layers)
@@ -136,7 +140,7 @@ def _network_output(layers: list[Layer]) -> str:
     return last.inputs[0] if last.kind == "Interp" and last.numbers.get(1, 1.0) < 1 else end
 
 
-def _load(text: str, numbers: BinaryIO) -> Any:
+def _load(text: str, numbers: BinaryIO, threads: int) -> Any:
     try:
         ncnn: Any = importlib.import_module("ncnn")  # what is compiled in it has no types
     except (ImportError, OSError) as error:
@@ -154,7 +158,7 @@ def _load(text: str, numbers: BinaryIO) -> Any:
     for name in dir(net.opt):
         if name.startswith(("use_fp16", "use_bf16", "use_int8", "use_vulkan")):
             setattr(net.opt, name, False)
-    net.opt.num_threads = torch.get_num_threads()
+    net.opt.num_threads = threads
     if net.load_param_mem(text) != 0 or net.load_model(FromStream()) != 0:
         raise EngineError("ncnn cannot load this network; use --engine pytorch.")
     return net

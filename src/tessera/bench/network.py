@@ -1,0 +1,136 @@
+"""The network alone, in this process: engines and peers on one crop of a picture.
+
+Shapes: C channels, h and w the crop, s the scale.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from tessera.bench.difference import Difference, difference, problem_with
+from tessera.bench.turns import Comparison, Measured, Missing, Run, reason, take_turns
+
+Told = Callable[[str], None]
+"""Hears what is about to be done."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A candidate that is ready: (1, C, h, w) float32 in [0, 1] -> (1, C, s*h, s*w), not clipped."""
+
+    name: str
+    products: str
+    run: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A candidate before it is opened; `open` raises what keeps it from running here."""
+
+    name: str
+    open: Callable[[], Opened]
+
+
+@dataclass(frozen=True)
+class Clocks:
+    """Seconds on the wall, seconds of processor time in all threads, and how to wait."""
+
+    wall: Callable[[], float] = time.perf_counter
+    cpu: Callable[[], float] = time.process_time
+    sleep: Callable[[float], None] = time.sleep
+
+
+def measure_network(
+    contenders: Sequence[Contender],
+    picture: Tensor,
+    *,
+    subject: str,
+    rounds: int,
+    multiply_adds: int | None = None,
+    probes: Mapping[str, Callable[[], float]] | None = None,
+    clocks: Clocks | None = None,
+    told: Told = lambda _: None,
+) -> Comparison:
+    """Run contenders in turn on one picture, (1, C, h, w) float32 in [0, 1], and compare every result.
+
+    The first contender gives the reference and has to open: what it raises is raised. Two contenders that turn out to
+    be one (the same library and products) run once. The matrix probes run before the rounds and after them.
+    """
+    clocks = clocks or Clocks()
+    probes = probes or {}
+    peaks = {name: probe() for name, probe in probes.items()}
+    entered: dict[str, _Entry] = {}
+    missing: list[Missing] = []
+    reference: Tensor | None = None
+    for contender in contenders:
+        told(f"opening {contender.name}")
+        try:
+            opened = contender.open()
+            if opened.name in entered:
+                continue
+            entry = _Entry(opened, picture, reference, clocks)
+            first = entry.first()
+        except Exception as error:  # libraries fail in their own ways; the others go on
+            if reference is None:
+                raise
+            missing.append(Missing(name=contender.name, reason=reason(error)))
+            continue
+        reference = first if reference is None else reference
+        entered[opened.name] = entry
+    runs, failed = take_turns(
+        {name: entry.turn for name, entry in entered.items()},
+        rounds,
+        sleep=clocks.sleep,
+        told=lambda number, name: told(f"round {number + 1} of {rounds}: {name}"),
+    )
+    peaks = {name: max(peak, probes[name]()) for name, peak in peaks.items()}
+    return Comparison(
+        subject=subject,
+        measured=tuple(entered[name].measured(taken) for name, taken in runs.items()),
+        missing=(*missing, *failed),
+        multiply_adds=multiply_adds,
+        peaks=peaks,
+    )
+
+
+class _Entry:
+    """A candidate in the race; each of its results is compared, off the clock."""
+
+    def __init__(self, opened: Opened, picture: Tensor, reference: Tensor | None, clocks: Clocks) -> None:
+        self._opened, self._picture, self._reference, self._clocks = opened, picture, reference, clocks
+        self._first_seconds: float | None = None
+        self._worst: Difference | None = None
+        self._problem: str | None = None
+
+    def first(self) -> Tensor:
+        """The run that compiles and warms."""
+        result, run = self._timed()
+        self._first_seconds = run.seconds
+        return result
+
+    def turn(self) -> Run:
+        return self._timed()[1]
+
+    def measured(self, runs: tuple[Run, ...]) -> Measured:
+        return Measured(
+            name=self._opened.name,
+            products=self._opened.products,
+            first_seconds=self._first_seconds,
+            runs=runs,
+            difference=self._worst,
+            problem=self._problem,
+        )
+
+    def _timed(self) -> tuple[Tensor, Run]:
+        began, cpu_began = self._clocks.wall(), self._clocks.cpu()
+        result = self._opened.run(self._picture)
+        run = Run(seconds=self._clocks.wall() - began, cpu_seconds=self._clocks.cpu() - cpu_began)
+        if self._reference is not None:
+            found = difference(result, self._reference)
+            self._problem = self._problem or problem_with(found, self._opened.products)
+            self._worst = self._worst if found is None else found.worse(self._worst)
+        return result, run

@@ -1,0 +1,104 @@
+"""What Tessera's engines are measured against: PyTorch, ncnn and spandrel, used as their users use them.
+
+Shapes: C channels, h and w the picture, s the scale.
+"""
+
+from __future__ import annotations
+
+import importlib
+import tempfile
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tessera.bench.network import Contender, Opened
+from tessera.engines import EngineName, Precision, open_engine
+from tessera.engines.ncnn import write_numbers, write_param
+from tessera.errors import EngineError
+from tessera.weights import LoadedGenerator
+
+ENGINES: tuple[EngineName, ...] = tuple(name for name in get_args(EngineName) if name != "auto")
+
+
+def contenders(
+    generator: LoadedGenerator,
+    *,
+    engines: tuple[EngineName, ...] = ENGINES,
+    precisions: tuple[Precision, ...] = ("exact", "auto"),
+    device: str = "cpu",
+    with_peers: bool = True,
+) -> list[Contender]:
+    """The plain PyTorch script first, which is the reference; the other peers; each engine at each precision."""
+    found = [Contender("plain PyTorch", lambda: plain_pytorch(generator))]
+    if with_peers:
+        found.append(Contender("plain ncnn", lambda: plain_ncnn(generator)))
+        found.append(Contender("spandrel", lambda: plain_spandrel(generator)))
+    for name in engines:
+        found += [_of_engine(generator, name, precision, device) for precision in precisions]
+    return found
+
+
+def _of_engine(generator: LoadedGenerator, name: EngineName, precision: Precision, device: str) -> Contender:
+    def opened() -> Opened:
+        engine = open_engine(generator, precision, engine=name, device=device)
+        return Opened(f"{engine.name} {engine.precision}", engine.precision, engine.run)
+
+    return Contender(f"{name} {precision}", opened)
+
+
+def plain_pytorch(generator: LoadedGenerator) -> Opened:
+    """The published inference scripts on a processor: the whole picture, eager, fp32, NCHW, under no_grad."""
+    network = generator.network  # in the default layout; engines convert copies of their own
+
+    def run(picture: Tensor) -> Tensor:
+        with torch.no_grad():
+            return network(picture)
+
+    return Opened("plain PyTorch", "fp32", run)
+
+
+def plain_ncnn(generator: LoadedGenerator) -> Opened:
+    """The `ncnn` package with its own defaults: files, a net, an extractor for each picture."""
+    try:
+        ncnn: Any = importlib.import_module("ncnn")
+    except ImportError as error:
+        raise EngineError(f"The package `ncnn` cannot be imported ({error}): pip install ncnn") from error
+    text, modules = write_param(generator.config)
+    net: Any = ncnn.Net()
+    net.opt.num_threads = torch.get_num_threads()
+    with tempfile.TemporaryDirectory() as folder:
+        param, numbers = Path(folder, "network.param"), Path(folder, "network.bin")
+        param.write_text(text, encoding="ascii")
+        numbers.write_bytes(write_numbers(generator.network.state_dict(), modules))
+        if net.load_param(str(param)) != 0 or net.load_model(str(numbers)) != 0:
+            raise EngineError("ncnn cannot load this network.")
+
+    def run(picture: Tensor) -> Tensor:
+        extractor: Any = net.create_extractor()
+        pixels = picture[0].contiguous().numpy()
+        extractor.input("in0", ncnn.Mat(pixels))
+        code, mat = extractor.extract("out0")
+        if code != 0:
+            raise EngineError(f"ncnn gave the error {code}.")
+        return torch.from_numpy(np.array(mat))[None]
+
+    return Opened("plain ncnn", "fp32", run)
+
+
+def plain_spandrel(generator: LoadedGenerator) -> Opened:
+    """The `spandrel` package: its descriptor of these weights, called on the whole picture under no_grad."""
+    try:
+        spandrel: Any = importlib.import_module("spandrel")
+    except ImportError as error:
+        raise EngineError(f"The package `spandrel` cannot be imported: {error}.") from error
+    model: Any = spandrel.ModelLoader(device="cpu").load_from_state_dict(dict(generator.network.state_dict()))
+    model.eval()
+
+    def run(picture: Tensor) -> Tensor:
+        with torch.no_grad():
+            return model(picture)
+
+    return Opened("spandrel", "fp32", run)

@@ -1,0 +1,148 @@
+"""Whole programs, each in a process of its own: from its start to the finished file, imports and all."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from tessera.bench import launcher
+from tessera.bench.difference import Difference, pixel_difference, problem_with
+from tessera.bench.turns import Comparison, Measured, Missing, Run, reason, take_turns
+from tessera.errors import EngineError
+from tessera.picture import Limits, Pixels, read_picture
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """A program that writes `output`; `environment` is laid over this process's own."""
+
+    name: str
+    products: str
+    command: tuple[str, ...]
+    output: Path
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+def run_program(program: Program) -> Run:
+    """Run it once -> wall time, processor time and peak memory. Raises EngineError with what it said when it fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder, "report.json")
+        running = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(Path(launcher.__file__)), str(report), *program.command],
+            env={**os.environ, **program.environment},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        )
+        try:
+            _, words = running.communicate()
+        except BaseException:  # stopped by the user: the program would go on by itself
+            running.terminate()
+            running.communicate()
+            raise
+        if running.returncode:
+            said = [line for line in words.splitlines() if line.strip()]
+            raise EngineError(f"It ended with the code {running.returncode}: {said[-1] if said else 'without a word'}")
+        found = json.loads(report.read_text(encoding="ascii"))
+    return Run(seconds=found["seconds"], cpu_seconds=found["cpu_seconds"], peak_bytes=found["peak_bytes"])
+
+
+def measure_programs(
+    programs: Sequence[Program],
+    *,
+    subject: str,
+    rounds: int,
+    warm: bool = True,
+    run: Callable[[Program], Run] = run_program,
+    sleep: Callable[[float], None] = time.sleep,
+    told: Callable[[str], None] = lambda _: None,
+) -> Comparison:
+    """Run programs in turn and compare the pictures that they write with that of the first, which has to run.
+
+    `warm` gives each a run before the rounds (files from the disk, plans and compiled networks into caches), which is
+    told apart. Without it, all runs count.
+    """
+    racing: dict[str, _Racer] = {}
+    missing: list[Missing] = []
+    reference: Pixels | None = None
+    for program in programs:
+        racer = _Racer(program, run, reference)
+        if warm or reference is None:
+            told(f"first run: {program.name}")
+            try:
+                racer.first(counts=not warm)
+            except Exception as error:  # as in the rounds
+                if reference is None:
+                    raise
+                missing.append(Missing(name=program.name, reason=reason(error)))
+                continue
+            reference = racer.written if reference is None else reference
+        racing[program.name] = racer
+    runs, failed = take_turns(
+        {name: racer.turn for name, racer in racing.items()},
+        rounds,
+        sleep=sleep,
+        told=lambda number, name: told(f"round {number + 1} of {rounds}: {name}"),
+    )
+    measured = tuple(racing[name].measured(taken) for name, taken in runs.items())
+    return Comparison(subject=subject, measured=measured, missing=(*missing, *failed))
+
+
+class _Racer:
+    def __init__(self, program: Program, run: Callable[[Program], Run], reference: Pixels | None) -> None:
+        self._program, self._run, self._reference = program, run, reference
+        self._kept: Run | None = None
+        self._first_seconds: float | None = None
+        self._worst: Difference | None = None
+        self._problem: str | None = None
+        self.written: Pixels = np.zeros((0, 0, 3), np.uint8)
+
+    def first(self, *, counts: bool) -> None:
+        """Run once before the rounds; when it `counts`, the first turn is this one."""
+        ran = self._timed()
+        if counts:
+            self._kept = ran
+        else:
+            self._first_seconds = ran.seconds
+
+    def turn(self) -> Run:
+        kept, self._kept = self._kept, None
+        return kept or self._timed()
+
+    def measured(self, runs: tuple[Run, ...]) -> Measured:
+        return Measured(
+            name=self._program.name,
+            products=self._program.products,
+            first_seconds=self._first_seconds,
+            runs=runs,
+            difference=self._worst,
+            problem=self._problem,
+        )
+
+    def _timed(self) -> Run:
+        self._program.output.unlink(missing_ok=True)  # so that what is compared was made in this run
+        ran = self._run(self._program)
+        if not self._program.output.is_file():
+            raise EngineError(f"It wrote no {self._program.output.name}.")
+        pixels = read_picture(self._program.output, limits=Limits(input_pixels=None)).pixels
+        self.written = pixels if self._reference is None else self.written
+        if self._reference is not None:
+            found = pixel_difference(_eight_bits(pixels), _eight_bits(self._reference))
+            self._problem = self._problem or problem_with(found, self._program.products)
+            self._worst = self._worst if found is None else found.worse(self._worst)
+        return ran
+
+
+def _eight_bits(pixels: Pixels) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    colour = pixels[:, :, None] if pixels.ndim == 2 else pixels
+    return np.rint(colour.astype(np.float32) / np.iinfo(pixels.dtype).max * 255).astype(np.uint8)

@@ -1,0 +1,35 @@
+"""What is enlarged in a measurement: the middle of a picture, or a picture made for it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tessera.errors import UsageError
+from tessera.picture import Pixels
+
+
+def middle(pixels: Pixels, height: int, width: int, *, multiple: int = 1) -> Pixels:
+    """(H, W) or (H, W, C) -> (h, w, 3): the middle, without alpha, at most this large, sides divisible by `multiple`.
+
+    Raises UsageError when nothing is left.
+    """
+    colour = np.repeat(pixels[:, :, None], 3, 2) if pixels.ndim == 2 else pixels
+    colour = np.repeat(colour[..., :1], 3, 2) if colour.shape[2] < 3 else colour[..., :3]
+    sides = [min(own, asked) // multiple * multiple for own, asked in zip(colour.shape, (height, width), strict=False)]
+    if 0 in sides:
+        raise UsageError(
+            f"Of a picture of {colour.shape[1]}x{colour.shape[0]}, {width}x{height} leave nothing to measure with; the"
+            f" sides have to divide by {multiple}."
+        )
+    top, left = ((own - side) // 2 for own, side in zip(colour.shape, sides, strict=False))
+    return np.ascontiguousarray(colour[top : top + sides[0], left : left + sides[1]])
+
+
+def made_picture(height: int, width: int) -> Pixels:
+    """A picture with gradients, edges, waves and grain, the same everywhere and always: (h, w, 3) uint8."""
+    y, x = np.mgrid[:height, :width].astype(np.float64)
+    waves = np.stack([np.sin(x / (5 + c) + y / 17) * np.cos(y / (7 + c)) for c in range(3)], -1)
+    disks = (np.hypot(x % 48 - 24, y % 40 - 20) < 13)[..., None] * np.array([60.0, -40.0, 25.0])
+    slope = ((x + y) / (height + width) * 80)[..., None]
+    grain = np.random.default_rng(0).normal(0, 2, (height, width, 3))
+    return np.rint((88 + slope + 34 * waves + disks + grain).clip(0, 255)).astype(np.uint8)

@@ -1,0 +1,218 @@
+"""`tessera bench`: engines and peers in turn on one picture, with what each result is worth."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tessera.cli import printable
+from tessera.errors import UsageError
+
+if TYPE_CHECKING:
+    from tessera.bench.turns import Comparison
+    from tessera.engines import EngineName, Precision
+    from tessera.picture import Pixels
+    from tessera.weights import LoadedGenerator
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+_Opt = typer.Option
+Model = Annotated[str | None, typer.Argument(metavar="[MODEL]", help="A name of `tessera models list`, a file, a mix.")]
+PictureFile = Annotated[
+    Path | None, typer.Argument(metavar="[PICTURE]", help="Its middle is enlarged. [default: one made for it]")
+]
+Size = Annotated[str, _Opt("--size", help="How much of the picture, as HEIGHTxWIDTH.")]
+Rounds = Annotated[int, _Opt("--rounds", min=1, help="Turns of each candidate.")]
+PrecisionOption = Annotated[
+    list[str] | None, _Opt("--precision", help="exact, auto or fast; again for more. [default: exact and auto]")
+]
+EngineOption = Annotated[list[str] | None, _Opt("--engine", help="An engine; again for more. [default: all]")]
+Threads = Annotated[int | None, _Opt("--threads", min=1, help="Threads of each. [default: as many as cores]")]
+Device = Annotated[str, _Opt("-g", "--device", help="cpu, 0 (the first GPU), 1, mps: for engines that can use it.")]
+Whole = Annotated[bool, _Opt("--whole", help="Time whole `tessera upscale` processes, from start to finished file.")]
+Peers = Annotated[bool, _Opt("--peers/--no-peers", help="Also ncnn and spandrel as their users use them.")]
+JsonFile = Annotated[Path | None, _Opt("--json", help="Write every run here, as JSON.")]
+MarkdownFile = Annotated[Path | None, _Opt("--markdown", help="Write the table here, too.")]
+Offline = Annotated[bool, _Opt("--offline", help="Never download weights; say instead where they belong.")]
+
+
+@app.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def bench(
+    model: Model = None,
+    picture: PictureFile = None,
+    size: Size = "128x128",
+    rounds: Rounds = 5,
+    precision: PrecisionOption = None,
+    engine: EngineOption = None,
+    threads: Threads = None,
+    device: Device = "cpu",
+    whole: Whole = False,
+    peers: Peers = True,
+    json_file: JsonFile = None,
+    markdown_file: MarkdownFile = None,
+    offline: Offline = False,
+) -> None:
+    """Time engines in turn (A, B, C, A, B, C ...): medians, ranges, ratios to the plain PyTorch script.
+
+    Each result is compared with the fp32 reference of the same run; a wrong one is marked and never called fast.
+    Without --whole it is the network alone, beside the rate of matrix products. Exit code: 0 all results are right, 1
+    one is wrong.
+    """
+    from tessera.bench.surroundings import describe
+    from tessera.bench.tables import as_dict, as_markdown
+    from tessera.doctor import examine
+    from tessera.published import DEFAULT_MODEL
+    from tessera.zoo import load_model
+
+    height, width = _size(size)
+    engines, precisions = _engines(engine, whole=whole), _precisions(precision)
+    for path in (json_file, markdown_file):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise UsageError(f"{path}: there is no folder {path.absolute().parent}; make it first.")
+    name = model or DEFAULT_MODEL
+    generator = load_model(name, offline=offline)
+    pixels = _pixels(picture, height, width, generator.config.multiple)
+    subject = f"{generator.name}, {pixels.shape[1]}x{pixels.shape[0]} of {picture or 'a made picture'}"
+    found = examine()
+    count = threads or found.cores.usable
+    surroundings = describe(found, count)
+    chosen = _Chosen(engines, precisions, _device(device), count, rounds, peers)
+    comparison = _programs(name, pixels, subject, chosen) if whole else _network(generator, pixels, subject, chosen)
+    text = as_markdown([comparison], surroundings)
+    typer.echo(printable_lines(text), nl=False)
+    if markdown_file is not None:
+        markdown_file.write_text(text, encoding="utf-8")
+    if json_file is not None:
+        json_file.write_text(json.dumps(as_dict([comparison], surroundings), indent=2) + "\n", encoding="utf-8")
+    if any(each.problem for each in comparison.measured):
+        raise typer.Exit(1)
+
+
+def printable_lines(text: str) -> str:
+    """The same text with each line safe to show."""
+    return "".join(f"{printable(line)}\n" for line in text.splitlines())
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    engines: tuple[EngineName, ...]
+    precisions: tuple[Precision, ...]
+    device: str
+    threads: int
+    rounds: int
+    peers: bool
+
+
+def _network(generator: LoadedGenerator, pixels: Pixels, subject: str, chosen: _Chosen) -> Comparison:
+    import torch
+
+    from tessera.bench.network import measure_network
+    from tessera.bench.peaks import probes
+    from tessera.bench.peers import contenders
+    from tessera.mosaic import to_tensor
+
+    torch.set_num_threads(chosen.threads)
+    config = generator.config
+    tensor = to_tensor(pixels)[:, : config.in_channels]
+    candidates = contenders(
+        generator,
+        engines=chosen.engines,
+        precisions=chosen.precisions,
+        device=chosen.device,
+        with_peers=chosen.peers,
+    )
+    return measure_network(
+        candidates,
+        tensor,
+        subject=f"{subject}, the network alone",
+        rounds=chosen.rounds,
+        multiply_adds=config.multiply_adds(pixels.shape[0], pixels.shape[1]),
+        probes=probes() if chosen.device == "cpu" else None,
+        told=_tell,
+    )
+
+
+def _programs(model: str, pixels: Pixels, subject: str, chosen: _Chosen) -> Comparison:
+    from tessera.bench.processes import Program, measure_programs
+    from tessera.engines import type_of_products
+    from tessera.writer import write_picture
+
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        source = folder / "picture.png"
+        write_picture(pixels, source)
+
+        def program(engine: EngineName, precision: Precision) -> Program:
+            output = folder / f"{engine}-{precision}" / "out.png"
+            output.parent.mkdir(exist_ok=True)
+            command = (sys.executable, "-m", "tessera", "upscale", str(source), "-o", str(output), "--overwrite")
+            options = ("-n", model, "--engine", engine, "--precision", precision, "-g", chosen.device, "--offline")
+            return Program(
+                name=f"{engine} {precision}",
+                products=type_of_products(engine, precision, chosen.device),
+                command=(*command, *options),
+                output=output,
+                environment={"OMP_NUM_THREADS": str(chosen.threads)},
+            )
+
+        programs = [program("pytorch", "exact")]  # the reference, also where it was not asked for
+        for engine in chosen.engines:
+            for precision in chosen.precisions:
+                if (engine, precision) != ("pytorch", "exact"):
+                    programs.append(program(engine, precision))
+        return measure_programs(programs, subject=f"{subject}, whole processes", rounds=chosen.rounds, told=_tell)
+
+
+def _tell(words: str) -> None:
+    if sys.stderr.isatty():
+        with contextlib.suppress(OSError):
+            print(f"tessera: {words}", file=sys.stderr)
+
+
+def _size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", text)
+    if match is None or 0 in (int(match[1]), int(match[2])):
+        raise UsageError(f"--size {text}: expected HEIGHTxWIDTH in pixels, such as 128x128.")
+    return int(match[1]), int(match[2])
+
+
+def _pixels(path: Path | None, height: int, width: int, multiple: int) -> Pixels:
+    from tessera.bench.subject import made_picture, middle
+    from tessera.picture import read_picture
+
+    pixels = made_picture(height, width) if path is None else read_picture(path).pixels
+    return middle(pixels, height, width, multiple=multiple)
+
+
+def _engines(asked: Sequence[str] | None, *, whole: bool) -> tuple[EngineName, ...]:
+    from tessera.bench.peers import ENGINES
+
+    if asked and "auto" in asked and not whole:
+        raise UsageError("--engine auto is what `tessera upscale` decides on; time it with --whole, or name engines.")
+    known: dict[str, Any] = {name: name for name in (*ENGINES, "auto")}
+    return tuple(_word("--engine", name, known) for name in asked) if asked else ENGINES
+
+
+def _precisions(asked: Sequence[str] | None) -> tuple[Precision, ...]:
+    known: dict[str, Any] = {name: name for name in ("exact", "auto", "fast")}
+    return tuple(_word("--precision", name, known) for name in asked or ("exact", "auto"))
+
+
+def _word(option: str, value: str, known: dict[str, Any]) -> Any:
+    if value not in known:
+        names = list(known)
+        raise UsageError(f"{option} {value}: expected {', '.join(names[:-1])} or {names[-1]}.")
+    return known[value]
+
+
+def _device(text: str) -> str:
+    return f"cuda:{int(text)}" if text.isdecimal() else text

@@ -1,0 +1,80 @@
+"""From what the user chose to an enlarger that can start: planned, or PyTorch where planning comes to nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tessera.engines import Engine, open_engine
+from tessera.enlarger import Enlarger, wanted_overlap
+from tessera.planning.plan import Candidate, Choice, sentence_of
+from tessera.planning.planner import Planner, threads_for
+from tessera.settings import Settings
+from tessera.weights import LoadedGenerator
+
+_RUNS_OF_AN_ENSEMBLE = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """An enlarger, and how it came to be the one."""
+
+    enlarger: Enlarger
+    choice: Choice | None = None
+    """None where nothing was planned: an engine of the user's own, or a plan that failed."""
+    lines: tuple[str, ...] = ()
+    """The plan in words, for -v."""
+
+
+def open_named(generator: LoadedGenerator, settings: Settings) -> Engine:
+    """Open the engine and device that the user named. Raises EngineError when they cannot be had."""
+    return open_engine(
+        generator,
+        settings.precision,
+        engine=settings.engine,
+        device=settings.device,
+        threads=threads_for(settings.device, settings.threads),
+    )
+
+
+def prepare(generator: LoadedGenerator, settings: Settings, pixels: int, named: Engine | None = None) -> Ready:
+    """Plan for a job of so many input pixels; `named` is the engine that the user named, already open.
+
+    Where planning fails, it is the engine named, or PyTorch, unchecked; that is what the lines say then.
+    """
+    overlap = wanted_overlap(generator.config, settings)
+    pixels *= _RUNS_OF_AN_ENSEMBLE if settings.tta else 1
+    threads = threads_for(settings.device, settings.threads)
+
+    def opener(network: LoadedGenerator, candidate: Candidate) -> Engine:
+        same = named is not None and (named.name, named.precision) == (candidate.engine, candidate.precision)
+        if named is not None and same and network is generator and candidate.threads == threads:
+            return named
+        precision = "exact" if candidate.precision == "fp32" else "auto"
+        return open_engine(
+            network, precision, engine=candidate.engine, device=settings.device, threads=candidate.threads
+        )
+
+    try:
+        planner = Planner(
+            generator,
+            settings.precision,
+            engine=settings.engine,
+            device=settings.device,
+            threads=settings.threads,
+            tile=settings.tile,
+            overlap=overlap,
+            opener=opener,
+        )
+        found = planner.engine_for(pixels)
+        lines = tuple(planner.lines(None if found is None else found[1]))
+    except Exception as error:  # the work can be done without a plan
+        found, lines = None, (f"planning failed: {sentence_of(error)}",)
+    if found is None:
+        engine = named or open_named(generator, settings)
+        lines = (*lines, f"plan: {engine.name} {engine.precision}, because no candidate could be used")
+        return Ready(enlarger=Enlarger(generator=generator, engine=engine, settings=settings), lines=lines)
+    engine, choice = found
+    enlarger = Enlarger(generator=generator, engine=engine, settings=settings)
+    if choice.tile:
+        enlarger = Enlarger(generator=generator, engine=engine, settings=settings, best_tile=choice.tile)
+    return Ready(enlarger=enlarger, choice=choice, lines=lines)

@@ -1,0 +1,212 @@
+"""Candidates timed in turn, for a few seconds at most, those expected to win first.
+
+What the budget leaves no time for is not measured, and so not chosen. Runs alternate (A, B, C, A, B, C), so that a
+moment in which the machine is busy with something else hits all; of each the quickest run counts.
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from tessera.engines import Engine, EngineName
+from tessera.planning.chart import chart
+from tessera.planning.cutting import Cuts
+from tessera.planning.plan import Candidate, Timing, sentence_of
+from tessera.weights import LoadedGenerator
+
+BUDGET_SECONDS = 3.0
+ROUNDS = 5
+_CHART_SIDE = 64
+_OUT_OF_THE_RACE = 1.5
+_BETTER_WITH_FEWER_THREADS = 0.95
+_PACKAGES: dict[EngineName, str] = {"pytorch": "torch", "openvino": "openvino", "ncnn": "ncnn"}
+
+Opener = Callable[[LoadedGenerator, Candidate], Engine]
+Clock = Callable[[], float]
+
+
+@dataclass
+class _Contender:
+    """A candidate while it is timed: engines on the cut-down networks, and the quickest run of each."""
+
+    candidate: Candidate
+    engines: list[Engine] = field(default_factory=list[Engine])
+    """On the small network, if there is one, and on the large one."""
+    startup: list[float] = field(default_factory=list[float])
+    quickest: list[float] = field(default_factory=list[float])
+    larger: Timing | None = None
+
+
+class _NoTimeLeftError(Exception):
+    """The budget ended while a candidate was being measured."""
+
+
+class Stopwatch:
+    """Times candidates on one network within a budget."""
+
+    def __init__(
+        self, cuts: Cuts, opener: Opener, *, budget: float = BUDGET_SECONDS, clock: Clock = time.monotonic
+    ) -> None:
+        self._cuts, self._open, self._clock = cuts, opener, clock
+        self._networks = [each for each in (cuts.small, cuts.large) if each is not None]
+        self._side = -(-cuts.side // cuts.large.config.multiple) * cuts.large.config.multiple
+        self._budget = budget
+        self._chart = torch.from_numpy(chart(_CHART_SIDE, cuts.large.config.in_channels))[None]
+        self._end = 0.0
+
+    def measure(
+        self, candidates: Sequence[Candidate], *, rounds: int = ROUNDS, fewer_threads: bool = True
+    ) -> list[Candidate]:
+        """The candidates in their order, with timings, or with the problem that keeps them out.
+
+        `fewer_threads` lets the best try half of its threads.
+        """
+        import_seconds, broken = self._imports(candidates)
+        self._end = self._clock() + self._budget
+        contenders: list[_Contender] = []
+        results: dict[Candidate, Candidate] = {each: each for each in candidates}
+        last_cost = 0.0
+        for each in candidates:
+            if each.engine in broken:
+                results[each] = _dropped(each, broken[each.engine])
+            elif contenders and self._clock() + last_cost > self._end:
+                break
+            else:
+                began = self._clock()
+                try:
+                    contenders.append(self._entered(each, import_seconds.get(each.engine, 0.0), first=not contenders))
+                except _NoTimeLeftError:
+                    break
+                except Exception as error:  # whatever an engine stumbles over, another may run
+                    results[each] = _dropped(each, sentence_of(error))
+                last_cost = self._clock() - began
+        for _ in range(rounds - 1):
+            self._round(contenders)
+        if fewer_threads:
+            self._fewer_threads(contenders)
+        self._larger_tiles(contenders)
+        for each in contenders:
+            results[next(old for old in candidates if _same(old, each.candidate))] = self._result(each)
+        return list(results.values())
+
+    def _imports(self, candidates: Sequence[Candidate]) -> tuple[dict[EngineName, float], dict[EngineName, str]]:
+        """Import each engine's library, which is no part of the budget: seconds, and why one cannot be had."""
+        seconds: dict[EngineName, float] = {}
+        broken: dict[EngineName, str] = {}
+        for each in candidates:
+            if each.engine in seconds or each.engine in broken:
+                continue
+            began = self._clock()
+            try:
+                importlib.import_module(_PACKAGES[each.engine])
+            except Exception as error:  # a broken library may raise anything
+                broken[each.engine] = f"{_PACKAGES[each.engine]} cannot be imported: {sentence_of(error)}"
+            else:
+                seconds[each.engine] = self._clock() - began
+        return seconds, broken
+
+    def _entered(self, candidate: Candidate, import_seconds: float, *, first: bool = False) -> _Contender:
+        """Open a candidate and run it once to get ready and once to be timed; the first is timed in any case."""
+        contender = _Contender(candidate)
+        for network in self._networks:
+            if contender.engines and self._clock() > self._end and not first:
+                raise _NoTimeLeftError
+            began = self._clock()
+            engine = self._open(network, candidate)
+            tile = self._tile(self._side)
+            engine.run(tile)
+            ready = self._clock()
+            engine.run(tile)
+            run = self._clock() - ready
+            contender.engines.append(engine)
+            contender.startup.append(max(ready - began - run, 0.0) + import_seconds)
+            contender.quickest.append(run)
+        return contender
+
+    def _round(self, contenders: Sequence[_Contender]) -> None:
+        """One more run of each that may still win."""
+        best = min((self._seconds(each) for each in contenders), default=0.0)
+        tile = self._tile(self._side)
+        for each in contenders:
+            if self._seconds(each) > _OUT_OF_THE_RACE * best:
+                continue
+            for number, engine in enumerate(each.engines):
+                if self._clock() + each.quickest[number] > self._end:
+                    return
+                each.quickest[number] = min(each.quickest[number], self._timed(engine, tile))
+
+    def _fewer_threads(self, contenders: list[_Contender]) -> None:
+        """Whether the best is better with half its threads, as it is where two of them share a core."""
+        best = min(contenders, key=self._seconds, default=None)
+        threads = None if best is None else best.candidate.threads
+        if best is None or threads is None or threads < 4:
+            return
+        cost = best.candidate.startup_seconds + sum(best.startup) + 4 * sum(best.quickest)
+        if self._clock() + cost > self._end:
+            return
+        try:
+            other = self._entered(best.candidate.model_copy(update={"threads": threads // 2}), 0.0)
+        except Exception:  # with all threads it ran
+            return
+        self._round([best, other])
+        if self._seconds(other) < _BETTER_WITH_FEWER_THREADS * self._seconds(best):
+            other.startup = best.startup
+            contenders[contenders.index(best)] = other
+
+    def _larger_tiles(self, contenders: Sequence[_Contender]) -> None:
+        """Tiles twice as large with the two best, if there is time: caches end somewhere."""
+        side = 2 * self._side
+        for each in sorted(contenders, key=self._seconds)[:2]:
+            small = each.quickest[-1]
+            if self._clock() + each.startup[-1] + 2.5 * 4 * small > self._end:
+                continue
+            try:
+                tile = self._tile(side)
+                each.engines[-1].run(tile)
+                large = self._timed(each.engines[-1], tile)
+            except Exception:  # too large for it: then the smaller tile is what is known
+                continue
+            per_pixel = self._seconds(each) / self._side**2 * 1e6
+            each.larger = Timing(side=side, seconds_per_megapixel=per_pixel * large / (4 * small))
+
+    def _result(self, each: _Contender) -> Candidate:
+        timing = Timing(side=self._side, seconds_per_megapixel=self._seconds(each) / self._side**2 * 1e6)
+        return each.candidate.model_copy(
+            update={
+                "startup_seconds": self._whole(each.startup),
+                "timings": (timing,) if each.larger is None else (timing, each.larger),
+                "bytes_per_pixel": each.engines[-1].bytes_per_pixel,
+            }
+        )
+
+    def _seconds(self, each: _Contender) -> float:
+        """For one tile with the whole network."""
+        return self._whole(each.quickest)
+
+    def _whole(self, costs: Sequence[float]) -> float:
+        return self._cuts.whole(costs[0], costs[-1])
+
+    def _tile(self, side: int) -> Tensor:
+        """The chart again and again, drawn once: what is in a tile decides nothing about the time."""
+        times = -(-side // _CHART_SIDE)
+        return self._chart.repeat(1, 1, times, times)[..., :side, :side].contiguous()
+
+    def _timed(self, engine: Engine, tile: Tensor) -> float:
+        began = self._clock()
+        engine.run(tile)
+        return self._clock() - began
+
+
+def _dropped(candidate: Candidate, problem: str) -> Candidate:
+    return candidate.model_copy(update={"problem": problem})
+
+
+def _same(one: Candidate, other: Candidate) -> bool:
+    """Whether two are the same way to run, whatever the number of threads."""
+    return (one.engine, one.precision) == (other.engine, other.precision)

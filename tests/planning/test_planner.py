@@ -1,0 +1,346 @@
+"""Plans with engines whose speed and error are made up, on a clock that only they move."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from stand_ins import loaded, nearest
+from tessera import Upscaler
+from tessera.errors import EngineError, UsageError
+from tessera.generators import RRDBNetConfig
+from tessera.planning import Candidate, Plan, Planner, Timing
+from tessera.planning import planner as planner_module
+from tessera.planning.chart import chart
+from tessera.planning.cutting import cut
+from tessera.planning.plan import TILES, waste
+from tessera.settings import Settings
+from tessera.weights import LoadedGenerator
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TESSERA_CACHE", str(tmp_path))
+    monkeypatch.setattr(planner_module, "type_of_products", lambda name, policy, device: BF16[name, policy])
+    return tmp_path / "plans"
+
+
+BF16 = {
+    (name, policy): "bf16" if policy != "exact" and name != "ncnn" else "fp32"
+    for name in ("pytorch", "openvino", "ncnn")
+    for policy in ("exact", "auto", "fast")
+}
+
+
+@dataclass
+class World:
+    """Engines by (name, precision): seconds to open, seconds per run, and what is added to the right answer."""
+
+    speed: dict[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
+    error: dict[tuple[str, str], Callable[[Tensor], Tensor]] = field(default_factory=dict)
+    broken: tuple[str, ...] = ()
+    now: float = 0.0
+    opened: list[tuple[str, str, int | None]] = field(default_factory=list)
+
+    def clock(self) -> float:
+        return self.now
+
+    def open(self, network: LoadedGenerator, candidate: Candidate) -> "FakeEngine":
+        if candidate.engine in self.broken:
+            raise EngineError(f"no {candidate.engine} today")
+        self.opened.append((candidate.engine, candidate.precision, candidate.threads))
+        return FakeEngine(self, network, candidate)
+
+    def planner(self, policy="auto", generator: LoadedGenerator | None = None, **options) -> Planner:
+        return Planner(generator or nearest(), policy, **{"threads": 2, **options}, opener=self.open, clock=self.clock)
+
+
+class FakeEngine:
+    bytes_per_pixel = 100
+
+    def __init__(self, world: World, network: LoadedGenerator, candidate: Candidate) -> None:
+        self.name, self.precision = candidate.engine, candidate.precision
+        self._world, self._network, self._first = world, network, True
+        self._threads = candidate.threads
+
+    def run(self, tiles: Tensor) -> Tensor:
+        start, seconds = self._world.speed.get((self.name, self.precision), (0.0, 0.1))
+        self._world.now += seconds * (tiles.shape[-1] / 192) ** 2 + (start if self._first else 0.0)
+        self._first = False
+        wrong = self._world.error.get((self.name, self.precision), lambda sr: sr)
+        return wrong(self._network.network(tiles))
+
+    def exact(self) -> "FakeEngine":
+        return self
+
+
+MANY = 10**9
+OPENVINO, PYTORCH = ("openvino", "bf16"), ("pytorch", "bf16")
+
+
+def test_the_fastest_is_chosen():
+    world = World(speed={OPENVINO: (0.0, 0.05), PYTORCH: (0.0, 0.02)})
+    found = world.planner().engine_for(MANY)
+    assert found is not None
+    assert (found[0].name, found[0].precision) == PYTORCH
+
+
+def test_a_small_job_gets_the_engine_that_is_ready_first_and_a_large_one_the_faster():
+    world = World(speed={OPENVINO: (0.6, 0.01), PYTORCH: (0.0, 0.02), ("ncnn", "fp32"): (0.0, 0.4)})
+    planner = world.planner()
+    small, large = (planner.engine_for(pixels) for pixels in (128 * 128, MANY))
+    assert small is not None
+    assert large is not None
+    assert (small[0].name, large[0].name) == ("pytorch", "openvino")
+    assert large[1].seconds == pytest.approx(0.6 + MANY * 0.01 / 192**2, rel=0.01)
+
+
+def test_the_budget_is_kept_and_what_was_not_measured_is_not_chosen():
+    world = World(speed={OPENVINO: (0.2, 0.6), PYTORCH: (0.1, 0.5), ("ncnn", "fp32"): (0.0, 0.001)})
+    plan = world.planner().plan
+    assert plan.seconds <= 3.0
+    assert [bool(each.timings) for each in plan.candidates] == [True, True, False, False, False]
+    choice = plan.choose(MANY)
+    assert choice is not None
+    assert choice.candidate.engine == "pytorch"
+
+
+@pytest.mark.parametrize(
+    ("policy", "share", "levels", "allowed"),
+    [
+        *(("auto", 0.005, 40, True), ("auto", 0.02, 2, False), ("auto", 1.0, 1, True)),
+        *(("fast", 0.02, 2, False), ("exact", 1.0, 1, True), ("exact", 0.001, 2, False)),
+    ],
+)
+def test_an_engine_that_breaks_its_policy_is_dropped_and_the_next_is_taken(policy, share, levels, allowed):
+    def off(sr: Tensor) -> Tensor:
+        flat = sr.clone().flatten()
+        count = round(len(flat) * share)
+        step = levels / 255
+        flat[:count] += torch.where(flat[:count] > 0.5, -step, step)
+        return flat.reshape(sr.shape)
+
+    first = ("ncnn", "fp32") if policy == "exact" else OPENVINO
+    world = World(speed={first: (0.0, 0.001)}, error={first: off})
+    planner = world.planner(policy)
+    found = planner.engine_for(MANY)
+    assert found is not None
+    assert ((found[0].name, found[0].precision) == first) == allowed
+    judged = next(each for each in planner.plan.candidates if (each.engine, each.precision) == first)
+    assert judged.difference is not None
+    assert judged.difference.largest == levels
+    assert (judged.problem is None) == allowed
+
+
+@pytest.mark.parametrize(
+    "wrong", [lambda sr: sr * float("nan"), lambda sr: sr[..., :-1], lambda sr: 1 - sr, torch.zeros_like]
+)
+def test_output_that_is_simply_wrong_is_never_used(wrong):
+    world = World(speed={OPENVINO: (0.0, 0.001)}, error={OPENVINO: wrong})
+    found = world.planner().engine_for(MANY)
+    assert found is not None
+    assert found[0].name != "openvino"
+
+
+def test_when_all_that_was_measured_is_wrong_the_rest_is_measured():
+    world = World(
+        speed={OPENVINO: (0.2, 0.6), PYTORCH: (0.1, 0.5), ("ncnn", "fp32"): (0, 0.3)},
+        error={OPENVINO: torch.zeros_like, PYTORCH: torch.zeros_like},
+    )
+    planner = world.planner()
+    assert not planner.plan.candidates[2].timings
+    found = planner.engine_for(MANY)
+    assert found is not None
+    assert (found[0].name, found[0].precision) != ("ncnn", "bf16")
+    assert found[1].candidate.timings
+    assert found[1].candidate.precision == "fp32"
+
+
+def test_an_engine_that_fails_is_left_out_and_the_plan_says_why():
+    world = World(broken=("openvino",))
+    planner = world.planner()
+    found = planner.engine_for(MANY)
+    assert found is not None
+    assert found[0].name != "openvino"
+    assert any("left out: EngineError: no openvino today" in line for line in planner.lines(found[1]))
+
+
+def test_nothing_is_left_when_all_fail():
+    assert World(broken=("openvino", "pytorch", "ncnn")).planner().engine_for(MANY) is None
+
+
+def test_a_plan_is_measured_and_checked_once_and_then_known(cache):
+    world = World(speed={OPENVINO: (0.0, 0.001)})
+    first = world.planner()
+    first.engine_for(MANY)
+    again = World()
+    second = again.planner()
+    assert second.plan == first.plan
+    assert second.engine_for(MANY) is not None
+    assert again.now == 0
+    assert len(list(cache.iterdir())) == 1
+
+
+@pytest.mark.parametrize("change", [{"policy": "exact"}, {"threads": 1}, {"engine": "ncnn"}, {"generator": nearest(2)}])
+def test_another_question_gets_another_plan(cache, change):
+    _ = World().planner().plan
+    world = World()
+    _ = world.planner(**change).plan
+    assert world.now > 0
+    assert len(list(cache.iterdir())) == 2
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", "null", '{"key": {}}', "\0" * 50, "[" * 100_000, "wrong key", "nan"])
+def test_a_damaged_plan_is_measured_again(cache, damage):
+    plan = World().planner().plan
+    (path,) = cache.iterdir()
+    record = json.loads(path.read_text())
+    if damage == "wrong key":
+        record["key"]["weights"] = "f" * 64
+        damage = json.dumps(record)
+    elif damage == "nan":
+        record["plan"]["candidates"][0]["timings"][0]["seconds_per_megapixel"] = float("nan")
+        damage = json.dumps(record)
+    path.write_text(damage)
+    world = World()
+    assert world.planner().plan.candidates == plan.candidates
+    assert world.now > 0
+    assert json.loads(path.read_text())["plan"]
+
+
+def test_a_cache_that_cannot_be_written_is_no_trouble(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TESSERA_CACHE", str(tmp_path / "file"))
+    assert World().planner().engine_for(MANY) is not None
+
+
+def test_what_the_user_named_is_obeyed():
+    world = World(speed={OPENVINO: (0.0, 0.001)})
+    found = world.planner(engine="pytorch", threads=3, tile=100).engine_for(MANY)
+    assert found is not None
+    assert (found[0].name, found[1].candidate.threads, found[1].tile) == ("pytorch", 3, 100)
+    assert {(name, threads) for name, _, threads in world.opened} == {("pytorch", 3)}
+
+
+def test_fewer_threads_are_taken_when_they_are_faster(monkeypatch):
+    class Crowded(FakeEngine):
+        def run(self, tiles: Tensor) -> Tensor:
+            self._world.now += 0.01 if self._threads == 4 else 0.02
+            return self._network.network(tiles)
+
+    world = World()
+    monkeypatch.setattr(world, "open", lambda network, candidate: Crowded(world, network, candidate))
+    monkeypatch.setattr(planner_module, "threads_for", lambda device, threads: threads or 8)
+    free, fixed = (world.planner(threads=threads).engine_for(MANY) for threads in (None, 8))
+    assert free is not None
+    assert fixed is not None
+    assert (free[1].candidate.threads, fixed[1].candidate.threads) == (4, 8)
+
+
+def test_on_a_gpu_it_is_pytorch_and_one_is_timed():
+    world = World()
+    found = world.planner(device="cuda").engine_for(MANY)
+    assert found is not None
+    assert (found[0].name, found[0].precision) == PYTORCH
+    assert [bool(each.timings) for each in world.planner(device="cuda").plan.candidates] == [True, False]
+
+
+# Tiles, and networks cut down
+
+
+def candidate(*rates: tuple[int, float], bytes_per_pixel: int = 100) -> Candidate:
+    timings = tuple(Timing(side=side, seconds_per_megapixel=rate) for side, rate in rates)
+    return Candidate(engine="pytorch", precision="fp32", timings=timings, bytes_per_pixel=bytes_per_pixel)
+
+
+def test_rates_between_two_tiles_are_interpolated_and_beyond_them_kept():
+    both = candidate((100, 10.0), (200, 30.0))
+    assert [both.seconds_per_megapixel(side) for side in (50, 100, 150, 200, 900)] == [10, 10, 20, 30, 30]
+
+
+def test_tiles_are_large_where_seams_cost_much_small_where_they_do_not_and_fit_in_memory():
+    assert candidate((64, 1.0)).best_tile(0) == min(TILES)
+    assert candidate((64, 1.0)).best_tile(24) > 256
+    assert candidate((128, 1.0), (256, 9.0)).best_tile(8) == 128
+    assert candidate((64, 1.0), bytes_per_pixel=60_000).best_tile(24) == 256
+    assert waste(128, 24) == pytest.approx((128 / 80) ** 2)
+
+
+def test_a_deep_network_is_timed_cut_down_and_the_whole_follows():
+    deep = RRDBNetConfig(features=64, growth=32, blocks=23)
+    with torch.device("meta"):
+        network = deep.build()
+    small = {name: torch.zeros(tensor.shape) for name, tensor in network.state_dict().items()}
+    state = torch.random.get_rng_state()
+    network = deep.build().eval()
+    torch.random.set_rng_state(state)
+    network.load_state_dict(small)
+    cuts = cut(loaded(network, deep))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert cuts.small is not None
+    costs = [each.config.multiply_adds(64, 64) for each in (cuts.small, cuts.large)]
+    assert cuts.whole(*costs) == pytest.approx(deep.multiply_adds(64, 64), rel=1e-9)
+    assert 2 * costs[1] < 80e9
+
+
+def test_a_small_network_is_timed_whole():
+    generator = nearest()
+    assert cut(generator).large is generator
+
+
+@pytest.mark.parametrize(("side", "channels"), [(32, 3), (48, 1), (64, 3)])
+def test_the_chart_is_a_picture_with_every_kind_of_content(side, channels):
+    picture = chart(side, channels)
+    assert picture.shape == (channels, side, side)
+    np.testing.assert_allclose(picture * 255, np.rint(picture * 255), atol=1e-4)
+    np.testing.assert_array_equal(picture, chart(side, channels))
+    steps = np.abs(np.diff(picture, axis=-1)) * 255
+    assert (steps < 3).mean() > 0.2  # smooth parts
+    assert steps.max() > 60  # edges and letters
+
+
+# Through the door
+
+
+def tiny(seed: int = 0) -> LoadedGenerator:
+    config = RRDBNetConfig(features=8, growth=4, blocks=1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return loaded(config.build(), config)
+
+
+def test_a_real_plan_gives_a_picture_within_its_policy(monkeypatch):
+    monkeypatch.undo()
+    generator = tiny()
+    pixels = np.rint(chart(40).transpose(1, 2, 0) * 255).astype(np.uint8)
+    results = [
+        Upscaler(generator, precision=precision, engine=engine, flat_lock=False).upscale(pixels).astype(int)
+        for precision, engine in (("exact", "pytorch"), ("exact", "auto"), ("auto", "auto"))
+    ]
+    assert np.abs(results[1] - results[0]).max() <= 1
+    assert (np.abs(results[2] - results[0]) <= 1).mean() >= 0.98
+
+
+def test_when_planning_fails_it_is_pytorch_and_the_lines_say_so(monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setattr("tessera.planning.planner.read_plan", lambda key: 1 / 0)
+    upscaler = Upscaler(tiny())
+    assert upscaler.engine.name == "pytorch"
+    assert "planning failed: ZeroDivisionError" in upscaler.plan_lines()[0]
+    assert upscaler.upscale(np.zeros((8, 8, 3), np.uint8)).shape == (32, 32, 3)
+
+
+def test_threads_are_checked_and_no_part_of_what_decides_pixels():
+    assert Settings(threads=1).fingerprint == Settings().fingerprint
+    with pytest.raises(UsageError, match="--threads 0: expected 1 to"):
+        Settings(threads=0)
+
+
+def test_a_plan_survives_being_written_down():
+    plan = Plan(policy="auto", candidates=(candidate((64, 1.5)),), seconds=2.5)
+    assert Plan.model_validate_json(plan.model_dump_json()) == plan
