@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tessera.weights import LoadedGenerator
 
 Precision = Literal["exact", "auto", "fast"]
-EngineName = Literal["auto", "pytorch", "openvino"]
+EngineName = Literal["auto", "pytorch", "openvino", "onnxruntime"]
 
 
 class Engine(Protocol):
@@ -54,6 +54,14 @@ def open_engine(
     """
     if precision not in ("exact", "auto", "fast"):
         raise UsageError(f"--precision is exact, auto or fast, not {precision!r}.")
+    if generator.dialect == "onnx":
+        if engine not in ("auto", "onnxruntime"):
+            raise EngineError(f"{generator.name} is an ONNX file, for ONNX Runtime; leave out --engine {engine}.")
+        engine = "onnxruntime"
+    if engine == "onnxruntime":
+        from tessera.engines.onnxruntime import OnnxRuntimeEngine
+
+        return OnnxRuntimeEngine(generator, device=device)
     if engine == "auto":
         engine = "pytorch"  # OpenVINO's bf16 is about a tenth faster, but takes seconds to convert a deep network
     if engine == "openvino" and device != "cpu":
@@ -66,7 +74,7 @@ def open_engine(
         from tessera.engines.pytorch import TorchEngine
 
         return TorchEngine(generator, type_of_products(engine, precision, device), device=device)
-    raise UsageError(f"--engine is auto, pytorch or openvino, not {engine!r}.")
+    raise UsageError(f"--engine is auto, pytorch, openvino or onnxruntime, not {engine!r}.")
 
 
 def type_of_products(engine: EngineName, precision: Precision, device: str = "cpu") -> Literal["fp32", "bf16"]:
