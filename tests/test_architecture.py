@@ -19,7 +19,7 @@ FLOORS = (
     ("canvas", "rows", "writer"),
     ("generators", "pickle_walk", "published"),
     ("checkpoint", "dialects", "licence"),
-    ("hdf5_file", "ncnn", "safetensors_file"),
+    ("hdf5_file", "ncnn", "onnx_file", "safetensors_file"),
     ("described_file",),
     ("discriminators", "weights"),
     ("interpolation",),

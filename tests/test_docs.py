@@ -28,6 +28,7 @@ SMALL = (
 )
 SMALL_NETWORK = {
     "compact-psnr": ("generator.features=4", "generator.convolutions=1"),
+    "rrdb-psnr": ("generator.features=4", "generator.growth=2", "generator.blocks=1"),
     "": ("generator.features=4", "generator.growth=2", "generator.blocks=1", "discriminator.features=4"),
 }
 

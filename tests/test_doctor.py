@@ -174,7 +174,7 @@ def test_what_is_said_about_products_is_what_engines_do():
 
     config = SRVGGNetCompactConfig(features=4, convolutions=1)
     generator = loaded(config.build(), config)
-    for name in ("pytorch", "openvino", "ncnn"):
+    for name in ("pytorch", "openvino", "ncnn", "onnxruntime"):
         for precision in ("exact", "auto"):
             assert open_engine(generator, precision, engine=name).precision == type_of_products(name, precision)
     assert type_of_products("pytorch", "fast") == ("bf16" if has_bf16("cpu") else "fp32")
@@ -187,6 +187,6 @@ def test_this_machine_is_examined_and_can_be_written_as_json():
     assert plain["can_upscale"] is True
     assert plain["cores"]["usable"] >= 1
     assert plain["versions"]["torch"] == found.engines[0].version
-    assert [engine["name"] for engine in plain["engines"]] == ["pytorch", "openvino", "ncnn"]
+    assert [engine["name"] for engine in plain["engines"]] == ["pytorch", "openvino", "ncnn", "onnxruntime"]
     assert plain["engines"][0]["problem"] is None
     assert plain["versions"]["libvips"].count(".") == 2

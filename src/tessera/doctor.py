@@ -35,6 +35,7 @@ _ENGINES: tuple[tuple[EngineName, str, str], ...] = (
     ("pytorch", "torch", "pip install torch"),
     ("openvino", "openvino", "pip install openvino"),
     ("ncnn", "ncnn", "pip install 'tessera-sr[ncnn]'"),
+    ("onnxruntime", "onnxruntime", "pip install 'tessera-sr[onnx]'"),
 )
 _PACKAGES = ("torch", "openvino", "ncnn", "onnxruntime", "numpy", "pyvips")
 

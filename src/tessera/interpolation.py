@@ -30,7 +30,7 @@ def interpolate(parts: Sequence[tuple[LoadedGenerator, float]]) -> LoadedGenerat
         listed = " + ".join(f"{share:g}" for share in shares)
         raise UsageError(f"The shares of a mixture sum to 1, and {listed} is {sum(shares):g}. Change one of them.")
     first = parts[0][0]
-    states = [generator.network.state_dict() for generator, _ in parts]
+    states = [generator.state for generator, _ in parts]
     for (generator, _), state in zip(parts[1:], states[1:], strict=True):
         if generator.config != first.config:
             raise UsageError(

@@ -1,9 +1,9 @@
 """Weights files: reading, writing and describing them.
 
-Whatever the format (`.pth`, `.pt`, `.ckpt`, `.safetensors`, ncnn's `.param` and `.bin`) and whoever wrote it, the
-result is one description of a loaded generator that takes and gives RGB in [0, 1]. Nothing in a file is executed, and
-every size that it declares is compared with what is there before memory is taken. What Tessera writes is safetensors
-with the complete configuration in its metadata; such a file is checked against its own words when it is read.
+Whatever the format (`.pth`, `.pt`, `.ckpt`, `.safetensors`, ncnn's `.param` and `.bin`, `.onnx`) and whoever wrote it,
+the result is one description of a loaded generator that takes and gives RGB in [0, 1]. Nothing in a file is executed,
+and every size that it declares is compared with what is there before memory is taken. What Tessera writes is
+safetensors with the complete configuration in its metadata; such a file is checked against its own words when read.
 
 Shapes: B pictures in a batch, C channels, H rows, W columns, s the scale.
 """
@@ -36,6 +36,7 @@ from tessera.generators import GENERATORS, GeneratorConfig
 from tessera.generators.config import Step
 from tessera.licence import licence_of
 from tessera.ncnn import read_ncnn
+from tessera.onnx_file import OnnxNetwork, read_onnx
 from tessera.pickle_walk import Inert
 from tessera.safetensors_file import read_safetensors
 
@@ -43,7 +44,8 @@ CONFIG_KEY = "tessera.config"
 
 CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt")
 NCNN_SUFFIXES = (".param", ".bin")
-SUFFIXES = (*CHECKPOINT_SUFFIXES, ".safetensors", *NCNN_SUFFIXES)
+ONNX_SUFFIX = ".onnx"
+SUFFIXES = (*CHECKPOINT_SUFFIXES, ".safetensors", *NCNN_SUFFIXES, ONNX_SUFFIX)
 
 FOREIGN_RADIUS = 128
 
@@ -100,6 +102,16 @@ class LoadedGenerator:
     notes: tuple[str, ...] = ()
     licence: str | None = None
     """What the published table or the file itself says; None when neither does."""
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """The weights by their names. Raises WeightsError for an ONNX file, which runs and keeps them to itself."""
+        if isinstance(self.network, OnnxNetwork):
+            raise WeightsError(
+                f"{self.source}: an ONNX file can be run, and its weights cannot be converted, mixed or trained. Give"
+                " the file that it was exported from."
+            )
+        return self.network.state_dict()
 
 
 @dataclass(frozen=True)
@@ -187,7 +199,7 @@ def inspect_weights(path: Path) -> WeightsReport:
             wrapper=weights.wrapper,
             scale=weights.config.scale,
             config=weights.config,
-            parameters=sum(tensor.numel() for tensor in weights.state.values()),
+            parameters=sum(tensor.numel() for tensor in weights.state.values()) or None,
             multiply_adds_128=weights.config.multiply_adds(128, 128) or None,
             dtypes=weights.dtypes,
             metadata=weights.metadata,
@@ -215,6 +227,8 @@ def _read(path: Path, scale: int | None) -> _Weights:
         return _read_safetensors(path, scale)
     if suffix in NCNN_SUFFIXES:
         return _read_ncnn(path, scale)
+    if suffix == ONNX_SUFFIX:
+        return _read_onnx(path, scale)
     raise WeightsError(
         f"{path}: weights files end in {', '.join(SUFFIXES)}, and this one ends in {suffix or 'nothing'}. Give one of "
         "those, or rename the file if it is one."
@@ -234,6 +248,31 @@ def _read_ncnn(path: Path, scale: int | None) -> _Weights:
     with naming(path):
         _check_scale(read.config, scale)
         return _checked(read.config, read.state, "ncnn", "raw", {}, read.notes)
+
+
+def _read_onnx(path: Path, scale: int | None) -> _Weights:
+    with naming(path):
+        read = read_onnx(path)
+        written = read.metadata.get(CONFIG_KEY)
+        config: GeneratorConfig = (
+            config_from_json(written)
+            if written is not None
+            else ForeignConfig(
+                architecture=read.architecture,
+                in_channels=read.in_channels,
+                out_channels=read.out_channels,
+                scale=read.scale,
+                input_multiple=read.multiple,
+            )
+        )
+        if (config.in_channels, config.out_channels, config.scale) != (read.in_channels, read.out_channels, read.scale):
+            raise WeightsError(
+                f"its metadata says that it takes {config.in_channels} channels and enlarges x{config.scale}, and it"
+                f" takes {read.in_channels} and enlarges x{read.scale}. One of the two was changed afterwards."
+            )
+        _check_scale(config, scale)
+        shown = shown_metadata(read.metadata, CONFIG_KEY)
+        return _Weights(config, {}, "onnx", "raw", shown, read.notes, (read.type_name,), read.network)
 
 
 def _read_safetensors(path: Path, scale: int | None) -> _Weights:

@@ -254,7 +254,7 @@ def _save(loaded: LoadedGenerator, output: Path, *, half: bool) -> None:
     from tessera.weights import save_weights
 
     dtype: torch.dtype | None = torch.float16 if half else None
-    save_weights(output, loaded.config, loaded.network.state_dict(), metadata=_provenance(loaded), dtype=dtype)
+    save_weights(output, loaded.config, loaded.state, metadata=_provenance(loaded), dtype=dtype)
 
 
 def _provenance(loaded: LoadedGenerator) -> dict[str, str]:

@@ -75,7 +75,7 @@ def _interpolation() -> Weights:
     for phase in range(_STEP):
         first = (_TAPS // 2 - 1) * _STEP + phase
         wanted[phase, first : first + SIZE] = LINE
-    return np.linalg.lstsq(at_samples.T, wanted.T, rcond=1e-12)[0].T
+    return np.linalg.lstsq(at_samples.T, wanted.T, rcond=1e-12)[0].T.astype(np.float64)
 
 
 def sharpen(gt: Tensor, *, out: Tensor | None = None) -> Tensor:

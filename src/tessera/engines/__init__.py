@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tessera.weights import LoadedGenerator
 
 Precision = Literal["exact", "auto", "fast"]
-EngineName = Literal["auto", "pytorch", "openvino", "ncnn"]
+EngineName = Literal["auto", "pytorch", "openvino", "ncnn", "onnxruntime"]
 
 
 class Engine(Protocol):
@@ -61,6 +61,14 @@ def open_engine(
     """
     if precision not in ("exact", "auto", "fast"):
         raise UsageError(f"--precision is exact, auto or fast, not {precision!r}.")
+    if generator.dialect == "onnx":
+        if engine not in ("auto", "onnxruntime"):
+            raise EngineError(f"{generator.name} is an ONNX file, for ONNX Runtime; leave out --engine {engine}.")
+        engine = "onnxruntime"
+    if engine == "onnxruntime":
+        from tessera.engines.onnxruntime import OnnxRuntimeEngine
+
+        return OnnxRuntimeEngine(generator, device=device, threads=threads)
     if engine == "auto":
         engine = "pytorch"
     if engine in ("openvino", "ncnn") and device != "cpu":
@@ -78,12 +86,12 @@ def open_engine(
         from tessera.engines.pytorch import TorchEngine
 
         return TorchEngine(generator, type_of_products(engine, precision, device), device=device, threads=threads)
-    raise UsageError(f"--engine is auto, pytorch, openvino or ncnn, not {engine!r}.")
+    raise UsageError(f"--engine is auto, pytorch, openvino, ncnn or onnxruntime, not {engine!r}.")
 
 
 def type_of_products(engine: EngineName, precision: Precision, device: str = "cpu") -> Literal["fp32", "bf16"]:
     """What an engine multiplies in on a device of this machine, at the precision asked for."""
-    return "bf16" if precision != "exact" and engine != "ncnn" and has_bf16(device) else "fp32"
+    return "bf16" if precision != "exact" and engine not in ("ncnn", "onnxruntime") and has_bf16(device) else "fp32"
 
 
 @functools.cache

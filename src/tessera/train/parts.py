@@ -99,9 +99,9 @@ def _generator(recipe: Recipe, notes: list[str]) -> nn.Module:
         return network
     found = load_model(recipe.start.generator)
     if found.config == recipe.generator:
-        network.load_state_dict(found.network.state_dict())
+        network.load_state_dict(found.state)
         return network
-    _fit(network, found.network.state_dict(), recipe, f"{found.source or found.name} (x{found.config.scale})", notes)
+    _fit(network, found.state, recipe, f"{found.source or found.name} (x{found.config.scale})", notes)
     return network
 
 

@@ -1,0 +1,63 @@
+"""Weights as names and shapes: what a network needs, and how what is there differs from it."""
+
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Protocol
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+State = Mapping[str, Tensor]
+
+
+class Buildable(Protocol):
+    """What makes a network: the configuration of a generator or of a discriminator."""
+
+    def build(self) -> nn.Module:
+        """Make the network on the default device."""
+        ...
+
+
+@lru_cache(maxsize=32)
+def state_shapes(config: Buildable) -> Mapping[str, tuple[int, ...]]:
+    """Names and shapes of the weights of a network; it is laid out without taking memory for them."""
+    with torch.device("meta"):
+        network = config.build()
+    return MappingProxyType({name: tuple(tensor.shape) for name, tensor in network.state_dict().items()})
+
+
+def compare(expected: Mapping[str, tuple[int, ...]], state: State) -> str:
+    """Say in words how weights differ from what a network needs; an empty text when they fit."""
+    parts: list[str] = []
+    missing = [name for name in expected if name not in state]
+    unexpected = [name for name in state if name not in expected]
+    wrong = [
+        f"`{name}` has the shape {tuple(state[name].shape)} and should have {shape}"
+        for name, shape in expected.items()
+        if name in state and tuple(state[name].shape) != shape
+    ]
+    if missing:
+        parts.append(f"{len(missing)} of its names are missing ({listed(missing)})")
+    if unexpected:
+        parts.append(f"{len(unexpected)} names do not belong to it ({listed(unexpected)})")
+    if wrong:
+        parts.append("; ".join(wrong[:3]) + (f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""))
+    return "; ".join(parts)
+
+
+def explain(error: ValidationError) -> str:
+    """Say in words what pydantic found wrong with a configuration."""
+    details = error.errors(include_url=False, include_context=False, include_input=False)
+    return "; ".join(
+        f"{'.'.join(map(str, detail['loc'])) + ': ' if detail['loc'] else ''}{detail['msg']}"[:200]
+        for detail in details[:3]
+    )
+
+
+def listed(names: Iterable[str], limit: int = 4) -> str:
+    """Name the first few of many, and count the rest."""
+    quoted = [f"`{name[:80]}`" for name in names]
+    more = f" and {len(quoted) - limit} more" if len(quoted) > limit else ""
+    return ", ".join(quoted[:limit]) + more
