@@ -299,9 +299,9 @@ def test_wrong_names_are_told(tmp_path: Path) -> None:
         load_weights(checkpoint)
     with pytest.raises(WeightsError, match="no such file"):
         load_weights(tmp_path / "none.pth")
-    odd = tmp_path / "a.onnx"
+    odd = tmp_path / "a.h5"
     odd.write_bytes(b"x")
-    with pytest.raises(WeightsError, match=r"ends in \.onnx"):
+    with pytest.raises(WeightsError, match=r"ends in \.h5"):
         load_weights(odd)
     assert inspect_weights(tmp_path / "none.pth").problem is not None
     assert inspect_weights(tmp_path).problem is not None

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from tessera.engines import Engine, working_bytes_per_pixel
+from tessera.engines.wide_trunk import WideTrunk
 from tessera.errors import EngineError, OutOfMemoryError
+from tessera.generators import RRDBNet
 from tessera.weights import LoadedGenerator
 
 
@@ -41,8 +43,10 @@ class TorchEngine:
         self._device = _usable(device)
         self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         # The loaded network stays as it is: it is the reference, and somebody else may be using it.
-        self._network = copy.deepcopy(generator.network).to(device=self._device, dtype=self._dtype)
+        self._network: torch.nn.Module = copy.deepcopy(generator.network).to(device=self._device, dtype=self._dtype)
         torch.nn.utils.convert_conv2d_weight_memory_format(self._network, torch.channels_last)
+        if precision == "bf16" and isinstance(self._network, RRDBNet):
+            self._network = WideTrunk(self._network)
         self._exact: TorchEngine | None = None
         self._lock = threading.Lock()
         self.bytes_per_pixel = working_bytes_per_pixel(generator.config, precision)
