@@ -9,13 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 SEED = 20_230_714
+_FALL, _STRENGTH = 1.3, 0.05
 
 
 def chart(side: int, channels: int = 3) -> npt.NDArray[np.float32]:
     """(C, side, side) in [0, 1], a whole number of levels of 255, as a camera might have taken it.
 
     Top left a smooth part, top right edges, at the bottom texture whose strength falls with frequency as in photographs
-    (Field 1987), and a line of letters.
+    (Tolhurst, Tadmor and Chao 1992: on average with its power 1.2), and a line of letters. Strength and power of the
+    texture are such that realesrgan-x4plus in bf16 differs from fp32 here as it does in the mean of twelve photographs.
     """
     fine = 4  # drawn larger and averaged down, so that edges lie between pixels, too
     y, x = np.mgrid[0 : fine * side, 0 : fine * side] / (fine * side)
@@ -32,12 +34,12 @@ def chart(side: int, channels: int = 3) -> npt.NDArray[np.float32]:
 
 
 def _texture(side: int) -> npt.NDArray[np.float64]:
-    """(1, side, side), mean 0: chance with an amplitude of one over the frequency."""
+    """(1, side, side), mean 0: chance whose amplitude falls with frequency."""
     rng = np.random.default_rng(SEED)
     frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side)[None])
     frequency[0, 0] = np.inf
-    noise = np.fft.ifft2(np.fft.fft2(rng.normal(size=(side, side))) / frequency).real
-    return (0.09 * noise / noise.std())[None]
+    noise = np.fft.ifft2(np.fft.fft2(rng.normal(size=(side, side))) / frequency**_FALL).real
+    return (_STRENGTH * noise / noise.std())[None]
 
 
 def _letters(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], side: int) -> npt.NDArray[np.bool_]:
