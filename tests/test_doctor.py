@@ -37,7 +37,7 @@ def healthy(**changes: Any) -> Findings:
         ),
         gpus=Gpus(devices=(), problem="PyTorch sees no GPU."),
         nvidia_driver=False,
-        engines=(engine, dataclasses.replace(engine, name="openvino", problem="It is not installed.")),
+        engines=(engine, dataclasses.replace(engine, name="ncnn", problem="It is not installed.")),
         pictures_problem=None,
         weights=(Weights(name="a", path=Path("a.pth"), packaged=False, size_bytes=5),),
         models_folder=Folder(path=Path("models"), free_bytes=50 * GB),
@@ -174,7 +174,7 @@ def test_what_is_said_about_products_is_what_engines_do():
 
     config = SRVGGNetCompactConfig(features=4, convolutions=1)
     generator = loaded(config.build(), config)
-    for name in ("pytorch", "openvino"):
+    for name in ("pytorch", "openvino", "ncnn"):  # the other runs .onnx files, which this is not
         for precision in ("exact", "auto"):
             assert open_engine(generator, precision, engine=name).precision == type_of_products(name, precision)
     assert type_of_products("pytorch", "fast") == ("bf16" if has_bf16("cpu") else "fp32")
@@ -187,6 +187,6 @@ def test_this_machine_is_examined_and_can_be_written_as_json():
     assert plain["can_upscale"] is True
     assert plain["cores"]["usable"] >= 1
     assert plain["versions"]["torch"] == found.engines[0].version
-    assert [engine["name"] for engine in plain["engines"]] == ["pytorch", "openvino"]
+    assert [engine["name"] for engine in plain["engines"]] == ["pytorch", "openvino", "ncnn", "onnxruntime"]
     assert plain["engines"][0]["problem"] is None
     assert plain["versions"]["libvips"].count(".") == 2

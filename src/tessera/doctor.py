@@ -34,6 +34,8 @@ _PRECISIONS: tuple[Precision, ...] = ("exact", "auto", "fast")
 _ENGINES: tuple[tuple[EngineName, str, str], ...] = (
     ("pytorch", "torch", "pip install torch"),
     ("openvino", "openvino", "pip install openvino"),
+    ("ncnn", "ncnn", "pip install 'tessera-sr[ncnn]'"),
+    ("onnxruntime", "onnxruntime", "pip install 'tessera-sr[onnx]'"),
 )
 _PACKAGES = ("torch", "openvino", "ncnn", "onnxruntime", "numpy", "pyvips")
 

@@ -55,7 +55,7 @@ def test_the_exit_code_is_1_where_nothing_can_upscale(
 def test_an_engine_that_is_missing_is_shown_with_the_way_to_install_it(here: Findings):
     missing = tuple(dataclasses.replace(engine, problem="It is not installed.") for engine in here.engines)
     text = dict.fromkeys(text for _, text in lines(dataclasses.replace(here, engines=missing)))
-    assert "openvino: no. It is not installed. pip install openvino" in text
+    assert "ncnn: no. It is not installed. pip install 'tessera-sr[ncnn]'" in text
 
 
 def test_gpus_and_quotas_are_shown_with_their_numbers(here: Findings):

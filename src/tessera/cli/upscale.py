@@ -55,7 +55,7 @@ PrecisionOption = Annotated[
     str, _Opt("--precision", help="exact (fp32), auto or fast (bf16 where the processor has it).")
 ]
 Fp32 = Annotated[bool, _Opt("--fp32", help="The same as --precision exact.")]
-EngineOption = Annotated[str, _Opt("--engine", help="auto, pytorch, openvino or onnxruntime (.onnx files).")]
+EngineOption = Annotated[str, _Opt("--engine", help="auto, pytorch, openvino, ncnn or onnxruntime (.onnx).")]
 Device = Annotated[str, _Opt("-g", "--gpu-id", "--gpu_id", "--device", help="cpu, 0 (the first GPU), 1, mps.")]
 Tile = Annotated[
     int | None, _Opt("-t", "--tile", help="Longest side of a tile in input pixels; 0: one piece. [default: chosen]")
@@ -141,7 +141,7 @@ def upscale(
         settings = Settings(
             outscale=None if outscale is None else Size.parse(outscale),
             precision=_precision(precision, fp32),
-            engine=_one_of("--engine", engine, ("auto", "pytorch", "openvino", "onnxruntime")),
+            engine=_one_of("--engine", engine, ("auto", "pytorch", "openvino", "ncnn", "onnxruntime")),
             device=_device(device),
             tile=tile,
             overlap=overlap,

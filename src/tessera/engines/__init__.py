@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tessera.weights import LoadedGenerator
 
 Precision = Literal["exact", "auto", "fast"]
-EngineName = Literal["auto", "pytorch", "openvino", "onnxruntime"]
+EngineName = Literal["auto", "pytorch", "openvino", "ncnn", "onnxruntime"]
 
 
 class Engine(Protocol):
@@ -45,12 +45,18 @@ class Engine(Protocol):
 
 
 def open_engine(
-    generator: LoadedGenerator, precision: Precision = "auto", *, engine: EngineName = "auto", device: str = "cpu"
+    generator: LoadedGenerator,
+    precision: Precision = "auto",
+    *,
+    engine: EngineName = "auto",
+    device: str = "cpu",
+    threads: int | None = None,
 ) -> Engine:
     """Choose and open an engine for a loaded generator.
 
-    `exact` is fp32. `auto` and `fast` use bf16 where the device multiplies it in hardware, else fp32.
-    `device` is "cpu", "cuda", "cuda:1", "mps". Raises EngineError when the engine cannot run here.
+    `exact` is fp32. `auto` and `fast` use bf16 where the device multiplies it in hardware, else fp32; ncnn always runs
+    in fp32. `device` is "cpu", "cuda", "cuda:1", "mps"; `threads` counts on the processor, None is what the library
+    takes. Without a name the engine is PyTorch. Raises EngineError when the engine cannot run here.
     """
     if precision not in ("exact", "auto", "fast"):
         raise UsageError(f"--precision is exact, auto or fast, not {precision!r}.")
@@ -61,25 +67,30 @@ def open_engine(
     if engine == "onnxruntime":
         from tessera.engines.onnxruntime import OnnxRuntimeEngine
 
-        return OnnxRuntimeEngine(generator, device=device)
+        return OnnxRuntimeEngine(generator, device=device, threads=threads)
     if engine == "auto":
-        engine = "pytorch"  # OpenVINO's bf16 is about a tenth faster, but takes seconds to convert a deep network
-    if engine == "openvino" and device != "cpu":
-        raise EngineError(f"The OpenVINO engine runs on the CPU, not on {device}; use --engine pytorch there.")
+        engine = "pytorch"
+    if engine in ("openvino", "ncnn") and device != "cpu":
+        called = {"openvino": "OpenVINO"}.get(engine, engine)
+        raise EngineError(f"The {called} engine runs on the CPU, not on {device}; use --engine pytorch there.")
     if engine == "openvino":
         from tessera.engines.openvino import OpenVinoEngine
 
-        return OpenVinoEngine(generator, type_of_products(engine, precision, device))
+        return OpenVinoEngine(generator, type_of_products(engine, precision, device), threads=threads)
+    if engine == "ncnn":
+        from tessera.engines.ncnn import NcnnEngine
+
+        return NcnnEngine(generator, threads=threads)
     if engine == "pytorch":
         from tessera.engines.pytorch import TorchEngine
 
-        return TorchEngine(generator, type_of_products(engine, precision, device), device=device)
-    raise UsageError(f"--engine is auto, pytorch, openvino or onnxruntime, not {engine!r}.")
+        return TorchEngine(generator, type_of_products(engine, precision, device), device=device, threads=threads)
+    raise UsageError(f"--engine is auto, pytorch, openvino, ncnn or onnxruntime, not {engine!r}.")
 
 
 def type_of_products(engine: EngineName, precision: Precision, device: str = "cpu") -> Literal["fp32", "bf16"]:
     """What an engine multiplies in on a device of this machine, at the precision asked for."""
-    return "bf16" if precision != "exact" and has_bf16(device) else "fp32"
+    return "bf16" if precision != "exact" and engine not in ("ncnn", "onnxruntime") and has_bf16(device) else "fp32"
 
 
 @functools.cache

@@ -20,11 +20,24 @@ from tessera.weights import LoadedGenerator
 
 
 class TorchEngine:
-    """Runs a generator with PyTorch on the CPU, a CUDA device or Apple's MPS."""
+    """Runs a generator with PyTorch on the CPU, a CUDA device or Apple's MPS.
+
+    `threads`, if given, is set for all of PyTorch in this process: it knows no other way. None leaves it as it is.
+    """
 
     name = "pytorch"
 
-    def __init__(self, generator: LoadedGenerator, precision: str = "fp32", *, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        generator: LoadedGenerator,
+        precision: str = "fp32",
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+    ) -> None:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self.threads = torch.get_num_threads()
         self.precision = precision
         self._generator = generator
         self._device = _usable(device)

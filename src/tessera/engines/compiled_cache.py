@@ -1,0 +1,118 @@
+"""Compiled models kept on the disk, so that the next process need not compile them.
+
+A file is a line of letters that says what it is, the SHA-256 of the rest, and the rest as the compiler gave it. The
+name of a file is the digest of everything that the compiled model depends on, so nothing in it is ever out of date: it
+only falls out of use, and what was longest unused makes room. Keeping is a favour to the next process: whatever goes
+wrong with the disk, the answer is "not there", and the work is done again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from tessera.machine import cache_folder
+from tessera.place import PART_MARK, put_in_place, temporary_name
+
+MOST_BYTES = 2 * 2**30
+_MAGIC = b"tessera compiled 1\n"
+_DIGEST_BYTES = hashlib.sha256().digest_size
+_SUFFIX = ".compiled"
+_FORSAKEN_SECONDS = 24 * 3600
+
+
+def compiled_folder() -> Path:
+    """Where compiled models are kept."""
+    return cache_folder() / "compiled"
+
+
+def compiled_key(facts: Mapping[str, str]) -> str:
+    """Name everything that a compiled model depends on, in 64 letters; the order of the facts does not count.
+
+    >>> compiled_key({"a": "1", "b": "2"}) == compiled_key({"b": "2", "a": "1"}) != compiled_key({"a": "1b", "": "2"})
+    True
+    """
+    digest = hashlib.sha256()
+    for item in sorted(facts.items()):
+        for word in item:
+            encoded = word.encode()
+            digest.update(len(encoded).to_bytes(8, "little") + encoded)
+    return digest.hexdigest()
+
+
+def read_compiled(key: str) -> memoryview | None:
+    """Give what was kept under a key; None when there is nothing, or not all of it, or something else."""
+    path = _path(key)
+    try:
+        data = path.read_bytes()
+    except (OSError, MemoryError):
+        return None
+    start = len(_MAGIC) + _DIGEST_BYTES
+    content = memoryview(data)[start:]
+    # A torn file must not reach the compiler's library, which trusts what it is given.
+    if data[:start] != _MAGIC + hashlib.sha256(content).digest():
+        forget_compiled(key)
+        return None
+    with contextlib.suppress(OSError):
+        os.utime(path)  # the time of last use: many systems do not write down when a file was read
+    return content
+
+
+def keep_compiled(key: str, content: bytes, most_bytes: int = MOST_BYTES) -> bool:
+    """Keep a compiled model under a key, and let go of the longest unused ones beyond `most_bytes` in all.
+
+    Says whether it was kept; a full, slow or read-only disk is no reason to fail.
+    """
+    if len(content) > most_bytes:
+        return False
+    path = _path(key)
+    temporary = temporary_name(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as file:
+            file.write(_MAGIC)
+            file.write(hashlib.sha256(content).digest())
+            file.write(content)
+        put_in_place(temporary, path)
+        _make_room(path.parent, most_bytes)
+    except OSError:
+        return False
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    return True
+
+
+def forget_compiled(key: str) -> None:
+    """Remove what is kept under a key, if the disk allows it."""
+    with contextlib.suppress(OSError):
+        _path(key).unlink(missing_ok=True)
+
+
+def _make_room(folder: Path, most_bytes: int) -> None:
+    kept: list[tuple[float, int, Path]] = []
+    newest = 0.0
+    for path in folder.iterdir():
+        with contextlib.suppress(OSError):  # another process may be making room, too
+            facts = path.stat()
+            newest = max(newest, facts.st_mtime)
+            if path.suffix == _SUFFIX:
+                kept.append((facts.st_mtime, facts.st_size, path))
+    for age, _, path in kept:
+        if PART_MARK in path.name and newest - age > _FORSAKEN_SECONDS:  # what a killed process left
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+    finished = sorted((item for item in kept if PART_MARK not in item[2].name), reverse=True)
+    total = 0
+    for _, size, path in finished:
+        total += size
+        if total > most_bytes:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+
+
+def _path(key: str) -> Path:
+    return compiled_folder() / f"{key}{_SUFFIX}"

@@ -1,0 +1,223 @@
+"""The graphs written for OpenVINO against PyTorch, and what is kept of them."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from stand_ins import loaded
+from tessera.engines import openvino as engine_module
+from tessera.engines.compiled_cache import compiled_folder
+from tessera.engines.ncnn import NcnnEngine
+from tessera.engines.openvino import OpenVinoEngine
+from tessera.engines.openvino_graph import write_graph
+from tessera.engines.pytorch import TorchEngine
+from tessera.generators import (
+    ESRDnetConfig,
+    ESRGANPytorchConfig,
+    GeneratorConfig,
+    PyTorchGANConfig,
+    RRDBNetConfig,
+    SRVGGNetCompactConfig,
+)
+from tessera.weights import LoadedGenerator
+
+CONFIGS: dict[str, GeneratorConfig] = {
+    "rrdbnet": RRDBNetConfig(blocks=2, features=16, growth=8),
+    "rrdbnet x2 by unshuffling": RRDBNetConfig(blocks=1, features=8, growth=4, scale=2),
+    "rrdbnet x1 by unshuffling": RRDBNetConfig(blocks=1, features=8, growth=4, scale=1),
+    "rrdbnet x3 in one stage": RRDBNetConfig(blocks=1, features=12, growth=5, scale=3),
+    "rrdbnet x8": RRDBNetConfig(blocks=1, features=8, growth=4, scale=8),
+    "rrdbnet x1 without stages": RRDBNetConfig(blocks=1, features=8, growth=4, scale=1, unshuffle=1, stages=()),
+    "rrdbnet from six channels": RRDBNetConfig(blocks=1, features=8, growth=4, in_channels=6, out_channels=1),
+    "srvgg": SRVGGNetCompactConfig(features=16, convolutions=3),
+    "srvgg x1": SRVGGNetCompactConfig(features=8, convolutions=1, scale=1),
+    "srvgg with relu": SRVGGNetCompactConfig(features=8, convolutions=2, scale=2, activation="relu"),
+    "srvgg with leaky relu": SRVGGNetCompactConfig(features=7, convolutions=2, scale=3, activation="leakyrelu"),
+    "srvgg from gray": SRVGGNetCompactConfig(features=8, convolutions=1, scale=2, in_channels=1),
+}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TESSERA_CACHE", str(tmp_path))
+    return compiled_folder()
+
+
+def made(config: GeneratorConfig, seed: int = 0) -> LoadedGenerator:
+    """A network whose every number matters: fresh slopes are all alike, and fresh biases small."""
+    torch.manual_seed(seed)
+    network = config.build()
+    with torch.no_grad():
+        for name, value in network.named_parameters():
+            if name.endswith("bias") or value.ndim == 1:
+                value.uniform_(-0.3, 0.3)
+    return loaded(network, config)
+
+
+def noise(*shape: int) -> torch.Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(1))
+
+
+def never(*_: object) -> Any:
+    raise AssertionError("must not be needed")
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_a_written_graph_gives_what_pytorch_gives_on_tiles_of_any_shape(
+    config: GeneratorConfig, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(engine_module, "_converted", never)
+    generator = made(config)
+    engine = OpenVinoEngine(generator)
+    m = config.multiple
+    for batch, height, width in ((1, 7 * m, 5 * m), (3, 8 * m, 13 * m), (1, m, 2 * m), (2, 20 * m, 16 * m)):
+        x = noise(batch, config.in_channels, height, width)
+        torch.testing.assert_close(engine.run(x), generator.network(x), atol=1e-5, rtol=1e-5)
+
+
+OTHERS: tuple[GeneratorConfig, ...] = (
+    ESRDnetConfig(features=8, blocks=1, growth=4),
+    ESRGANPytorchConfig(features=8, blocks=1, growth=4),
+    PyTorchGANConfig(features=8, blocks=1),
+)
+
+
+@pytest.mark.parametrize("config", OTHERS, ids=lambda config: config.network)
+def test_other_networks_are_converted_once_and_kept(config: GeneratorConfig, monkeypatch: pytest.MonkeyPatch):
+    assert write_graph(config, {}, (1, 3, 8, 8)) is None
+    generator = made(config)
+    for shape in ((1, 3, 8, 8), (2, 3, 12, 20)):
+        x = noise(*shape)
+        torch.testing.assert_close(OpenVinoEngine(generator).run(x), generator.network(x), atol=1e-5, rtol=1e-4)
+        monkeypatch.setattr(engine_module, "_converted", never)  # from now on
+
+
+class Doubled(nn.Module):
+    """Has the weights of a compact network, and computes something else."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.body = inner.body
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self.body:
+            x = layer(x)
+        return nn.functional.pixel_shuffle(x, 4) * 2
+
+
+def test_a_network_that_is_not_what_its_configuration_builds_is_run_as_it_is_and_not_kept(folder: Path):
+    generator = made(CONFIGS["srvgg"])
+    other = loaded(Doubled(generator.network), generator.config)
+    x = noise(1, 3, 8, 8)
+    OpenVinoEngine(generator).run(x)
+    torch.testing.assert_close(OpenVinoEngine(other).run(x), other.network(x), atol=1e-5, rtol=1e-5)
+    assert len(list(folder.iterdir())) == 1
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_second_engine_is_not_compiled_again_and_gives_the_same_bits(
+    precision: str, monkeypatch: pytest.MonkeyPatch, folder: Path
+):
+    generator = made(CONFIGS["rrdbnet"])
+    x = noise(1, 3, 16, 24)
+    first = OpenVinoEngine(generator, precision).run(x)
+    assert len(list(folder.iterdir())) == 1
+    monkeypatch.setattr(engine_module, "write_graph", never)
+    assert torch.equal(OpenVinoEngine(generator, precision).run(x), first)
+
+
+def test_other_weights_another_precision_and_another_slope_are_compiled_anew(folder: Path):
+    x = noise(1, 3, 8, 8)
+    relu, leaky = CONFIGS["srvgg with relu"], SRVGGNetCompactConfig(features=8, convolutions=2, scale=2)
+    kinds = [(made(relu), "fp32"), (made(relu, 1), "fp32"), (made(relu), "bf16"), (made(leaky), "fp32")]
+    for number, (generator, precision) in enumerate(kinds, start=1):
+        found = OpenVinoEngine(generator, precision).run(x)
+        assert (found - generator.network(x)).abs().max() < (1e-5 if precision == "fp32" else 0.05)
+        assert len(list(folder.iterdir())) == number
+
+
+@pytest.mark.parametrize("content", [b"", b"torn"])
+def test_a_kept_model_that_is_torn_is_made_again(content: bytes, folder: Path):
+    generator = made(CONFIGS["srvgg"])
+    x = noise(1, 3, 8, 8)
+    first = OpenVinoEngine(generator).run(x)
+    (path,) = folder.iterdir()
+    size = path.stat().st_size
+    path.write_bytes(content)
+    assert torch.equal(OpenVinoEngine(generator).run(x), first)
+    assert path.stat().st_size == size
+
+
+def test_a_kept_model_that_openvino_does_not_understand_is_made_again(folder: Path):
+    from tessera.engines.compiled_cache import keep_compiled
+
+    generator = made(CONFIGS["srvgg"])
+    x = noise(1, 3, 8, 8)
+    first = OpenVinoEngine(generator).run(x)
+    (path,) = folder.iterdir()
+    size = path.stat().st_size
+    keep_compiled(path.stem, b"whole, and no model at all" * 10)
+    assert torch.equal(OpenVinoEngine(generator).run(x), first)
+    assert path.stat().st_size == size
+
+
+def test_without_a_place_to_keep_anything_it_runs_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "file").write_text("a file where the folder should be")
+    monkeypatch.setenv("TESSERA_CACHE", str(tmp_path / "file"))
+    generator = made(CONFIGS["srvgg"])
+    x = noise(1, 3, 8, 8)
+    torch.testing.assert_close(OpenVinoEngine(generator).run(x), generator.network(x), atol=1e-5, rtol=1e-5)
+
+
+def test_the_engine_keeps_its_weights_when_the_network_is_changed():
+    generator = made(CONFIGS["srvgg"])
+    engine = OpenVinoEngine(generator)
+    x = noise(1, 3, 8, 8)
+    before = engine.run(x)
+    with torch.no_grad():
+        for value in generator.network.parameters():
+            value.zero_()
+    assert torch.equal(engine.run(x), before)
+
+
+def test_threads_share_an_engine():
+    engine = OpenVinoEngine(made(CONFIGS["rrdbnet"]))
+    inputs = [noise(1, 3, 16 + index, 24) * (index + 1) / 6 for index in range(6)]
+    expected = [engine.run(x) for x in inputs]
+    found: dict[int, torch.Tensor] = {}
+
+    def work(index: int) -> None:
+        for _ in range(3):
+            found[index] = engine.run(inputs[index])
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(torch.equal(found[index], expected[index]) for index in range(6))
+
+
+def test_the_number_of_threads_reaches_the_library():
+    generator = made(CONFIGS["srvgg"])
+    x = noise(1, 3, 8, 8)
+    engine = OpenVinoEngine(generator, threads=1)
+    engine.run(x)
+    assert engine._model().get_property("INFERENCE_NUM_THREADS") == 1
+    again = OpenVinoEngine(generator, threads=2)  # from what was kept with one
+    again.run(x)
+    assert again._model().get_property("INFERENCE_NUM_THREADS") == 2
+    pytest.importorskip("ncnn")
+    assert NcnnEngine(generator, threads=1)._net.opt.num_threads == 1
+    before = torch.get_num_threads()
+    try:
+        TorchEngine(generator, threads=1)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
