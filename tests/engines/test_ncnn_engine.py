@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 import torch
 
+from engines.sharing import assert_threads_share
 from stand_ins import loaded, nearest
 from tessera import zoo
 from tessera.engines import open_engine
@@ -102,19 +102,7 @@ def test_results_belong_to_the_caller():
 def test_threads_share_an_engine():
     engine = NcnnEngine(made(CONFIGS["rrdbnet"]))
     inputs = [noise(1, 3, 16 + index, 24) * (index + 1) / 6 for index in range(6)]
-    expected = [engine.run(x) for x in inputs]
-    found: dict[int, torch.Tensor] = {}
-
-    def work(index: int) -> None:
-        for _ in range(3):
-            found[index] = engine.run(inputs[index])
-
-    threads = [threading.Thread(target=work, args=(index,)) for index in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert all(torch.equal(found[index], expected[index]) for index in range(6))
+    assert_threads_share(engine, inputs)
 
 
 def test_it_is_the_exact_engine_at_every_precision():

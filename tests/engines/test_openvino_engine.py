@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from engines.sharing import assert_threads_share
 from stand_ins import loaded
 from tessera.engines import openvino as engine_module
 from tessera.engines.compiled_cache import compiled_folder
@@ -189,19 +189,7 @@ def test_the_engine_keeps_its_weights_when_the_network_is_changed():
 def test_threads_share_an_engine():
     engine = OpenVinoEngine(made(CONFIGS["rrdbnet"]))
     inputs = [noise(1, 3, 16 + index, 24) * (index + 1) / 6 for index in range(6)]
-    expected = [engine.run(x) for x in inputs]
-    found: dict[int, torch.Tensor] = {}
-
-    def work(index: int) -> None:
-        for _ in range(3):
-            found[index] = engine.run(inputs[index])
-
-    threads = [threading.Thread(target=work, args=(index,)) for index in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert all(torch.equal(found[index], expected[index]) for index in range(6))
+    assert_threads_share(engine, inputs)
 
 
 def test_the_number_of_threads_reaches_the_library():

@@ -55,7 +55,7 @@ PrecisionOption = Annotated[
     str, _Opt("--precision", help="exact (fp32), auto or fast (bf16 where the processor has it).")
 ]
 Fp32 = Annotated[bool, _Opt("--fp32", help="The same as --precision exact.")]
-EngineOption = Annotated[str, _Opt("--engine", help="auto, pytorch, openvino, ncnn or onnxruntime (.onnx files).")]
+EngineOption = Annotated[str, _Opt("--engine", help="auto, pytorch, openvino, ncnn or onnxruntime (.onnx).")]
 Threads = Annotated[
     int | None, _Opt("--threads", help="Threads of the engine on the processor. [default: as the plan has it]")
 ]

@@ -85,9 +85,8 @@ def sharpen(gt: Tensor, *, out: Tensor | None = None) -> Tensor:
     """
     out = torch.empty_like(gt) if out is None else out
     with torch.no_grad():
-        for number, picture in enumerate(
-            gt.contiguous()
-        ):  # one after another, so that each stays in the processor's cache
+        # One after another, so that each stays in the processor's cache.
+        for number, picture in enumerate(gt.contiguous()):
             residual = blurred(picture).neg_().add_(picture)
             mask = residual.abs().gt_(_THRESHOLD_255 / 255)  # in place, so 0 or 1 as numbers
             share = blurred(mask).clamp_(0, 1)

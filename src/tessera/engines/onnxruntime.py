@@ -43,7 +43,7 @@ class OnnxRuntimeEngine:
         self._network = network
         if device != "cpu" or threads is not None:
             try:
-                session = open_session(network.path, providers_for(device, exact=True), threads=threads)
+                session = open_session(network.path, providers_for(device), threads=threads)
             except WeightsError as error:
                 raise EngineError(f"{network.path}: {error}") from error
             self._network = OnnxNetwork(network.path, session)
@@ -59,10 +59,10 @@ class OnnxRuntimeEngine:
         return self
 
 
-def providers_for(device: str, *, exact: bool) -> Providers:
+def providers_for(device: str) -> Providers:
     """The execution providers for a device, with the processor behind it. Raises EngineError where it is not there.
 
-    With `exact`, CUDA multiplies whole fp32 numbers and not their first 10 bits (TF32).
+    CUDA multiplies whole fp32 numbers and not their first 10 bits (TF32): a file has one precision, the exact one.
     """
     import onnxruntime
 
@@ -77,6 +77,6 @@ def providers_for(device: str, *, exact: bool) -> Providers:
             " as onnxruntime-gpu and onnxruntime-directml have others."
         )
     settings = {"device_id": found[2]} if found[2] else {}
-    if name == "CUDAExecutionProvider" and exact:
+    if name == PROVIDERS["cuda"]:
         settings["use_tf32"] = "0"
     return [(name, settings), (CPU, {})] if name != CPU else [(CPU, {})]

@@ -1,0 +1,26 @@
+"""One engine, several threads: each has to get what it asked for."""
+
+import threading
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from tessera.engines import Engine
+
+
+def assert_threads_share(engine: Engine, inputs: Sequence[Tensor]) -> None:
+    """Every thread runs its own input three times, and gets what the engine gives when it is alone."""
+    expected = [engine.run(x) for x in inputs]
+    found: dict[int, Tensor] = {}
+
+    def work(index: int) -> None:
+        for _ in range(3):
+            found[index] = engine.run(inputs[index])
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(len(inputs))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(torch.equal(found[index], one) for index, one in enumerate(expected))
