@@ -75,6 +75,11 @@ def test_a_picture_is_enlarged_in_tiles(tmp_path):
     assert np.array_equal(out, picture.repeat(2, 0).repeat(2, 1))
 
 
+def test_nothing_is_planned_for_a_file_that_one_engine_runs(tmp_path):
+    with tessera.Upscaler(write_nearest(tmp_path / "a.onnx")) as upscaler:
+        assert upscaler.plan_lines() == ("plan: onnxruntime fp32, which .onnx files are for",)
+
+
 def test_half_precision_is_taken(tmp_path):
     loaded = load_weights(write_nearest(tmp_path / "a.onnx", kind=TensorProto.FLOAT16))
     x = noise(1, 3, 8, 8)

@@ -21,6 +21,8 @@ from tessera.settings import SMALLEST_TILE, OutScale, Settings
 from tessera.weights import LoadedGenerator
 
 DEFAULT_TILE = 256
+LARGEST_PIECE = 512
+"""Pictures with no longer side are not cut when memory allows it."""
 _SHARE_OF_MEMORY = 0.4
 _MOST_COMPACT_RADIUS = 64
 _OVERLAP_OF_DEEP_NETWORKS = 24
@@ -41,13 +43,17 @@ class Enlarger:
         """The network's own factor."""
         return self.generator.config.scale
 
-    @property
-    def first_tile(self) -> int:
-        """The tile size to begin with: what was asked for, or the best, or the largest below it that memory allows."""
+    def first_tile(self, height: int, width: int) -> int:
+        """The tile size to begin with for a picture: what was asked for, or the best, or what memory allows of it.
+
+        A picture that is little larger than the best tile is taken in one piece, which saves its seams.
+        """
         if self.settings.tile is not None:
             return self.settings.tile
-        affordable = int((available_memory_bytes() * _SHARE_OF_MEMORY / self.engine.bytes_per_pixel) ** 0.5)
-        return max(SMALLEST_TILE, min(self.best_tile, affordable // 8 * 8))
+        affordable = int((available_memory_bytes() * _SHARE_OF_MEMORY / self.engine.bytes_per_pixel) ** 0.5) // 8 * 8
+        whole = -(-max(height, width) // 8) * 8
+        best = max(self.best_tile, whole) if whole <= min(LARGEST_PIECE, 2 * self.best_tile) else self.best_tile
+        return max(SMALLEST_TILE, min(best, affordable))
 
     @property
     def wanted_overlap(self) -> int:
@@ -112,7 +118,7 @@ class Enlarger:
 
         -> the tile sizes tried, and what the last run counted. Raises OutOfMemoryError when none fitted.
         """
-        tile, whole = self.first_tile, max(height, width)
+        tile, whole = self.first_tile(height, width), max(height, width)
         tried: list[int] = []
         while True:
             tried.append(tile)

@@ -135,11 +135,6 @@ class Upscaler:
         """The network's own factor."""
         return self.generator.config.scale
 
-    @property
-    def first_tile(self) -> int:
-        """The tile size to begin with: what was asked for, or what was measured to be best and memory allows."""
-        return self._enlarger.first_tile
-
     def upscale(self, picture: AnyPicture) -> AnyPicture:
         """Enlarge a picture in memory and give back the same kind of thing.
 
@@ -177,9 +172,10 @@ class Upscaler:
     def forecast(self, path: Path, output: Path) -> Forecast:
         """What `upscale_file` would make and take; the same limits raise the same errors."""
         with self._reader(path) as reader:
-            job = FileJob(self._enlarger, reader, output, survey=False)
+            enlarger = self._enlarger
+            job = FileJob(enlarger, reader, output, survey=False)
             job.check()
-            return job.forecast(self.first_tile)
+            return job.forecast(enlarger.first_tile(reader.info.height, reader.info.width))
 
     def has_visible_alpha(self, path: Path) -> bool:
         """Whether a picture has alpha that is not opaque everywhere."""
@@ -197,7 +193,8 @@ class Upscaler:
     def network_seconds(self, forecast: Forecast) -> float:
         """What the network is expected to take for a picture, from the plan, or from one tile timed now."""
         ready = self._prepared()
-        rows, columns = ready.enlarger.plan(self.first_tile).axes(forecast.height, forecast.width)
+        first = ready.enlarger.first_tile(forecast.height, forecast.width)
+        rows, columns = ready.enlarger.plan(first).axes(forecast.height, forecast.width)
         pixels = rows.tile * columns.tile
         if ready.choice is None or not ready.choice.candidate.timings:
             side = min(forecast.tile, 256)
