@@ -39,8 +39,8 @@ def open_named(generator: LoadedGenerator, settings: Settings) -> Engine:
 def prepare(generator: LoadedGenerator, settings: Settings, pixels: int, named: Engine | None = None) -> Ready:
     """Plan for a job of so many input pixels; `named` is the engine that the user named, already open.
 
-    Where planning fails, it is the engine named, or PyTorch, unchecked; that is what the lines say then. ONNX files have
-    no choice of engines.
+    Where planning fails, it is the engine named, or PyTorch, unchecked; that is what the lines say then. ONNX
+    files have no choice of engines.
     """
     if generator.dialect == "onnx":  # one engine runs these, in the type that the file has
         engine = named or open_named(generator, settings)
