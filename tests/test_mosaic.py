@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from stand_ins import FunctionEngine, blurred, repeated
 from tessera.errors import NonFiniteError
-from tessera.mosaic import MosaicCount, MosaicPlan, mosaic, to_tensor
+from tessera.mosaic import MosaicCount, MosaicPlan, mosaic, to_planes
 from tessera.rows import ArrayRows
 
 
@@ -180,5 +180,5 @@ def test_progress_adds_up_to_all_pixels_of_the_padded_picture_and_can_stop_the_w
 
 
 def test_the_way_in_maps_the_whole_range_of_a_type_to_one():
-    assert to_tensor(np.array([[[0, 128, 255]]], np.uint8)).flatten().tolist() == [0, pytest.approx(128 / 255), 1]
-    assert to_tensor(np.array([[[65_535]]], np.uint16)).item() == 1
+    assert to_planes(np.array([[[0, 128, 255]]], np.uint8)).flatten().tolist() == [0, pytest.approx(128 / 255), 1]
+    assert to_planes(np.array([[[65_535]]], np.uint16)).item() == 1

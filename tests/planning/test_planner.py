@@ -12,6 +12,7 @@ from torch import Tensor
 
 from stand_ins import loaded, nearest
 from tessera import Upscaler
+from tessera.engines import Tiles
 from tessera.errors import EngineError, UsageError
 from tessera.generators import RRDBNetConfig
 from tessera.planning import Candidate, Plan, Planner, Timing
@@ -68,12 +69,12 @@ class FakeEngine:
         self._world, self._network, self._first = world, network, True
         self._threads = candidate.threads
 
-    def run(self, tiles: Tensor) -> Tensor:
+    def run(self, tiles: Tiles) -> Tiles:
         start, seconds = self._world.speed.get((self.name, self.precision), (0.0, 0.1))
         self._world.now += seconds * (tiles.shape[-1] / 192) ** 2 + (start if self._first else 0.0)
         self._first = False
         wrong = self._world.error.get((self.name, self.precision), lambda sr: sr)
-        return wrong(self._network.network(tiles))
+        return wrong(self._network.network(torch.from_numpy(tiles))).numpy()
 
     def exact(self) -> "FakeEngine":
         return self
@@ -229,9 +230,9 @@ def test_what_the_user_named_is_obeyed():
 
 def test_fewer_threads_are_taken_when_they_are_faster(monkeypatch):
     class Crowded(FakeEngine):
-        def run(self, tiles: Tensor) -> Tensor:
+        def run(self, tiles: Tiles) -> Tiles:
             self._world.now += 0.01 if self._threads == 4 else 0.02
-            return self._network.network(tiles)
+            return self._network.network(torch.from_numpy(tiles)).numpy()
 
     world = World()
     monkeypatch.setattr(world, "open", lambda network, candidate: Crowded(world, network, candidate))

@@ -9,15 +9,17 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Literal, Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from tessera.errors import EngineError, UsageError
 from tessera.machine import processor
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from tessera.generators import GeneratorConfig
     from tessera.weights import LoadedGenerator
 
+Tiles = npt.NDArray[np.float32]
 Precision = Literal["exact", "auto", "fast"]
 EngineName = Literal["auto", "pytorch", "openvino", "ncnn", "onnxruntime"]
 
@@ -32,8 +34,8 @@ class Engine(Protocol):
     bytes_per_pixel: int
     """Working memory per input pixel of a tile, measured, rounded up."""
 
-    def run(self, tiles: Tensor) -> Tensor:
-        """(B, C, h, w) float32 in [0, 1] -> (B, C, s*h, s*w) float32, not clipped.
+    def run(self, tiles: Tiles) -> Tiles:
+        """(B, C, h, w) float32 in [0, 1] -> (B, C, s*h, s*w) float32, not clipped, the caller's to change.
 
         Raises OutOfMemoryError when the batch does not fit.
         """

@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tessera.engines import Engine, working_bytes_per_pixel
+from tessera.engines import Engine, Tiles, working_bytes_per_pixel
 from tessera.engines.compiled_cache import compiled_key, forget_compiled, keep_compiled, read_compiled
+from tessera.engines.memory import without_memory_errors
 from tessera.engines.openvino_graph import GRAPH_VERSION, Arrays, write_graph
-from tessera.engines.pytorch import without_memory_errors
 from tessera.generators.rrdbnet import RRDBNet
 from tessera.generators.srvgg import SRVGGNetCompact
 from tessera.machine import cores, processor
@@ -63,13 +63,13 @@ class OpenVinoEngine:
         self._lock = threading.Lock()
         self.bytes_per_pixel = working_bytes_per_pixel(generator.config, precision)
 
-    def run(self, tiles: Tensor) -> Tensor:
+    def run(self, tiles: Tiles) -> Tiles:
         """(B, C, h, w) float32 in [0, 1] -> (B, C, s*h, s*w) float32, not clipped."""
         with without_memory_errors(tiles):
             # Each run has a request of its own, so that threads do not write into each other's results.
             request = self._model().create_infer_request()
-            result = request.infer([tiles.contiguous().numpy()], share_inputs=True, share_outputs=True)
-            return torch.from_numpy(result[0].copy())
+            result = request.infer([np.ascontiguousarray(tiles)], share_inputs=True, share_outputs=True)
+            return result[0].copy()
 
     def exact(self) -> Engine:
         """The same generator in fp32, made on first use."""

@@ -10,11 +10,11 @@ import copy
 import threading
 
 import torch
-from torch import Tensor
 
-from tessera.engines import Engine, working_bytes_per_pixel
+from tessera.engines import Engine, Tiles, working_bytes_per_pixel
+from tessera.engines.memory import without_memory_errors
 from tessera.engines.wide_trunk import WideTrunk
-from tessera.errors import EngineError, OutOfMemoryError
+from tessera.errors import EngineError
 from tessera.generators import RRDBNet
 from tessera.weights import LoadedGenerator
 
@@ -51,11 +51,11 @@ class TorchEngine:
         self._lock = threading.Lock()
         self.bytes_per_pixel = working_bytes_per_pixel(generator.config, precision)
 
-    def run(self, tiles: Tensor) -> Tensor:
+    def run(self, tiles: Tiles) -> Tiles:
         """(B, C, h, w) float32 in [0, 1] -> (B, C, s*h, s*w) float32, not clipped."""
         with torch.inference_mode(), without_memory_errors(tiles), self._whole_fp32():
-            batch = tiles.to(self._device, self._dtype, memory_format=torch.channels_last)
-            return self._network(batch).to("cpu", torch.float32)
+            batch = torch.from_numpy(tiles).to(self._device, self._dtype, memory_format=torch.channels_last)
+            return self._network(batch).to("cpu", torch.float32).contiguous().numpy()
 
     def _whole_fp32(self) -> contextlib.AbstractContextManager[None]:
         """CUDA convolutions round the factors of fp32 products to 10 bits (TF32) unless they are told not to."""
@@ -71,29 +71,6 @@ class TorchEngine:
             if self._exact is None:
                 self._exact = TorchEngine(self._generator, "fp32", device=str(self._device))
             return self._exact
-
-
-class without_memory_errors:  # noqa: N801 - reads as a statement
-    """Turn every way of running out of memory into OutOfMemoryError; a context manager."""
-
-    def __init__(self, tiles: Tensor) -> None:
-        self._shape = tuple(tiles.shape)
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if error is not None and is_memory_error(error):
-            raise OutOfMemoryError(f"Memory ran out on a batch of tiles {self._shape}.") from error
-
-
-def is_memory_error(error: BaseException) -> bool:
-    """Whether an exception of PyTorch, OpenVINO or Python means that memory ran out."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    text = str(error).lower()
-    known = ("can't allocate memory", "out of memory", "bad_alloc", "failed to allocate", "could not allocate")
-    return isinstance(error, RuntimeError) and any(words in text for words in known)
 
 
 def _usable(device: str) -> torch.device:

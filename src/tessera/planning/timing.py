@@ -11,10 +11,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from tessera.engines import Engine, EngineName
+from tessera.engines import Engine, EngineName, Tiles
 from tessera.planning.chart import chart
 from tessera.planning.cutting import Cuts
 from tessera.planning.plan import Candidate, Timing, sentence_of
@@ -57,7 +56,7 @@ class Stopwatch:
         self._networks = [each for each in (cuts.small, cuts.large) if each is not None]
         self._side = -(-cuts.side // cuts.large.config.multiple) * cuts.large.config.multiple
         self._budget = budget
-        self._chart = torch.from_numpy(chart(_CHART_SIDE, cuts.large.config.in_channels))[None]
+        self._chart = chart(_CHART_SIDE, cuts.large.config.in_channels)[None]
         self._end = 0.0
 
     def measure(
@@ -192,12 +191,12 @@ class Stopwatch:
     def _whole(self, costs: Sequence[float]) -> float:
         return self._cuts.whole(costs[0], costs[-1])
 
-    def _tile(self, side: int) -> Tensor:
+    def _tile(self, side: int) -> Tiles:
         """The chart again and again, drawn once: what is in a tile decides nothing about the time."""
         times = -(-side // _CHART_SIDE)
-        return self._chart.repeat(1, 1, times, times)[..., :side, :side].contiguous()
+        return np.ascontiguousarray(np.tile(self._chart, (1, 1, times, times))[..., :side, :side])
 
-    def _timed(self, engine: Engine, tile: Tensor) -> float:
+    def _timed(self, engine: Engine, tile: Tiles) -> float:
         began = self._clock()
         engine.run(tile)
         return self._clock() - began
