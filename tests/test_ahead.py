@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from tessera.ahead import one_ahead
+from tessera.ahead import is_at_work, one_ahead
 
 
 def test_results_come_in_order_and_only_the_next_is_worked_on_meanwhile():
@@ -79,4 +79,19 @@ def test_closed_early_it_waits_for_the_work_under_way():
     next(results)
     results.close()
     assert finished == [0, 1]
-    assert not any(thread.name.startswith("tessera network") for thread in threading.enumerate())
+    assert not is_at_work()
+
+
+def test_an_interrupted_caller_does_not_wait_for_the_work_under_way():
+    let_go = threading.Event()
+
+    def work(item: int) -> None:
+        if item == 1:
+            let_go.wait(5)
+
+    results = one_ahead(work, range(9))
+    next(results)
+    with pytest.raises(KeyboardInterrupt):
+        results.throw(KeyboardInterrupt)
+    assert is_at_work()
+    let_go.set()

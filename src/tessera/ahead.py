@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
+
+_THREADS = "tessera one ahead"
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -23,7 +26,7 @@ def one_ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Generato
         for item in head:
             yield item, work(item)
         return
-    pool = ThreadPoolExecutor(1, "tessera network")
+    pool = ThreadPoolExecutor(1, _THREADS)
     wait = True
     try:
         under_way: tuple[Item, Future[Result]] | None = None
@@ -39,3 +42,8 @@ def one_ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Generato
         raise
     finally:
         pool.shutdown(wait=wait, cancel_futures=True)
+
+
+def is_at_work() -> bool:
+    """Whether work goes on that nobody waits for any more, because its caller was interrupted."""
+    return any(thread.name.startswith(_THREADS) for thread in threading.enumerate())

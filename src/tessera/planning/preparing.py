@@ -23,6 +23,8 @@ class Ready:
     """None where nothing was planned: an engine of the user's own, or a plan that failed."""
     lines: tuple[str, ...] = ()
     """The plan in words, for -v."""
+    planned: bool = True
+    """Whether there was anything to choose: not with an engine of the user's own."""
 
 
 def open_named(generator: LoadedGenerator, settings: Settings) -> Engine:
