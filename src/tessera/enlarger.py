@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from tessera.engines import Engine
+from tessera.engines import Batching, Engine
 from tessera.errors import OutOfMemoryError
 from tessera.fidelity import CONTEXT
 from tessera.generators import GeneratorConfig
@@ -74,6 +74,7 @@ class Enlarger:
             overlap=overlap,
             flat_lock=settings.flat_lock,
             color_lock=settings.color_lock,
+            batch=self.engine.tiles_at_once(tile**2) if tile and isinstance(self.engine, Batching) else 1,
             ensemble=settings.tta,
         )
 

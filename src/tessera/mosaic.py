@@ -19,7 +19,7 @@ import numpy as np
 from tessera.ahead import one_ahead
 from tessera.canvas import Canvas
 from tessera.color import luma_jpeg
-from tessera.engines import Engine
+from tessera.engines import Engine, Tiles
 from tessera.errors import NonFiniteError
 from tessera.fidelity import Plane, color_difference, lock_colors, lock_flat_areas, within_neighbours
 from tessera.picture import Pixels
@@ -54,6 +54,8 @@ class MosaicPlan:
     """The value of alpha when it is the same everywhere: it is written, not computed."""
     flat_lock: bool = True
     color_lock: bool = False
+    batch: int = 1
+    """How many tiles of a picture go through the network together."""
     ensemble: bool = False
     """Mean over the eight flips and turns of each tile (self-ensemble; Timofte et al. 2016, section 3.3)."""
 
@@ -116,9 +118,18 @@ def mosaic(source: RowSource, engine: Engine, plan: MosaicPlan, count: MosaicCou
     Raises OutOfMemoryError when a tile does not fit, NonFiniteError when it fails in fp32 as well.
     """
     rows, columns = plan.axes(source.height, source.width)
-    tiles = one_ahead(lambda place: _through_network(place.lq, engine, plan, count), _places(source, plan))
-    with contextlib.closing(tiles):
+
+    def work(places: list[_Place]) -> list[_Enlarged]:
+        return _through_network(np.stack([place.lq for place in places]), engine, plan, count)
+
+    with contextlib.closing(one_ahead(work, _batches(_places(source, plan), plan.batch))) as done:
+        tiles = ((place, sr) for places, made in done for place, sr in zip(places, made, strict=True))
         yield from _laid_together(tiles, source, rows, columns, plan, count)
+
+
+def _batches(places: Iterator[_Place], size: int) -> Iterator[list[_Place]]:
+    while batch := list(itertools.islice(places, size)):
+        yield batch
 
 
 def _places(source: RowSource, plan: MosaicPlan) -> Iterator[_Place]:
@@ -197,36 +208,42 @@ def _band(
 # ------------------------------------------------------------------------------------------- in the network's thread
 
 
-def _through_network(lq: Plane, engine: Engine, plan: MosaicPlan, count: MosaicCount) -> _Enlarged:
-    """What the network makes of a tile (C, h, w), C of the picture (1 to 4)."""
-    has_alpha = lq.shape[0] in (2, 4)
-    color = lq[:-1] if has_alpha else lq
+def _through_network(lq: Tiles, engine: Engine, plan: MosaicPlan, count: MosaicCount) -> list[_Enlarged]:
+    """What the network makes of tiles (B, C, h, w), C of the picture (1 to 4)."""
+    has_alpha = lq.shape[1] in (2, 4)
+    color = lq[:, :-1] if has_alpha else lq
     sr = _enlarge(_three(color), engine, plan, count)
     if not has_alpha or plan.flat_alpha is not None or plan.alpha == "lanczos":
-        return _Enlarged(sr=sr, alpha=None)
-    alpha = _enlarge(_three(lq[-1:]), engine, plan, count).mean(axis=0, keepdims=True)
-    return _Enlarged(sr=sr, alpha=alpha)
+        return [_Enlarged(sr=each, alpha=None) for each in sr]
+    alphas = _enlarge(_three(lq[:, -1:]), engine, plan, count).mean(axis=1, keepdims=True)
+    return [_Enlarged(sr=each, alpha=alpha) for each, alpha in zip(sr, alphas, strict=True)]
 
 
-def _three(planes: Plane) -> Plane:
-    return np.repeat(planes, 3, axis=0) if planes.shape[0] == 1 else planes
+def _three(tiles: Tiles) -> Tiles:
+    """(B, 1 or 3, h, w) -> (B, 3, h, w)."""
+    return np.repeat(tiles, 3, axis=1) if tiles.shape[1] == 1 else tiles
 
 
-def _enlarge(rgb: Plane, engine: Engine, plan: MosaicPlan, count: MosaicCount) -> Plane:
-    """Run the network on (3, h, w), eight times under `ensemble`, and again in fp32 when it comes out wrong."""
+def _enlarge(rgb: Tiles, engine: Engine, plan: MosaicPlan, count: MosaicCount) -> Tiles:
+    """Run the network on (B, 3, h, w), eight times under `ensemble`; tiles that come out wrong again in fp32."""
     run = _ensemble if plan.ensemble else _once
-    seen = rgb[:, None] if plan.network_channels == 1 else rgb[None]
-    sr = run(seen, engine)
-    if not _is_sound(seen, sr):
-        count.retried += 1
-        exact = engine.exact()
-        sr = run(seen, exact)
-        _refuse_unsound(seen, sr, exact)
-    return sr[:, 0] if plan.network_channels == 1 else sr[0]
+    batch, _, height, width = rgb.shape
+    seen = rgb.reshape(3 * batch, 1, height, width) if plan.network_channels == 1 else rgb
+    sr = run(seen, engine).reshape(batch, 3, height * plan.scale, width * plan.scale)
+    for index in range(batch):
+        if not _is_sound(rgb[index], sr[index]):
+            count.retried += 1
+            own = slice(3 * index, 3 * index + 3) if plan.network_channels == 1 else slice(index, index + 1)
+            exact = engine.exact()
+            again = run(seen[own], exact).reshape(sr.shape[1:])
+            _refuse_unsound(rgb[index], again, exact)
+            sr = sr if sr.flags.writeable else sr.copy()
+            sr[index] = again
+    return sr
 
 
-def _refuse_unsound(seen: Plane, sr: Plane, exact: Engine) -> None:
-    if not _is_sound(seen, sr):
+def _refuse_unsound(rgb: Plane, sr: Plane, exact: Engine) -> None:
+    if not _is_sound(rgb, sr):
         raise NonFiniteError(
             f"The network gives NaN, infinity or black on a tile of this picture even in fp32 ({exact.name});"
             " nothing was written. The weights may be damaged: try `tessera models inspect`."
@@ -241,12 +258,12 @@ def _is_sound(rgb: Plane, sr: Plane) -> bool:
     return not (greatest < _BLACK and float(rgb.mean()) > _NOT_BLACK)
 
 
-def _once(tiles: Plane, engine: Engine) -> Plane:
+def _once(tiles: Tiles, engine: Engine) -> Tiles:
     return engine.run(np.ascontiguousarray(tiles))
 
 
-def _ensemble(tiles: Plane, engine: Engine) -> Plane:
-    total: Plane | None = None
+def _ensemble(tiles: Tiles, engine: Engine) -> Tiles:
+    total: Tiles | None = None
     for turn in range(8):
         seen = tiles.swapaxes(2, 3) if turn & 4 else tiles
         flips = tuple(axis for bit, axis in ((1, 2), (2, 3)) if turn & bit)
@@ -265,7 +282,7 @@ def _finished(lq: Plane, enlarged: _Enlarged, plan: MosaicPlan, count: MosaicCou
     has_alpha = lq.shape[0] in (2, 4)
     color = lq[:-1] if has_alpha else lq
     sr = enlarged.sr if enlarged.sr.flags.writeable else enlarged.sr.copy()
-    rgb = _three(color)
+    rgb = np.repeat(color, 3, axis=0) if color.shape[0] == 1 else color
     before = sr.clip(0, 1) if plan.color_lock else sr
     if plan.color_lock:
         sr = lock_colors(rgb, sr)

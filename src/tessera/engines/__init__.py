@@ -7,7 +7,7 @@ fp32 engine that a doubtful tile is run on again. Shapes: B tiles, C channels, h
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +43,15 @@ class Engine(Protocol):
 
     def exact(self) -> Engine:
         """The same generator in fp32 (itself when it is)."""
+        ...
+
+
+@runtime_checkable
+class Batching(Protocol):
+    """An engine that is faster with several tiles at a time."""
+
+    def tiles_at_once(self, pixels: int) -> int:
+        """How many tiles of so many input pixels it wants together, as far as its memory goes."""
         ...
 
 

@@ -12,11 +12,16 @@ import threading
 import torch
 
 from tessera.engines import Engine, Tiles, working_bytes_per_pixel
+from tessera.engines.lanes import lane_for, through
 from tessera.engines.memory import without_memory_errors
 from tessera.engines.wide_trunk import WideTrunk
 from tessera.errors import EngineError
 from tessera.generators import RRDBNet
 from tessera.weights import LoadedGenerator
+
+_COMPUTED_TOGETHER = 4
+"""Tiles of a batch that are computed together on a GPU, while others are copied."""
+_SHARE_OF_MEMORY = 0.4
 
 
 class TorchEngine:
@@ -54,8 +59,19 @@ class TorchEngine:
     def run(self, tiles: Tiles) -> Tiles:
         """(B, C, h, w) float32 in [0, 1] -> (B, C, s*h, s*w) float32, not clipped."""
         with torch.inference_mode(), without_memory_errors(tiles), self._whole_fp32():
-            batch = torch.from_numpy(tiles).to(self._device, self._dtype, memory_format=torch.channels_last)
-            return self._network(batch).to("cpu", torch.float32).contiguous().numpy()
+            return through(lane_for(self._network, self._device, self._dtype), tiles, self._together(tiles[0, 0].size))
+
+    def tiles_at_once(self, pixels: int) -> int:
+        """Two parts of a batch on a GPU, so that one is copied while the other is computed; elsewhere one tile."""
+        return 1 if self._device.type == "cpu" else 2 * self._together(pixels)
+
+    def _together(self, pixels: int) -> int:
+        """How many tiles of so many pixels are computed together: what the memory of the device that is free allows."""
+        if self._device.type != "cuda":
+            return _COMPUTED_TOGETHER
+        free, _ = torch.cuda.mem_get_info(self._device)
+        affordable = int(_SHARE_OF_MEMORY * free / max(pixels * self.bytes_per_pixel, 1))
+        return max(1, min(_COMPUTED_TOGETHER, affordable))
 
     def _whole_fp32(self) -> contextlib.AbstractContextManager[None]:
         """CUDA convolutions round the factors of fp32 products to 10 bits (TF32) unless they are told not to."""
