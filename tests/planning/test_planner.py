@@ -204,7 +204,7 @@ def test_a_damaged_plan_is_measured_again(cache, damage):
         record["key"]["weights"] = "f" * 64
         damage = json.dumps(record)
     elif damage == "nan":
-        record["plan"]["candidates"][0]["timings"][0]["seconds_per_megapixel"] = float("nan")
+        record["value"]["candidates"][0]["timings"][0]["seconds_per_megapixel"] = float("nan")
         damage = json.dumps(record)
     path.write_text(damage)
     world = World()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from tessera.generators import GeneratorConfig
-    from tessera.weights import LoadedGenerator
+    from tessera.loaded_generator import LoadedGenerator
 
 Precision = Literal["exact", "auto", "fast"]
 EngineName = Literal["auto", "pytorch", "openvino", "ncnn", "onnxruntime"]

@@ -9,7 +9,6 @@ Networks are imported when they are first used, for they need PyTorch; configura
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tessera.generators.config import GeneratorConfig
@@ -20,6 +19,7 @@ from tessera.generators.family import (
     RRDBNetConfig,
     SRVGGNetCompactConfig,
 )
+from tessera.generators.kinds import CONFIG_KEY, GENERATORS, Generator, config_from_json
 
 if TYPE_CHECKING:
     from tessera.generators.esrdnet import ESRDnet
@@ -37,24 +37,8 @@ _HOMES = {
 }
 
 
-@dataclass(frozen=True)
-class Generator:
-    """One kind of network: its name in configurations, the configuration and what it is."""
-
-    name: str
-    config: type[GeneratorConfig]
-    summary: str
-
-
-GENERATORS: tuple[Generator, ...] = (
-    Generator("rrdbnet", RRDBNetConfig, "RRDBNet of ESRGAN, Real-ESRGAN and A-ESRGAN"),
-    Generator("srvggnetcompact", SRVGGNetCompactConfig, "SRVGGNetCompact, the small network of Real-ESRGAN"),
-    Generator("esrdnet", ESRDnetConfig, "ESRDnet of esrdgan, RRDBNet with a choice of kernel sizes"),
-    Generator("esrgan-pytorch", ESRGANPytorchConfig, "the generator of ESRGAN-Pytorch, one shared enlargement"),
-    Generator("pytorch-gan", PyTorchGANConfig, "GeneratorRRDB of PyTorch-GAN, wide dense blocks and pixel shuffle"),
-)
-
 __all__ = [
+    "CONFIG_KEY",
     "GENERATORS",
     "ESRDnet",
     "ESRDnetConfig",
@@ -68,6 +52,7 @@ __all__ = [
     "RRDBNetConfig",
     "SRVGGNetCompact",
     "SRVGGNetCompactConfig",
+    "config_from_json",
 ]
 
 
