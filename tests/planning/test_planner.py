@@ -210,7 +210,7 @@ def test_a_damaged_plan_is_measured_again(cache, damage):
     world = World()
     assert world.planner().plan.candidates == plan.candidates
     assert world.now > 0
-    assert json.loads(path.read_text())["plan"]
+    assert json.loads(path.read_text())["value"]
 
 
 def test_a_cache_that_cannot_be_written_is_no_trouble(tmp_path, monkeypatch):
