@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tessera.checksum import sha256_of
-from tessera.download import Progress, download
 from tessera.errors import DownloadError, ModelNotFoundError, UnknownModelError, UsageError
 from tessera.known_files import open_weights
 from tessera.place import flush_folder
@@ -31,6 +30,7 @@ from tessera.published import Model, PackagedFile, RemoteFile, find_model, names
 from tessera.weights_name import WEIGHTS_SUFFIXES
 
 if TYPE_CHECKING:
+    from tessera.download import Progress
     from tessera.loaded_generator import LoadedGenerator
 
 
@@ -212,6 +212,8 @@ def _fetched(
         mirror = mirror or os.environ.get("TESSERA_MIRROR")
         urls = ([f"{mirror.rstrip('/')}/{urllib.parse.quote(remote.name)}"] if mirror else []) + list(remote.urls)
         _refuse_if_unreachable(what, package, remote, folder, urls, offline=offline)
+        from tessera.download import download  # HTTP and TLS: not before something has to be fetched
+
         wanted = remote.sha256 or _remembered(path)
         digest = download(urls, path, sha256=wanted or None, size=remote.bytes, on_progress=on_progress)
         if not remote.sha256:
