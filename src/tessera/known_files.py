@@ -116,9 +116,7 @@ def _reader(path: Path, scale: int | None, key: Key, config: GeneratorConfig) ->
 
         loaded = load_weights(path, scale=scale)
         if _key(path, scale, loaded.sha256) != key:
-            raise WeightsError(
-                f"{path}: this file was changed after it was opened. Run the same again to use it as it is."
-            )
+            raise WeightsError(f"{path}: this file changed after it was opened. Run the same again to use it as it is.")
         if loaded.config != config:
             forget_cached(FOLDER, key)
             raise WeightsError(
