@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from stand_ins import nearest
+from stand_ins import loaded, nearest
 from tessera import known_files, zoo
 from tessera.checksum import sha256_of
 from tessera.engines.ncnn import write_numbers, write_param
@@ -148,9 +150,8 @@ def test_a_damaged_record_is_none(path: Path, folder: Path, change: dict[str, An
 
 
 def test_a_name_and_a_wish_that_decide_about_the_scale_are_part_of_what_is_known(tmp_path: Path):
-    state = {f"model.{name}": value for name, value in fresh(ONE_STAGE, 0).items()}
-    for name in ("2x_net.pth", "3x_net.pth"):
-        torch.save({"params": {key.removeprefix("model."): value for key, value in state.items()}}, tmp_path / name)
+    torch.save(fresh(ONE_STAGE, 0), tmp_path / "2x_net.pth")
+    shutil.copy(tmp_path / "2x_net.pth", tmp_path / "3x_net.pth")
     scales = [open_weights(tmp_path / name).config.scale for name in ("2x_net.pth", "3x_net.pth") * 2]
     assert scales == [2, 3, 2, 3]
     assert open_weights(tmp_path / "2x_net.pth", scale=3).config.scale == 3
@@ -180,11 +181,12 @@ def test_files_that_cannot_be_used_say_so_every_time(tmp_path: Path, folder: Pat
 def test_onnx_files_and_networks_outside_the_family_are_not_kept(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("tessera.weights.load_weights", lambda *_, **__: nearest())
-    for name in ("net.onnx", "net.pth"):
+    for name, generator in (("net.onnx", loaded(CONFIG.build(), CONFIG)), ("net.pth", nearest())):
         (tmp_path / name).write_bytes(b"something")
-        assert open_weights(tmp_path / name).is_read
-        assert open_weights(tmp_path / name).is_read
+        read = replace(generator, sha256=sha256_of(tmp_path / name))
+        monkeypatch.setattr("tessera.weights.load_weights", lambda *_, read=read, **__: read)
+        assert open_weights(tmp_path / name) is read
+        assert open_weights(tmp_path / name) is read
     assert not folder.exists()
 
 

@@ -136,6 +136,15 @@ def test_a_second_process_loads_plans_and_opens_openvino_without_pytorch(weights
 
 
 @needs_openvino
+def test_pictures_are_enlarged_from_what_was_kept_without_reading_the_network(weights: Path):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
+    expected = Upscaler(weights, engine="openvino").upscale(pixels)
+    again = Upscaler(weights, engine="openvino")
+    assert np.array_equal(again.upscale(pixels), expected)
+    assert not again.generator.is_read
+
+
+@needs_openvino
 def test_where_nothing_was_kept_pytorch_is_asked_for(weights: Path, tmp_path: Path):
     """So that the test above does not pass by accident."""
     Upscaler(weights, engine="openvino").expect(64 * 64)  # the file is known, the model was never compiled
