@@ -24,8 +24,8 @@ from tessera.weights_name import (
     ONNX_SUFFIX,
     WEIGHTS_SUFFIXES,
     generator_name,
+    hashed_file,
     scale_in_name,
-    weighed_file,
 )
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _key(path: Path, scale: int | None, sha256: str | None) -> Key | None:
         return None
     try:
         param = sha256_of(path.with_suffix(".param")) if suffix in NCNN_SUFFIXES else None
-        weights = sha256 or sha256_of(weighed_file(path))
+        weights = sha256 or sha256_of(hashed_file(path))
     except OSError:
         return None
     return {

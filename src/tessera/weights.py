@@ -44,8 +44,8 @@ from tessera.weights_name import (
     ONNX_SUFFIX,
     WEIGHTS_SUFFIXES,
     generator_name,
+    hashed_file,
     scale_in_name,
-    weighed_file,
 )
 
 FOREIGN_RADIUS = 128
@@ -134,7 +134,7 @@ def load_weights(path: Path, *, scale: int | None = None) -> LoadedGenerator:
     path = Path(path)
     weights = _read(path, scale)
     network = weights.network or assemble(weights.config, weights.state)
-    sha256 = hashed(weighed_file(path))
+    sha256 = hashed(hashed_file(path))
     return LoadedGenerator(
         config=weights.config,
         network=network.eval().requires_grad_(False),
@@ -153,7 +153,7 @@ def inspect_weights(path: Path) -> WeightsReport:
     """Describe a weights file; a file that cannot be used is described too, with its `problem`."""
     path = Path(path)
     try:
-        file = weighed_file(path)
+        file = hashed_file(path)
         size, sha256 = file.stat().st_size, hashed(file)
     except (OSError, WeightsError):
         size, sha256 = 0, None

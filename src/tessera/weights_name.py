@@ -26,6 +26,6 @@ def generator_name(path: Path) -> str:
     return path.stem.removesuffix(".ncnn")
 
 
-def weighed_file(path: Path) -> Path:
+def hashed_file(path: Path) -> Path:
     """The file whose SHA-256 stands for the weights: the `.bin` of ncnn's two, else the file itself."""
     return path.with_suffix(".bin") if path.suffix.lower() == ".param" else path
