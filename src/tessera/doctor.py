@@ -23,8 +23,9 @@ from typing import Any
 from tessera import machine, zoo
 from tessera.engines import EngineName, Precision, has_bf16, type_of_products
 from tessera.machine import Cores, Memory, Processor
-from tessera.published import MODELS, WEIGHTS_SUFFIXES
+from tessera.published import MODELS
 from tessera.version import __version__
+from tessera.weights_name import WEIGHTS_SUFFIXES
 
 _LITTLE_MEMORY_BYTES = 2**30
 _LITTLE_DISK_BYTES = 2**30

@@ -13,12 +13,12 @@ from tessera.engines import Batching, Engine
 from tessera.errors import OutOfMemoryError
 from tessera.fidelity import CONTEXT
 from tessera.generators import GeneratorConfig
+from tessera.loaded_generator import LoadedGenerator
 from tessera.machine import available_memory_bytes
 from tessera.mosaic import AlphaMode, MosaicCount, MosaicPlan, mosaic
 from tessera.picture import Pixels
 from tessera.rows import BledRows, RowSource, WrappedRows
 from tessera.settings import SMALLEST_TILE, OutScale, Settings
-from tessera.weights import LoadedGenerator
 
 DEFAULT_TILE = 256
 LARGEST_PIECE = 512

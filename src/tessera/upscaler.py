@@ -21,6 +21,7 @@ from tessera.engines import Engine, EngineName, Precision, Tiles
 from tessera.enlarger import Enlarger
 from tessera.errors import LimitError, UsageError
 from tessera.filejob import FileJob, Forecast, Outcome, TileDone
+from tessera.loaded_generator import LoadedGenerator
 from tessera.mosaic import MosaicCount
 from tessera.picture import Limits, Picture, PictureReader, Pixels
 from tessera.planning import UNANNOUNCED_PIXELS
@@ -29,7 +30,6 @@ from tessera.planning.preparing import Ready, open_named, prepare
 from tessera.resample import resampled_array
 from tessera.rows import ArrayRows
 from tessera.settings import SMALLEST_TILE, OutScale, Settings
-from tessera.weights import LoadedGenerator
 from tessera.zoo import DEFAULT_MODEL, load_model
 
 if TYPE_CHECKING:

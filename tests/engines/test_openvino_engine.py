@@ -11,7 +11,7 @@ from torch import nn
 
 from engines.sharing import assert_threads_share
 from stand_ins import loaded, ran
-from tessera.engines import openvino as engine_module
+from tessera.engines import openvino_model as engine_module
 from tessera.engines.compiled_cache import compiled_folder
 from tessera.engines.ncnn import NcnnEngine
 from tessera.engines.openvino import OpenVinoEngine

@@ -205,13 +205,13 @@ def test_a_damaged_plan_is_measured_again(cache, damage):
         record["key"]["weights"] = "f" * 64
         damage = json.dumps(record)
     elif damage == "nan":
-        record["plan"]["candidates"][0]["timings"][0]["seconds_per_megapixel"] = float("nan")
+        record["value"]["candidates"][0]["timings"][0]["seconds_per_megapixel"] = float("nan")
         damage = json.dumps(record)
     path.write_text(damage)
     world = World()
     assert world.planner().plan.candidates == plan.candidates
     assert world.now > 0
-    assert json.loads(path.read_text())["plan"]
+    assert json.loads(path.read_text())["value"]
 
 
 def test_a_cache_that_cannot_be_written_is_no_trouble(tmp_path, monkeypatch):

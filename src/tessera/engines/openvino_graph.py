@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tessera.generators import GeneratorConfig, RRDBNetConfig, SRVGGNetCompactConfig
-from tessera.generators.rrdbnet import RESIDUAL, SLOPE
+from tessera.generators.family import RESIDUAL, SLOPE
 
 Arrays = Mapping[str, NDArray[np.float32]]
 GRAPH_VERSION = 1

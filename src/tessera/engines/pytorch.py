@@ -17,7 +17,7 @@ from tessera.engines.memory import without_memory_errors
 from tessera.engines.wide_trunk import WideTrunk
 from tessera.errors import EngineError
 from tessera.generators import RRDBNet
-from tessera.weights import LoadedGenerator
+from tessera.loaded_generator import LoadedGenerator
 
 _COMPUTED_TOGETHER = 4
 """Tiles of a batch that are computed together on a GPU, while others are copied."""

@@ -14,9 +14,9 @@ from tessera.planning.cache import plan_key, read_plan, write_plan
 from tessera.planning.plan import Candidate, Choice, Difference, Plan, Products, sentence_of
 
 if TYPE_CHECKING:
+    from tessera.loaded_generator import LoadedGenerator
     from tessera.planning.checking import Reference
     from tessera.planning.timing import Opener
-    from tessera.weights import LoadedGenerator
 
 _ENGINES_OF_PROCESSORS: tuple[EngineName, ...] = ("openvino", "pytorch", "ncnn")
 _FASTEST_IN_FP32: tuple[EngineName, ...] = ("ncnn", "openvino", "pytorch")

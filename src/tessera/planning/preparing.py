@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from tessera.engines import Engine, open_engine
 from tessera.enlarger import Enlarger, wanted_overlap
+from tessera.loaded_generator import LoadedGenerator
 from tessera.planning.plan import Candidate, Choice, sentence_of
 from tessera.planning.planner import Planner, threads_for
 from tessera.settings import Settings
-from tessera.weights import LoadedGenerator
 
 _RUNS_OF_AN_ENSEMBLE = 8
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tessera.engines import Engine, EngineName, Tiles
+from tessera.loaded_generator import LoadedGenerator
 from tessera.planning.chart import chart
 from tessera.planning.cutting import Cuts
 from tessera.planning.plan import Candidate, Timing, sentence_of
-from tessera.weights import LoadedGenerator
 
 BUDGET_SECONDS = 3.0
 ROUNDS = 5
