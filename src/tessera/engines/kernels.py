@@ -1,0 +1,124 @@
+"""Tessera's own kernels on the processor: Winograd's convolutions, with maps transformed once for all that read them.
+
+RRDBNet and SRVGGNetCompact, in fp32 or with products of bf16 where the processor has them; docs/kernels.md tells how.
+
+Shapes: B tiles, C channels, h and w the tile, s the scale.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tessera.dialects import state_shapes
+from tessera.engines import Engine
+from tessera.errors import EngineError
+from tessera.generators import GeneratorConfig, RRDBNetConfig, SRVGGNetCompactConfig
+from tessera.generators.rrdbnet import SLOPE
+from tessera.machine import cores
+from tessera.native.library import Description, Mode, Network
+
+if TYPE_CHECKING:
+    from tessera.weights import LoadedGenerator
+
+_BLOCK = 16
+_MODES: dict[str, Mode] = {"fp32": "exact", "bf16": "bf16", "bf16 fast": "fast"}
+_LONG_SIDE = 512
+
+
+class KernelsEngine:
+    """Runs RRDBNet or SRVGGNetCompact with Tessera's own kernels (Lavin and Gray, 2016, for the convolutions).
+
+    `precision` is "fp32", or "bf16" for products of bf16; with `fast`, those in larger tiles, which are less accurate.
+    Raises EngineError for other networks, for features that are no multiple of 16, and where the kernels are not built.
+    """
+
+    name = "kernels"
+
+    def __init__(
+        self,
+        generator: LoadedGenerator,
+        precision: str = "fp32",
+        *,
+        fast: bool = False,
+        threads: int | None = None,
+    ) -> None:
+        self.precision = precision
+        self.threads = cores().usable if threads is None else threads
+        self._generator = generator
+        self._description = describe(generator)
+        state = generator.network.state_dict()
+        arrays = [state[name].detach().to("cpu", torch.float32).numpy() for name in state]
+        mode: Mode = "exact" if precision == "fp32" else "fast" if fast else "bf16"
+        self._network = Network(self._description, arrays, mode, threads=self.threads)
+        self._exact: KernelsEngine | None = None
+        self._lock = threading.Lock()
+        self.bytes_per_pixel = self._bytes_per_pixel(generator.config)
+
+    def run(self, tiles: Tensor) -> Tensor:
+        """(B, C, h, w) float32 in [0, 1] -> (B, C, s*h, s*w) float32, not clipped."""
+        return torch.from_numpy(self._network.run(tiles.detach().numpy()))
+
+    def run_pixels(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """(B, h, w, C) uint8 or uint16 -> (B, s*h, s*w, C) of the same type, clipped and rounded to the nearest."""
+        return self._network.run_pixels(pixels)
+
+    def exact(self) -> Engine:
+        """The same generator in fp32, made on first use."""
+        if self.precision == "fp32":
+            return self
+        with self._lock:
+            if self._exact is None:
+                self._exact = KernelsEngine(self._generator, "fp32", threads=self.threads)
+            return self._exact
+
+    def _bytes_per_pixel(self, config: GeneratorConfig) -> int:
+        """What the kernels themselves say that they take, and the pictures around them."""
+        side = _LONG_SIDE * config.multiple
+        working = self._network.working_bytes(side, side) / side**2
+        return int(working + 8 * (config.in_channels + config.out_channels * config.scale**2)) + 1
+
+
+def describe(generator: LoadedGenerator) -> Description:
+    """What the kernels need to know of a generator; raises EngineError when they cannot run it."""
+    config = generator.config
+    shapes = {name: tuple(tensor.shape) for name, tensor in generator.network.state_dict().items()}
+    if not isinstance(config, RRDBNetConfig | SRVGGNetCompactConfig) or shapes != state_shapes(config):
+        raise EngineError(
+            f"The kernels run rrdbnet and srvggnetcompact, and {generator.name} is {config.network}; "
+            "use --engine pytorch."
+        )
+    widths = (config.features, config.growth) if isinstance(config, RRDBNetConfig) else (config.features,)
+    if any(width % _BLOCK for width in widths):
+        raise EngineError(
+            f"The kernels run networks whose features come in sixteens, and {generator.name} has "
+            f"{' and '.join(map(str, widths))}; use --engine pytorch."
+        )
+    if isinstance(config, RRDBNetConfig):
+        return Description(
+            network="rrdbnet",
+            in_channels=config.in_channels,
+            out_channels=config.out_channels,
+            features=config.features,
+            scale=config.scale,
+            blocks=config.blocks,
+            growth=config.growth,
+            unshuffle=config.unshuffle,
+            stages=config.stages,
+            slope=SLOPE,
+        )
+    return Description(
+        network="srvggnetcompact",
+        in_channels=config.in_channels,
+        out_channels=config.out_channels,
+        features=config.features,
+        scale=config.scale,
+        blocks=config.convolutions,
+        learned_slopes=config.activation == "prelu",
+        slope={"relu": 0.0, "leakyrelu": 0.1}.get(config.activation, 1.0),
+    )
