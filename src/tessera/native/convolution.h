@@ -19,7 +19,7 @@
 #include "kernels.h"
 
 enum {
-    TK_TILES = 24,      /* tiles in a group: each weight that is loaded is used so often */
+    TK_TILES = 12,      /* tiles in a group: each weight that is loaded is used so often */
     TK_CHUNK = 32,      /* outputs computed together */
     TK_LANES = 16,      /* channels come in such blocks */
     TK_MOST_SOURCES = 5,
