@@ -8,9 +8,8 @@ Shapes: B tiles, C channels, h and w the tile, s the scale.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -21,13 +20,12 @@ from tessera.errors import EngineError
 from tessera.generators import GeneratorConfig, RRDBNetConfig, SRVGGNetCompactConfig
 from tessera.generators.rrdbnet import SLOPE
 from tessera.machine import cores
-from tessera.native.library import Description, Mode, Network
+from tessera.native.library import Description, Kind, Network
 
 if TYPE_CHECKING:
     from tessera.weights import LoadedGenerator
 
 _BLOCK = 16
-_MODES: dict[str, Mode] = {"fp32": "exact", "bf16": "bf16", "bf16 fast": "fast"}
 _LONG_SIDE = 512
 
 
@@ -54,8 +52,8 @@ class KernelsEngine:
         self._description = describe(generator)
         state = generator.network.state_dict()
         arrays = [state[name].detach().to("cpu", torch.float32).numpy() for name in state]
-        mode: Mode = "exact" if precision == "fp32" else "fast" if fast else "bf16"
-        self._network = Network(self._description, arrays, mode, threads=self.threads)
+        kinds = choose_kinds(self._description, "exact" if precision == "fp32" else "fast" if fast else "bf16")
+        self._network = Network(self._description, arrays, kinds, threads=self.threads)
         self._exact: KernelsEngine | None = None
         self._lock = threading.Lock()
         self.bytes_per_pixel = self._bytes_per_pixel(generator.config)
@@ -82,6 +80,16 @@ class KernelsEngine:
         side = _LONG_SIDE * config.multiple
         working = self._network.working_bytes(side, side) / side**2
         return int(working + 8 * (config.in_channels + config.out_channels * config.scale**2)) + 1
+
+
+def choose_kinds(description: Description, mode: Literal["exact", "bf16", "fast"]) -> tuple[Kind, ...]:
+    """How each block is computed, and after them the convolutions that lead to the last."""
+    blocks = description.blocks
+    if mode == "exact":
+        return ("F4 fp32",) * (blocks + 1)
+    if mode == "bf16":
+        return ("F2 bf16",) * (blocks + 1)
+    return (*("F4 bf16",) * blocks, "F2 bf16")
 
 
 def describe(generator: LoadedGenerator) -> Description:

@@ -28,9 +28,6 @@ enum {
     TK_MOST_POINTS = 36,
 };
 
-/* How a convolution is computed: size of the output tile, and what is multiplied. Sums are always fp32. */
-typedef enum { TK_F4_FP32 = 0, TK_F2_BF16 = 1, TK_F4_BF16 = 2, TK_KINDS = 3 } tk_kind;
-
 static inline int tk_outer(tk_kind kind) { return kind == TK_F2_BF16 ? 2 : 4; }
 static inline int tk_points(tk_kind kind) { return kind == TK_F2_BF16 ? 16 : 36; }
 static inline size_t tk_value_bytes(tk_kind kind) { return kind == TK_F4_FP32 ? 4 : 2; }
@@ -148,8 +145,8 @@ static inline float tk_float(uint16_t x) {
 }
 
 /* Scale of the points of F(4x4): 0, +-a, +-b, infinity. */
-#define TK_A 1.0
-#define TK_B 2.0
+#define TK_A 0.625
+#define TK_B 1.5
 
 /* Weights of one convolution, transformed: gives TK_OK or TK_NO_MEMORY.
  * `weights` (outputs_given, inputs_given, 3, 3); inputs and outputs that are missing to the padded numbers are zero.

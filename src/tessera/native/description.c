@@ -66,20 +66,21 @@ static void lay_dense_block(hand *hand, tk_kind kind, const tk_description *d, i
     }
 }
 
-uint64_t tk_lay(const tk_description *d, int mode, const float *weights, tk_layer *layers) {
+static tk_kind kind_of(const uint8_t *kinds, int block) { return kinds ? (tk_kind)kinds[block] : TK_F4_FP32; }
+
+uint64_t tk_lay(const tk_description *d, const uint8_t *kinds, const float *weights, tk_layer *layers) {
     hand hand = {.weights = weights, .layer = layers};
-    const tk_kind inner = mode == TK_EXACT ? TK_F4_FP32 : mode == TK_BF16 ? TK_F2_BF16 : TK_F4_BF16;
-    const tk_kind tail = mode == TK_EXACT ? TK_F4_FP32 : TK_F2_BF16;
+    const tk_kind tail = kind_of(kinds, d->blocks);
     if (d->network == TK_SRVGG) {
         lay(&hand, TK_F4_FP32, d->in_channels, d->features, d->slope, d->learned_slopes);
         for (int i = 0; i < d->blocks; i++)
-            lay(&hand, inner, d->features, d->features, d->slope, d->learned_slopes);
+            lay(&hand, kind_of(kinds, i), d->features, d->features, d->slope, d->learned_slopes);
         tk_layer *last = lay(&hand, TK_F4_FP32, d->features, d->out_channels * d->scale * d->scale, 1, 0);
         last->conv.shuffle = d->scale;
         return hand.used;
     }
     lay(&hand, TK_F4_FP32, d->in_channels * d->unshuffle * d->unshuffle, d->features, 1, 0);
-    for (int b = 0; b < 3 * d->blocks; b++) lay_dense_block(&hand, inner, d, b % 3 == 2);
+    for (int b = 0; b < 3 * d->blocks; b++) lay_dense_block(&hand, kind_of(kinds, b / 3), d, b % 3 == 2);
     lay(&hand, tail, d->features, d->features, 1, 0);
     for (int i = 0; i < d->stages; i++) {
         tk_layer *layer = lay(&hand, tail, d->features, d->features, d->slope, 0);

@@ -20,8 +20,8 @@ int tk_count_layers(const tk_description *description);
 
 int tk_describes(const tk_description *description);
 
-/* Fill in zeroed layers; `weights` may be NULL to count only. Gives the number of floats. */
-uint64_t tk_lay(const tk_description *description, int mode, const float *weights, tk_layer *layers);
+/* Fill in zeroed layers; without `kinds` and `weights` to count only. Gives the number of floats. */
+uint64_t tk_lay(const tk_description *description, const uint8_t *kinds, const float *weights, tk_layer *layers);
 
 int tk_pack_layers(tk_layer *layers, int count, tk_pool **pool);
 

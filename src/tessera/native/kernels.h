@@ -29,8 +29,8 @@ enum tk_status {
 
 enum tk_network_kind { TK_RRDBNET = 0, TK_SRVGG = 1 };
 
-/* How the convolutions are computed. Exact is fp32 throughout. */
-enum tk_mode { TK_EXACT = 0, TK_BF16 = 1, TK_FAST = 2 };
+/* How a convolution is computed: the size of Winograd's tiles, and what is multiplied. Sums are always fp32. */
+typedef enum { TK_F4_FP32 = 0, TK_F2_BF16 = 1, TK_F4_BF16 = 2, TK_KINDS = 3 } tk_kind;
 
 /* Instruction sets, best last. */
 enum tk_set { TK_PORTABLE = 0, TK_AVX2 = 1, TK_AVX512 = 2, TK_AVX512_BF16 = 3, TK_SETS = 4 };
@@ -69,9 +69,11 @@ TK_PUBLIC int32_t tk_has_bf16(int32_t set);
  * are learned, the slopes (O), in the order in which the network runs them. 0 when the description is not supported. */
 TK_PUBLIC uint64_t tk_count_weights(const tk_description *description);
 
-/* Make a network. `weights` is copied. `set` is a tk_set, or -1 for the best. */
-TK_PUBLIC int32_t tk_create(const tk_description *description, const float *weights, uint64_t count, int32_t mode,
-                            int32_t set, int32_t threads, tk_network **made);
+/* Make a network. `weights` is copied. `kinds` has a tk_kind for each of the `blocks` and one for what lies between
+ * them and the last convolution; the first and the last are in fp32. `set` is a tk_set, or -1 for the best. */
+TK_PUBLIC int32_t tk_create(const tk_description *description, const float *weights, uint64_t count,
+                            const uint8_t *kinds, uint64_t kinds_count, int32_t set, int32_t threads,
+                            tk_network **made);
 
 /* Run it. `in` holds in_length and `out` out_length samples of the type: floats are planes (C, h, w), integers pixels
  * (h, w, C), of which 255 or 65535 are 1.0; integers are clipped and rounded to the nearest. */

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from tessera.errors import EngineError, OutOfMemoryError, UsageError
 
-Mode = Literal["exact", "bf16", "fast"]
+Kind = Literal["F4 fp32", "F2 bf16", "F4 bf16"]
+"""How a convolution is computed: the size of Winograd's tiles and the type of the products."""
 InstructionSet = Literal["portable", "avx2", "avx512", "avx512_bf16"]
 SETS: tuple[InstructionSet, ...] = ("portable", "avx2", "avx512", "avx512_bf16")
 """As the library counts them, best last."""
@@ -32,7 +33,7 @@ LIBRARY = Path(__file__).parent / "libtessera_kernels.so"
 BUILD = "python -m tessera.native.build"
 
 _INTERFACE = 1
-_MODES: tuple[Mode, ...] = ("exact", "bf16", "fast")
+_KINDS: tuple[Kind, ...] = ("F4 fp32", "F2 bf16", "F4 bf16")
 _SAMPLES = {"float32": 0, "uint8": 1, "uint16": 2}
 _NETWORKS = ("rrdbnet", "srvggnetcompact")
 _BAD_SIZE, _NO_MEMORY = 3, 4
@@ -114,7 +115,7 @@ def library(path: Path = LIBRARY) -> Any:
         ("tk_has_set", number, (number,)),
         ("tk_has_bf16", number, (number,)),
         ("tk_count_weights", long, (described,)),
-        ("tk_create", number, (described, pointer, long, number, number, number, ctypes.POINTER(pointer))),
+        ("tk_create", number, (described, pointer, long, ctypes.c_char_p, long, number, number, ctypes.POINTER(pointer))),
         ("tk_run", number, (pointer, number, pointer, long, pointer, long, number, number)),
         ("tk_working_bytes", long, (pointer, number, number)),
         ("tk_destroy", None, (pointer,)),
@@ -150,6 +151,14 @@ def chosen_set() -> InstructionSet:
     raise EngineError(f"{SET_VARIABLE} is {asked!r}, and the kernels here have {', '.join(sets_here())}.")
 
 
+def has_bf16_here() -> bool:
+    """Whether the instruction set that is used here multiplies bf16 in hardware; not where the kernels cannot run."""
+    try:
+        return multiplies_bf16(chosen_set())
+    except EngineError:
+        return False
+
+
 def multiplies_bf16(name: InstructionSet) -> bool:
     """Whether an instruction set multiplies bf16 in hardware."""
     return bool(library().tk_has_bf16(SETS.index(name)))
@@ -158,15 +167,16 @@ def multiplies_bf16(name: InstructionSet) -> bool:
 class Network:
     """A network in the library, on threads of its own; safe to call from several threads, which then take turns.
 
-    `arrays` are weights and biases (and slopes) in the order in which the network runs them. Raises EngineError when
-    the library cannot run such a network.
+    `arrays` are weights and biases (and slopes) in the order in which the network runs them. `kinds` has one for each
+    block (or inner convolution) and one for the convolutions between them and the last; None is fp32 throughout.
+    Raises EngineError when the library cannot run such a network.
     """
 
     def __init__(
         self,
         description: Description,
         arrays: Sequence[NDArray[np.float32]],
-        mode: Mode = "exact",
+        kinds: Sequence[Kind] | None = None,
         *,
         threads: int = 1,
         instructions: InstructionSet | None = None,
@@ -175,12 +185,14 @@ class Network:
         self.instructions = instructions or chosen_set()
         self._library = library()
         weights = np.concatenate([np.ascontiguousarray(array, np.float32).ravel() for array in arrays])
+        counted = bytes(_KINDS.index(kind) for kind in kinds or ("F4 fp32",) * (description.blocks + 1))
         handle = ctypes.c_void_p()
         status = self._library.tk_create(
             ctypes.byref(_as_structure(description)),
             weights.ctypes.data,
             weights.size,
-            _MODES.index(mode),
+            counted,
+            len(counted),
             SETS.index(self.instructions),
             threads,
             ctypes.byref(handle),

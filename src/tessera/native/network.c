@@ -23,21 +23,25 @@ int32_t tk_interface(void) { return TK_INTERFACE; }
 uint64_t tk_count_weights(const tk_description *description) {
     if (!description || !tk_describes(description)) return 0;
     tk_layer *layers = calloc(tk_count_layers(description), sizeof *layers);
-    const uint64_t count = layers ? tk_lay(description, TK_EXACT, NULL, layers) : 0;
+    const uint64_t count = layers ? tk_lay(description, NULL, NULL, layers) : 0;
     free(layers);
     return count;
 }
 
-int32_t tk_create(const tk_description *description, const float *weights, uint64_t count, int32_t mode, int32_t set,
-                  int32_t threads, tk_network **made) {
+int32_t tk_create(const tk_description *description, const float *weights, uint64_t count, const uint8_t *kinds,
+                  uint64_t kinds_count, int32_t set, int32_t threads, tk_network **made) {
     if (!made) return TK_BAD_DESCRIPTION;
     *made = NULL;
-    if (!description || !tk_describes(description) || mode < TK_EXACT || mode > TK_FAST || threads < 1 ||
-        threads > MOST_THREADS)
+    if (!description || !tk_describes(description) || threads < 1 || threads > MOST_THREADS || !kinds ||
+        kinds_count != (uint64_t)description->blocks + 1)
         return TK_BAD_DESCRIPTION;
     if (!weights || count != tk_count_weights(description)) return TK_BAD_WEIGHTS;
     if (set == -1) set = tk_best_set();
-    if (!tk_has_set(set) || (mode != TK_EXACT && !tk_operations_of(set)->group[TK_F2_BF16])) return TK_NO_SUCH_SET;
+    if (!tk_has_set(set)) return TK_NO_SUCH_SET;
+    for (uint64_t i = 0; i < kinds_count; i++) {
+        if (kinds[i] >= TK_KINDS) return TK_BAD_DESCRIPTION;
+        if (!tk_operations_of(set)->group[kinds[i]]) return TK_NO_SUCH_SET;
+    }
     tk_network *network = calloc(1, sizeof *network);
     if (!network) return TK_NO_MEMORY;
     network->description = *description;
@@ -49,7 +53,7 @@ int32_t tk_create(const tk_description *description, const float *weights, uint6
     network->pool = tk_pool_open(threads);
     int status = !network->layers ? TK_NO_MEMORY : !network->pool ? TK_NO_THREADS : TK_OK;
     if (status == TK_OK) {
-        tk_lay(description, mode, weights, network->layers);
+        tk_lay(description, kinds, weights, network->layers);
         status = tk_pack_layers(network->layers, layers, &network->pool);
         for (int i = 0; i < layers; i++) /* they belong to the caller */
             network->layers[i].weights = network->layers[i].bias = network->layers[i].slopes = NULL;

@@ -11,8 +11,6 @@
 #include "convolution.h"
 #include "pool.h"
 
-enum { TK_MOST_STAGES = 160, TK_MOST_BLOCK_MAPS = 3 };
-
 /* What one convolution of a block reads and writes. */
 typedef struct {
     const tk_convolution *conv;
@@ -43,7 +41,7 @@ typedef struct {
 } tk_stage;
 
 typedef struct {
-    tk_stage stages[TK_MOST_STAGES];
+    tk_stage *stages;
     int count, blocks;
     const tk_operations *operations;
     const tk_picture *picture;

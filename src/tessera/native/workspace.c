@@ -25,9 +25,9 @@ static tk_map *map(tk_workspace *space, int channels, int height, int width) {
     return map;
 }
 
-static tk_stage *stage(tk_pipeline *pipeline, tk_step *steps, int stride, const tk_map *from) {
+static tk_stage *stage(tk_workspace *space, tk_pipeline *pipeline, tk_step *steps, int stride, const tk_map *from) {
     tk_stage *stage = &pipeline->stages[pipeline->count++];
-    memset(stage, 0, sizeof *stage);
+    space->stages_count++;
     stage->steps = steps;
     stage->stride = stride;
     tk_stage_tiles(stage, from->height, from->width, steps->conv->kind, steps->conv->shuffle);
@@ -53,42 +53,64 @@ static void connect(tk_pipeline *pipeline, int writer, int reader, int behind, t
 
 static tk_pipeline *pass(tk_workspace *space, int blocks) {
     tk_pipeline *pipeline = &space->passes[space->passes_count++];
-    pipeline->count = 0;
+    pipeline->stages = space->stages + space->stages_count;
     pipeline->blocks = blocks;
     return pipeline;
 }
 
-static void trunk(tk_workspace *space, const tk_description *d, const tk_layer *layers, tk_step *steps, tk_map *a,
-                  tk_map *b, int threads) {
-    const int blocks = 3 * d->blocks, rows = a->height, columns = a->width;
+/* What the dense blocks of one kind share: rings of grown maps, and of transformed ones. */
+typedef struct {
     tk_map *grown[4];
-    for (int k = 0; k < 4; k++) grown[k] = map(space, d->growth, rows, columns);
-    for (int n = 0; n < blocks; n++)
-        for (int k = 0; k < 5; k++) {
-            tk_step *step = &steps[n * 5 + k];
-            step->conv = &layers[n * 5 + k].conv;
-            step->from = k > 0 ? grown[k - 1] : n % 3 == 0 ? a : b;
-            step->to = k < 4 ? grown[k] : n % 3 == 2 ? a : b;
-            if (k < 4) continue;
-            /* The three dense blocks of a residual: b = a + y, b = b + y, a = a + 0.2 b + y. */
-            step->plus[0] = n % 3 == 1 ? b : a;
-            step->plus_factor[0] = 1;
-            if (n % 3 == 2) {
-                step->plus[1] = b;
-                step->plus_factor[1] = 0.2f;
-            }
-        }
+    void *values[4];
+} dense;
+
+/* What the five convolutions of dense block n read and write. */
+static void dense_steps(tk_step *steps, const tk_layer *layers, int n, const dense *dense, tk_map *a, tk_map *b) {
+    for (int k = 0; k < 5; k++) {
+        tk_step *step = &steps[k];
+        step->conv = &layers[k].conv;
+        step->from = k > 0 ? dense->grown[k - 1] : n % 3 == 0 ? a : b;
+        step->to = k < 4 ? dense->grown[k] : n % 3 == 2 ? a : b;
+    }
+    /* The three dense blocks of a residual: b = a + y, b = b + y, a = a + 0.2 b + y. */
+    steps[4].plus[0] = n % 3 == 1 ? b : a;
+    steps[4].plus_factor[0] = 1;
+    if (n % 3 == 2) {
+        steps[4].plus[1] = b;
+        steps[4].plus_factor[1] = 0.2f;
+    }
+}
+
+/* Dense blocks of one kind, one behind the other. */
+static void dense_pass(tk_workspace *space, dense *dense, tk_step *steps, int blocks, tk_map *a, int threads) {
     tk_pipeline *pipeline = pass(space, blocks);
-    for (int k = 0; k < 5; k++) stage(pipeline, &steps[k], 5, a);
+    for (int k = 0; k < 5; k++) stage(space, pipeline, &steps[k], 5, a);
     connect(pipeline, 4, 0, 1, NULL);
     for (int k = 0; k < 4; k++) {
-        connect(pipeline, k, k + 1, 0, grown[k]);
+        connect(pipeline, k, k + 1, 0, dense->grown[k]);
         tk_stage *keeper = &pipeline->stages[k];
         keeper->slots = tk_value_slots(keeper, 4 - k, threads);
         keeper->values_reader = 4;
         keeper->values_size =
             (tk_values_size(steps[k].conv->kind, steps[k].from->channels) + LINE - 1) / LINE * LINE;
-        keeper->values = take(space, keeper->values_size * keeper->slots);
+        if (!dense->values[k]) dense->values[k] = take(space, keeper->values_size * keeper->slots);
+        keeper->values = dense->values[k];
+    }
+}
+
+/* The trunk: one pass for each run of blocks of one kind. */
+static void trunk(tk_workspace *space, const tk_description *d, const tk_layer *layers, tk_step *steps, tk_map *a,
+                  tk_map *b, int threads) {
+    const int blocks = 3 * d->blocks;
+    dense of_kind[TK_KINDS];
+    memset(of_kind, 0, sizeof of_kind);
+    for (int n = 0, end; n < blocks; n = end) {
+        const tk_kind kind = layers[n * 5].conv.kind;
+        dense *dense = &of_kind[kind];
+        for (int k = 0; k < 4 && !dense->grown[k]; k++) dense->grown[k] = map(space, d->growth, a->height, a->width);
+        for (end = n; end < blocks && layers[end * 5].conv.kind == kind; end++)
+            dense_steps(&steps[end * 5], &layers[end * 5], end, dense, a, b);
+        dense_pass(space, dense, &steps[n * 5], end - n, a, threads);
     }
 }
 
@@ -100,7 +122,7 @@ static tk_map *chain(tk_workspace *space, tk_pipeline *pipeline, const tk_layer 
     step->conv = conv;
     step->from = from;
     step->to = to_picture ? NULL : map(space, conv->outputs / (s * s), from->height * s, from->width * s);
-    stage(pipeline, step, 0, from);
+    stage(space, pipeline, step, 0, from);
     if (writer >= 0) connect(pipeline, writer, pipeline->count - 1, 0, from);
     return (tk_map *)step->to;
 }
@@ -161,7 +183,9 @@ int tk_workspace_open(tk_workspace *space, const tk_description *d, const tk_lay
     space->width = width;
     space->steps = calloc(count + 1, sizeof *space->steps);
     space->scratch = calloc(threads, sizeof *space->scratch);
-    if (!space->steps || !space->scratch) return TK_NO_MEMORY;
+    space->passes = calloc(d->blocks + 2, sizeof *space->passes); /* at most: each block, what is before and after */
+    space->stages = calloc(count + 1, sizeof *space->stages);
+    if (!space->steps || !space->scratch || !space->passes || !space->stages) return TK_NO_MEMORY;
     if (d->network == TK_SRVGG)
         srvgg(space, d, layers);
     else
@@ -189,5 +213,7 @@ void tk_workspace_close(tk_workspace *space) {
     free(space->memory);
     free(space->steps);
     free(space->scratch);
+    free(space->passes);
+    free(space->stages);
     memset(space, 0, sizeof *space);
 }

@@ -5,7 +5,7 @@
 #include "description.h"
 #include "pipeline.h"
 
-enum { TK_MOST_MAPS = 160, TK_MOST_PASSES = 3 };
+enum { TK_MOST_MAPS = 160 };
 
 typedef struct {
     int height, width; /* of the picture */
@@ -18,8 +18,10 @@ typedef struct {
     char **scratch;
     size_t scratch_values, longest_row;
     tk_step *steps;
-    tk_pipeline passes[TK_MOST_PASSES]; /* one after the other */
+    tk_pipeline *passes; /* one after the other */
     int passes_count;
+    tk_stage *stages; /* of all passes */
+    int stages_count;
 } tk_workspace;
 
 /* Lay out everything and, unless only the size is wanted, take the memory: gives a tk_status. */
