@@ -55,9 +55,9 @@ def open_engine(
     """Choose and open an engine for a loaded generator.
 
     `exact` is fp32. `auto` and `fast` use bf16 where the device multiplies it in hardware, else fp32; ncnn always runs
-    in fp32, and Tessera's own kernels take for `fast` a way that is quicker and less accurate. `device` is "cpu", "cuda", "cuda:1", "mps"; `threads` counts on the processor, None is what the library
-    takes. Without a name the engine is PyTorch: `tessera.planning` chooses by measuring. Raises EngineError when the
-    engine cannot run here.
+    in fp32, and Tessera's own kernels have for `fast` a way that is quicker and less accurate. `device` is "cpu",
+    "cuda", "cuda:1", "mps"; `threads` counts on the processor, None is what the library takes. Without a name the
+    engine is PyTorch: `tessera.planning` chooses by measuring. Raises EngineError when the engine cannot run here.
     """
     if precision not in ("exact", "auto", "fast"):
         raise UsageError(f"--precision is exact, auto or fast, not {precision!r}.")

@@ -28,6 +28,15 @@ if TYPE_CHECKING:
 _BLOCK = 16
 _LONG_SIDE = 512
 
+# How the blocks of RRDBNet's trunk are computed, up to which part of its depth. What goes wrong in the last blocks is
+# not made good by later ones, and what goes wrong in the first passes through all; measured, see docs/kernels.md.
+_BF16: tuple[tuple[float, Kind], ...] = (
+    (0.13, "F2 bf16"),
+    (0.52, "F4 bf16"),
+    (1.0, "F4 fp32"),
+)
+_FAST: tuple[tuple[float, Kind], ...] = ((0.74, "F4 bf16"), (1.0, "F4 fp32"))
+
 
 class KernelsEngine:
     """Runs RRDBNet or SRVGGNetCompact with Tessera's own kernels (Lavin and Gray, 2016, for the convolutions).
@@ -87,9 +96,17 @@ def choose_kinds(description: Description, mode: Literal["exact", "bf16", "fast"
     blocks = description.blocks
     if mode == "exact":
         return ("F4 fp32",) * (blocks + 1)
+    if description.network == "srvggnetcompact":
+        return ("F4 fp32", *_times("F4 bf16" if mode == "fast" else "F2 bf16", blocks - 1), "F4 fp32")[-blocks - 1 :]
+    table = _FAST if mode == "fast" else _BF16
+    found = [next(kind for until, kind in table if block + 0.5 < until * blocks) for block in range(blocks)]
     if mode == "bf16":
-        return ("F2 bf16",) * (blocks + 1)
-    return (*("F4 bf16",) * blocks, "F2 bf16")
+        found[0] = "F4 fp32"
+    return (*found, "F4 fp32")
+
+
+def _times(kind: Kind, count: int) -> tuple[Kind, ...]:
+    return (kind,) * count
 
 
 def describe(generator: LoadedGenerator) -> Description:

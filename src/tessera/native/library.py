@@ -109,13 +109,17 @@ def library(path: Path = LIBRARY) -> Any:
     if interface != _INTERFACE:
         raise EngineError(f"The kernels are those of another version of Tessera; build them again: {BUILD}")
     pointer, number, long = ctypes.c_void_p, ctypes.c_int32, ctypes.c_uint64
-    described = ctypes.POINTER(_Description)
+    described, kinds = ctypes.POINTER(_Description), ctypes.c_char_p
     for name, result, arguments in (
         ("tk_best_set", number, ()),
         ("tk_has_set", number, (number,)),
         ("tk_has_bf16", number, (number,)),
         ("tk_count_weights", long, (described,)),
-        ("tk_create", number, (described, pointer, long, ctypes.c_char_p, long, number, number, ctypes.POINTER(pointer))),
+        (
+            "tk_create",
+            number,
+            (described, pointer, long, ctypes.c_char_p, long, number, number, ctypes.POINTER(pointer)),
+        ),
         ("tk_run", number, (pointer, number, pointer, long, pointer, long, number, number)),
         ("tk_working_bytes", long, (pointer, number, number)),
         ("tk_destroy", None, (pointer,)),

@@ -5,11 +5,23 @@
 
 enum { LINE = 64, MOST_SIDE = 1 << 20 };
 
+/* Under AddressSanitizer, forbidden lines between the pieces of the one block of memory show who leaves his own. */
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+enum { GAP = 4 * LINE };
+#else
+enum { GAP = 0 };
+#endif
+
 /* Memory is laid out before it is taken: until then a pointer holds its distance from the start, plus one line. */
 static void *take(tk_workspace *space, size_t bytes) {
     space->size = (space->size + LINE - 1) / LINE * LINE;
     void *found = (void *)(uintptr_t)(space->size + LINE);
-    space->size += bytes;
+    space->size += bytes + GAP;
+#ifdef __SANITIZE_ADDRESS__
+    space->gaps = realloc(space->gaps, (size_t)(space->gaps_count + 1) * sizeof *space->gaps);
+    space->gaps[space->gaps_count++] = (uintptr_t)found + bytes;
+#endif
     return found;
 }
 static void *settled(const tk_workspace *space, void *place) {
@@ -159,6 +171,10 @@ static void srvgg(tk_workspace *space, const tk_description *d, const tk_layer *
 }
 
 static void settle(tk_workspace *space, int threads) {
+#ifdef __SANITIZE_ADDRESS__
+    for (int i = 0; i < space->gaps_count; i++)
+        __asan_poison_memory_region(space->start + space->gaps[i] - LINE, GAP);
+#endif
     space->zeros = settled(space, space->zeros);
     for (int i = 0; i < space->maps_count; i++) space->maps[i].data = settled(space, space->maps[i].data);
     for (int p = 0; p < space->passes_count; p++) {
@@ -210,6 +226,10 @@ int tk_workspace_open(tk_workspace *space, const tk_description *d, const tk_lay
 }
 
 void tk_workspace_close(tk_workspace *space) {
+#ifdef __SANITIZE_ADDRESS__
+    if (space->memory) __asan_unpoison_memory_region(space->memory, space->size + LINE);
+    free(space->gaps);
+#endif
     free(space->memory);
     free(space->steps);
     free(space->scratch);

@@ -22,6 +22,10 @@ typedef struct {
     int passes_count;
     tk_stage *stages; /* of all passes */
     int stages_count;
+#ifdef __SANITIZE_ADDRESS__
+    uintptr_t *gaps; /* where forbidden lines begin */
+    int gaps_count;
+#endif
 } tk_workspace;
 
 /* Lay out everything and, unless only the size is wanted, take the memory: gives a tk_status. */
