@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "tessera"
 FLOORS = (
     ("checksum", "errors", "machine", "place", "version", "weights_name", "wording"),
     ("cached_json", "config", "described_config"),
-    ("ahead", "color", "formats", "kernels", "png_color", "tiff_exif", "tiles"),
+    ("ahead", "color", "formats", "kernels", "native", "png_color", "tiff_exif", "tiles"),
     ("resample", "resize"),
     ("bmp", "damage", "metadata", "netpbm"),
     ("picture",),

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from stand_ins import loaded, nearest
 from tessera import Upscaler
-from tessera.engines import Tiles
+from tessera.engines import EngineName, Tiles
 from tessera.errors import EngineError, UsageError
 from tessera.generators import RRDBNetConfig
 from tessera.planning import Candidate, Plan, Planner, Timing
@@ -20,6 +21,7 @@ from tessera.planning import planner as planner_module
 from tessera.planning.chart import chart
 from tessera.planning.cutting import cut
 from tessera.planning.plan import TILES, waste
+from tessera.planning.planner import candidates
 from tessera.settings import Settings
 from tessera.weights import LoadedGenerator
 
@@ -28,6 +30,9 @@ from tessera.weights import LoadedGenerator
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TESSERA_CACHE", str(tmp_path))
     monkeypatch.setattr(planner_module, "type_of_products", lambda name, policy, device: BF16[name, policy])
+    # Three engines are enough to tell what planning does; who really takes part is another test.
+    monkeypatch.setattr(planner_module, "ENGINES_OF_PROCESSORS", ("openvino", "pytorch", "ncnn"))
+    monkeypatch.setattr(planner_module, "FASTEST_IN_FP32", ("ncnn", "openvino", "pytorch"))
     return tmp_path / "plans"
 
 
@@ -241,6 +246,12 @@ def test_fewer_threads_are_taken_when_they_are_faster(monkeypatch):
     assert free is not None
     assert fixed is not None
     assert (free[1].candidate.threads, fixed[1].candidate.threads) == (4, 8)
+
+
+def test_every_engine_that_can_run_any_network_of_the_family_takes_part(monkeypatch):
+    monkeypatch.undo()
+    taking = {each.engine for each in candidates("exact", engine="auto", device="cpu", threads=2)}
+    assert taking == set(get_args(EngineName)) - {"auto", "onnxruntime"}  # the last runs files of its own
 
 
 def test_on_a_gpu_it_is_pytorch_and_one_is_timed():

@@ -55,7 +55,7 @@ PrecisionOption = Annotated[
     str, _Opt("--precision", help="exact (fp32), auto or fast (bf16 where the processor has it).")
 ]
 Fp32 = Annotated[bool, _Opt("--fp32", help="The same as --precision exact.")]
-EngineOption = Annotated[str, _Opt("--engine", help="auto, pytorch, openvino, ncnn or onnxruntime (.onnx).")]
+EngineOption = Annotated[str, _Opt("--engine", help="auto, pytorch, openvino, ncnn, kernels or onnxruntime (.onnx).")]
 Threads = Annotated[
     int | None, _Opt("--threads", help="Threads of the engine on the processor. [default: as the plan has it]")
 ]
@@ -147,7 +147,7 @@ def upscale(
         settings = Settings(
             outscale=None if outscale is None else Size.parse(outscale),
             precision=_precision(precision, fp32),
-            engine=_one_of("--engine", engine, ("auto", "pytorch", "openvino", "ncnn", "onnxruntime")),
+            engine=_one_of("--engine", engine, ("auto", "pytorch", "openvino", "ncnn", "kernels", "onnxruntime")),
             device=_device(device),
             threads=threads,
             tile=tile,

@@ -24,7 +24,12 @@ ROUNDS = 5
 _CHART_SIDE = 64
 _OUT_OF_THE_RACE = 1.5
 _BETTER_WITH_FEWER_THREADS = 0.95
-_PACKAGES: dict[EngineName, str] = {"pytorch": "torch", "openvino": "openvino", "ncnn": "ncnn"}
+_PACKAGES: dict[EngineName, str] = {
+    "kernels": "tessera.native.library",
+    "pytorch": "torch",
+    "openvino": "openvino",
+    "ncnn": "ncnn",
+}
 
 Opener = Callable[[LoadedGenerator, Candidate], Engine]
 Clock = Callable[[], float]
