@@ -20,7 +20,7 @@ FLOORS = (
     ("generators", "pickle_walk", "published"),
     ("checkpoint", "dialects", "licence"),
     ("hdf5_file", "ncnn", "onnx_file", "safetensors_file"),
-    ("described_file",),
+    ("described_file", "network_graph"),
     ("discriminators", "weights"),
     ("interpolation",),
     ("download",),

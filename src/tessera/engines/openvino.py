@@ -1,6 +1,6 @@
 """OpenVINO on the processor: one compiled model for tiles of every size, kept on the disk for the next process.
 
-RRDBNet and SRVGGNetCompact are written as OpenVINO graphs directly; other networks go through OpenVINO's converter.
+The family's networks are written as OpenVINO graphs directly; others go through OpenVINO's converter.
 Height, width and number of the tiles stay open in the compiled model: on x86 it is as fast as one for a single size
 (the best runs at 128x128 lie within 1 %), is compiled once instead of once for each size, and takes hardly more memory.
 
@@ -24,13 +24,12 @@ from tessera.engines import Engine, working_bytes_per_pixel
 from tessera.engines.compiled_cache import compiled_key, forget_compiled, keep_compiled, read_compiled
 from tessera.engines.openvino_graph import GRAPH_VERSION, Arrays, write_graph
 from tessera.engines.pytorch import without_memory_errors
-from tessera.generators.rrdbnet import RRDBNet
-from tessera.generators.srvgg import SRVGGNetCompact
+from tessera.generators import ESRDnet, ESRGANPytorch, GeneratorRRDB, RRDBNet, SRVGGNetCompact
 from tessera.machine import cores, processor
 from tessera.version import __version__
 from tessera.weights import LoadedGenerator
 
-_WRITTEN_DIRECTLY = (RRDBNet, SRVGGNetCompact)
+_WRITTEN_DIRECTLY = (RRDBNet, SRVGGNetCompact, ESRDnet, ESRGANPytorch, GeneratorRRDB)
 
 
 @functools.cache
