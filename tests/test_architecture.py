@@ -40,6 +40,7 @@ FLOORS = (
     ("explain",),
     ("train",),
     ("bench",),
+    ("deploy",),
     ("cli",),
     ("__main__", "__init__"),
 )
