@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "tessera"
 # unless they are one package (generators, engines, cli), whose own files may.
 FLOORS = (
     ("checksum", "errors", "machine", "place", "version", "wording"),
-    ("config",),
+    ("config", "file_network"),
     ("color", "formats", "kernels", "png_color", "tiff_exif", "tiles"),
     ("resample", "resize"),
     ("bmp", "damage", "metadata", "netpbm"),
@@ -19,7 +19,7 @@ FLOORS = (
     ("canvas", "rows", "writer"),
     ("generators", "pickle_walk", "published"),
     ("checkpoint", "dialects", "licence"),
-    ("hdf5_file", "ncnn", "onnx_file", "safetensors_file"),
+    ("hdf5_file", "ncnn", "onnx_file", "openvino_file", "safetensors_file", "torchscript_file"),
     ("described_file", "network_graph"),
     ("discriminators", "weights"),
     ("interpolation",),

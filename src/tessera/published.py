@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from tessera.errors import UnknownModelError
 
 # The same as `tessera.weights.SUFFIXES`, which costs an import of torch.
-WEIGHTS_SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors", ".param", ".bin", ".onnx")
+WEIGHTS_SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors", ".param", ".bin", ".onnx", ".xml")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ Shapes: B tiles, C channels, h and w the tile, s the scale.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import importlib
 import threading
@@ -26,23 +25,11 @@ from tessera.engines.openvino_graph import GRAPH_VERSION, Arrays, write_graph
 from tessera.engines.pytorch import without_memory_errors
 from tessera.generators import ESRDnet, ESRGANPytorch, GeneratorRRDB, RRDBNet, SRVGGNetCompact
 from tessera.machine import cores, processor
+from tessera.openvino_file import openvino_core, processor_options
 from tessera.version import __version__
 from tessera.weights import LoadedGenerator
 
 _WRITTEN_DIRECTLY = (RRDBNet, SRVGGNetCompact, ESRDnet, ESRGANPytorch, GeneratorRRDB)
-
-
-@functools.cache
-def _core() -> Any:
-    """OpenVINO's one core of this process, which is never given back.
-
-    Loading its CPU part gives the calling thread a stack of its own for signals, and unloading takes that memory away,
-    whichever thread does it. If it is another, the next signal (Ctrl-C, the end of a child) finds no stack, and the
-    system ends the process with a segmentation fault.
-    """
-    import openvino
-
-    return openvino.Core()
 
 
 class OpenVinoEngine:
@@ -89,24 +76,20 @@ class OpenVinoEngine:
 
 def _compiled(generator: LoadedGenerator, precision: str, threads: int) -> Any:
     """The model as it was kept, or compiled now and kept."""
-    options = {
-        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": threads,
-    }
+    options = processor_options(precision, threads)
     arrays = {name: _array(value) for name, value in generator.network.state_dict().items()}
     key = _key(generator, arrays, precision)
     kept = None if key is None else read_compiled(key)
     if key is not None and kept is not None:
         try:
-            return _core().import_model(_tensor(kept), "CPU", options)
+            return openvino_core().import_model(_tensor(kept), "CPU", options)
         except RuntimeError:  # what OpenVINO raises when it cannot make sense of it
             forget_compiled(key)
     config = generator.config
     shape = (-1, config.in_channels, -1, -1)
     direct = type(generator.network) in _WRITTEN_DIRECTLY
     model = write_graph(config, arrays, shape) if direct else _converted(generator, shape)
-    compiled = _core().compile_model(model, "CPU", options)
+    compiled = openvino_core().compile_model(model, "CPU", options)
     if key is not None:
         keep_compiled(key, compiled.export_model().getvalue())
     return compiled

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from tessera.engines import Engine, open_engine
 from tessera.enlarger import Enlarger, wanted_overlap
+from tessera.file_network import FileNetwork
+from tessera.planning.checking import Reference
 from tessera.planning.plan import Candidate, Choice, sentence_of
 from tessera.planning.planner import Planner, threads_for
 from tessera.settings import Settings
@@ -41,6 +43,8 @@ def prepare(generator: LoadedGenerator, settings: Settings, pixels: int, named: 
 
     Where planning fails, it is the engine named, or PyTorch, unchecked; that is what the lines say then.
     """
+    if isinstance(generator.network, FileNetwork):
+        return _for_file(generator, settings, named)
     overlap = wanted_overlap(generator.config, settings)
     pixels *= _RUNS_OF_AN_ENSEMBLE if settings.tta else 1
     threads = threads_for(settings.device, settings.threads)
@@ -78,3 +82,15 @@ def prepare(generator: LoadedGenerator, settings: Settings, pixels: int, named: 
     if choice.tile:
         enlarger = Enlarger(generator=generator, engine=engine, settings=settings, best_tile=choice.tile)
     return Ready(enlarger=enlarger, choice=choice, lines=lines)
+
+
+def _for_file(generator: LoadedGenerator, settings: Settings, named: Engine | None) -> Ready:
+    """A file that one runtime runs has nothing to choose but its precision, which has to be what the policy allows."""
+    engine = named or open_named(generator, settings)
+    line = f"plan: {engine.name} {engine.precision}, which alone runs this kind of file"
+    if engine.precision != "fp32":
+        difference = Reference(generator).difference(engine)
+        if difference is None or not difference.is_allowed(settings.precision):
+            engine = engine.exact()
+            line = f"plan: {engine.name} fp32, because less is further from it than {settings.precision} allows"
+    return Ready(enlarger=Enlarger(generator=generator, engine=engine, settings=settings), lines=(line,))
