@@ -9,7 +9,7 @@ Shapes: B tiles, C channels, h and w the tile, s the scale, F features, K the ke
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,18 +19,22 @@ from tessera.generators import GeneratorConfig
 from tessera.network_graph import can_draw, draw
 
 Arrays = Mapping[str, NDArray[np.float32]]
+Kernel = Callable[[NDArray[np.float32]], Any]
 GRAPH_VERSION = 2
 """Goes up whenever the graph of a configuration changes, so that compiled models of the old one are not used."""
 
 
-def write_graph(config: GeneratorConfig, arrays: Arrays, shape: tuple[int, ...]) -> Any | None:
+def write_graph(
+    config: GeneratorConfig, arrays: Arrays, shape: tuple[int, ...], *, kernel: Kernel | None = None
+) -> Any | None:
     """Write the network as an `openvino.Model` for tiles of a shape; None for networks from outside the family.
 
     (B, C, h, w) float32 -> (B, C, s*h, s*w) float32. The graph has copies of the arrays. -1 leaves a size open.
+    `kernel` makes the node of a convolution's kernel, in fp32, where it is to be stored in another type.
     """
     if not can_draw(config):
         return None
-    graph = _Graph(arrays)
+    graph = _Graph(arrays, kernel)
     picture = graph.input(shape)
     end = draw(config, graph, picture)
     openvino: Any = importlib.import_module("openvino")  # what is compiled in it has no types
@@ -40,9 +44,10 @@ def write_graph(config: GeneratorConfig, arrays: Arrays, shape: tuple[int, ...])
 class _Graph:
     """The pen that writes nodes."""
 
-    def __init__(self, arrays: Arrays) -> None:
+    def __init__(self, arrays: Arrays, kernel: Kernel | None) -> None:
         self._ops: Any = importlib.import_module("openvino.opset15")
         self._arrays = arrays
+        self._kernel = kernel or self._constant
 
     def input(self, shape: tuple[int, ...]) -> Any:
         return self._ops.parameter(list(shape), np.float32, name="lq")
@@ -51,7 +56,7 @@ class _Graph:
         """A convolution that keeps height and width, with a leaky ReLU after it if there is a slope."""
         weight = self._arrays[f"{module}.weight"]
         pad = [weight.shape[2] // 2, weight.shape[3] // 2]
-        product = self._ops.convolution(x, self._constant(weight), [1, 1], pad, pad, [1, 1])
+        product = self._ops.convolution(x, self._kernel(weight), [1, 1], pad, pad, [1, 1])
         bias = self._arrays[f"{module}.bias"].reshape(1, -1, 1, 1)
         found = self._ops.add(product, self._constant(bias))
         return found if slope is None else self.leaky(found, slope)
