@@ -20,6 +20,11 @@ LARGEST_SCALE = 16
 PROBE = (65, 67)
 """Odd and unequal, so that a network that wants more than that says so."""
 
+SMALL_PROBE = (5, 7)
+"""For files whose metadata tell what the network is, so that only the agreement is tried."""
+CONFIG_KEY = "tessera.config"
+"""Where in a file's metadata the configuration of its network stands, as JSON."""
+
 Fixed = tuple[int | None, ...]
 
 
@@ -81,7 +86,12 @@ def channels_of(shape: Sequence[int | str | None]) -> int:
     return channels
 
 
-def probed(fixed: Fixed, channels: int, made: Callable[[tuple[int, ...]], tuple[int, ...]]) -> tuple[int, int, int]:
+def probed(
+    fixed: Fixed,
+    channels: int,
+    made: Callable[[tuple[int, ...]], tuple[int, ...]],
+    probe: tuple[int, int] = PROBE,
+) -> tuple[int, int, int]:
     """Try sizes that divide by more and more -> scale, channels of the result, the first multiple that works.
 
     `made` tells which shape the file makes of one; whatever it raises means that it does not take that. Raises
@@ -89,7 +99,7 @@ def probed(fixed: Fixed, channels: int, made: Callable[[tuple[int, ...]], tuple[
     """
     said = ""
     for multiple in MULTIPLES:
-        height, width = (only or -(-side // multiple) * multiple for only, side in zip(fixed[2:], PROBE, strict=True))
+        height, width = (only or -(-side // multiple) * multiple for only, side in zip(fixed[2:], probe, strict=True))
         shape = (1, channels, height, width)
         try:
             out = made(shape)

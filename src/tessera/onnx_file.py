@@ -19,7 +19,16 @@ import torch
 from torch import Tensor
 
 from tessera.errors import WeightsError
-from tessera.file_network import FileNetwork, channels_of, first_sentence, notes_on, probed
+from tessera.file_network import (
+    CONFIG_KEY,
+    PROBE,
+    SMALL_PROBE,
+    FileNetwork,
+    channels_of,
+    first_sentence,
+    notes_on,
+    probed,
+)
 
 INSTALL = "pip install 'tessera-sr[onnx]'"
 CPU = "CPUExecutionProvider"
@@ -97,8 +106,9 @@ def read_onnx(path: Path) -> OnnxFile:
     def made(shape: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(network.as_it_is(torch.rand(shape, generator=torch.Generator().manual_seed(0))).shape)
 
-    scale, out_channels, network.multiple = probed(network.fixed, channels, made)
     meta = session.get_modelmeta()
+    probe = SMALL_PROBE if CONFIG_KEY in meta.custom_metadata_map else PROBE
+    scale, out_channels, network.multiple = probed(network.fixed, channels, made, probe)
     return OnnxFile(
         network=network,
         in_channels=channels,

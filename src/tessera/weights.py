@@ -33,6 +33,7 @@ from tessera.described_file import (
 )
 from tessera.dialects import Unwrapped, compare, recognise, state_shapes, unwrap
 from tessera.errors import UnknownNetworkError, UsageError, WeightsError
+from tessera.file_network import CONFIG_KEY as CONFIG_KEY
 from tessera.file_network import FileNetwork
 from tessera.generators import GENERATORS, GeneratorConfig
 from tessera.generators.config import Step
@@ -43,8 +44,6 @@ from tessera.openvino_file import OpenVinoFile, read_openvino
 from tessera.pickle_walk import Inert
 from tessera.safetensors_file import read_safetensors
 from tessera.torchscript_file import is_torchscript, read_own_torchscript
-
-CONFIG_KEY = "tessera.config"
 
 CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt")
 NCNN_SUFFIXES = (".param", ".bin")
@@ -230,8 +229,7 @@ def _read(path: Path, scale: int | None) -> _Weights:
     if suffix == ".bin" and path.with_suffix(OPENVINO_SUFFIX).is_file() and not path.with_suffix(".param").is_file():
         path, suffix = path.with_suffix(OPENVINO_SUFFIX), OPENVINO_SUFFIX
     if suffix in CHECKPOINT_SUFFIXES:
-        own = _read_torchscript(path, scale) if is_torchscript(path) else None
-        return own or _read_checkpoint(path, scale)
+        return _read_torchscript(path, scale) if is_torchscript(path) else _read_checkpoint(path, scale)
     if suffix == ".safetensors":
         return _read_safetensors(path, scale)
     if suffix in NCNN_SUFFIXES:
@@ -286,10 +284,15 @@ def _run_from_its_file(read: OnnxFile | OpenVinoFile, dialect: str, scale: int |
     return _Weights(config, {}, dialect, "raw", shown, read.notes, (read.type_name,), read.network)
 
 
-def _read_torchscript(path: Path, scale: int | None) -> _Weights | None:
+def _read_torchscript(path: Path, scale: int | None) -> _Weights:
     with naming(path):
         read = read_own_torchscript(path)
-        return None if read is None else _described(*read, scale, "torchscript")
+        if read is None:
+            raise WeightsError(
+                "this is a TorchScript program, which is code and not only weights, and nothing of it is run here. Where"
+                " you trust it, take its weights by `torch.save(torch.jit.load(file).state_dict(), 'weights.pth')`."
+            )
+        return _described(*read, scale, "torchscript")
 
 
 def _read_safetensors(path: Path, scale: int | None) -> _Weights:

@@ -32,8 +32,9 @@ def test_json_has_every_figure(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert main(["profile", path, "--shape", "3x32x64", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["shape"] == [3, 32, 64]
-    assert sum(each["multiply_adds"] for each in found["layers"] if each["kind"] == "convolution") == (
-        found["multiply_adds"]
+    assert (
+        sum(each["multiply_adds"] for each in found["layers"] if each["kind"] == "convolution")
+        == (found["multiply_adds"])
     )
     assert found["activation_peak_bytes"]["fp32"] == 2 * found["activation_peak_bytes"]["fp16, bf16"]
 

@@ -21,7 +21,7 @@ from tessera.generators import GeneratorConfig
 from tessera.picture import read_picture
 from tessera.planning.chart import chart
 
-SIZES = ((67, 45), (29, 43))
+SIZES = ((53, 37), (19, 29))
 """(H, W) of the chart's pieces: odd, unequal, one larger and one smaller than most of what networks are traced with."""
 PART = 96
 """Side of what is cut from the middle of a user's picture."""
@@ -95,6 +95,7 @@ def picture_samples(folder: Path, config: GeneratorConfig, shape: tuple[int, int
 
 def _middle(path: Path, config: GeneratorConfig, shape: tuple[int, int] | None) -> Sample | None:
     pixels = read_picture(path).pixels
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     height, width = pixels.shape[:2]
     multiple = config.multiple
     rows, columns = shape or tuple(min(side, PART) // multiple * multiple for side in (height, width))

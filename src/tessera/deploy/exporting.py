@@ -81,18 +81,21 @@ def export(
     samples = chart_samples(loaded.config, settings.shape)
     theirs = [] if check is None else picture_samples(check, loaded.config, settings.shape)
     reference = reference_of(loaded.network)
+    asked = [(sample, reference(sample.pixels)) for sample in (*samples, *theirs)]
     temporary = temporary_name(output)
     temporaries = tuple(temporary.with_suffix(path.suffix) for path in paths)
     about = passport(loaded, settings)
     write = _WRITERS[settings.format]
     try:
         _written(write, temporary, output, loaded, state, settings, about)
-        differences = _checked(temporary, output, settings, [*samples, *theirs], reference)
+        differences = _checked(temporary, output, settings, asked)
         runtime = _runtime(settings)
         if form.has_metadata:
             about |= measured(differences[: len(samples)], runtime)
             _written(write, temporary, output, loaded, state, settings, about)
-            _checked(temporary, output, settings, samples[-1:], reference)  # what is put in its place was run, too
+            _checked(
+                temporary, output, settings, asked[len(samples) - 1 : len(samples)]
+            )  # what is put in its place was run, too
         for here, there in zip(temporaries, paths, strict=True):
             put_in_place(here, there)
     except OSError as error:
@@ -157,12 +160,13 @@ def _written(
 
 
 def _checked(
-    temporary: Path, output: Path, settings: ExportSettings, samples: Sequence[Sample], reference: Run
+    temporary: Path, output: Path, settings: ExportSettings, asked: Sequence[tuple[Sample, Tensor]]
 ) -> list[Difference]:
+    """Run a file on pictures and compare with what the model makes of them. Raises ExportError."""
     differences: list[Difference] = []
     try:
         run = _opened(temporary, settings)
-        differences = [compare(sample, reference(sample.pixels), run(sample.pixels)) for sample in samples]
+        differences = [compare(sample, expected, run(sample.pixels)) for sample, expected in asked]
         problem = objection(differences, settings.precision)
     except TesseraError as error:
         problem = str(error).replace(str(temporary), output.name).rstrip(".")

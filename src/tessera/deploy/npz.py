@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import io
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ Run = Callable[[torch.Tensor], torch.Tensor]
 def pack(folder: Path, output: Path, *, size: tuple[int, int] | None = None) -> list[Path]:
     """Make an archive of each picture of a folder, and the list of them: returns the archives.
 
-    (H, W, 1 to 4) 8 or 16 bits -> `input_0` (3, H, W) uint8, RGB; alpha is left out, gray repeated. With `size` each is
+    (H, W) or (H, W, 2 to 4), 8 or 16 bits -> `input_0` (3, H, W) uint8, RGB; alpha is left out, gray repeated. With `size` each is
     resized to it by covered area, the aspect lost, as the vacc protocol does. Raises UsageError, PictureError.
     """
     pictures = _in(folder, looks_like_a_picture, "pictures")
@@ -136,7 +136,8 @@ def _planes(array: npt.NDArray[Any], path: Path) -> npt.NDArray[Any]:
 
 
 def _rgb(pixels: Pixels) -> Pixels:
-    """(H, W, 1 to 4) 8 or 16 bits -> (H, W, 3) uint8."""
+    """(H, W) or (H, W, 2 to 4), 8 or 16 bits -> (H, W, 3) uint8."""
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     colours = pixels[..., : pixels.shape[2] - (pixels.shape[2] in (2, 4))]
     if colours.dtype == np.uint16:
         colours = np.rint(colours / 257).astype(np.uint8)
@@ -198,7 +199,7 @@ def _put(path: Path, write: Callable[[Path], object]) -> None:
 
 
 @contextlib.contextmanager
-def _removed_in_the_end(path: Path) -> Iterator[Path]:
+def _removed_in_the_end(path: Path) -> Generator[Path]:
     try:
         yield path
     finally:
