@@ -414,7 +414,7 @@ def test_real_weights_pass_on_real_photographs(name, precision, assets, tmp_path
     path = tmp_path / f"a{SUFFIXES[name]}"
     done = export(generator, path, ExportSettings(format=name, precision=precision), check=assets / "photos" / "val")
     assert len(done.differences) > 2
-    assert load_weights(path).licence == generator.licence
+    assert load_weights(path).licence == (generator.licence if name != "ncnn" else None)  # it has no room for one
 
 
 def test_settings_that_no_file_can_have_are_refused_where_they_are_made():
