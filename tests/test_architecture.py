@@ -11,16 +11,16 @@ SOURCE = Path(__file__).parent.parent / "src" / "tessera"
 # unless they are one package (generators, engines, cli), whose own files may.
 FLOORS = (
     ("checksum", "errors", "machine", "place", "version", "weights_name", "wording"),
-    ("cached_json", "config", "described_config"),
+    ("cached_json", "config", "described_config", "openvino_core"),
     ("ahead", "color", "formats", "kernels", "native", "png_color", "tiff_exif", "tiles"),
     ("resample", "resize"),
     ("bmp", "damage", "metadata", "netpbm"),
     ("picture",),
     ("canvas", "rows", "writer"),
     ("generators", "pickle_walk", "published"),
-    ("checkpoint", "dialects", "licence", "loaded_generator"),
-    ("hdf5_file", "ncnn", "onnx_file", "safetensors_file"),
-    ("described_file",),
+    ("checkpoint", "dialects", "file_network", "licence", "loaded_generator"),
+    ("hdf5_file", "ncnn", "onnx_file", "openvino_file", "safetensors_file", "torchscript_file"),
+    ("described_file", "network_graph"),
     ("discriminators", "weights"),
     ("interpolation", "known_files"),
     ("download",),
@@ -40,6 +40,7 @@ FLOORS = (
     ("explain",),
     ("train",),
     ("bench",),
+    ("deploy",),
     ("cli",),
     ("__main__", "__init__"),
 )

@@ -271,9 +271,9 @@ def weights_in(folder: Path) -> tuple[Weights, ...]:
                 add(model.name, path, packaged=is_packaged)
         known = {weights.path for weights in found}
         for path in sorted(folder.iterdir()):
-            # The two files of an ncnn model are one entry: the numbers.
+            # The two files of a model of ncnn or OpenVINO are one entry: the numbers.
             suffix = path.suffix.lower()
-            if suffix in WEIGHTS_SUFFIXES and suffix != ".param" and path not in known and path.is_file():
+            if suffix in WEIGHTS_SUFFIXES and suffix not in (".param", ".xml") and path not in known and path.is_file():
                 add(path.name, path, packaged=False)
     return tuple(found)
 

@@ -12,6 +12,7 @@
     ├── ModelNotFoundError    the file of a model is not here
     │   └── UnknownModelError     no such name in the zoo (also a UsageError)      exit 2
     ├── DownloadError         a file could not be fetched whole
+    ├── ExportError           a model cannot be written for another program, or what was written is not the model
     ├── EngineError           an engine cannot run here
     │   └── OutOfMemoryError      not even the smallest tile fits
     ├── TrainingError         a training run cannot begin, or cannot go on
@@ -61,6 +62,10 @@ class UnknownModelError(ModelNotFoundError, UsageError):
 
 class DownloadError(TesseraError):
     """A file could not be fetched whole, or is not the file that was expected."""
+
+
+class ExportError(TesseraError):
+    """A model cannot be written in a format, or what was written does not do what the model does."""
 
 
 class EngineError(TesseraError):

@@ -1,7 +1,7 @@
 """What weights files were recognised as, kept for the next process: it needs the network's weights late or never.
 
 A record is found by the bytes of the file and by whatever else decides what they are taken for, so a file that changed
-is read again. Not kept are ONNX files, networks outside the family and mixtures.
+is read again. Not kept are files of ONNX and OpenVINO, networks outside the family and mixtures.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from tessera.version import __version__
 from tessera.weights_name import (
     NCNN_SUFFIXES,
     ONNX_SUFFIX,
+    OPENVINO_SUFFIX,
     WEIGHTS_SUFFIXES,
     generator_name,
     hashed_file,
@@ -71,7 +72,7 @@ def open_weights(path: Path, *, scale: int | None = None, sha256: str | None = N
 def _key(path: Path, scale: int | None, sha256: str | None) -> Key | None:
     """Everything that decides what a file is taken for; None when that is not kept, or the file cannot be read."""
     suffix = path.suffix.lower()
-    if suffix not in WEIGHTS_SUFFIXES or suffix == ONNX_SUFFIX:
+    if suffix not in WEIGHTS_SUFFIXES or suffix in (ONNX_SUFFIX, OPENVINO_SUFFIX):
         return None
     try:
         param = sha256_of(path.with_suffix(".param")) if suffix in NCNN_SUFFIXES else None

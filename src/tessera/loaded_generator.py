@@ -97,10 +97,11 @@ class LoadedGenerator:
 
     @property
     def state(self) -> dict[str, Tensor]:
-        """The weights by their names. Raises WeightsError for an ONNX file, which runs and keeps them to itself."""
-        if self.dialect == "onnx":
+        """The weights by their names. Raises WeightsError for a file that a runtime runs and that keeps them inside."""
+        if self.dialect in ("onnx", "openvino"):
+            kind = "an ONNX file" if self.dialect == "onnx" else "a file of OpenVINO"
             raise WeightsError(
-                f"{self.source}: an ONNX file can be run, and its weights cannot be converted, mixed or trained. Give"
+                f"{self.source}: {kind} can be run, and its weights cannot be converted, mixed or trained. Give"
                 " the file that it was exported from."
             )
         return self.network.state_dict()

@@ -1,9 +1,10 @@
 """Weights files: reading, writing and describing them.
 
-Whatever the format (`.pth`, `.pt`, `.ckpt`, `.safetensors`, ncnn's `.param` and `.bin`, `.onnx`) and whoever wrote it,
-the result is one description of a loaded generator that takes and gives RGB in [0, 1]. Nothing in a file is executed,
-and every size that it declares is compared with what is there before memory is taken. What Tessera writes is
-safetensors with the complete configuration in its metadata; such a file is checked against its own words when read.
+Whatever the format (`.pth`, `.pt`, `.ckpt`, `.safetensors`, ncnn's `.param` and `.bin`, `.onnx`, OpenVINO's `.xml`,
+TorchScript as Tessera writes it) and whoever wrote it, the result is one description of a loaded generator that takes
+and gives RGB in [0, 1]. Nothing in a file is executed, and every size that it declares is compared with what is there
+before memory is taken. What Tessera writes is safetensors with the complete configuration in its metadata; such a file
+is checked against its own words when read.
 
 Shapes: B pictures in a batch, C channels, H rows, W columns, s the scale.
 """
@@ -35,13 +36,16 @@ from tessera.generators.config import Step
 from tessera.licence import licence_of
 from tessera.loaded_generator import LoadedGenerator
 from tessera.ncnn import read_ncnn
-from tessera.onnx_file import read_onnx
+from tessera.onnx_file import OnnxFile, read_onnx
+from tessera.openvino_file import OpenVinoFile, read_openvino
 from tessera.pickle_walk import Inert
 from tessera.safetensors_file import read_safetensors
+from tessera.torchscript_file import is_torchscript, read_own_torchscript
 from tessera.weights_name import (
     CHECKPOINT_SUFFIXES,
     NCNN_SUFFIXES,
     ONNX_SUFFIX,
+    OPENVINO_SUFFIX,
     WEIGHTS_SUFFIXES,
     generator_name,
     hashed_file,
@@ -191,14 +195,20 @@ def _read(path: Path, scale: int | None) -> _Weights:
     if not path.is_file():
         raise WeightsError(f"{path}: there is no such file. Give the path of a weights file.")
     suffix = path.suffix.lower()
+    if suffix == ".bin" and path.with_suffix(OPENVINO_SUFFIX).is_file() and not path.with_suffix(".param").is_file():
+        path, suffix = path.with_suffix(OPENVINO_SUFFIX), OPENVINO_SUFFIX
     if suffix in CHECKPOINT_SUFFIXES:
-        return _read_checkpoint(path, scale)
+        return _read_torchscript(path, scale) if is_torchscript(path) else _read_checkpoint(path, scale)
     if suffix == ".safetensors":
         return _read_safetensors(path, scale)
     if suffix in NCNN_SUFFIXES:
         return _read_ncnn(path, scale)
     if suffix == ONNX_SUFFIX:
-        return _read_onnx(path, scale)
+        with naming(path):
+            return _run_from_its_file(read_onnx(path), "onnx", scale)
+    if suffix == OPENVINO_SUFFIX:
+        with naming(path):
+            return _run_from_its_file(read_openvino(path), "openvino", scale)
     raise WeightsError(
         f"{path}: weights files end in {', '.join(WEIGHTS_SUFFIXES)}, and this one ends in {suffix or 'nothing'}. Give"
         " one of those, or rename the file if it is one."
@@ -220,50 +230,63 @@ def _read_ncnn(path: Path, scale: int | None) -> _Weights:
         return _checked(read.config, read.state, "ncnn", "raw", {}, read.notes)
 
 
-def _read_onnx(path: Path, scale: int | None) -> _Weights:
-    with naming(path):
-        read = read_onnx(path)
-        written = read.metadata.get(CONFIG_KEY)
-        config: GeneratorConfig = (
-            config_from_json(written)
-            if written is not None
-            else ForeignConfig(
-                architecture=read.architecture,
-                in_channels=read.in_channels,
-                out_channels=read.out_channels,
-                scale=read.scale,
-                input_multiple=read.multiple,
-            )
+def _run_from_its_file(read: OnnxFile | OpenVinoFile, dialect: str, scale: int | None) -> _Weights:
+    written = read.metadata.get(CONFIG_KEY)
+    config: GeneratorConfig = (
+        config_from_json(written)
+        if written is not None
+        else ForeignConfig(
+            architecture=read.architecture,
+            in_channels=read.in_channels,
+            out_channels=read.out_channels,
+            scale=read.scale,
+            input_multiple=read.network.multiple,
         )
-        if (config.in_channels, config.out_channels, config.scale) != (read.in_channels, read.out_channels, read.scale):
+    )
+    if (config.in_channels, config.out_channels, config.scale) != (read.in_channels, read.out_channels, read.scale):
+        raise WeightsError(
+            f"its metadata says that it takes {config.in_channels} channels and enlarges x{config.scale}, and it"
+            f" takes {read.in_channels} and enlarges x{read.scale}. One of the two was changed afterwards."
+        )
+    _check_scale(config, scale)
+    shown = shown_metadata(read.metadata, CONFIG_KEY)
+    return _Weights(config, {}, dialect, "raw", shown, read.notes, (read.type_name,), read.network)
+
+
+def _read_torchscript(path: Path, scale: int | None) -> _Weights:
+    with naming(path):
+        read = read_own_torchscript(path)
+        if read is None:
             raise WeightsError(
-                f"its metadata says that it takes {config.in_channels} channels and enlarges x{config.scale}, and it"
-                f" takes {read.in_channels} and enlarges x{read.scale}. One of the two was changed afterwards."
+                "this is a TorchScript program, which is code and not only weights, and none of it is run here. Where"
+                " you trust it, take its weights by `torch.save(torch.jit.load(file).state_dict(), 'weights.pth')`."
             )
-        _check_scale(config, scale)
-        shown = shown_metadata(read.metadata, CONFIG_KEY)
-        return _Weights(config, {}, "onnx", "raw", shown, read.notes, (read.type_name,), read.network)
+        return _described(*read, scale, "torchscript")
 
 
 def _read_safetensors(path: Path, scale: int | None) -> _Weights:
     with naming(path):
         state, metadata = read_safetensors(path)
-        written = metadata.get(CONFIG_KEY)
-        if written is None:
+        if CONFIG_KEY not in metadata:
             return _from_names(path, unwrap(state), scale, metadata)
-        config = config_from_json(written)
-        if config.network == "foreign":
-            raise WeightsError("its metadata names no network that can be built.")
-        problem = compare(state_shapes(config), state)
-        if problem:
-            raise WeightsError(
-                f"its metadata says that it is {config.network}, and its tensors disagree: {problem}. One of the two "
-                "was changed after it was written; use the original file."
-            )
-        _check_scale(config, scale)
-        shown = shown_metadata(metadata, CONFIG_KEY)
-        ordered = {name: state[name] for name in state_shapes(config)}
-        return _checked(config, ordered, "tessera", "raw", shown, ())
+        return _described(state, metadata, scale, "tessera")
+
+
+def _described(state: Mapping[str, Tensor], metadata: Mapping[str, str], scale: int | None, dialect: str) -> _Weights:
+    """Weights of a file that Tessera wrote, compared with the configuration in its metadata."""
+    config = config_from_json(metadata.get(CONFIG_KEY, ""))
+    if config.network == "foreign":
+        raise WeightsError("its metadata names no network that can be built.")
+    problem = compare(state_shapes(config), state)
+    if problem:
+        raise WeightsError(
+            f"its metadata says that it is {config.network}, and its tensors disagree: {problem}. One of the two "
+            "was changed after it was written; use the original file."
+        )
+    _check_scale(config, scale)
+    shown = shown_metadata(metadata, CONFIG_KEY)
+    ordered = {name: state[name] for name in state_shapes(config)}
+    return _checked(config, ordered, dialect, "raw", shown, ())
 
 
 def _from_names(path: Path, unwrapped: Unwrapped, scale: int | None, metadata: Mapping[str, str]) -> _Weights:

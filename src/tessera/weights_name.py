@@ -8,7 +8,8 @@ from pathlib import Path
 CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt")
 NCNN_SUFFIXES = (".param", ".bin")
 ONNX_SUFFIX = ".onnx"
-WEIGHTS_SUFFIXES = (*CHECKPOINT_SUFFIXES, ".safetensors", *NCNN_SUFFIXES, ONNX_SUFFIX)
+OPENVINO_SUFFIX = ".xml"
+WEIGHTS_SUFFIXES = (*CHECKPOINT_SUFFIXES, ".safetensors", *NCNN_SUFFIXES, ONNX_SUFFIX, OPENVINO_SUFFIX)
 
 
 def scale_in_name(name: str) -> int | None:
@@ -27,5 +28,5 @@ def generator_name(path: Path) -> str:
 
 
 def hashed_file(path: Path) -> Path:
-    """The file whose SHA-256 stands for the weights: the `.bin` of ncnn's two, else the file itself."""
-    return path.with_suffix(".bin") if path.suffix.lower() == ".param" else path
+    """The file whose SHA-256 stands for the weights: the `.bin` of ncnn's or OpenVINO's two, else the file itself."""
+    return path.with_suffix(".bin") if path.suffix.lower() in (".param", OPENVINO_SUFFIX) else path

@@ -32,6 +32,9 @@ _COMMANDS = {
     "degrade": ("tessera.cli.degrade", "Show what a network is trained on; measure your own pictures."),
     "config": ("tessera.cli.config", "List and check recipes, and import those of other programs."),
     "models": ("tessera.cli.models", "List, inspect, convert, fetch and mix weights."),
+    "export": ("tessera.cli.export", "Write a model for other programs, and verify what was written."),
+    "profile": ("tessera.cli.profile", "Count what a network costs: parameters, work, memory."),
+    "npz": ("tessera.cli.npz", "Pictures to and from the NumPy archives of accelerators' tools."),
     "bench": ("tessera.cli.bench", "Time engines and peers in turn on this machine, and check what they make."),
     "doctor": ("tessera.cli.doctor", "Say what this machine has: cores, memory, GPUs, engines, weights."),
 }

@@ -1,4 +1,4 @@
-"""`tessera config`: recipes listed, checked, described to editors, and made of other programs' configurations."""
+"""`tessera config`: recipes listed, checked and described to editors; other programs' configurations imported."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
-    help="List and check recipes; import those of BasicSR, Real-ESRGAN, A-ESRGAN and esrdgan.",
+    help="List and check recipes; import those of BasicSR, Real-ESRGAN, A-ESRGAN, esrdgan and VastModelZOO.",
 )
 
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="Write it to this file instead of the terminal.")]
@@ -36,13 +36,15 @@ def import_file(
 ) -> None:
     """Turn the configuration of BasicSR, Real-ESRGAN, A-ESRGAN or esrdgan into a recipe.
 
-    What has no counterpart is listed, with the reason, in the recipe and on standard error.
+    A build file of VastModelZOO (YAML with frontend and backend) becomes one for `tessera export --build`. What has no
+    counterpart is listed, with the reason, in the file and on standard error.
     """
+    from tessera.deploy.build_file import import_build, is_foreign_build
     from tessera.train.importing import import_config
 
     if output is not None and output.suffix.lower() != ".toml":
-        raise UsageError(f"{output}: recipes are TOML. Let the name end in .toml.")
-    imported = import_config(file)
+        raise UsageError(f"{output}: recipes and build files are TOML. Let the name end in .toml.")
+    imported = import_build(file) if is_foreign_build(file) else import_config(file)
     _hand_out(imported.text, output, force=force)
     for sentence in imported.sentences:
         print_error(f"{file}: {sentence}")

@@ -251,23 +251,11 @@ def _check_output(output: Path, *, overwrite: bool) -> None:
 def _save(loaded: LoadedGenerator, output: Path, *, half: bool) -> None:
     import torch
 
+    from tessera.deploy.passport import provenance
     from tessera.weights import save_weights
 
     dtype: torch.dtype | None = torch.float16 if half else None
-    save_weights(output, loaded.config, loaded.state, metadata=_provenance(loaded), dtype=dtype)
-
-
-def _provenance(loaded: LoadedGenerator) -> dict[str, str]:
-    """Where weights come from and under which licence; what the file itself tells of its origin is kept."""
-    from tessera.interpolation import MIXED_FROM_KEY
-    from tessera.licence import LICENCE_KEY
-
-    told = {key: value for key, value in loaded.metadata.items() if key not in ("tessera.format", LICENCE_KEY)}
-    if MIXED_FROM_KEY not in told and "tessera.source" not in told:
-        told |= {"tessera.source": loaded.name, "tessera.source_sha256": loaded.sha256}
-        if loaded.source is not None:
-            told["tessera.source_file"] = loaded.source.name
-    return {**told, LICENCE_KEY: loaded.licence} if loaded.licence is not None else told
+    save_weights(output, loaded.config, loaded.state, metadata=provenance(loaded), dtype=dtype)
 
 
 @contextlib.contextmanager

@@ -23,6 +23,12 @@ Tiles = npt.NDArray[np.float32]
 Precision = Literal["exact", "auto", "fast"]
 EngineName = Literal["auto", "pytorch", "openvino", "ncnn", "onnxruntime", "kernels"]
 
+RUN_BY: dict[str, tuple[str, EngineName]] = {
+    "onnx": ("an ONNX file, for ONNX Runtime", "onnxruntime"),
+    "openvino": ("a file of OpenVINO, for OpenVINO", "openvino"),
+}
+"""Kinds of files that stay what they are: what each is called, and the one engine that runs it."""
+
 
 class Engine(Protocol):
     """Runs one generator; safe to call from several threads."""
@@ -72,10 +78,11 @@ def open_engine(
     """
     if precision not in ("exact", "auto", "fast"):
         raise UsageError(f"--precision is exact, auto or fast, not {precision!r}.")
-    if generator.dialect == "onnx":
-        if engine not in ("auto", "onnxruntime"):
-            raise EngineError(f"{generator.name} is an ONNX file, for ONNX Runtime; leave out --engine {engine}.")
-        engine = "onnxruntime"
+    if generator.dialect in RUN_BY:
+        called, own = RUN_BY[generator.dialect]
+        if engine not in ("auto", own):
+            raise EngineError(f"{generator.name} is {called}; leave out --engine {engine}.")
+        engine = own
     if engine == "onnxruntime":
         from tessera.engines.onnxruntime import OnnxRuntimeEngine
 
@@ -86,9 +93,14 @@ def open_engine(
         called = {"openvino": "OpenVINO"}.get(engine, engine)
         raise EngineError(f"The {called} engine runs on the CPU, not on {device}; use --engine pytorch there.")
     if engine == "openvino":
+        products = type_of_products(engine, precision, device)
+        if generator.dialect == "openvino":
+            from tessera.engines.openvino_file import OpenVinoFileEngine
+
+            return OpenVinoFileEngine(generator, products, threads=threads)
         from tessera.engines.openvino import OpenVinoEngine
 
-        return OpenVinoEngine(generator, type_of_products(engine, precision, device), threads=threads)
+        return OpenVinoEngine(generator, products, threads=threads)
     if engine == "ncnn":
         from tessera.engines.ncnn import NcnnEngine
 

@@ -26,7 +26,7 @@ from tessera.errors import EngineError, OutOfMemoryError, WeightsError
 from tessera.generators import GeneratorConfig, RRDBNetConfig, SRVGGNetCompactConfig
 from tessera.generators.rrdbnet import RESIDUAL, SLOPE
 from tessera.machine import cores
-from tessera.ncnn import MAGIC, TAG_FP32, Layer, parse_param, read_ncnn
+from tessera.ncnn import MAGIC, TAG_FP16, TAG_FP32, Layer, parse_param, read_ncnn
 
 if TYPE_CHECKING:
     from tessera.engines import Engine
@@ -286,14 +286,19 @@ def _write_srvgg(text: _Text, config: SRVGGNetCompactConfig) -> None:
     text.layer("BinaryOp", (x, text.nearest(picture, config.scale)), "0=0")
 
 
-def write_numbers(state: Mapping[str, Tensor], modules: list[str]) -> bytes:
-    """The numbers of a network as ncnn's `.bin` has them, in fp32: of a convolution the tag, the weights, the bias."""
+def write_numbers(state: Mapping[str, Tensor], modules: list[str], *, half: bool = False) -> bytes:
+    """The numbers of a network as ncnn's `.bin` has them: of a convolution the tag, the weights, the bias.
+
+    With `half` the weights of convolutions are fp16, filled up to whole groups of 4 bytes; all else is fp32.
+    """
     parts: list[bytes] = []
     for module in modules:
         weight = state[f"{module}.weight"].detach().to("cpu", torch.float32).contiguous()
+        kind = "<f2" if half and weight.ndim == 4 else "<f4"
         if weight.ndim == 4:
-            parts.append(TAG_FP32.to_bytes(4, "little"))
-        parts.append(weight.numpy().astype("<f4", copy=False).tobytes())
+            parts.append((TAG_FP16 if half else TAG_FP32).to_bytes(4, "little"))
+        numbers = weight.numpy().astype(kind, copy=False).tobytes()
+        parts.append(numbers + bytes(-len(numbers) % 4))
         if f"{module}.bias" in state:
             parts.append(state[f"{module}.bias"].detach().to("cpu", torch.float32).numpy().astype("<f4").tobytes())
     return b"".join(parts)

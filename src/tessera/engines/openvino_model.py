@@ -1,6 +1,6 @@
 """A generator as a model that OpenVINO has compiled: the one that was kept on the disk, or one made now.
 
-RRDBNet and SRVGGNetCompact are written as OpenVINO graphs directly; other networks go through OpenVINO's converter.
+The family's networks are written as OpenVINO graphs directly; others go through OpenVINO's converter.
 Height, width and number of the tiles stay open in the compiled model: on x86 it is as fast as one for a single size
 (the best runs at 128x128 lie within 1 %), is compiled once instead of once for each size, and takes hardly more memory.
 
@@ -11,7 +11,6 @@ Shapes: B tiles, C channels, h and w the tile, s the scale.
 
 from __future__ import annotations
 
-import functools
 import importlib
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ import numpy as np
 from tessera.engines.compiled_cache import compiled_key, forget_compiled, keep_compiled, read_compiled
 from tessera.engines.openvino_graph import GRAPH_VERSION, write_graph
 from tessera.machine import processor
+from tessera.openvino_core import openvino_core, processor_options
 from tessera.version import __version__
 
 if TYPE_CHECKING:
@@ -29,34 +29,17 @@ if TYPE_CHECKING:
     from tessera.loaded_generator import LoadedGenerator
 
 
-@functools.cache
-def _core() -> Any:
-    """OpenVINO's one core of this process, which is never given back.
-
-    Loading its CPU part gives the calling thread a stack of its own for signals, and unloading takes that memory away,
-    whichever thread does it. If it is another, the next signal (Ctrl-C, the end of a child) finds no stack, and the
-    system ends the process with a segmentation fault.
-    """
-    import openvino
-
-    return openvino.Core()
-
-
 def compiled_model(generator: LoadedGenerator, precision: str, threads: int) -> Any:
     """The model of a generator ("fp32" or "bf16") as it was kept, or compiled now and kept, for so many threads."""
-    options = {
-        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": threads,
-    }
+    options = processor_options(precision, threads)
     key = _key(generator, precision)
     kept = None if key is None else read_compiled(key)
     if key is not None and kept is not None:
         try:
-            return _core().import_model(_tensor(kept), "CPU", options)
+            return openvino_core().import_model(_tensor(kept), "CPU", options)
         except RuntimeError:  # what OpenVINO raises when it cannot make sense of it
             forget_compiled(key)
-    compiled = _core().compile_model(_model(generator), "CPU", options)
+    compiled = openvino_core().compile_model(_model(generator), "CPU", options)
     if key is not None:
         keep_compiled(key, compiled.export_model().getvalue())
     return compiled
@@ -95,13 +78,12 @@ def _is_what_its_configuration_builds(generator: LoadedGenerator) -> bool:
 
 def _model(generator: LoadedGenerator) -> Any:
     """The network as OpenVINO takes it, before it is compiled."""
-    from tessera.generators import RRDBNet, SRVGGNetCompact
-
     config, network = generator.config, generator.network
     shape = (-1, config.in_channels, -1, -1)
-    if type(network) not in (RRDBNet, SRVGGNetCompact):
+    if not _is_what_its_configuration_builds(generator):
         return _converted(generator, shape)
-    return write_graph(config, {name: _array(value) for name, value in network.state_dict().items()}, shape)
+    drawn = write_graph(config, {name: _array(value) for name, value in network.state_dict().items()}, shape)
+    return _converted(generator, shape) if drawn is None else drawn
 
 
 def _array(value: Tensor) -> Any:

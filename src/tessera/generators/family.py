@@ -25,6 +25,11 @@ SLOPE = 0.2
 """Of RRDBNet's leaky ReLUs."""
 RESIDUAL = 0.2
 """How much of what RRDBNet's blocks find is added to what they were given (residual scaling; ESRGAN, section 3.1)."""
+PYTORCH_GAN_RESIDUAL = 0.2
+"""The same of PyTorch-GAN's blocks."""
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+"""What PyTorch-GAN takes from colours, and divides them by (Simonyan and Zisserman 2015)."""
 
 # scale -> (unshuffle, stages) as BasicSR builds them; 3 and 8 as files of the original architecture have them.
 LAYOUTS: dict[int, tuple[int, tuple[int, ...]]] = {

@@ -10,11 +10,7 @@ Shapes: B pictures in a batch, C channels, H rows, W columns, F features, s the 
 import torch
 from torch import Tensor, nn
 
-from tessera.generators.family import PyTorchGANConfig
-
-RESIDUAL = 0.2
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+from tessera.generators.family import IMAGENET_DEVIATION, IMAGENET_MEAN, PYTORCH_GAN_RESIDUAL, PyTorchGANConfig
 
 
 class DenseResidualBlock(nn.Module):
@@ -37,7 +33,7 @@ class DenseResidualBlock(nn.Module):
         seen = x
         for block in (self.b1, self.b2, self.b3, self.b4):
             seen = torch.cat((seen, block(seen)), 1)
-        return self.b5(seen) * RESIDUAL + x
+        return self.b5(seen) * PYTORCH_GAN_RESIDUAL + x
 
 
 class ResidualInResidualDenseBlock(nn.Module):
@@ -49,7 +45,7 @@ class ResidualInResidualDenseBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Add a fifth of what the three blocks found to the input."""
-        return self.dense_blocks(x) * RESIDUAL + x
+        return self.dense_blocks(x) * PYTORCH_GAN_RESIDUAL + x
 
 
 class GeneratorRRDB(nn.Module):

@@ -41,13 +41,10 @@ def open_named(generator: LoadedGenerator, settings: Settings) -> Engine:
 def prepare(generator: LoadedGenerator, settings: Settings, pixels: int, named: Engine | None = None) -> Ready:
     """Plan for a job of so many input pixels; `named` is the engine that the user named, already open.
 
-    Where planning fails, it is the engine named, or PyTorch, unchecked; that is what the lines say then. ONNX
-    files have no choice of engines.
+    Where planning fails, it is the engine named, or PyTorch, unchecked; that is what the lines say then.
     """
-    if generator.dialect == "onnx":  # one engine runs these, in the type that the file has
-        engine = named or open_named(generator, settings)
-        lines = (f"plan: {engine.name} {engine.precision}, which .onnx files are for",)
-        return Ready(enlarger=Enlarger(generator=generator, engine=engine, settings=settings), lines=lines)
+    if generator.dialect in ("onnx", "openvino"):
+        return _for_file(generator, settings, named)
     overlap = wanted_overlap(generator.config, settings)
     pixels *= _RUNS_OF_AN_ENSEMBLE if settings.tta else 1
     threads = threads_for(settings.device, settings.threads)
@@ -85,3 +82,17 @@ def prepare(generator: LoadedGenerator, settings: Settings, pixels: int, named: 
     if choice.tile:
         enlarger = Enlarger(generator=generator, engine=engine, settings=settings, best_tile=choice.tile)
     return Ready(enlarger=enlarger, choice=choice, lines=lines)
+
+
+def _for_file(generator: LoadedGenerator, settings: Settings, named: Engine | None) -> Ready:
+    """A file that one runtime runs has nothing to choose but its precision, which has to be what the policy allows."""
+    engine = named or open_named(generator, settings)
+    line = f"plan: {engine.name} {engine.precision}, which alone runs this kind of file"
+    if engine.precision != "fp32":
+        from tessera.planning.checking import Reference  # PyTorch, which the runtime does not need
+
+        difference = Reference(generator).difference(engine)
+        if difference is None or not difference.is_allowed(settings.precision):
+            engine = engine.exact()
+            line = f"plan: {engine.name} fp32, because less is further from it than {settings.precision} allows"
+    return Ready(enlarger=Enlarger(generator=generator, engine=engine, settings=settings), lines=(line,))

@@ -196,6 +196,10 @@ class Table:
             raise self.wrong(key, "a path, or a list of them")
         return [each.strip() for each in listed]
 
+    def raw(self, key: str) -> Any:
+        """The value as the file has it, for kinds that no other method reads."""
+        return self._value(key)
+
     def table(self, key: str) -> Table | None:
         """A table inside this one; keys that nobody asks it for are listed as well."""
         value = self._value(key)

@@ -1,0 +1,91 @@
+"""`tessera export`: a model for other programs, verified before it gets its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tessera.cli import printable
+from tessera.errors import UsageError
+
+if TYPE_CHECKING:
+    from tessera.deploy.checking import Difference
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+_Opt = typer.Option
+Model = Annotated[str | None, typer.Argument(metavar="[MODEL]", help="A name of `tessera models list`, a file, a mix.")]
+Output = Annotated[Path, _Opt("-o", "--output", help="The file to write; its ending says the format.")]
+FormatName = Annotated[
+    str | None, _Opt("--format", help="onnx, openvino, torchscript, ncnn or safetensors. [default: by the ending]")
+]
+Precision = Annotated[
+    str | None, _Opt("--precision", help="fp32, fp16 or bf16: how weights are stored. [default: fp32]")
+]
+Shape = Annotated[
+    str | None, _Opt("--shape", help="dynamic, or HEIGHTxWIDTH for a file of one size. [default: dynamic]")
+]
+Opset = Annotated[int | None, _Opt("--opset", help="Of ONNX, 11 to 22. [default: 17]")]
+Check = Annotated[Path | None, _Opt("--check", help="A folder of your pictures to compare on, too.")]
+Build = Annotated[Path | None, _Opt("--build", help="A build file (.toml) that says model, precision and shape.")]
+Overwrite = Annotated[bool, _Opt("--overwrite", help="Replace the output if it exists.")]
+Offline = Annotated[bool, _Opt("--offline", help="Never download weights; say instead where they belong.")]
+
+
+@app.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def export(
+    output: Output,
+    model: Model = None,
+    format_name: FormatName = None,
+    precision: Precision = None,
+    shape: Shape = None,
+    opset: Opset = None,
+    check: Check = None,
+    build: Build = None,
+    overwrite: Overwrite = False,
+    offline: Offline = False,
+) -> None:
+    """Write a model as ONNX, OpenVINO, TorchScript, ncnn or safetensors, and run what was written.
+
+    The result is compared with the model in PyTorch fp32 on a built-in chart and on your pictures; a file that does not
+    do what the model does is deleted. Exported files go back into `tessera upscale -n FILE`. Exit code: 0 written and
+    verified, 1 not, 2 wrong usage.
+    """
+    from tessera.deploy.build_file import read_build
+    from tessera.deploy.exporting import export as export_model
+    from tessera.deploy.settings import settings_from_words
+    from tessera.zoo import load_model
+
+    asked = None if build is None else read_build(build)
+    name = model or ("" if asked is None else asked.model)
+    if not name:
+        raise UsageError("Nothing to export: name a model, as in `tessera export realesrgan-x4plus -o model.onnx`.")
+    settings = settings_from_words(
+        output,
+        format_name=format_name,
+        precision=precision or ("fp32" if asked is None else asked.precision),
+        shape=shape or ("dynamic" if asked is None or asked.shape is None else "x".join(map(str, asked.shape))),
+        opset=opset,
+    )
+    loaded = load_model(name, offline=offline)
+    done = export_model(loaded, output, settings, check=check, overwrite=overwrite)
+    for each in done.differences:
+        typer.echo(printable(_line(each)))
+    files = " and ".join(path.name if number else str(path) for number, path in enumerate(done.paths))
+    typer.echo(printable(f"{files}: {done.bytes:,} bytes, {settings.precision}, run with {done.runtime}"))
+    if not settings.form.has_metadata:
+        licence = loaded.licence or "unknown"
+        typer.echo(
+            f"note: {settings.form.called}'s files have no room for metadata; these weights' licence is {licence}."
+        )
+
+
+def _line(found: Difference) -> str:
+    if found.largest_levels == 0:
+        return f"  {found.picture}: identical"
+    return (
+        f"  {found.picture}: largest difference {found.largest_levels:.3g} levels of 255, mean"
+        f" {found.mean_levels:.2g}, PSNR {found.psnr_db:.1f} dB"
+    )

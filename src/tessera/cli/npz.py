@@ -1,0 +1,78 @@
+"""`tessera npz`: pictures to and from the NumPy archives that accelerators' tools take and give."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tessera.cli import printable
+from tessera.errors import UsageError
+from tessera.wording import counted
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="Pictures to and from the NumPy archives of accelerators' tools: input_0 in, output_0 out.",
+)
+
+Output = Annotated[Path, typer.Option("-o", "--output", help="The folder to write to.")]
+
+
+@app.command()
+def pack(
+    folder: Annotated[Path, typer.Argument(metavar="PICTURES", help="A folder of pictures.")],
+    output: Output,
+    size: Annotated[str | None, typer.Option("--size", help="Resize to HEIGHTxWIDTH, the aspect lost.")] = None,
+) -> None:
+    """Make an archive of each picture (`input_0`, RGB, planes first, 8 bits), and datalist.txt with their paths."""
+    from tessera.deploy.npz import LIST_NAME
+    from tessera.deploy.npz import pack as pack_folder
+
+    made = pack_folder(folder, output, size=None if size is None else _size(size))
+    typer.echo(printable(f"{counted(len(made), 'archive')} and {LIST_NAME} in {output}"))
+
+
+@app.command()
+def unpack(
+    folder: Annotated[Path, typer.Argument(metavar="ARCHIVES", help="A folder of archives with results.")],
+    output: Output,
+    suffix: Annotated[str, typer.Option("--suffix", help="NAMESUFFIX.png; none by default.")] = "",
+) -> None:
+    """Make a PNG of each archive of results (`output_0`, RGB, planes first, [0, 1]: clipped and rounded)."""
+    from tessera.deploy.npz import unpack as unpack_folder
+
+    if re.search(r"[/\\\x00]", suffix):
+        raise UsageError(f"--suffix {suffix!r} may not hold a path.")
+    made = unpack_folder(folder, output, suffix=suffix)
+    typer.echo(printable(f"{counted(len(made), 'picture')} in {output}"))
+
+
+@app.command()
+def run(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name of `tessera models list`, a file, a mix.")],
+    folder: Annotated[Path, typer.Argument(metavar="ARCHIVES", help="A folder of archives with inputs.")],
+    output: Output,
+    offline: Annotated[bool, typer.Option("--offline", help="Never download weights.")] = False,
+) -> None:
+    """Do with archives of inputs what an accelerator would: the model in fp32, whole pictures, `output_0`."""
+    from tessera.deploy.npz import run_model
+    from tessera.engines import open_engine
+    from tessera.zoo import load_model
+
+    loaded = load_model(model, offline=offline)
+    if (loaded.config.in_channels, loaded.config.out_channels) != (3, 3):
+        raise UsageError(f"{loaded.name}: archives hold RGB, and this model does not take or give it.")
+    engine = open_engine(loaded, "exact")
+    made = run_model(engine.run, folder, output, multiple=loaded.config.multiple)
+    typer.echo(printable(f"{counted(len(made), 'archive')} in {output}"))
+
+
+def _size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", text)
+    if match is None or 0 in (int(match[1]), int(match[2])):
+        raise UsageError(f"--size {text}: expected HEIGHTxWIDTH in pixels, such as 128x128.")
+    return int(match[1]), int(match[2])

@@ -1,0 +1,225 @@
+"""Build files: how a model is made ready for a machine, as TOML of ours, and read from those of VastModelZOO.
+
+Theirs are YAML: `frontend` (the network and its input), `backend` (the compiler, its type of numbers, its calibration),
+`dataset` (pictures to calibrate on, and how they are prepared), `workspace`. What has a meaning here is taken; the rest
+is listed with the reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import BaseModel, Field
+
+from tessera.config import Values, checked, read_toml
+from tessera.errors import UsageError
+from tessera.train.importing.files import read_yaml
+from tessera.train.importing.foreign import Note, Table, described, without_none
+from tessera.train.importing.writing import toml_text
+
+Method = Literal["percentile", "max", "kl", "mse"]
+_Side = Annotated[int, Field(ge=1, le=16_384)]
+_OF_THEIR_COMPILER = "belongs to that compiler; files made here are for ONNX Runtime, OpenVINO, ncnn and PyTorch"
+_METHODS: dict[str, Method] = {"percentile": "percentile", "max": "max", "kl_divergence": "kl", "mse": "mse"}
+_DTYPES = {name: name for name in ("fp32", "fp16", "bf16", "int8")}
+_IN_UNIT_RANGE = ("div255", "div_255")
+
+
+class CalibrationConfig(BaseModel, frozen=True, extra="forbid"):
+    """What a quantiser is shown, and how it draws its limits from that."""
+
+    pictures: str = ""
+    """A folder; empty where the build file names none."""
+    count: Annotated[int, Field(ge=1, le=100_000)] = 50
+    size: tuple[_Side, _Side] | None = None
+    """(H, W) that the pictures are resized to, the aspect lost; None leaves them as they are."""
+    method: Method = "percentile"
+    per_channel: bool = True
+
+
+class BuildConfig(BaseModel, frozen=True, extra="forbid"):
+    """A model, the type of its numbers, the size of its input (H, W), and how it is calibrated where that is int8."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200)] = "build"
+    model: str = ""
+    """A weights file or the name of a model; empty where the command names it."""
+    precision: Literal["fp32", "fp16", "bf16", "int8"] = "fp32"
+    shape: tuple[_Side, _Side] | None = None
+    calibration: CalibrationConfig = CalibrationConfig()
+
+
+@dataclass(frozen=True)
+class ImportedBuild:
+    """A build file of the other kind that was understood: what it comes to, as TOML, and what was not taken."""
+
+    build: BuildConfig
+    text: str
+    notes: tuple[Note, ...]
+
+    @property
+    def sentences(self) -> list[str]:
+        """The notes, those with one reason together."""
+        return described(self.notes)
+
+
+def read_build(path: Path) -> BuildConfig:
+    """Read a build file of ours. Raises UsageError that names the wrong key."""
+    if path.suffix.lower() in (".yml", ".yaml"):
+        raise UsageError(f"{path}: `tessera config import {path} -o build.toml` makes a build file of it.")
+    return checked(BuildConfig, read_toml(path), str(path))
+
+
+def is_foreign_build(path: Path) -> bool:
+    """Whether a YAML file is a build file, not one to train with. Raises UsageError for what is no YAML."""
+    if path.suffix.lower() not in (".yml", ".yaml"):
+        return False
+    content = read_yaml(path)
+    return "frontend" in content and "backend" in content
+
+
+def import_build(path: Path) -> ImportedBuild:
+    """Read a build file of VastModelZOO.
+
+    Raises UsageError, with file and key, for values of another kind, unknown types of numbers and unknown methods.
+    """
+    notes: list[Note] = []
+    file = Table(read_yaml(path), path, notes)
+    frontend, backend = file.table("frontend"), file.table("backend")
+    if frontend is None or backend is None:
+        raise file.refusal("`frontend` or `backend` is missing, so this is no build file.")
+    precision = backend.choice("dtype", _DTYPES, "fp32", "type of numbers")
+    values: Values = {
+        "name": file.text("name", path.stem)[:200] or path.stem,
+        "model": frontend.text("checkpoint"),
+        "precision": precision,
+        **without_none(shape=_shape(frontend)),
+    }
+    _note_the_rest(file, frontend, backend)
+    calibration = {**_quantizer(backend, precision), **_pictures(file)}
+    if calibration:
+        values["calibration"] = calibration
+    file.finish()
+    build = checked(BuildConfig, values, str(path))
+    return ImportedBuild(build, _text(values, path, notes), tuple(notes))
+
+
+def _shape(frontend: Table) -> list[int] | None:
+    """(H, W) of the one input."""
+    shapes = frontend.table("shape")
+    names = [] if shapes is None else list(shapes.names())
+    if shapes is None or not names:
+        return None
+    sizes = shapes.several(names[0], 4)
+    if len(names) > 1 or sizes is None or any(not size.is_integer() for size in sizes):
+        raise frontend.wrong("shape", "one input as [batch, channels, height, width]")
+    batch, channels, height, width = map(int, sizes)
+    if channels not in (1, 3):
+        raise shapes.wrong(names[0], "a shape with 1 or 3 channels")
+    if batch != 1:
+        shapes.note(names[0], f"its batch of {batch} is 1 here in a file of one size; a dynamic file takes any batch")
+    return [height, width]
+
+
+def _note_the_rest(file: Table, frontend: Table, backend: Table) -> None:
+    if frontend.text("checkpoint").endswith(".onnx"):
+        frontend.note("checkpoint", "weights cannot be taken out of an ONNX file: give the model that it was made from")
+    frontend.leave("what a file is follows from its ending", "type")
+    if frontend.text("dtype", "fp32") != "fp32":
+        frontend.note("dtype", "weights are read in the type they have")
+    else:
+        frontend.text("dtype")
+    backend.leave(_OF_THEIR_COMPILER, "type", "compile", "target")
+    workspace = file.table("workspace")
+    if workspace is not None:
+        workspace.leave("the output is named on the command line (-o)", "path")
+
+
+def _quantizer(backend: Table, precision: str) -> Values:
+    table = backend.table("quantize")
+    if table is None:
+        return {}
+    method = table.choice("calibrate_mode", _METHODS, "percentile", "calibration")
+    per_channel = table.flag("quantize_per_channel", True)
+    if precision != "int8":
+        table.note("calibrate_mode", f"is kept, and of no use with {precision}")
+    return {"method": method, "per_channel": per_channel}
+
+
+def _pictures(file: Table) -> Values:
+    """`dataset` -> which pictures a quantiser is shown, and their size."""
+    dataset = file.table("dataset")
+    if dataset is None:
+        return {}
+    values: Values = {"pictures": dataset.text("path")}
+    dataset.leave("pictures are read as what they are", "type")
+    sampler = dataset.table("sampler")
+    if sampler is not None:
+        values |= without_none(count=sampler.maybe_whole("get_data_num"))
+        sampler.leave("every kind of picture in the folder counts", "suffix")
+    return {**values, **without_none(size=_operations(dataset))}
+
+
+def _operations(dataset: Table) -> list[int] | None:
+    """The steps that prepare a picture: sizes are taken, what happens here anyway is passed over, the rest is noted."""
+    size: list[int] | None = None
+    for number, step in enumerate(_listed(dataset, "process_ops")):
+        table = Table(step, dataset.file, dataset.notes, dataset.name(f"process_ops[{number}]"))
+        kind = table.text("type")
+        match kind.lower():
+            case "decodeimage":
+                if not table.flag("to_rgb", True):
+                    table.note("to_rgb", "networks here take RGB")
+            case "resize":
+                sides = table.several("size", 2)
+                if sides is None or any(not side.is_integer() for side in sides):
+                    raise table.wrong("size", "a list of height and width")
+                size = [int(side) for side in sides]
+                table.leave("pictures are shrunk by covered area here", "mode", "interpolation", "resize_type")
+            case "normalize":
+                if table.text("norm_type", "div255").lower() not in _IN_UNIT_RANGE:
+                    table.note("norm_type", "networks here take colours in [0, 1]")
+                table.leave("networks here take colours in [0, 1] as they are", "mean", "std")
+            case "totensor":
+                pass
+            case _:
+                table.note("type", f"{kind or 'a step without a name'} has no counterpart here")
+        table.finish()
+    return size
+
+
+def _listed(table: Table, key: str) -> list[dict[str, Any]]:
+    """A list of steps: tables with a type, or tables of one key that is the type."""
+    if not table.has(key):
+        return []
+    given: Any = table.raw(key)
+    if not isinstance(given, list):
+        raise table.wrong(key, "a list of steps")
+    steps: list[dict[str, Any]] = []
+    for each in cast("list[Any]", given):
+        step: dict[str, Any]
+        if isinstance(each, str):
+            step = {"type": each}
+        elif isinstance(each, dict) and "type" in each:
+            step = {str(name): value for name, value in cast("dict[Any, Any]", each).items()}
+        elif isinstance(each, dict) and len(cast("dict[Any, Any]", each)) == 1:
+            (name, inner), *_ = cast("dict[Any, Any]", each).items()
+            step = {"type": str(name), **(cast("dict[str, Any]", inner) if isinstance(inner, dict) else {})}
+        else:
+            raise table.wrong(key, "a list of steps, each with its type")
+        steps.append(step)
+    return steps
+
+
+def _text(values: Values, path: Path, notes: list[Note]) -> str:
+    head = [f"# Imported from {_one_line(path.name)} (VastModelZOO)."]
+    head.append("# tessera export --build THIS_FILE -o model.onnx")
+    if notes:
+        head += ["#", "# Not taken as it was, or not at all:"]
+        head += [f"#   {_one_line(sentence)}" for sentence in described(notes)]
+    return "\n".join([*head, "", toml_text(values)])
+
+
+def _one_line(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -1,0 +1,146 @@
+"""Whether an exported file does what the model does: run in its own runtime, compared with PyTorch in fp32.
+
+Shapes: B pictures, C channels, H rows, W columns, s the scale.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tessera.deploy.settings import Precision
+from tessera.errors import UsageError
+from tessera.formats import looks_like_a_picture
+from tessera.generators import GeneratorConfig
+from tessera.picture import read_picture
+from tessera.planning.chart import chart
+
+SIZES = ((53, 37), (19, 29))
+"""(H, W) of the chart's pieces: odd, unequal, one larger and one smaller than most of what networks are traced with."""
+PART = 96
+"""Side of what is cut from the middle of a user's picture."""
+_MOST_PICTURES = 12
+_LARGEST_CHART = 192
+"""The chart is drawn four times as large; files of one large size get it several times."""
+
+Run = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A picture to compare on: (1, C, H, W) in [0, 1]."""
+
+    name: str
+    pixels: Tensor
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far a file's result is from the model's, in levels of 255, neither clipped nor rounded."""
+
+    picture: str
+    largest_levels: float
+    mean_levels: float
+    psnr_db: float
+    """Between the two results, for a peak of 255; infinite when they are equal."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How far a file may be from the model at most."""
+
+    largest_levels: float
+    least_psnr_db: float
+
+
+LIMITS: dict[Precision, Limit] = {
+    "fp32": Limit(largest_levels=1.0, least_psnr_db=80.0),
+    "fp16": Limit(largest_levels=4.0, least_psnr_db=55.0),
+    "bf16": Limit(largest_levels=24.0, least_psnr_db=40.0),
+}
+
+
+def chart_samples(config: GeneratorConfig, shape: tuple[int, int] | None) -> list[Sample]:
+    """Pieces of the built-in chart that a network takes; for a file of one size a piece of that size."""
+    multiple = config.multiple
+    sizes = SIZES if shape is None else (shape,)
+    samples: list[Sample] = []
+    for sides in sizes:
+        height, width = (-(-side // multiple) * multiple for side in sides)
+        side = min(max(height, width), _LARGEST_CHART)
+        whole = np.tile(chart(side, config.in_channels), (1, -(-height // side), -(-width // side)))
+        # The lower left corner has texture and letters, and something of all the rest.
+        piece = np.ascontiguousarray(whole[:, -height:, :width])
+        samples.append(Sample(f"chart {width}x{height}", torch.from_numpy(piece)[None]))
+    return samples
+
+
+def picture_samples(folder: Path, config: GeneratorConfig, shape: tuple[int, int] | None) -> list[Sample]:
+    """The middles of a user's pictures, the first dozen by name. Raises UsageError for a folder without any.
+
+    8 or 16 bits -> (1, C, H, W) in [0, 1], at most 96x96, or exactly the size of a file that takes one.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"--check {folder}: there is no such folder.")
+    found = sorted(path for path in folder.iterdir() if path.is_file() and looks_like_a_picture(path))
+    samples = [sample for path in found[:_MOST_PICTURES] if (sample := _middle(path, config, shape)) is not None]
+    if not samples:
+        what = "" if shape is None else f" of at least {shape[1]}x{shape[0]}"
+        raise UsageError(f"--check {folder}: there are no pictures{what} in this folder.")
+    return samples
+
+
+def _middle(path: Path, config: GeneratorConfig, shape: tuple[int, int] | None) -> Sample | None:
+    pixels = read_picture(path).pixels
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    height, width = pixels.shape[:2]
+    multiple = config.multiple
+    rows, columns = shape or tuple(min(side, PART) // multiple * multiple for side in (height, width))
+    if rows > height or columns > width or not rows or not columns:
+        return None
+    top, left = (height - rows) // 2, (width - columns) // 2
+    part = pixels[top : top + rows, left : left + columns]
+    colours = part[..., : part.shape[2] - (part.shape[2] in (2, 4))].astype(np.float32) / np.iinfo(part.dtype).max
+    if colours.shape[2] != config.in_channels:  # gray for RGB, or RGB for a network of one channel
+        colours = np.repeat(colours.mean(2, keepdims=True), config.in_channels, 2)
+    return Sample(path.name, torch.from_numpy(np.ascontiguousarray(colours.transpose(2, 0, 1)))[None])
+
+
+def reference_of(network: torch.nn.Module) -> Run:
+    """The model itself, in PyTorch, fp32, on the processor."""
+
+    def run(x: Tensor) -> Tensor:
+        with torch.inference_mode():
+            return network(x)
+
+    return run
+
+
+def compare(sample: Sample, expected: Tensor, found: Tensor) -> Difference:
+    """Compare two results (1, C, s*H, s*W) of one picture; one that is not finite is infinitely far away."""
+    if found.shape != expected.shape or not bool(torch.isfinite(found).all()):
+        return Difference(sample.name, math.inf, math.inf, -math.inf)
+    apart = (found.double() - expected.double()).abs() * 255
+    error = float(apart.square().mean())
+    psnr = math.inf if error == 0 else 10 * math.log10(255**2 / error)
+    return Difference(sample.name, float(apart.max()), float(apart.mean()), psnr)
+
+
+def objection(differences: Sequence[Difference], precision: Precision) -> str | None:
+    """Why a file must not be used, as the end of a sentence; None when it is as close as its precision allows."""
+    limit = LIMITS[precision]
+    for each in differences:
+        if math.isinf(each.largest_levels):
+            return f"on {each.picture} its result is not a finite picture of the right size"
+        if each.largest_levels > limit.largest_levels or each.psnr_db < limit.least_psnr_db:
+            return (
+                f"on {each.picture} it is up to {each.largest_levels:.3g} levels of 255 and {each.psnr_db:.1f} dB from"
+                f" the model, and {precision} may be {limit.largest_levels:g} levels and {limit.least_psnr_db:g} dB"
+            )
+    return None

@@ -1,0 +1,254 @@
+"""A model -> a file for other programs, verified before it has its name.
+
+The file is written beside its place under a temporary name, read and run by its own runtime there, compared with the
+model in PyTorch, written once more with what was measured in its metadata, and put in its place. A file that does not
+do what the model does never gets its name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import io
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tessera.checksum import sha256_of
+from tessera.deploy.checking import (
+    Difference,
+    Run,
+    Sample,
+    chart_samples,
+    compare,
+    objection,
+    picture_samples,
+    reference_of,
+)
+from tessera.deploy.onnx_graph import onnx_bytes
+from tessera.deploy.openvino_ir import write_openvino
+from tessera.deploy.passport import measured, passport
+from tessera.deploy.settings import ExportSettings
+from tessera.deploy.stored import stored
+from tessera.deploy.torchscript import torchscript_archive
+from tessera.engines import open_engine
+from tessera.engines.ncnn import write_numbers, write_param
+from tessera.errors import EngineError, ExportError, TesseraError, UsageError
+from tessera.generators import GENERATORS
+from tessera.place import put_in_place, temporary_name
+from tessera.weights import LoadedGenerator, load_weights, save_weights
+
+State = Mapping[str, Tensor]
+Writer = Callable[[Path, LoadedGenerator, State, ExportSettings, Mapping[str, str]], None]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that is in its place, and how close to the model it is."""
+
+    paths: tuple[Path, ...]
+    bytes: int
+    sha256: str
+    """Of the file with the numbers."""
+    runtime: str
+    """What it was run with."""
+    differences: tuple[Difference, ...]
+
+
+def export(
+    loaded: LoadedGenerator,
+    output: Path,
+    settings: ExportSettings,
+    *,
+    check: Path | None = None,
+    overwrite: bool = False,
+) -> Exported:
+    """Write a model in another format, run what was written, and put it in its place if it does what the model does.
+
+    `check` is a folder of the user's pictures that it is compared on, besides the built-in chart. Raises UsageError for
+    what cannot be done as it was asked for, ExportError when the file cannot be written or is not the model.
+    """
+    form = settings.form
+    paths = (output,) if form.companion is None else (output.with_suffix(form.companion), output)
+    _refuse(loaded, output, paths, settings, overwrite=overwrite)
+    state = loaded.state
+    samples = chart_samples(loaded.config, settings.shape)
+    theirs = [] if check is None else picture_samples(check, loaded.config, settings.shape)
+    reference = reference_of(loaded.network)
+    asked = [(sample, reference(sample.pixels)) for sample in (*samples, *theirs)]
+    temporary = temporary_name(output)
+    temporaries = tuple(temporary.with_suffix(path.suffix) for path in paths)
+    about = passport(loaded, settings)
+    write = _WRITERS[settings.format]
+    try:
+        _written(write, temporary, output, loaded, state, settings, about)
+        differences = _checked(temporary, output, settings, asked)
+        runtime = _runtime(settings)
+        if form.has_metadata:
+            about |= measured(differences[: len(samples)], runtime)
+            _written(write, temporary, output, loaded, state, settings, about)
+            # What is put in its place was run itself, if only on the smallest piece.
+            _checked(temporary, output, settings, asked[len(samples) - 1 : len(samples)])
+        for here, there in zip(temporaries, paths, strict=True):
+            put_in_place(here, there)
+    except OSError as error:
+        raise ExportError(
+            f"{output}: this file cannot be written ({error.strerror or error}). Check the folder and its free space."
+        ) from error
+    finally:
+        for path in temporaries:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+    size = sum(path.stat().st_size for path in paths)
+    return Exported(tuple(reversed(paths)), size, sha256_of(paths[0]), runtime, tuple(differences))
+
+
+def _refuse(
+    loaded: LoadedGenerator, output: Path, paths: Sequence[Path], settings: ExportSettings, *, overwrite: bool
+) -> None:
+    """Say what cannot be done before the work begins."""
+    config = loaded.config
+    if not any(isinstance(config, known.config) for known in GENERATORS):
+        raise UsageError(
+            f"{loaded.name}: only networks of the family can be exported, and this one is from outside it; its layers"
+            " are not known here."
+        )
+    if settings.shape is not None and any(side % config.multiple for side in settings.shape):
+        height, width = settings.shape
+        raise UsageError(f"--shape {height}x{width}: both sides have to divide by {config.multiple} for this network.")
+    if settings.format == "ncnn":
+        try:
+            write_param(config)
+        except EngineError as error:
+            raise UsageError(f"{loaded.name}: {error} Take --format onnx.") from error
+    package = _PACKAGES.get(settings.format)
+    if package is not None and importlib.util.find_spec(package) is None:
+        raise UsageError(
+            f"{output}: what is written is run before it gets its name, and that needs the package {package}: pip"
+            " install 'tessera-sr[export]'."
+        )
+    if not output.parent.is_dir():
+        raise UsageError(f"{output}: there is no folder {output.parent}. Make it first, or choose another.")
+    for path in paths:
+        if path.is_dir():
+            raise UsageError(f"{path}: this is a folder. Choose another name.")
+        if path.exists() and not overwrite:
+            raise UsageError(f"{path} exists already. Choose another name, or replace it with --overwrite.")
+
+
+def _written(
+    write: Writer,
+    temporary: Path,
+    output: Path,
+    loaded: LoadedGenerator,
+    state: State,
+    settings: ExportSettings,
+    about: Mapping[str, str],
+) -> None:
+    try:
+        write(temporary, loaded, state, settings, about)
+    except TesseraError as error:
+        said = str(error).replace(f"{temporary}: ", "")
+        raise (UsageError if isinstance(error, UsageError) else ExportError)(f"{output}: {said}") from error
+
+
+def _checked(
+    temporary: Path, output: Path, settings: ExportSettings, asked: Sequence[tuple[Sample, Tensor]]
+) -> list[Difference]:
+    """Run a file on pictures and compare with what the model makes of them. Raises ExportError."""
+    differences: list[Difference] = []
+    try:
+        run = _opened(temporary, settings)
+        differences = [compare(sample, expected, run(sample.pixels)) for sample, expected in asked]
+        problem = objection(differences, settings.precision)
+    except TesseraError as error:
+        problem = str(error).replace(str(temporary), output.name).rstrip(".")
+    except Exception as error:  # whatever a runtime stumbles over, the file is of no use
+        problem = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}".rstrip(".")
+        raise ExportError(f"{output}: the file was written and deleted, because it does not run: {problem}.") from error
+    if problem is not None:
+        raise ExportError(f"{output}: the file was written and deleted, because it is not the model: {problem}.")
+    return differences
+
+
+# ----------------------------------------------------------------------------------------------- writing, by format
+
+
+def _write_onnx(
+    path: Path, loaded: LoadedGenerator, state: State, settings: ExportSettings, about: Mapping[str, str]
+) -> None:
+    path.write_bytes(onnx_bytes(loaded.config, state, settings, about))
+
+
+def _write_openvino(
+    path: Path, loaded: LoadedGenerator, state: State, settings: ExportSettings, about: Mapping[str, str]
+) -> None:
+    write_openvino(path, loaded.config, state, settings, about)
+
+
+def _write_torchscript(
+    path: Path, loaded: LoadedGenerator, state: State, settings: ExportSettings, about: Mapping[str, str]
+) -> None:
+    path.write_bytes(torchscript_archive(loaded.config, state, settings, about))
+
+
+def _write_ncnn(
+    path: Path, loaded: LoadedGenerator, state: State, settings: ExportSettings, about: Mapping[str, str]
+) -> None:
+    text, modules = write_param(loaded.config)
+    numbers = {name: stored(name, tensor, settings.precision).float() for name, tensor in state.items()}
+    path.with_suffix(".bin").write_bytes(write_numbers(numbers, modules, half=settings.precision == "fp16"))
+    path.write_text(text, encoding="ascii")
+
+
+def _write_safetensors(
+    path: Path, loaded: LoadedGenerator, state: State, settings: ExportSettings, about: Mapping[str, str]
+) -> None:
+    tensors = {name: stored(name, tensor, settings.precision, all_tensors=True) for name, tensor in state.items()}
+    save_weights(path, loaded.config, tensors, metadata=about)
+
+
+_WRITERS: dict[str, Writer] = {
+    "onnx": _write_onnx,
+    "openvino": _write_openvino,
+    "torchscript": _write_torchscript,
+    "ncnn": _write_ncnn,
+    "safetensors": _write_safetensors,
+}
+
+
+# ----------------------------------------------------------------------------------------------- running, by format
+
+_ENGINES = {"onnx": "onnxruntime", "openvino": "openvino", "ncnn": "ncnn", "safetensors": "pytorch"}
+_PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "ncnn": "ncnn"}
+
+
+def _opened(path: Path, settings: ExportSettings) -> Run:
+    """Read a file back as a model and open it in its own runtime, in fp32."""
+    read = load_weights(path)
+    if settings.format == "torchscript":
+        return _program(path)
+    engine: Any = _ENGINES[settings.format]
+    opened = open_engine(read, "exact", engine=engine)
+    return lambda lq: torch.from_numpy(opened.run(lq.numpy()))
+
+
+def _program(path: Path) -> Run:
+    """The program of a TorchScript file that was written a moment ago; files of others are never run."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        module: Any = torch.jit.load(io.BytesIO(path.read_bytes()), map_location="cpu")
+    return reference_of(module.eval())
+
+
+def _runtime(settings: ExportSettings) -> str:
+    """The library that runs a format, with its version."""
+    package = _PACKAGES.get(settings.format, "torch")
+    library: Any = importlib.import_module(package)
+    return f"{package} {library.__version__}"

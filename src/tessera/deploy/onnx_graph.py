@@ -1,0 +1,199 @@
+"""Networks as ONNX graphs, written from configuration and weights.
+
+The graph is drawn, not traced: one node for each operation of the network, named after its module, in the same order
+every time. Batch, height and width stay open unless one size is asked for. Kernels in fp16 or bf16 are stored so and
+turned to fp32 by a Cast before their use. A graph that is half precision throughout would not run faster on processors
+(ONNX Runtime has no such convolutions on x86 and would insert casts around each) and would round what lies between the
+layers; like this the file is half as large, and the weights are all that is rounded. Runtimes fold the casts away when
+they load the file.
+
+Shapes: B pictures, C channels, H rows, W columns, s the scale, F features.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tessera.deploy.settings import ExportSettings
+from tessera.deploy.stored import stored
+from tessera.errors import UsageError
+from tessera.generators import GeneratorConfig
+from tessera.network_graph import draw
+from tessera.version import __version__
+
+INSTALL = "pip install 'tessera-sr[export]'"
+INPUT, OUTPUT = "input", "output"
+_MOST_BYTES = 2**31 - 2**20
+"""A protocol buffer ends at 2 GiB."""
+
+
+def onnx_bytes(
+    config: GeneratorConfig, state: Mapping[str, Tensor], settings: ExportSettings, metadata: Mapping[str, str]
+) -> bytes:
+    """A network as the bytes of an ONNX file; the same network gives the same bytes.
+
+    `input` (B, C, H, W) float32 in [0, 1] -> `output` (B, C, s*H, s*W) float32, not clipped. Raises UsageError without
+    the `onnx` package, and for weights that do not fit into one file; the file was passed by ONNX's checker.
+    """
+    try:
+        onnx: Any = importlib.import_module("onnx")
+        helper: Any = importlib.import_module("onnx.helper")
+    except (ImportError, OSError) as error:
+        raise UsageError(f"Writing ONNX files needs the package onnx ({error}): {INSTALL}.") from error
+    pen = _OnnxPen(onnx, state, settings)
+    end = draw(config, pen, INPUT)
+    pen.rename(end, OUTPUT)
+    if pen.bytes > _MOST_BYTES:
+        raise UsageError(
+            f"This network has {pen.bytes:,} bytes of weights, and an ONNX file of one piece ends at 2 GiB."
+        )
+    graph = helper.make_graph(
+        pen.nodes,
+        config.network,
+        [_described(onnx, INPUT, config.in_channels, settings.shape, 1, "")],
+        [_described(onnx, OUTPUT, config.out_channels, settings.shape, config.scale, "output_")],
+        list(pen.initializers.values()),
+    )
+    opset = helper.make_opsetid("", settings.opset)
+    model = helper.make_model(
+        graph,
+        opset_imports=[opset],
+        ir_version=helper.find_min_ir_version_for([opset]),
+        producer_name="tessera",
+        producer_version=__version__,
+    )
+    for key, value in sorted(metadata.items()):
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, value
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString(deterministic=True)
+
+
+def _described(onnx: Any, name: str, channels: int, shape: tuple[int, int] | None, scale: int, prefix: str) -> Any:
+    """Input or output with its type and shape; sizes that stay open have names."""
+    size = [f"{prefix}height", f"{prefix}width"] if shape is None else [side * scale for side in shape]
+    batch = "batch" if shape is None else 1
+    return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [batch, channels, *size])
+
+
+class _OnnxPen:
+    """The pen that writes nodes; what it hands out is the name of a value."""
+
+    def __init__(self, onnx: Any, state: Mapping[str, Tensor], settings: ExportSettings) -> None:
+        self._onnx = onnx
+        self._state = state
+        self._settings = settings
+        self._names: dict[str, int] = {}
+        self._unshuffled: dict[str, int] = {}
+        """Results of unshuffling, and how many pixels became the channels of one."""
+        self.nodes: list[Any] = []
+        self.initializers: dict[str, Any] = {}
+        self.bytes = 0
+
+    def conv(self, module: str, x: str, slope: float | None = None) -> str:
+        """A convolution that keeps height and width, with a leaky ReLU after it if there is a slope."""
+        name = f"{module}.weight"
+        weight = self._state[name]
+        pad = [side // 2 for side in weight.shape[2:]]
+        inputs = [x, self._weight(name, places=self._unshuffled.get(x, 1)), self._weight(f"{module}.bias")]
+        found = self._node("Conv", inputs, module, kernel_shape=list(weight.shape[2:]), pads=[*pad, *pad])
+        if slope is None:
+            return found
+        if slope == 0:
+            return self._node("Relu", [found], f"{module}.relu")
+        return self._node("LeakyRelu", [found], f"{module}.leaky", alpha=slope)
+
+    def prelu(self, module: str, x: str) -> str:
+        """A leaky ReLU with a slope for each channel, laid out as (F, 1, 1)."""
+        name = f"{module}.weight"
+        return self._node("PRelu", [x, self._weight(name, (-1, 1, 1))], module)
+
+    def concat(self, maps: Sequence[str]) -> str:
+        """Join channels."""
+        return self._node("Concat", list(maps), "join", axis=1)
+
+    def add(self, x: str, y: str, factor: float = 1.0) -> str:
+        """factor * x + y."""
+        if factor != 1:
+            x = self._node("Mul", [x, self._numbers(f"factor_{factor:g}", np.array(factor, np.float32))], "scaled")
+        return self._node("Add", [x, y], "sum")
+
+    def affine(self, x: str, factors: Sequence[float], offsets: Sequence[float]) -> str:
+        """factor * x + offset, with one of each for a channel."""
+        factor, offset = (np.array(values, np.float32).reshape(1, -1, 1, 1) for values in (factors, offsets))
+        scaled = self._node("Mul", [x, self._numbers(self._unused("factors"), factor)], "scaled")
+        return self._node("Add", [scaled, self._numbers(self._unused("offsets"), offset)], "sum")
+
+    def nearest(self, x: str, factor: int) -> str:
+        """Repeat each pixel."""
+        scales = self._numbers(f"times_{factor}", np.array([1, 1, factor, factor], np.float32))
+        attributes = {"mode": "nearest", "nearest_mode": "floor", "coordinate_transformation_mode": "asymmetric"}
+        region = "" if self._settings.opset >= 13 else self._numbers("no_region", np.zeros(0, np.float32))
+        return self._node("Resize", [x, region, scales], "nearest", **attributes)
+
+    def shuffle(self, x: str, factor: int) -> str:
+        """Channels become factor x factor pixels, as `torch.pixel_shuffle` orders them."""
+        return self._node("DepthToSpace", [x], "shuffle", blocksize=factor, mode="CRD")
+
+    def unshuffle(self, x: str, factor: int) -> str:
+        """Pixels become channels; ONNX puts a pixel's place before its channel, PyTorch the channel before the place.
+
+        The convolution that reads them gets its kernels in ONNX's order. (A Gather that reorders the channels between
+        the two is right as well, but OpenVINO 2026.4 computes it wrongly on processors.)
+        """
+        found = self._node("SpaceToDepth", [x], "unshuffle", blocksize=factor)
+        self._unshuffled[found] = factor**2
+        return found
+
+    def rename(self, value: str, name: str) -> None:
+        """Give the result of the last node that makes it another name."""
+        node = next(node for node in reversed(self.nodes) if value in node.output)
+        node.output[0] = name
+
+    def _node(self, kind: str, inputs: list[str], name: str, **attributes: Any) -> str:
+        name = self._unused(name)
+        self.nodes.append(self._onnx.helper.make_node(kind, inputs, [name], name=name, **attributes))
+        return name
+
+    def _unused(self, name: str) -> str:
+        self._names[name] = self._names.get(name, 0) + 1
+        return name if self._names[name] == 1 else f"{name}.{self._names[name]}"
+
+    def _weight(self, name: str, shape: tuple[int, ...] | None = None, places: int = 1) -> str:
+        """The name under which a weight can be used, in fp32: its own, or that of the Cast behind it."""
+        tensor = stored(name, self._state[name], self._settings.precision)
+        if places > 1:
+            tensor = tensor.unflatten(1, (-1, places)).transpose(1, 2).flatten(1, 2)
+        if name not in self.initializers:
+            self._add(name, tensor if shape is None else tensor.reshape(shape))
+            if tensor.dtype != torch.float32:
+                kind = self._onnx.TensorProto.FLOAT
+                self.nodes.append(
+                    self._onnx.helper.make_node("Cast", [name], [f"{name}.fp32"], name=f"{name}.fp32", to=kind)
+                )
+        return name if tensor.dtype == torch.float32 else f"{name}.fp32"
+
+    def _numbers(self, name: str, array: np.ndarray[Any, Any]) -> str:
+        if name not in self.initializers:
+            self._add(name, torch.from_numpy(array))
+        return name
+
+    def _add(self, name: str, tensor: Tensor) -> None:
+        types = self._onnx.TensorProto
+        kinds = {
+            torch.float32: types.FLOAT,
+            torch.float16: types.FLOAT16,
+            torch.bfloat16: types.BFLOAT16,
+            torch.int64: types.INT64,
+        }
+        content = tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
+        self.bytes += len(content)
+        self.initializers[name] = self._onnx.helper.make_tensor(
+            name, kinds[tensor.dtype], list(tensor.shape), content, raw=True
+        )

@@ -1,0 +1,61 @@
+"""What an exported file says of itself: which network, from which weights, under which licence, how true to them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from tessera.interpolation import MIXED_FROM_KEY
+from tessera.licence import LICENCE_KEY
+from tessera.version import __version__
+from tessera.weights import CONFIG_KEY, LoadedGenerator
+
+if TYPE_CHECKING:
+    from tessera.deploy.checking import Difference
+    from tessera.deploy.settings import ExportSettings
+
+MEASURED_KEY = "tessera.measured"
+_OF_THE_FILE = (
+    *("tessera.format", "tessera.scale", "tessera.value_range", "tessera.precision", "tessera.exported_by"),
+    *(LICENCE_KEY, MEASURED_KEY),
+)
+
+
+def provenance(loaded: LoadedGenerator) -> dict[str, str]:
+    """Where weights come from and under which licence; what their file tells of its origin is kept."""
+    told = {key: value for key, value in loaded.metadata.items() if key not in _OF_THE_FILE}
+    if MIXED_FROM_KEY not in told and "tessera.source" not in told:
+        told |= {"tessera.source": loaded.name, "tessera.source_sha256": loaded.sha256}
+        if loaded.source is not None:
+            told["tessera.source_file"] = loaded.source.name
+    return {**told, LICENCE_KEY: loaded.licence} if loaded.licence is not None else told
+
+
+def passport(loaded: LoadedGenerator, settings: ExportSettings) -> dict[str, str]:
+    """The metadata of an exported file, before it was measured."""
+    return {
+        **provenance(loaded),
+        CONFIG_KEY: loaded.config.model_dump_json(),
+        "tessera.scale": str(loaded.config.scale),
+        "tessera.value_range": "RGB in [0, 1], not clipped",
+        "tessera.precision": settings.precision,
+        "tessera.exported_by": f"tessera {__version__}",
+    }
+
+
+def measured(differences: Sequence[Difference], runtime: str) -> Mapping[str, str]:
+    """What the check found on the built-in chart, with how it was measured; figures of three digits."""
+    figures: dict[str, object] = {
+        "compared": "the file in its runtime with the original in PyTorch fp32, results neither clipped nor rounded",
+        "pictures": ", ".join(each.picture for each in differences),
+        "runtime": runtime,
+        "largest_levels": float(f"{max(each.largest_levels for each in differences):.3g}"),
+        "mean_levels": float(f"{max(each.mean_levels for each in differences):.3g}"),
+        "psnr_db": _decibels(min(each.psnr_db for each in differences)),
+    }
+    return {MEASURED_KEY: json.dumps(figures)}
+
+
+def _decibels(value: float) -> float | str:
+    return "identical" if value == float("inf") else float(f"{value:.1f}")

@@ -1,0 +1,233 @@
+"""What a network costs: parameters, work by kind of layer, memory of what is between its layers.
+
+Counted from the network's own operations, so nothing is run and no weights are needed. Work is told in two conventions,
+because tables disagree about the word FLOP: twice the multiply-adds of the convolutions, and what VastModelZOO prints.
+
+Shapes: C channels, H height, W width of the input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from math import prod
+from typing import Literal
+
+from tessera.dialects import state_shapes
+from tessera.errors import UsageError
+from tessera.generators import GeneratorConfig
+from tessera.network_graph import can_draw, draw
+
+Kind = Literal["convolution", "activation", "sum", "join", "enlargement", "rearrangement", "scaling"]
+KINDS: tuple[Kind, ...] = ("convolution", "activation", "sum", "join", "enlargement", "rearrangement", "scaling")
+
+VACC_DIVISOR = 0.9e9
+"""VastModelZOO's export script divides by this and calls the result G."""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation: what it reads (by number) and what it makes."""
+
+    kind: Kind
+    reads: tuple[int, ...]
+    values: int
+    """Numbers in its result."""
+    multiply_adds: int = 0
+    """Without biases; a sum with a factor is one for each value."""
+    biases: int = 0
+    """Additions of biases."""
+    leaky: bool = False
+    """Whether it is a leaky ReLU with one slope that is not 0, which is the only activation that VACC counts."""
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """All operations of one kind together."""
+
+    kind: Kind
+    count: int
+    multiply_adds: int
+    values: int
+    """Numbers in their results."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a network costs for one picture of C x H x W."""
+
+    network: str
+    scale: int
+    shape: tuple[int, int, int]
+    parameters: int
+    parameters_without_slopes: int
+    """As VastModelZOO's tables have them: slopes of PReLU are left out."""
+    layers: tuple[LayerCost, ...]
+    multiply_adds: int
+    """Of the convolutions, without biases."""
+    biases: int
+    leaky_values: int
+    peak_values: int
+    """Most numbers that lie between layers at one time, the input and what is being written included."""
+    sum_values: int
+    """Numbers that all operations write."""
+
+    @property
+    def gflop(self) -> float:
+        """The plain convention: two operations for each multiply-add of the convolutions, in 10^9."""
+        return 2 * self.multiply_adds / 1e9
+
+    @property
+    def vacc_gflops(self) -> float:
+        """The figure of VastModelZOO's tables: biases and leaky ReLUs counted as well, and divided by 0.9 * 10^9."""
+        return 2 * (self.multiply_adds + self.biases + self.leaky_values) / VACC_DIVISOR
+
+    def peak_bytes(self, bytes_per_value: int = 4) -> int:
+        """Peak of what lies between layers, with numbers of so many bytes."""
+        return self.peak_values * bytes_per_value
+
+    def sum_bytes(self, bytes_per_value: int = 4) -> int:
+        """All that operations write, with numbers of so many bytes."""
+        return self.sum_values * bytes_per_value
+
+
+def profile(config: GeneratorConfig, height: int, width: int) -> Profile:
+    """Count what a network of this configuration costs for one picture (C, H, W).
+
+    Memory is that of a plain program: each operation writes a new tensor, which is freed after its last reader. Engines
+    that work in place or fuse layers need less, those that unfold convolutions more. Raises UsageError for a network
+    from outside the family and for sizes that it cannot take.
+    """
+    if not can_draw(config):
+        raise UsageError("The layers of a network from outside the family are not known, so they cannot be counted.")
+    if min(height, width) < 1 or height % config.multiple or width % config.multiple:
+        raise UsageError(
+            f"A picture of {width}x{height} is none that this network takes: both sides have to divide by"
+            f" {config.multiple}."
+        )
+    shapes = state_shapes(config)
+    counter = _Counter(shapes, height, width)
+    picture = counter.picture(config.in_channels)
+    end = draw(config, counter, picture)
+    operations = counter.operations
+    convolutions = [each for each in operations if each.kind == "convolution"]
+    slopes = sum(prod(shape) for name, shape in shapes.items() if len(shape) == 1 and not name.endswith(".bias"))
+    parameters = sum(prod(shape) for shape in shapes.values())
+    return Profile(
+        network=config.network,
+        scale=config.scale,
+        shape=(config.in_channels, height, width),
+        parameters=parameters,
+        parameters_without_slopes=parameters - slopes,
+        layers=tuple(_together(kind, operations) for kind in KINDS if any(each.kind == kind for each in operations)),
+        multiply_adds=sum(each.multiply_adds for each in convolutions),
+        biases=sum(each.biases for each in convolutions),
+        leaky_values=sum(each.values for each in operations if each.leaky),
+        peak_values=peak_values(operations, counter.picture_values, end.number),
+        sum_values=sum(each.values for each in operations),
+    )
+
+
+def peak_values(operations: Sequence[Operation], picture_values: int, end: int) -> int:
+    """Most numbers alive at one time: 0 is the picture, operation n makes tensor n + 1, `end` is kept.
+
+    >>> grow = Operation("enlargement", (0,), 40)
+    >>> peak_values([grow, Operation("sum", (1, 1), 40)], 10, 2)
+    80
+    """
+    last = {end: len(operations)}
+    for number, operation in enumerate(operations):
+        for read in operation.reads:
+            last[read] = max(last.get(read, 0), number)
+    alive = {0: picture_values}
+    most = picture_values
+    for number, operation in enumerate(operations):
+        alive[number + 1] = operation.values
+        most = max(most, sum(alive.values()))
+        alive = {each: values for each, values in alive.items() if last.get(each, -1) > number}
+    return most
+
+
+def _together(kind: Kind, operations: Sequence[Operation]) -> LayerCost:
+    ours = [each for each in operations if each.kind == kind]
+    return LayerCost(kind, len(ours), sum(each.multiply_adds for each in ours), sum(each.values for each in ours))
+
+
+@dataclass(frozen=True)
+class _Map:
+    """A feature map: its number, its channels and how much larger than the input it is."""
+
+    number: int
+    channels: int
+    zoom: Fraction
+
+
+class _Counter:
+    """The pen that writes down what each operation costs."""
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], height: int, width: int) -> None:
+        self._shapes = shapes
+        self._pixels = height * width
+        self.operations: list[Operation] = []
+        self.picture_values = 0
+
+    def picture(self, channels: int) -> _Map:
+        self.picture_values = channels * self._pixels
+        return _Map(0, channels, Fraction(1))
+
+    def conv(self, module: str, x: _Map, slope: float | None = None) -> _Map:
+        outputs, inputs, *kernel = self._shapes[f"{module}.weight"]
+        pixels = self._pixels_of(x.zoom)
+        found = self._made(
+            "convolution",
+            (x,),
+            outputs,
+            x.zoom,
+            multiply_adds=inputs * outputs * prod(kernel) * pixels,
+            biases=outputs * pixels,
+        )
+        return found if slope is None else self._made("activation", (found,), outputs, x.zoom, leaky=slope != 0)
+
+    def prelu(self, module: str, x: _Map) -> _Map:
+        return self._made("activation", (x,), x.channels, x.zoom)
+
+    def concat(self, maps: Sequence[_Map]) -> _Map:
+        return self._made("join", maps, sum(each.channels for each in maps), maps[0].zoom)
+
+    def add(self, x: _Map, y: _Map, factor: float = 1.0) -> _Map:
+        channels = max(x.channels, y.channels)
+        products = channels * self._pixels_of(x.zoom) if factor != 1 else 0
+        return self._made("sum", (x, y), channels, x.zoom, multiply_adds=products)
+
+    def affine(self, x: _Map, factors: Sequence[float], offsets: Sequence[float]) -> _Map:
+        products = x.channels * self._pixels_of(x.zoom)
+        return self._made("scaling", (x,), x.channels, x.zoom, multiply_adds=products)
+
+    def nearest(self, x: _Map, factor: int) -> _Map:
+        return self._made("enlargement", (x,), x.channels, x.zoom * factor)
+
+    def shuffle(self, x: _Map, factor: int) -> _Map:
+        return self._made("rearrangement", (x,), x.channels // factor**2, x.zoom * factor)
+
+    def unshuffle(self, x: _Map, factor: int) -> _Map:
+        return self._made("rearrangement", (x,), x.channels * factor**2, x.zoom / factor)
+
+    def _made(
+        self,
+        kind: Kind,
+        reads: Sequence[_Map],
+        channels: int,
+        zoom: Fraction,
+        *,
+        multiply_adds: int = 0,
+        biases: int = 0,
+        leaky: bool = False,
+    ) -> _Map:
+        values = channels * self._pixels_of(zoom)
+        numbers = tuple(each.number for each in reads)
+        self.operations.append(Operation(kind, numbers, values, multiply_adds, biases, leaky))
+        return _Map(len(self.operations), channels, zoom)
+
+    def _pixels_of(self, zoom: Fraction) -> int:
+        return int(self._pixels * zoom**2)

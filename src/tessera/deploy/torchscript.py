@@ -1,0 +1,100 @@
+"""Networks as TorchScript programs, written from configuration and weights.
+
+PyTorch's own way there follows a network through an example, gives another file each time a process does it again, and
+puts the paths of this machine's source files into it. Here the program is drawn like the other graphs. Kernels in fp16
+or bf16 are turned to fp32 where they are used, so that the file runs on every processor and only weights are rounded.
+
+Shapes: B pictures, C channels, H rows, W columns, s the scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from tessera.deploy.settings import ExportSettings
+from tessera.deploy.stored import stored
+from tessera.generators import GeneratorConfig
+from tessera.network_graph import draw
+from tessera.torchscript_file import attribute_of, torchscript_bytes
+
+_FP32 = 6
+"""PyTorch's number for float32 in programs."""
+_CLASSES = {
+    "rrdbnet": "RRDBNet",
+    "srvggnetcompact": "SRVGGNetCompact",
+    "esrdnet": "ESRDnet",
+    "esrgan-pytorch": "ESRGANPytorch",
+    "pytorch-gan": "GeneratorRRDB",
+}
+
+
+def torchscript_archive(
+    config: GeneratorConfig, state: Mapping[str, Tensor], settings: ExportSettings, metadata: Mapping[str, str]
+) -> bytes:
+    """A network as the bytes of a TorchScript file, for `torch.jit.load`; the same network gives the same bytes.
+
+    forward: (B, C, H, W) float32 in [0, 1] -> (B, C, s*H, s*W) float32, not clipped.
+    """
+    tensors = {name: stored(name, tensor, settings.precision) for name, tensor in state.items()}
+    pen = _ProgramPen(tensors)
+    end = draw(config, pen, "input")
+    return torchscript_bytes(_CLASSES[config.network], "\n".join([*pen.lines, f"return {end}"]), tensors, metadata)
+
+
+class _ProgramPen:
+    """The pen that writes statements; what it hands out is the name of a variable."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self._tensors = tensors
+        self.lines: list[str] = []
+
+    def conv(self, module: str, x: str, slope: float | None = None) -> str:
+        """A convolution that keeps height and width, with a leaky ReLU after it if there is a slope."""
+        weight = self._tensors[f"{module}.weight"]
+        kernel = f"self.{attribute_of(f'{module}.weight')}"
+        if weight.dtype != torch.float32:
+            kernel = f"torch.to({kernel}, {_FP32})"
+        pad = [side // 2 for side in weight.shape[2:]]
+        bias = f"self.{attribute_of(f'{module}.bias')}"
+        found = self._is(f"torch.conv2d({x}, {kernel}, {bias}, [1, 1], {pad}, [1, 1], 1)")
+        return found if slope is None else self._is(f"torch.leaky_relu({found}, {slope:.17g})")
+
+    def prelu(self, module: str, x: str) -> str:
+        """A leaky ReLU with a slope for each channel."""
+        return self._is(f"torch.prelu({x}, self.{attribute_of(f'{module}.weight')})")
+
+    def concat(self, maps: Sequence[str]) -> str:
+        """Join channels."""
+        return self._is(f"torch.cat([{', '.join(maps)}], 1)")
+
+    def add(self, x: str, y: str, factor: float = 1.0) -> str:
+        """factor * x + y."""
+        product = x if factor == 1 else self._is(f"torch.mul({x}, {float(factor)!r})")
+        return self._is(f"torch.add({product}, {y})")
+
+    def affine(self, x: str, factors: Sequence[float], offsets: Sequence[float]) -> str:
+        """factor * x + offset, with one of each for a channel."""
+        factor, offset = (
+            self._is(f"torch.reshape(torch.tensor({[float(value) for value in values]}, dtype=6), [1, -1, 1, 1])")
+            for values in (factors, offsets)
+        )
+        return self._is(f"torch.add(torch.mul({x}, torch.to({factor}, {x})), torch.to({offset}, {x}))")
+
+    def nearest(self, x: str, factor: int) -> str:
+        """Repeat each pixel."""
+        return self._is(f"torch.upsample_nearest2d({x}, None, [{factor}., {factor}.])")
+
+    def shuffle(self, x: str, factor: int) -> str:
+        """Channels become factor x factor pixels."""
+        return self._is(f"torch.pixel_shuffle({x}, {factor})")
+
+    def unshuffle(self, x: str, factor: int) -> str:
+        """Pixels become channels."""
+        return self._is(f"torch.pixel_unshuffle({x}, {factor})")
+
+    def _is(self, expression: str) -> str:
+        self.lines.append(f"x{len(self.lines)} = {expression}")
+        return f"x{len(self.lines) - 1}"

@@ -1,0 +1,44 @@
+"""OpenVINO for generators that came as its own files, in the precision that is asked for.
+
+Shapes: B tiles, C channels, h and w the tile, s the scale.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from tessera.engines import Engine, Tiles, working_bytes_per_pixel
+from tessera.engines.memory import without_memory_errors
+from tessera.errors import EngineError
+from tessera.loaded_generator import LoadedGenerator
+from tessera.machine import cores
+from tessera.openvino_file import OpenVinoNetwork
+
+
+class OpenVinoFileEngine:
+    """Runs a file of OpenVINO on the processor, with products in fp32 or bf16.
+
+    Raises EngineError for generators that are no such file.
+    """
+
+    name = "openvino"
+
+    def __init__(self, generator: LoadedGenerator, precision: str = "fp32", *, threads: int | None = None) -> None:
+        network = generator.network
+        if not isinstance(network, OpenVinoNetwork):
+            raise EngineError(f"{generator.name} is no file of OpenVINO; use --engine auto.")
+        self.precision = precision
+        self.threads = cores().usable if threads is None else threads
+        self._generator = generator
+        self._network = OpenVinoNetwork(network.path, network.model, precision, self.threads)
+        self._network.multiple = network.multiple
+        self.bytes_per_pixel = working_bytes_per_pixel(generator.config, precision)
+
+    def run(self, tiles: Tiles) -> Tiles:
+        """(B, C, h, w) float32 in [0, 1] -> (B, C, s*h, s*w) float32, not clipped."""
+        with torch.inference_mode(), without_memory_errors(tiles):
+            return self._network(torch.from_numpy(tiles)).numpy()
+
+    def exact(self) -> Engine:
+        """The same file with products in fp32."""
+        return self if self.precision == "fp32" else OpenVinoFileEngine(self._generator, threads=self.threads)

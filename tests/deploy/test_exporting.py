@@ -1,0 +1,426 @@
+"""Exported files do what the model does, say what they are, and never stay when they do not."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import io
+import json
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import openvino
+import pytest
+import torch
+
+import tessera
+from deploy.networks import FAMILY, SUFFIXES, made, noise
+from stand_ins import nearest, ran
+from tessera.deploy import exporting
+from tessera.deploy.exporting import export
+from tessera.deploy.onnx_graph import onnx_bytes
+from tessera.deploy.passport import MEASURED_KEY, provenance
+from tessera.deploy.settings import ExportSettings
+from tessera.deploy.stored import DTYPES
+from tessera.deploy.torchscript import torchscript_archive
+from tessera.engines import open_engine
+from tessera.errors import EngineError, ExportError, UsageError, WeightsError
+from tessera.generators import GeneratorConfig, SRVGGNetCompactConfig
+from tessera.licence import LICENCE_KEY
+from tessera.weights import CONFIG_KEY, LoadedGenerator, inspect_weights, load_weights
+from tessera.writer import write_picture
+
+COMPACT = FAMILY["srvggnetcompact"]
+HALVED = FAMILY["rrdbnet x2"]
+FAR = (67, 130)
+"""(H, W) that nothing here was drawn, traced or checked at, where the network takes odd sizes."""
+
+
+def far(config: GeneratorConfig) -> torch.Tensor:
+    height, width = (side // config.multiple * config.multiple for side in FAR)
+    return noise(1, config.in_channels, height, width)
+
+
+def run_onnx(content: bytes, x: torch.Tensor) -> torch.Tensor:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    return torch.from_numpy(session.run(["output"], {"input": x.numpy()})[0])
+
+
+def run_program(content: bytes, x: torch.Tensor) -> torch.Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        module = torch.jit.load(io.BytesIO(content))
+    with torch.no_grad(), torch.jit.optimized_execution(False):
+        return module(x)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+# ------------------------------------------------------------------------------------------------------- the graphs
+
+
+@pytest.mark.parametrize("config", FAMILY.values(), ids=FAMILY)
+def test_an_onnx_file_runs_in_onnx_runtime_and_openvino_at_sizes_it_was_not_made_at(config):
+    generator = made(config)
+    x = far(config)
+    expected = generator.network(x)
+    content = onnx_bytes(config, generator.state, ExportSettings(), {})
+    torch.testing.assert_close(run_onnx(content, x), expected, atol=1e-5, rtol=1e-5)
+    model = openvino.compile_model(openvino.Core().read_model(content), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    torch.testing.assert_close(torch.from_numpy(model(x.numpy())[0]), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("config", "precision"),
+    [
+        *((FAMILY[name], "fp32") for name in ("rrdbnet x2", "pytorch-gan")),
+        (COMPACT, "fp16"),
+        *(
+            pytest.param(FAMILY[name], "bf16", marks=pytest.mark.slow)
+            for name in ("rrdbnet", "esrdnet", "esrgan-pytorch")
+        ),
+    ],
+    ids=str,
+)
+def test_a_torchscript_program_runs_at_sizes_it_was_not_made_at(config, precision):
+    generator = made(config)
+    x = noise(1, 3, 18, 34)
+    content = torchscript_archive(config, generator.state, ExportSettings(precision=precision), {})
+    rounded = {
+        name: value.to(DTYPES[precision]).float() if value.ndim == 4 else value
+        for name, value in generator.state.items()
+    }
+    expected = torch.func.functional_call(generator.network, rounded, (x,))
+    torch.testing.assert_close(run_program(content, x), expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("opset", [11, 22])
+def test_every_opset_that_is_offered_passes_the_checker_and_runs(opset):
+    for config in (HALVED, COMPACT):
+        generator = made(config)
+        content = onnx_bytes(config, generator.state, ExportSettings(opset=opset), {})
+        model = onnx.load_from_string(content)
+        onnx.checker.check_model(model, full_check=True)
+        assert [each.version for each in model.opset_import] == [opset]
+        x = noise(1, 3, 8, 6)
+        torch.testing.assert_close(run_onnx(content, x), generator.network(x), atol=1e-5, rtol=1e-5)
+
+
+def test_an_onnx_graph_has_open_sizes_and_names_that_are_the_networks():
+    config = FAMILY["rrdbnet"]
+    graph = onnx.load_from_string(onnx_bytes(config, made(config).state, ExportSettings(), {})).graph
+    (lq,), (sr,) = graph.input, graph.output
+    assert [each.dim_param or each.dim_value for each in lq.type.tensor_type.shape.dim] == [
+        *("batch", 3, "height", "width")
+    ]
+    assert [each.dim_param or each.dim_value for each in sr.type.tensor_type.shape.dim] == [
+        *("batch", 3, "output_height", "output_width")
+    ]
+    convolutions = [node.name for node in graph.node if node.op_type == "Conv"]
+    assert "body.0.rdb2.conv3" in convolutions
+    assert {f"{name}.weight" for name in convolutions} <= {each.name for each in graph.initializer}
+    assert len({node.name for node in graph.node}) == len(graph.node)
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("fp16", torch.float16), ("bf16", torch.bfloat16)])
+def test_reduced_precision_rounds_the_kernels_and_nothing_else(precision, dtype):
+    generator = made(COMPACT)
+    content = onnx_bytes(COMPACT, generator.state, ExportSettings(precision=precision), {})
+    rounded = {name: value.to(dtype).float() if value.ndim == 4 else value for name, value in generator.state.items()}
+    x = far(COMPACT)
+    expected = torch.func.functional_call(generator.network, rounded, (x,))
+    torch.testing.assert_close(run_onnx(content, x), expected, atol=1e-6, rtol=1e-5)
+    whole = len(onnx_bytes(COMPACT, generator.state, ExportSettings(), {}))
+    kernels = sum(value.numel() for value in generator.state.values() if value.ndim == 4)
+    assert len(content) < whole - 2 * kernels + 2000  # two bytes less each, and a Cast for each layer
+
+
+# -------------------------------------------------------------------------------------------------------- the files
+
+
+PAIRS = [(name, precision) for name in SUFFIXES for precision in ("fp32", "fp16", "bf16")]
+PAIRS.remove(("ncnn", "bf16"))  # which another test says
+FIRST = {("onnx", "fp32"), ("openvino", "fp16"), ("torchscript", "bf16"), ("ncnn", "fp16")}
+
+
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [pytest.param(*pair, marks=[] if pair in FIRST else [pytest.mark.slow]) for pair in PAIRS],
+)
+def test_an_exported_file_goes_straight_back_into_upscaling_and_two_are_the_same(name, precision, tmp_path):
+    generator = dataclasses.replace(made(COMPACT), licence="CC0-1.0")
+    settings = ExportSettings(format=name, precision=precision)
+    output = tmp_path / "one" / f"model{SUFFIXES[name]}"
+    again = tmp_path / "two" / output.name
+    for path in (output, again):
+        path.parent.mkdir()
+        done = export(generator, path, settings)
+    assert files(output.parent) == files(again.parent)
+    assert sorted(files(output.parent)) == sorted(path.name for path in done.paths)
+    assert done.bytes == sum(map(len, files(again.parent).values()))
+    assert len(done.differences) == 2
+    assert all(each.psnr_db > (100 if precision == "fp32" else 60) for each in done.differences)
+    read = load_weights(output)
+    assert read.config == COMPACT
+    picture = np.random.default_rng(0).integers(0, 256, (41, 53, 3), np.uint8)
+    expected = tessera.upscale(picture, generator, engine=open_engine(generator, "exact"))
+    found = tessera.upscale(picture, output, engine=open_engine(read, "exact"))
+    assert np.abs(found.astype(int) - expected).max() <= (1 if precision != "bf16" else 2)
+
+
+@pytest.mark.parametrize("name", [name for name in SUFFIXES if name != "ncnn"])
+def test_a_file_says_what_it_is_and_how_close_it_is(name, tmp_path):
+    generator = dataclasses.replace(made(COMPACT), licence="CC0-1.0", sha256="ab" * 32)
+    path = tmp_path / f"model{SUFFIXES[name]}"
+    done = export(generator, path, ExportSettings(format=name, precision="fp16"))
+    report = inspect_weights(path)
+    assert report.problem is None
+    assert report.licence == "CC0-1.0"
+    told = report.metadata
+    assert told["tessera.scale"] == "3"
+    assert told["tessera.precision"] == "fp16"
+    assert told["tessera.source_sha256"] == "ab" * 32
+    assert "[0, 1]" in told["tessera.value_range"]
+    measured = json.loads(told[MEASURED_KEY])
+    assert measured["psnr_db"] == pytest.approx(min(each.psnr_db for each in done.differences), abs=0.06)
+    assert measured["largest_levels"] == pytest.approx(max(each.largest_levels for each in done.differences), rel=0.01)
+    assert measured["pictures"] == "chart 37x53, chart 29x19"
+    assert "fp32" in measured["compared"]
+
+
+def test_what_a_file_says_of_itself_is_not_handed_on_to_the_next(tmp_path):
+    first = tmp_path / "a.safetensors"
+    export(made(COMPACT), first, ExportSettings(format="safetensors", precision="bf16"))
+    export(load_weights(first), tmp_path / "b.onnx", ExportSettings())
+    told = inspect_weights(tmp_path / "b.onnx").metadata
+    assert told["tessera.precision"] == "fp32"
+    assert json.loads(told[MEASURED_KEY])["runtime"].startswith("onnxruntime")
+    assert told["tessera.source"] == "small"  # where the weights come from, not the file between
+    assert LICENCE_KEY not in told
+    assert not provenance(load_weights(first)).keys() & {MEASURED_KEY, "tessera.precision", "tessera.exported_by"}
+
+
+def test_ncnn_fills_odd_counts_of_half_precision_up_to_whole_words(tmp_path):
+    config = SRVGGNetCompactConfig(features=7, convolutions=1, scale=1)  # 189 numbers in its first kernel
+    generator = made(config)
+    export(generator, tmp_path / "a.param", ExportSettings(format="ncnn", precision="fp16"))
+    x = noise(1, 3, 9, 8)
+    found = ran(open_engine(load_weights(tmp_path / "a.bin"), "exact", engine="ncnn"), x)
+    torch.testing.assert_close(found, generator.network(x), atol=2e-3, rtol=1e-2)
+
+
+@pytest.mark.parametrize("name", ["onnx", "openvino"])
+def test_a_file_of_one_size_is_checked_at_it_and_takes_no_larger_one(name, tmp_path):
+    path = tmp_path / f"a{SUFFIXES[name]}"
+    done = export(made(HALVED), path, ExportSettings(format=name, shape=(24, 32)))
+    assert [each.picture for each in done.differences] == ["chart 32x24"]
+    network = load_weights(path).network
+    assert network(noise(2, 3, 24, 32)).shape == (2, 3, 48, 64)
+    with pytest.raises(WeightsError, match="takes pictures of 32x24 and got 33x24"):
+        network(noise(1, 3, 24, 33))
+    with pytest.raises(UsageError, match="divide by 2"):
+        export(made(HALVED), tmp_path / "b.onnx", ExportSettings(shape=(24, 33)))
+
+
+@pytest.mark.parametrize("name", ["onnx", "openvino"])
+@pytest.mark.parametrize("sides", [(1, 1), (6, 7)])
+def test_sizes_that_do_not_divide_are_refused_with_a_sentence(name, sides, tmp_path):
+    path = tmp_path / f"a{SUFFIXES[name]}"
+    export(made(HALVED), path, ExportSettings(format=name))
+    loaded = load_weights(path)
+    assert loaded.config.multiple == 2
+    with pytest.raises(WeightsError, match=f"sides divide by 2, and got {sides[1]}x{sides[0]}"):
+        ran(open_engine(loaded, "exact"), noise(1, 3, *sides))
+    whole = tessera.upscale(np.zeros((*sides, 3), np.uint8), path)
+    assert whole.shape == (2 * sides[0], 2 * sides[1], 3)
+
+
+def test_openvino_files_run_with_openvino_alone_and_can_be_named_by_either_file(tmp_path):
+    export(made(COMPACT), tmp_path / "a.xml", ExportSettings(format="openvino"))
+    loaded = load_weights(tmp_path / "a.bin")
+    assert (loaded.dialect, loaded.config) == ("openvino", COMPACT)
+    with pytest.raises(EngineError, match="leave out --engine pytorch"):
+        open_engine(loaded, engine="pytorch")
+    with pytest.raises(WeightsError, match="exported from"):
+        _ = loaded.state
+    reduced = open_engine(loaded, "exact")
+    assert (reduced.name, reduced.precision, reduced.exact()) == ("openvino", "fp32", reduced)
+    (tmp_path / "a.bin").unlink()
+    with pytest.raises(WeightsError, match=r"a\.bin is not beside"):
+        load_weights(tmp_path / "a.xml")
+
+
+@pytest.mark.parametrize("content", [b"", b"<net", b"<?xml version='1.0'?><net name='a' version='11'></net>"])
+def test_what_is_no_openvino_file_is_one_sentence(content, tmp_path):
+    (tmp_path / "a.xml").write_bytes(content)
+    (tmp_path / "a.bin").write_bytes(b"")
+    with pytest.raises(WeightsError, match=r"a\.xml: ") as caught:
+        load_weights(tmp_path / "a.xml")
+    assert "\n" not in str(caught.value)
+
+
+# ------------------------------------------------------------------------------------------------------- TorchScript
+
+
+def test_our_torchscript_is_read_without_running_its_program_and_others_are_refused(tmp_path, monkeypatch):
+    def never(*_: object, **__: object) -> Any:
+        raise AssertionError("a program was loaded")
+
+    generator = made(COMPACT)
+    export(generator, tmp_path / "a.pt", ExportSettings(format="torchscript"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.save(torch.jit.script(torch.nn.Conv2d(3, 3, 3)), tmp_path / "b.pt")
+    monkeypatch.setattr(torch.jit, "load", never)
+    monkeypatch.setattr(torch, "load", never)
+    read = load_weights(tmp_path / "a.pt")
+    assert all(torch.equal(read.state[name], value) for name, value in generator.state.items())
+    with pytest.raises(WeightsError, match="TorchScript program, which is code"):
+        load_weights(tmp_path / "b.pt")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("tessera.tensors", b"[]", "names are missing"),
+        ("tessera.tensors", b'[["a", "float32", [-1]]]', "not one"),
+        ("tessera.tensors", b'[["a", "int8", [1]]]', "not one"),
+        ("tessera.tensors", b'[["a", "float32", [99999999, 99999999]]]', "should have"),
+        ("tessera.tensors", b"{", "damaged"),
+        ("tessera.config", b"{}", "no configuration"),
+    ],
+)
+def test_a_torchscript_file_that_was_changed_is_a_sentence(key, value, words, tmp_path):
+    content = torchscript_archive(
+        COMPACT, made(COMPACT).state, ExportSettings(), {CONFIG_KEY: COMPACT.model_dump_json()}
+    )
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(tmp_path / "a.pt", "w") as new:
+        for info in old.infolist():
+            new.writestr(info, value if info.filename.endswith(f"extra/{key}") else old.read(info))
+    with pytest.raises(WeightsError, match=words) as caught:
+        load_weights(tmp_path / "a.pt")
+    assert str(caught.value).startswith(f"{tmp_path / 'a.pt'}: ")
+
+
+# ----------------------------------------------------------------------------------------------------- what goes wrong
+
+
+@pytest.mark.parametrize("name", SUFFIXES)
+def test_a_file_that_is_not_the_model_is_deleted_and_said_to_be(name, tmp_path, monkeypatch):
+    write = exporting._WRITERS[name]
+
+    def wrong(path: Path, loaded: LoadedGenerator, state: Any, settings: Any, about: Any) -> None:
+        write(path, loaded, {key: value * 1.01 for key, value in state.items()}, settings, about)
+
+    monkeypatch.setitem(exporting._WRITERS, name, wrong)
+    with pytest.raises(ExportError, match="deleted, because it is not the model: on chart 37x53") as caught:
+        export(made(COMPACT), tmp_path / f"a{SUFFIXES[name]}", ExportSettings(format=name))
+    assert "levels of 255" in str(caught.value)
+    assert files(tmp_path) == {}
+
+
+@pytest.mark.parametrize("name", SUFFIXES)
+def test_a_file_that_no_runtime_reads_is_deleted_and_nothing_is_replaced(name, tmp_path, monkeypatch):
+    def torn(path: Path, *_: object) -> None:
+        path.write_bytes(b"torn")
+        path.with_suffix(".bin").write_bytes(b"torn")
+
+    monkeypatch.setitem(exporting._WRITERS, name, torn)
+    output = tmp_path / f"a{SUFFIXES[name]}"
+    output.write_bytes(b"precious")
+    with pytest.raises(ExportError, match="deleted, because"):
+        export(made(COMPACT), output, ExportSettings(format=name), overwrite=True)
+    assert {name: content for name, content in files(tmp_path).items() if ".tessera-part" not in name} == {
+        output.name: b"precious"
+    }
+
+
+@pytest.mark.parametrize("name", ["onnx", "torchscript", "ncnn"])
+def test_a_full_disk_is_a_sentence_and_leaves_nothing(name, tmp_path, monkeypatch):
+    real = Path.write_bytes
+
+    def full(path: Path, content: bytes) -> int:
+        real(path, content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(ExportError, match="No space left on device"):
+        export(made(COMPACT), tmp_path / f"a{SUFFIXES[name]}", ExportSettings(format=name))
+    monkeypatch.undo()
+    assert files(tmp_path) == {}
+
+
+def test_targets_that_cannot_be_written_are_named_before_the_work(tmp_path):
+    generator = made(COMPACT)
+    with pytest.raises(UsageError, match="there is no folder"):
+        export(generator, tmp_path / "no" / "a.onnx", ExportSettings())
+    (tmp_path / "a.onnx").mkdir()
+    with pytest.raises(UsageError, match="is a folder"):
+        export(generator, tmp_path / "a.onnx", ExportSettings())
+    (tmp_path / "b.bin").write_bytes(b"of another model")
+    with pytest.raises(UsageError, match=r"b\.bin exists already.*--overwrite"):
+        export(generator, tmp_path / "b.xml", ExportSettings(format="openvino"))
+
+
+def test_networks_that_cannot_be_exported_are_named(tmp_path):
+    with pytest.raises(UsageError, match="from outside it"):
+        export(nearest(), tmp_path / "a.onnx", ExportSettings())
+    with pytest.raises(UsageError, match=r"not esrdnet\. Take --format onnx"):
+        export(made(FAMILY["esrdnet"]), tmp_path / "a.param", ExportSettings(format="ncnn"))
+    export(made(COMPACT), tmp_path / "a.onnx", ExportSettings())
+    with pytest.raises(WeightsError, match="exported from"):
+        export(load_weights(tmp_path / "a.onnx"), tmp_path / "b.onnx", ExportSettings())
+
+
+def test_weights_that_fp16_cannot_hold_are_refused_by_name(tmp_path):
+    generator = made(COMPACT)
+    with torch.no_grad():
+        generator.state["body.2.weight"][0, 0, 0, 0] = 70_000
+    with pytest.raises(UsageError, match=r"body\.2\.weight.*70000.*bf16"):
+        export(generator, tmp_path / "a.onnx", ExportSettings(precision="fp16"))
+    assert files(tmp_path) == {}
+
+
+def test_pictures_of_the_user_are_compared_as_well(tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    write_picture(rng.integers(0, 256, (120, 31, 3), np.uint8), folder / "rgb.png")
+    write_picture(rng.integers(0, 65_536, (20, 200, 1), np.uint16), folder / "gray.png")
+    write_picture(rng.integers(0, 256, (20, 20, 4), np.uint8), folder / "with alpha.png")
+    (folder / "notes.txt").write_text("no picture")
+    done = export(made(HALVED), tmp_path / "a.onnx", ExportSettings(), check=folder)
+    assert [each.picture for each in done.differences[2:]] == ["gray.png", "rgb.png", "with alpha.png"]
+    assert json.loads(inspect_weights(tmp_path / "a.onnx").metadata[MEASURED_KEY])["pictures"].count("chart") == 2
+    with pytest.raises(UsageError, match="no such folder"):
+        export(made(HALVED), tmp_path / "b.onnx", ExportSettings(), check=tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="no pictures of at least 512x512"):
+        export(made(HALVED), tmp_path / "b.onnx", ExportSettings(shape=(512, 512)), check=folder)
+
+
+@pytest.mark.slow
+@pytest.mark.assets
+@pytest.mark.parametrize(("name", "precision"), PAIRS)
+def test_real_weights_pass_on_real_photographs(name, precision, assets, tmp_path):
+    generator = load_weights(assets / "weights" / "realesr-animevideov3.pth")
+    path = tmp_path / f"a{SUFFIXES[name]}"
+    done = export(generator, path, ExportSettings(format=name, precision=precision), check=assets / "photos" / "val")
+    assert len(done.differences) > 2
+    assert load_weights(path).licence == (generator.licence if name != "ncnn" else None)  # it has no room for one
+
+
+def test_settings_that_no_file_can_have_are_refused_where_they_are_made():
+    with pytest.raises(ValueError, match="fp32 or fp16"):
+        ExportSettings(format="ncnn", precision="bf16")
+    with pytest.raises(ValueError, match="every size"):
+        ExportSettings(format="torchscript", shape=(8, 8))
+    with pytest.raises(ValueError, match="opset 13"):
+        ExportSettings(precision="bf16", opset=12)
