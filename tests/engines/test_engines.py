@@ -81,7 +81,7 @@ def test_exact_is_always_fp32_whatever_the_processor_can_do(generator):
 def test_wrong_words_and_missing_devices_get_their_sentence(generator):
     with pytest.raises(UsageError, match="exact, auto or fast"):
         open_engine(generator, "best")  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="pytorch, openvino, ncnn or onnxruntime"):
+    with pytest.raises(UsageError, match="pytorch, openvino, ncnn, onnxruntime or kernels"):
         open_engine(generator, engine="tensorrt")  # type: ignore[arg-type]
     with pytest.raises(EngineError, match="not a device"):
         open_engine(generator, device="gpu-zero", engine="pytorch")

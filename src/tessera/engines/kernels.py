@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tessera.weights import LoadedGenerator
 
 _BLOCK = 16
-_LONG_SIDE = 512
+_SIDE = 128
 
 # How the blocks of RRDBNet's trunk are computed, up to which part of its depth. What goes wrong in the last blocks is
 # not made good by later ones, and what goes wrong in the first passes through all; measured, see docs/kernels.md.
@@ -86,7 +86,7 @@ class KernelsEngine:
 
     def _bytes_per_pixel(self, config: GeneratorConfig) -> int:
         """What the kernels themselves say that they take, and the pictures around them."""
-        side = _LONG_SIDE * config.multiple
+        side = _SIDE * config.multiple
         working = self._network.working_bytes(side, side) / side**2
         return int(working + 8 * (config.in_channels + config.out_channels * config.scale**2)) + 1
 
@@ -99,7 +99,7 @@ def choose_kinds(description: Description, mode: Literal["exact", "bf16", "fast"
     if description.network == "srvggnetcompact":
         return ("F4 fp32", *_times("F4 bf16" if mode == "fast" else "F2 bf16", blocks - 1), "F4 fp32")[-blocks - 1 :]
     table = _FAST if mode == "fast" else _BF16
-    found = [next(kind for until, kind in table if block + 0.5 < until * blocks) for block in range(blocks)]
+    found: list[Kind] = [next(kind for until, kind in table if block + 0.5 < until * blocks) for block in range(blocks)]
     if mode == "bf16":
         found[0] = "F4 fp32"
     return (*found, "F4 fp32")

@@ -109,7 +109,7 @@ def library(path: Path = LIBRARY) -> Any:
     if interface != _INTERFACE:
         raise EngineError(f"The kernels are those of another version of Tessera; build them again: {BUILD}")
     pointer, number, long = ctypes.c_void_p, ctypes.c_int32, ctypes.c_uint64
-    described, kinds = ctypes.POINTER(_Description), ctypes.c_char_p
+    described = ctypes.POINTER(_Description)
     for name, result, arguments in (
         ("tk_best_set", number, ()),
         ("tk_has_set", number, (number,)),
@@ -211,7 +211,7 @@ class Network:
 
     def run_pixels(self, pictures: NDArray[Any]) -> NDArray[Any]:
         """(B, h, w, C) uint8 or uint16 -> (B, s*h, s*w, C) of the same type, clipped and rounded to the nearest."""
-        if pictures.dtype not in (np.uint8, np.uint16):
+        if str(pictures.dtype) not in ("uint8", "uint16"):
             raise UsageError(f"Pixels are uint8 or uint16, not {pictures.dtype}.")
         return self._run(pictures, pictures.dtype, (0, 3, 1, 2))
 
