@@ -34,7 +34,7 @@ _BF16: tuple[tuple[float, Kind], ...] = (
     (0.52, "F4 bf16"),
     (1.0, "F4 fp32"),
 )
-_FAST: tuple[tuple[float, Kind], ...] = ((0.74, "F4 bf16"), (1.0, "F4 fp32"))
+_FAST: tuple[tuple[float, Kind], ...] = ((0.74, "F4 bf16"), (1.0, "F2 bf16"))
 
 
 class KernelsEngine:
@@ -97,8 +97,9 @@ def choose_kinds(description: Description, mode: Literal["exact", "bf16", "fast"
         return ("F4 fp32", *_times("F4 bf16" if mode == "fast" else "F2 bf16", blocks - 1), "F4 fp32")[-blocks - 1 :]
     table = _FAST if mode == "fast" else _BF16
     found: list[Kind] = [next(kind for until, kind in table if block + 0.5 < until * blocks) for block in range(blocks)]
-    if mode == "bf16":
-        found[0] = "F4 fp32"
+    if mode == "fast":
+        return (*found, "F4 bf16")
+    found[0] = "F4 fp32"
     return (*found, "F4 fp32")
 
 

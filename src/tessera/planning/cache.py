@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from tessera.cached_json import Key, read_cached, write_cached
 from tessera.engines import EngineName, Precision
 from tessera.machine import cores, processor
+from tessera.native import library as kernels
 from tessera.planning.plan import Plan
 from tessera.version import __version__
 
@@ -36,6 +37,7 @@ def plan_key(
         "threads": threads,
         "tessera": __version__,
         **{name: _version(name) for name in _LIBRARIES},
+        "kernels": kernels.problem(),
         "processor": processor().name,
         "cores": cores().usable,
     }
