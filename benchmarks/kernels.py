@@ -19,16 +19,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tessera.engines import Precision, open_engine
+from tessera.engines import EngineName, Precision, open_engine
 from tessera.errors import EngineError
+from tessera.loaded_generator import LoadedGenerator
 from tessera.machine import cores, processor
 from tessera.picture import read_picture
-from tessera.weights import LoadedGenerator, load_weights
+from tessera.weights import load_weights
 from tessera.zoo import load_model
 
 PHOTOGRAPH = "photos/val/clic_0369d229ba4c9965.webp"
 MODELS = ("realesrgan-x4plus", "realesr-animevideov3")
-CANDIDATES: tuple[tuple[str, str, Precision], ...] = (
+CANDIDATES: tuple[tuple[str, EngineName, Precision], ...] = (
     ("ncnn fp32", "ncnn", "exact"),
     ("OpenVINO bf16", "openvino", "auto"),
     ("kernels exact", "kernels", "exact"),
@@ -61,9 +62,11 @@ def candidates(generator: LoadedGenerator, threads: int) -> dict[str, Run]:
     found: dict[str, Run] = {"plain PyTorch": plain}
     for name, engine, precision in CANDIDATES:
         try:
-            found[name] = open_engine(generator, precision, engine=engine, threads=threads).run  # type: ignore[arg-type]
+            opened = open_engine(generator, precision, engine=engine, threads=threads)
         except EngineError as error:
             print(f"{name} is left out: {error}")
+            continue
+        found[name] = lambda x, opened=opened: torch.from_numpy(opened.run(x.numpy()))
     return found
 
 
