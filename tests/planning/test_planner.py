@@ -16,7 +16,7 @@ from tessera import Upscaler
 from tessera.engines import EngineName, Tiles
 from tessera.errors import EngineError, UsageError
 from tessera.generators import RRDBNetConfig
-from tessera.planning import Candidate, Plan, Planner, Timing
+from tessera.planning import Candidate, Plan, Planner, Timing, timing
 from tessera.planning import planner as planner_module
 from tessera.planning.chart import chart
 from tessera.planning.cutting import cut
@@ -30,6 +30,7 @@ from tessera.weights import LoadedGenerator
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TESSERA_CACHE", str(tmp_path))
     monkeypatch.setattr(planner_module, "type_of_products", lambda name, policy, device: BF16[name, policy])
+    monkeypatch.setattr(timing, "IMPORT_SECONDS", {})
     # Three engines are enough to tell what planning does; who really takes part is another test.
     monkeypatch.setattr(planner_module, "ENGINES_OF_PROCESSORS", ("openvino", "pytorch", "ncnn"))
     monkeypatch.setattr(planner_module, "FASTEST_IN_FP32", ("ncnn", "openvino", "pytorch"))
@@ -104,6 +105,14 @@ def test_a_small_job_gets_the_engine_that_is_ready_first_and_a_large_one_the_fas
     assert large is not None
     assert (small[0].name, large[0].name) == ("pytorch", "openvino")
     assert large[1].seconds == pytest.approx(0.6 + MANY * 0.01 / 192**2, rel=0.01)
+
+
+def test_an_import_that_only_this_process_need_not_make_counts(monkeypatch):
+    world = World(speed={OPENVINO: (0.6, 0.01), PYTORCH: (0.0, 0.02), ("ncnn", "fp32"): (0.0, 0.4)})
+    monkeypatch.setattr(timing, "IMPORT_SECONDS", {"pytorch": 1.5})
+    small = world.planner().engine_for(128 * 128)
+    assert small is not None
+    assert small[0].name == "openvino"
 
 
 def test_the_budget_is_kept_and_what_was_not_measured_is_not_chosen():
