@@ -13,7 +13,8 @@ test: $(VENV)/.installed-dev
 	PATH="$(BIN):$$PATH" scripts/test
 
 test-slow: $(VENV)/.installed-dev
-	PATH="$(BIN):$$PATH" scripts/test -m slow
+	PATH="$(BIN):$$PATH" TESSERA_SEARCH=1 scripts/test -m slow
+	PATH="$(BIN):$$PATH" TESSERA_SEARCH=1 scripts/test tests/test_mosaic.py tests/test_resample.py tests/native tests/test_tiles.py
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/overlap.py
