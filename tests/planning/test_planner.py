@@ -129,7 +129,7 @@ def test_the_budget_is_kept_and_what_was_not_measured_is_not_chosen():
     ("policy", "share", "levels", "allowed"),
     [
         *(("auto", 0.005, 40, True), ("auto", 0.02, 2, False), ("auto", 1.0, 1, True)),
-        *(("fast", 0.02, 2, False), ("exact", 1.0, 1, True), ("exact", 0.001, 2, False)),
+        *(("fast", 0.02, 2, True), ("fast", 0.3, 3, False), ("exact", 1.0, 1, True), ("exact", 0.001, 2, False)),
     ],
 )
 def test_an_engine_that_breaks_its_policy_is_dropped_and_the_next_is_taken(policy, share, levels, allowed):
@@ -261,6 +261,18 @@ def test_every_engine_that_can_run_any_network_of_the_family_takes_part(monkeypa
     monkeypatch.undo()
     taking = {each.engine for each in candidates("exact", engine="auto", device="cpu", threads=2)}
     assert taking == set(get_args(EngineName)) - {"auto", "onnxruntime"}  # the last runs files of its own
+
+
+def test_the_quicker_and_less_accurate_way_of_the_kernels_is_for_fast_alone(monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setattr(
+        planner_module, "type_of_products", lambda name, policy, device: BF16.get((name, policy), "bf16")
+    )
+    for policy in ("exact", "auto", "fast"):
+        found = candidates(policy, engine="auto", device="cpu", threads=2)
+        assert [(each.engine, each.precision) for each in found if each.fast] == (
+            [("kernels", "bf16")] if policy == "fast" else []
+        )
 
 
 def test_on_a_gpu_it_is_pytorch_and_one_is_timed():

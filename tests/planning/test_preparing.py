@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from deploy.networks import FAMILY, made
 from tessera.deploy.exporting import export
 from tessera.deploy.settings import ExportSettings
+from tessera.engines import type_of_products
+from tessera.engines.kernels import KernelsEngine
+from tessera.generators import RRDBNetConfig
 from tessera.planning import planner
 from tessera.planning.plan import Difference
+from tessera.planning.preparing import prepare
+from tessera.settings import Settings
 from tessera.upscaler import Upscaler
 
 CONFIG = FAMILY["srvggnetcompact"]
@@ -42,3 +48,18 @@ def test_an_openvino_file_multiplies_in_bf16_only_where_that_is_allowed(tmp_path
         assert line.startswith(f"plan: openvino {products}")
         assert upscaler.engine.precision == products
     assert Upscaler(tmp_path / "a.xml", precision="exact").engine.precision == "fp32"
+
+
+@pytest.mark.skipif(type_of_products("kernels", "fast") != "bf16", reason="needs products of bf16")
+def test_fast_opens_the_quicker_way_of_the_kernels_and_says_so(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("TESSERA_CACHE", str(tmp_path))
+    generator = made(RRDBNetConfig(blocks=4, features=16, growth=16))
+    ready = {
+        policy: prepare(generator, Settings(engine="kernels", precision=policy), 10_000) for policy in ("auto", "fast")
+    }
+    opened = [cast(KernelsEngine, each.enlarger.engine).kinds for each in ready.values()]
+    fast = ready["fast"].choice
+    assert fast is not None
+    assert fast.candidate.fast == (opened[0] != opened[1])
+    assert any(line.startswith("  kernels bf16 fast") for line in ready["fast"].lines)
+    assert not any("bf16 fast" in line for line in ready["auto"].lines)

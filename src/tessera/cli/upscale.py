@@ -52,7 +52,7 @@ Suffix = Annotated[str, _Opt("--suffix", help="NAME_out.EXT; empty for none.")]
 Ext = Annotated[str, _Opt("--ext", help="auto (the input's), jpg, png, webp, tif, avif, gif, ppm.")]
 Quality = Annotated[int | None, _Opt("--quality", help="1 to 100 for JPEG, WebP (95) and AVIF (90).")]
 PrecisionOption = Annotated[
-    str, _Opt("--precision", help="exact (fp32), auto or fast (bf16 where the processor has it).")
+    str, _Opt("--precision", help="exact (fp32), auto (bf16 where that is fast) or fast (less accurate still).")
 ]
 Fp32 = Annotated[bool, _Opt("--fp32", help="The same as --precision exact.")]
 EngineOption = Annotated[str, _Opt("--engine", help="auto, pytorch, openvino, ncnn, kernels or onnxruntime (.onnx).")]

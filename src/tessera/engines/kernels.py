@@ -58,8 +58,8 @@ class KernelsEngine:
         self.threads = cores().usable if threads is None else threads
         self._generator = generator
         self._description = describe(generator)
-        kinds = choose_kinds(self._description, "exact" if precision == "fp32" else "fast" if fast else "bf16")
-        self._network = Network(self._description, [_weights(generator)], kinds, threads=self.threads)
+        self.kinds = choose_kinds(self._description, "exact" if precision == "fp32" else "fast" if fast else "bf16")
+        self._network = Network(self._description, [_weights(generator)], self.kinds, threads=self.threads)
         self._exact: KernelsEngine | None = None
         self._lock = threading.Lock()
         self.bytes_per_pixel = self._bytes_per_pixel(generator.config)

@@ -34,14 +34,19 @@ class Reference:
     def difference(self, engine: Engine) -> Difference | None:
         """How far an engine is from the network in fp32; None when it gives no finite picture of the right shape.
 
-        Both outputs are rounded to 255 levels, as they are written.
+        Levels are those of 255, to which both are rounded as they are written.
         """
         got = engine.run(self.tile)
         expected = self._expected()
         if got.shape != expected.shape or not np.isfinite(got).all():
             return None
         apart = np.abs(_levels(got) - _levels(expected))
-        return Difference(within_one_level=float((apart <= 1).mean()), largest=int(apart.max()))
+        squared = float(np.square(got.clip(0, 1).astype(np.float64) - expected.clip(0, 1)).mean())
+        return Difference(
+            within_one_level=float((apart <= 1).mean()),
+            largest=int(apart.max()),
+            psnr_db=-10 * math.log10(squared) if squared else None,
+        )
 
     def _expected(self) -> Tiles:
         if self._sr is not None:

@@ -16,6 +16,8 @@ from tessera.engines import EngineName, Precision
 
 TILES = (512, 384, 256, 192, 128)
 LEAST_SHARE_WITHIN_ONE_LEVEL = 0.99
+LEAST_PSNR_DB = 50.0
+"""Of `fast`: what is still allowed is not seen side by side, but is no longer the same picture to the level."""
 _LARGEST_TILE_BYTES = 4 * 2**30
 _WORTH_A_LARGER_TILE = 0.9
 """A larger tile takes more memory, so it has to save a tenth of the time."""
@@ -41,10 +43,19 @@ class Difference(BaseModel, frozen=True, extra="forbid"):
     """Share of the samples that differ by at most one level."""
     largest: Annotated[int, Field(ge=0, le=255)]
     """In levels."""
+    psnr_db: Annotated[float, Field(allow_inf_nan=False)] | None
+    """Before rounding; None when nothing differs."""
 
     def is_allowed(self, policy: Precision) -> bool:
         """Whether the policy of the user lets this pass: for `exact` no sample may differ by more than one level."""
-        return self.within_one_level >= (1.0 if policy == "exact" else LEAST_SHARE_WITHIN_ONE_LEVEL)
+        if policy == "exact":
+            return self.within_one_level == 1
+        alike = self.within_one_level >= LEAST_SHARE_WITHIN_ONE_LEVEL
+        return alike or (policy == "fast" and (self.psnr_db is None or self.psnr_db >= LEAST_PSNR_DB))
+
+    def __str__(self) -> str:
+        far = "" if self.psnr_db is None else f", {self.psnr_db:.1f} dB"
+        return f"{self.within_one_level:.2%} within 1 level of fp32, at most {self.largest} off{far}"
 
 
 class Candidate(BaseModel, frozen=True, extra="forbid"):
@@ -52,6 +63,8 @@ class Candidate(BaseModel, frozen=True, extra="forbid"):
 
     engine: EngineName
     precision: Products
+    fast: bool = False
+    """Whether the engine goes the way that it has for the policy `fast` alone."""
     threads: Annotated[int, Field(ge=1, le=65_536)] | None = None
     """None where threads mean nothing (on a GPU)."""
     startup_seconds: _Seconds = 0.0
@@ -92,7 +105,7 @@ class Candidate(BaseModel, frozen=True, extra="forbid"):
 
     def __str__(self) -> str:
         threads = f", {self.threads} thread{'s' if self.threads != 1 else ''}" if self.threads else ""
-        return f"{self.engine} {self.precision}{threads}"
+        return f"{self.engine} {self.precision}{' fast' if self.fast else ''}{threads}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,8 +166,7 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
                 rate = each.seconds_per_megapixel(side) * waste(side, overlap)
                 told += [f"{rate:.1f} s per megapixel in tiles of {side}", f"{each.startup_seconds:.1f} s to be ready"]
             if each.difference is not None:
-                share = each.difference.within_one_level
-                told.append(f"{share:.2%} within 1 level of fp32, at most {each.difference.largest} off")
+                told.append(str(each.difference))
             if each.problem is not None:
                 told.append(f"left out: {each.problem}")
             yield f"  {each}: {'; '.join(told) or 'not measured'}"

@@ -51,9 +51,10 @@ def prepare(generator: LoadedGenerator, settings: Settings, pixels: int, named: 
 
     def opener(network: LoadedGenerator, candidate: Candidate) -> Engine:
         same = named is not None and (named.name, named.precision) == (candidate.engine, candidate.precision)
-        if named is not None and same and network is generator and candidate.threads == threads:
+        alike = same and candidate.fast == (settings.precision == "fast" and candidate.engine == "kernels")
+        if named is not None and alike and network is generator and candidate.threads == threads:
             return named
-        precision = "exact" if candidate.precision == "fp32" else "auto"
+        precision = "exact" if candidate.precision == "fp32" else "fast" if candidate.fast else "auto"
         return open_engine(
             network, precision, engine=candidate.engine, device=settings.device, threads=candidate.threads
         )

@@ -217,4 +217,4 @@ def _dropped(candidate: Candidate, problem: str) -> Candidate:
 
 def _same(one: Candidate, other: Candidate) -> bool:
     """Whether two are the same way to run, whatever the number of threads."""
-    return (one.engine, one.precision) == (other.engine, other.precision)
+    return (one.engine, one.precision, one.fast) == (other.engine, other.precision, other.fast)
