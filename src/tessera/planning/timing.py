@@ -7,6 +7,7 @@ moment in which the machine is busy with something else hits all; of each the qu
 from __future__ import annotations
 
 import importlib
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -21,9 +22,11 @@ from tessera.planning.cutting import Cuts
 from tessera.planning.plan import Candidate, Timing, sentence_of
 
 BUDGET_SECONDS = 3.0
-ROUNDS = 5
+ROUNDS = 4
 _CHART_SIDE = 64
 _OUT_OF_THE_RACE = 1.5
+_HOPELESS = 2.0
+_DOUBLINGS = 2
 _BETTER_WITH_FEWER_THREADS = 0.95
 _PACKAGES: dict[EngineName, str] = {
     "kernels": "tessera.native.library",
@@ -47,11 +50,11 @@ class _Contender:
     """On the small network, if there is one, and on the large one."""
     startup: list[float] = field(default_factory=list[float])
     quickest: list[float] = field(default_factory=list[float])
-    larger: Timing | None = None
+    larger: tuple[Timing, ...] = ()
 
 
-class _NoTimeLeftError(Exception):
-    """The budget ended while a candidate was being measured."""
+class _NotMeasuredError(Exception):
+    """The budget ended while a candidate was being measured, or it turned out to be hopeless."""
 
 
 class Stopwatch:
@@ -87,9 +90,9 @@ class Stopwatch:
             else:
                 began = self._clock()
                 try:
-                    contenders.append(self._entered(each, import_seconds.get(each.engine, 0.0), first=not contenders))
-                except _NoTimeLeftError:
-                    break
+                    contenders.append(self._entered(each, import_seconds.get(each.engine, 0.0), contenders))
+                except _NotMeasuredError:
+                    pass
                 except Exception as error:  # whatever an engine stumbles over, another may run
                     results[each] = _dropped(each, sentence_of(error))
                 last_cost = self._clock() - began
@@ -119,12 +122,17 @@ class Stopwatch:
                 seconds[each.engine] = max(self._clock() - began, known)
         return seconds, broken
 
-    def _entered(self, candidate: Candidate, import_seconds: float, *, first: bool = False) -> _Contender:
-        """Open a candidate and run it once to get ready and once to be timed; the first is timed in any case."""
+    def _entered(self, candidate: Candidate, import_seconds: float, others: Sequence[_Contender]) -> _Contender:
+        """Open a candidate and run it once to get ready and once to be timed; the first is timed in any case.
+
+        One that takes twice as long as another for the small network is spared the large one.
+        """
         contender = _Contender(candidate)
+        least = min((each.quickest[0] for each in others), default=math.inf)
         for network in self._networks:
-            if contender.engines and self._clock() > self._end and not first:
-                raise _NoTimeLeftError
+            hopeless = min(contender.quickest, default=0.0) > _HOPELESS * least
+            if contender.engines and others and (hopeless or self._clock() > self._end):
+                raise _NotMeasuredError
             began = self._clock()
             engine = self._open(network, candidate)
             tile = self._tile(self._side)
@@ -159,7 +167,7 @@ class Stopwatch:
         if self._clock() + cost > self._end:
             return
         try:
-            other = self._entered(best.candidate.model_copy(update={"threads": threads // 2}), 0.0)
+            other = self._entered(best.candidate.model_copy(update={"threads": threads // 2}), 0.0, [best])
         except Exception:  # with all threads it ran
             return
         self._round([best, other])
@@ -168,27 +176,34 @@ class Stopwatch:
             contenders[contenders.index(best)] = other
 
     def _larger_tiles(self, contenders: Sequence[_Contender]) -> None:
-        """Tiles twice as large with the two best, if there is time: caches end somewhere."""
-        side = 2 * self._side
-        for each in sorted(contenders, key=self._seconds)[:2]:
-            small = each.quickest[-1]
-            if self._clock() + each.startup[-1] + 2.5 * 4 * small > self._end:
-                continue
+        """Tiles two and four times as large with the two best, as far as there is time: caches end somewhere."""
+        two = sorted(contenders, key=self._seconds)[:2]
+        for doublings in range(1, _DOUBLINGS + 1):
+            for each in two:
+                if len(each.larger) == doublings - 1:
+                    each.larger += self._larger(each, self._side * 2**doublings)
+
+    def _larger(self, each: _Contender, side: int) -> tuple[Timing, ...]:
+        """The timing of larger tiles, once or twice as time allows; none where there is too little of it."""
+        times = (side / self._side) ** 2
+        seconds: list[float] = []
+        tile = self._tile(side)
+        while len(seconds) < 2 and self._clock() + 1.2 * times * each.quickest[-1] <= self._end:
             try:
-                tile = self._tile(side)
-                each.engines[-1].run(tile)
-                large = self._timed(each.engines[-1], tile)
+                seconds.append(self._timed(each.engines[-1], tile))
             except Exception:  # too large for it: then the smaller tile is what is known
-                continue
-            per_pixel = self._seconds(each) / self._side**2 * 1e6
-            each.larger = Timing(side=side, seconds_per_megapixel=per_pixel * large / (4 * small))
+                return ()
+        if not seconds:
+            return ()
+        per_pixel = self._seconds(each) / self._side**2 * 1e6
+        return (Timing(side=side, seconds_per_megapixel=per_pixel * min(seconds) / (times * each.quickest[-1])),)
 
     def _result(self, each: _Contender) -> Candidate:
         timing = Timing(side=self._side, seconds_per_megapixel=self._seconds(each) / self._side**2 * 1e6)
         return each.candidate.model_copy(
             update={
                 "startup_seconds": self._whole(each.startup),
-                "timings": (timing,) if each.larger is None else (timing, each.larger),
+                "timings": (timing, *each.larger),
                 "bytes_per_pixel": each.engines[-1].bytes_per_pixel,
             }
         )
