@@ -41,6 +41,8 @@ class KernelsEngine:
     """Runs RRDBNet or SRVGGNetCompact with Tessera's own kernels (Lavin and Gray, 2016, for the convolutions).
 
     `precision` is "fp32", or "bf16" for products of bf16; with `fast`, those in larger tiles, which are less accurate.
+    Where bf16 is accurate enough nowhere or no quicker than fp32 (in compact networks but for `fast`), `precision` of
+    the open engine is "fp32".
     Raises EngineError for other networks, for features that are no multiple of 16, and where the kernels are not built.
     """
 
@@ -54,11 +56,11 @@ class KernelsEngine:
         fast: bool = False,
         threads: int | None = None,
     ) -> None:
-        self.precision = precision
         self.threads = cores().usable if threads is None else threads
         self._generator = generator
         self._description = describe(generator)
         self.kinds = choose_kinds(self._description, "exact" if precision == "fp32" else "fast" if fast else "bf16")
+        self.precision = "bf16" if any(kind.endswith("bf16") for kind in self.kinds) else "fp32"
         self._network = Network(self._description, [_weights(generator)], self.kinds, threads=self.threads)
         self._exact: KernelsEngine | None = None
         self._lock = threading.Lock()
@@ -90,11 +92,11 @@ class KernelsEngine:
 
 def choose_kinds(description: Description, mode: Literal["exact", "bf16", "fast"]) -> tuple[Kind, ...]:
     """How each block is computed, and after them the convolutions that lead to the last."""
-    blocks = description.blocks
-    if mode == "exact":
+    blocks, compact = description.blocks, description.network == "srvggnetcompact"
+    if mode == "exact" or (compact and mode == "bf16"):
         return ("F4 fp32",) * (blocks + 1)
-    if description.network == "srvggnetcompact":
-        return ("F4 fp32", *_times("F4 bf16" if mode == "fast" else "F2 bf16", blocks - 1), "F4 fp32")[-blocks - 1 :]
+    if compact:
+        return ("F4 fp32", *_times("F4 bf16", blocks - 1), "F4 fp32")[-blocks - 1 :]
     table = _FAST if mode == "fast" else _BF16
     found: list[Kind] = [next(kind for until, kind in table if block + 0.5 < until * blocks) for block in range(blocks)]
     if mode == "fast":

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tessera.engines import Engine, EngineName, Tiles
+from tessera.errors import EngineError
 from tessera.loaded_generator import LoadedGenerator
 from tessera.planning.chart import chart
 from tessera.planning.cutting import Cuts
@@ -135,6 +136,8 @@ class Stopwatch:
                 raise _NotMeasuredError
             began = self._clock()
             engine = self._open(network, candidate)
+            if network is self._networks[-1] and engine.precision != candidate.precision:
+                raise EngineError(f"multiplies in {engine.precision} whatever is asked for")
             tile = self._tile(self._side)
             engine.run(tile)
             ready = self._clock()
