@@ -128,10 +128,7 @@ def measure(model: str, side: int, rounds: int, threads: int, assets: Path, int8
     gflop = 2 * generator.config.multiply_adds(side, side) / 1e9
     told = ", ".join(f"{name} {peak / 1e9:.0f} G/s" for name, peak in peaks.items())
     print(f"\n{model} at {side}x{side}, {threads} threads, {rounds} rounds; peaks: {told}\n")
-    print(
-        "| candidate | s, median (least) | ratio | GFLOP/s | of the peak | really | PSNR to fp32 | within 1 level | largest |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|")
+    print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
     for name, times in seconds.items():
         median = statistics.median(times)
         error = (results[name].clamp(0, 1) - reference.clamp(0, 1)).double().square().mean()
