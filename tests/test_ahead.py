@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from tessera.ahead import is_at_work, one_ahead
+from tessera.ahead import Turns, is_at_work, one_ahead
 
 
 def test_results_come_in_order_and_only_the_next_is_worked_on_meanwhile():
@@ -95,3 +95,33 @@ def test_an_interrupted_caller_does_not_wait_for_the_work_under_way():
         results.throw(KeyboardInterrupt)
     assert is_at_work()
     let_go.set()
+
+
+def test_turns_are_taken_in_order_whoever_comes_first_and_whoever_leaves_twice():
+    turns, order = Turns(), list[int]()
+
+    def take(number: int) -> None:
+        turns.wait(number)
+        order.append(number)
+        turns.leave(number)
+        turns.leave(number)
+
+    threads = [threading.Thread(target=take, args=(number,)) for number in (3, 1, 2, 0)]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.01)
+    for thread in threads:
+        thread.join(5)
+    assert order == [0, 1, 2, 3]
+
+
+def test_one_that_leaves_early_lets_nobody_past_those_before_it():
+    turns = Turns()
+    turns.leave(1)
+    waiting = threading.Thread(target=turns.wait, args=(2,))
+    waiting.start()
+    waiting.join(0.05)
+    assert waiting.is_alive()
+    turns.leave(0)
+    waiting.join(5)
+    assert not waiting.is_alive()

@@ -35,6 +35,7 @@ FLOORS = (
     ("finding",),
     ("dataset",),
     ("batch",),
+    ("batch_report",),
     ("evaluate",),
     ("report",),
     ("explain",),

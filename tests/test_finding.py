@@ -14,7 +14,8 @@ import pytest
 from pictures import ramp, save
 from stand_ins import FunctionEngine, nearest, repeated
 from tessera import finding
-from tessera.batch import BatchReport, run_batch
+from tessera.batch import run_batch
+from tessera.batch_report import BatchReport
 from tessera.errors import UsageError
 from tessera.finding import Naming, Task, find_tasks
 from tessera.journal import JOURNAL_NAME, Journal

@@ -122,7 +122,7 @@ def test_killed_at_random_moments_a_batch_resumes_and_equals_an_uninterrupted_on
         done = Counter(entry["output"] for entry in entries if entry["state"] == "done")
         assert set(done.values()) == {1}, "a finished file was done again"
         again += sum(begun.values()) - files
-    assert again <= kills, "a kill costs at most the file at hand"
+    assert again <= 2 * kills, "a kill costs at most the file that has the network and the one that is being written"
     with capsys.disabled():
         print(
             f" {killed} kills in {working:.1f} s of work of {files} files, {len(outputs)} batches:"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-_THREADS = "tessera one ahead"
+THREADS = "tessera one ahead"
+"""The beginning of the names of all threads that work ahead."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -26,7 +28,7 @@ def one_ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Generato
         for item in head:
             yield item, work(item)
         return
-    pool = ThreadPoolExecutor(1, _THREADS)
+    pool = ThreadPoolExecutor(1, THREADS)
     wait = True
     try:
         under_way: tuple[Item, Future[Result]] | None = None
@@ -46,4 +48,28 @@ def one_ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Generato
 
 def is_at_work() -> bool:
     """Whether work goes on that nobody waits for any more, because its caller was interrupted."""
-    return any(thread.name.startswith(_THREADS) for thread in threading.enumerate())
+    return any(thread.name.startswith(THREADS) for thread in threading.enumerate())
+
+
+class Turns:
+    """Lets each of several workers in when all before it are through, so that what they share is used in order."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._through: set[int] = set()
+        self._first = 0
+
+    def wait(self, number: int) -> float:
+        """Wait until all with a lower number are through -> the seconds that took."""
+        began = time.monotonic()
+        with self._condition:
+            self._condition.wait_for(lambda: self._first >= number)
+        return time.monotonic() - began
+
+    def leave(self, number: int) -> None:
+        """Be through; to say so twice is no harm."""
+        with self._condition:
+            self._through.add(number)
+            while self._first in self._through:
+                self._first += 1
+            self._condition.notify_all()

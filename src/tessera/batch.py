@@ -1,4 +1,7 @@
-"""Many files: done one by one, journaled, reported; one that fails never stops the rest."""
+"""Many files: done in order, journaled, reported; one that fails never stops the rest.
+
+While the network is busy with one, the next is read and the one before it is written.
+"""
 
 from __future__ import annotations
 
@@ -6,72 +9,29 @@ import contextlib
 import dataclasses
 import os
 import stat
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from tessera.ahead import THREADS, Turns
+from tessera.batch_report import BatchReport, FileResult, State
 from tessera.checksum import sha256_of
 from tessera.errors import Interrupted, LimitError, PictureError, TesseraError
 from tessera.finding import Task, folded, inode
 from tessera.formats import format_of_name
 from tessera.journal import Journal, key_of
 from tessera.place import machine_token, owner_of
-from tessera.version import __version__
 
 if TYPE_CHECKING:
-    from tessera.upscaler import Forecast, Outcome, Upscaler
-
-State = Literal["done", "skipped", "failed", "dropped"]
+    from tessera.upscaler import Forecast, Upscaler
 
 _OLD_SECONDS = 7 * 24 * 3600
-
-
-@dataclass(frozen=True)
-class FileResult:
-    """What became of one picture."""
-
-    source: Path
-    output: Path
-    state: State
-    seconds: float = 0.0
-    message: str = ""
-    outcome: Outcome | None = None
-    defect: BaseException | None = field(default=None, repr=False)
-    """The exception, when it was none of ours: a bug."""
-
-
-@dataclass(frozen=True)
-class BatchReport:
-    """What became of all of them."""
-
-    results: tuple[FileResult, ...]
-    ignored: int
-    """Files met in folders that are no pictures by name."""
-    seconds: float
-    model: str
-    model_sha256: str
-    left: int = 0
-    """Files that a later run has still to do, because the batch was stopped."""
-
-    def count(self, state: State) -> int:
-        """How many files ended in this state."""
-        return sum(result.state == state for result in self.results)
-
-    def as_json(self) -> dict[str, Any]:
-        """The report as plain values, for --report."""
-        return {
-            "tessera": __version__,
-            "model": self.model,
-            "model_sha256": self.model_sha256,
-            "seconds": round(self.seconds, 3),
-            "interrupted": self.left > 0,
-            "ignored": self.ignored,
-            **{state: self.count(state) for state in ("done", "skipped", "failed", "dropped")},
-            "left": self.left,
-            "files": [_as_json(result) for result in self.results],
-        }
+_UNDER_WAY = 2
+_STOPPED = "stopped before it was finished"
 
 
 class Watcher(Protocol):
@@ -114,18 +74,19 @@ def run_batch(
     for folder in folders:
         remove_leftovers(folder)
     results: list[FileResult] = []
-    for index, task in enumerate(tasks):
-        if stopped():
-            break
-        if watcher is not None:
-            watcher.begin(index, task)
-        result = run.one(index, task)
-        results.append(result)
-        if watcher is not None:
-            watcher.end(index, result)
-        if result.state == "dropped":
-            remove_leftovers(result.output.parent, of_this_process=True)
-            break
+
+    def conclude(result: FileResult | None) -> None:
+        if result is not None:
+            results.append(result)
+            run.tell(lambda watcher: watcher.end(len(results) - 1, result))
+
+    if len(tasks) == 1:
+        if not stopped():
+            conclude(run.one(0, tasks[0]))
+    else:
+        _overlapped(run, tasks, conclude)
+    for folder in {result.output.parent for result in results if result.state == "dropped"}:
+        remove_leftovers(folder, of_this_process=True)
     return BatchReport(
         results=tuple(results),
         ignored=ignored,
@@ -136,10 +97,37 @@ def run_batch(
     )
 
 
-def report_problems(tasks: Sequence[Task], model: str, ignored: int) -> BatchReport:
-    """The report of a batch none of whose files can even be tried, so that no network need be loaded for it."""
-    results = tuple(FileResult(task.source, task.output, "failed", message=task.problem or "") for task in tasks)
-    return BatchReport(results, ignored, 0.0, model, "")
+def _overlapped(run: _Run, tasks: Sequence[Task], conclude: Callable[[FileResult | None], None]) -> None:
+    """Conclude the results in order, with two files under way at a time, one of which has the network."""
+    pool = ThreadPoolExecutor(_UNDER_WAY, f"{THREADS}, files")
+    under_way: deque[Future[FileResult | None]] = deque()
+    first, wait = 0, True
+
+    def conclude_first() -> None:
+        nonlocal first
+        result = under_way[0].result()
+        under_way.popleft()
+        first += 1
+        conclude(result)
+
+    try:
+        for index, task in enumerate(tasks):
+            if run.is_to_end():
+                break
+            under_way.append(pool.submit(run.one, index, task))
+            if len(under_way) == _UNDER_WAY:
+                conclude_first()
+        while under_way:
+            conclude_first()
+    except KeyboardInterrupt:  # at once: what is under way ends at its next tile, and nobody waits for that
+        wait = False
+        for task, future in zip(tasks[first:], under_way, strict=False):
+            conclude(
+                future.result() if future.done() else FileResult(task.source, task.output, "dropped", 0.0, _STOPPED)
+            )
+    finally:
+        run.end()
+        pool.shutdown(wait=wait, cancel_futures=True)
 
 
 def forecasts(
@@ -157,6 +145,10 @@ def forecasts(
             yield task, error
 
 
+class _DoneByAnotherError(Exception):
+    """Another process, with the same output folder, was quicker while a file waited for the network."""
+
+
 class _Run:
     """A batch under way: what each of its files is done with."""
 
@@ -171,39 +163,90 @@ class _Run:
     ) -> None:
         self._upscaler, self._journal, self._overwrite = upscaler, journal, overwrite
         self._watcher, self._stopped = watcher, stopped
+        self._ended = False
+        self._choosing, self._network = Turns(), Turns()
+        self._telling, self._journaling = threading.Lock(), threading.Lock()
         engine = upscaler.engine
         self._fixed = (upscaler.generator.sha256, upscaler.settings.fingerprint, engine.name, engine.precision)
         self._outputs = {folded(task.output) for task in tasks}
         self._sources = {inode(task.source) for task in tasks}
 
-    def one(self, index: int, task: Task) -> FileResult:
-        """Do one file, whatever happens to it."""
+    def tell(self, what: Callable[[Watcher], None]) -> None:
+        """Tell the watcher something, one thing at a time."""
+        if self._watcher is not None:
+            with self._telling:
+                what(self._watcher)
+
+    def end(self) -> None:
+        """Drop what is under way, at its next tile."""
+        self._ended = True
+
+    def is_to_end(self) -> bool:
+        """Whether no further file is to be begun."""
+        return self._ended or self._stopped()
+
+    def one(self, index: int, task: Task) -> FileResult | None:
+        """Do one file, whatever happens to it; None when the run was stopped before the network got to it.
+
+        Files take turns by their index, so every one from 0 on has to come here.
+        """
         began = time.monotonic()
-        output = task.output
+        output, key, waited, told = task.output, None, 0.0, False
 
         def result(state: State, message: str = "", **more: Any) -> FileResult:
-            return FileResult(task.source, output, state, time.monotonic() - began, message, **more)
+            return FileResult(task.source, output, state, time.monotonic() - began - waited, message, **more)
+
+        def begin() -> None:
+            nonlocal told
+            told = True
+            self.tell(lambda watcher: watcher.begin(index, task))
+
+        def on_ready() -> None:
+            nonlocal waited
+            waited += self._network.wait(index)
+            self._drop_if_to_end(task)
+            if self._is_done(output, key or ""):
+                raise _DoneByAnotherError
+            self._begin(task.source, output, key or "")
+            begin()
 
         try:
             with _as_sentences(task):
+                waited += self._choosing.wait(index)
+                self._drop_if_to_end(task)
                 chosen, key = self.choose(task)
                 output = chosen.output
                 if key is None:
                     return result("skipped", "already done")
                 self._refuse_foreign(chosen)
-                self._begin(chosen, key)
-                outcome = self._upscaler.upscale_file(task.source, output, on_tile=self._on_tile(index, task))
+                self._make_folder(output.parent)
+                self._choosing.leave(index)
+                outcome = self._upscaler.upscale_file(
+                    task.source, output, on_ready=on_ready, on_tile=self._on_tile(index, task)
+                )
                 return result("done", self._finish(output, key), outcome=outcome)
+        except _DoneByAnotherError:
+            return result("skipped", "already done")
         except (Interrupted, KeyboardInterrupt):
-            return result("dropped", "stopped before it was finished")
+            self.end()
+            return result("dropped", _STOPPED) if told else None
         except TesseraError as error:
             return result("failed", _about(task, output, str(error)))
         except BrokenPipeError:  # whoever read our progress is gone: that is no trouble of this file
+            self.end()
             raise
         except Exception as error:
             what = f"{type(error).__name__}: {error}"
             bug = f"{task.source}: Tessera failed on it ({what}); this is a bug, please report it."
             return result("failed", bug, defect=error)
+        finally:
+            self._choosing.leave(index)
+            self._network.wait(index)
+            try:
+                if not told and not self._ended:
+                    begin()
+            finally:
+                self._network.leave(index)
 
     def choose(self, task: Task) -> tuple[Task, str | None]:
         """Decide where the output goes -> the task with it, and its key, or None when that output is already there.
@@ -219,7 +262,7 @@ class _Run:
             candidates.append(dataclasses.replace(task, output=task.output.with_suffix(".png")))
         keys = [key_of(digest, *self._fixed, each.output.name) for each in candidates]
         for each, key in zip(candidates, keys, strict=True):
-            if not self._overwrite and self._journal.is_done(each.output, key):
+            if self._is_done(each.output, key):
                 return each, None
         if len(candidates) == 1 or not self._upscaler.has_visible_alpha(task.source):
             return task, keys[0]
@@ -231,14 +274,22 @@ class _Run:
             )
         return candidates[1], keys[1]
 
+    def _is_done(self, output: Path, key: str) -> bool:
+        with self._journaling:
+            return not self._overwrite and self._journal.is_done(output, key)
+
     def _on_tile(self, index: int, task: Task) -> Callable[[int, int, int], None]:
         def on_tile(done: int, total: int, pixels: int) -> None:
-            if self._watcher is not None:
-                self._watcher.tile(index, done, total, pixels)
-            if self._stopped():
-                raise Interrupted(f"{task.source}: stopped.")
+            self.tell(lambda watcher: watcher.tile(index, done, total, pixels))
+            self._drop_if_to_end(task)
+            if done == total:
+                self._network.leave(index)
 
         return on_tile
+
+    def _drop_if_to_end(self, task: Task) -> None:
+        if self.is_to_end():
+            raise Interrupted(f"{task.source}: stopped.")
 
     def _refuse_foreign(self, task: Task) -> None:
         """What is none of ours, or another picture's, is not replaced unless asked for (an empty file may be)."""
@@ -249,7 +300,8 @@ class _Run:
             raise PictureError(f"{output}: is a pipe, a device or the like, which no picture may replace.")
         if self._overwrite or not output.exists() or not output.stat().st_size:
             return
-        source = self._journal.source_of(output)
+        with self._journaling:
+            source = self._journal.source_of(output)
         if source is None:
             raise PictureError(
                 f"{output}: exists and was not made by Tessera (its journal does not know it); --overwrite replaces it."
@@ -260,19 +312,25 @@ class _Run:
                 " -o or another --suffix, or --overwrite replaces it."
             )
 
-    def _begin(self, task: Task, key: str) -> None:
-        folder = task.output.parent
+    def _make_folder(self, folder: Path) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._journal.begin(task.output, key, task.source)
         except FileExistsError:
             raise PictureError(f"{folder}: is a file, so outputs cannot go into it.") from None
         except OSError as error:
             raise PictureError(f"{folder}: cannot be written to: {error.strerror}.") from None
 
+    def _begin(self, source: Path, output: Path, key: str) -> None:
+        try:
+            with self._journaling:
+                self._journal.begin(output, key, source)
+        except OSError as error:
+            raise PictureError(f"{output.parent}: cannot be written to: {error.strerror}.") from None
+
     def _finish(self, output: Path, key: str) -> str:
         try:
-            self._journal.finish(output, key)
+            with self._journaling:
+                self._journal.finish(output, key)
         except OSError as error:
             return f"done, but the journal cannot be written ({error.strerror}): a later run will do it again"
         return ""
@@ -336,38 +394,3 @@ def _is_running(process: int) -> bool:
     except (OSError, OverflowError):
         return True
     return True
-
-
-def _as_json(result: FileResult) -> dict[str, Any]:
-    values: dict[str, Any] = {
-        "input": str(result.source),
-        "output": str(result.output),
-        "state": result.state,
-        "seconds": round(result.seconds, 3),
-    }
-    if result.message:
-        values["message"] = result.message
-    outcome = result.outcome
-    if outcome is not None:
-        forecast = outcome.forecast
-        values |= {
-            "input_size": [forecast.width, forecast.height],
-            "output_size": [forecast.out_width, forecast.out_height],
-            "frames": forecast.frames,
-            "color_space": outcome.color_space,
-            "engine": outcome.engine,
-            "precision": outcome.precision,
-            "tile": forecast.tile,
-            "overlap": forecast.overlap,
-            "tiles": outcome.tiles,
-            "tiles_retried": outcome.tiles_retried,
-            "tile_sizes_tried": list(outcome.tiles_tried),
-            "notes": list(outcome.notes),
-        }
-        if outcome.color_error_before is not None and outcome.color_error_after is not None:
-            values["color_difference"] = {
-                "measure": "mean CIE 1976 between the input and the shrunken output, both blurred by 2 input pixels",
-                "before": round(outcome.color_error_before, 4),
-                "after": round(outcome.color_error_after, 4),
-            }
-    return values

@@ -11,6 +11,7 @@ import math
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, TypeVar, Unpack
 
@@ -159,16 +160,25 @@ class Upscaler:
         return result
 
     def upscale_file(
-        self, path: str | os.PathLike[str], output: str | os.PathLike[str], *, on_tile: TileDone | None = None
+        self,
+        path: str | os.PathLike[str],
+        output: str | os.PathLike[str],
+        *,
+        on_ready: Callable[[], None] | None = None,
+        on_tile: TileDone | None = None,
     ) -> Outcome:
         """Enlarge a picture file into another, in memory that does not grow with the picture.
 
-        The output appears whole or not at all. Raises PictureError, LimitError, OutOfMemoryError, NonFiniteError.
+        The output appears whole or not at all. `on_ready` is called when the picture was looked through and nothing
+        but the network's work is left, `on_tile` after each tile; what they raise ends the work. Raises PictureError,
+        LimitError, OutOfMemoryError, NonFiniteError.
         """
         path, output = Path(path), Path(output)
         with self._reader(path) as reader:
             job = FileJob(self._enlarger, reader, output, survey=True)
             job.check()
+            if on_ready is not None:
+                on_ready()
             return job.enlarge(on_tile)
 
     def forecast(self, path: Path, output: Path) -> Forecast:

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from tessera.cli import print_error, printable
 
 if TYPE_CHECKING:
-    from tessera.batch import FileResult
+    from tessera.batch_report import FileResult
     from tessera.finding import Task
+
+
+@dataclass
+class _UnderWay:
+    """A file that has the network, or is being written while the next has it."""
+
+    line: Any = None
+    pixels: int = 0
+    _began: float = field(default_factory=time.monotonic)
+
+    def seconds(self) -> float:
+        """Since it got the network, never none."""
+        return max(time.monotonic() - self._began, 1e-9)
 
 
 class QuietWatcher:
@@ -48,9 +62,7 @@ class BarWatcher:
             transient=True,
         )
         self._all: Any = self._bar.add_task("all", total=files, count="") if files > 1 else None
-        self._line: Any = None
-        self._began = 0.0
-        self._pixels = 0
+        self._under_way: dict[int, _UnderWay] = {}
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -63,22 +75,22 @@ class BarWatcher:
         """A new file."""
         name = printable(task.source.name)
         name = name if len(name) <= 40 else f"{name[:20]}…{name[-19:]}"
-        self._line = self._bar.add_task(name, total=None, count="")
-        self._began, self._pixels = time.monotonic(), 0
+        self._under_way[index] = _UnderWay(line=self._bar.add_task(name, total=None, count=""))
         if self._all is not None:
             self._bar.update(self._all, completed=index, count=f"file {index + 1}/{self._files}")
 
     def tile(self, index: int, done: int, total: int, pixels: int) -> None:
         """One more tile."""
-        self._pixels += pixels
-        speed = self._pixels / max(time.monotonic() - self._began, 1e-9)
+        file = self._under_way[index]
+        file.pixels += pixels
+        speed = file.pixels / file.seconds()
         self._bar.update(
-            self._line, total=total, completed=done, count=f"{done}/{total} tiles  {speed / 1e3:,.0f} kpx/s"
+            file.line, total=total, completed=done, count=f"{done}/{total} tiles  {speed / 1e3:,.0f} kpx/s"
         )
 
     def end(self, index: int, result: FileResult) -> None:
         """The file is through."""
-        self._bar.remove_task(self._line)
+        self._bar.remove_task(self._under_way.pop(index).line)
         if self._all is not None:
             self._bar.update(self._all, completed=index + 1)
         if result.state == "failed":
@@ -91,30 +103,31 @@ class JsonWatcher:
 
     def __init__(self, files: int) -> None:
         self._files = files
-        self._began = 0.0
-        self._pixels = 0
+        self._under_way: dict[int, _UnderWay] = {}
 
     def begin(self, index: int, task: Task) -> None:
         """A new file."""
-        self._began, self._pixels = time.monotonic(), 0
+        self._under_way[index] = _UnderWay()
         self._print("begin", index, input=str(task.source), output=str(task.output))
 
     def tile(self, index: int, done: int, total: int, pixels: int) -> None:
         """One more tile."""
-        seconds = max(time.monotonic() - self._began, 1e-9)
-        self._pixels += pixels
+        file = self._under_way[index]
+        seconds = file.seconds()
+        file.pixels += pixels
         self._print(
             "tile",
             index,
             tiles=done,
             of=total,
-            pixels=self._pixels,
-            pixels_per_second=round(self._pixels / seconds, 1),
+            pixels=file.pixels,
+            pixels_per_second=round(file.pixels / seconds, 1),
             seconds_left=round(seconds / done * (total - done), 2),
         )
 
     def end(self, index: int, result: FileResult) -> None:
         """The file is through; its output may have another extension than at the beginning (alpha goes to PNG)."""
+        self._under_way.pop(index, None)
         self._print(
             "end",
             index,

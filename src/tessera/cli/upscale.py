@@ -23,7 +23,8 @@ from tessera.cli.stopping import leave, stop_signals
 from tessera.errors import EngineError, ModelNotFoundError, OutOfMemoryError, TesseraError, UsageError
 
 if TYPE_CHECKING:
-    from tessera.batch import BatchReport, State, Watcher
+    from tessera.batch import Watcher
+    from tessera.batch_report import BatchReport, State
     from tessera.engines import Precision
     from tessera.finding import Naming, Task
     from tessera.settings import AlphaMode, Settings
@@ -136,7 +137,8 @@ def upscale(
     if not names:
         raise UsageError("Nothing to upscale: name pictures or folders, as in `tessera upscale photo.jpg`.")
     with stop_signals() as stop:
-        from tessera.batch import report_problems, run_batch
+        from tessera.batch import run_batch
+        from tessera.batch_report import report_problems
         from tessera.finding import Naming, find_tasks
         from tessera.journal import Journal
         from tessera.picture import Limits
