@@ -18,7 +18,7 @@ from tessera.errors import EngineError, UsageError
 from tessera.generators import RRDBNetConfig
 from tessera.planning import Candidate, Plan, Planner, Timing, timing
 from tessera.planning import planner as planner_module
-from tessera.planning.chart import chart
+from tessera.planning.chart import chart, with_noise
 from tessera.planning.cutting import cut
 from tessera.planning.plan import TILES, waste
 from tessera.planning.planner import candidates
@@ -335,6 +335,25 @@ def test_the_chart_is_a_picture_with_every_kind_of_content(side, channels):
     steps = np.abs(np.diff(picture, axis=-1)) * 255
     assert (steps < 3).mean() > 0.2  # smooth parts
     assert steps.max() > 60  # edges and letters
+
+
+def test_noise_is_added_to_the_chart_as_strong_as_is_said():
+    clean = np.full((3, 64, 64), np.float32(128 / 255))
+    noisy = with_noise(clean, 25)
+    assert noisy.dtype == np.float32
+    assert (noisy * 255).std() == pytest.approx(25, rel=0.03)
+    np.testing.assert_array_equal(noisy, with_noise(clean, 25))
+
+
+def test_an_engine_that_is_right_but_for_noisy_pictures_is_dropped():
+    def off(sr: Tensor) -> Tensor:
+        rough = (sr[..., 1:, :] - sr[..., :-1, :]).abs().mean() > 0.02
+        return sr + 0.1 if rough else sr
+
+    world = World(speed={OPENVINO: (0.0, 0.001)}, error={OPENVINO: off})
+    found = world.planner().engine_for(MANY)
+    assert found is not None
+    assert found[0].name != "openvino"
 
 
 # Through the door

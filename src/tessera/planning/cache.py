@@ -18,7 +18,7 @@ from tessera.version import __version__
 if TYPE_CHECKING:
     from tessera.loaded_generator import LoadedGenerator
 
-FORMAT = 1
+FORMAT = 2
 _LIBRARIES = ("torch", "openvino", "ncnn")
 _FOLDER = "plans"
 

@@ -33,6 +33,15 @@ def chart(side: int, channels: int = 3) -> npt.NDArray[np.float32]:
     return np.ascontiguousarray(levels[np.arange(channels) % 3])
 
 
+def with_noise(picture: npt.NDArray[np.float32], levels: float) -> npt.NDArray[np.float32]:
+    """The picture with normal noise, whose standard deviation is so many levels of 255: always the same noise.
+
+    (C, H, W) in [0, 1] -> the same in whole levels, clipped.
+    """
+    noise = np.random.default_rng(SEED).normal(0, levels, picture.shape)
+    return np.rint(np.clip(picture * 255 + noise, 0, 255)).astype(np.float32) / np.float32(255)
+
+
 def _texture(side: int) -> npt.NDArray[np.float64]:
     """(1, side, side), mean 0: chance whose amplitude falls with frequency."""
     rng = np.random.default_rng(SEED)

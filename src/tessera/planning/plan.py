@@ -53,6 +53,15 @@ class Difference(BaseModel, frozen=True, extra="forbid"):
         alike = self.within_one_level >= LEAST_SHARE_WITHIN_ONE_LEVEL
         return alike or (policy == "fast" and (self.psnr_db is None or self.psnr_db >= LEAST_PSNR_DB))
 
+    def worse(self, other: Difference) -> Difference:
+        """The worse of the two in each respect."""
+        known = [each for each in (self.psnr_db, other.psnr_db) if each is not None]
+        return Difference(
+            within_one_level=min(self.within_one_level, other.within_one_level),
+            largest=max(self.largest, other.largest),
+            psnr_db=min(known, default=None),
+        )
+
     def __str__(self) -> str:
         far = "" if self.psnr_db is None else f", {self.psnr_db:.1f} dB"
         return f"{self.within_one_level:.2%} within 1 level of fp32, at most {self.largest} off{far}"
