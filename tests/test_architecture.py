@@ -36,6 +36,7 @@ FLOORS = (
     ("dataset",),
     ("batch_report",),
     ("batch",),
+    ("devices",),
     ("evaluate",),
     ("report",),
     ("explain",),

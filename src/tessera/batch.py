@@ -62,14 +62,16 @@ def run_batch(
     overwrite: bool = False,
     watcher: Watcher | None = None,
     stopped: Callable[[], bool] = lambda: False,
+    among: Sequence[Task] | None = None,
 ) -> BatchReport:
     """Upscale file after file; every outcome is a result, and nothing but a stop ends the run early.
 
     `stopped` is asked between tiles; when it says so the file at hand is dropped without a trace and the rest is left
-    for a later run. KeyboardInterrupt has the same effect at once.
+    for a later run. KeyboardInterrupt has the same effect at once. `among` are the files of all processes, where this
+    one does a share of them.
     """
     began = time.monotonic()
-    run = _Run(tasks, upscaler, journal, overwrite, watcher, stopped)
+    run = _Run(tasks, upscaler, journal, overwrite, watcher, stopped, among)
     folders = {task.output.parent for task in tasks}
     for folder in folders:
         remove_leftovers(folder)
@@ -160,6 +162,7 @@ class _Run:
         overwrite: bool,
         watcher: Watcher | None = None,
         stopped: Callable[[], bool] = lambda: False,
+        among: Sequence[Task] | None = None,
     ) -> None:
         self._upscaler, self._journal, self._overwrite = upscaler, journal, overwrite
         self._watcher, self._stopped = watcher, stopped
@@ -168,8 +171,8 @@ class _Run:
         self._telling, self._journaling = threading.Lock(), threading.Lock()
         engine = upscaler.engine
         self._fixed = (upscaler.generator.sha256, upscaler.settings.fingerprint, engine.name, engine.precision)
-        self._outputs = {folded(task.output) for task in tasks}
-        self._sources = {inode(task.source) for task in tasks}
+        self._outputs = {folded(task.output) for task in among or tasks}
+        self._sources = {inode(task.source) for task in among or tasks}
 
     def tell(self, what: Callable[[Watcher], None]) -> None:
         """Tell the watcher something, one thing at a time."""

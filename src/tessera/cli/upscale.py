@@ -25,6 +25,7 @@ from tessera.errors import EngineError, ModelNotFoundError, OutOfMemoryError, Te
 if TYPE_CHECKING:
     from tessera.batch import Watcher
     from tessera.batch_report import BatchReport, State
+    from tessera.devices import DeviceBatch
     from tessera.engines import Precision
     from tessera.finding import Naming, Task
     from tessera.settings import AlphaMode, Settings
@@ -60,7 +61,7 @@ EngineOption = Annotated[str, _Opt("--engine", help="auto, pytorch, openvino, nc
 Threads = Annotated[
     int | None, _Opt("--threads", help="Threads of the engine on the processor. [default: as the plan has it]")
 ]
-Device = Annotated[str, _Opt("-g", "--gpu-id", "--gpu_id", "--device", help="cpu, 0 (the first GPU), 1, mps.")]
+Device = Annotated[str, _Opt("-g", "--gpu-id", "--gpu_id", "--device", help="cpu, mps, 0 (the first GPU), 0,1 (both).")]
 Tile = Annotated[
     int | None, _Opt("-t", "--tile", help="Longest side of a tile in input pixels; 0: one piece. [default: chosen]")
 ]
@@ -146,11 +147,12 @@ def upscale(
         from tessera.settings import Settings
 
         default = Limits()
+        devices = _devices(device)
         settings = Settings(
             outscale=None if outscale is None else Size.parse(outscale),
             precision=_precision(precision, fp32),
             engine=_one_of("--engine", engine, ("auto", "pytorch", "openvino", "ncnn", "kernels", "onnxruntime")),
-            device=_device(device),
+            device=devices[0],
             threads=threads,
             tile=tile,
             overlap=overlap,
@@ -167,6 +169,8 @@ def upscale(
             ),
         )
         name = _model_name(model, model_path, denoise)
+        if dry_run and len(devices) > 1:
+            raise UsageError(f"-g {device} with --dry-run: name one of the devices.")
         naming = Naming(output=output, suffix=suffix, extension=ext)
         _refuse_weights(names)
         journal = Journal(naming.journal_folder(names))
@@ -184,6 +188,17 @@ def upscale(
             _announce(upscaler, tasks, verbose)
             print_forecast(tasks, upscaler, journal, overwrite, json_progress)
             return
+        elif len(devices) > 1:
+            from tessera.devices import run_on_devices
+
+            batch = _for_devices(name, settings, offline, tasks, devices, journal.folder, overwrite, ignored)
+            with _engine_errors_are_his(), _watcher(json_progress, len(tasks)) as watcher, stop.patiently():
+                result = run_on_devices(
+                    batch,
+                    watcher=watcher,
+                    stopped=lambda: stop.number is not None,
+                    say=lambda line: print(printable(line), file=sys.stderr) if verbose else None,
+                )
         else:
             upscaler = _open(name, settings, offline)
             _announce(upscaler, tasks, verbose)
@@ -212,6 +227,34 @@ def _open(model: str, settings: Settings, offline: bool) -> Upscaler:
 
     with _engine_errors_are_his():
         return Upscaler(model, settings=settings, offline=offline)
+
+
+def _for_devices(
+    model: str,
+    settings: Settings,
+    offline: bool,
+    tasks: Sequence[Task],
+    devices: Sequence[str],
+    journal_folder: Path,
+    overwrite: bool,
+    ignored: int,
+) -> DeviceBatch:
+    """Get the weights once, before the processes that want them, and gather what those need to know."""
+    from tessera.cli.forecast import pixels_of
+    from tessera.devices import DeviceBatch
+    from tessera.zoo import load_model
+
+    return DeviceBatch(
+        tasks=tuple(tasks),
+        devices=tuple(devices),
+        model=model,
+        model_sha256=load_model(model, offline=offline).sha256,
+        settings=settings,
+        journal_folder=journal_folder,
+        pixels=pixels_of(tasks, settings),
+        overwrite=overwrite,
+        ignored=ignored,
+    )
 
 
 def _announce(upscaler: Upscaler, tasks: Sequence[Task], verbose: bool) -> None:
@@ -256,12 +299,12 @@ def _limit(option: str, value: int | None, default: int | None) -> int | None:
     return default if value is None else value or None
 
 
-def _device(text: str) -> str:
-    if "," in text:
-        raise UsageError(f"-g {text}: one device at a time; run one command for each, on a part of the pictures.")
-    if text.isdecimal():
-        return f"cuda:{int(text)}"
-    return "cpu" if text == "-1" else text
+def _devices(text: str) -> list[str]:
+    """The devices of a list such as "0,1"; a number is a GPU, -1 the processor."""
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise UsageError(f"-g {text}: expected a device, or several with commas between them, such as 0,1.")
+    return ["cpu" if name == "-1" else f"cuda:{int(name)}" if name.isdecimal() else name for name in names]
 
 
 def _alpha(alpha: str | None, alpha_upsampler: str | None) -> AlphaMode:
