@@ -1,0 +1,159 @@
+"""From a network and calibration pictures to whole numbers: ranges, equalization, rounding, bias correction.
+
+Shapes: B pictures, C channels, H rows, W columns, N values of a channel, O output channels, K the kernel's height and
+width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tessera.deploy.drawing import Drawing, Made, record
+from tessera.deploy.equalizing import arrays_by_place, equalized
+from tessera.deploy.int8_network import (
+    Arrays,
+    Int8Layer,
+    Int8Network,
+    activated,
+    apply,
+    convolved,
+    joined,
+    walk,
+)
+from tessera.deploy.ranges import Method, Quantizer, find_ranges, quantizer
+from tessera.generators import GeneratorConfig
+
+LARGEST_WEIGHT = 127
+_MOST_VALUES = 16_384
+"""Values of a channel from which its range is found."""
+_SHARES = tuple(float(share) for share in np.linspace(0.5, 1.0, 26))
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A network that is ready to be rounded: equalized, with what rounds each map."""
+
+    config: GeneratorConfig
+    drawing: Drawing
+    arrays: Arrays
+    quantizers: Mapping[int, Quantizer]
+
+
+@torch.inference_mode()
+def calibrate(
+    config: GeneratorConfig, state: Mapping[str, Tensor], pictures: Tensor, method: Method, *, percentile: float = 99.99
+) -> Calibrated:
+    """Find what rounds each map, and equalize: pictures (B, C, H, W) in [0, 1]."""
+    drawing = record(config, state)
+    plain = {name: value.detach().to("cpu", torch.float32).numpy() for name, value in state.items()}
+    arrays = arrays_by_place(drawing, plain)
+    wanted = set(drawing.sources())
+    importance = _importance(drawing, arrays)
+    found: dict[int, Quantizer] = {}
+
+    def observed(number: int, made: Made, inputs: Sequence[Tensor]) -> Tensor:
+        value = apply(made, inputs, arrays)
+        if number in wanted:
+            low, high = find_ranges(_sampled(value), method, percentile=percentile)
+            found[number] = quantizer(low, high, importance[number])
+        return value
+
+    if 0 in wanted:  # a picture's range is known: its levels are whole numbers themselves
+        found[0] = Quantizer(np.full(config.in_channels, 1 / 255, np.float32), 0)
+    walk(drawing, pictures, observed)
+    free = drawing.free()
+    scaled = equalized(drawing, arrays, {number: found[number].scale for number in free})
+    for number in free:
+        found[number] = Quantizer(np.ones_like(found[number].scale), found[number].zero)
+    return Calibrated(config, drawing, scaled, found)
+
+
+@torch.inference_mode()
+def rounded(
+    calibrated: Calibrated, pictures: Tensor, *, kept: Collection[str] = (), per_channel: bool = True
+) -> Int8Network:
+    """Round the weights of all layers but those `kept`, and correct each bias by the mean error that is left.
+
+    Layer after layer, with what the layers before already lost (Nagel et al. 2019, section 4.2); pictures (B, C, H, W)
+    in [0, 1]. `per_channel` gives each output channel a scale of its own, otherwise a layer has one.
+    """
+    drawing, arrays = calibrated.drawing, calibrated.arrays
+    layers: dict[str, Int8Layer] = {}
+
+    def both(_: int, made: Made, inputs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        exact, ours = [each[0] for each in inputs], [each[1] for each in inputs]
+        if made.kind != "conv" or made.layer in kept:
+            return apply(made, exact, arrays), apply(made, ours, arrays)
+        weight, bias = arrays[f"{made.layer}.weight"], arrays[f"{made.layer}.bias"]
+        reader = joined(drawing, calibrated.quantizers, made.reads[0])
+        whole = reader.whole(ours[0])
+        wanted = convolved(exact[0], weight, bias)
+        moments = whole.square().mean((0, 2, 3))
+        folded = weight * reader.scale.numpy().reshape(1, -1, 1, 1)
+        number, scale = round_weight(folded, moments.numpy(), per_channel=per_channel)
+        layer = Int8Layer(number, scale, bias)
+        got = convolved(whole, layer.kernel, bias)
+        error = (wanted - got).mean((0, 2, 3))
+        layers[made.layer] = Int8Layer(number, scale, bias + error.numpy())
+        return activated(wanted, made), activated(got + error.reshape(1, -1, 1, 1), made)
+
+    walk(drawing, (pictures, pictures), both)
+    read = {part for _, made in drawing.convolutions if made.layer in layers for part in drawing.parts(made.reads[0])}
+    quantizers = {number: each for number, each in calibrated.quantizers.items() if number in read}
+    return Int8Network(calibrated.config, drawing, arrays, quantizers, layers)
+
+
+def round_weight(
+    weight: NDArray[np.float32], moments: NDArray[np.float32], *, per_channel: bool = True
+) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Whole weights in -127..127 and their scales: (O, C, K, K), mean squares (C,) of what they read -> same, (O,).
+
+    Of some shares of the largest weight the one is taken whose rounding and clipping change the sums least.
+    """
+    largest = np.abs(weight).max((1, 2, 3))
+    if not per_channel:
+        largest = np.full_like(largest, largest.max())
+    largest = np.maximum(largest, 1e-12)
+    best = np.full(len(weight), np.inf)
+    chosen = largest / LARGEST_WEIGHT
+    for share in _SHARES:
+        scale = (largest * share / LARGEST_WEIGHT).astype(np.float32)
+        error = _whole(weight, scale) * scale[:, None, None, None] - weight
+        cost = (error.astype(np.float64) ** 2 * moments[None, :, None, None]).sum((1, 2, 3))
+        if not per_channel:
+            cost = np.full_like(cost, cost.sum())
+        better = cost < best
+        best, chosen = np.where(better, cost, best), np.where(better, scale, chosen)
+    scale = chosen.astype(np.float32)
+    return _whole(weight, scale).astype(np.int8), scale
+
+
+def _whole(weight: NDArray[np.float32], scale: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.clip(np.rint(weight / scale[:, None, None, None]), -LARGEST_WEIGHT, LARGEST_WEIGHT)
+
+
+def _importance(drawing: Drawing, arrays: Arrays) -> Mapping[int, Tensor]:
+    """How much an error in a channel of a map is heard: squares of the weights that read it, (C,) for each map."""
+    found: dict[int, Tensor] = {}
+    for _, made in drawing.convolutions:
+        squares = torch.from_numpy(arrays[f"{made.layer}.weight"]).square().sum((0, 2, 3))
+        parts = drawing.parts(made.reads[0])
+        for part, mine in zip(parts, squares.split([drawing.channels[part] for part in parts]), strict=True):
+            found[part] = found.get(part, torch.zeros(len(mine))) + mine
+    return found
+
+
+def _sampled(value: Tensor) -> Tensor:
+    """Some of each channel's values, spread over all pictures: (B, C, H, W) -> (C, N)."""
+    channels = value.transpose(0, 1).flatten(1)
+    count = channels.shape[1]
+    if count <= _MOST_VALUES:
+        return channels.contiguous()
+    places = torch.randperm(count, generator=torch.Generator().manual_seed(0))[:_MOST_VALUES]
+    return channels[:, places]
