@@ -90,23 +90,32 @@ def rounded(
         exact, ours = [each[0] for each in inputs], [each[1] for each in inputs]
         if made.kind != "conv" or made.layer in kept:
             return apply(made, exact, arrays), apply(made, ours, arrays)
-        weight, bias = arrays[f"{made.layer}.weight"], arrays[f"{made.layer}.bias"]
-        reader = joined(drawing, calibrated.quantizers, made.reads[0])
-        whole = reader.whole(ours[0])
-        wanted = convolved(exact[0], weight, bias)
-        moments = whole.square().mean((0, 2, 3))
-        folded = weight * reader.scale.numpy().reshape(1, -1, 1, 1)
-        number, scale = round_weight(folded, moments.numpy(), per_channel=per_channel)
-        layer = Int8Layer(number, scale, bias)
-        got = convolved(whole, layer.kernel, bias)
-        error = (wanted - got).mean((0, 2, 3))
-        layers[made.layer] = Int8Layer(number, scale, bias + error.numpy())
-        return activated(wanted, made), activated(got + error.reshape(1, -1, 1, 1), made)
+        layer, wanted, got = round_layer(calibrated, made, exact[0], ours[0], per_channel=per_channel)
+        layers[made.layer] = layer
+        return activated(wanted, made), activated(got, made)
 
     walk(drawing, (pictures, pictures), both)
     read = {part for _, made in drawing.convolutions if made.layer in layers for part in drawing.parts(made.reads[0])}
     quantizers = {number: each for number, each in calibrated.quantizers.items() if number in read}
     return Int8Network(calibrated.config, drawing, arrays, quantizers, layers)
+
+
+def round_layer(
+    calibrated: Calibrated, made: Made, exact: Tensor, ours: Tensor, *, per_channel: bool
+) -> tuple[Int8Layer, Tensor, Tensor]:
+    """Round one convolution -> the layer, what it should give of `exact`, what it gives of `ours`, both before ReLU.
+
+    The mean difference of each output channel is taken into its bias.
+    """
+    weight, bias = calibrated.arrays[f"{made.layer}.weight"], calibrated.arrays[f"{made.layer}.bias"]
+    reader = joined(calibrated.drawing, calibrated.quantizers, made.reads[0])
+    whole = reader.whole(ours)
+    wanted = convolved(exact, weight, bias)
+    folded = weight * reader.scale.numpy().reshape(1, -1, 1, 1)
+    number, scale = round_weight(folded, whole.square().mean((0, 2, 3)).numpy(), per_channel=per_channel)
+    got = convolved(whole, Int8Layer(number, scale, bias).kernel, bias)
+    error = (wanted - got).mean((0, 2, 3))
+    return Int8Layer(number, scale, bias + error.numpy()), wanted, got + error.reshape(1, -1, 1, 1)
 
 
 def round_weight(
