@@ -25,7 +25,7 @@ FLOORS = (
     ("interpolation",),
     ("download",),
     ("zoo",),
-    ("engines", "fidelity", "trunks"),
+    ("engines", "fidelity", "int8_file", "trunks"),
     ("degrade", "losses", "metrics", "mosaic", "settings"),
     ("doctor", "enlarger"),
     ("planning",),

@@ -22,14 +22,17 @@ Output = Annotated[Path, _Opt("-o", "--output", help="The file to write: .xml (O
 Calibration = Annotated[Path, _Opt("--calibration", help="A folder of pictures like those that you will enlarge.")]
 MaxDrop = Annotated[float, _Opt("--max-drop", min=0, help="What it may cost of PSNR to the truth, in dB.")]
 FormatName = Annotated[str | None, _Opt("--format", help="openvino or onnx. [default: by the ending]")]
-MethodName = Annotated[str, _Opt("--method", help="How ranges are found: mse, percentile, max or kl.")]
+MethodName = Annotated[str, _Opt("--method", help="How ranges are found: max, percentile, mse or kl.")]
 Percentile = Annotated[float, _Opt("--percentile", min=50.01, max=100, help="Of --method percentile.")]
-PerChannel = Annotated[bool, _Opt("--per-channel/--per-tensor", help="Scales of weights: by output channel, or by layer.")]
+PerChannel = Annotated[
+    bool, _Opt("--per-channel/--per-tensor", help="Scales of weights: by output channel, or by layer.")
+]
 Evaluation = Annotated[
     Path | None, _Opt("--eval", help="Pictures to measure on. [default: a quarter of --calibration, held out]")
 ]
 Layers = Annotated[int | None, _Opt("--layers", min=0, help="Most layers that may stay in fp32. [default: any]")]
-Pictures = Annotated[int, _Opt("--pictures", min=4, max=1024, help="Calibration pictures at most.")]
+Pictures = Annotated[int, _Opt("--pictures", min=8, max=1024, help="Calibration pictures at most.")]
+Size = Annotated[int, _Opt("--size", min=16, max=2048, help="Input side of what is measured of each picture.")]
 Overwrite = Annotated[bool, _Opt("--overwrite", help="Replace the output if it exists.")]
 Offline = Annotated[bool, _Opt("--offline", help="Never download weights; say instead where they belong.")]
 
@@ -41,12 +44,13 @@ def quantize(
     calibration: Calibration,
     max_drop: MaxDrop = 0.2,
     format_name: FormatName = None,
-    method: MethodName = "mse",
+    method: MethodName = "max",
     percentile: Percentile = 99.99,
     per_channel: PerChannel = True,
     evaluation: Evaluation = None,
     layers: Layers = None,
-    pictures: Pictures = 32,
+    pictures: Pictures = 24,
+    size: Size = 96,
     overwrite: Overwrite = False,
     offline: Offline = False,
 ) -> None:
@@ -68,11 +72,10 @@ def quantize(
         max_drop_db=max_drop,
         most_kept=layers,
         pictures=pictures,
+        eval_side=size,
     )
     loaded = load_model(model, offline=offline)
-    done = quantize_model(
-        loaded, output, settings, calibration, evaluation=evaluation, overwrite=overwrite, told=_tell
-    )
+    done = quantize_model(loaded, output, settings, calibration, evaluation=evaluation, overwrite=overwrite, told=_tell)
     for line in _lines(done):
         typer.echo(printable(line))
 
@@ -95,6 +98,6 @@ def _lines(done: Quantized) -> list[str]:
 
 
 def _tell(words: str) -> None:
-    if sys.stderr.isatty():
+    if 1 or sys.stderr.isatty():
         with contextlib.suppress(OSError):
             print(f"tessera: {words}", file=sys.stderr)

@@ -30,8 +30,6 @@ from tessera.deploy.ranges import Method, Quantizer, find_ranges, quantizer
 from tessera.generators import GeneratorConfig
 
 LARGEST_WEIGHT = 127
-_MOST_VALUES = 16_384
-"""Values of a channel from which its range is found."""
 _SHARES = tuple(float(share) for share in np.linspace(0.5, 1.0, 26))
 
 
@@ -60,7 +58,7 @@ def calibrate(
     def observed(number: int, made: Made, inputs: Sequence[Tensor]) -> Tensor:
         value = apply(made, inputs, arrays)
         if number in wanted:
-            low, high = find_ranges(_sampled(value), method, percentile=percentile)
+            low, high = find_ranges(value.transpose(0, 1).flatten(1), method, percentile=percentile)
             found[number] = quantizer(low, high, importance[number])
         return value
 
@@ -156,13 +154,3 @@ def _importance(drawing: Drawing, arrays: Arrays) -> Mapping[int, Tensor]:
         for part, mine in zip(parts, squares.split([drawing.channels[part] for part in parts]), strict=True):
             found[part] = found.get(part, torch.zeros(len(mine))) + mine
     return found
-
-
-def _sampled(value: Tensor) -> Tensor:
-    """Some of each channel's values, spread over all pictures: (B, C, H, W) -> (C, N)."""
-    channels = value.transpose(0, 1).flatten(1)
-    count = channels.shape[1]
-    if count <= _MOST_VALUES:
-        return channels.contiguous()
-    places = torch.randperm(count, generator=torch.Generator().manual_seed(0))[:_MOST_VALUES]
-    return channels[:, places]

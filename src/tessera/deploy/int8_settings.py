@@ -18,7 +18,7 @@ class Int8Settings(BaseModel, frozen=True, extra="forbid"):
     """How a network becomes whole numbers, and what that may cost."""
 
     format: Int8Format = "openvino"
-    method: Method = "mse"
+    method: Method = "max"
     percentile: Annotated[float, Field(gt=50, le=100)] = 99.99
     """Of a channel's values, what is kept on each side; for the method of this name."""
     per_channel: bool = True
@@ -26,12 +26,12 @@ class Int8Settings(BaseModel, frozen=True, extra="forbid"):
     max_drop_db: Annotated[float, Field(ge=0, le=100)] = 0.2
     most_kept: Annotated[int, Field(ge=0)] | None = None
     """How many layers may stay in fp32 or bf16; None for as many as the budget needs."""
-    pictures: Annotated[int, Field(ge=4, le=1024)] = 32
+    pictures: Annotated[int, Field(ge=8, le=1024)] = 24
     """Calibration pictures at most; a quarter of them chooses the layers that are kept."""
     side: Annotated[int, Field(ge=16, le=512)] = 48
     """Of each calibration picture, a square with an input of so many pixels."""
     eval_pictures: Annotated[int, Field(ge=1, le=1000)] = 100
-    eval_side: Annotated[int, Field(ge=16, le=2048)] = 128
+    eval_side: Annotated[int, Field(ge=16, le=2048)] = 96
     """Of each evaluation picture, the middle with an input of so many pixels."""
 
 
@@ -42,7 +42,8 @@ def format_of(output: Path, name: str | None) -> Int8Format:
     found: Int8Format | None = next((form for form, suffix in _SUFFIXES.items() if suffix == output.suffix), None)
     if found is None or (name is not None and found != name):
         ends = " or ".join(f"{suffix} ({form})" for form, suffix in _SUFFIXES.items())
-        raise UsageError(f"-o {output}: a file with whole numbers ends in {ends}{f', and --format is {name}' if name else ''}.")
+        asked = "" if name is None else f", and --format is {name}"
+        raise UsageError(f"-o {output}: a file with whole numbers ends in {ends}{asked}.")
     return found
 
 

@@ -34,18 +34,19 @@ from tessera.engines import open_engine
 from tessera.errors import ExportError, TesseraError, UsageError
 from tessera.evaluate.protocol import find_protocol
 from tessera.generators import GENERATORS
+from tessera.int8_file import QUANTIZED_KEY
 from tessera.place import put_in_place, temporary_name
 from tessera.version import __version__
 from tessera.weights import CONFIG_KEY, LoadedGenerator, load_weights
 from tessera.wording import counted
 
 FEWEST_PICTURES = 8
-QUANTIZED_KEY = "tessera.quantized"
 PROTOCOL = "paper"
 _MARGIN = 0.75
 """Of the budget, what the pictures that choose may take: others may lose more."""
 _PROBES = 2
-"""Pictures on which each unit is rounded alone."""
+_PROBE_SIDE = 32
+"""How many calibration pictures each unit is rounded alone on, and how large: there are as many runs as units."""
 _NEEDS = {"openvino": ("openvino",), "onnx": ("onnx", "onnxruntime")}
 
 Told = Callable[[str], None]
@@ -101,7 +102,8 @@ def quantize(
         loaded.config, loaded.state, pictures.calibration, settings.method, percentile=settings.percentile
     )
     told("rounding each unit alone")
-    costs = sensitivities(calibrated, pictures.calibration[:_PROBES], per_channel=settings.per_channel)
+    probes = pictures.calibration[:_PROBES, :, :_PROBE_SIDE, :_PROBE_SIDE]
+    costs = sensitivities(calibrated, probes, per_channel=settings.per_channel)
     temporary = temporary_name(output)
     temporaries = tuple(temporary.with_suffix(path.suffix) for path in paths)
     trial = _Trial(loaded, settings, output, temporary)
@@ -165,9 +167,7 @@ def _pictures(loaded: LoadedGenerator, settings: Int8Settings, calibration: Path
     """Read both folders and say which picture is for what."""
     config = loaded.config
     fewest = FEWEST_PICTURES
-    theirs = read_folder(
-        calibration, "--calibration", config.in_channels, fewest=fewest, most=settings.pictures
-    )
+    theirs = read_folder(calibration, "--calibration", config.in_channels, fewest=fewest, most=settings.pictures)
     choosing = theirs[3::4]
     held_out: list[Photograph]
     if evaluation is None:
@@ -293,7 +293,8 @@ def _about(
         "psnr_to_original_db": round(drop.fidelity_db, 1),
         "runtime": _runtime(settings),
     }
-    return {**_plain(loaded), QUANTIZED_KEY: json.dumps({key: value for key, value in told.items() if value is not None})}
+    known = {key: value for key, value in told.items() if value is not None}
+    return {**_plain(loaded), QUANTIZED_KEY: json.dumps(known)}
 
 
 def _runtime(settings: Int8Settings) -> str:

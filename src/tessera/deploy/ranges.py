@@ -20,12 +20,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Method = Literal["percentile", "max", "kl", "mse"]
-METHODS: tuple[Method, ...] = ("mse", "percentile", "max", "kl")
+METHODS: tuple[Method, ...] = ("max", "percentile", "mse", "kl")
 LEVELS = 255
 """Steps of uint8."""
 _ZEROS = (0, 8, 16, 24, 32, 43, 52, 64, 80, 96, 112, 128, 144, 160, 192, 224, 255)
 _SHARES = tuple(float(share) for share in np.linspace(0.3, 1.0, 15))
+_MOST_VALUES = 16_384
+"""Of a channel, those that are sorted for percentiles."""
 _VALUES_TRIED = 4096
+"""Of a channel, those that clipping is tried on."""
 _BINS = 1024
 _FEWEST_BINS = 128
 _LEAST = 1e-8
@@ -55,7 +58,7 @@ def find_ranges(values: Tensor, method: Method, *, percentile: float = 99.99) ->
     low, high = values.amin(1).clamp(max=0), values.amax(1).clamp(min=0)
     if method == "percentile":
         ends = torch.tensor([1 - percentile / 100, percentile / 100], dtype=values.dtype)
-        found = torch.quantile(values, ends, dim=1)
+        found = torch.quantile(_some(values, _MOST_VALUES), ends, dim=1)
         return found[0].clamp(max=0), found[1].clamp(min=0)
     if method == "mse":
         share = _least_squares(values, low, high)
@@ -85,7 +88,7 @@ def quantizer(low: Tensor, high: Tensor, importance: Tensor) -> Quantizer:
 
 def _least_squares(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """The share of each channel's range with the least squared error of clipping and rounding: (C,)."""
-    values = values[:, :: max(1, values.shape[1] // _VALUES_TRIED)]
+    values = _some(values, _VALUES_TRIED)
     cost = torch.full((len(_SHARES), len(values)), torch.inf)
     for row, share in enumerate(_SHARES):
         least, largest = (low * share)[:, None], (high * share)[:, None]
@@ -121,3 +124,10 @@ def _least_divergence(values: Tensor, low: Tensor, high: Tensor) -> float:
         if divergence < best:
             best, chosen = divergence, kept
     return chosen / _BINS
+
+
+def _some(values: Tensor, count: int) -> Tensor:
+    """At most so many of each channel's values, from all over: (C, N) -> (C, n)."""
+    if values.shape[1] <= count:
+        return values
+    return values[:, torch.randperm(values.shape[1], generator=torch.Generator().manual_seed(0))[:count]]

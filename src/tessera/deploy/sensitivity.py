@@ -56,9 +56,7 @@ def units(drawing: Drawing) -> tuple[Unit, ...]:
 def sensitivities(calibrated: Calibrated, pictures: Tensor, *, per_channel: bool = True) -> tuple[Sensitivity, ...]:
     """Round one unit after another, alone: the most costly first; pictures (B, C, H, W) in [0, 1]."""
     memory = _Memory(calibrated, pictures)
-    found = [
-        Sensitivity(unit, memory.error_of(unit, per_channel=per_channel)) for unit in units(calibrated.drawing)
-    ]
+    found = [Sensitivity(unit, memory.error_of(unit, per_channel=per_channel)) for unit in units(calibrated.drawing)]
     return tuple(sorted(found, key=lambda each: (-each.mean_square, each.unit.layers)))
 
 

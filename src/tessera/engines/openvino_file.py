@@ -17,7 +17,7 @@ from tessera.weights import LoadedGenerator
 
 
 class OpenVinoFileEngine:
-    """Runs a file of OpenVINO on the processor, with products in fp32 or bf16.
+    """Runs a file of OpenVINO on the processor, with products in fp32 or bf16, or in int8 where the file has them.
 
     Raises EngineError for generators that are no such file.
     """
@@ -28,7 +28,9 @@ class OpenVinoFileEngine:
         network = generator.network
         if not isinstance(network, OpenVinoNetwork):
             raise EngineError(f"{generator.name} is no file of OpenVINO; use --engine auto.")
-        self.precision = precision
+        whole = generator.metadata.get("tessera.precision") == "int8"
+        self.precision = "int8" if whole else precision
+        self._products = precision
         self.threads = cores().usable if threads is None else threads
         self._generator = generator
         self._network = OpenVinoNetwork(network.path, network.model, precision, self.threads)
@@ -41,5 +43,5 @@ class OpenVinoFileEngine:
             return self._network(tiles)
 
     def exact(self) -> Engine:
-        """The same file with products in fp32."""
-        return self if self.precision == "fp32" else OpenVinoFileEngine(self._generator, threads=self.threads)
+        """The same file with products in fp32, but for those that are whole numbers in the file."""
+        return self if self._products == "fp32" else OpenVinoFileEngine(self._generator, threads=self.threads)
