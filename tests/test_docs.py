@@ -18,7 +18,7 @@ from train.runs import Heard
 ROOT = Path(__file__).parent.parent
 PAGES = (
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("upscale", "measure", "training", "attention")),
+    *(ROOT / "docs" / f"{name}.md" for name in ("upscale", "measure", "training", "attention", "deploy")),
 )
 IN_A_CHECKOUT = ("make demo", "make test", "pip install tessera-sr", "pip install 'tessera-sr[train]'")
 # What is laid over the training commands of the pages, which would run for days.
@@ -56,6 +56,10 @@ def desk(tmp_path_factory) -> Path:
     for seed, name in enumerate(("model", "other")):
         torch.manual_seed(seed)
         save_weights(folder / f"{name}.safetensors", config, config.build().state_dict())
+    (folder / "esrgan_x4.yaml").write_text(
+        "name: esrgan_x4\nfrontend: {shape: {input: [1, 3, 16, 24]}, type: onnx, checkpoint: model.safetensors}\n"
+        "backend: {type: tvm_vacc, dtype: fp16, compile: {data_transport_mode: 1}}\n"
+    )
     _lay_out_test_sets(folder)
     _lay_out_training(folder)
     return folder

@@ -289,7 +289,7 @@ def _read_torchscript(path: Path, scale: int | None) -> _Weights:
         read = read_own_torchscript(path)
         if read is None:
             raise WeightsError(
-                "this is a TorchScript program, which is code and not only weights, and nothing of it is run here. Where"
+                "this is a TorchScript program, which is code and not only weights, and none of it is run here. Where"
                 " you trust it, take its weights by `torch.save(torch.jit.load(file).state_dict(), 'weights.pth')`."
             )
         return _described(*read, scale, "torchscript")

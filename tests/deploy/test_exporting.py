@@ -23,13 +23,13 @@ from stand_ins import nearest
 from tessera.deploy import exporting
 from tessera.deploy.exporting import export
 from tessera.deploy.onnx_graph import onnx_bytes
-from tessera.deploy.passport import MEASURED_KEY
+from tessera.deploy.passport import MEASURED_KEY, provenance
 from tessera.deploy.settings import ExportSettings
 from tessera.deploy.stored import DTYPES
 from tessera.deploy.torchscript import torchscript_archive
 from tessera.engines import open_engine
 from tessera.errors import EngineError, ExportError, UsageError, WeightsError
-from tessera.generators import GeneratorConfig
+from tessera.generators import GeneratorConfig, SRVGGNetCompactConfig
 from tessera.licence import LICENCE_KEY
 from tessera.weights import CONFIG_KEY, LoadedGenerator, inspect_weights, load_weights
 from tessera.writer import write_picture
@@ -42,7 +42,7 @@ FAR = (67, 130)
 
 def far(config: GeneratorConfig) -> torch.Tensor:
     height, width = (side // config.multiple * config.multiple for side in FAR)
-    return noise(2, config.in_channels, height, width)
+    return noise(1, config.in_channels, height, width)
 
 
 def run_onnx(content: bytes, x: torch.Tensor) -> torch.Tensor:
@@ -56,7 +56,7 @@ def run_program(content: bytes, x: torch.Tensor) -> torch.Tensor:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         module = torch.jit.load(io.BytesIO(content))
-    with torch.no_grad():
+    with torch.no_grad(), torch.jit.optimized_execution(False):
         return module(x)
 
 
@@ -80,12 +80,19 @@ def test_an_onnx_file_runs_in_onnx_runtime_and_openvino_at_sizes_it_was_not_made
 
 @pytest.mark.parametrize(
     ("config", "precision"),
-    [*((config, "fp32") for config in FAMILY.values()), (COMPACT, "fp16"), (HALVED, "bf16")],
+    [
+        *((FAMILY[name], "fp32") for name in ("rrdbnet x2", "pytorch-gan")),
+        (COMPACT, "fp16"),
+        *(
+            pytest.param(FAMILY[name], "bf16", marks=pytest.mark.slow)
+            for name in ("rrdbnet", "esrdnet", "esrgan-pytorch")
+        ),
+    ],
     ids=str,
 )
 def test_a_torchscript_program_runs_at_sizes_it_was_not_made_at(config, precision):
     generator = made(config)
-    x = far(config)
+    x = noise(1, 3, 18, 34)
     content = torchscript_archive(config, generator.state, ExportSettings(precision=precision), {})
     rounded = {
         name: value.to(DTYPES[precision]).float() if value.ndim == 4 else value
@@ -95,7 +102,7 @@ def test_a_torchscript_program_runs_at_sizes_it_was_not_made_at(config, precisio
     torch.testing.assert_close(run_program(content, x), expected, atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("opset", [11, 13, 22])
+@pytest.mark.parametrize("opset", [11, 22])
 def test_every_opset_that_is_offered_passes_the_checker_and_runs(opset):
     for config in (HALVED, COMPACT):
         generator = made(config)
@@ -141,7 +148,7 @@ def test_reduced_precision_rounds_the_kernels_and_nothing_else(precision, dtype)
 
 PAIRS = [(name, precision) for name in SUFFIXES for precision in ("fp32", "fp16", "bf16")]
 PAIRS.remove(("ncnn", "bf16"))  # which another test says
-FIRST = {("onnx", "fp32"), ("onnx", "bf16"), ("openvino", "fp16"), ("torchscript", "bf16"), ("ncnn", "fp16")}
+FIRST = {("onnx", "fp32"), ("openvino", "fp16"), ("torchscript", "bf16"), ("ncnn", "fp16")}
 
 
 @pytest.mark.parametrize(
@@ -198,6 +205,16 @@ def test_what_a_file_says_of_itself_is_not_handed_on_to_the_next(tmp_path):
     assert json.loads(told[MEASURED_KEY])["runtime"].startswith("onnxruntime")
     assert told["tessera.source"] == "small"  # where the weights come from, not the file between
     assert LICENCE_KEY not in told
+    assert not provenance(load_weights(first)).keys() & {MEASURED_KEY, "tessera.precision", "tessera.exported_by"}
+
+
+def test_ncnn_fills_odd_counts_of_half_precision_up_to_whole_words(tmp_path):
+    config = SRVGGNetCompactConfig(features=7, convolutions=1, scale=1)  # 189 numbers in its first kernel
+    generator = made(config)
+    export(generator, tmp_path / "a.param", ExportSettings(format="ncnn", precision="fp16"))
+    x = noise(1, 3, 9, 8)
+    found = open_engine(load_weights(tmp_path / "a.bin"), "exact", engine="ncnn").run(x)
+    torch.testing.assert_close(found, generator.network(x), atol=2e-3, rtol=1e-2)
 
 
 @pytest.mark.parametrize("name", ["onnx", "openvino"])
@@ -356,7 +373,7 @@ def test_targets_that_cannot_be_written_are_named_before_the_work(tmp_path):
 def test_networks_that_cannot_be_exported_are_named(tmp_path):
     with pytest.raises(UsageError, match="from outside it"):
         export(nearest(), tmp_path / "a.onnx", ExportSettings())
-    with pytest.raises(UsageError, match="not esrdnet. Take --format onnx"):
+    with pytest.raises(UsageError, match=r"not esrdnet\. Take --format onnx"):
         export(made(FAMILY["esrdnet"]), tmp_path / "a.param", ExportSettings(format="ncnn"))
     export(made(COMPACT), tmp_path / "a.onnx", ExportSettings())
     with pytest.raises(WeightsError, match="exported from"):
@@ -397,7 +414,7 @@ def test_real_weights_pass_on_real_photographs(name, precision, assets, tmp_path
     path = tmp_path / f"a{SUFFIXES[name]}"
     done = export(generator, path, ExportSettings(format=name, precision=precision), check=assets / "photos" / "val")
     assert len(done.differences) > 2
-    assert load_weights(path).licence == generator.licence
+    assert load_weights(path).licence == (generator.licence if name != "ncnn" else None)  # it has no room for one
 
 
 def test_settings_that_no_file_can_have_are_refused_where_they_are_made():

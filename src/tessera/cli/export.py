@@ -69,11 +69,17 @@ def export(
         shape=shape or ("dynamic" if asked is None or asked.shape is None else "x".join(map(str, asked.shape))),
         opset=opset,
     )
-    done = export_model(load_model(name, offline=offline), output, settings, check=check, overwrite=overwrite)
+    loaded = load_model(name, offline=offline)
+    done = export_model(loaded, output, settings, check=check, overwrite=overwrite)
     for each in done.differences:
         typer.echo(printable(_line(each)))
     files = " and ".join(path.name if number else str(path) for number, path in enumerate(done.paths))
     typer.echo(printable(f"{files}: {done.bytes:,} bytes, {settings.precision}, run with {done.runtime}"))
+    if not settings.form.has_metadata:
+        licence = loaded.licence or "unknown"
+        typer.echo(
+            f"note: {settings.form.called}'s files have no room for metadata; these weights' licence is {licence}."
+        )
 
 
 def _line(found: Difference) -> str:

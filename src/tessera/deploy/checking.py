@@ -26,6 +26,8 @@ SIZES = ((53, 37), (19, 29))
 PART = 96
 """Side of what is cut from the middle of a user's picture."""
 _MOST_PICTURES = 12
+_LARGEST_CHART = 192
+"""The chart is drawn four times as large; files of one large size get it several times."""
 
 Run = Callable[[Tensor], Tensor]
 
@@ -71,7 +73,8 @@ def chart_samples(config: GeneratorConfig, shape: tuple[int, int] | None) -> lis
     samples: list[Sample] = []
     for sides in sizes:
         height, width = (-(-side // multiple) * multiple for side in sides)
-        whole = chart(max(height, width), config.in_channels)
+        side = min(max(height, width), _LARGEST_CHART)
+        whole = np.tile(chart(side, config.in_channels), (1, -(-height // side), -(-width // side)))
         # The lower left corner has texture and letters, and something of all the rest.
         piece = np.ascontiguousarray(whole[:, -height:, :width])
         samples.append(Sample(f"chart {width}x{height}", torch.from_numpy(piece)[None]))

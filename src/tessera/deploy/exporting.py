@@ -93,9 +93,8 @@ def export(
         if form.has_metadata:
             about |= measured(differences[: len(samples)], runtime)
             _written(write, temporary, output, loaded, state, settings, about)
-            _checked(
-                temporary, output, settings, asked[len(samples) - 1 : len(samples)]
-            )  # what is put in its place was run, too
+            # What is put in its place was run itself, if only on the smallest piece.
+            _checked(temporary, output, settings, asked[len(samples) - 1 : len(samples)])
         for here, there in zip(temporaries, paths, strict=True):
             put_in_place(here, there)
     except OSError as error:

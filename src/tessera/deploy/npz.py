@@ -38,8 +38,9 @@ Run = Callable[[torch.Tensor], torch.Tensor]
 def pack(folder: Path, output: Path, *, size: tuple[int, int] | None = None) -> list[Path]:
     """Make an archive of each picture of a folder, and the list of them: returns the archives.
 
-    (H, W) or (H, W, 2 to 4), 8 or 16 bits -> `input_0` (3, H, W) uint8, RGB; alpha is left out, gray repeated. With `size` each is
-    resized to it by covered area, the aspect lost, as the vacc protocol does. Raises UsageError, PictureError.
+    (H, W) or (H, W, 2 to 4), 8 or 16 bits -> `input_0` (3, H, W) uint8, RGB; alpha is left out, gray repeated. With
+    `size` each is resized to it by covered area, the aspect lost, as the vacc protocol does. Raises UsageError,
+    PictureError.
     """
     pictures = _in(folder, looks_like_a_picture, "pictures")
     _not_one_name(pictures)

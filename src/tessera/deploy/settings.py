@@ -43,7 +43,7 @@ FORMATS: tuple[Format, ...] = (
         companion=".bin",
         has_shape=True,
     ),
-    Format("torchscript", "TorchScript", (".pt", ".ts")),
+    Format("torchscript", "TorchScript", (".pt",)),
     Format(
         "ncnn",
         "ncnn",

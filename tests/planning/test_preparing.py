@@ -1,0 +1,44 @@
+"""Files that one runtime runs: nothing to measure, and reduced precision only where the policy allows what it gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deploy.networks import FAMILY, made
+from tessera.deploy.exporting import export
+from tessera.deploy.settings import ExportSettings
+from tessera.planning import planner
+from tessera.planning.plan import Difference
+from tessera.upscaler import Upscaler
+
+CONFIG = FAMILY["srvggnetcompact"]
+
+
+@pytest.fixture
+def never_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("candidates were timed for a file that has one engine")
+
+    monkeypatch.setattr(planner.Planner, "_timed", never)
+
+
+@pytest.mark.usefixtures("never_measured")
+def test_an_onnx_file_is_run_by_its_runtime_without_measuring_others(tmp_path: Path):
+    export(made(CONFIG), tmp_path / "a.onnx", ExportSettings())
+    (line,) = Upscaler(tmp_path / "a.onnx").plan_lines()
+    assert line.startswith("plan: onnxruntime fp32")
+
+
+@pytest.mark.usefixtures("never_measured")
+def test_an_openvino_file_multiplies_in_bf16_only_where_that_is_allowed(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("tessera.engines.has_bf16", lambda device: True)
+    export(made(CONFIG), tmp_path / "a.xml", ExportSettings(format="openvino"))
+    for allowed, products in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr(Difference, "is_allowed", lambda self, policy, allowed=allowed: allowed)
+        upscaler = Upscaler(tmp_path / "a.xml")
+        (line,) = upscaler.plan_lines()
+        assert line.startswith(f"plan: openvino {products}")
+        assert upscaler.engine.precision == products
+    assert Upscaler(tmp_path / "a.xml", precision="exact").engine.precision == "fp32"
