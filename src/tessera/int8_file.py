@@ -33,8 +33,8 @@ class Int8File:
 def int8_places(loaded: LoadedGenerator, folder: Path | None = None) -> tuple[Path, ...]:
     """Where the int8 form of a model may lie: `NAME.int8.xml` beside its weights, `SHA256.int8.xml` in the folder.
 
-    The digest is the first 16 digits of the weights' SHA-256; `folder` is the models folder if none is named. OpenVINO's
-    form comes before ONNX.
+    The digest is the first 16 digits of the weights' SHA-256; `folder` is the models folder if none is named.
+    OpenVINO's form comes before ONNX.
     """
     beside = (
         () if loaded.source is None else tuple(loaded.source.with_name(loaded.source.stem + end) for end in ENDINGS)

@@ -62,7 +62,7 @@ class Drawing:
         return tuple(sorted({part for _, made in self.convolutions for part in self.parts(made.reads[0])}))
 
     def free(self) -> tuple[int, ...]:
-        """The maps whose channels may be scaled: made by a convolution and its activation, read by convolutions only."""
+        """The maps whose channels may be scaled: those of a convolution and its activation, read by convolutions."""
         bound = {self.end}
         for made in self.maps:
             if made.kind not in ("conv", "concat", "nearest", "prelu"):

@@ -103,13 +103,17 @@ def pair_of(photograph: Photograph, config: GeneratorConfig, side: int, *, seed:
 def calibration_batch(photographs: Sequence[Photograph], config: GeneratorConfig, side: int) -> Tensor:
     """One input of each picture, from a place that depends on its number: (B, C, side, side) in [0, 1].
 
-    Pictures that are smaller than that are left out. Raises UsageError when none is left.
+    The side is less where half of the pictures or more are smaller; those that are smaller then are left out. Raises
+    UsageError when nothing of 16 pixels is left.
     """
-    wanted = side // config.multiple * config.multiple
+    sides = sorted((min(each.pixels.shape[1:]) // config.scale for each in photographs), reverse=True)
+    wanted = min(side, sides[(len(sides) - 1) // 2]) // config.multiple * config.multiple
     pairs = [pair_of(each, config, wanted, seed=number) for number, each in enumerate(photographs)]
     crops = [pair.lq for pair in pairs if pair is not None and pair.lq.shape[2:] == (wanted, wanted)]
     if not crops:
-        raise UsageError(f"No calibration picture has {wanted * config.scale} pixels a side; give larger ones.")
+        raise UsageError(
+            f"Most calibration pictures have less than {16 * config.scale} pixels a side; give larger ones."
+        )
     return torch.cat(crops)
 
 

@@ -272,8 +272,8 @@ def _over_budget(output: Path, drop: Drop, settings: Int8Settings, costs: Sequen
     share = shares(costs)
     worst = ", ".join(f"{each.unit.name} ({share[each.unit.name]:.0%})" for each in costs[:3])
     return (
-        f"{output}: not written, because whole numbers cost {drop.psnr_db:.3f} dB of PSNR and {drop.ssim:.4f} of SSIM on"
-        f" {counted(drop.pictures, 'picture')} that were held out, and may cost {settings.max_drop_db:g} dB and"
+        f"{output}: not written, because whole numbers cost {drop.psnr_db:.3f} dB of PSNR and {drop.ssim:.4f} of SSIM"
+        f" on {counted(drop.pictures, 'picture')} that were held out, and may cost {settings.max_drop_db:g} dB and"
         f" {MOST_SSIM:g}. Most is lost in {worst}. Allow more layers (--layers), give more pictures, or a larger"
         " --max-drop."
     )

@@ -18,7 +18,6 @@ from tessera.deploy.drawing import Drawing, Made
 from tessera.deploy.held_out import Pair
 from tessera.deploy.int8_network import Int8Network, activated, apply, convolved, joined
 
-
 _LEAST_ERROR = 1e-7
 """Of a model to the truth (70 dB), so that a flat picture does not decide alone."""
 
@@ -62,8 +61,8 @@ def units(drawing: Drawing) -> tuple[Unit, ...]:
 def sensitivities(network: Int8Network, pairs: Pair) -> tuple[Sensitivity, ...]:
     """Run a network with one unit after another in whole numbers, alone: the most costly first.
 
-    `pairs` has several pictures in one, (B, C, H, W), with their truths. The mean difference of each layer's channels is
-    taken out, as the bias would.
+    `pairs` has several pictures in one, (B, C, H, W), with their truths. The mean difference of each layer's channels
+    is taken out, as the bias would.
     """
     memory = _Memory(network, pairs.lq)
     own = _mean_squares(memory.result.clamp(0, 1) - pairs.gt).clamp(min=_LEAST_ERROR)

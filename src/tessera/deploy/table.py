@@ -1,8 +1,8 @@
 """The deployment table: what each form of a model costs and what it is worth, measured here, in turn.
 
-Each form is a file of OpenVINO, so that what is compared is numbers and not engines: kernels in fp32 with fp32 products,
-fp16 kernels with fp32 products, bf16 kernels with bf16 products where the processor has them, and the int8 file where
-there is one. Shapes: B pictures, C channels, H rows, W columns of the input, s the scale.
+Each form is a file of OpenVINO, so that what is compared is numbers and not engines: kernels in fp32 with fp32
+products, fp16 kernels with fp32 products, bf16 kernels with bf16 products where the processor has them, and the int8
+file where there is one. Shapes: B pictures, C channels, H rows, W columns of the input, s the scale.
 """
 
 from __future__ import annotations

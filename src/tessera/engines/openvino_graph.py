@@ -50,6 +50,7 @@ class GraphPen:
         self._kernel = kernel or self._constant
 
     def input(self, shape: tuple[int, ...]) -> Any:
+        """The picture; -1 leaves a size open."""
         return self._ops.parameter(list(shape), np.float32, name="lq")
 
     def conv(self, module: str, x: Any, slope: float | None = None) -> Any:
@@ -67,14 +68,17 @@ class GraphPen:
         return found if slope is None else self.leaky(found, slope)
 
     def leaky(self, x: Any, slope: float) -> Any:
+        """A leaky ReLU with one slope."""
         if slope == 0:
             return self._ops.relu(x)
         return self._ops.prelu(x, self._constant(np.array([slope], np.float32)))
 
     def prelu(self, module: str, x: Any) -> Any:
+        """A leaky ReLU with a slope for each channel."""
         return self._ops.prelu(x, self._constant(self._arrays[f"{module}.weight"]))
 
     def concat(self, maps: Sequence[Any]) -> Any:
+        """Join channels."""
         return self._ops.concat(list(maps), 1)
 
     def affine(self, x: Any, factors: Sequence[float], offsets: Sequence[float]) -> Any:
