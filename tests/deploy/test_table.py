@@ -126,6 +126,7 @@ def test_pairs_have_the_sizes_of_the_protocol(tmp_path):
         bench_pairs(tmp_path / "nowhere", CONFIG, find_protocol("paper"))
 
 
+@pytest.mark.slow
 def test_quantize_and_the_table_as_commands(tmp_path, capsys):
     folder, evaluation = pictures(tmp_path / "c", 12, side=80), pictures(tmp_path / "e", 2, seed=1, side=80)
     model = tmp_path / "model.safetensors"
