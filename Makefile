@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
 
-.PHONY: demo test test-slow bench check format clean
+.PHONY: demo test test-slow bench check format sanitize kernels clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python scripts/demo.py
@@ -13,14 +13,24 @@ test: $(VENV)/.installed-dev
 	PATH="$(BIN):$$PATH" scripts/test
 
 test-slow: $(VENV)/.installed-dev
-	PATH="$(BIN):$$PATH" scripts/test -m slow
+	PATH="$(BIN):$$PATH" TESSERA_SEARCH=1 scripts/test -m slow
+	PATH="$(BIN):$$PATH" TESSERA_SEARCH=1 scripts/test tests/test_mosaic.py tests/test_resample.py tests/native tests/test_tiles.py
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/overlap.py
+	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/measure.py
 	$(BIN)/python benchmarks/degrade.py
 	$(BIN)/python benchmarks/train_step.py data.batch=4
+
+# The kernels under AddressSanitizer, UBSan and ThreadSanitizer.
+sanitize: $(VENV)/.installed-dev
+	PATH="$(BIN):$$PATH" scripts/sanitize
+
+# The kernels again, where the package lies: after a change to their sources.
+kernels: $(VENV)/.installed
+	$(BIN)/python -m tessera.native.build
 
 check: $(VENV)/.installed-dev
 	PATH="$(BIN):$$PATH" scripts/check
@@ -28,7 +38,7 @@ check: $(VENV)/.installed-dev
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: pyproject.toml hatch_build.py constraints.txt
 	$(PYTHON) scripts/check_python.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip

@@ -17,7 +17,9 @@ def pytest_configure() -> None:
     torch.set_num_threads(2)
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell leaves it to what it starts in the background
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    settings.register_profile("shared machine", deadline=None)  # how long a case takes is the machine's affair
+    # How long a case takes is the machine's affair. The default run tries the same cases each time, so that a change is
+    # judged by what it changes; `make test-slow` looks for new ones.
+    settings.register_profile("shared machine", deadline=None, derandomize="TESSERA_SEARCH" not in os.environ)
     settings.load_profile("shared machine")
 
 

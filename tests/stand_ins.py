@@ -8,8 +8,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from tessera.engines import Engine, Tiles
 from tessera.generators import GeneratorConfig
 from tessera.generators.config import Conv, Enlarge, Step
+from tessera.mosaic import to_planes
+from tessera.picture import Pixels
 from tessera.weights import LoadedGenerator
 
 
@@ -63,7 +66,7 @@ def nearest(scale: int = 4, multiple: int = 1, channels: int = 3) -> LoadedGener
 
 
 class FunctionEngine:
-    """An engine made of a function of (tiles, how many calls came before); its exact twin is another."""
+    """An engine made of a function of (tensor of tiles, how many calls came before); its exact twin is another."""
 
     name = "stand-in"
     bytes_per_pixel = 100
@@ -73,12 +76,17 @@ class FunctionEngine:
         self._run, self._exact = run, exact
         self.shapes: list[tuple[int, ...]] = []
 
-    def run(self, tiles: Tensor) -> Tensor:
+    def run(self, tiles: Tiles) -> Tiles:
         self.shapes.append(tuple(tiles.shape))
-        return self._run(tiles, len(self.shapes) - 1)
+        return self._run(torch.from_numpy(tiles), len(self.shapes) - 1).contiguous().numpy()
 
     def exact(self) -> FunctionEngine:
         return self._exact or self
+
+
+def ran(engine: Engine, tiles: Tensor) -> Tensor:
+    """What an engine makes of a tensor."""
+    return torch.from_numpy(engine.run(tiles.numpy()))
 
 
 def repeated(scale: int = 4) -> Callable[[Tensor, int], Tensor]:
@@ -90,3 +98,8 @@ def blurred(x: Tensor, radius: int, scale: int) -> Tensor:
     size = 2 * radius + 1
     soft = torch.nn.functional.avg_pool2d(x, size, 1, radius, count_include_pad=True)
     return soft.repeat_interleave(scale, -1).repeat_interleave(scale, -2)
+
+
+def to_tensor(pixels: Pixels) -> Tensor:
+    """(H, W, C) uint8 or uint16 -> (1, C, H, W) in [0, 1]."""
+    return torch.from_numpy(to_planes(pixels))[None]

@@ -18,7 +18,10 @@ from train.runs import Heard
 ROOT = Path(__file__).parent.parent
 PAGES = (
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("upscale", "measure", "training", "attention", "deploy")),
+    *(
+        ROOT / "docs" / f"{name}.md"
+        for name in ("upscale", "measure", "training", "attention", "deploy", "kernels", "performance")
+    ),
 )
 IN_A_CHECKOUT = ("make demo", "make test", "pip install tessera-sr", "pip install 'tessera-sr[train]'")
 # What is laid over the training commands of the pages, which would run for days.

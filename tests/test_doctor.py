@@ -187,6 +187,7 @@ def test_this_machine_is_examined_and_can_be_written_as_json():
     assert plain["can_upscale"] is True
     assert plain["cores"]["usable"] >= 1
     assert plain["versions"]["torch"] == found.engines[0].version
-    assert [engine["name"] for engine in plain["engines"]] == ["pytorch", "openvino", "ncnn", "onnxruntime"]
+    names = [engine["name"] for engine in plain["engines"]]
+    assert names == ["pytorch", "openvino", "ncnn", "onnxruntime", "kernels"]
     assert plain["engines"][0]["problem"] is None
     assert plain["versions"]["libvips"].count(".") == 2

@@ -1,7 +1,22 @@
 import pytest
 import torch
 
-from tessera.fidelity import color_difference, lock_colors, lock_flat_areas, within_neighbours
+from tessera import fidelity
+
+
+def on_tensors(function):
+    """A function of planes (C, h, w), (C, s*h, s*w), for batches of one."""
+
+    def called(lq: torch.Tensor, sr: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(function(lq[0].numpy().copy(), sr[0].numpy().copy()))[None]
+
+    return called
+
+
+lock_flat_areas = on_tensors(fidelity.lock_flat_areas)
+lock_colors = on_tensors(fidelity.lock_colors)
+within_neighbours = on_tensors(fidelity.within_neighbours)
+color_difference = on_tensors(fidelity.color_difference)
 
 
 def enlarged(lq: torch.Tensor, scale: int = 4) -> torch.Tensor:

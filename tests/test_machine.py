@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from tessera import machine
+from tessera.machine import process_seconds
 
 X86 = """processor\t: 0
 model name\t: Some Maker CPU @ 2.60GHz
@@ -175,3 +179,18 @@ def test_free_disk_is_told_for_folders_that_are_not_there_yet(tmp_path: Path):
     assert there is not None
     assert later is not None
     assert abs(there - later) < GB
+
+
+def test_the_age_of_a_process_is_what_the_clock_says():
+    code = (
+        "import time; time.sleep(0.3); from tessera.machine import process_seconds; a = process_seconds();"
+        " time.sleep(0.2); print(a, process_seconds() - a)"
+    )
+    began = time.monotonic()
+    first, more = map(float, subprocess.check_output([sys.executable, "-c", code], text=True).split())
+    assert 0.3 <= first <= time.monotonic() - began
+    assert 0.19 <= more < 10
+
+
+def test_where_the_system_does_not_tell_the_age_it_is_the_work_done(tmp_path):
+    assert 0 < process_seconds(tmp_path) <= time.process_time()

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from stand_ins import FunctionEngine, blurred, repeated
 from tessera.errors import NonFiniteError
-from tessera.mosaic import MosaicCount, MosaicPlan, mosaic, to_tensor
+from tessera.mosaic import MosaicCount, MosaicPlan, mosaic, to_planes
 from tessera.rows import ArrayRows
 
 
@@ -49,7 +49,7 @@ def test_tiled_equals_whole_exactly_for_a_pointwise_generator(height, width, til
         np.testing.assert_array_equal(result, nearest(pixels, scale))
 
 
-@given(st.integers(1, 120), st.integers(1, 120), st.integers(0, 6))
+@given(st.integers(4, 120), st.integers(4, 120), st.integers(0, 6))  # a blur of less than 4 pixels is nearly black
 @settings(max_examples=60, deadline=None)
 def test_an_overlap_of_twice_the_reach_leaves_no_trace_of_the_tiles(height, width, reach):
     pixels = picture(height, width)
@@ -109,6 +109,36 @@ def test_a_tile_that_fails_at_full_precision_fails_the_picture():
     broken = FunctionEngine(lambda x, call: repeated()(x, call) * float("nan"))
     with pytest.raises(NonFiniteError, match="even in fp32"):
         run(picture(60, 60), broken, plan())
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("network_channels", [1, 3])
+def test_tiles_that_go_through_the_network_together_are_finished_each_for_itself(channels, network_channels):
+    pixels = picture(100, 130, channels)
+    mode = "model" if channels == 4 else None
+    alone, together = (
+        plan(batch=batch, alpha=mode, network_channels=network_channels, flat_lock=True) for batch in (1, 4)
+    )
+    one, four = FunctionEngine(repeated()), FunctionEngine(repeated())
+    count = MosaicCount()
+    np.testing.assert_array_equal(run(pixels, four, together, count), run(pixels, one, alone))
+    runs = (2 if channels == 4 else 1) * -(-count.tiles // 4)
+    assert len(four.shapes) == runs
+    assert len(one.shapes) == count.tiles * (2 if channels == 4 else 1)
+    assert sum(shape[0] for shape in four.shapes) == sum(shape[0] for shape in one.shapes)
+
+
+def test_of_a_batch_only_the_tile_that_came_out_wrong_is_run_again():
+    def wrong_in_the_second_batch(x, call):
+        sr = repeated()(x, call)
+        if call == 1:
+            sr[2, :, 5, 5] = float("nan")
+        return sr
+
+    exact, count, pixels = FunctionEngine(repeated()), MosaicCount(), picture(100, 130)
+    result = run(pixels, FunctionEngine(wrong_in_the_second_batch, exact), plan(batch=4), count)
+    np.testing.assert_array_equal(result, nearest(pixels, 4))
+    assert (count.retried, [shape[0] for shape in exact.shapes]) == (1, [1])
 
 
 def test_the_ensemble_makes_any_engine_equivariant_to_flips_and_turns():
@@ -180,5 +210,5 @@ def test_progress_adds_up_to_all_pixels_of_the_padded_picture_and_can_stop_the_w
 
 
 def test_the_way_in_maps_the_whole_range_of_a_type_to_one():
-    assert to_tensor(np.array([[[0, 128, 255]]], np.uint8)).flatten().tolist() == [0, pytest.approx(128 / 255), 1]
-    assert to_tensor(np.array([[[65_535]]], np.uint16)).item() == 1
+    assert to_planes(np.array([[[0, 128, 255]]], np.uint8)).flatten().tolist() == [0, pytest.approx(128 / 255), 1]
+    assert to_planes(np.array([[[65_535]]], np.uint16)).item() == 1

@@ -11,6 +11,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 import tessera
+from stand_ins import ran
 from tessera.engines import open_engine
 from tessera.engines.onnxruntime import providers_for
 from tessera.errors import EngineError, WeightsError
@@ -65,7 +66,7 @@ def test_scale_and_channels_are_found_by_trying(tmp_path, scale, channels):
     assert (config.scale, config.in_channels, config.out_channels, config.multiple) == (scale, channels, channels, 1)
     x = noise(2, channels, 9, 7)
     expected = x.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
-    assert torch.equal(open_engine(loaded).run(x), expected)
+    assert torch.equal(ran(open_engine(loaded), x), expected)
 
 
 def test_a_picture_is_enlarged_in_tiles(tmp_path):
@@ -75,10 +76,15 @@ def test_a_picture_is_enlarged_in_tiles(tmp_path):
     assert np.array_equal(out, picture.repeat(2, 0).repeat(2, 1))
 
 
+def test_nothing_is_planned_for_a_file_that_one_engine_runs(tmp_path):
+    with tessera.Upscaler(write_nearest(tmp_path / "a.onnx")) as upscaler:
+        assert upscaler.plan_lines() == ("plan: onnxruntime fp32, which alone runs this kind of file",)
+
+
 def test_half_precision_is_taken(tmp_path):
     loaded = load_weights(write_nearest(tmp_path / "a.onnx", kind=TensorProto.FLOAT16))
     x = noise(1, 3, 8, 8)
-    out = open_engine(loaded).run(x)
+    out = ran(open_engine(loaded), x)
     assert out.dtype == torch.float32
     assert torch.equal(out[..., ::2, ::2], x.half().float())
     assert inspect_weights(tmp_path / "a.onnx").dtypes == ("float16",)
@@ -87,10 +93,10 @@ def test_half_precision_is_taken(tmp_path):
 def test_a_file_of_one_size_takes_smaller_pictures_and_says_what_to_do_with_larger_ones(tmp_path):
     loaded = load_weights(write_nearest(tmp_path / "a.onnx", shape=(1, 3, 32, 48)))
     x = noise(2, 3, 20, 48)
-    assert torch.equal(open_engine(loaded).run(x), x.repeat_interleave(2, 2).repeat_interleave(2, 3))
+    assert torch.equal(ran(open_engine(loaded), x), x.repeat_interleave(2, 2).repeat_interleave(2, 3))
     assert any("48x32" in note for note in loaded.notes)
     with pytest.raises(WeightsError, match="--tile 32"):
-        open_engine(loaded).run(noise(1, 3, 33, 48))
+        ran(open_engine(loaded), noise(1, 3, 33, 48))
 
 
 def test_sizes_that_must_divide_are_found(tmp_path):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from stand_ins import to_tensor
 from tessera import Upscaler, load_generator, read_picture
-from tessera.mosaic import to_tensor
 from tessera.weights import load_weights
 from tessera.zoo import resolve
 

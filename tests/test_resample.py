@@ -68,7 +68,8 @@ def test_rows_in_any_portions_give_the_same_picture(
     assert whole.shape == (*target, channels)
     taken = Resampler(size=(height, width), target=target, channels=channels, dtype=pixels.dtype)
     parts = [taken.take(part) for part in np.split(pixels, sorted(cut for cut in cuts if cut < height))]
-    assert np.array_equal(np.concatenate(parts), whole)
+    # Matrix products of one row are added up in another order than those of many: the last of 65,535 levels may differ.
+    assert np.abs(np.concatenate(parts).astype(int) - whole).max() <= 1
 
 
 def test_rows_come_out_as_soon_as_they_can() -> None:

@@ -191,7 +191,7 @@ def test_only_fitting_and_finite_weights_are_saved(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("module", ["tessera.generators", "tessera.generators.config", "tessera.weights"])
+@pytest.mark.parametrize("module", ["tessera.generators", "tessera.generators.config", "tessera.weights_name"])
 def test_the_examples_in_the_docstrings_are_true(module: str) -> None:
     failed, tried = doctest.testmod(importlib.import_module(module))
     assert tried > 0

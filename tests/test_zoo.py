@@ -127,12 +127,10 @@ def test_every_entry_can_be_had_somehow_and_says_how_it_is_checked() -> None:
                 assert "No sum of this file is published" in " ".join(model.notes), model.name
 
 
-def test_networks_and_endings_are_those_of_the_weights_module() -> None:
-    from tessera import weights
+def test_every_network_of_the_table_is_one_of_the_generators() -> None:
     from tessera.generators import GENERATORS
 
     assert {model.network for model in MODELS} <= {generator.name for generator in GENERATORS}
-    assert set(published.WEIGHTS_SUFFIXES) == set(weights.SUFFIXES)
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,11 @@ from tessera.version import __version__
 
 if TYPE_CHECKING:
     from tessera.errors import TesseraError
+    from tessera.loaded_generator import LoadedGenerator
     from tessera.picture import Picture, read_picture
     from tessera.settings import Settings
     from tessera.upscaler import Upscaler, upscale
-    from tessera.weights import LoadedGenerator, save_weights
+    from tessera.weights import save_weights
     from tessera.writer import write_picture
     from tessera.zoo import load_model as load_generator
 
@@ -38,7 +39,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "LoadedGenerator": "tessera.weights",
+    "LoadedGenerator": "tessera.loaded_generator",
     "Picture": "tessera.picture",
     "Settings": "tessera.settings",
     "TesseraError": "tessera.errors",

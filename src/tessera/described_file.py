@@ -6,39 +6,20 @@ A file that Tessera wrote names its network in its metadata; that is compared wi
 from __future__ import annotations
 
 import contextlib
-import json
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
 
 import torch
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from torch import Tensor
 
 from tessera.checksum import sha256_of
-from tessera.dialects import explain
 from tessera.errors import UsageError, WeightsError
 from tessera.safetensors_file import DTYPE_NAMES, write_safetensors
 
 FORMAT_KEY = "format"
 VERSION_KEY = "tessera.format"
 FORMAT_VERSION = "1"
-
-ConfigT = TypeVar("ConfigT", bound=BaseModel, covariant=True)
-
-
-class Kind(Protocol[ConfigT]):
-    """One kind of network: its name in configurations and the type of these."""
-
-    @property
-    def name(self) -> str:
-        """The word under `network` in a configuration."""
-        ...
-
-    @property
-    def config(self) -> type[ConfigT]:
-        """The type of the configurations of this network."""
-        ...
 
 
 @contextlib.contextmanager
@@ -61,29 +42,6 @@ def hashed(path: Path) -> str:
         return sha256_of(path)
     except OSError as error:
         raise WeightsError(f"{path}: this file cannot be read ({error.strerror or error}).") from error
-
-
-def config_from_json(text: str, key: str, kinds: Sequence[Kind[ConfigT]]) -> ConfigT:
-    """Rebuild the configuration that stands as JSON under a key of the metadata.
-
-    Raises WeightsError for anything but a complete configuration of one of these kinds, without the name of the file.
-    """
-    try:
-        values: Any = json.loads(text)
-        network: Any = values["network"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise WeightsError(f"its metadata has under `{key}` no configuration of a network.") from None
-    known = next((kind for kind in kinds if kind.name == network), None)
-    if known is None:
-        names = ", ".join(kind.name for kind in kinds)
-        raise WeightsError(
-            f"its metadata names the network {str(network)[:60]!r}, and this program knows {names}. "
-            "A newer version may know more."
-        )
-    try:
-        return known.config.model_validate_json(text, strict=True)
-    except ValidationError as error:
-        raise WeightsError(f"the configuration in its metadata is not one of {network}: {explain(error)}.") from error
 
 
 def shown_metadata(metadata: Mapping[str, str], key: str) -> dict[str, str]:

@@ -23,8 +23,10 @@ from typing import Any
 from tessera import machine, zoo
 from tessera.engines import EngineName, Precision, has_bf16, type_of_products
 from tessera.machine import Cores, Memory, Processor
-from tessera.published import MODELS, WEIGHTS_SUFFIXES
+from tessera.native import library as kernels
+from tessera.published import MODELS
 from tessera.version import __version__
+from tessera.weights_name import WEIGHTS_SUFFIXES
 
 _LITTLE_MEMORY_BYTES = 2**30
 _LITTLE_DISK_BYTES = 2**30
@@ -36,6 +38,7 @@ _ENGINES: tuple[tuple[EngineName, str, str], ...] = (
     ("openvino", "openvino", "pip install openvino"),
     ("ncnn", "ncnn", "pip install 'tessera-sr[ncnn]'"),
     ("onnxruntime", "onnxruntime", "pip install 'tessera-sr[onnx]'"),
+    ("kernels", "tessera", ""),  # what is wrong with them says itself what to do
 )
 _PACKAGES = ("torch", "openvino", "ncnn", "onnxruntime", "numpy", "pyvips")
 
@@ -180,11 +183,12 @@ def import_problem(package: str, load: Callable[[str], object] = importlib.impor
 
 
 def _engine(name: EngineName, package: str, install: str) -> EngineState:
+    own = name == "kernels"
     return EngineState(
         name=name,
         package=package,
-        version=installed_version(package),
-        problem=import_problem(package),
+        version=__version__ if own else installed_version(package),
+        problem=kernels.problem() if own else import_problem(package),
         install=install,
         products={precision: type_of_products(name, precision) for precision in _PRECISIONS},
     )

@@ -9,18 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from tessera.engines import Engine
+from tessera.engines import Batching, Engine
 from tessera.errors import OutOfMemoryError
 from tessera.fidelity import CONTEXT
 from tessera.generators import GeneratorConfig
+from tessera.loaded_generator import LoadedGenerator
 from tessera.machine import available_memory_bytes
 from tessera.mosaic import AlphaMode, MosaicCount, MosaicPlan, mosaic
 from tessera.picture import Pixels
 from tessera.rows import BledRows, RowSource, WrappedRows
 from tessera.settings import SMALLEST_TILE, OutScale, Settings
-from tessera.weights import LoadedGenerator
 
 DEFAULT_TILE = 256
+LARGEST_PIECE = 512
+"""Pictures with no longer side are not cut when memory allows it."""
 _SHARE_OF_MEMORY = 0.4
 _MOST_COMPACT_RADIUS = 64
 _OVERLAP_OF_DEEP_NETWORKS = 24
@@ -41,13 +43,17 @@ class Enlarger:
         """The network's own factor."""
         return self.generator.config.scale
 
-    @property
-    def first_tile(self) -> int:
-        """The tile size to begin with: what was asked for, or the best, or the largest below it that memory allows."""
+    def first_tile(self, height: int, width: int) -> int:
+        """The tile size to begin with for a picture: what was asked for, or the best, or what memory allows of it.
+
+        A picture that is little larger than the best tile is taken in one piece, which saves its seams.
+        """
         if self.settings.tile is not None:
             return self.settings.tile
-        affordable = int((available_memory_bytes() * _SHARE_OF_MEMORY / self.engine.bytes_per_pixel) ** 0.5)
-        return max(SMALLEST_TILE, min(self.best_tile, affordable // 8 * 8))
+        affordable = int((available_memory_bytes() * _SHARE_OF_MEMORY / self.engine.bytes_per_pixel) ** 0.5) // 8 * 8
+        whole = -(-max(height, width) // 8) * 8
+        best = max(self.best_tile, whole) if whole <= min(LARGEST_PIECE, 2 * self.best_tile) else self.best_tile
+        return max(SMALLEST_TILE, min(best, affordable))
 
     @property
     def wanted_overlap(self) -> int:
@@ -68,6 +74,7 @@ class Enlarger:
             overlap=overlap,
             flat_lock=settings.flat_lock,
             color_lock=settings.color_lock,
+            batch=self.engine.tiles_at_once(tile**2) if tile and isinstance(self.engine, Batching) else 1,
             ensemble=settings.tta,
         )
 
@@ -112,7 +119,7 @@ class Enlarger:
 
         -> the tile sizes tried, and what the last run counted. Raises OutOfMemoryError when none fitted.
         """
-        tile, whole = self.first_tile, max(height, width)
+        tile, whole = self.first_tile(height, width), max(height, width)
         tried: list[int] = []
         while True:
             tried.append(tile)

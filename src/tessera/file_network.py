@@ -22,8 +22,6 @@ PROBE = (65, 67)
 
 SMALL_PROBE = (5, 7)
 """For files whose metadata tell what the network is, so that only the agreement is tried."""
-CONFIG_KEY = "tessera.config"
-"""Where in a file's metadata the configuration of its network stands, as JSON."""
 
 Fixed = tuple[int | None, ...]
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from tessera.dialects import compare
 from tessera.errors import UsageError
 from tessera.licence import licence_of_mix
-from tessera.weights import ForeignConfig, LoadedGenerator, assemble
+from tessera.loaded_generator import LoadedGenerator
+from tessera.weights import ForeignConfig, assemble
 
 MIXED_FROM_KEY = "tessera.mixed_from"
 

@@ -21,7 +21,8 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from tessera.dialects import explain, state_shapes
+from tessera.described_config import explain
+from tessera.dialects import state_shapes
 from tessera.errors import UnknownNetworkError, WeightsError
 from tessera.generators import GeneratorConfig, RRDBNetConfig, SRVGGNetCompactConfig
 

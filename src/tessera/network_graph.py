@@ -21,9 +21,13 @@ from tessera.generators import (
     RRDBNetConfig,
     SRVGGNetCompactConfig,
 )
-from tessera.generators.pytorch_gan import IMAGENET_DEVIATION, IMAGENET_MEAN
-from tessera.generators.pytorch_gan import RESIDUAL as PYTORCH_GAN_RESIDUAL
-from tessera.generators.rrdbnet import RESIDUAL, SLOPE
+from tessera.generators.family import (
+    IMAGENET_DEVIATION,
+    IMAGENET_MEAN,
+    PYTORCH_GAN_RESIDUAL,
+    RESIDUAL,
+    SLOPE,
+)
 
 PYTORCH_GAN_SLOPE = 0.01
 

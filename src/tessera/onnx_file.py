@@ -20,7 +20,6 @@ from torch import Tensor
 
 from tessera.errors import WeightsError
 from tessera.file_network import (
-    CONFIG_KEY,
     PROBE,
     SMALL_PROBE,
     FileNetwork,
@@ -29,6 +28,7 @@ from tessera.file_network import (
     notes_on,
     probed,
 )
+from tessera.generators import CONFIG_KEY
 
 INSTALL = "pip install 'tessera-sr[onnx]'"
 CPU = "CPUExecutionProvider"

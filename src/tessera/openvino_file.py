@@ -8,8 +8,6 @@ Shapes: B pictures, C channels, H rows, W columns, s the scale.
 
 from __future__ import annotations
 
-import functools
-import importlib
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from torch import Tensor
 
 from tessera.errors import WeightsError
 from tessera.file_network import FileNetwork, channels_of, first_sentence, notes_on, probed
+from tessera.openvino_core import openvino_core, processor_options
 
 METADATA = "tessera"
 """The branch of a file's runtime information under which its metadata stand."""
@@ -29,27 +28,6 @@ PRECISION_KEY = "tessera.precision"
 KEPT_KEY = "tessera.layers_in_fp32"
 """How many convolutions of a file with whole numbers have none."""
 _TYPES = {"f32": np.float32, "f16": np.float16}
-
-
-@functools.cache
-def openvino_core() -> Any:
-    """OpenVINO's one core of this process, which is never given back.
-
-    Loading its CPU part gives the calling thread a stack of its own for signals, and unloading takes that memory away,
-    whichever thread does it. If it is another, the next signal (Ctrl-C, the end of a child) finds no stack, and the
-    system ends the process with a segmentation fault.
-    """
-    openvino: Any = importlib.import_module("openvino")  # what is compiled in it has no types
-    return openvino.Core()
-
-
-def processor_options(precision: str, threads: int | None) -> dict[str, Any]:
-    """How OpenVINO is asked to compile for the processor: products in fp32 or bf16, one run at a time."""
-    options: dict[str, Any] = {
-        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
-        "PERFORMANCE_HINT": "LATENCY",
-    }
-    return options if threads is None else {**options, "INFERENCE_NUM_THREADS": threads}
 
 
 class OpenVinoNetwork(FileNetwork):

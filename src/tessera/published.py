@@ -9,9 +9,7 @@ import difflib
 from dataclasses import dataclass
 
 from tessera.errors import UnknownModelError
-
-# The same as `tessera.weights.SUFFIXES`, which costs an import of torch.
-WEIGHTS_SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors", ".param", ".bin", ".onnx", ".xml")
+from tessera.weights_name import WEIGHTS_SUFFIXES
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,25 @@ def resampled_array(
     return np.concatenate([resampler.take(pixels[first : first + step]) for first in range(0, height, step)])
 
 
+def resized_planes(planes: npt.NDArray[np.float32], scale: int) -> npt.NDArray[np.float32]:
+    """`resize.resize(kernel="lanczos3")` of (C, H, W) float -> (C, s*H, s*W), not clipped."""
+    _, height, width = planes.shape
+    planes = np.concatenate(
+        [
+            np.matmul(band.matrix.astype(np.float32), planes[:, band.start : band.stop])
+            for band in bands(height, height * scale, scale, "lanczos3")
+        ],
+        axis=1,
+    )
+    return np.concatenate(
+        [
+            np.matmul(planes[:, :, band.start : band.stop], band.matrix.astype(np.float32).T)
+            for band in bands(width, width * scale, scale, "lanczos3")
+        ],
+        axis=2,
+    )
+
+
 class Resampler:
     """Takes the rows of one picture of `size` (H, W) from the top down and gives those of `target` (H, W).
 

@@ -17,18 +17,19 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, TypeVar, Unpack
 import numpy as np
 import numpy.typing as npt
 
-from tessera.engines import Engine, EngineName, Precision
+from tessera.engines import Engine, EngineName, Precision, Tiles
 from tessera.enlarger import Enlarger
 from tessera.errors import LimitError, UsageError
 from tessera.filejob import FileJob, Forecast, Outcome, TileDone
+from tessera.loaded_generator import LoadedGenerator
 from tessera.mosaic import MosaicCount
 from tessera.picture import Limits, Picture, PictureReader, Pixels
 from tessera.planning import UNANNOUNCED_PIXELS
+from tessera.planning.handling import handling_seconds_per_megapixel
 from tessera.planning.preparing import Ready, open_named, prepare
 from tessera.resample import resampled_array
 from tessera.rows import ArrayRows
-from tessera.settings import OutScale, Settings
-from tessera.weights import LoadedGenerator
+from tessera.settings import SMALLEST_TILE, OutScale, Settings
 from tessera.zoo import DEFAULT_MODEL, load_model
 
 if TYPE_CHECKING:
@@ -89,10 +90,11 @@ class Upscaler:
         self._lock = threading.Lock()
         self._ready: Ready | None = None
         self._timed_tiles: dict[int, float] = {}
+        self._handling: float | None = None
         self._job_pixels = UNANNOUNCED_PIXELS
         if engine is not None:
             enlarger = Enlarger(generator=self.generator, engine=engine, settings=self.settings)
-            self._ready = Ready(enlarger=enlarger)
+            self._ready = Ready(enlarger=enlarger, planned=False)
         # What the user names is opened now, so that he hears at once if it cannot be had.
         named = engine is None and (self.settings.engine != "auto" or self.settings.device != "cpu")
         self._named = open_named(self.generator, self.settings) if named else None
@@ -135,11 +137,6 @@ class Upscaler:
         """The network's own factor."""
         return self.generator.config.scale
 
-    @property
-    def first_tile(self) -> int:
-        """The tile size to begin with: what was asked for, or what was measured to be best and memory allows."""
-        return self._enlarger.first_tile
-
     def upscale(self, picture: AnyPicture) -> AnyPicture:
         """Enlarge a picture in memory and give back the same kind of thing.
 
@@ -177,9 +174,10 @@ class Upscaler:
     def forecast(self, path: Path, output: Path) -> Forecast:
         """What `upscale_file` would make and take; the same limits raise the same errors."""
         with self._reader(path) as reader:
-            job = FileJob(self._enlarger, reader, output, survey=False)
+            enlarger = self._enlarger
+            job = FileJob(enlarger, reader, output, survey=False)
             job.check()
-            return job.forecast(self.first_tile)
+            return job.forecast(enlarger.first_tile(reader.info.height, reader.info.width))
 
     def has_visible_alpha(self, path: Path) -> bool:
         """Whether a picture has alpha that is not opaque everywhere."""
@@ -189,34 +187,45 @@ class Upscaler:
             least, _ = reader.survey()
             return int(least[-1]) != np.iinfo(reader.info.dtype).max
 
-    def startup_seconds(self) -> float:
-        """What the engine is expected to take before its first tile."""
-        choice = self._prepared().choice
-        return 0.0 if choice is None else choice.candidate.startup_seconds
+    def opening_seconds(self) -> float:
+        """Get ready once more, as the next process will with what is kept by then, and time it up to the first tile."""
+        if not self._prepared().planned:
+            return 0.0
+        began = time.perf_counter()
+        engine = prepare(self.generator, self.settings, self._job_pixels).enlarger.engine
+        engine.run(self._noise(SMALLEST_TILE))
+        return time.perf_counter() - began
 
     def network_seconds(self, forecast: Forecast) -> float:
         """What the network is expected to take for a picture, from the plan, or from one tile timed now."""
         ready = self._prepared()
-        rows, columns = ready.enlarger.plan(self.first_tile).axes(forecast.height, forecast.width)
+        first = ready.enlarger.first_tile(forecast.height, forecast.width)
+        rows, columns = ready.enlarger.plan(first).axes(forecast.height, forecast.width)
         pixels = rows.tile * columns.tile
+        turns = forecast.runs * (8 if self.settings.tta else 1)
         if ready.choice is None or not ready.choice.candidate.timings:
             side = min(forecast.tile, 256)
             if side not in self._timed_tiles:
-                self._timed_tiles[side] = self.seconds_per_tile(side)
-            return self._timed_tiles[side] / side**2 * pixels * forecast.runs
-        rate = ready.choice.candidate.seconds_per_megapixel(round(pixels**0.5))
-        return rate * pixels / 1e6 * forecast.runs * (8 if self.settings.tta else 1)
+                self._timed_tiles[side] = self._seconds_per_tile(side)
+            return self._timed_tiles[side] / side**2 * pixels * turns
+        return ready.choice.candidate.seconds_per_megapixel(round(pixels**0.5)) * pixels / 1e6 * turns
 
-    def seconds_per_tile(self, tile: int) -> float:
+    def handling_seconds(self, forecast: Forecast) -> float:
+        """What locks, blending and rounding are expected to take of one thread for a picture."""
+        if self._handling is None:
+            self._handling = handling_seconds_per_megapixel(self._enlarger)
+        return self._handling * forecast.height * forecast.width * forecast.frames / 1e6
+
+    def _seconds_per_tile(self, side: int) -> float:
         """Time one tile of this size on this machine, after one to warm up."""
-        import torch
+        example = self._noise(side)
+        self.engine.run(example)
+        began = time.perf_counter()
+        self.engine.run(example)
+        return time.perf_counter() - began
 
-        config = self.generator.config
-        example = torch.rand(1, config.in_channels, tile, tile, generator=torch.Generator().manual_seed(0))
-        self.engine.run(example)
-        began = time.monotonic()
-        self.engine.run(example)
-        return (time.monotonic() - began) * (8 if self.settings.tta else 1)
+    def _noise(self, side: int) -> Tiles:
+        return np.random.default_rng(0).random((1, self.generator.config.in_channels, side, side), dtype=np.float32)
 
     def _reader(self, path: Path) -> PictureReader:
         settings = self.settings

@@ -11,7 +11,6 @@ Shapes: B pictures in a batch, C channels, H rows, W columns, s the scale.
 
 import importlib
 import math
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from tessera import described_file
 from tessera.checkpoint import read_checkpoint
 from tessera.described_file import (
     check_name,
@@ -33,23 +31,26 @@ from tessera.described_file import (
 )
 from tessera.dialects import Unwrapped, compare, recognise, state_shapes, unwrap
 from tessera.errors import UnknownNetworkError, UsageError, WeightsError
-from tessera.file_network import CONFIG_KEY as CONFIG_KEY
-from tessera.file_network import FileNetwork
-from tessera.generators import GENERATORS, GeneratorConfig
+from tessera.generators import CONFIG_KEY, GENERATORS, GeneratorConfig, config_from_json
 from tessera.generators.config import Step
 from tessera.licence import licence_of
+from tessera.loaded_generator import LoadedGenerator
 from tessera.ncnn import read_ncnn
 from tessera.onnx_file import OnnxFile, read_onnx
 from tessera.openvino_file import OpenVinoFile, read_openvino
 from tessera.pickle_walk import Inert
 from tessera.safetensors_file import read_safetensors
 from tessera.torchscript_file import is_torchscript, read_own_torchscript
-
-CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt")
-NCNN_SUFFIXES = (".param", ".bin")
-ONNX_SUFFIX = ".onnx"
-OPENVINO_SUFFIX = ".xml"
-SUFFIXES = (*CHECKPOINT_SUFFIXES, ".safetensors", *NCNN_SUFFIXES, ONNX_SUFFIX, OPENVINO_SUFFIX)
+from tessera.weights_name import (
+    CHECKPOINT_SUFFIXES,
+    NCNN_SUFFIXES,
+    ONNX_SUFFIX,
+    OPENVINO_SUFFIX,
+    WEIGHTS_SUFFIXES,
+    generator_name,
+    hashed_file,
+    scale_in_name,
+)
 
 FOREIGN_RADIUS = 128
 
@@ -85,38 +86,6 @@ class ForeignConfig(GeneratorConfig, frozen=True, extra="forbid"):
     def build(self) -> nn.Module:
         """Not possible from here: raises WeightsError."""
         raise WeightsError(f"A network of the kind {self.architecture} can be loaded from a file, but not made anew.")
-
-
-@dataclass(frozen=True)
-class LoadedGenerator:
-    """A generator ready to run, and where it came from.
-
-    `network` is in eval mode, in fp32, without gradients: (B, C, H, W) -> (B, C, s*H, s*W), RGB in [0, 1], not clipped.
-    `sha256` is that of the file (of the `.bin` for ncnn), or of the mixed weights of an interpolation.
-    """
-
-    config: GeneratorConfig
-    network: nn.Module
-    name: str
-    source: Path | None
-    sha256: str
-    dialect: str
-    wrapper: str
-    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
-    notes: tuple[str, ...] = ()
-    licence: str | None = None
-    """What the published table or the file itself says; None when neither does."""
-
-    @property
-    def state(self) -> dict[str, Tensor]:
-        """The weights by their names. Raises WeightsError for a file that a runtime runs and that keeps them inside."""
-        if isinstance(self.network, FileNetwork):
-            kind = "an ONNX file" if self.dialect == "onnx" else "a file of OpenVINO"
-            raise WeightsError(
-                f"{self.source}: {kind} can be run, and its weights cannot be converted, mixed or trained. Give"
-                " the file that it was exported from."
-            )
-        return self.network.state_dict()
 
 
 @dataclass(frozen=True)
@@ -169,11 +138,11 @@ def load_weights(path: Path, *, scale: int | None = None) -> LoadedGenerator:
     path = Path(path)
     weights = _read(path, scale)
     network = weights.network or assemble(weights.config, weights.state)
-    sha256 = hashed(_hashed_file(path))
+    sha256 = hashed(hashed_file(path))
     return LoadedGenerator(
         config=weights.config,
         network=network.eval().requires_grad_(False),
-        name=_stem(path),
+        name=generator_name(path),
         source=path,
         sha256=sha256,
         dialect=weights.dialect,
@@ -188,7 +157,7 @@ def inspect_weights(path: Path) -> WeightsReport:
     """Describe a weights file; a file that cannot be used is described too, with its `problem`."""
     path = Path(path)
     try:
-        file = _hashed_file(path)
+        file = hashed_file(path)
         size, sha256 = file.stat().st_size, hashed(file)
     except (OSError, WeightsError):
         size, sha256 = 0, None
@@ -196,7 +165,7 @@ def inspect_weights(path: Path) -> WeightsReport:
         weights = _read(path, None)
         return WeightsReport(
             path=path,
-            name=_stem(path),
+            name=generator_name(path),
             size_bytes=size,
             sha256=sha256,
             network=weights.config.network,
@@ -214,7 +183,7 @@ def inspect_weights(path: Path) -> WeightsReport:
     except WeightsError as error:
         return WeightsReport(
             path=path,
-            name=_stem(path),
+            name=generator_name(path),
             size_bytes=size,
             sha256=sha256,
             licence=licence_of(sha256, {}),
@@ -241,8 +210,8 @@ def _read(path: Path, scale: int | None) -> _Weights:
         with naming(path):
             return _run_from_its_file(read_openvino(path), "openvino", scale)
     raise WeightsError(
-        f"{path}: weights files end in {', '.join(SUFFIXES)}, and this one ends in {suffix or 'nothing'}. Give one of "
-        "those, or rename the file if it is one."
+        f"{path}: weights files end in {', '.join(WEIGHTS_SUFFIXES)}, and this one ends in {suffix or 'nothing'}. Give"
+        " one of those, or rename the file if it is one."
     )
 
 
@@ -408,32 +377,6 @@ def _check_scale(config: GeneratorConfig, scale: int | None) -> None:
         raise WeightsError(
             f"these weights enlarge x{config.scale}, and x{scale} was asked for. Ask for x{config.scale}."
         )
-
-
-def scale_in_name(name: str) -> int | None:
-    """Find the scale that a file's name tells: `4x_Sharp`, `2xModel`, `esrgan_x3`.
-
-    >>> scale_in_name("3x_Faces"), scale_in_name("RRDB_ESRGAN_x4"), scale_in_name("model_512x512")
-    (3, 4, None)
-    """
-    match = re.search(r"(?<![0-9A-Za-z])([1-8])[xX](?![0-9])|(?<![0-9A-Za-z])[xX]([1-8])(?![0-9])", name)
-    return int(match[1] or match[2]) if match else None
-
-
-def config_from_json(text: str) -> GeneratorConfig:
-    """Rebuild a configuration from the JSON that `save_weights` put into the metadata.
-
-    Raises WeightsError for anything but a complete configuration of a known network.
-    """
-    return described_file.config_from_json(text, CONFIG_KEY, GENERATORS)
-
-
-def _stem(path: Path) -> str:
-    return path.stem.removesuffix(".ncnn")
-
-
-def _hashed_file(path: Path) -> Path:
-    return path.with_suffix(".bin") if path.suffix.lower() in (".param", OPENVINO_SUFFIX) else path
 
 
 # -------------------------------------------------------------------------------------------------------- writing

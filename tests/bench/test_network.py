@@ -6,13 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from stand_ins import loaded, nearest, repeated
+from stand_ins import loaded, nearest, repeated, to_tensor
 from tessera.bench.network import Clocks, Contender, Opened, measure_network
 from tessera.bench.peers import ENGINES, contenders
 from tessera.bench.turns import spread
 from tessera.errors import EngineError
 from tessera.generators import RRDBNetConfig, SRVGGNetCompactConfig
-from tessera.mosaic import to_tensor
 from tessera.weights import LoadedGenerator
 
 

@@ -209,7 +209,7 @@ def test_pull_into_a_folder_wants_the_published_file_there(tmp_path: Path) -> No
 
 
 def test_a_misspelt_name_stops_pull_before_the_first_download(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zoo, "download", lambda *_, **__: pytest.fail("a download began"))
+    monkeypatch.setattr("tessera.download.download", lambda *_, **__: pytest.fail("a download began"))
     assert "Did you mean" in refused("pull", "bsrgan-x4", "realesrgan-x4pluss", by=ModelNotFoundError)
 
 

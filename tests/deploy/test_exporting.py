@@ -19,7 +19,7 @@ import torch
 
 import tessera
 from deploy.networks import FAMILY, SUFFIXES, made, noise
-from stand_ins import nearest
+from stand_ins import nearest, ran
 from tessera.deploy import exporting
 from tessera.deploy.exporting import export
 from tessera.deploy.onnx_graph import onnx_bytes
@@ -213,7 +213,7 @@ def test_ncnn_fills_odd_counts_of_half_precision_up_to_whole_words(tmp_path):
     generator = made(config)
     export(generator, tmp_path / "a.param", ExportSettings(format="ncnn", precision="fp16"))
     x = noise(1, 3, 9, 8)
-    found = open_engine(load_weights(tmp_path / "a.bin"), "exact", engine="ncnn").run(x)
+    found = ran(open_engine(load_weights(tmp_path / "a.bin"), "exact", engine="ncnn"), x)
     torch.testing.assert_close(found, generator.network(x), atol=2e-3, rtol=1e-2)
 
 
@@ -238,7 +238,7 @@ def test_sizes_that_do_not_divide_are_refused_with_a_sentence(name, sides, tmp_p
     loaded = load_weights(path)
     assert loaded.config.multiple == 2
     with pytest.raises(WeightsError, match=f"sides divide by 2, and got {sides[1]}x{sides[0]}"):
-        open_engine(loaded, "exact").run(noise(1, 3, *sides))
+        ran(open_engine(loaded, "exact"), noise(1, 3, *sides))
     whole = tessera.upscale(np.zeros((*sides, 3), np.uint8), path)
     assert whole.shape == (2 * sides[0], 2 * sides[1], 3)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from deploy.networks import FAMILY, made, noise
-from stand_ins import nearest
+from stand_ins import nearest, ran
 from tessera.deploy import quantizing
 from tessera.deploy.calibrating import calibrate, round_weight, round_with_feedback, rounded
 from tessera.deploy.drop import Drop, Score
@@ -22,9 +22,9 @@ from tessera.deploy.quantizing import quantize
 from tessera.deploy.sensitivity import sensitivities, units
 from tessera.engines import open_engine
 from tessera.errors import ExportError, UsageError
-from tessera.generators import RRDBNetConfig, SRVGGNetCompactConfig
+from tessera.generators import CONFIG_KEY, RRDBNetConfig, SRVGGNetCompactConfig
 from tessera.int8_file import QUANTIZED_KEY, SOURCE_KEY, find_int8
-from tessera.weights import CONFIG_KEY, inspect_weights, load_weights
+from tessera.weights import inspect_weights, load_weights
 from tessera.writer import write_picture
 
 COMPACT = SRVGGNetCompactConfig(features=8, convolutions=2, scale=2)
@@ -63,7 +63,7 @@ def test_the_file_does_in_its_runtime_what_the_numbers_say(config, runtime, tmp_
         write_int8_openvino(path, network, about)
     else:
         path.write_bytes(int8_onnx_bytes(network, about))
-    found = open_engine(load_weights(path), "exact", engine=runtime).run(x)
+    found = ran(open_engine(load_weights(path), "exact", engine=runtime), x)
     with torch.inference_mode():
         exact = generator.network(x)
     assert network.kept == ()
@@ -79,7 +79,7 @@ def test_openvino_multiplies_whole_numbers(tmp_path):
     path = tmp_path / "a.xml"
     write_int8_openvino(path, rounded(calibrate(config, generator.state, x, "max"), x), {"tessera.precision": "int8"})
     engine = open_engine(load_weights(path), "exact", engine="openvino")
-    engine.run(x)
+    ran(engine, x)
     assert engine.precision == "int8"
     kinds = [
         str(node.rt_info["runtimePrecision"].value)
@@ -218,7 +218,7 @@ def test_two_runs_give_the_same_bytes_and_the_file_is_a_model_that_says_what_it_
     assert (told["method"], told["kept_in_fp32"], told["held_out_pictures"]) == ("max", [], 3)
     x = whole(1, 3, 21, 17)
     with torch.inference_mode():
-        assert decibels(open_engine(load_weights(paths[0]), "auto").run(x), generator.network(x)) > 40
+        assert decibels(ran(open_engine(load_weights(paths[0]), "auto"), x), generator.network(x)) > 40
 
 
 class JudgedByFidelity:

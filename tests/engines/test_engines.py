@@ -5,10 +5,11 @@ import sys
 import pytest
 import torch
 
-from stand_ins import loaded
+from stand_ins import loaded, ran
 from tessera.engines import has_bf16, open_engine
+from tessera.engines.memory import is_memory_error
 from tessera.engines.openvino import OpenVinoEngine
-from tessera.engines.pytorch import TorchEngine, is_memory_error
+from tessera.engines.pytorch import TorchEngine
 from tessera.errors import EngineError, OutOfMemoryError, UsageError
 from tessera.generators import RRDBNetConfig, SRVGGNetCompactConfig
 from tessera.weights import save_weights
@@ -37,7 +38,7 @@ def noise(*shape: int) -> torch.Tensor:
 def test_fp32_engines_give_what_the_network_gives(kind, which, request):
     chosen = request.getfixturevalue(which)
     x = noise(2, 3, 24, 40)
-    torch.testing.assert_close(kind(chosen, "fp32").run(x), chosen.network(x), atol=2e-5, rtol=1e-4)
+    torch.testing.assert_close(ran(kind(chosen, "fp32"), x), chosen.network(x), atol=2e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", [TorchEngine, OpenVinoEngine])
@@ -46,20 +47,20 @@ def test_bf16_engines_stay_near_fp32_and_hand_over_to_it(kind, generator):
     engine = kind(generator, "bf16")
     assert engine.exact().precision == "fp32"
     assert engine.exact() is engine.exact()
-    torch.testing.assert_close(engine.exact().run(x), generator.network(x), atol=2e-5, rtol=1e-4)
-    assert (engine.run(x) - generator.network(x)).abs().max() < 0.02
+    torch.testing.assert_close(ran(engine.exact(), x), generator.network(x), atol=2e-5, rtol=1e-4)
+    assert (ran(engine, x) - generator.network(x)).abs().max() < 0.02
 
 
 def test_openvino_serves_any_mix_of_tile_shapes(compact):
     engine = OpenVinoEngine(compact)
     for height, width in ((8, 8), (16, 24), (8, 8), (1, 1), (33, 5), (16, 24)):
         x = noise(1, 3, height, width)
-        torch.testing.assert_close(engine.run(x), compact.network(x), atol=2e-5, rtol=1e-4)
+        torch.testing.assert_close(ran(engine, x), compact.network(x), atol=2e-5, rtol=1e-4)
 
 
 def test_opening_an_engine_leaves_the_loaded_network_as_it_was(generator):
     before = copy.deepcopy(generator.network.state_dict())
-    TorchEngine(generator, "bf16").run(noise(1, 3, 16, 16))
+    ran(TorchEngine(generator, "bf16"), noise(1, 3, 16, 16))
     for name, tensor in generator.network.state_dict().items():
         assert tensor.dtype == torch.float32
         assert torch.equal(tensor, before[name])
@@ -67,9 +68,9 @@ def test_opening_an_engine_leaves_the_loaded_network_as_it_was(generator):
 
 def test_results_belong_to_the_caller_and_are_not_overwritten_by_the_next_run(compact):
     for engine in (TorchEngine(compact), OpenVinoEngine(compact)):
-        first = engine.run(noise(1, 3, 8, 8))
+        first = ran(engine, noise(1, 3, 8, 8))
         kept = first.clone()
-        engine.run(noise(1, 3, 8, 8) * 0.5)
+        ran(engine, noise(1, 3, 8, 8) * 0.5)
         assert torch.equal(first, kept)
 
 
@@ -81,7 +82,7 @@ def test_exact_is_always_fp32_whatever_the_processor_can_do(generator):
 def test_wrong_words_and_missing_devices_get_their_sentence(generator):
     with pytest.raises(UsageError, match="exact, auto or fast"):
         open_engine(generator, "best")  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="pytorch, openvino, ncnn or onnxruntime"):
+    with pytest.raises(UsageError, match="pytorch, openvino, ncnn, onnxruntime or kernels"):
         open_engine(generator, engine="tensorrt")  # type: ignore[arg-type]
     with pytest.raises(EngineError, match="not a device"):
         open_engine(generator, device="gpu-zero", engine="pytorch")
@@ -109,7 +110,7 @@ def test_every_way_of_running_out_of_memory_is_one_error(error, generator, monke
 
     monkeypatch.setattr(engine, "_network", fail)
     with pytest.raises(OutOfMemoryError):
-        engine.run(noise(1, 3, 8, 8))
+        ran(engine, noise(1, 3, 8, 8))
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(generator, monkeypatch):
@@ -120,7 +121,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(generator, monkeypatch)
 
     monkeypatch.setattr(engine, "_network", fail)
     with pytest.raises(RuntimeError, match="a bug"):
-        engine.run(noise(1, 3, 8, 8))
+        ran(engine, noise(1, 3, 8, 8))
     assert not is_memory_error(ValueError("out of memory"))
 
 
@@ -138,7 +139,7 @@ from tessera.engines.openvino import OpenVinoEngine
 from tessera.weights import load_weights
 
 engines = [OpenVinoEngine(load_weights(Path(sys.argv[1])))]
-engines[0].run(torch.zeros(1, 3, 16, 16))
+engines[0].run(torch.zeros(1, 3, 16, 16).numpy())
 thread = threading.Thread(target=lambda: (engines.clear(), gc.collect()))
 thread.start()
 thread.join()

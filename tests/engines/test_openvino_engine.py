@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from engines.sharing import assert_threads_share
-from stand_ins import loaded, nearest
-from tessera.engines import openvino as engine_module
+from stand_ins import loaded, nearest, ran
+from tessera.engines import openvino_model as engine_module
 from tessera.engines.compiled_cache import compiled_folder
 from tessera.engines.ncnn import NcnnEngine
 from tessera.engines.openvino import OpenVinoEngine
@@ -85,7 +85,7 @@ def test_a_written_graph_gives_what_pytorch_gives_on_tiles_of_any_shape(
     m = config.multiple
     for batch, height, width in ((1, 7 * m, 5 * m), (3, 8 * m, 13 * m), (1, m, 2 * m), (2, 20 * m, 16 * m)):
         x = noise(batch, config.in_channels, height, width)
-        torch.testing.assert_close(engine.run(x), generator.network(x), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(ran(engine, x), generator.network(x), atol=1e-5, rtol=1e-5)
 
 
 class Doubled(nn.Module):
@@ -105,9 +105,9 @@ def test_a_network_that_is_not_what_its_configuration_builds_is_run_as_it_is_and
     generator = made(CONFIGS["srvgg"])
     other = loaded(Doubled(generator.network), generator.config)
     x = noise(1, 3, 8, 8)
-    OpenVinoEngine(generator).run(x)
+    ran(OpenVinoEngine(generator), x)
     assert write_graph(nearest().config, {}, (1, 3, 8, 8)) is None
-    torch.testing.assert_close(OpenVinoEngine(other).run(x), other.network(x), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ran(OpenVinoEngine(other), x), other.network(x), atol=1e-5, rtol=1e-5)
     assert len(list(folder.iterdir())) == 1
 
 
@@ -117,10 +117,10 @@ def test_the_second_engine_is_not_compiled_again_and_gives_the_same_bits(
 ):
     generator = made(CONFIGS["rrdbnet"])
     x = noise(1, 3, 16, 24)
-    first = OpenVinoEngine(generator, precision).run(x)
+    first = ran(OpenVinoEngine(generator, precision), x)
     assert len(list(folder.iterdir())) == 1
     monkeypatch.setattr(engine_module, "write_graph", never)
-    assert torch.equal(OpenVinoEngine(generator, precision).run(x), first)
+    assert torch.equal(ran(OpenVinoEngine(generator, precision), x), first)
 
 
 def test_other_weights_another_precision_and_another_slope_are_compiled_anew(folder: Path):
@@ -128,7 +128,7 @@ def test_other_weights_another_precision_and_another_slope_are_compiled_anew(fol
     relu, leaky = CONFIGS["srvgg with relu"], SRVGGNetCompactConfig(features=8, convolutions=2, scale=2)
     kinds = [(made(relu), "fp32"), (made(relu, 1), "fp32"), (made(relu), "bf16"), (made(leaky), "fp32")]
     for number, (generator, precision) in enumerate(kinds, start=1):
-        found = OpenVinoEngine(generator, precision).run(x)
+        found = ran(OpenVinoEngine(generator, precision), x)
         assert (found - generator.network(x)).abs().max() < (1e-5 if precision == "fp32" else 0.05)
         assert len(list(folder.iterdir())) == number
 
@@ -137,11 +137,11 @@ def test_other_weights_another_precision_and_another_slope_are_compiled_anew(fol
 def test_a_kept_model_that_is_torn_is_made_again(content: bytes, folder: Path):
     generator = made(CONFIGS["srvgg"])
     x = noise(1, 3, 8, 8)
-    first = OpenVinoEngine(generator).run(x)
+    first = ran(OpenVinoEngine(generator), x)
     (path,) = folder.iterdir()
     size = path.stat().st_size
     path.write_bytes(content)
-    assert torch.equal(OpenVinoEngine(generator).run(x), first)
+    assert torch.equal(ran(OpenVinoEngine(generator), x), first)
     assert path.stat().st_size == size
 
 
@@ -150,11 +150,11 @@ def test_a_kept_model_that_openvino_does_not_understand_is_made_again(folder: Pa
 
     generator = made(CONFIGS["srvgg"])
     x = noise(1, 3, 8, 8)
-    first = OpenVinoEngine(generator).run(x)
+    first = ran(OpenVinoEngine(generator), x)
     (path,) = folder.iterdir()
     size = path.stat().st_size
     keep_compiled(path.stem, b"whole, and no model at all" * 10)
-    assert torch.equal(OpenVinoEngine(generator).run(x), first)
+    assert torch.equal(ran(OpenVinoEngine(generator), x), first)
     assert path.stat().st_size == size
 
 
@@ -163,18 +163,18 @@ def test_without_a_place_to_keep_anything_it_runs_all_the_same(tmp_path: Path, m
     monkeypatch.setenv("TESSERA_CACHE", str(tmp_path / "file"))
     generator = made(CONFIGS["srvgg"])
     x = noise(1, 3, 8, 8)
-    torch.testing.assert_close(OpenVinoEngine(generator).run(x), generator.network(x), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ran(OpenVinoEngine(generator), x), generator.network(x), atol=1e-5, rtol=1e-5)
 
 
 def test_the_engine_keeps_its_weights_when_the_network_is_changed():
     generator = made(CONFIGS["srvgg"])
     engine = OpenVinoEngine(generator)
     x = noise(1, 3, 8, 8)
-    before = engine.run(x)
+    before = ran(engine, x)
     with torch.no_grad():
         for value in generator.network.parameters():
             value.zero_()
-    assert torch.equal(engine.run(x), before)
+    assert torch.equal(ran(engine, x), before)
 
 
 def test_threads_share_an_engine():
@@ -187,10 +187,10 @@ def test_the_number_of_threads_reaches_the_library():
     generator = made(CONFIGS["srvgg"])
     x = noise(1, 3, 8, 8)
     engine = OpenVinoEngine(generator, threads=1)
-    engine.run(x)
+    ran(engine, x)
     assert engine._model().get_property("INFERENCE_NUM_THREADS") == 1
     again = OpenVinoEngine(generator, threads=2)  # from what was kept with one
-    again.run(x)
+    ran(again, x)
     assert again._model().get_property("INFERENCE_NUM_THREADS") == 2
     pytest.importorskip("ncnn")
     assert NcnnEngine(generator, threads=1)._net.opt.num_threads == 1

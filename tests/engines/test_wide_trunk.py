@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from stand_ins import loaded
+from stand_ins import loaded, ran
 from tessera.engines.pytorch import TorchEngine
 from tessera.engines.wide_trunk import with_wide_trunk
 from tessera.generators import RRDBNetConfig
@@ -32,12 +32,12 @@ def test_the_error_of_bf16_becomes_smaller():
     own, x = network(blocks=8, features=32, growth=16), noise(1, 3, 24, 24)
     exact = own(x)
     narrow = copy.deepcopy(own).bfloat16()(x.bfloat16()).float()
-    wide = TorchEngine(loaded(own, own.config), "bf16").run(x)
+    wide = ran(TorchEngine(loaded(own, own.config), "bf16"), x)
     assert wide.dtype == torch.float32
     assert (wide - exact).square().mean() < 0.7 * (narrow - exact).square().mean()
 
 
 def test_the_loaded_network_keeps_its_types():
     own = network()
-    TorchEngine(loaded(own, own.config), "bf16").run(noise(1, 3, 8, 8))
+    ran(TorchEngine(loaded(own, own.config), "bf16"), noise(1, 3, 8, 8))
     assert {parameter.dtype for parameter in own.parameters()} == {torch.float32}

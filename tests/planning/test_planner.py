@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,13 +13,15 @@ from torch import Tensor
 
 from stand_ins import loaded, nearest
 from tessera import Upscaler
+from tessera.engines import EngineName, Tiles
 from tessera.errors import EngineError, UsageError
 from tessera.generators import RRDBNetConfig
-from tessera.planning import Candidate, Plan, Planner, Timing
+from tessera.planning import Candidate, Plan, Planner, Timing, timing
 from tessera.planning import planner as planner_module
 from tessera.planning.chart import chart
 from tessera.planning.cutting import cut
 from tessera.planning.plan import TILES, waste
+from tessera.planning.planner import candidates
 from tessera.settings import Settings
 from tessera.weights import LoadedGenerator
 
@@ -27,6 +30,10 @@ from tessera.weights import LoadedGenerator
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TESSERA_CACHE", str(tmp_path))
     monkeypatch.setattr(planner_module, "type_of_products", lambda name, policy, device: BF16[name, policy])
+    monkeypatch.setattr(timing, "IMPORT_SECONDS", {})
+    # Three engines are enough to tell what planning does; who really takes part is another test.
+    monkeypatch.setattr(planner_module, "ENGINES_OF_PROCESSORS", ("openvino", "pytorch", "ncnn"))
+    monkeypatch.setattr(planner_module, "FASTEST_IN_FP32", ("ncnn", "openvino", "pytorch"))
     return tmp_path / "plans"
 
 
@@ -68,12 +75,12 @@ class FakeEngine:
         self._world, self._network, self._first = world, network, True
         self._threads = candidate.threads
 
-    def run(self, tiles: Tensor) -> Tensor:
+    def run(self, tiles: Tiles) -> Tiles:
         start, seconds = self._world.speed.get((self.name, self.precision), (0.0, 0.1))
         self._world.now += seconds * (tiles.shape[-1] / 192) ** 2 + (start if self._first else 0.0)
         self._first = False
         wrong = self._world.error.get((self.name, self.precision), lambda sr: sr)
-        return wrong(self._network.network(tiles))
+        return wrong(self._network.network(torch.from_numpy(tiles))).numpy()
 
     def exact(self) -> "FakeEngine":
         return self
@@ -98,6 +105,14 @@ def test_a_small_job_gets_the_engine_that_is_ready_first_and_a_large_one_the_fas
     assert large is not None
     assert (small[0].name, large[0].name) == ("pytorch", "openvino")
     assert large[1].seconds == pytest.approx(0.6 + MANY * 0.01 / 192**2, rel=0.01)
+
+
+def test_an_import_that_only_this_process_need_not_make_counts(monkeypatch):
+    world = World(speed={OPENVINO: (0.6, 0.01), PYTORCH: (0.0, 0.02), ("ncnn", "fp32"): (0.0, 0.4)})
+    monkeypatch.setattr(timing, "IMPORT_SECONDS", {"pytorch": 1.5})
+    small = world.planner().engine_for(128 * 128)
+    assert small is not None
+    assert small[0].name == "openvino"
 
 
 def test_the_budget_is_kept_and_what_was_not_measured_is_not_chosen():
@@ -204,13 +219,13 @@ def test_a_damaged_plan_is_measured_again(cache, damage):
         record["key"]["weights"] = "f" * 64
         damage = json.dumps(record)
     elif damage == "nan":
-        record["plan"]["candidates"][0]["timings"][0]["seconds_per_megapixel"] = float("nan")
+        record["value"]["candidates"][0]["timings"][0]["seconds_per_megapixel"] = float("nan")
         damage = json.dumps(record)
     path.write_text(damage)
     world = World()
     assert world.planner().plan.candidates == plan.candidates
     assert world.now > 0
-    assert json.loads(path.read_text())["plan"]
+    assert json.loads(path.read_text())["value"]
 
 
 def test_a_cache_that_cannot_be_written_is_no_trouble(tmp_path, monkeypatch):
@@ -229,9 +244,9 @@ def test_what_the_user_named_is_obeyed():
 
 def test_fewer_threads_are_taken_when_they_are_faster(monkeypatch):
     class Crowded(FakeEngine):
-        def run(self, tiles: Tensor) -> Tensor:
+        def run(self, tiles: Tiles) -> Tiles:
             self._world.now += 0.01 if self._threads == 4 else 0.02
-            return self._network.network(tiles)
+            return self._network.network(torch.from_numpy(tiles)).numpy()
 
     world = World()
     monkeypatch.setattr(world, "open", lambda network, candidate: Crowded(world, network, candidate))
@@ -240,6 +255,12 @@ def test_fewer_threads_are_taken_when_they_are_faster(monkeypatch):
     assert free is not None
     assert fixed is not None
     assert (free[1].candidate.threads, fixed[1].candidate.threads) == (4, 8)
+
+
+def test_every_engine_that_can_run_any_network_of_the_family_takes_part(monkeypatch):
+    monkeypatch.undo()
+    taking = {each.engine for each in candidates("exact", engine="auto", device="cpu", threads=2)}
+    assert taking == set(get_args(EngineName)) - {"auto", "onnxruntime"}  # the last runs files of its own
 
 
 def test_on_a_gpu_it_is_pytorch_and_one_is_timed():

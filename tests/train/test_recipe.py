@@ -1,11 +1,13 @@
 """Recipes: the published numbers, what may be changed, and that each one builds and trains."""
 
 import pytest
+import torch
 
 from tessera.config import checked, read_toml, written_toml
 from tessera.errors import UsageError
 from tessera.losses import adversarial_preset
 from tessera.train.loop import train
+from tessera.train.parts import fresh_generator
 from tessera.train.recipe import RECIPES, Recipe, load_recipe, resumable
 from tessera.weights import load_weights
 from train.runs import SMALL, SMALL_RRDB, Heard, make_pictures, make_trunk, trained_lines
@@ -54,6 +56,20 @@ def test_recipes_build_the_published_networks(name, blocks, parameters):
     recipe = load_recipe(name)
     assert recipe.generator.model_dump()["blocks"] == blocks
     assert sum(weight.numel() for weight in recipe.generator.build().parameters()) == parameters
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_networks_that_recipes_begin_with_answer_to_their_input(name):
+    """What a fresh network adds to enlarged pixels has to depend on the picture, or there is nothing to learn from."""
+    recipe = load_recipe(name)
+    network = fresh_generator(recipe)
+    lq = torch.rand(2, recipe.generator.in_channels, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        added = network(lq)
+        if recipe.generator.network == "srvggnetcompact":  # the input itself goes past the network
+            added = added - torch.nn.functional.interpolate(lq, scale_factor=recipe.generator.scale)
+    between = (added[0] - added[1]).abs().mean()
+    assert between > 1e-3
 
 
 def test_real_esrgans_crops_and_pool_are_as_published():

@@ -18,7 +18,7 @@ from tessera.bench.network import Contender, Opened
 from tessera.engines import EngineName, Precision, open_engine
 from tessera.engines.ncnn import write_numbers, write_param
 from tessera.errors import EngineError
-from tessera.weights import LoadedGenerator
+from tessera.loaded_generator import LoadedGenerator
 
 ENGINES: tuple[EngineName, ...] = tuple(name for name in get_args(EngineName) if name != "auto")
 
@@ -44,7 +44,11 @@ def contenders(
 def _of_engine(generator: LoadedGenerator, name: EngineName, precision: Precision, device: str) -> Contender:
     def opened() -> Opened:
         engine = open_engine(generator, precision, engine=name, device=device)
-        return Opened(f"{engine.name} {engine.precision}", engine.precision, engine.run)
+
+        def run(picture: Tensor) -> Tensor:
+            return torch.from_numpy(engine.run(picture.numpy()))
+
+        return Opened(f"{engine.name} {engine.precision}", engine.precision, run)
 
     return Contender(f"{name} {precision}", opened)
 

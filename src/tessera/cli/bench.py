@@ -118,11 +118,11 @@ def _network(generator: LoadedGenerator, pixels: Pixels, subject: str, chosen: _
     from tessera.bench.network import measure_network
     from tessera.bench.peaks import probes
     from tessera.bench.peers import contenders
-    from tessera.mosaic import to_tensor
+    from tessera.mosaic import to_planes
 
     torch.set_num_threads(chosen.threads)
     config = generator.config
-    tensor = to_tensor(pixels)[:, : config.in_channels]
+    tensor = torch.from_numpy(to_planes(pixels)[None, : config.in_channels])
     candidates = contenders(
         generator,
         engines=chosen.engines,

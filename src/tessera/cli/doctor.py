@@ -77,7 +77,7 @@ def lines(found: Findings) -> Iterator[tuple[str, str]]:
 
 def _engine(engine: EngineState) -> str:
     if engine.problem is not None:
-        return f"{engine.name}: no. {engine.problem} {engine.install}"
+        return f"{engine.name}: no. {engine.problem} {engine.install}".rstrip()
     products = engine.products
     if len(set(products.values())) == 1:
         uses = f"{products['exact']} at every precision"

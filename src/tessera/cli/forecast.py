@@ -16,6 +16,7 @@ from tessera.batch import forecasts
 from tessera.cli import printable
 from tessera.cli.progress import duration, print_json
 from tessera.errors import TesseraError
+from tessera.machine import cores, process_seconds
 
 if TYPE_CHECKING:
     from tessera.finding import Task
@@ -47,9 +48,12 @@ def pixels_of(tasks: Sequence[Task], settings: Settings) -> int:
 def print_forecast(
     tasks: Sequence[Task], upscaler: Upscaler, journal: Journal, overwrite: bool, json_progress: bool
 ) -> None:
-    """Say what a run would take: the network's time from its plan, files from one of each format timed now."""
-    coding = _Coding()
-    total = 0.0
+    """Say what a run would take: the network's time from its plan, the rest timed now.
+
+    The rest is the start of this very process, getting ready once more, and a small picture on its way without network.
+    """
+    total = process_seconds()
+    coding, usable = _Coding(), cores().usable
     counts: Counter[str] = Counter()
     for task, found in forecasts(tasks, upscaler, journal, overwrite=overwrite):
         values: dict[str, Any] = {"event": "forecast", "input": str(task.source), "output": str(task.output)}
@@ -59,7 +63,9 @@ def print_forecast(
             state, line = "failed", f"would fail: {found}"
             values["message"] = str(found)
         else:
-            seconds = upscaler.network_seconds(found) + coding.seconds(task.output, found)
+            beside = upscaler.handling_seconds(found) + coding.seconds(task.output, found)
+            # One thread does it while the network runs, and takes its part of the cores.
+            seconds = upscaler.network_seconds(found) + (beside / usable if found.tiles > 1 else beside)
             total += seconds
             state, line = "done", _forecast_line(task, found, seconds)
             values |= {
@@ -77,7 +83,7 @@ def print_forecast(
         else:
             print(printable(f"{task.source}: {line}" if state != "done" else line))
     if counts["done"]:
-        total += upscaler.startup_seconds()
+        total += upscaler.opening_seconds()
     if json_progress:
         print_json({"event": "summary", "seconds": round(total, 2), **counts})
     else:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Generator, Sequence
@@ -20,6 +19,7 @@ import typer
 
 from tessera.cli import print_error, printable
 from tessera.cli.migration import MigratingCommand
+from tessera.cli.stopping import leave, stop_signals
 from tessera.errors import EngineError, ModelNotFoundError, OutOfMemoryError, TesseraError, UsageError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ PrecisionOption = Annotated[
     str, _Opt("--precision", help="exact (fp32), auto or fast (bf16 where the processor has it).")
 ]
 Fp32 = Annotated[bool, _Opt("--fp32", help="The same as --precision exact.")]
-EngineOption = Annotated[str, _Opt("--engine", help="auto, pytorch, openvino, ncnn or onnxruntime (.onnx).")]
+EngineOption = Annotated[str, _Opt("--engine", help="auto, pytorch, openvino, ncnn, kernels or onnxruntime (.onnx).")]
 Threads = Annotated[
     int | None, _Opt("--threads", help="Threads of the engine on the processor. [default: as the plan has it]")
 ]
@@ -135,7 +135,7 @@ def upscale(
     names = [*(inputs or ()), *(more_inputs or ())]
     if not names:
         raise UsageError("Nothing to upscale: name pictures or folders, as in `tessera upscale photo.jpg`.")
-    with _stop_signals() as stop:
+    with stop_signals() as stop:
         from tessera.batch import report_problems, run_batch
         from tessera.finding import Naming, find_tasks
         from tessera.journal import Journal
@@ -147,7 +147,7 @@ def upscale(
         settings = Settings(
             outscale=None if outscale is None else Size.parse(outscale),
             precision=_precision(precision, fp32),
-            engine=_one_of("--engine", engine, ("auto", "pytorch", "openvino", "ncnn", "onnxruntime")),
+            engine=_one_of("--engine", engine, ("auto", "pytorch", "openvino", "ncnn", "kernels", "onnxruntime")),
             device=_device(device),
             threads=threads,
             tile=tile,
@@ -200,7 +200,7 @@ def upscale(
             _write_report(report, result)
         if stop.number is not None:
             print_error(f"stopped, {result.left} left to do; run the same command again to go on from here.")
-            raise typer.Exit(128 + stop.number)
+            leave(128 + stop.number)
         if result.count("failed"):
             raise typer.Exit(1)
 
@@ -299,52 +299,6 @@ def _refuse_weights(names: Sequence[str]) -> None:
     for name in names:
         if name.lower().endswith((".pth", ".safetensors", ".param")) and Path(name).is_file():
             raise UsageError(f"{name} is a weights file, no picture; write -n {name}.")
-
-
-class _Stop:
-    """Takes SIGINT and SIGTERM: as KeyboardInterrupt at once, or, within `patiently`, as a wish the batch asks for."""
-
-    def __init__(self) -> None:
-        self.number: int | None = None
-        self._patient = False
-
-    @contextmanager
-    def patiently(self) -> Generator[None]:
-        """Let the tile at hand be finished; the second signal interrupts it all the same."""
-        self._patient = True
-        try:
-            yield
-        finally:
-            self._patient = False
-
-    def __call__(self, number: int, frame: object) -> None:
-        again, self.number = self.number is not None, number
-        if again or not self._patient:
-            raise KeyboardInterrupt
-        with contextlib.suppress(OSError):
-            os.write(2, b"\ntessera: stopping after this tile; a second signal stops at once.\n")
-
-
-@contextmanager
-def _stop_signals() -> Generator[_Stop]:
-    """Handle SIGINT and SIGTERM inside (those that whoever started us has told us to ignore stay ignored)."""
-    stop = _Stop()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    taken = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
-    for number in taken:
-        signal.signal(number, stop)
-    try:
-        yield stop
-    except KeyboardInterrupt:
-        print_error("stopped; run the same command again to go on from here.")
-        raise typer.Exit(128 + (stop.number or signal.SIGINT)) from None
-    except BrokenPipeError:
-        # Whoever read our output has gone: say nothing more, so that nothing complains at the end either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(141) from None
-    finally:
-        for number, handler in taken.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

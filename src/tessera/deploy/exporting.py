@@ -235,7 +235,8 @@ def _opened(path: Path, settings: ExportSettings) -> Run:
     if settings.format == "torchscript":
         return _program(path)
     engine: Any = _ENGINES[settings.format]
-    return open_engine(read, "exact", engine=engine).run
+    opened = open_engine(read, "exact", engine=engine)
+    return lambda lq: torch.from_numpy(opened.run(lq.numpy()))
 
 
 def _program(path: Path) -> Run:

@@ -32,7 +32,7 @@ INPUT_KEY, OUTPUT_KEY = "input_0", "output_0"
 LIST_NAME = "datalist.txt"
 _LARGEST_BYTES = 4 << 30
 
-Run = Callable[[torch.Tensor], torch.Tensor]
+Run = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 
 
 def pack(folder: Path, output: Path, *, size: tuple[int, int] | None = None) -> list[Path]:
@@ -93,9 +93,9 @@ def run_model(run: Run, folder: Path, output: Path, *, multiple: int = 1) -> lis
         if height % multiple or width % multiple:
             raise PictureError(f"{path}: {width}x{height}, and both sides have to divide by {multiple} for this model.")
         levels = 255 if planes.dtype == np.uint8 else 1
-        lq = torch.from_numpy(np.ascontiguousarray(planes.astype(np.float32) / np.float32(levels)))[None]
+        lq = np.ascontiguousarray(planes.astype(np.float32) / np.float32(levels))[None]
         results.append(output / path.name)
-        _write_archive(results[-1], {OUTPUT_KEY: run(lq).to("cpu", torch.float32).numpy()})
+        _write_archive(results[-1], {OUTPUT_KEY: run(lq)})
     return results
 
 

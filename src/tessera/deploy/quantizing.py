@@ -33,12 +33,13 @@ from tessera.deploy.sensitivity import Sensitivity, sensitivities, shares
 from tessera.engines import open_engine
 from tessera.errors import ExportError, TesseraError, UsageError
 from tessera.evaluate.protocol import find_protocol
-from tessera.generators import GENERATORS
+from tessera.generators import CONFIG_KEY, GENERATORS
 from tessera.int8_file import QUANTIZED_KEY
+from tessera.loaded_generator import LoadedGenerator
 from tessera.openvino_file import KEPT_KEY, PRECISION_KEY
 from tessera.place import put_in_place, temporary_name
 from tessera.version import __version__
-from tessera.weights import CONFIG_KEY, LoadedGenerator, load_weights
+from tessera.weights import load_weights
 from tessera.wording import counted
 
 FEWEST_PICTURES = 8
@@ -219,7 +220,11 @@ class _Trial:
         self.write(network, _plain(self._loaded))
         read = load_weights(self._temporary)
         engine: Any = "openvino" if self.settings.format == "openvino" else "onnxruntime"
-        run = open_engine(read, "exact", engine=engine).run
+        opened = open_engine(read, "exact", engine=engine)
+
+        def run(lq: Tensor) -> Tensor:
+            return torch.from_numpy(opened.run(lq.numpy()))
+
         return measure_drop(pairs, self._originals_of(pairs), run, find_protocol(PROTOCOL))
 
     def _originals_of(self, pairs: Sequence[Pair]) -> list[Tensor]:

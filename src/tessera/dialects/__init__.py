@@ -8,7 +8,7 @@ dictionaries; tensors are renamed, copied or turned from BGR to RGB, never compu
 
 from tessera.dialects.layouts import DIALECTS, Dialect
 from tessera.dialects.recognising import Recognised, recognise, to_dialect
-from tessera.dialects.states import Buildable, State, compare, explain, state_shapes
+from tessera.dialects.states import Buildable, State, compare, state_shapes
 from tessera.dialects.unwrapping import MAX_WRAPPERS, Unwrapped, unwrap
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "State",
     "Unwrapped",
     "compare",
-    "explain",
     "recognise",
     "state_shapes",
     "to_dialect",

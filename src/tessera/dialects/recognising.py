@@ -6,8 +6,9 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from tessera.described_config import explain
 from tessera.dialects.layouts import DIALECTS, Dialect, MisfitError, Wish
-from tessera.dialects.states import State, compare, explain, listed, state_shapes
+from tessera.dialects.states import State, compare, listed, state_shapes
 from tessera.errors import UnknownNetworkError, WeightsError
 from tessera.generators import (
     ESRDnetConfig,

@@ -6,7 +6,6 @@ from types import MappingProxyType
 from typing import Protocol
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 State = Mapping[str, Tensor]
@@ -45,15 +44,6 @@ def compare(expected: Mapping[str, tuple[int, ...]], state: State) -> str:
     if wrong:
         parts.append("; ".join(wrong[:3]) + (f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""))
     return "; ".join(parts)
-
-
-def explain(error: ValidationError) -> str:
-    """Say in words what pydantic found wrong with a configuration."""
-    details = error.errors(include_url=False, include_context=False, include_input=False)
-    return "; ".join(
-        f"{'.'.join(map(str, detail['loc'])) + ': ' if detail['loc'] else ''}{detail['msg']}"[:200]
-        for detail in details[:3]
-    )
 
 
 def listed(names: Iterable[str], limit: int = 4) -> str:

@@ -14,8 +14,9 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from tessera.described_config import explain
 from tessera.dialects import DIALECTS as GENERATOR_DIALECTS
-from tessera.dialects import MAX_WRAPPERS, State, Unwrapped, compare, explain, state_shapes, unwrap
+from tessera.dialects import MAX_WRAPPERS, State, Unwrapped, compare, state_shapes, unwrap
 from tessera.discriminators.attention_unet import AttentionUNetConfig
 from tessera.discriminators.config import DiscriminatorConfig
 from tessera.discriminators.esrdgan import WIDTHS as ESRDGAN_WIDTHS

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from tessera.checkpoint import read_checkpoint
+from tessera.described_config import config_from_json
 from tessera.described_file import (
     check_name,
     check_weight,
-    config_from_json,
     hashed,
     naming,
     plain,

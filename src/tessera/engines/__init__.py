@@ -7,19 +7,21 @@ fp32 engine that a doubtful tile is run on again. Shapes: B tiles, C channels, h
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
 
 from tessera.errors import EngineError, UsageError
 from tessera.machine import processor
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from tessera.generators import GeneratorConfig
-    from tessera.weights import LoadedGenerator
+    from tessera.loaded_generator import LoadedGenerator
 
+Tiles = npt.NDArray[np.float32]
 Precision = Literal["exact", "auto", "fast"]
-EngineName = Literal["auto", "pytorch", "openvino", "ncnn", "onnxruntime"]
+EngineName = Literal["auto", "pytorch", "openvino", "ncnn", "onnxruntime", "kernels"]
 
 RUN_BY: dict[str, tuple[str, EngineName]] = {
     "onnx": ("an ONNX file, for ONNX Runtime", "onnxruntime"),
@@ -38,8 +40,8 @@ class Engine(Protocol):
     bytes_per_pixel: int
     """Working memory per input pixel of a tile, measured, rounded up."""
 
-    def run(self, tiles: Tensor) -> Tensor:
-        """(B, C, h, w) float32 in [0, 1] -> (B, C, s*h, s*w) float32, not clipped.
+    def run(self, tiles: Tiles) -> Tiles:
+        """(B, C, h, w) float32 in [0, 1] -> (B, C, s*h, s*w) float32, not clipped, the caller's to change.
 
         Raises OutOfMemoryError when the batch does not fit.
         """
@@ -47,6 +49,15 @@ class Engine(Protocol):
 
     def exact(self) -> Engine:
         """The same generator in fp32 (itself when it is)."""
+        ...
+
+
+@runtime_checkable
+class Batching(Protocol):
+    """An engine that is faster with several tiles at a time."""
+
+    def tiles_at_once(self, pixels: int) -> int:
+        """How many tiles of so many input pixels it wants together, as far as its memory goes."""
         ...
 
 
@@ -61,9 +72,9 @@ def open_engine(
     """Choose and open an engine for a loaded generator.
 
     `exact` is fp32. `auto` and `fast` use bf16 where the device multiplies it in hardware, else fp32; ncnn always runs
-    in fp32. `device` is "cpu", "cuda", "cuda:1", "mps"; `threads` counts on the processor, None is what the library
-    takes. Without a name the engine is PyTorch: `tessera.planning` chooses by measuring. Raises EngineError when the
-    engine cannot run here.
+    in fp32, and Tessera's own kernels have for `fast` a way that is quicker and less accurate. `device` is "cpu",
+    "cuda", "cuda:1", "mps"; `threads` counts on the processor, None is what the library takes. Without a name the
+    engine is PyTorch: `tessera.planning` chooses by measuring. Raises EngineError when the engine cannot run here.
     """
     if precision not in ("exact", "auto", "fast"):
         raise UsageError(f"--precision is exact, auto or fast, not {precision!r}.")
@@ -78,7 +89,7 @@ def open_engine(
         return OnnxRuntimeEngine(generator, device=device, threads=threads)
     if engine == "auto":
         engine = "pytorch"
-    if engine in ("openvino", "ncnn") and device != "cpu":
+    if engine in ("openvino", "ncnn", "kernels") and device != "cpu":
         called = {"openvino": "OpenVINO"}.get(engine, engine)
         raise EngineError(f"The {called} engine runs on the CPU, not on {device}; use --engine pytorch there.")
     if engine == "openvino":
@@ -94,16 +105,27 @@ def open_engine(
         from tessera.engines.ncnn import NcnnEngine
 
         return NcnnEngine(generator, threads=threads)
+    if engine == "kernels":
+        from tessera.engines.kernels import KernelsEngine
+
+        products = type_of_products(engine, precision, device)
+        return KernelsEngine(generator, products, fast=precision == "fast", threads=threads)
     if engine == "pytorch":
         from tessera.engines.pytorch import TorchEngine
 
         return TorchEngine(generator, type_of_products(engine, precision, device), device=device, threads=threads)
-    raise UsageError(f"--engine is auto, pytorch, openvino, ncnn or onnxruntime, not {engine!r}.")
+    raise UsageError(f"--engine is auto, pytorch, openvino, ncnn, onnxruntime or kernels, not {engine!r}.")
 
 
 def type_of_products(engine: EngineName, precision: Precision, device: str = "cpu") -> Literal["fp32", "bf16"]:
     """What an engine multiplies in on a device of this machine, at the precision asked for."""
-    return "bf16" if precision != "exact" and engine not in ("ncnn", "onnxruntime") and has_bf16(device) else "fp32"
+    if precision == "exact" or engine in ("ncnn", "onnxruntime"):
+        return "fp32"
+    if engine == "kernels":
+        from tessera.native.library import has_bf16_here
+
+        return "bf16" if has_bf16_here() else "fp32"
+    return "bf16" if has_bf16(device) else "fp32"
 
 
 @functools.cache

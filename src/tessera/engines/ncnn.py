@@ -15,11 +15,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from tessera.dialects import state_shapes
-from tessera.engines.pytorch import without_memory_errors
+from tessera.engines import Tiles
+from tessera.engines.memory import without_memory_errors
 from tessera.errors import EngineError, OutOfMemoryError, WeightsError
 from tessera.generators import GeneratorConfig, RRDBNetConfig, SRVGGNetCompactConfig
 from tessera.generators.rrdbnet import RESIDUAL, SLOPE
@@ -58,12 +60,12 @@ class NcnnEngine:
         self._net, self._input, self._output = _open(generator, config, self.threads)
         self.bytes_per_pixel = _bytes_per_pixel(config)
 
-    def run(self, tiles: Tensor) -> Tensor:
+    def run(self, tiles: Tiles) -> Tiles:
         """(B, C, h, w) float32 in [0, 1] -> (B, C, s*h, s*w) float32, not clipped."""
         scale, (batch, _, height, width) = self._config.scale, tiles.shape
         with without_memory_errors(tiles):
-            result = torch.empty(batch, self._config.out_channels, height * scale, width * scale)
-            for tile, place in zip(tiles.contiguous(), result, strict=True):
+            result = np.empty((batch, self._config.out_channels, height * scale, width * scale), np.float32)
+            for tile, place in zip(np.ascontiguousarray(tiles), result, strict=True):
                 self._run_one(tile, place)
         return result
 
@@ -71,19 +73,18 @@ class NcnnEngine:
         """Itself: ncnn runs in fp32 here."""
         return self
 
-    def _run_one(self, tile: Tensor, place: Tensor) -> None:
+    def _run_one(self, tile: Tiles, place: Tiles) -> None:
         """(C, h, w) -> (C, s*h, s*w), written into `place`."""
         ncnn: Any = importlib.import_module("ncnn")
         # An extractor holds what is under way; the net is only read, so threads share it.
         extractor: Any = self._net.create_extractor()
-        pixels = tile.numpy()
-        extractor.input(self._input, ncnn.Mat(pixels))  # a view: `pixels` has to outlive the work
+        extractor.input(self._input, ncnn.Mat(tile))  # a view: `tile` has to outlive the work
         code, mat = extractor.extract(self._output)
         if code == _NO_MEMORY:
             raise OutOfMemoryError(f"Memory ran out on a tile {tuple(tile.shape)}.")
         if code != 0:
             raise EngineError(f"ncnn gave the error {code} on a tile {tuple(tile.shape)}; use --engine pytorch.")
-        place.copy_(torch.from_numpy(mat.numpy()))  # a view again, of memory that goes with `mat`
+        place[...] = mat.numpy()  # a view again, of memory that goes with `mat`
 
 
 def _bytes_per_pixel(config: RRDBNetConfig | SRVGGNetCompactConfig) -> int:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import torch
-from torch import Tensor
 
-from tessera.engines import Engine, working_bytes_per_pixel
-from tessera.engines.pytorch import without_memory_errors
+from tessera.engines import Engine, Tiles, working_bytes_per_pixel
+from tessera.engines.memory import without_memory_errors
 from tessera.errors import EngineError, WeightsError
+from tessera.loaded_generator import LoadedGenerator
 from tessera.onnx_file import CPU, OnnxNetwork, Providers, open_session
-from tessera.weights import LoadedGenerator
 
 PROVIDERS = {
     "cpu": CPU,
@@ -49,10 +49,10 @@ class OnnxRuntimeEngine:
             self._network = OnnxNetwork(network.path, session)
         self.bytes_per_pixel = working_bytes_per_pixel(generator.config, "fp32")
 
-    def run(self, tiles: Tensor) -> Tensor:
+    def run(self, tiles: Tiles) -> Tiles:
         """(B, C, h, w) float32 in [0, 1] -> (B, C, s*h, s*w) float32, not clipped."""
         with torch.inference_mode(), without_memory_errors(tiles):
-            return self._network(tiles)
+            return self._network(torch.from_numpy(np.ascontiguousarray(tiles))).numpy()
 
     def exact(self) -> Engine:
         """Itself: a file has one precision."""

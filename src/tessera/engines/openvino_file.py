@@ -6,14 +6,13 @@ Shapes: B tiles, C channels, h and w the tile, s the scale.
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
-from tessera.engines import Engine, working_bytes_per_pixel
-from tessera.engines.pytorch import without_memory_errors
+from tessera.engines import Engine, Tiles, working_bytes_per_pixel
+from tessera.engines.memory import without_memory_errors
 from tessera.errors import EngineError
+from tessera.loaded_generator import LoadedGenerator
 from tessera.machine import cores
 from tessera.openvino_file import KEPT_KEY, PRECISION_KEY, OpenVinoNetwork
-from tessera.weights import LoadedGenerator
 
 
 class OpenVinoFileEngine:
@@ -41,10 +40,10 @@ class OpenVinoFileEngine:
         self._network.multiple = network.multiple
         self.bytes_per_pixel = working_bytes_per_pixel(generator.config, precision)
 
-    def run(self, tiles: Tensor) -> Tensor:
+    def run(self, tiles: Tiles) -> Tiles:
         """(B, C, h, w) float32 in [0, 1] -> (B, C, s*h, s*w) float32, not clipped."""
         with torch.inference_mode(), without_memory_errors(tiles):
-            return self._network(tiles)
+            return self._network(torch.from_numpy(tiles)).numpy()
 
     def exact(self) -> Engine:
         """The same file with products in fp32, but for those that are whole numbers in the file."""

@@ -10,13 +10,18 @@ import copy
 import threading
 
 import torch
-from torch import Tensor
 
-from tessera.engines import Engine, working_bytes_per_pixel
+from tessera.engines import Engine, Tiles, working_bytes_per_pixel
+from tessera.engines.lanes import lane_for, through
+from tessera.engines.memory import without_memory_errors
 from tessera.engines.wide_trunk import WideTrunk
-from tessera.errors import EngineError, OutOfMemoryError
+from tessera.errors import EngineError
 from tessera.generators import RRDBNet
-from tessera.weights import LoadedGenerator
+from tessera.loaded_generator import LoadedGenerator
+
+_COMPUTED_TOGETHER = 4
+"""Tiles of a batch that are computed together on a GPU, while others are copied."""
+_SHARE_OF_MEMORY = 0.4
 
 
 class TorchEngine:
@@ -51,11 +56,22 @@ class TorchEngine:
         self._lock = threading.Lock()
         self.bytes_per_pixel = working_bytes_per_pixel(generator.config, precision)
 
-    def run(self, tiles: Tensor) -> Tensor:
+    def run(self, tiles: Tiles) -> Tiles:
         """(B, C, h, w) float32 in [0, 1] -> (B, C, s*h, s*w) float32, not clipped."""
         with torch.inference_mode(), without_memory_errors(tiles), self._whole_fp32():
-            batch = tiles.to(self._device, self._dtype, memory_format=torch.channels_last)
-            return self._network(batch).to("cpu", torch.float32)
+            return through(lane_for(self._network, self._device, self._dtype), tiles, self._together(tiles[0, 0].size))
+
+    def tiles_at_once(self, pixels: int) -> int:
+        """Two parts of a batch on a GPU, so that one is copied while the other is computed; elsewhere one tile."""
+        return 1 if self._device.type == "cpu" else 2 * self._together(pixels)
+
+    def _together(self, pixels: int) -> int:
+        """How many tiles of so many pixels are computed together: what the memory of the device that is free allows."""
+        if self._device.type != "cuda":
+            return _COMPUTED_TOGETHER
+        free, _ = torch.cuda.mem_get_info(self._device)
+        affordable = int(_SHARE_OF_MEMORY * free / max(pixels * self.bytes_per_pixel, 1))
+        return max(1, min(_COMPUTED_TOGETHER, affordable))
 
     def _whole_fp32(self) -> contextlib.AbstractContextManager[None]:
         """CUDA convolutions round the factors of fp32 products to 10 bits (TF32) unless they are told not to."""
@@ -71,29 +87,6 @@ class TorchEngine:
             if self._exact is None:
                 self._exact = TorchEngine(self._generator, "fp32", device=str(self._device))
             return self._exact
-
-
-class without_memory_errors:  # noqa: N801 - reads as a statement
-    """Turn every way of running out of memory into OutOfMemoryError; a context manager."""
-
-    def __init__(self, tiles: Tensor) -> None:
-        self._shape = tuple(tiles.shape)
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if error is not None and is_memory_error(error):
-            raise OutOfMemoryError(f"Memory ran out on a batch of tiles {self._shape}.") from error
-
-
-def is_memory_error(error: BaseException) -> bool:
-    """Whether an exception of PyTorch, OpenVINO or Python means that memory ran out."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    text = str(error).lower()
-    known = ("can't allocate memory", "out of memory", "bad_alloc", "failed to allocate", "could not allocate")
-    return isinstance(error, RuntimeError) and any(words in text for words in known)
 
 
 def _usable(device: str) -> torch.device:

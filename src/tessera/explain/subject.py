@@ -17,12 +17,13 @@ from torch import Tensor
 
 from tessera.discriminators.inputs import pad_to_multiple
 from tessera.errors import LimitError, UsageError
+from tessera.loaded_generator import LoadedGenerator
 from tessera.machine import available_memory_bytes
-from tessera.mosaic import to_tensor
+from tessera.mosaic import to_planes
 from tessera.picture import read_picture
 from tessera.report.views import in_srgb
 from tessera.resize import resize
-from tessera.weights import LoadedGenerator, load_weights
+from tessera.weights import load_weights
 
 Shown = npt.NDArray[np.uint8]
 """(H, W, 3), RGB"""
@@ -57,7 +58,7 @@ def read_rgb(path: Path) -> Tensor:
     """A picture of any kind -> (1, 3, H, W), RGB in [0, 1]: 8-bit sRGB, on white. Raises PictureError."""
     picture = read_picture(path)
     pixels = picture.pixels[..., None] if picture.pixels.ndim == 2 else picture.pixels
-    return to_tensor(np.ascontiguousarray(in_srgb(pixels, picture.metadata)))
+    return torch.from_numpy(to_planes(in_srgb(pixels, picture.metadata)))[None]
 
 
 def as_pixels(picture: Tensor) -> Shown:

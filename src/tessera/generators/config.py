@@ -7,13 +7,17 @@ of the network, its cost and its smallest input are computed from that list, not
 Shapes: B pictures in a batch, C channels, H rows, W columns, s the scale.
 """
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from pydantic import BaseModel, Field
-from torch import nn
+
+if TYPE_CHECKING:
+    from torch import nn
 
 ImageChannels = Annotated[int, Field(ge=1, le=16)]
 Features = Annotated[int, Field(ge=1, le=1024)]

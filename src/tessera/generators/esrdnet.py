@@ -7,59 +7,10 @@ RGB when they are read (tessera.dialects), so this class is RGB like every other
 Shapes: B pictures in a batch, C channels, H rows, W columns, F features, G growth, s the scale.
 """
 
-from collections.abc import Iterator
-from typing import Annotated, Literal
-
 import torch
-from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
-from tessera.generators.config import Blocks, Conv, Enlarge, Features, GeneratorConfig, Step, rrdb_steps
-
-
-def _odd(kernel: int) -> int:
-    if kernel % 2 == 0:
-        raise ValueError(f"a kernel of {kernel} would shift the picture by half a pixel: give an odd size")
-    return kernel
-
-
-OddKernel = Annotated[int, Field(ge=1, le=15), AfterValidator(_odd)]
-Factor = Annotated[float, Field(ge=0, le=1)]
-
-
-class ESRDnetConfig(GeneratorConfig, frozen=True, extra="forbid"):
-    """Which ESRDnet: widths, kernels, slope of the leaky ReLUs and how much of each residual is added."""
-
-    network: Literal["esrdnet"] = "esrdnet"
-    scale: Literal[1, 2, 4, 8] = 4
-    features: Features = 64
-    blocks: Blocks = 23
-    growth: Features = 32
-    lff_kernel: OddKernel = 3
-    hr_kernel: OddKernel = 3
-    slope: Factor = 0.2
-    rdb_residual: Factor = 0.2
-    rrdb_residual: Factor = 0.2
-
-    @property
-    def doublings(self) -> int:
-        """How many x2 stages make the scale."""
-        return self.scale.bit_length() - 1
-
-    def steps(self) -> Iterator[Step]:
-        """Yield the layers from input to output."""
-        yield Conv(self.in_channels, self.features)
-        yield from rrdb_steps(self.features, self.growth, self.blocks, self.lff_kernel)
-        yield Conv(self.features, self.features)
-        for _ in range(self.doublings):
-            yield Enlarge(2)
-            yield Conv(self.features, self.features)
-        yield Conv(self.features, self.features, self.hr_kernel)
-        yield Conv(self.features, self.out_channels, self.hr_kernel)
-
-    def build(self) -> "ESRDnet":
-        """Make the network with fresh weights."""
-        return ESRDnet(self)
+from tessera.generators.family import ESRDnetConfig
 
 
 class DenseConv(nn.Module):

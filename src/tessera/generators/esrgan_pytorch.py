@@ -6,39 +6,11 @@ is for training it as it was meant.
 Shapes: B pictures in a batch, C channels, H rows, W columns, F features.
 """
 
-from collections.abc import Iterator
-from typing import Literal
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tessera.generators.config import Blocks, Conv, Enlarge, Features, GeneratorConfig, Step, rrdb_steps
-from tessera.generators.rrdbnet import RRDB, SLOPE
-
-
-class ESRGANPytorchConfig(GeneratorConfig, frozen=True, extra="forbid"):
-    """Which ESRGAN-Pytorch generator; it is always x4."""
-
-    network: Literal["esrgan-pytorch"] = "esrgan-pytorch"
-    scale: Literal[4] = 4
-    features: Features = 64
-    blocks: Blocks = 23
-    growth: Features = 32
-
-    def steps(self) -> Iterator[Step]:
-        """Yield the layers from input to output; the shared convolution is run, so counted, twice."""
-        yield Conv(self.in_channels, self.features)
-        yield from rrdb_steps(self.features, self.growth, self.blocks)
-        yield Conv(self.features, self.features)
-        for _ in range(2):
-            yield Enlarge(2)
-            yield Conv(self.features, self.features)
-        yield Conv(self.features, self.features)
-        yield Conv(self.features, self.out_channels)
-
-    def build(self) -> "ESRGANPytorch":
-        """Make the network with fresh weights."""
-        return ESRGANPytorch(self)
+from tessera.generators.family import SLOPE, ESRGANPytorchConfig
+from tessera.generators.rrdbnet import RRDB
 
 
 class ESRGANPytorch(nn.Module):

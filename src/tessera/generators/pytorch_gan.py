@@ -7,62 +7,10 @@ module does that itself, so it takes and gives RGB in [0, 1] like every other. A
 Shapes: B pictures in a batch, C channels, H rows, W columns, F features, s the scale.
 """
 
-from collections.abc import Iterator
-from typing import Any, Literal
-
 import torch
-from pydantic import model_validator
 from torch import Tensor, nn
 
-from tessera.generators.config import Blocks, Conv, Enlarge, Features, GeneratorConfig, Step, rrdb_steps
-
-RESIDUAL = 0.2
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
-
-
-class PyTorchGANConfig(GeneratorConfig, frozen=True, extra="forbid"):
-    """Which GeneratorRRDB; `imagenet_space` says that the layers see ImageNet-normalised colours."""
-
-    network: Literal["pytorch-gan"] = "pytorch-gan"
-    scale: Literal[1, 2, 4, 8] = 4
-    features: Features = 64
-    blocks: Blocks = 23
-    imagenet_space: bool = True
-
-    @model_validator(mode="before")
-    @classmethod
-    def _only_colour_has_imagenet_statistics(cls, values: Any) -> Any:
-        if isinstance(values, dict) and "imagenet_space" not in values:
-            colour = values.get("in_channels", 3) == 3 and values.get("out_channels", 3) == 3
-            return {**values, "imagenet_space": colour}
-        return values
-
-    @model_validator(mode="after")
-    def _agree(self) -> "PyTorchGANConfig":
-        if self.imagenet_space and (self.in_channels, self.out_channels) != (3, 3):
-            raise ValueError("ImageNet's mean and deviation are known for three channels only")
-        return self
-
-    @property
-    def doublings(self) -> int:
-        """How many x2 stages make the scale."""
-        return self.scale.bit_length() - 1
-
-    def steps(self) -> Iterator[Step]:
-        """Yield the layers from input to output."""
-        yield Conv(self.in_channels, self.features)
-        yield from rrdb_steps(self.features, self.features, self.blocks)
-        yield Conv(self.features, self.features)
-        for _ in range(self.doublings):
-            yield Conv(self.features, 4 * self.features)
-            yield Enlarge(2)
-        yield Conv(self.features, self.features)
-        yield Conv(self.features, self.out_channels)
-
-    def build(self) -> "GeneratorRRDB":
-        """Make the network with fresh weights."""
-        return GeneratorRRDB(self)
+from tessera.generators.family import IMAGENET_DEVIATION, IMAGENET_MEAN, PYTORCH_GAN_RESIDUAL, PyTorchGANConfig
 
 
 class DenseResidualBlock(nn.Module):
@@ -85,7 +33,7 @@ class DenseResidualBlock(nn.Module):
         seen = x
         for block in (self.b1, self.b2, self.b3, self.b4):
             seen = torch.cat((seen, block(seen)), 1)
-        return self.b5(seen) * RESIDUAL + x
+        return self.b5(seen) * PYTORCH_GAN_RESIDUAL + x
 
 
 class ResidualInResidualDenseBlock(nn.Module):
@@ -97,7 +45,7 @@ class ResidualInResidualDenseBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Add a fifth of what the three blocks found to the input."""
-        return self.dense_blocks(x) * RESIDUAL + x
+        return self.dense_blocks(x) * PYTORCH_GAN_RESIDUAL + x
 
 
 class GeneratorRRDB(nn.Module):

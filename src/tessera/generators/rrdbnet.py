@@ -5,87 +5,11 @@ Attribute names are those of BasicSR, which the published weights of Real-ESRGAN
 Shapes: B pictures in a batch, C channels, H rows, W columns, F features, G growth, u the unshuffle factor, s the scale.
 """
 
-from collections.abc import Iterator
-from math import prod
-from typing import Annotated, Any, Literal
-
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tessera.generators.config import Blocks, Conv, Enlarge, Features, GeneratorConfig, Step, Unshuffle, rrdb_steps
-
-SLOPE = 0.2
-RESIDUAL = 0.2
-
-# scale -> (unshuffle, stages) as BasicSR builds them; 3 and 8 as files of the original architecture have them.
-LAYOUTS: dict[int, tuple[int, tuple[int, ...]]] = {
-    1: (4, (2, 2)),
-    2: (2, (2, 2)),
-    3: (1, (3,)),
-    4: (1, (2, 2)),
-    8: (1, (2, 2, 2)),
-}
-
-
-class RRDBNetConfig(GeneratorConfig, frozen=True, extra="forbid"):
-    """Which RRDBNet.
-
-    Given only a `scale`, the layout is BasicSR's: two x2 stages, after a pixel unshuffle for scales 1 and 2. Files of
-    the original architecture have as many stages as they need and no unshuffle: give `unshuffle=1` and `stages`.
-    """
-
-    network: Literal["rrdbnet"] = "rrdbnet"
-    features: Features = 64
-    blocks: Blocks = 23
-    growth: Features = 32
-    unshuffle: Annotated[int, Field(ge=1, le=4)] = 1
-    stages: Annotated[tuple[Annotated[int, Field(ge=2, le=3)], ...], Field(max_length=4)] = (2, 2)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_in_the_layout(cls, values: Any) -> Any:
-        if not isinstance(values, dict):
-            return values
-        if isinstance(values.get("stages"), list):  # as JSON has it
-            values = {**values, "stages": tuple(values["stages"])}
-        if "unshuffle" not in values and "stages" not in values:
-            layout = LAYOUTS.get(values.get("scale", 4))
-            if layout is None:
-                raise ValueError(f"scale {values.get('scale')} has no usual layout: give `unshuffle` and `stages`")
-            return {**values, "unshuffle": layout[0], "stages": layout[1]}
-        return values
-
-    @model_validator(mode="after")
-    def _agree(self) -> "RRDBNetConfig":
-        if prod(self.stages) != self.scale * self.unshuffle:
-            raise ValueError(
-                f"stages {self.stages} after an unshuffle by {self.unshuffle} do not make a scale of {self.scale}"
-            )
-        return self
-
-    @property
-    def multiple(self) -> int:
-        """Height and width of the input must divide by the unshuffle factor."""
-        return self.unshuffle
-
-    def steps(self) -> Iterator[Step]:
-        """Yield the layers from input to output."""
-        if self.unshuffle > 1:
-            yield Unshuffle(self.unshuffle)
-        yield Conv(self.in_channels * self.unshuffle**2, self.features)
-        yield from rrdb_steps(self.features, self.growth, self.blocks)
-        yield Conv(self.features, self.features)
-        for stage in self.stages:
-            yield Enlarge(stage)
-            yield Conv(self.features, self.features)
-        yield Conv(self.features, self.features)
-        yield Conv(self.features, self.out_channels)
-
-    def build(self) -> "RRDBNet":
-        """Make the network with fresh weights."""
-        return RRDBNet(self)
+from tessera.generators.family import RESIDUAL, SLOPE, RRDBNetConfig
 
 
 class ResidualDenseBlock(nn.Module):

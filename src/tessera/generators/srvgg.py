@@ -5,43 +5,10 @@ Attribute names are those of the published weights.
 Shapes: B pictures in a batch, C channels, H rows, W columns, F features, s the scale.
 """
 
-from collections.abc import Iterator
-from typing import Literal
-
-from pydantic import model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tessera.generators.config import Blocks, Conv, Enlarge, Features, GeneratorConfig, Step
-
-Activation = Literal["prelu", "relu", "leakyrelu"]
-
-
-class SRVGGNetCompactConfig(GeneratorConfig, frozen=True, extra="forbid"):
-    """Which SRVGGNetCompact: how wide, how many inner convolutions, which activation."""
-
-    network: Literal["srvggnetcompact"] = "srvggnetcompact"
-    features: Features = 64
-    convolutions: Blocks = 16
-    activation: Activation = "prelu"
-
-    @model_validator(mode="after")
-    def _agree(self) -> "SRVGGNetCompactConfig":
-        if self.out_channels != self.in_channels and self.in_channels != 1:
-            raise ValueError("the input is added to the output, so both need the same number of channels")
-        return self
-
-    def steps(self) -> Iterator[Step]:
-        """Yield the layers from input to output."""
-        yield Conv(self.in_channels, self.features)
-        for _ in range(self.convolutions):
-            yield Conv(self.features, self.features)
-        yield Conv(self.features, self.out_channels * self.scale**2)
-        yield Enlarge(self.scale)
-
-    def build(self) -> "SRVGGNetCompact":
-        """Make the network with fresh weights."""
-        return SRVGGNetCompact(self)
+from tessera.generators.family import SRVGGNetCompactConfig
 
 
 def _activation(config: SRVGGNetCompactConfig) -> nn.Module:

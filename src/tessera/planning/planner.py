@@ -14,12 +14,12 @@ from tessera.planning.cache import plan_key, read_plan, write_plan
 from tessera.planning.plan import Candidate, Choice, Difference, Plan, Products, sentence_of
 
 if TYPE_CHECKING:
+    from tessera.loaded_generator import LoadedGenerator
     from tessera.planning.checking import Reference
     from tessera.planning.timing import Opener
-    from tessera.weights import LoadedGenerator
 
-_ENGINES_OF_PROCESSORS: tuple[EngineName, ...] = ("openvino", "pytorch", "ncnn")
-_FASTEST_IN_FP32: tuple[EngineName, ...] = ("ncnn", "openvino", "pytorch")
+ENGINES_OF_PROCESSORS: tuple[EngineName, ...] = ("kernels", "openvino", "pytorch", "ncnn")
+FASTEST_IN_FP32: tuple[EngineName, ...] = ("kernels", "ncnn", "openvino", "pytorch")
 
 
 class Planner:
@@ -163,9 +163,9 @@ def candidates(policy: Precision, *, engine: EngineName, device: str, threads: i
     """All ways to run a network here that the user's choices leave, those expected to win first.
 
     Reduced precision is a candidate where the device multiplies it in hardware; fp32 always is, in case the network
-    does not bear less. ncnn's Winograd is the fastest fp32 known here.
+    does not bear less. Convolutions by Winograd are the fastest fp32 known: those of our own, then those of ncnn.
     """
-    names: tuple[EngineName, ...] = ("pytorch",) if device != "cpu" else _ENGINES_OF_PROCESSORS
+    names: tuple[EngineName, ...] = ("pytorch",) if device != "cpu" else ENGINES_OF_PROCESSORS
     if engine != "auto":
         names = (engine,)
     threads = threads_for(device, threads)
@@ -174,7 +174,7 @@ def candidates(policy: Precision, *, engine: EngineName, device: str, threads: i
         products: Products = type_of_products(name, policy, device)
         if products != "fp32":
             found.append((name, products))
-    for name in _FASTEST_IN_FP32:
+    for name in FASTEST_IN_FP32:
         if name in names:
             found.append((name, "fp32"))
     return tuple(Candidate(engine=name, precision=products, threads=threads) for name, products in found)

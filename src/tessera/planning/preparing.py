@@ -6,12 +6,10 @@ from dataclasses import dataclass
 
 from tessera.engines import Engine, open_engine
 from tessera.enlarger import Enlarger, wanted_overlap
-from tessera.file_network import FileNetwork
-from tessera.planning.checking import Reference
+from tessera.loaded_generator import LoadedGenerator
 from tessera.planning.plan import Candidate, Choice, sentence_of
 from tessera.planning.planner import Planner, threads_for
 from tessera.settings import Settings
-from tessera.weights import LoadedGenerator
 
 _RUNS_OF_AN_ENSEMBLE = 8
 
@@ -25,6 +23,8 @@ class Ready:
     """None where nothing was planned: an engine of the user's own, or a plan that failed."""
     lines: tuple[str, ...] = ()
     """The plan in words, for -v."""
+    planned: bool = True
+    """Whether there was anything to choose: not with an engine of the user's own."""
 
 
 def open_named(generator: LoadedGenerator, settings: Settings) -> Engine:
@@ -43,7 +43,7 @@ def prepare(generator: LoadedGenerator, settings: Settings, pixels: int, named: 
 
     Where planning fails, it is the engine named, or PyTorch, unchecked; that is what the lines say then.
     """
-    if isinstance(generator.network, FileNetwork):
+    if generator.dialect in ("onnx", "openvino"):
         return _for_file(generator, settings, named)
     overlap = wanted_overlap(generator.config, settings)
     pixels *= _RUNS_OF_AN_ENSEMBLE if settings.tta else 1
@@ -89,6 +89,8 @@ def _for_file(generator: LoadedGenerator, settings: Settings, named: Engine | No
     engine = named or open_named(generator, settings)
     line = f"plan: {engine.name} {engine.precision}, which alone runs this kind of file"
     if engine.precision != "fp32":
+        from tessera.planning.checking import Reference  # PyTorch, which the runtime does not need
+
         difference = Reference(generator).difference(engine)
         if difference is None or not difference.is_allowed(settings.precision):
             engine = engine.exact()

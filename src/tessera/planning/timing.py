@@ -7,25 +7,32 @@ moment in which the machine is busy with something else hits all; of each the qu
 from __future__ import annotations
 
 import importlib
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from tessera.engines import Engine, EngineName
+from tessera.engines import Engine, EngineName, Tiles
+from tessera.loaded_generator import LoadedGenerator
 from tessera.planning.chart import chart
 from tessera.planning.cutting import Cuts
 from tessera.planning.plan import Candidate, Timing, sentence_of
-from tessera.weights import LoadedGenerator
 
 BUDGET_SECONDS = 3.0
 ROUNDS = 5
 _CHART_SIDE = 64
 _OUT_OF_THE_RACE = 1.5
 _BETTER_WITH_FEWER_THREADS = 0.95
-_PACKAGES: dict[EngineName, str] = {"pytorch": "torch", "openvino": "openvino", "ncnn": "ncnn"}
+_PACKAGES: dict[EngineName, str] = {
+    "kernels": "tessera.native.library",
+    "pytorch": "torch",
+    "openvino": "openvino",
+    "ncnn": "ncnn",
+}
+IMPORT_SECONDS: dict[EngineName, float] = {"pytorch": 1.5, "openvino": 0.25}
+"""What importing a library takes, roughly, where this process has done so before and the next has yet to."""
 
 Opener = Callable[[LoadedGenerator, Candidate], Engine]
 Clock = Callable[[], float]
@@ -57,7 +64,7 @@ class Stopwatch:
         self._networks = [each for each in (cuts.small, cuts.large) if each is not None]
         self._side = -(-cuts.side // cuts.large.config.multiple) * cuts.large.config.multiple
         self._budget = budget
-        self._chart = torch.from_numpy(chart(_CHART_SIDE, cuts.large.config.in_channels))[None]
+        self._chart = chart(_CHART_SIDE, cuts.large.config.in_channels)[None]
         self._end = 0.0
 
     def measure(
@@ -102,13 +109,14 @@ class Stopwatch:
         for each in candidates:
             if each.engine in seconds or each.engine in broken:
                 continue
+            known = IMPORT_SECONDS.get(each.engine, 0.0) if _PACKAGES[each.engine] in sys.modules else 0.0
             began = self._clock()
             try:
                 importlib.import_module(_PACKAGES[each.engine])
             except Exception as error:  # a broken library may raise anything
                 broken[each.engine] = f"{_PACKAGES[each.engine]} cannot be imported: {sentence_of(error)}"
             else:
-                seconds[each.engine] = self._clock() - began
+                seconds[each.engine] = max(self._clock() - began, known)
         return seconds, broken
 
     def _entered(self, candidate: Candidate, import_seconds: float, *, first: bool = False) -> _Contender:
@@ -192,12 +200,12 @@ class Stopwatch:
     def _whole(self, costs: Sequence[float]) -> float:
         return self._cuts.whole(costs[0], costs[-1])
 
-    def _tile(self, side: int) -> Tensor:
+    def _tile(self, side: int) -> Tiles:
         """The chart again and again, drawn once: what is in a tile decides nothing about the time."""
         times = -(-side // _CHART_SIDE)
-        return self._chart.repeat(1, 1, times, times)[..., :side, :side].contiguous()
+        return np.ascontiguousarray(np.tile(self._chart, (1, 1, times, times))[..., :side, :side])
 
-    def _timed(self, engine: Engine, tile: Tensor) -> float:
+    def _timed(self, engine: Engine, tile: Tiles) -> float:
         began = self._clock()
         engine.run(tile)
         return self._clock() - began

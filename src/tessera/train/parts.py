@@ -94,7 +94,7 @@ def _adam(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> torch.
 
 
 def _generator(recipe: Recipe, notes: list[str]) -> nn.Module:
-    network = _fresh(recipe)
+    network = fresh_generator(recipe)
     if not recipe.start.generator:
         return network
     found = load_model(recipe.start.generator)
@@ -128,7 +128,7 @@ def _fit(network: nn.Module, state: Mapping[str, Tensor], recipe: Recipe, source
     network.load_state_dict(fitting, strict=False)
 
 
-def _fresh(recipe: Recipe) -> nn.Module:
+def fresh_generator(recipe: Recipe) -> nn.Module:
     """A generator with first values that follow from the seed alone."""
     rng = chance(recipe.seed, "initial weights", 0)
     with torch.random.fork_rng(devices=[]):

@@ -15,11 +15,12 @@ from tessera.checksum import sha256_of
 from tessera.dialects import compare, unwrap
 from tessera.errors import UnknownModelError, WeightsError
 from tessera.hdf5_file import is_hdf5, read_hdf5
-from tessera.published import WEIGHTS_SUFFIXES, Model, RemoteFile
+from tessera.published import Model, RemoteFile
 from tessera.safetensors_file import read_safetensors
 from tessera.trunks.classifiers import VGG16_WIDTHS, VGG19_WIDTHS, Widths, distilled_vgg19, vgg
 from tessera.trunks.table import TRUNKS, PublishedTrunk
 from tessera.trunks.trunk import Trunk
+from tessera.weights_name import WEIGHTS_SUFFIXES
 from tessera.zoo import fetch, fetch_file, models_folder
 
 # Convolutions under their names in the file, in the order in which the trunk has them.

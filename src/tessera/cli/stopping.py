@@ -1,0 +1,72 @@
+"""Signals that stop a run: the first after the tile at hand, the second at once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import NoReturn
+
+import typer
+
+from tessera.ahead import is_at_work
+from tessera.cli import print_error
+
+
+class Stop:
+    """Takes SIGINT and SIGTERM: as KeyboardInterrupt at once, or, within `patiently`, as a wish the batch asks for."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._patient = False
+
+    @contextmanager
+    def patiently(self) -> Generator[None]:
+        """Let the tile at hand be finished; the second signal interrupts it all the same."""
+        self._patient = True
+        try:
+            yield
+        finally:
+            self._patient = False
+
+    def __call__(self, number: int, frame: object) -> None:
+        """Take a signal."""
+        again, self.number = self.number is not None, number
+        if again or not self._patient:
+            raise KeyboardInterrupt
+        with contextlib.suppress(OSError):
+            os.write(2, b"\ntessera: stopping after this tile; a second signal stops at once.\n")
+
+
+@contextmanager
+def stop_signals() -> Generator[Stop]:
+    """Handle SIGINT and SIGTERM inside (those that whoever started us has told us to ignore stay ignored)."""
+    stop = Stop()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    taken = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
+    for number in taken:
+        signal.signal(number, stop)
+    try:
+        yield stop
+    except KeyboardInterrupt:
+        print_error("stopped; run the same command again to go on from here.")
+        leave(128 + (stop.number or signal.SIGINT))
+    except BrokenPipeError:
+        # Whoever read our output has gone: say nothing more, so that nothing complains at the end either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(141) from None
+    finally:
+        for number, handler in taken.items():
+            signal.signal(number, handler)
+
+
+def leave(code: int) -> NoReturn:
+    """End with this exit code, and where a tile is still in the works, without waiting for it."""
+    if is_at_work():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    raise typer.Exit(code)

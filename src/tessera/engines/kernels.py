@@ -1,0 +1,174 @@
+"""Tessera's own kernels on the processor: Winograd's convolutions, with maps transformed once for all that read them.
+
+RRDBNet and SRVGGNetCompact, in fp32 or with products of bf16 where the processor has them; docs/kernels.md tells how.
+
+Shapes: B tiles, C channels, h and w the tile, s the scale.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tessera.engines import Engine, Tiles
+from tessera.engines.compiled_cache import compiled_key, keep_compiled, read_compiled
+from tessera.errors import EngineError
+from tessera.generators import GeneratorConfig, RRDBNetConfig, SRVGGNetCompactConfig
+from tessera.generators.family import SLOPE
+from tessera.machine import cores
+from tessera.native.library import Description, Kind, Network
+
+if TYPE_CHECKING:
+    from tessera.loaded_generator import LoadedGenerator
+
+_BLOCK = 16
+_SIDE = 128
+
+# How the blocks of RRDBNet's trunk are computed, up to which part of its depth. What goes wrong in the last blocks is
+# not made good by later ones, and what goes wrong in the first passes through all; measured, see docs/kernels.md.
+_BF16: tuple[tuple[float, Kind], ...] = (
+    (0.13, "F2 bf16"),
+    (0.52, "F4 bf16"),
+    (1.0, "F4 fp32"),
+)
+_FAST: tuple[tuple[float, Kind], ...] = ((0.74, "F4 bf16"), (1.0, "F2 bf16"))
+
+
+class KernelsEngine:
+    """Runs RRDBNet or SRVGGNetCompact with Tessera's own kernels (Lavin and Gray, 2016, for the convolutions).
+
+    `precision` is "fp32", or "bf16" for products of bf16; with `fast`, those in larger tiles, which are less accurate.
+    Raises EngineError for other networks, for features that are no multiple of 16, and where the kernels are not built.
+    """
+
+    name = "kernels"
+
+    def __init__(
+        self,
+        generator: LoadedGenerator,
+        precision: str = "fp32",
+        *,
+        fast: bool = False,
+        threads: int | None = None,
+    ) -> None:
+        self.precision = precision
+        self.threads = cores().usable if threads is None else threads
+        self._generator = generator
+        self._description = describe(generator)
+        kinds = choose_kinds(self._description, "exact" if precision == "fp32" else "fast" if fast else "bf16")
+        self._network = Network(self._description, [_weights(generator)], kinds, threads=self.threads)
+        self._exact: KernelsEngine | None = None
+        self._lock = threading.Lock()
+        self.bytes_per_pixel = self._bytes_per_pixel(generator.config)
+
+    def run(self, tiles: Tiles) -> Tiles:
+        """(B, C, h, w) float32 in [0, 1] -> (B, C, s*h, s*w) float32, not clipped."""
+        return self._network.run(tiles)
+
+    def run_pixels(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """(B, h, w, C) uint8 or uint16 -> (B, s*h, s*w, C) of the same type, clipped and rounded to the nearest."""
+        return self._network.run_pixels(pixels)
+
+    def exact(self) -> Engine:
+        """The same generator in fp32, made on first use."""
+        if self.precision == "fp32":
+            return self
+        with self._lock:
+            if self._exact is None:
+                self._exact = KernelsEngine(self._generator, "fp32", threads=self.threads)
+            return self._exact
+
+    def _bytes_per_pixel(self, config: GeneratorConfig) -> int:
+        """What the kernels themselves say that they take, and the pictures around them."""
+        side = _SIDE * config.multiple
+        working = self._network.working_bytes(side, side) / side**2
+        return int(working + 8 * (config.in_channels + config.out_channels * config.scale**2)) + 1
+
+
+def choose_kinds(description: Description, mode: Literal["exact", "bf16", "fast"]) -> tuple[Kind, ...]:
+    """How each block is computed, and after them the convolutions that lead to the last."""
+    blocks = description.blocks
+    if mode == "exact":
+        return ("F4 fp32",) * (blocks + 1)
+    if description.network == "srvggnetcompact":
+        return ("F4 fp32", *_times("F4 bf16" if mode == "fast" else "F2 bf16", blocks - 1), "F4 fp32")[-blocks - 1 :]
+    table = _FAST if mode == "fast" else _BF16
+    found: list[Kind] = [next(kind for until, kind in table if block + 0.5 < until * blocks) for block in range(blocks)]
+    if mode == "fast":
+        return (*found, "F4 bf16")
+    found[0] = "F4 fp32"
+    return (*found, "F4 fp32")
+
+
+def _times(kind: Kind, count: int) -> tuple[Kind, ...]:
+    return (kind,) * count
+
+
+def _weights(generator: LoadedGenerator) -> NDArray[np.float32]:
+    """All numbers of a network in a row, in the order in which it runs them; kept, so that it need not be read."""
+    key = compiled_key(
+        {
+            "kernels": "weights in fp32",
+            "config": generator.config.model_dump_json(),
+            "weights": generator.state_sha256,
+        }
+    )
+    kept = read_compiled(key)
+    if kept is not None:
+        return np.frombuffer(kept, np.float32)
+    state = generator.network.state_dict().values()
+    weights = np.concatenate([tensor.detach().to("cpu").numpy().astype(np.float32).ravel() for tensor in state])
+    keep_compiled(key, weights.tobytes())
+    return weights
+
+
+def _is_what_its_configuration_says(generator: LoadedGenerator) -> bool:
+    """Whether the network has the weights that its configuration asks for; one that was not read yet is of ours."""
+    if not generator.is_read:
+        return True
+    from tessera.dialects import state_shapes
+
+    shapes = {name: tuple(tensor.shape) for name, tensor in generator.network.state_dict().items()}
+    return shapes == state_shapes(generator.config)
+
+
+def describe(generator: LoadedGenerator) -> Description:
+    """What the kernels need to know of a generator; raises EngineError when they cannot run it."""
+    config = generator.config
+    if not isinstance(config, RRDBNetConfig | SRVGGNetCompactConfig) or not _is_what_its_configuration_says(generator):
+        raise EngineError(
+            f"The kernels run rrdbnet and srvggnetcompact, and {generator.name} is {config.network}; "
+            "use --engine pytorch."
+        )
+    widths = (config.features, config.growth) if isinstance(config, RRDBNetConfig) else (config.features,)
+    if any(width % _BLOCK for width in widths):
+        raise EngineError(
+            f"The kernels run networks whose features come in sixteens, and {generator.name} has "
+            f"{' and '.join(map(str, widths))}; use --engine pytorch."
+        )
+    if isinstance(config, RRDBNetConfig):
+        return Description(
+            network="rrdbnet",
+            in_channels=config.in_channels,
+            out_channels=config.out_channels,
+            features=config.features,
+            scale=config.scale,
+            blocks=config.blocks,
+            growth=config.growth,
+            unshuffle=config.unshuffle,
+            stages=config.stages,
+            slope=SLOPE,
+        )
+    return Description(
+        network="srvggnetcompact",
+        in_channels=config.in_channels,
+        out_channels=config.out_channels,
+        features=config.features,
+        scale=config.scale,
+        blocks=config.convolutions,
+        learned_slopes=config.activation == "prelu",
+        slope={"relu": 0.0, "leakyrelu": 0.1}.get(config.activation, 1.0),
+    )

@@ -1,0 +1,110 @@
+"""A generator as a model that OpenVINO has compiled: the one that was kept on the disk, or one made now.
+
+The family's networks are written as OpenVINO graphs directly; others go through OpenVINO's converter.
+Height, width and number of the tiles stay open in the compiled model: on x86 it is as fast as one for a single size
+(the best runs at 128x128 lie within 1 %), is compiled once instead of once for each size, and takes hardly more memory.
+
+A model that was kept needs neither the network nor PyTorch: a generator that was not read yet stays so.
+
+Shapes: B tiles, C channels, h and w the tile, s the scale.
+"""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tessera.engines.compiled_cache import compiled_key, forget_compiled, keep_compiled, read_compiled
+from tessera.engines.openvino_graph import GRAPH_VERSION, write_graph
+from tessera.machine import processor
+from tessera.openvino_core import openvino_core, processor_options
+from tessera.version import __version__
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tessera.loaded_generator import LoadedGenerator
+
+
+def compiled_model(generator: LoadedGenerator, precision: str, threads: int) -> Any:
+    """The model of a generator ("fp32" or "bf16") as it was kept, or compiled now and kept, for so many threads."""
+    options = processor_options(precision, threads)
+    key = _key(generator, precision)
+    kept = None if key is None else read_compiled(key)
+    if key is not None and kept is not None:
+        try:
+            return openvino_core().import_model(_tensor(kept), "CPU", options)
+        except RuntimeError:  # what OpenVINO raises when it cannot make sense of it
+            forget_compiled(key)
+    compiled = openvino_core().compile_model(_model(generator), "CPU", options)
+    if key is not None:
+        keep_compiled(key, compiled.export_model().getvalue())
+    return compiled
+
+
+def _key(generator: LoadedGenerator, precision: str) -> str | None:
+    """The name to keep the compiled model under; None for networks that somebody else wrote.
+
+    What those compute does not follow from their configuration and their weights.
+    """
+    if not _is_what_its_configuration_builds(generator):
+        return None
+    openvino: Any = importlib.import_module("openvino")
+    here = processor()
+    return compiled_key(
+        {
+            "config": generator.config.model_dump_json(),
+            "weights": generator.state_sha256,
+            "precision": precision,
+            "graph": str(GRAPH_VERSION),
+            "tessera": __version__,
+            "openvino": openvino.get_version(),
+            "processor": f"{here.architecture} {here.name} {here.features}",
+        }
+    )
+
+
+def _is_what_its_configuration_builds(generator: LoadedGenerator) -> bool:
+    """Whether the network is one of ours, made from this very configuration; only such wait to be read."""
+    if not generator.is_read:
+        return True
+    network = generator.network
+    ours = type(network).__module__.startswith("tessera.generators.")
+    return ours and getattr(network, "config", None) == generator.config
+
+
+def _model(generator: LoadedGenerator) -> Any:
+    """The network as OpenVINO takes it, before it is compiled."""
+    config, network = generator.config, generator.network
+    shape = (-1, config.in_channels, -1, -1)
+    if not _is_what_its_configuration_builds(generator):
+        return _converted(generator, shape)
+    drawn = write_graph(config, {name: _array(value) for name, value in network.state_dict().items()}, shape)
+    return _converted(generator, shape) if drawn is None else drawn
+
+
+def _array(value: Tensor) -> Any:
+    return np.ascontiguousarray(value.detach().cpu().numpy())
+
+
+def _tensor(content: memoryview) -> Any:
+    openvino: Any = importlib.import_module("openvino")
+    return openvino.Tensor(np.frombuffer(content, np.uint8))
+
+
+def _converted(generator: LoadedGenerator, shape: tuple[int, ...]) -> Any:
+    import torch
+
+    openvino: Any = importlib.import_module("openvino")
+    config = generator.config
+    side = 8 * config.multiple
+    example = torch.zeros(1, config.in_channels, side, side)
+    with torch.no_grad(), warnings.catch_warnings():
+        # OpenVINO's converter traces with torch.jit, which PyTorch has deprecated; torch.export takes far longer.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        model = openvino.convert_model(generator.network, example_input=example)
+    model.reshape(list(shape))
+    return model

@@ -1,0 +1,132 @@
+"""A generator as it was loaded, or will be: everything but its numbers is known at once.
+
+A file that was read before on this machine need not be read again to say which network it holds (`known_files`), and
+an engine that has kept what it made of the weights needs them no more. So the network may wait until somebody asks
+for it, and with it PyTorch.
+
+Shapes: B pictures in a batch, C channels, H rows, W columns, s the scale.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tessera.errors import WeightsError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from tessera.generators import GeneratorConfig
+
+
+class Unread:
+    """A network that is read when it is first asked for, once, whichever thread asks.
+
+    `state_sha256` is that of the weights to come (`state_sum`). What `read` raises is raised to whoever asks, and the
+    next one tries again.
+    """
+
+    def __init__(self, read: Callable[[], nn.Module], state_sha256: str) -> None:
+        self.state_sha256 = state_sha256
+        self._read = read
+        self._network: nn.Module | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def is_read(self) -> bool:
+        """Whether somebody has asked."""
+        return self._network is not None
+
+    @property
+    def network(self) -> nn.Module:
+        """The network."""
+        with self._lock:
+            if self._network is None:
+                self._network = self._read()
+            return self._network
+
+
+class _WhenAsked:
+    """The attribute `network` of a loaded generator: given as a network or as one to be read, had as a network."""
+
+    def __get__(self, generator: LoadedGenerator | None, kind: type) -> nn.Module:
+        if generator is None:  # what `dataclass` asks, to learn whether there is a default
+            raise AttributeError("network")
+        given = given_network(generator)
+        return given.network if isinstance(given, Unread) else given
+
+    def __set__(self, generator: LoadedGenerator, given: nn.Module | Unread) -> None:
+        vars(generator)["network"] = given
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LoadedGenerator:
+    """A generator ready to run, and where it came from.
+
+    `network` is in eval mode, in fp32, without gradients: (B, C, H, W) -> (B, C, s*H, s*W), RGB in [0, 1], not clipped;
+    given as `Unread` it is read when it is first asked for, which raises WeightsError when its file has changed.
+    `sha256` is that of the file (of the `.bin` for ncnn), or of the mixed weights of an interpolation.
+    """
+
+    config: GeneratorConfig
+    network: _WhenAsked = _WhenAsked()
+    name: str
+    source: Path | None
+    sha256: str
+    dialect: str
+    wrapper: str
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    notes: tuple[str, ...] = ()
+    licence: str | None = None
+    """What the published table or the file itself says; None when neither does."""
+
+    def __repr__(self) -> str:
+        return f"LoadedGenerator({self.name!r}, {self.config!r}, source={self.source!r}, sha256={self.sha256!r})"
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the network is there, so that asking for it costs nothing."""
+        given = given_network(self)
+        return not isinstance(given, Unread) or given.is_read
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """The weights by their names. Raises WeightsError for a file that a runtime runs and that keeps them inside."""
+        if self.dialect in ("onnx", "openvino"):
+            kind = "an ONNX file" if self.dialect == "onnx" else "a file of OpenVINO"
+            raise WeightsError(
+                f"{self.source}: {kind} can be run, and its weights cannot be converted, mixed or trained. Give"
+                " the file that it was exported from."
+            )
+        return self.network.state_dict()
+
+    @property
+    def state_sha256(self) -> str:
+        """The SHA-256 of the weights as they are now; it is known of a network that was not read yet."""
+        given = given_network(self)
+        return given.state_sha256 if isinstance(given, Unread) and not given.is_read else state_sum(self.state)
+
+    def called(self, name: str, licence: str | None) -> LoadedGenerator:
+        """The same generator under another name; its network is not read for that."""
+        return dataclasses.replace(self, network=given_network(self), name=name, licence=licence)
+
+
+def given_network(generator: LoadedGenerator) -> nn.Module | Unread:
+    """What a generator was given as its network, read or not."""
+    return vars(generator)["network"]
+
+
+def state_sum(state: Mapping[str, Tensor]) -> str:
+    """Give the SHA-256 of weights: of their names, types, shapes and numbers, whatever their order."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        array = tensor.detach().cpu().numpy()
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(array.reshape(-1).view("uint8").data)
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Tessera's own kernels: C sources, how they are built, and the loader (docs/kernels.md)."""

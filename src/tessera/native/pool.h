@@ -1,0 +1,17 @@
+/* Threads that wait for work, owned by one network. */
+#ifndef TESSERA_POOL_H
+#define TESSERA_POOL_H
+
+typedef struct tk_pool tk_pool;
+typedef void tk_work(void *argument, int thread);
+
+/* A pool whose runs take so many threads, the caller's among them; NULL when they cannot be had. */
+tk_pool *tk_pool_open(int threads);
+
+/* Call `work` once on every thread, and come back when all are done. After a fork the threads are started anew. */
+int tk_pool_run(tk_pool **pool, tk_work *work, void *argument);
+
+int tk_pool_threads(const tk_pool *pool);
+void tk_pool_close(tk_pool *pool);
+
+#endif
