@@ -25,8 +25,6 @@ from tessera.openvino_core import openvino_core, processor_options
 METADATA = "tessera"
 """The branch of a file's runtime information under which its metadata stand."""
 PRECISION_KEY = "tessera.precision"
-KEPT_KEY = "tessera.layers_in_fp32"
-"""How many convolutions of a file with whole numbers have none."""
 _TYPES = {"f32": np.float32, "f16": np.float16}
 
 

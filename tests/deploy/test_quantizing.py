@@ -23,7 +23,7 @@ from tessera.deploy.sensitivity import sensitivities, units
 from tessera.engines import open_engine
 from tessera.errors import ExportError, UsageError
 from tessera.generators import CONFIG_KEY, RRDBNetConfig, SRVGGNetCompactConfig
-from tessera.int8_file import QUANTIZED_KEY, SOURCE_KEY, find_int8
+from tessera.int8_file import QUANTIZED_KEY, SOURCE_KEY
 from tessera.weights import inspect_weights, load_weights
 from tessera.writer import write_picture
 
@@ -292,23 +292,3 @@ def test_what_cannot_be_done_is_said_in_a_sentence(tmp_path):
         format_of(tmp_path / "a.xml", "onnx")
     with pytest.raises(UsageError, match="expected max, percentile, mse, kl"):
         method_of("entropy")
-
-
-def test_the_int8_form_is_found_beside_its_model_only_if_it_is_of_that_model(tmp_path):
-    generator = dataclasses.replace(made(COMPACT), source=tmp_path / "model.pth")
-    calibration, evaluation = pictures(tmp_path / "c", 12), pictures(tmp_path / "e", 3, seed=1)
-    assert find_int8(generator, folder=tmp_path / "models") is None
-    done = quantize(generator, tmp_path / "model.int8.xml", SMALL, calibration, evaluation=evaluation)
-    found = find_int8(generator, folder=tmp_path / "models")
-    assert found is not None
-    assert found.path == tmp_path / "model.int8.xml"
-    assert found.psnr_drop_db == round(done.drop.psnr_db, 3)
-    assert find_int8(generator, most_db=found.psnr_drop_db - 0.001, folder=tmp_path / "models") is None
-    assert find_int8(dataclasses.replace(generator, sha256="1" * 64), folder=tmp_path / "models") is None
-    folder = tmp_path / "models"
-    folder.mkdir()
-    for end in (".xml", ".bin"):
-        (tmp_path / f"model.int8{end}").rename(folder / f"{generator.sha256[:16]}.int8{end}")
-    moved = find_int8(generator, folder=folder)
-    assert moved is not None
-    assert moved.path.parent == folder

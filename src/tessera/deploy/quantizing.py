@@ -34,9 +34,9 @@ from tessera.engines import open_engine
 from tessera.errors import ExportError, TesseraError, UsageError
 from tessera.evaluate.protocol import find_protocol
 from tessera.generators import CONFIG_KEY, GENERATORS
-from tessera.int8_file import QUANTIZED_KEY
+from tessera.int8_file import KEPT_KEY, QUANTIZED_KEY
 from tessera.loaded_generator import LoadedGenerator
-from tessera.openvino_file import KEPT_KEY, PRECISION_KEY
+from tessera.openvino_file import PRECISION_KEY
 from tessera.place import put_in_place, temporary_name
 from tessera.version import __version__
 from tessera.weights import load_weights

@@ -10,9 +10,10 @@ import torch
 from tessera.engines import Engine, Tiles, working_bytes_per_pixel
 from tessera.engines.memory import without_memory_errors
 from tessera.errors import EngineError
+from tessera.int8_file import KEPT_KEY
 from tessera.loaded_generator import LoadedGenerator
 from tessera.machine import cores
-from tessera.openvino_file import KEPT_KEY, PRECISION_KEY, OpenVinoNetwork
+from tessera.openvino_file import PRECISION_KEY, OpenVinoNetwork
 
 
 class OpenVinoFileEngine:
