@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 from deploy.test_quantizing import SMALL, pictures
+from tessera.cli import main
 from tessera.deploy.quantizing import quantize
 from tessera.engines.openvino import OpenVinoEngine
 from tessera.generators import SRVGGNetCompactConfig
@@ -155,3 +157,46 @@ def test_a_second_process_runs_the_int8_form_without_pytorch(folder: Path):
     first, second = (np.load(folder / f"{name}.npy") for name in ("first", "second"))
     assert np.array_equal(first, second)
     assert np.abs(first - load_weights(folder / "model.int8.xml").network(torch.from_numpy(x)).numpy()).max() < 1e-5
+
+
+def test_without_an_output_the_command_writes_where_fast_looks_and_reports_every_unit(folder: Path, quantized: Path):
+    (folder / "model.int8.xml").unlink()
+    command = ["quantize", str(folder / "model.safetensors"), "--calibration", str(quantized / "c"), "--size", "24"]
+    assert main([*command, "--report", str(folder / "report.json")]) == 0
+    found = find_int8(load_weights(folder / "model.safetensors"))
+    assert found is not None
+    assert found.path.parent == folder / "models"
+    report = json.loads((folder / "report.json").read_text())
+    assert report["psnr_drop_db"] == pytest.approx(found.psnr_drop_db, abs=0.0006)
+    assert {unit["name"] for unit in report["units"]} == {"body.0", "body.2", "body.4", "body.6"}
+    costs = [unit["psnr_drop_db"] for unit in report["units"]]
+    assert costs == sorted(costs, reverse=True)
+    assert sum(unit["share"] for unit in report["units"]) == pytest.approx(1)
+    assert report["kept"] == []
+
+
+def test_a_build_file_says_the_model_the_pictures_and_the_method(folder: Path, quantized: Path):
+    build = folder / "build.toml"
+    build.write_text(
+        f'model = "{folder / "model.safetensors"}"\nprecision = "int8"\n[calibration]\npictures = "{quantized / "c"}"\n'
+        'count = 8\nmethod = "mse"\nper_channel = false\n'
+    )
+    command = ["quantize", "--build", str(build), "-o", str(folder / "built.xml"), "--size", "24"]
+    assert main([*command, "--max-drop", "9"]) == 0
+    told = json.loads(inspect_weights(folder / "built.xml").metadata[QUANTIZED_KEY])
+    assert (told["method"], told["weights"]) == ("mse", "a scale for each layer")
+    assert told["calibrated_on"].startswith("4 crops")  # of 8: a quarter chooses, a quarter is held out
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["quantize"], "Nothing to quantize"),
+        (["quantize", "realesrgan-x4plus"], "--calibration FOLDER"),
+        (["quantize", "realesrgan-x4plus", "--calibration", ".", "-o", "a.pth"], "ends in .xml"),
+        (["export", "realesrgan-x4plus", "-o", "a.onnx", "--precision", "int8"], "tessera quantize MODEL"),
+    ],
+)
+def test_what_is_missing_is_said_before_anything_is_read(words: list[str], sentence: str, capsys):
+    assert main(words) == 2
+    assert sentence in " ".join(capsys.readouterr().err.split())

@@ -70,7 +70,10 @@ def save_named(path: Path, model: Any, metadata: Mapping[str, str]) -> None:
     try:
         openvino.save_model(model, str(path), compress_to_fp16=False)
     except Exception as error:  # RuntimeError, and whatever its writers let through
-        raise ExportError(f"OpenVINO could not write this file ({' '.join(str(error).split())[:300]}).") from error
+        raise ExportError(
+            f"OpenVINO could not write this file ({' '.join(str(error).split())[:300]}). Check the folder and its free"
+            " space."
+        ) from error
 
 
 def _stored_kernel(openvino: Any, weight: Tensor) -> Any:

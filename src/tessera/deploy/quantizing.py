@@ -139,6 +139,30 @@ def quantize(
     )
 
 
+def report_of(done: Quantized) -> dict[str, object]:
+    """What came of it, for JSON: the loss, the layers that were kept, and every unit by what it costs alone."""
+    share = shares(done.sensitivities)
+    return {
+        "file": done.paths[0].name,
+        "runtime": done.runtime,
+        "held_out_pictures": done.drop.pictures,
+        "psnr_drop_db": done.drop.psnr_db,
+        "ssim_drop": done.drop.ssim,
+        "layers": done.layers,
+        "kept": list(done.kept),
+        "units": [
+            {
+                "name": each.unit.name,
+                "layers": list(each.unit.layers),
+                "psnr_drop_db": each.drop_db,
+                "share": share[each.unit.name],
+                "mean_square_levels": each.mean_square,
+            }
+            for each in done.sensitivities
+        ],
+    }
+
+
 # ------------------------------------------------------------------------------------------------- before the work
 
 
@@ -151,6 +175,7 @@ def _refuse(
             f"{loaded.name}: only networks of the family can be quantized, and this one is from outside it; its layers"
             " are not known here."
         )
+    _ = loaded.state  # a file that a runtime runs keeps its weights to itself, and says so
     missing = [package for package in _NEEDS[settings.format] if importlib.util.find_spec(package) is None]
     if missing:
         raise UsageError(
