@@ -345,7 +345,14 @@ except ExportError as error:
 """
 
 
-@pytest.mark.parametrize(("form", "most_bytes"), [("openvino", 1_000), ("openvino", 28_000), ("onnx", 1_000)])
+@pytest.mark.parametrize(
+    ("form", "most_bytes"),
+    [
+        ("openvino", 28_000),
+        pytest.param("openvino", 1_000, marks=pytest.mark.slow),
+        pytest.param("onnx", 1_000, marks=pytest.mark.slow),
+    ],
+)
 def test_a_full_disk_is_a_sentence_and_leaves_what_was_there(form, most_bytes, tmp_path):
     pictures(tmp_path / "c", 12)
     pictures(tmp_path / "e", 3, seed=1)

@@ -50,6 +50,7 @@ def row(precision, seconds, psnr_db):
         quality=quality,
         pictures=3,
         seconds=seconds,
+        cpu_seconds=tuple(2 * each for each in sorted(seconds)),
         ratios_to_bf16=(),
         peak_bytes=300 * 2**20,
     )
@@ -61,6 +62,7 @@ ROWS = (row("fp32", (0.5, 0.4), 30.5), row("bf16", (0.2, 0.3), 30.25), row("int8
 def test_the_fastest_turns_are_compared_and_throughput_is_that_of_the_output():
     found = as_dict(ROWS, find_protocol("paper"), HERE)["rows"]
     assert [each["times_bf16"] for each in found] == [0.5, 1.0, 2.0]
+    assert [each["times_bf16_of_processor"] for each in found] == [0.5, 1.0, 2.0]
     assert found[2]["megapixels_per_second"] == pytest.approx(512 * 512 / 1e6 / 0.1)
     assert found[0]["psnr_to_fp32_db"] is None
     assert json.loads(json.dumps(found, allow_nan=False)) == found

@@ -29,11 +29,11 @@ from tessera.deploy.int8_onnx import int8_onnx_bytes
 from tessera.deploy.int8_openvino import write_int8_openvino
 from tessera.deploy.int8_settings import Int8Settings
 from tessera.deploy.passport import provenance
-from tessera.deploy.sensitivity import Sensitivity, sensitivities, shares
+from tessera.deploy.sensitivity import Sensitivity, sensitivities, shares, units
 from tessera.engines import open_engine
 from tessera.errors import ExportError, TesseraError, UsageError
 from tessera.evaluate.protocol import find_protocol
-from tessera.generators import CONFIG_KEY, GENERATORS
+from tessera.generators import CONFIG_KEY, GENERATORS, GeneratorConfig
 from tessera.int8_file import KEPT_KEY, QUANTIZED_KEY
 from tessera.loaded_generator import LoadedGenerator
 from tessera.openvino_file import PRECISION_KEY
@@ -46,9 +46,10 @@ FEWEST_PICTURES = 8
 PROTOCOL = "paper"
 _MARGIN = 0.75
 """Of the budget, what the pictures that choose may take: others may lose more."""
-_PROBES = 6
-_PROBE_SIDE = 32
+_PROBES = ((6, 32), (4, 32), (4, 24), (2, 24), (2, 16))
 """How many pictures each unit is rounded alone on, and how large: there are as many runs as units."""
+_MOST_PROBED = 2e12
+"""Multiply-adds of all these runs, about."""
 _NEEDS = {"openvino": ("openvino",), "onnx": ("onnx", "onnxruntime")}
 
 Told = Callable[[str], None]
@@ -106,7 +107,8 @@ def quantize(
     told("rounding all layers")
     network = rounded(calibrated, pictures.calibration, per_channel=settings.per_channel)
     told("rounding each unit alone")
-    costs = sensitivities(network, _probes(pictures.choosing))
+    probes = _probes(pictures.choosing, loaded.config, len(units(calibrated.drawing)))
+    costs = sensitivities(network, probes)
     temporary = temporary_name(output)
     temporaries = tuple(temporary.with_suffix(path.suffix) for path in paths)
     trial = _Trial(loaded, settings, output, temporary)
@@ -241,11 +243,11 @@ class _Trial:
             raise type(error)(f"{self._output}: {said}") from error
 
     def measure(self, network: Int8Network, pairs: Sequence[Pair]) -> Drop:
-        """Write a network, run it in its runtime, and compare with the original in PyTorch fp32."""
-        self.write(network, _plain(self._loaded))
+        """Write a network, run it in its runtime as it will be run, and compare with the original in PyTorch fp32."""
+        self.write(network, _plain(self._loaded, network))
         read = load_weights(self._temporary)
         engine: Any = "openvino" if self.settings.format == "openvino" else "onnxruntime"
-        opened = open_engine(read, "exact", engine=engine)
+        opened = open_engine(read, "auto", engine=engine)
 
         def run(lq: Tensor) -> Tensor:
             return torch.from_numpy(opened.run(lq.numpy()))
@@ -290,12 +292,18 @@ def _layers(costs: Sequence[Sensitivity]) -> int:
     return sum(len(each.unit.layers) for each in costs)
 
 
-def _probes(pairs: Sequence[Pair]) -> Pair:
-    """The corners of pictures that choose, in one."""
-    side = min(_PROBE_SIDE, *(length for pair in pairs for length in pair.lq.shape[2:]))
+def _probes(pairs: Sequence[Pair], config: GeneratorConfig, runs: int) -> Pair:
+    """The corners of pictures that choose, in one: as many and as large as is affordable."""
+    affordable = [
+        (count, side)
+        for count, side in _PROBES
+        if count * config.multiply_adds(side, side) * runs / 2 <= _MOST_PROBED  # a unit touches what comes after it
+    ]
+    count, side = (affordable or _PROBES[-1:])[0]
+    side = min(side, *(length for pair in pairs for length in pair.lq.shape[2:])) // config.multiple * config.multiple
     scale = pairs[0].gt.shape[2] // pairs[0].lq.shape[2]
-    lq = [pair.lq[:, :, :side, :side] for pair in pairs[:_PROBES]]
-    gt = [pair.gt[:, :, : scale * side, : scale * side] for pair in pairs[:_PROBES]]
+    lq = [pair.lq[:, :, :side, :side] for pair in pairs[:count]]
+    gt = [pair.gt[:, :, : scale * side, : scale * side] for pair in pairs[:count]]
     return Pair("probes", torch.cat(lq), torch.cat(gt))
 
 
@@ -313,13 +321,14 @@ def _over_budget(output: Path, drop: Drop, settings: Int8Settings, costs: Sequen
 # ---------------------------------------------------------------------------------------------------- what it says
 
 
-def _plain(loaded: LoadedGenerator) -> dict[str, str]:
+def _plain(loaded: LoadedGenerator, network: Int8Network) -> dict[str, str]:
     return {
         **provenance(loaded),
         CONFIG_KEY: loaded.config.model_dump_json(),
         "tessera.scale": str(loaded.config.scale),
         "tessera.value_range": "RGB in [0, 1], not clipped",
         PRECISION_KEY: "int8",
+        KEPT_KEY: str(len(network.kept)),
         "tessera.exported_by": f"tessera {__version__}",
     }
 
@@ -343,7 +352,7 @@ def _about(
         "runtime": _runtime(settings),
     }
     known = {key: value for key, value in told.items() if value is not None}
-    return {**_plain(loaded), KEPT_KEY: str(len(network.kept)), QUANTIZED_KEY: json.dumps(known)}
+    return {**_plain(loaded, network), QUANTIZED_KEY: json.dumps(known)}
 
 
 def _runtime(settings: Int8Settings) -> str:

@@ -82,6 +82,8 @@ class Row:
     pictures: int
     seconds: tuple[float, ...]
     """Of each turn, for an input of 128x128."""
+    cpu_seconds: tuple[float, ...]
+    """Of the processor, of each turn: what other work on the machine hardly changes."""
     ratios_to_bf16: tuple[float, ...]
     """How many times as fast as bf16, turn by turn; none where there is no bf16."""
     peak_bytes: int | None
@@ -136,7 +138,8 @@ def measure_model(
         results = [_levels(torch.from_numpy(engine.run(pair.lq.numpy()))) for pair in pairs]
         references = references or results
         qualities[name] = _quality(results, references, pairs, protocol, pristine)
-    seconds = _timed(loaded, engines, rounds, told)
+    turns = _timed(loaded, engines, rounds, told)
+    seconds = {name: tuple(turn.seconds for turn in taken) for name, taken in turns.items()}
     found: list[Row] = []
     for form in forms:
         told(f"{loaded.name} {form.precision}: memory")
@@ -151,6 +154,7 @@ def measure_model(
                 quality=qualities[name],
                 pictures=len(pairs),
                 seconds=seconds[name],
+                cpu_seconds=tuple(turn.cpu_seconds or turn.seconds for turn in turns[name]),
                 ratios_to_bf16=tuple(a / b for a, b in zip(slow, seconds[name], strict=True)) if slow else (),
                 peak_bytes=_peak_bytes(form, loaded.config.in_channels, folder, threads),
             )
@@ -192,8 +196,8 @@ def _niqe(result: Tensor, protocol: Protocol, pristine: PristineModel | None) ->
 
 def _timed(
     loaded: LoadedGenerator, engines: Mapping[str, OpenVinoFileEngine], rounds: int, told: Told
-) -> dict[str, tuple[float, ...]]:
-    """Seconds of each form's turns."""
+) -> dict[str, tuple[Turn, ...]]:
+    """Each form's turns."""
     picture = np.random.default_rng(0).random((1, loaded.config.in_channels, SIDE, SIDE), np.float32)
     for engine in engines.values():  # compiled, and its memory taken
         engine.run(picture)
@@ -208,7 +212,7 @@ def _timed(
 
     told(f"{loaded.name}: {rounds} rounds in turn")
     runs, _ = take_turns({name: turn(engine) for name, engine in engines.items()}, rounds)
-    return {name: tuple(run.seconds for run in taken) for name, taken in runs.items()}
+    return {name: tuple(taken) for name, taken in runs.items()}
 
 
 def _peak_bytes(form: Form, channels: int, folder: Path, threads: int) -> int | None:
