@@ -25,6 +25,7 @@ FLOORS = (
     ("interpolation", "known_files"),
     ("download",),
     ("zoo",),
+    ("int8_file",),
     ("engines", "fidelity", "trunks"),
     ("degrade", "losses", "metrics", "mosaic", "settings"),
     ("doctor", "enlarger"),

@@ -106,6 +106,11 @@ def _lay_out_test_sets(folder: Path) -> None:
         ):
             (folder / place).parent.mkdir(parents=True, exist_ok=True)
             write_picture(pixels, folder / place)
+    y, x = np.mgrid[:96, :96]
+    for index in range(8):
+        waves = np.dstack([127 + 90 * np.sin(x / (3 + c + index)) * np.cos(y / (4 + c)) for c in range(3)])
+        (folder / "calibration").mkdir(exist_ok=True)
+        write_picture(waves.astype(np.uint8), folder / "calibration" / f"p{index}.png")
     features = rng.normal(1, 0.3, (200, 36))
     covariance = np.cov(features, rowvar=False)
     np.savez(folder / "niqe_pris_params.npz", mu_pris_param=features.mean(0), cov_pris_param=covariance)

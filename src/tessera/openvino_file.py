@@ -24,6 +24,7 @@ from tessera.openvino_core import openvino_core, processor_options
 
 METADATA = "tessera"
 """The branch of a file's runtime information under which its metadata stand."""
+PRECISION_KEY = "tessera.precision"
 _TYPES = {"f32": np.float32, "f16": np.float16}
 
 

@@ -1,5 +1,6 @@
 """Plans with engines whose speed and error are made up, on a clock that only they move."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from tessera import Upscaler
 from tessera.engines import EngineName, Tiles
 from tessera.errors import EngineError, UsageError
 from tessera.generators import RRDBNetConfig
+from tessera.int8_file import Int8File
 from tessera.planning import Candidate, Plan, Planner, Timing, timing
 from tessera.planning import planner as planner_module
 from tessera.planning.chart import chart, with_noise
@@ -87,7 +89,7 @@ class FakeEngine:
 
 
 MANY = 10**9
-OPENVINO, PYTORCH = ("openvino", "bf16"), ("pytorch", "bf16")
+OPENVINO, PYTORCH, INT8 = ("openvino", "bf16"), ("pytorch", "bf16"), ("openvino", "int8")
 
 
 def test_the_fastest_is_chosen():
@@ -265,14 +267,66 @@ def test_every_engine_that_can_run_any_network_of_the_family_takes_part(monkeypa
 
 def test_the_quicker_and_less_accurate_way_of_the_kernels_is_for_fast_alone(monkeypatch):
     monkeypatch.undo()
-    monkeypatch.setattr(
-        planner_module, "type_of_products", lambda name, policy, device: BF16.get((name, policy), "bf16")
-    )
+    monkeypatch.setattr(planner_module, "type_of_products", lambda name, *_: "fp32" if name == "ncnn" else "bf16")
     for policy in ("exact", "auto", "fast"):
         found = candidates(policy, engine="auto", device="cpu", threads=2)
         assert [(each.engine, each.precision) for each in found if each.fast] == (
             [("kernels", "bf16")] if policy == "fast" else []
         )
+
+
+def whole_numbers(drop: float = 0.1) -> Int8File:
+    return Int8File(Path("model.int8.xml"), drop, True, "1" * 64)
+
+
+def test_a_file_with_whole_numbers_is_judged_by_the_loss_that_it_states_and_not_by_its_distance_from_fp32():
+    fast = {INT8: (0.0, 0.01), OPENVINO: (0.0, 0.02), PYTORCH: (0.0, 0.03), ("ncnn", "fp32"): (0.0, 0.1)}
+    world = World(speed=fast, error=dict.fromkeys((INT8, OPENVINO), lambda sr: sr + 3 / 255))
+    found = world.planner("fast", int8=whole_numbers()).engine_for(MANY)
+    assert found is not None
+    assert (found[0].name, found[0].precision) == INT8
+    assert found[1].candidate.difference is not None
+    assert found[1].candidate.difference.within_one_level == 0
+    without = world.planner("fast").engine_for(MANY)
+    assert without is not None
+    assert (without[0].name, without[0].precision) == PYTORCH
+
+
+def test_a_file_with_whole_numbers_that_gives_no_picture_is_dropped_all_the_same():
+    world = World(speed={INT8: (0.0, 0.01)}, error={INT8: lambda sr: sr * torch.nan})
+    found = world.planner("fast", int8=whole_numbers()).engine_for(MANY)
+    assert found is not None
+    assert (found[0].name, found[0].precision) != INT8
+
+
+def test_another_file_with_whole_numbers_asks_for_another_plan():
+    world = World()
+    one, other = (world.planner("fast", int8=dataclasses.replace(whole_numbers(), sha256=digit * 64)) for digit in "12")
+    assert one.plan.seconds > 0
+    world.opened.clear()
+    assert world.planner("fast", int8=whole_numbers()).plan == one.plan
+    assert world.opened == []
+    assert other.plan.seconds > 0
+    assert INT8 in [(name, products) for name, products, _ in world.opened]
+
+
+def test_a_file_with_whole_numbers_is_timed_whole_where_the_network_is_timed_cut_down():
+    deep = RRDBNetConfig(features=64, growth=32, blocks=23)
+    with torch.device("meta"):
+        network = deep.build()
+    world = World(speed={INT8: (0.0, 0.01)}, error={})
+    cuts = cut(loaded(network.to_empty(device="cpu"), deep))
+    candidate = Candidate(engine="openvino", precision="int8", threads=2, stated_drop_db=0.1)
+    opened: list[FakeEngine] = []
+
+    def opener(network: LoadedGenerator, candidate: Candidate) -> FakeEngine:
+        opened.append(FakeEngine(world, nearest(), candidate))
+        return opened[-1]
+
+    (found,) = timing.Stopwatch(cuts, opener, clock=world.clock).measure([candidate])
+    assert cuts.small is not None
+    assert len(opened) == 1
+    assert found.timings[0].seconds_per_megapixel == pytest.approx(0.01 / 192**2 * 1e6)
 
 
 def test_on_a_gpu_it_is_pytorch_and_one_is_timed():

@@ -41,13 +41,16 @@ def onnx_bytes(
     `input` (B, C, H, W) float32 in [0, 1] -> `output` (B, C, s*H, s*W) float32, not clipped. Raises UsageError without
     the `onnx` package, and for weights that do not fit into one file; the file was passed by ONNX's checker.
     """
-    try:
-        onnx: Any = importlib.import_module("onnx")
-        helper: Any = importlib.import_module("onnx.helper")
-    except (ImportError, OSError) as error:
-        raise UsageError(f"Writing ONNX files needs the package onnx ({error}): {INSTALL}.") from error
-    pen = _OnnxPen(onnx, state, settings)
-    end = draw(config, pen, INPUT)
+    pen = OnnxPen(state, settings)
+    return finished(pen, draw(config, pen, INPUT), config, settings, metadata)
+
+
+def finished(
+    pen: OnnxPen, end: str, config: GeneratorConfig, settings: ExportSettings, metadata: Mapping[str, str]
+) -> bytes:
+    """What a pen wrote as the bytes of a file that ONNX's checker passed; `end` is the value of the result."""
+    onnx: Any = importlib.import_module("onnx")
+    helper: Any = importlib.import_module("onnx.helper")
     pen.rename(end, OUTPUT)
     if pen.bytes > _MOST_BYTES:
         raise UsageError(
@@ -82,11 +85,15 @@ def _described(onnx: Any, name: str, channels: int, shape: tuple[int, int] | Non
     return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [batch, channels, *size])
 
 
-class _OnnxPen:
-    """The pen that writes nodes; what it hands out is the name of a value."""
+class OnnxPen:
+    """The pen that writes nodes; what it hands out is the name of a value. Raises UsageError without `onnx`."""
 
-    def __init__(self, onnx: Any, state: Mapping[str, Tensor], settings: ExportSettings) -> None:
-        self._onnx = onnx
+    def __init__(self, state: Mapping[str, Tensor], settings: ExportSettings) -> None:
+        try:
+            self._onnx: Any = importlib.import_module("onnx")
+            importlib.import_module("onnx.helper")
+        except (ImportError, OSError) as error:
+            raise UsageError(f"Writing ONNX files needs the package onnx ({error}): {INSTALL}.") from error
         self._state = state
         self._settings = settings
         self._names: dict[str, int] = {}
@@ -100,46 +107,50 @@ class _OnnxPen:
         """A convolution that keeps height and width, with a leaky ReLU after it if there is a slope."""
         name = f"{module}.weight"
         weight = self._state[name]
-        pad = [side // 2 for side in weight.shape[2:]]
-        inputs = [x, self._weight(name, places=self._unshuffled.get(x, 1)), self._weight(f"{module}.bias")]
-        found = self._node("Conv", inputs, module, kernel_shape=list(weight.shape[2:]), pads=[*pad, *pad])
+        inputs = [x, self._weight(name, places=self.places(x)), self._weight(f"{module}.bias")]
+        return self.convolution(module, inputs, weight.shape[2:], slope)
+
+    def convolution(self, module: str, inputs: list[str], size: Sequence[int], slope: float | None) -> str:
+        """The same of values that there are already: what is read, the kernel of (H, W), the bias."""
+        pad = [side // 2 for side in size]
+        found = self.node("Conv", inputs, module, kernel_shape=list(size), pads=[*pad, *pad])
         if slope is None:
             return found
         if slope == 0:
-            return self._node("Relu", [found], f"{module}.relu")
-        return self._node("LeakyRelu", [found], f"{module}.leaky", alpha=slope)
+            return self.node("Relu", [found], f"{module}.relu")
+        return self.node("LeakyRelu", [found], f"{module}.leaky", alpha=slope)
 
     def prelu(self, module: str, x: str) -> str:
         """A leaky ReLU with a slope for each channel, laid out as (F, 1, 1)."""
         name = f"{module}.weight"
-        return self._node("PRelu", [x, self._weight(name, (-1, 1, 1))], module)
+        return self.node("PRelu", [x, self._weight(name, (-1, 1, 1))], module)
 
     def concat(self, maps: Sequence[str]) -> str:
         """Join channels."""
-        return self._node("Concat", list(maps), "join", axis=1)
+        return self.node("Concat", list(maps), "join", axis=1)
 
     def add(self, x: str, y: str, factor: float = 1.0) -> str:
         """factor * x + y."""
         if factor != 1:
-            x = self._node("Mul", [x, self._numbers(f"factor_{factor:g}", np.array(factor, np.float32))], "scaled")
-        return self._node("Add", [x, y], "sum")
+            x = self.node("Mul", [x, self.numbers(f"factor_{factor:g}", np.array(factor, np.float32))], "scaled")
+        return self.node("Add", [x, y], "sum")
 
     def affine(self, x: str, factors: Sequence[float], offsets: Sequence[float]) -> str:
         """factor * x + offset, with one of each for a channel."""
         factor, offset = (np.array(values, np.float32).reshape(1, -1, 1, 1) for values in (factors, offsets))
-        scaled = self._node("Mul", [x, self._numbers(self._unused("factors"), factor)], "scaled")
-        return self._node("Add", [scaled, self._numbers(self._unused("offsets"), offset)], "sum")
+        scaled = self.node("Mul", [x, self.numbers(self.unused("factors"), factor)], "scaled")
+        return self.node("Add", [scaled, self.numbers(self.unused("offsets"), offset)], "sum")
 
     def nearest(self, x: str, factor: int) -> str:
         """Repeat each pixel."""
-        scales = self._numbers(f"times_{factor}", np.array([1, 1, factor, factor], np.float32))
+        scales = self.numbers(f"times_{factor}", np.array([1, 1, factor, factor], np.float32))
         attributes = {"mode": "nearest", "nearest_mode": "floor", "coordinate_transformation_mode": "asymmetric"}
-        region = "" if self._settings.opset >= 13 else self._numbers("no_region", np.zeros(0, np.float32))
-        return self._node("Resize", [x, region, scales], "nearest", **attributes)
+        region = "" if self._settings.opset >= 13 else self.numbers("no_region", np.zeros(0, np.float32))
+        return self.node("Resize", [x, region, scales], "nearest", **attributes)
 
     def shuffle(self, x: str, factor: int) -> str:
         """Channels become factor x factor pixels, as `torch.pixel_shuffle` orders them."""
-        return self._node("DepthToSpace", [x], "shuffle", blocksize=factor, mode="CRD")
+        return self.node("DepthToSpace", [x], "shuffle", blocksize=factor, mode="CRD")
 
     def unshuffle(self, x: str, factor: int) -> str:
         """Pixels become channels; ONNX puts a pixel's place before its channel, PyTorch the channel before the place.
@@ -147,21 +158,31 @@ class _OnnxPen:
         The convolution that reads them gets its kernels in ONNX's order. (A Gather that reorders the channels between
         the two is right as well, but OpenVINO 2026.4 computes it wrongly on processors.)
         """
-        found = self._node("SpaceToDepth", [x], "unshuffle", blocksize=factor)
-        self._unshuffled[found] = factor**2
+        found = self.node("SpaceToDepth", [x], "unshuffle", blocksize=factor)
+        self.unshuffled(found, factor**2)
         return found
+
+    def unshuffled(self, value: str, places: int) -> None:
+        """Remember of how many pixels the channels of a value were made."""
+        self._unshuffled[value] = places
+
+    def places(self, value: str) -> int:
+        """Of how many pixels the channels of a value were made; 1 for all that were not unshuffled."""
+        return self._unshuffled.get(value, 1)
 
     def rename(self, value: str, name: str) -> None:
         """Give the result of the last node that makes it another name."""
         node = next(node for node in reversed(self.nodes) if value in node.output)
         node.output[0] = name
 
-    def _node(self, kind: str, inputs: list[str], name: str, **attributes: Any) -> str:
-        name = self._unused(name)
+    def node(self, kind: str, inputs: list[str], name: str, **attributes: Any) -> str:
+        """Write an operation with one result -> the name of the result."""
+        name = self.unused(name)
         self.nodes.append(self._onnx.helper.make_node(kind, inputs, [name], name=name, **attributes))
         return name
 
-    def _unused(self, name: str) -> str:
+    def unused(self, name: str) -> str:
+        """The name, or the name with the number of times that it was asked for."""
         self._names[name] = self._names.get(name, 0) + 1
         return name if self._names[name] == 1 else f"{name}.{self._names[name]}"
 
@@ -169,7 +190,7 @@ class _OnnxPen:
         """The name under which a weight can be used, in fp32: its own, or that of the Cast behind it."""
         tensor = stored(name, self._state[name], self._settings.precision)
         if places > 1:
-            tensor = tensor.unflatten(1, (-1, places)).transpose(1, 2).flatten(1, 2)
+            tensor = places_first(tensor, places)
         if name not in self.initializers:
             self._add(name, tensor if shape is None else tensor.reshape(shape))
             if tensor.dtype != torch.float32:
@@ -179,7 +200,8 @@ class _OnnxPen:
                 )
         return name if tensor.dtype == torch.float32 else f"{name}.fp32"
 
-    def _numbers(self, name: str, array: np.ndarray[Any, Any]) -> str:
+    def numbers(self, name: str, array: np.ndarray[Any, Any]) -> str:
+        """The name of constant numbers, which are written once."""
         if name not in self.initializers:
             self._add(name, torch.from_numpy(array))
         return name
@@ -187,6 +209,8 @@ class _OnnxPen:
     def _add(self, name: str, tensor: Tensor) -> None:
         types = self._onnx.TensorProto
         kinds = {
+            torch.int8: types.INT8,
+            torch.uint8: types.UINT8,
             torch.float32: types.FLOAT,
             torch.float16: types.FLOAT16,
             torch.bfloat16: types.BFLOAT16,
@@ -197,3 +221,8 @@ class _OnnxPen:
         self.initializers[name] = self._onnx.helper.make_tensor(
             name, kinds[tensor.dtype], list(tensor.shape), content, raw=True
         )
+
+
+def places_first(values: Tensor, places: int) -> Tensor:
+    """Axis 1 in the order of ONNX's unshuffling, place before channel, from that of PyTorch's."""
+    return values.unflatten(1, (-1, places)).transpose(1, 2).flatten(1, 2)

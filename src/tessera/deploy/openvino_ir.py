@@ -51,6 +51,15 @@ def write_openvino(
     shape = (-1, config.in_channels, -1, -1) if settings.shape is None else (1, config.in_channels, *settings.shape)
     model = write_graph(config, arrays, shape, kernel=None if precision == "fp32" else kernel)
     assert model is not None, "the caller knows that it is one of the family"
+    save_named(path, model, metadata)
+
+
+def save_named(path: Path, model: Any, metadata: Mapping[str, str]) -> None:
+    """Write a graph as a pair of files, with names that do not depend on the process.
+
+    Raises ExportError when OpenVINO cannot write them.
+    """
+    openvino: Any = importlib.import_module("openvino")
     for number, operation in enumerate(model.get_ordered_ops()):
         operation.set_friendly_name(f"{operation.get_type_name()}_{number}")
     model.inputs[0].set_names({"input"})
@@ -61,7 +70,10 @@ def write_openvino(
     try:
         openvino.save_model(model, str(path), compress_to_fp16=False)
     except Exception as error:  # RuntimeError, and whatever its writers let through
-        raise ExportError(f"OpenVINO could not write this file ({' '.join(str(error).split())[:300]}).") from error
+        raise ExportError(
+            f"OpenVINO could not write this file ({' '.join(str(error).split())[:300]}). Check the folder and its free"
+            " space."
+        ) from error
 
 
 def _stored_kernel(openvino: Any, weight: Tensor) -> Any:

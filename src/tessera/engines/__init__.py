@@ -36,7 +36,7 @@ class Engine(Protocol):
     name: str
     """The library that does the work."""
     precision: str
-    """"fp32" or "bf16": the type of the products."""
+    """"fp32", "bf16" or "int8": the type of the products."""
     bytes_per_pixel: int
     """Working memory per input pixel of a tile, measured, rounded up."""
 
@@ -126,6 +126,12 @@ def type_of_products(engine: EngineName, precision: Precision, device: str = "cp
 
         return "bf16" if has_bf16_here() else "fp32"
     return "bf16" if has_bf16(device) else "fp32"
+
+
+@functools.cache
+def has_int8() -> bool:
+    """Whether this processor adds products of 8 bits in 32: faster than floating point, and without overflow."""
+    return bool({"AVX-512 VNNI", "AVX-VNNI", "AMX INT8"} & set(processor().features or ()))
 
 
 @functools.cache

@@ -12,7 +12,8 @@ import numpy as np
 
 from tessera.engines import Engine, Tiles, working_bytes_per_pixel
 from tessera.engines.memory import without_memory_errors
-from tessera.engines.openvino_model import compiled_model
+from tessera.engines.openvino_model import compiled_int8, compiled_model
+from tessera.int8_file import Int8File
 from tessera.loaded_generator import LoadedGenerator
 from tessera.machine import cores
 
@@ -20,13 +21,22 @@ from tessera.machine import cores
 class OpenVinoEngine:
     """Runs a generator with OpenVINO on the processor (Intel, AMD, Arm).
 
-    `threads` is how many threads one run takes: None for as many as get something done here.
+    `precision` is "fp32" or "bf16", or "int8" with the file that somebody made of this generator. `threads` is how many
+    threads one run takes: None for as many as get something done here.
     """
 
     name = "openvino"
 
-    def __init__(self, generator: LoadedGenerator, precision: str = "fp32", *, threads: int | None = None) -> None:
-        self.precision = precision
+    def __init__(
+        self,
+        generator: LoadedGenerator,
+        precision: str = "fp32",
+        *,
+        threads: int | None = None,
+        int8: Int8File | None = None,
+    ) -> None:
+        self.precision = precision if int8 is None else "int8"
+        self._int8 = int8
         self.threads = cores().usable if threads is None else threads
         self._generator = generator
         self._compiled: Any = None
@@ -55,5 +65,9 @@ class OpenVinoEngine:
         """The compiled model, made on first use."""
         with self._lock:
             if self._compiled is None:
-                self._compiled = compiled_model(self._generator, self.precision, self.threads)
+                self._compiled = (
+                    compiled_model(self._generator, self.precision, self.threads)
+                    if self._int8 is None
+                    else compiled_int8(self._int8, self.threads)
+                )
             return self._compiled

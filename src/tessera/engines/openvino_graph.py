@@ -34,42 +34,51 @@ def write_graph(
     """
     if not can_draw(config):
         return None
-    graph = _Graph(arrays, kernel)
+    graph = GraphPen(arrays, kernel)
     picture = graph.input(shape)
     end = draw(config, graph, picture)
     openvino: Any = importlib.import_module("openvino")  # what is compiled in it has no types
     return openvino.Model([end], [picture], config.network)
 
 
-class _Graph:
+class GraphPen:
     """The pen that writes nodes."""
 
-    def __init__(self, arrays: Arrays, kernel: Kernel | None) -> None:
+    def __init__(self, arrays: Arrays, kernel: Kernel | None = None) -> None:
         self._ops: Any = importlib.import_module("openvino.opset15")
         self._arrays = arrays
         self._kernel = kernel or self._constant
 
     def input(self, shape: tuple[int, ...]) -> Any:
+        """The picture; -1 leaves a size open."""
         return self._ops.parameter(list(shape), np.float32, name="lq")
 
     def conv(self, module: str, x: Any, slope: float | None = None) -> Any:
         """A convolution that keeps height and width, with a leaky ReLU after it if there is a slope."""
         weight = self._arrays[f"{module}.weight"]
-        pad = [weight.shape[2] // 2, weight.shape[3] // 2]
-        product = self._ops.convolution(x, self._kernel(weight), [1, 1], pad, pad, [1, 1])
-        bias = self._arrays[f"{module}.bias"].reshape(1, -1, 1, 1)
-        found = self._ops.add(product, self._constant(bias))
+        return self.convolution(x, self._kernel(weight), weight.shape[2:], self._arrays[f"{module}.bias"], slope)
+
+    def convolution(
+        self, x: Any, kernel: Any, size: Sequence[int], bias: NDArray[np.float32], slope: float | None
+    ) -> Any:
+        """The same with a kernel of (H, W) that is a node already."""
+        pad = [side // 2 for side in size]
+        product = self._ops.convolution(x, kernel, [1, 1], pad, pad, [1, 1])
+        found = self._ops.add(product, self._constant(bias.reshape(1, -1, 1, 1)))
         return found if slope is None else self.leaky(found, slope)
 
     def leaky(self, x: Any, slope: float) -> Any:
+        """A leaky ReLU with one slope."""
         if slope == 0:
             return self._ops.relu(x)
         return self._ops.prelu(x, self._constant(np.array([slope], np.float32)))
 
     def prelu(self, module: str, x: Any) -> Any:
+        """A leaky ReLU with a slope for each channel."""
         return self._ops.prelu(x, self._constant(self._arrays[f"{module}.weight"]))
 
     def concat(self, maps: Sequence[Any]) -> Any:
+        """Join channels."""
         return self._ops.concat(list(maps), 1)
 
     def affine(self, x: Any, factors: Sequence[float], offsets: Sequence[float]) -> Any:

@@ -24,13 +24,23 @@ _FOLDER = "plans"
 
 
 def plan_key(
-    generator: LoadedGenerator, policy: Precision, *, engine: EngineName, device: str, threads: int | None
+    generator: LoadedGenerator,
+    policy: Precision,
+    *,
+    engine: EngineName,
+    device: str,
+    threads: int | None,
+    int8: str | None = None,
 ) -> Key:
-    """Everything that a plan was made for; what changes any of it asks for a new one."""
+    """Everything that a plan was made for; what changes any of it asks for a new one.
+
+    `int8` is the SHA-256 of the file with whole numbers that takes part, if one does.
+    """
     return {
         "format": FORMAT,
         "network": generator.config.model_dump_json(),
         "weights": generator.sha256,
+        **({} if int8 is None else {"int8": int8}),
         "policy": policy,
         "engine": engine,
         "device": device,

@@ -24,7 +24,7 @@ _WORTH_A_LARGER_TILE = 0.9
 UNANNOUNCED_PIXELS = 2**20
 """The size of the job where nobody says: a picture of a megapixel."""
 
-Products = Literal["fp32", "bf16"]
+Products = Literal["fp32", "bf16", "int8"]
 _Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -74,6 +74,9 @@ class Candidate(BaseModel, frozen=True, extra="forbid"):
     precision: Products
     fast: bool = False
     """Whether the engine goes the way that it has for the policy `fast` alone."""
+    stated_drop_db: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    """What it was measured to lose of PSNR to the truth, where that stands in a file of its own (int8); then that is
+    what it is judged by, and not how far it is from fp32."""
     threads: Annotated[int, Field(ge=1, le=65_536)] | None = None
     """None where threads mean nothing (on a GPU)."""
     startup_seconds: _Seconds = 0.0
@@ -170,6 +173,8 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
             yield f"plan: {choice.candidate}{tiles}, precision {self.policy} (measured in {self.seconds:.1f} s)"
         for each in self.candidates:
             told: list[str] = []
+            if each.stated_drop_db is not None:
+                told.append(f"loses {each.stated_drop_db:.3f} dB by its file")
             if each.timings:
                 side = tile or each.best_tile(overlap)
                 rate = each.seconds_per_megapixel(side) * waste(side, overlap)

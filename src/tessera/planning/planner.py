@@ -14,6 +14,7 @@ from tessera.planning.cache import plan_key, read_plan, write_plan
 from tessera.planning.plan import Candidate, Choice, Difference, Plan, Products, sentence_of
 
 if TYPE_CHECKING:
+    from tessera.int8_file import Int8File
     from tessera.loaded_generator import LoadedGenerator
     from tessera.planning.checking import Reference
     from tessera.planning.timing import Opener
@@ -26,7 +27,8 @@ class Planner:
     """Decides with what a network is run, for jobs of different sizes.
 
     `engine`, `threads`, `tile` and the policy are obeyed, the rest is chosen. `overlap` is the context that tiles have
-    on each side, in input pixels. `opener` opens a candidate on a network, whole or cut down; `clock` gives seconds.
+    on each side, in input pixels; `int8` is a file of this generator in whole numbers that may take part. `opener`
+    opens a candidate on a network, whole or cut down; `clock` gives seconds.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Planner:
         threads: int | None = None,
         tile: int | None = None,
         overlap: int = 0,
+        int8: Int8File | None = None,
         opener: Opener,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -47,8 +50,9 @@ class Planner:
         self._device = device
         self._tile, self._overlap = tile, overlap
         self._may_take_fewer_threads = threads is None
-        self._candidates = candidates(policy, engine=engine, device=device, threads=threads)
-        self._key = plan_key(generator, policy, engine=engine, device=device, threads=threads)
+        self._candidates = candidates(policy, engine=engine, device=device, threads=threads, int8=int8)
+        digest = None if int8 is None else int8.sha256
+        self._key = plan_key(generator, policy, engine=engine, device=device, threads=threads, int8=digest)
         self._opener = opener
         self._clock = clock
         self._plan: Plan | None = None
@@ -132,7 +136,7 @@ class Planner:
         except Exception as error:  # whatever an engine stumbles over, another may run
             self._note(candidate, candidate.model_copy(update={"problem": sentence_of(error)}))
             return None
-        problem = self._objection(difference)
+        problem = self._objection(candidate, difference)
         checked = candidate.model_copy(update={"difference": difference, "problem": problem})
         self._note(candidate, checked)
         return (engine, checked) if problem is None else None
@@ -148,36 +152,44 @@ class Planner:
             self._reference = Reference(self._generator)
         return self._reference.difference(engine)
 
-    def _objection(self, difference: Difference | None) -> str | None:
+    def _objection(self, candidate: Candidate, difference: Difference | None) -> str | None:
         if difference is None:
             return "gives what is not finite, or not a picture of the right size"
-        if difference.is_allowed(self._policy):
+        if candidate.stated_drop_db is not None or difference.is_allowed(self._policy):
             return None
         return f"only {difference}, which {self._policy} does not allow"
 
 
-def candidates(policy: Precision, *, engine: EngineName, device: str, threads: int | None) -> tuple[Candidate, ...]:
+def candidates(
+    policy: Precision, *, engine: EngineName, device: str, threads: int | None, int8: Int8File | None = None
+) -> tuple[Candidate, ...]:
     """All ways to run a network here that the user's choices leave, those expected to win first.
 
-    Reduced precision is a candidate where the device multiplies it in hardware; fp32 always is, in case the network
-    does not bear less. Convolutions by Winograd are the fastest fp32 known: those of our own, then those of ncnn.
-    Our own have a quicker way in reduced precision that `fast` alone allows.
+    Reduced precision is a candidate where the device multiplies it in hardware, whole numbers where there is a file of
+    them; fp32 always is, in case the network does not bear less. Convolutions by Winograd are the fastest fp32 known:
+    those of our own, then those of ncnn. Our own have a quicker way in reduced precision that `fast` alone allows.
     """
     names: tuple[EngineName, ...] = ("pytorch",) if device != "cpu" else ENGINES_OF_PROCESSORS
     if engine != "auto":
         names = (engine,)
     threads = threads_for(device, threads)
     found: list[Candidate] = []
+
+    def add(name: EngineName, products: Products, *, fast: bool = False, drop: float | None = None) -> None:
+        found.append(Candidate(engine=name, precision=products, fast=fast, threads=threads, stated_drop_db=drop))
+
     for name in names:
+        if name == "openvino" and int8 is not None:
+            add(name, "int8", drop=int8.psnr_drop_db)
         products: Products = type_of_products(name, policy, device)
         if products == "fp32":
             continue
         if policy == "fast" and name == "kernels":
-            found.append(Candidate(engine=name, precision=products, fast=True, threads=threads))
-        found.append(Candidate(engine=name, precision=products, threads=threads))
+            add(name, products, fast=True)
+        add(name, products)
     for name in FASTEST_IN_FP32:
         if name in names:
-            found.append(Candidate(engine=name, precision="fp32", threads=threads))
+            add(name, "fp32")
     return tuple(found)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tessera.engines import Engine, open_engine
+from tessera.engines import Engine, has_int8, open_engine
+from tessera.engines.openvino import OpenVinoEngine
 from tessera.enlarger import Enlarger, wanted_overlap
+from tessera.int8_file import MOST_LOST_DB, Int8File, find_int8
 from tessera.loaded_generator import LoadedGenerator
 from tessera.planning.plan import Candidate, Choice, sentence_of
 from tessera.planning.planner import Planner, threads_for
@@ -48,12 +50,15 @@ def prepare(generator: LoadedGenerator, settings: Settings, pixels: int, named: 
     overlap = wanted_overlap(generator.config, settings)
     pixels *= _RUNS_OF_AN_ENSEMBLE if settings.tta else 1
     threads = threads_for(settings.device, settings.threads)
+    int8 = _int8_for(generator, settings)
 
     def opener(network: LoadedGenerator, candidate: Candidate) -> Engine:
         same = named is not None and (named.name, named.precision) == (candidate.engine, candidate.precision)
         alike = same and candidate.fast == (settings.precision == "fast" and candidate.engine == "kernels")
         if named is not None and alike and network is generator and candidate.threads == threads:
             return named
+        if candidate.precision == "int8":
+            return OpenVinoEngine(network, threads=candidate.threads, int8=int8)
         precision = "exact" if candidate.precision == "fp32" else "fast" if candidate.fast else "auto"
         return open_engine(
             network, precision, engine=candidate.engine, device=settings.device, threads=candidate.threads
@@ -68,6 +73,7 @@ def prepare(generator: LoadedGenerator, settings: Settings, pixels: int, named: 
             threads=settings.threads,
             tile=settings.tile,
             overlap=overlap,
+            int8=int8,
             opener=opener,
         )
         found = planner.engine_for(pixels)
@@ -83,6 +89,12 @@ def prepare(generator: LoadedGenerator, settings: Settings, pixels: int, named: 
     if choice.tile:
         enlarger = Enlarger(generator=generator, engine=engine, settings=settings, best_tile=choice.tile)
     return Ready(enlarger=enlarger, choice=choice, lines=lines)
+
+
+def _int8_for(generator: LoadedGenerator, settings: Settings) -> Int8File | None:
+    """The generator's file with whole numbers, where speed is asked for and it was measured to lose little."""
+    wanted = settings.precision == "fast" and settings.device == "cpu" and settings.engine in ("auto", "openvino")
+    return find_int8(generator, most_db=MOST_LOST_DB) if wanted and has_int8() else None
 
 
 def _for_file(generator: LoadedGenerator, settings: Settings, named: Engine | None) -> Ready:

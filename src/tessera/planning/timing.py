@@ -130,7 +130,9 @@ class Stopwatch:
         """
         contender = _Contender(candidate)
         least = min((each.quickest[0] for each in others), default=math.inf)
-        for network in self._networks:
+        # A file is timed whole: nobody made one of the network with fewer blocks.
+        networks = self._networks if candidate.stated_drop_db is None else self._networks[-1:]
+        for network in networks:
             hopeless = min(contender.quickest, default=0.0) > _HOPELESS * least
             if contender.engines and others and (hopeless or self._clock() > self._end):
                 raise _NotMeasuredError
@@ -216,7 +218,7 @@ class Stopwatch:
         return self._whole(each.quickest)
 
     def _whole(self, costs: Sequence[float]) -> float:
-        return self._cuts.whole(costs[0], costs[-1])
+        return self._cuts.whole(costs[0], costs[-1]) if len(costs) == len(self._networks) else costs[-1]
 
     def _tile(self, side: int) -> Tiles:
         """The chart again and again, drawn once: what is in a tile decides nothing about the time."""

@@ -1,0 +1,124 @@
+"""`tessera deploy-table`: what each precision of a model costs and is worth, as a table and a page."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tessera.cli import printable
+from tessera.errors import DownloadError, ModelNotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from tessera.deploy.table import Row
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+_Opt = typer.Option
+Models = Annotated[list[str], typer.Argument(metavar="MODEL...", help="Names of `tessera models list`, or files.")]
+Bench = Annotated[Path, _Opt("--bench", help="A folder of reference pictures; inputs are made from them.")]
+ProtocolName = Annotated[str, _Opt("--protocol", help="paper or vacc, or another of `tessera evaluate`.")]
+Int8Files = Annotated[
+    list[Path] | None,
+    _Opt("--int8", help="A file of `tessera quantize` (.xml); again for more. [default: those beside the models]"),
+]
+Rounds = Annotated[int, _Opt("--rounds", min=1, max=1000, help="Turns of each precision.")]
+Threads = Annotated[int | None, _Opt("--threads", min=1, help="Threads of each. [default: as many as cores]")]
+Size = Annotated[int | None, _Opt("--size", min=16, help="Measure on the middle of each, an input of so many pixels.")]
+Pictures = Annotated[int, _Opt("--pictures", min=1, help="How many of the folder at most.")]
+NiqeModel = Annotated[
+    Path | None, _Opt("--niqe-model", help="NIQE's table of statistics. [default: the published one]")
+]
+JsonFile = Annotated[Path | None, _Opt("--json", help="Write every figure here, as JSON.")]
+HtmlFile = Annotated[Path | None, _Opt("--html", help="Write a page with a plot of quality against speed here.")]
+MarkdownFile = Annotated[Path | None, _Opt("--markdown", help="Write the table here, too.")]
+Offline = Annotated[bool, _Opt("--offline", help="Never download anything; say instead where it belongs.")]
+
+
+@app.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def deploy_table(
+    models: Models,
+    bench: Bench,
+    protocol: ProtocolName = "paper",
+    int8: Int8Files = None,
+    rounds: Rounds = 7,
+    threads: Threads = None,
+    size: Size = None,
+    pictures: Pictures = 100,
+    niqe_model: NiqeModel = None,
+    json_file: JsonFile = None,
+    html_file: HtmlFile = None,
+    markdown_file: MarkdownFile = None,
+    offline: Offline = False,
+) -> None:
+    """Print one row for each model and precision: cost, size, quality, speed, memory.
+
+    fp32, fp16 and bf16 are written and run by OpenVINO; int8 is the file beside the model, where there is one. The
+    forms of a model take turns, so that their times can be compared.
+    """
+    from tessera.bench.surroundings import describe
+    from tessera.cli.measuring import pristine_model
+    from tessera.deploy.bench_pairs import bench_pairs
+    from tessera.deploy.table import forms_of, measure_model
+    from tessera.deploy.table_pages import as_dict, as_html, as_markdown
+    from tessera.doctor import examine
+    from tessera.evaluate.protocol import find_protocol
+    from tessera.int8_file import SOURCE_KEY, find_int8
+    from tessera.report.page import write_page
+    from tessera.weights import load_weights
+    from tessera.zoo import load_model
+
+    for path in (json_file, html_file, markdown_file):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise UsageError(f"{path}: there is no folder {path.absolute().parent}; make it first.")
+    chosen = find_protocol(protocol)
+    loaded = [load_model(name, offline=offline) for name in models]
+    given = {load_weights(path).metadata.get(SOURCE_KEY): path for path in int8 or ()}
+    strangers = [path for key, path in given.items() if key not in {each.sha256 for each in loaded}]
+    if strangers:
+        raise UsageError(f"--int8 {strangers[0]}: it was made from none of these models.")
+    found = examine()
+    count = threads or found.cores.usable
+    surroundings = describe(found, count)
+    try:
+        pristine = pristine_model(niqe_model, offline=offline)
+    except (ModelNotFoundError, DownloadError) as error:  # the table is worth having without it
+        _tell(f"no NIQE: {error}")
+        pristine = None
+    rows: list[Row] = []
+    for each in loaded:
+        pairs = bench_pairs(bench, each.config, chosen, side=size, most=pictures)
+        with tempfile.TemporaryDirectory() as place:
+            known = find_int8(each)
+            file = given.get(each.sha256) or (known.path if known is not None and known.path.suffix == ".xml" else None)
+            rows += measure_model(
+                each,
+                forms_of(each, Path(place), file),
+                pairs,
+                chosen,
+                folder=Path(place),
+                rounds=rounds,
+                threads=count,
+                pristine=pristine,
+                told=_tell,
+            )
+    text = as_markdown(rows, chosen, surroundings)
+    for line in text.splitlines():
+        typer.echo(printable(line))
+    if markdown_file is not None:
+        markdown_file.write_text(text, encoding="utf-8")
+    if json_file is not None:
+        json_file.write_text(json.dumps(as_dict(rows, chosen, surroundings), indent=2) + "\n", encoding="utf-8")
+    if html_file is not None:
+        write_page(html_file, as_html(rows, chosen, surroundings))
+
+
+def _tell(words: str) -> None:
+    if sys.stderr.isatty():
+        with contextlib.suppress(OSError):
+            print(f"tessera: {words}", file=sys.stderr)

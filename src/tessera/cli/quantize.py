@@ -1,0 +1,140 @@
+"""`tessera quantize`: a model in whole numbers of 8 bits, its loss measured and held to a budget."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tessera.cli import printable
+from tessera.errors import UsageError
+
+if TYPE_CHECKING:
+    from tessera.deploy.quantizing import Quantized
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+_Opt = typer.Option
+Model = Annotated[str | None, typer.Argument(metavar="[MODEL]", help="A name of `tessera models list`, a file, a mix.")]
+Output = Annotated[
+    Path | None,
+    _Opt("-o", "--output", help="The file to write: .xml (OpenVINO) or .onnx. [default: where --precision fast looks]"),
+]
+Calibration = Annotated[
+    Path | None, _Opt("--calibration", help="A folder of pictures like those that you will enlarge.")
+]
+MaxDrop = Annotated[float, _Opt("--max-drop", min=0, help="What it may cost of PSNR to the truth, in dB.")]
+FormatName = Annotated[str | None, _Opt("--format", help="openvino or onnx. [default: by the ending]")]
+MethodName = Annotated[
+    str | None, _Opt("--method", help="How ranges are found: max, percentile, mse or kl. [default: max]")
+]
+Percentile = Annotated[float, _Opt("--percentile", min=50.01, max=100, help="Of --method percentile.")]
+PerChannel = Annotated[
+    bool | None,
+    _Opt("--per-channel/--per-tensor", help="Scales of weights: by output channel, or by layer. [default: by channel]"),
+]
+Evaluation = Annotated[
+    Path | None, _Opt("--eval", help="Pictures to measure on. [default: a quarter of --calibration, held out]")
+]
+Layers = Annotated[int | None, _Opt("--layers", min=0, help="Most layers that may stay in fp32. [default: any]")]
+Pictures = Annotated[
+    int | None, _Opt("--pictures", min=8, max=1024, help="Calibration pictures at most. [default: 24]")
+]
+Size = Annotated[int, _Opt("--size", min=16, max=2048, help="Input side of what is measured of each picture.")]
+Report = Annotated[
+    Path | None, _Opt("--report", help="Write here, as JSON, what each unit costs alone and which layers were kept.")
+]
+Build = Annotated[
+    Path | None, _Opt("--build", help="A build file (.toml) that says model, calibration pictures and method.")
+]
+Overwrite = Annotated[bool, _Opt("--overwrite", help="Replace the output if it exists.")]
+Offline = Annotated[bool, _Opt("--offline", help="Never download weights; say instead where they belong.")]
+
+
+@app.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def quantize(
+    model: Model = None,
+    output: Output = None,
+    calibration: Calibration = None,
+    max_drop: MaxDrop = 0.2,
+    format_name: FormatName = None,
+    method: MethodName = None,
+    percentile: Percentile = 99.99,
+    per_channel: PerChannel = None,
+    evaluation: Evaluation = None,
+    layers: Layers = None,
+    pictures: Pictures = None,
+    size: Size = 96,
+    report: Report = None,
+    build: Build = None,
+    overwrite: Overwrite = False,
+    offline: Offline = False,
+) -> None:
+    """Write a model in int8, with the most costly layers left in fp32 until the measured loss fits the budget.
+
+    The loss is PSNR and SSIM (at most 0.02) to the truth, on pictures that nothing was chosen by: truth, bicubic to
+    1/scale, model. Pictures that are in both sets are refused. The file goes back into `tessera upscale -n FILE`. Exit
+    code: 0 written and within the budget, 1 not, 2 wrong usage.
+    """
+    from tessera.deploy.build_file import BuildConfig, CalibrationConfig, read_build
+    from tessera.deploy.int8_settings import Int8Settings, format_of, method_of
+    from tessera.deploy.quantizing import quantize as quantize_model
+    from tessera.deploy.quantizing import report_of
+    from tessera.int8_file import ENDING, int8_places
+    from tessera.zoo import load_model
+
+    asked = BuildConfig(calibration=CalibrationConfig(method="max", count=24)) if build is None else read_build(build)
+    given = asked.calibration
+    name, folder = model or asked.model, calibration or (Path(given.pictures) if given.pictures else None)
+    if not name:
+        raise UsageError("Nothing to quantize: name a model, as in `tessera quantize realesrgan-x4plus`.")
+    if folder is None:
+        raise UsageError("Whole numbers need pictures to be calibrated on: --calibration FOLDER.")
+    if report is not None and not report.absolute().parent.is_dir():
+        raise UsageError(f"--report {report}: there is no folder {report.absolute().parent}; make it first.")
+    settings = Int8Settings(
+        format=format_of(output or Path(f"model{ENDING}"), format_name),
+        method=method_of(method or given.method),
+        percentile=percentile,
+        per_channel=given.per_channel if per_channel is None else per_channel,
+        max_drop_db=max_drop,
+        most_kept=layers,
+        pictures=pictures or min(max(given.count, 8), 1024),
+        eval_side=size,
+    )
+    loaded = load_model(name, offline=offline)
+    if output is None:
+        output = int8_places(loaded)[-1]
+        output.parent.mkdir(parents=True, exist_ok=True)
+    done = quantize_model(loaded, output, settings, folder, evaluation=evaluation, overwrite=overwrite, told=_tell)
+    if report is not None:
+        report.write_text(json.dumps(report_of(done), indent=1) + "\n", encoding="utf-8")
+    for line in _lines(done):
+        typer.echo(printable(line))
+
+
+def _lines(done: Quantized) -> list[str]:
+    from tessera.deploy.sensitivity import shares
+
+    drop, share = done.drop, shares(done.sensitivities)
+    most = ", ".join(f"{each.unit.name} {share[each.unit.name]:.0%}" for each in done.sensitivities[:5])
+    kept = f"{len(done.kept)} of {done.layers} layers in fp32, so that the loss fits: {', '.join(done.kept)}"
+    files = " and ".join(path.name if number else str(path) for number, path in enumerate(done.paths))
+    return [
+        f"  PSNR {drop.original.psnr_db:.3f} -> {drop.reduced.psnr_db:.3f} dB ({-drop.psnr_db:+.3f}), SSIM"
+        f" {drop.original.ssim:.4f} -> {drop.reduced.ssim:.4f} ({-drop.ssim:+.4f}), on {drop.pictures} held out, Y",
+        f"  to the original {drop.fidelity_db:.1f} dB",
+        f"  loss of each unit alone, most costly first: {most}",
+        f"  kept: {kept if done.kept else 'nothing, all layers are int8'}",
+        f"{files}: {done.bytes:,} bytes, int8, run with {done.runtime}",
+    ]
+
+
+def _tell(words: str) -> None:
+    if sys.stderr.isatty():
+        with contextlib.suppress(OSError):
+            print(f"tessera: {words}", file=sys.stderr)

@@ -1,0 +1,86 @@
+"""How much a model loses: PSNR and SSIM to the truth, before and after, on the same pictures.
+
+Shapes: C channels, H rows, W columns of the truth.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tessera.deploy.held_out import Pair
+from tessera.evaluate.levels import compared
+from tessera.evaluate.protocol import Protocol
+from tessera.metrics.psnr import psnr
+from tessera.metrics.ssim import SMALLEST_SIDE, ssim
+
+Run = Callable[[Tensor], Tensor]
+MOST_SSIM = 0.02
+"""What whole numbers may cost of SSIM."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """What one result is worth to the truth."""
+
+    psnr_db: float
+    ssim: float
+
+
+@dataclass(frozen=True)
+class Drop:
+    """What is lost, as means over pictures; positive is worse than the original."""
+
+    pictures: int
+    psnr_db: float
+    ssim: float
+    original: Score
+    reduced: Score
+    fidelity_db: float
+    """PSNR between both results, over all pictures, R, G and B."""
+
+    def fits(self, most_db: float, most_ssim: float = MOST_SSIM) -> bool:
+        """Whether it stays within a budget."""
+        return self.psnr_db <= most_db and self.ssim <= most_ssim
+
+
+def measure_drop(pairs: Sequence[Pair], originals: Sequence[Tensor], run: Run, protocol: Protocol) -> Drop:
+    """Compare what `run` makes of each input with what the original made of it, both with the truth."""
+    scores: list[tuple[Score, Score]] = []
+    error = 0.0
+    for pair, original in zip(pairs, originals, strict=True):
+        ours = run(pair.lq)
+        crop = protocol.crop_of(pair.gt.shape[2] // pair.lq.shape[2])
+        scores.append((score(original, pair.gt, protocol, crop), score(ours, pair.gt, protocol, crop)))
+        error += float((_levels(ours) - _levels(original)).square().mean())
+    before, after = (
+        Score(*(float(np.mean(column)) for column in zip(*((each.psnr_db, each.ssim) for each in side), strict=True)))
+        for side in zip(*scores, strict=True)
+    )
+    error /= len(pairs)
+    return Drop(
+        pictures=len(pairs),
+        psnr_db=before.psnr_db - after.psnr_db,
+        ssim=before.ssim - after.ssim,
+        original=before,
+        reduced=after,
+        fidelity_db=math.inf if error == 0 else 10 * math.log10(255**2 / error),
+    )
+
+
+def score(result: Tensor, truth: Tensor, protocol: Protocol, crop: int) -> Score:
+    """PSNR and SSIM of a result to the truth, both (1, C, H, W) in [0, 1], without `crop` pixels of each side."""
+    sides = [compared(_levels(each)[0].expand(3, -1, -1), protocol.channels) for each in (result, truth)]
+    if crop and min(truth.shape[2:]) > 2 * crop + SMALLEST_SIDE:
+        sides = [each[:, crop:-crop, crop:-crop] for each in sides]
+    one, other = (each[None].double() for each in sides)
+    return Score(float(psnr(one, other, data_range=255)), float(ssim(one, other, data_range=255)))
+
+
+def _levels(values: Tensor) -> Tensor:
+    return torch.round(values.clamp(0, 1) * 255)

@@ -1,0 +1,54 @@
+"""Channels scaled to one range, so that one step serves a whole map (Nagel et al. 2019, section 4.1).
+
+Leaky ReLUs, PReLUs and joins let a positive factor pass. So where a map goes from a convolution to convolutions only,
+its channel may be divided by any positive number, in the rows that make it, and multiplied in the columns that read it:
+the network computes what it did. Maps that are added to others are left alone; they are scaled where they are rounded.
+
+Shapes: C channels, O output channels, K the kernel's height and width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tessera.deploy.drawing import Drawing
+from tessera.deploy.int8_network import Arrays
+
+
+def equalized(drawing: Drawing, arrays: Arrays, scales: Mapping[int, NDArray[np.float32]]) -> Arrays:
+    """The arrays of the same network, with each map of `scales` divided by its (C,) positive numbers.
+
+    Raises ValueError for a map that may not be scaled.
+    """
+    free = set(drawing.free())
+    found = {name: array.astype(np.float64) for name, array in arrays.items()}
+    for number, scale in scales.items():
+        maker = drawing.maker(number)
+        if number not in free or maker is None:
+            raise ValueError(f"map {number} is read by more than convolutions; its channels cannot be scaled")
+        found[f"{maker.layer}.weight"] /= scale[:, None, None, None]
+        found[f"{maker.layer}.bias"] /= scale
+    for _, made in drawing.convolutions:
+        columns = [scales.get(part) for part in drawing.parts(made.reads[0])]
+        if any(each is not None for each in columns):
+            parts = drawing.parts(made.reads[0])
+            whole = [
+                np.ones(drawing.channels[part]) if each is None else each
+                for part, each in zip(parts, columns, strict=True)
+            ]
+            found[f"{made.layer}.weight"] *= np.concatenate(whole)[None, :, None, None]
+    return {name: array.astype(np.float32) for name, array in found.items()}
+
+
+def arrays_by_place(drawing: Drawing, state: Arrays) -> Arrays:
+    """The numbers of each place in a drawing, under the place's own name: places that share a module get copies."""
+    found: dict[str, NDArray[np.float32]] = {}
+    for made in drawing.maps:
+        if made.kind in ("conv", "prelu"):
+            found[f"{made.layer}.weight"] = state[f"{made.module}.weight"]
+        if made.kind == "conv":
+            found[f"{made.layer}.bias"] = state[f"{made.module}.bias"]
+    return found

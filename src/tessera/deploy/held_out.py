@@ -1,0 +1,121 @@
+"""Pictures for calibration and for measuring: crops, what they are worth as inputs, and proof that none is in both.
+
+Inputs are made from the truth by MATLAB's bicubic, 1/scale, in whole levels. Shapes: B pictures, C channels, H rows, W
+columns of the input, s the scale.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tessera.errors import UsageError
+from tessera.formats import looks_like_a_picture
+from tessera.generators import GeneratorConfig
+from tessera.picture import read_picture
+from tessera.resize import resize
+from tessera.wording import counted
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A picture in memory: (C, H, W) in [0, 1], and the SHA-256 of its pixels as they were in the file."""
+
+    path: Path
+    pixels: Tensor
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What goes in, (1, C, H, W), and the truth, (1, C, s*H, s*W), in [0, 1], whole levels of 255."""
+
+    name: str
+    lq: Tensor
+    gt: Tensor
+
+
+def read_folder(folder: Path, option: str, channels: int, *, fewest: int, most: int) -> list[Photograph]:
+    """The first pictures of a folder by name. Raises UsageError for a missing folder and for too few pictures."""
+    if not folder.is_dir():
+        raise UsageError(f"{option} {folder}: there is no such folder.")
+    paths = sorted(path for path in folder.iterdir() if path.is_file() and looks_like_a_picture(path))
+    if len(paths) < fewest:
+        raise UsageError(
+            f"{option} {folder}: expected {fewest} pictures or more, found {counted(len(paths), 'picture')} in it."
+        )
+    return [read_photograph(path, channels) for path in paths[:most]]
+
+
+def read_photograph(path: Path, channels: int) -> Photograph:
+    """Read a picture as a network of so many channels takes it; alpha is left out."""
+    pixels = read_picture(path).pixels
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    digest = hashlib.sha256(f"{pixels.shape} {pixels.dtype.name}".encode())
+    digest.update(np.ascontiguousarray(pixels).tobytes())
+    colours = pixels[..., : pixels.shape[2] - (pixels.shape[2] in (2, 4))]
+    levels = colours.astype(np.float32) / np.iinfo(pixels.dtype).max
+    if levels.shape[2] != channels:
+        levels = np.repeat(levels.mean(2, keepdims=True), channels, 2)
+    return Photograph(path, torch.from_numpy(np.ascontiguousarray(levels.transpose(2, 0, 1))), digest.hexdigest())
+
+
+def refuse_shared(calibration: Sequence[Photograph], evaluation: Sequence[Photograph]) -> None:
+    """Raise UsageError when a picture is in both sets, by its pixels, whatever the files are called."""
+    known = {each.sha256: each.path for each in calibration}
+    shared = [(known[each.sha256], each.path) for each in evaluation if each.sha256 in known]
+    if shared:
+        one, other = shared[0]
+        raise UsageError(
+            f"{counted(len(shared), 'picture')} of the evaluation {'is' if len(shared) == 1 else 'are'} also in the"
+            f" calibration ({other} is {one}), so the measured loss would be too small. Calibrate on other pictures."
+        )
+
+
+def pair_of(photograph: Photograph, config: GeneratorConfig, side: int, *, seed: int | None = None) -> Pair | None:
+    """A square of a picture with its input of `side` pixels: its middle, or with a seed some place in it.
+
+    A picture that is smaller gives what it has; None when that is less than 16 pixels of input.
+    """
+    step = config.multiple
+    scale = config.scale
+    height, width = (min(side, length // scale) // step * step for length in photograph.pixels.shape[1:])
+    if min(height, width) < 16:
+        return None
+    room = [length - scale * kept for length, kept in zip(photograph.pixels.shape[1:], (height, width), strict=True)]
+    if seed is None:
+        top, left = (free // 2 for free in room)
+    else:
+        rng = np.random.default_rng(seed)
+        top, left = (int(rng.integers(0, free + 1)) for free in room)
+    gt = photograph.pixels[None, :, top : top + scale * height, left : left + scale * width]
+    gt = _whole_levels(gt)
+    lq = _whole_levels(resize(gt, scale=1 / scale)) if scale > 1 else gt
+    return Pair(photograph.path.name, lq.contiguous(), gt.contiguous())
+
+
+def calibration_batch(photographs: Sequence[Photograph], config: GeneratorConfig, side: int) -> Tensor:
+    """One input of each picture, from a place that depends on its number: (B, C, side, side) in [0, 1].
+
+    The side is less where half of the pictures or more are smaller; those that are smaller then are left out. Raises
+    UsageError when nothing of 16 pixels is left.
+    """
+    sides = sorted((min(each.pixels.shape[1:]) // config.scale for each in photographs), reverse=True)
+    wanted = min(side, sides[(len(sides) - 1) // 2]) // config.multiple * config.multiple
+    pairs = [pair_of(each, config, wanted, seed=number) for number, each in enumerate(photographs)]
+    crops = [pair.lq for pair in pairs if pair is not None and pair.lq.shape[2:] == (wanted, wanted)]
+    if not crops:
+        raise UsageError(
+            f"Most calibration pictures have less than {16 * config.scale} pixels a side; give larger ones."
+        )
+    return torch.cat(crops)
+
+
+def _whole_levels(levels: Tensor) -> Tensor:
+    return (levels * 255).round_().clamp_(0, 255) / 255

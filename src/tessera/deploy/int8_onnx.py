@@ -1,0 +1,71 @@
+"""Networks with whole numbers as ONNX graphs: QuantizeLinear and DequantizeLinear around what is rounded.
+
+A map is rounded with a scale for each channel and given back as the whole numbers q - zero, with one scale, 1; kernels
+are int8 with a scale for each output channel. The numbers are those of the OpenVINO file.
+
+Shapes: B pictures, C channels, H rows, W columns, s the scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tessera.deploy.int8_drawing import draw_int8
+from tessera.deploy.int8_network import Arrays, Int8Layer, Int8Network
+from tessera.deploy.onnx_graph import INPUT, OnnxPen, finished, places_first
+from tessera.deploy.ranges import Quantizer
+from tessera.deploy.settings import ExportSettings
+
+
+def int8_onnx_bytes(network: Int8Network, metadata: Mapping[str, str]) -> bytes:
+    """A network as the bytes of an ONNX file; the same network gives the same bytes.
+
+    `input` (B, C, H, W) float32 in [0, 1] -> `output` (B, C, s*H, s*W) float32, not clipped. Raises UsageError without
+    the `onnx` package; the file was passed by ONNX's checker.
+    """
+    settings = ExportSettings()
+    pen = _Int8OnnxPen(network.arrays, settings)
+    return finished(pen, draw_int8(network, pen, INPUT), network.config, settings, metadata)
+
+
+class _Int8OnnxPen(OnnxPen):
+    """The pen that writes nodes, whole numbers among them."""
+
+    def __init__(self, arrays: Arrays, settings: ExportSettings) -> None:
+        super().__init__({name: torch.from_numpy(array) for name, array in arrays.items()}, settings)
+
+    def rounded(self, x: str, quantizer: Quantizer) -> str:
+        """Each channel in steps of its own, given as whole numbers."""
+        places = self.places(x)
+        scale = quantizer.scale
+        if len(set(scale.tolist())) == 1:
+            steps, zeros = scale[0], np.uint8(quantizer.zero)
+        else:
+            steps = places_first(torch.from_numpy(scale)[None], places)[0].numpy()
+            zeros = np.full(len(scale), quantizer.zero, np.uint8)
+        zero = self._number(f"zero_{quantizer.zero}", np.uint8(quantizer.zero))
+        many = self._number(f"zeros_{quantizer.zero}_{len(scale)}", zeros) if np.ndim(zeros) else zero
+        step = self._number(self.unused("step"), steps)
+        axis = {"axis": 1} if np.ndim(zeros) else {}
+        whole = self.node("QuantizeLinear", [x, step, many], "rounded", **axis)
+        found = self.node("DequantizeLinear", [whole, self._number("one", np.float32(1)), zero], "whole")
+        if places > 1:
+            self.unshuffled(found, places)
+        return found
+
+    def conv_int8(self, place: str, layer: Int8Layer, x: str, slope: float | None) -> str:
+        """A convolution whose kernel is int8, scaled for each output channel."""
+        weight = places_first(torch.from_numpy(layer.weight), self.places(x)).numpy()
+        whole = self._number(f"{place}.weight", weight)
+        scale = self._number(f"{place}.scale", layer.scale)
+        zeros = self._number(f"weight_zeros_{len(weight)}", np.zeros(len(weight), np.int8))
+        kernel = self.node("DequantizeLinear", [whole, scale, zeros], f"{place}.kernel", axis=0)
+        bias = self._number(f"{place}.bias", layer.bias)
+        return self.convolution(place, [x, kernel, bias], layer.weight.shape[2:], slope)
+
+    def _number(self, name: str, array: NDArray[np.generic] | np.generic) -> str:
+        return self.numbers(name, np.ascontiguousarray(array).reshape(np.shape(array)))

@@ -1,0 +1,55 @@
+"""What can be asked of a quantization, checked once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field
+
+from tessera.deploy.ranges import METHODS, Method
+from tessera.errors import UsageError
+
+Int8Format = Literal["openvino", "onnx"]
+_SUFFIXES: dict[Int8Format, str] = {"openvino": ".xml", "onnx": ".onnx"}
+
+
+class Int8Settings(BaseModel, frozen=True, extra="forbid"):
+    """How a network becomes whole numbers, and what that may cost."""
+
+    format: Int8Format = "openvino"
+    method: Method = "max"
+    percentile: Annotated[float, Field(gt=50, le=100)] = 99.99
+    """Of a channel's values, what is kept on each side; for the method of this name."""
+    per_channel: bool = True
+    """Whether each output channel of a layer has a scale of its own, or the layer has one."""
+    max_drop_db: Annotated[float, Field(ge=0, le=100)] = 0.2
+    most_kept: Annotated[int, Field(ge=0)] | None = None
+    """How many layers may stay in fp32 or bf16; None for as many as the budget needs."""
+    pictures: Annotated[int, Field(ge=8, le=1024)] = 24
+    """Calibration pictures at most; a quarter of them chooses the layers that are kept."""
+    side: Annotated[int, Field(ge=16, le=512)] = 48
+    """Of each calibration picture, a square with an input of so many pixels."""
+    eval_pictures: Annotated[int, Field(ge=1, le=1000)] = 100
+    eval_side: Annotated[int, Field(ge=16, le=2048)] = 96
+    """Of each evaluation picture, the middle with an input of so many pixels."""
+
+
+def format_of(output: Path, name: str | None) -> Int8Format:
+    """The format that a name or an ending asks for. Raises UsageError for others."""
+    if name is not None and name not in _SUFFIXES:
+        raise UsageError(f"--format {name}: whole numbers are written as openvino or onnx.")
+    found: Int8Format | None = next((form for form, suffix in _SUFFIXES.items() if suffix == output.suffix), None)
+    if found is None or (name is not None and found != name):
+        ends = " or ".join(f"{suffix} ({form})" for form, suffix in _SUFFIXES.items())
+        asked = "" if name is None else f", and --format is {name}"
+        raise UsageError(f"-o {output}: a file with whole numbers ends in {ends}{asked}.")
+    return found
+
+
+def method_of(name: str) -> Method:
+    """The method of a name. Raises UsageError for others."""
+    found: Method | None = next((method for method in METHODS if method == name), None)
+    if found is None:
+        raise UsageError(f"--method {name}: expected {', '.join(METHODS)}.")
+    return found

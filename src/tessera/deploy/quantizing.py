@@ -1,0 +1,361 @@
+"""A model -> a file with whole numbers whose loss was measured and fits a budget.
+
+Calibration pictures give ranges and biases; a quarter of them is left out of that and chooses which layers stay in
+fp32: the most costly units, more of them until the loss on that quarter fits. What is reported, and what the budget is
+held to, is the loss on evaluation pictures that took part in neither. The file that is measured is the file that is
+kept, run by its own runtime.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tessera.checksum import sha256_of
+from tessera.deploy.calibrating import Calibrated, calibrate, rounded
+from tessera.deploy.drop import MOST_SSIM, Drop, measure_drop
+from tessera.deploy.held_out import Pair, Photograph, calibration_batch, pair_of, read_folder, refuse_shared
+from tessera.deploy.int8_network import Int8Network
+from tessera.deploy.int8_onnx import int8_onnx_bytes
+from tessera.deploy.int8_openvino import write_int8_openvino
+from tessera.deploy.int8_settings import Int8Settings
+from tessera.deploy.passport import provenance
+from tessera.deploy.sensitivity import Sensitivity, sensitivities, shares, units
+from tessera.engines import open_engine
+from tessera.errors import ExportError, TesseraError, UsageError
+from tessera.evaluate.protocol import find_protocol
+from tessera.generators import CONFIG_KEY, GENERATORS, GeneratorConfig
+from tessera.int8_file import KEPT_KEY, QUANTIZED_KEY
+from tessera.loaded_generator import LoadedGenerator
+from tessera.openvino_file import PRECISION_KEY
+from tessera.place import put_in_place, temporary_name
+from tessera.version import __version__
+from tessera.weights import load_weights
+from tessera.wording import counted
+
+FEWEST_PICTURES = 8
+PROTOCOL = "paper"
+_MARGIN = 0.75
+"""Of the budget, what the pictures that choose may take: others may lose more."""
+_PROBES = ((6, 32), (4, 32), (4, 24), (2, 24), (2, 16))
+"""How many pictures each unit is rounded alone on, and how large: there are as many runs as units."""
+_MOST_PROBED = 2e12
+"""Multiply-adds of all these runs, about."""
+_NEEDS = {"openvino": ("openvino",), "onnx": ("onnx", "onnxruntime")}
+
+Told = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A file that is in its place, what it costs, and why it is as it is."""
+
+    paths: tuple[Path, ...]
+    bytes: int
+    sha256: str
+    runtime: str
+    drop: Drop
+    """On pictures that neither calibration nor the choice of layers saw."""
+    kept: tuple[str, ...]
+    """Layers in fp32."""
+    layers: int
+    sensitivities: tuple[Sensitivity, ...]
+    """The most costly first."""
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """What each set of pictures is for."""
+
+    calibration: Tensor
+    choosing: Sequence[Pair]
+    evaluation: Sequence[Pair]
+    calibrated_on: int
+
+
+def quantize(
+    loaded: LoadedGenerator,
+    output: Path,
+    settings: Int8Settings,
+    calibration: Path,
+    *,
+    evaluation: Path | None = None,
+    overwrite: bool = False,
+    told: Told = lambda _: None,
+) -> Quantized:
+    """Write a model with whole numbers (8 bits) whose loss on held-out pictures is at most the budget.
+
+    Without an `evaluation` folder, another quarter of the calibration pictures is held out for it. Raises UsageError
+    for what cannot be done as it was asked for; ExportError when the budget cannot be met, and then nothing is written.
+    """
+    paths = (output,) if settings.format == "onnx" else (output.with_suffix(".bin"), output)
+    _refuse(loaded, output, paths, settings, overwrite=overwrite)
+    pictures = _pictures(loaded, settings, calibration, evaluation)
+    told(f"calibrating on {pictures.calibrated_on} pictures")
+    calibrated = calibrate(
+        loaded.config, loaded.state, pictures.calibration, settings.method, percentile=settings.percentile
+    )
+    told("rounding all layers")
+    network = rounded(calibrated, pictures.calibration, per_channel=settings.per_channel)
+    told("rounding each unit alone")
+    probes = _probes(pictures.choosing, loaded.config, len(units(calibrated.drawing)))
+    costs = sensitivities(network, probes)
+    temporary = temporary_name(output)
+    temporaries = tuple(temporary.with_suffix(path.suffix) for path in paths)
+    trial = _Trial(loaded, settings, output, temporary)
+    try:
+        network = _chosen(trial, calibrated, network, costs, pictures, told)
+        told(f"measuring on {counted(len(pictures.evaluation), 'picture')} that were held out")
+        drop = trial.measure(network, pictures.evaluation)
+        if not drop.fits(settings.max_drop_db):
+            raise ExportError(_over_budget(output, drop, settings, costs))
+        trial.write(network, _about(loaded, settings, network, drop, pictures))
+        for here, there in zip(temporaries, paths, strict=True):
+            put_in_place(here, there)
+    except OSError as error:
+        raise ExportError(
+            f"{output}: this file cannot be written ({error.strerror or error}). Check the folder and its free space."
+        ) from error
+    finally:
+        for path in temporaries:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+    return Quantized(
+        paths=tuple(reversed(paths)),
+        bytes=sum(path.stat().st_size for path in paths),
+        sha256=sha256_of(paths[0]),
+        runtime=_runtime(settings),
+        drop=drop,
+        kept=network.kept,
+        layers=len(calibrated.drawing.convolutions),
+        sensitivities=costs,
+    )
+
+
+def report_of(done: Quantized) -> dict[str, object]:
+    """What came of it, for JSON: the loss, the layers that were kept, and every unit by what it costs alone."""
+    share = shares(done.sensitivities)
+    return {
+        "file": done.paths[0].name,
+        "runtime": done.runtime,
+        "held_out_pictures": done.drop.pictures,
+        "psnr_drop_db": done.drop.psnr_db,
+        "ssim_drop": done.drop.ssim,
+        "layers": done.layers,
+        "kept": list(done.kept),
+        "units": [
+            {
+                "name": each.unit.name,
+                "layers": list(each.unit.layers),
+                "psnr_drop_db": each.drop_db,
+                "share": share[each.unit.name],
+                "mean_square_levels": each.mean_square,
+            }
+            for each in done.sensitivities
+        ],
+    }
+
+
+# ------------------------------------------------------------------------------------------------- before the work
+
+
+def _refuse(
+    loaded: LoadedGenerator, output: Path, paths: Sequence[Path], settings: Int8Settings, *, overwrite: bool
+) -> None:
+    """Say what cannot be done before the work begins."""
+    if not any(isinstance(loaded.config, known.config) for known in GENERATORS):
+        raise UsageError(
+            f"{loaded.name}: only networks of the family can be quantized, and this one is from outside it; its layers"
+            " are not known here."
+        )
+    _ = loaded.state  # a file that a runtime runs keeps its weights to itself, and says so
+    missing = [package for package in _NEEDS[settings.format] if importlib.util.find_spec(package) is None]
+    if missing:
+        raise UsageError(
+            f"{output}: what is written is run before it gets its name, and that needs {' and '.join(missing)}: pip"
+            " install 'tessera-sr[export]'."
+        )
+    if not output.parent.is_dir():
+        raise UsageError(f"{output}: there is no folder {output.parent}. Make it first, or choose another.")
+    for path in paths:
+        if path.is_dir():
+            raise UsageError(f"{path}: this is a folder. Choose another name.")
+        if path.exists() and not overwrite:
+            raise UsageError(f"{path} exists already. Choose another name, or replace it with --overwrite.")
+
+
+def _pictures(loaded: LoadedGenerator, settings: Int8Settings, calibration: Path, evaluation: Path | None) -> _Pictures:
+    """Read both folders and say which picture is for what."""
+    config = loaded.config
+    fewest = FEWEST_PICTURES
+    theirs = read_folder(calibration, "--calibration", config.in_channels, fewest=fewest, most=settings.pictures)
+    choosing = theirs[3::4]
+    held_out: list[Photograph]
+    if evaluation is None:
+        held_out, calibrating = theirs[1::4], theirs[0::4] + theirs[2::4]
+    else:
+        held_out = read_folder(evaluation, "--eval", config.in_channels, fewest=1, most=settings.eval_pictures)
+        calibrating = [each for number, each in enumerate(theirs) if number % 4 != 3]
+    refuse_shared(calibrating + choosing, held_out)
+    refuse_shared(calibrating, choosing)
+    pairs = {
+        name: [pair for each in photographs if (pair := pair_of(each, config, side)) is not None]
+        for name, photographs, side in (
+            ("choosing", choosing, settings.side * 3 // 2),
+            ("evaluation", held_out, settings.eval_side),
+        )
+    }
+    if not all(pairs.values()):
+        raise UsageError(f"No picture to measure on has {16 * config.scale} pixels a side; give larger ones.")
+    batch = calibration_batch(calibrating, config, settings.side)
+    return _Pictures(batch, pairs["choosing"], pairs["evaluation"], len(batch))
+
+
+# ------------------------------------------------------------------------------------------- choosing and measuring
+
+
+class _Trial:
+    """Writes networks under a temporary name and runs what was written."""
+
+    def __init__(self, loaded: LoadedGenerator, settings: Int8Settings, output: Path, temporary: Path) -> None:
+        self._loaded, self.settings = loaded, settings
+        self._output, self._temporary = output, temporary
+        self._originals: dict[int, list[Tensor]] = {}
+
+    def write(self, network: Int8Network, about: Mapping[str, str]) -> None:
+        """Write a network in the format that was asked for."""
+        try:
+            if self.settings.format == "openvino":
+                write_int8_openvino(self._temporary, network, about)
+            else:
+                self._temporary.write_bytes(int8_onnx_bytes(network, about))
+        except TesseraError as error:
+            said = str(error).replace(f"{self._temporary}: ", "")
+            raise type(error)(f"{self._output}: {said}") from error
+
+    def measure(self, network: Int8Network, pairs: Sequence[Pair]) -> Drop:
+        """Write a network, run it in its runtime as it will be run, and compare with the original in PyTorch fp32."""
+        self.write(network, _plain(self._loaded, network))
+        read = load_weights(self._temporary)
+        engine: Any = "openvino" if self.settings.format == "openvino" else "onnxruntime"
+        opened = open_engine(read, "auto", engine=engine)
+
+        def run(lq: Tensor) -> Tensor:
+            return torch.from_numpy(opened.run(lq.numpy()))
+
+        return measure_drop(pairs, self._originals_of(pairs), run, find_protocol(PROTOCOL))
+
+    def _originals_of(self, pairs: Sequence[Pair]) -> list[Tensor]:
+        if id(pairs) not in self._originals:
+            with torch.inference_mode():
+                self._originals[id(pairs)] = [self._loaded.network(pair.lq) for pair in pairs]
+        return self._originals[id(pairs)]
+
+
+def _chosen(
+    trial: _Trial,
+    calibrated: Calibrated,
+    network: Int8Network,
+    costs: Sequence[Sensitivity],
+    pictures: _Pictures,
+    told: Told,
+) -> Int8Network:
+    """Round everything but the most costly units: none, one, two, four ... until the loss fits, or all that may be."""
+    settings, known = trial.settings, network.layers
+    count = 0
+    while True:
+        drop = trial.measure(network, pictures.choosing)
+        told(f"{counted(len(network.kept), 'layer')} kept: a loss of {drop.psnr_db:.3f} dB on pictures that choose")
+        if drop.fits(settings.max_drop_db * _MARGIN, MOST_SSIM * _MARGIN):
+            return network
+        larger = min(max(1, 2 * count), len(costs))
+        while settings.most_kept is not None and _layers(costs[:larger]) > settings.most_kept:
+            larger -= 1
+        if larger <= count:
+            return network
+        count = larger
+        kept = [layer for each in costs[:count] for layer in each.unit.layers]
+        told(f"keeping {counted(len(kept), 'layer')}")
+        network = rounded(calibrated, pictures.calibration, kept=kept, per_channel=settings.per_channel, known=known)
+
+
+def _layers(costs: Sequence[Sensitivity]) -> int:
+    return sum(len(each.unit.layers) for each in costs)
+
+
+def _probes(pairs: Sequence[Pair], config: GeneratorConfig, runs: int) -> Pair:
+    """The corners of pictures that choose, in one: as many and as large as is affordable."""
+    affordable = [
+        (count, side)
+        for count, side in _PROBES
+        if count * config.multiply_adds(side, side) * runs / 2 <= _MOST_PROBED  # a unit touches what comes after it
+    ]
+    count, side = (affordable or _PROBES[-1:])[0]
+    side = min(side, *(length for pair in pairs for length in pair.lq.shape[2:])) // config.multiple * config.multiple
+    scale = pairs[0].gt.shape[2] // pairs[0].lq.shape[2]
+    lq = [pair.lq[:, :, :side, :side] for pair in pairs[:count]]
+    gt = [pair.gt[:, :, : scale * side, : scale * side] for pair in pairs[:count]]
+    return Pair("probes", torch.cat(lq), torch.cat(gt))
+
+
+def _over_budget(output: Path, drop: Drop, settings: Int8Settings, costs: Sequence[Sensitivity]) -> str:
+    share = shares(costs)
+    worst = ", ".join(f"{each.unit.name} ({share[each.unit.name]:.0%})" for each in costs[:3])
+    return (
+        f"{output}: not written, because whole numbers cost {drop.psnr_db:.3f} dB of PSNR and {drop.ssim:.4f} of SSIM"
+        f" on {counted(drop.pictures, 'picture')} that were held out, and may cost {settings.max_drop_db:g} dB and"
+        f" {MOST_SSIM:g}. Most is lost in {worst}. Allow more layers (--layers), give more pictures, or a larger"
+        " --max-drop."
+    )
+
+
+# ---------------------------------------------------------------------------------------------------- what it says
+
+
+def _plain(loaded: LoadedGenerator, network: Int8Network) -> dict[str, str]:
+    return {
+        **provenance(loaded),
+        CONFIG_KEY: loaded.config.model_dump_json(),
+        "tessera.scale": str(loaded.config.scale),
+        "tessera.value_range": "RGB in [0, 1], not clipped",
+        PRECISION_KEY: "int8",
+        KEPT_KEY: str(len(network.kept)),
+        "tessera.exported_by": f"tessera {__version__}",
+    }
+
+
+def _about(
+    loaded: LoadedGenerator, settings: Int8Settings, network: Int8Network, drop: Drop, pictures: _Pictures
+) -> dict[str, str]:
+    """The metadata of a finished file: how it was made, and what it costs."""
+    told: dict[str, object] = {
+        "method": settings.method,
+        "percentile": settings.percentile if settings.method == "percentile" else None,
+        "weights": "a scale for each output channel" if settings.per_channel else "a scale for each layer",
+        "kept_in_fp32": list(network.kept),
+        "calibrated_on": f"{pictures.calibrated_on} crops with inputs of {settings.side} pixels a side",
+        "protocol": f"{PROTOCOL}, middles of pictures with inputs of up to {settings.eval_side} pixels a side",
+        "held_out_pictures": drop.pictures,
+        "psnr_drop_db": round(drop.psnr_db, 3),
+        "ssim_drop": round(drop.ssim, 4),
+        "psnr_db": round(drop.reduced.psnr_db, 3),
+        "psnr_to_original_db": round(drop.fidelity_db, 1),
+        "runtime": _runtime(settings),
+    }
+    known = {key: value for key, value in told.items() if value is not None}
+    return {**_plain(loaded, network), QUANTIZED_KEY: json.dumps(known)}
+
+
+def _runtime(settings: Int8Settings) -> str:
+    package = _NEEDS[settings.format][-1]
+    library: Any = importlib.import_module(package)
+    return f"{package} {library.__version__}"

@@ -1,0 +1,126 @@
+"""Which layers lose most: each unit of a network rounded alone, and how far the picture then is from that of fp32.
+
+A unit is what reads the same map first: a dense block is one, and so is a convolution by itself. What a unit does not
+touch is made once and looked up afterwards.
+
+Shapes: B pictures, C channels, H rows, W columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tessera.deploy.drawing import Drawing, Made
+from tessera.deploy.held_out import Pair
+from tessera.deploy.int8_network import Int8Network, activated, apply, convolved, joined
+
+_LEAST_ERROR = 1e-7
+"""Of a model to the truth (70 dB), so that a flat picture does not decide alone."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Layers that are rounded or kept together, in order."""
+
+    layers: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The only layer, or the part of the names that all layers share."""
+        if len(self.layers) == 1:
+            return self.layers[0]
+        words = [layer.split(".") for layer in self.layers]
+        shared = [column[0] for column in zip(*words, strict=False) if len(set(column)) == 1]
+        return ".".join(shared) or f"{self.layers[0]} to {self.layers[-1]}"
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What rounding one unit alone costs."""
+
+    unit: Unit
+    drop_db: float
+    """Of PSNR to the truth, mean over pictures, if its error has nothing to do with that of the model itself."""
+    mean_square: float
+    """Of the difference to fp32, in levels of 255 squared."""
+
+
+def units(drawing: Drawing) -> tuple[Unit, ...]:
+    """All convolutions, those together that begin with the same map."""
+    found: dict[int, list[str]] = {}
+    for _, made in drawing.convolutions:
+        found.setdefault(drawing.parts(made.reads[0])[0], []).append(made.layer)
+    return tuple(Unit(tuple(layers)) for layers in found.values())
+
+
+@torch.inference_mode()
+def sensitivities(network: Int8Network, pairs: Pair) -> tuple[Sensitivity, ...]:
+    """Run a network with one unit after another in whole numbers, alone: the most costly first.
+
+    `pairs` has several pictures in one, (B, C, H, W), with their truths. The mean difference of each layer's channels
+    is taken out, as the bias would.
+    """
+    memory = _Memory(network, pairs.lq)
+    own = _mean_squares(memory.result.clamp(0, 1) - pairs.gt).clamp(min=_LEAST_ERROR)
+    found: list[Sensitivity] = []
+    for unit in units(network.drawing):
+        error = _mean_squares(memory.with_rounded(unit) - memory.result)
+        drop = float((10 * torch.log10(1 + error / own)).mean())
+        found.append(Sensitivity(unit, drop, float(error.mean()) * 255**2))
+    return tuple(sorted(found, key=lambda each: (-each.drop_db, each.unit.layers)))
+
+
+def _mean_squares(difference: Tensor) -> Tensor:
+    return difference.double().square().mean((1, 2, 3))
+
+
+class _Memory:
+    """Every map of the fp32 network but joins and enlargements, which are made again where they are wanted."""
+
+    def __init__(self, network: Int8Network, pictures: Tensor) -> None:
+        self._of = network
+        self._maps: dict[int, Tensor] = {0: pictures}
+        for number, made in enumerate(network.drawing.maps):
+            if made.kind not in ("picture", "concat", "nearest"):
+                self._maps[number] = apply(made, [self._exact(read) for read in made.reads], network.arrays)
+        self.result = self._exact(network.drawing.end)
+
+    def with_rounded(self, unit: Unit) -> Tensor:
+        """The result with this unit alone in whole numbers."""
+        drawing = self._of.drawing
+        last = {read: number for number, made in enumerate(drawing.maps) for read in made.reads}
+        touched: dict[int, Tensor] = {}
+        for number, made in enumerate(drawing.maps):
+            if made.kind == "conv" and made.layer in unit.layers:
+                touched[number] = self._rounded(made, touched)
+            elif any(read in touched for read in made.reads):
+                inputs = [touched[read] if read in touched else self._exact(read) for read in made.reads]
+                touched[number] = apply(made, inputs, self._of.arrays)
+            for read in set(made.reads):
+                if last[read] == number:
+                    touched.pop(read, None)
+        return touched.get(drawing.end, self.result)
+
+    def _rounded(self, made: Made, touched: dict[int, Tensor]) -> Tensor:
+        read, arrays, layer = made.reads[0], self._of.arrays, self._of.layers[made.layer]
+        exact = self._exact(read)
+        whole = joined(self._of.drawing, self._of.quantizers, read).whole(touched.get(read, exact))
+        got = convolved(whole, layer.kernel, layer.bias)
+        wanted = convolved(exact, arrays[f"{made.layer}.weight"], arrays[f"{made.layer}.bias"])
+        return activated(got + (wanted - got).mean((0, 2, 3), keepdim=True), made)
+
+    def _exact(self, number: int) -> Tensor:
+        if number in self._maps:
+            return self._maps[number]
+        made = self._of.drawing.maps[number]
+        return apply(made, [self._exact(read) for read in made.reads], self._of.arrays)
+
+
+def shares(found: Sequence[Sensitivity]) -> dict[str, float]:
+    """Each unit's share of the sum of all drops, by name."""
+    total = sum(each.drop_db for each in found) or 1.0
+    return {each.unit.name: each.drop_db / total for each in found}
