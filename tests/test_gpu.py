@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from tessera import Upscaler, load_generator
+from tessera.engines.pytorch import TorchEngine
 from tessera.generators import RRDBNetConfig, SRVGGNetCompactConfig
 
 pytestmark = [
@@ -39,3 +40,16 @@ def test_published_weights_in_reduced_precision_stay_close():
         for precision in ("exact", "fast")
     )
     assert 10 * np.log10(255**2 / ((exact - fast) ** 2).mean()) > 45
+
+
+def test_what_is_replayed_is_what_the_network_makes_for_every_batch():
+    from stand_ins import loaded
+
+    torch.manual_seed(0)
+    config = RRDBNetConfig(features=8, blocks=2, growth=4)
+    generator = loaded(config.build(), config)
+    engine, reference = TorchEngine(generator, "fp32", device="cuda"), TorchEngine(generator, "fp32")
+    rng = np.random.default_rng(0)
+    for side in (32, 32, 32, 32, 48, 32, 48, 48, 48):
+        tiles = rng.random((4, 3, side, side), dtype=np.float32)
+        np.testing.assert_allclose(engine.run(tiles), reference.run(tiles), atol=1e-4)

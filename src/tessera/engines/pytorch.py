@@ -14,6 +14,7 @@ import torch
 from tessera.engines import Engine, Tiles, working_bytes_per_pixel
 from tessera.engines.lanes import lane_for, through
 from tessera.engines.memory import without_memory_errors
+from tessera.engines.replayed import Replayed, record_on_cuda
 from tessera.engines.wide_trunk import WideTrunk
 from tessera.errors import EngineError
 from tessera.generators import RRDBNet
@@ -52,6 +53,7 @@ class TorchEngine:
         torch.nn.utils.convert_conv2d_weight_memory_format(self._network, torch.channels_last)
         if precision == "bf16" and isinstance(self._network, RRDBNet):
             self._network = WideTrunk(self._network)
+        self._runs = Replayed(self._network, record_on_cuda) if self._device.type == "cuda" else self._network
         self._exact: TorchEngine | None = None
         self._lock = threading.Lock()
         self.bytes_per_pixel = working_bytes_per_pixel(generator.config, precision)
@@ -59,7 +61,7 @@ class TorchEngine:
     def run(self, tiles: Tiles) -> Tiles:
         """(B, C, h, w) float32 in [0, 1] -> (B, C, s*h, s*w) float32, not clipped."""
         with torch.inference_mode(), without_memory_errors(tiles), self._whole_fp32():
-            return through(lane_for(self._network, self._device, self._dtype), tiles, self._together(tiles[0, 0].size))
+            return through(lane_for(self._runs, self._device, self._dtype), tiles, self._together(tiles[0, 0].size))
 
     def tiles_at_once(self, pixels: int) -> int:
         """Two parts of a batch on a GPU, so that one is copied while the other is computed; elsewhere one tile."""
