@@ -14,9 +14,9 @@ from tessera.weights_name import WEIGHTS_SUFFIXES
 
 @dataclass(frozen=True)
 class PackagedFile:
-    """Weights inside a pip package that holds nothing but data; the package is found, never imported.
+    """Weights inside a pip package, of nothing but data or this one; the package is found, never imported.
 
-    `path` names the `.bin` of an ncnn pair, whose `.param` lies beside it; `sha256` is that of the `.bin`.
+    `path` names the file, or the `.bin` of an ncnn pair, whose `.param` lies beside it; `sha256` is that of this file.
     """
 
     package: str
@@ -77,7 +77,11 @@ _UNPUBLISHED_SUM = (
     "No sum of this file is published; that of the first download is remembered and checked from then on."
 )
 
+_OWN_INSTALL = "pip install tessera-sr"
+
 DEFAULT_MODEL = "realesrgan-x4plus"
+FAST_MODEL = "tessera-x4"
+"""What `tessera upscale --fast` takes."""
 
 MODELS: tuple[Model, ...] = (
     Model(
