@@ -168,7 +168,7 @@ def train_piece(recipe: Recipe, seconds: float) -> int:
     return outcome.step
 
 
-# --------------------------------------------------------------------------------------------------- writing and scoring
+# -------------------------------------------------------------------------------------------------- writing and scoring
 
 
 def write_shipped(recipe: Recipe, output: Path, data_hash: str) -> None:
@@ -186,7 +186,7 @@ def write_shipped(recipe: Recipe, output: Path, data_hash: str) -> None:
 
 
 def score(stages: Sequence[Stage], places: Places) -> None:
-    """Score the shipped files: Set5 and Set14 as papers do, photographs of photos/val under second-order degradation."""
+    """Score the shipped files: Set5 and Set14 as papers do, photographs under second-order degradation."""
     files = [str(places.shipped(stage)) for stage in stages]
     models = [word for file in files for word in ("-n", file)]
     for bench in ("Set5", "Set14"):
@@ -203,7 +203,7 @@ def _run(*words: str) -> None:
     subprocess.run([sys.executable, *words], check=True)
 
 
-# -------------------------------------------------------------------------------------------------------------- the rest
+# ------------------------------------------------------------------------------------------------------------- the rest
 
 
 def status(places: Places, stages: Sequence[Stage] = STAGES) -> list[str]:
@@ -222,7 +222,12 @@ def status(places: Places, stages: Sequence[Stage] = STAGES) -> list[str]:
 
 
 def one_piece(
-    places: Places, seconds: float, *, stages: Sequence[Stage] = STAGES, table: Path = PICTURES, changes: Sequence[str] = ()
+    places: Places,
+    seconds: float,
+    *,
+    stages: Sequence[Stage] = STAGES,
+    table: Path = PICTURES,
+    changes: Sequence[str] = (),
 ) -> bool:
     """Train the first network that is not done -> whether there is nothing left to train; what is done is written."""
     data_hash = check_pictures(places.photos, table)

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from tessera.cli import print_error, printable
+from tessera.cli.choosing import model_name, suggest_fast
 from tessera.cli.migration import MigratingCommand
 from tessera.cli.stopping import leave, stop_signals
-from tessera.errors import EngineError, ModelNotFoundError, OutOfMemoryError, TesseraError, UsageError
+from tessera.errors import EngineError, OutOfMemoryError, TesseraError, UsageError
 
 if TYPE_CHECKING:
     from tessera.batch import BatchReport, State, Watcher
@@ -41,6 +42,7 @@ Model = Annotated[
     str | None,
     _Opt("-n", "--model-name", "--model_name", "--model", help="A name of `tessera models list`, a file, a mix."),
 ]
+Fast = Annotated[bool, _Opt("--fast", help="The same as -n tessera-x4: many times faster than the default model.")]
 ModelPath = Annotated[str | None, _Opt("--model-path", "--model_path", help="A weights file.")]
 OutScale = Annotated[
     str | None, _Opt("-s", "--outscale", help="A factor (2, 1.5), 1920x or x1080. [default: the model's]")
@@ -95,6 +97,7 @@ def upscale(
     more_inputs: MoreInputs = None,
     output: Output = Path("results"),
     model: Model = None,
+    fast: Fast = False,
     model_path: ModelPath = None,
     outscale: OutScale = None,
     denoise: Denoise = None,
@@ -164,7 +167,7 @@ def upscale(
                 output_pixels=_limit("--max-output-pixels", max_output_pixels, default.output_pixels),
             ),
         )
-        name = _model_name(model, model_path, denoise)
+        name = model_name(model, model_path, denoise, fast=fast)
         naming = Naming(output=output, suffix=suffix, extension=ext)
         _refuse_weights(names)
         journal = Journal(naming.journal_folder(names))
@@ -216,7 +219,8 @@ def _announce(upscaler: Upscaler, tasks: Sequence[Task], verbose: bool) -> None:
     """Tell how much there is to do, which decides about the engine, and say what was decided."""
     from tessera.cli.forecast import pixels_of
 
-    upscaler.expect(pixels_of(tasks, upscaler.settings))
+    pixels = pixels_of(tasks, upscaler.settings)
+    upscaler.expect(pixels, on_plan=lambda seconds: suggest_fast(upscaler, pixels, seconds))
     if verbose:
         with _engine_errors_are_his():
             for line in upscaler.plan_lines():
@@ -268,30 +272,6 @@ def _alpha(alpha: str | None, alpha_upsampler: str | None) -> AlphaMode:
     if alpha is not None or alpha_upsampler not in ("realesrgan", "bicubic"):
         raise UsageError(f"--alpha_upsampler {alpha_upsampler}: expected realesrgan or bicubic, without --alpha.")
     return "model" if alpha_upsampler == "realesrgan" else "lanczos"
-
-
-def _model_name(model: str | None, model_path: str | None, denoise: float | None) -> str:
-    from tessera.published import DEFAULT_MODEL, find_model
-
-    if model_path is not None:
-        if denoise is not None:
-            raise UsageError(
-                "-dn mixes two published models: use it with -n realesr-general-x4v3, without --model_path."
-            )
-        if not Path(model_path).exists():
-            raise UsageError(f"--model_path {model_path}: there is no such file.")
-        return model_path
-    name = model or DEFAULT_MODEL
-    if denoise is None:
-        return name
-    if not 0 <= denoise <= 1:
-        raise UsageError(f"-dn {denoise}: expected 0 (keeps noise) to 1 (removes it).")
-    general, wdn = "realesr-general-x4v3", "realesr-general-wdn-x4v3"
-    with contextlib.suppress(ModelNotFoundError):
-        name = find_model(name).name
-    if name != general:
-        raise UsageError(f"-dn works with -n {general} only; for other pairs mix files: -n A.pth@0.2+B.pth@0.8.")
-    return general if denoise == 1 else f"{general}@{denoise}+{wdn}@{round(1 - denoise, 9)}"
 
 
 def _refuse_weights(names: Sequence[str]) -> None:
