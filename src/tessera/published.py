@@ -78,9 +78,7 @@ _UNPUBLISHED_SUM = (
 )
 
 _OWN_INSTALL = "pip install tessera-sr"
-_OWN_CARD = (
-    "Trained with Tessera on photographs under clean licences: docs/models.md says how, and what it cannot do."
-)
+_OWN_CARD = "Trained with Tessera on photographs under clean licences: docs/models.md says how, and what it cannot do."
 
 DEFAULT_MODEL = "realesrgan-x4plus"
 FAST_MODEL = "tessera-x4"

@@ -182,12 +182,12 @@ def upscale(
             from tessera.cli.forecast import print_forecast
 
             upscaler = _open(name, settings, offline)
-            _announce(upscaler, tasks, verbose)
+            _announce(upscaler, tasks, overwrite=overwrite, verbose=verbose)
             print_forecast(tasks, upscaler, journal, overwrite, json_progress)
             return
         else:
             upscaler = _open(name, settings, offline)
-            _announce(upscaler, tasks, verbose)
+            _announce(upscaler, tasks, overwrite=overwrite, verbose=verbose)
             with _watcher(json_progress, len(tasks)) as watcher, stop.patiently():
                 result = run_batch(
                     tasks,
@@ -215,12 +215,18 @@ def _open(model: str, settings: Settings, offline: bool) -> Upscaler:
         return Upscaler(model, settings=settings, offline=offline)
 
 
-def _announce(upscaler: Upscaler, tasks: Sequence[Task], verbose: bool) -> None:
+def _announce(upscaler: Upscaler, tasks: Sequence[Task], *, overwrite: bool, verbose: bool) -> None:
     """Tell how much there is to do, which decides about the engine, and say what was decided."""
     from tessera.cli.forecast import pixels_of
 
     pixels = pixels_of(tasks, upscaler.settings)
-    upscaler.expect(pixels, on_plan=lambda seconds: suggest_fast(upscaler, pixels, seconds))
+    # What was made before does not take its time again; by name, since the journal is asked with the engine's.
+    left = sum(overwrite or not task.output.exists() for task in tasks) / len(tasks)
+
+    def on_plan(seconds: float) -> None:
+        suggest_fast(upscaler, round(pixels * left), seconds * left)
+
+    upscaler.expect(pixels, on_plan=on_plan if left else None)
     if verbose:
         with _engine_errors_are_his():
             for line in upscaler.plan_lines():
