@@ -76,20 +76,20 @@ def test_the_networks_that_recipes_begin_with_answer_to_their_input(name):
     assert between > 1e-3
 
 
-@pytest.mark.parametrize("name", ["compact-psnr", "tessera-x4-psnr"])
-def test_a_few_dozen_steps_on_one_picture_beat_nearest_neighbour(name):
+def test_a_few_steps_on_one_picture_beat_nearest_neighbour():
     """A chain of convolutions that begins dead, or is pushed to zero at once, ends at what it adds itself to."""
-    recipe = load_recipe(name, ["step.precision=fp32", "schedule.warm_up=0", "device=cpu"])
+    recipe = load_recipe("compact-psnr", ["step.precision=fp32", "schedule.warm_up=0", "device=cpu", "ema=0"])
     parts = build_parts(recipe, Processes("cpu"))
-    y, x = torch.meshgrid(torch.arange(96.0), torch.arange(96.0), indexing="ij")
+    y, x = torch.meshgrid(torch.arange(48.0), torch.arange(48.0), indexing="ij")
     gt = torch.stack([0.5 + 0.4 * torch.sin(x / (4 + c)) * torch.cos(y / (5 - c)) for c in range(3)])[None]
     batch = TrainingBatch(resize(gt, scale=1 / 4).clamp(0, 1), gt, None)
-    for step in range(1, 41):
+    for step in range(1, 21):
         train_step(recipe, parts, [batch], Moment(step, 10_000, step))
     nearest = torch.nn.functional.interpolate(batch.lq, scale_factor=4)
     with torch.no_grad():
         learnt = (parts.generator(batch.lq) - gt).square().mean()
-    assert learnt < 0.7 * (nearest - gt).square().mean()
+    assert learnt < 0.5 * (nearest - gt).square().mean()
+    assert load_recipe("tessera-x4-psnr").start == recipe.start
 
 
 def test_the_last_convolution_can_begin_at_nothing_while_all_before_it_live():
