@@ -16,6 +16,7 @@ import argparse
 import csv
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -38,6 +39,7 @@ from tessera.weights import load_weights, save_weights
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = Path(__file__).with_suffix(".tsv")
+MODELS = ROOT / "src" / "tessera" / "models"
 LICENCE = "Apache-2.0"
 MORE_TO_DO = 75
 """The exit code for "come again" (EX_TEMPFAIL of sysexits.h)."""
@@ -198,6 +200,20 @@ def score(stages: Sequence[Stage], places: Places) -> None:
     _run(str(ROOT / "benchmarks" / "second_order.py"), *files, "--photos", str(places.photos / "val"), "-o", second)
 
 
+def ship(places: Places, stages: Sequence[Stage] = STAGES, models: Path = MODELS) -> list[str]:
+    """Copy what is written into the package -> what src/tessera/published.py and docs/models.md have to say of it."""
+    lines: list[str] = []
+    for stage in stages:
+        path = places.shipped(stage)
+        if path.exists():
+            shutil.copyfile(path, models / path.name)
+            found = load_weights(path)
+            lines.append(
+                f"{stage.recipe}: {found.config.network}, {path.stat().st_size:,} bytes, sha256 {found.sha256}"
+            )
+    return lines
+
+
 def _run(*words: str) -> None:
     print("$ python", *words, flush=True)
     subprocess.run([sys.executable, *words], check=True)
@@ -249,8 +265,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, default=Path("out/own"), help="where runs and results go (out/own)")
     parser.add_argument("--minutes", type=float, default=5.0, help="how long to train; 0: to the end (5)")
     parser.add_argument("--status", action="store_true", help="say where it stands, and do nothing")
+    parser.add_argument("--ship", action="store_true", help="put what is written into the package, and do nothing else")
     chosen = parser.parse_args(arguments)
     places = Places(chosen.photos.resolve(), chosen.bench.resolve(), chosen.folder.resolve())
+    if chosen.ship:
+        print("\n".join(ship(places)) or "nothing is written yet")
+        return 0
     if not chosen.status:
         try:
             done = one_piece(places, 60 * chosen.minutes)

@@ -125,6 +125,15 @@ def test_both_networks_are_trained_in_pieces_one_from_the_other(
     assert (metadata["tessera.recipe"], metadata["tessera.step"], metadata["tessera.seed"]) == ("tessera-x4", "2", "0")
     assert script.check_pictures(places.photos, table) in metadata["tessera.training_pictures"]
 
+    package = places.folder / "package"
+    package.mkdir()
+    lines = script.ship(places, stages, package)
+    assert [line.split(":")[0] for line in lines] == sorted((path.stem for path in package.iterdir()), reverse=True)
+    for line, stage in zip(lines, stages, strict=True):
+        digest = hashlib.sha256((package / f"{stage.recipe}.safetensors").read_bytes()).hexdigest()
+        assert line.startswith(f"{stage.recipe}: srvggnetcompact, ")
+        assert line.endswith(digest)
+
 
 def test_a_run_goes_on_with_what_it_was_begun_with(places: script.Places) -> None:
     recipe = script.recipe_of(FIRST, places, TINY)
