@@ -20,7 +20,7 @@ PAGES = (
     ROOT / "README.md",
     *(
         ROOT / "docs" / f"{name}.md"
-        for name in ("upscale", "measure", "training", "attention", "deploy", "kernels", "performance")
+        for name in ("upscale", "models", "measure", "training", "attention", "deploy", "kernels", "performance")
     ),
 )
 IN_A_CHECKOUT = ("make demo", "make test", "pip install tessera-sr", "pip install 'tessera-sr[train]'")

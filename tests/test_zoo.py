@@ -12,6 +12,7 @@ import sys
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,8 @@ from tessera import published, zoo
 from tessera.checksum import sha256_of
 from tessera.errors import DownloadError, ModelNotFoundError, UsageError, WeightsError
 from tessera.published import MODELS, Model, PackagedFile, RemoteFile, find_model
-from tessera.zoo import models_folder, parse_mix, resolve
+from tessera.weights import inspect_weights
+from tessera.zoo import load_model, models_folder, parse_mix, resolve
 
 BODY = b"weights of a kind " * 1000
 SUM = hashlib.sha256(BODY).hexdigest()
@@ -412,8 +414,43 @@ def test_the_data_packages_hold_what_the_list_says(model: Model) -> None:
         pytest.skip(f"{model.packaged.package} is not installed")
     path = resolve(model.name, offline=True)
     assert path == zoo.locate(model)
-    assert path.with_suffix(".param").is_file()
-    assert model.packaged.package not in sys.modules
+    assert path.suffix != ".bin" or path.with_suffix(".param").is_file()
+    assert model.packaged.package == "tessera" or model.packaged.package not in sys.modules
+
+
+def test_weights_of_our_own_are_small_listed_and_say_where_they_come_from() -> None:
+    folder = Path(published.__file__).parent / "models"
+    files = sorted(folder.iterdir())
+    listed = {model.packaged.path: model for model in MODELS if model.packaged and model.packaged.package == "tessera"}
+    assert {f"models/{file.name}" for file in files} == set(listed)
+    assert sum(file.stat().st_size for file in files) <= 8_000_000
+    for file in files:
+        model, report = listed[f"models/{file.name}"], inspect_weights(file)
+        assert report.dtypes == ("float16",)
+        assert (report.network, report.scale) == (model.network, model.scale)
+        assert report.parameters is not None
+        assert report.parameters <= 1_500_000
+        assert report.licence == report.metadata["tessera.licence"] == model.licence == "Apache-2.0"
+        assert {"tessera.recipe", "tessera.step", "tessera.seed", "tessera.training_pictures"} <= set(report.metadata)
+
+
+@pytest.mark.parametrize("name", ["tessera-x4", "tessera-x4-psnr"])
+def test_weights_of_our_own_need_no_network_and_take_a_tenth_of_the_work(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TESSERA_MODELS", str(tmp_path / "empty"))
+    ours, default = (load_model(each, offline=True).config for each in (name, "realesrgan-x4plus"))
+    assert 10 * ours.multiply_adds(128, 128) <= default.multiply_adds(128, 128)
+
+
+def test_a_shipped_file_that_was_changed_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, list_one: Callable[..., Model]
+) -> None:
+    package = a_package(tmp_path / "site", monkeypatch)
+    (tmp_path / "site" / "toy_data_package" / "models" / "own.safetensors").write_bytes(BODY + b"!")
+    list_one(packaged=replace(package, path="models/own.safetensors"))
+    with pytest.raises(ModelNotFoundError, match="is not the published file"):
+        resolve("toy-x4", offline=True)
 
 
 # ---------------------------------------------------------------------------------------------------------------- mixes

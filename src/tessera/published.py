@@ -14,9 +14,9 @@ from tessera.weights_name import WEIGHTS_SUFFIXES
 
 @dataclass(frozen=True)
 class PackagedFile:
-    """Weights inside a pip package that holds nothing but data; the package is found, never imported.
+    """Weights inside a pip package, of nothing but data or this one; the package is found, never imported.
 
-    `path` names the `.bin` of an ncnn pair, whose `.param` lies beside it; `sha256` is that of the `.bin`.
+    `path` names the file, or the `.bin` of an ncnn pair, whose `.param` lies beside it; `sha256` is that of this file.
     """
 
     package: str
@@ -77,7 +77,12 @@ _UNPUBLISHED_SUM = (
     "No sum of this file is published; that of the first download is remembered and checked from then on."
 )
 
+_OWN_INSTALL = "pip install tessera-sr"
+_OWN_CARD = "Trained with Tessera on photographs under clean licences: docs/models.md says how, and what it cannot do."
+
 DEFAULT_MODEL = "realesrgan-x4plus"
+FAST_MODEL = "tessera-x4"
+"""What `tessera upscale --fast` takes."""
 
 MODELS: tuple[Model, ...] = (
     Model(
@@ -151,6 +156,36 @@ MODELS: tuple[Model, ...] = (
             "f872d837d3c90ed2e05227bed711af5671a6fd1c9f7d7e91c911a61f155e99da",
         ),
         notes=(_HALF_PRECISION,),
+    ),
+    Model(
+        name="tessera-x4",
+        aliases=(),
+        network="rrdbnet",
+        scale=4,
+        good_for="photographs when time is short (--fast); arrives with Tessera",
+        licence="Apache-2.0",
+        packaged=PackagedFile(
+            "tessera",
+            "models/tessera-x4.safetensors",
+            "a5825e6a86082c914704e6f164952b34f771d603767326f16d05af8eac7b0ac8",
+            _OWN_INSTALL,
+        ),
+        notes=(_OWN_CARD,),
+    ),
+    Model(
+        name="tessera-x4-psnr",
+        aliases=(),
+        network="rrdbnet",
+        scale=4,
+        good_for="clean pictures that were made small by bicubic; arrives with Tessera",
+        licence="Apache-2.0",
+        packaged=PackagedFile(
+            "tessera",
+            "models/tessera-x4-psnr.safetensors",
+            "26485a6e98f1cbd66ca18bb7afa334b86e5e6c6757aa5a5890caa192eaba10df",
+            _OWN_INSTALL,
+        ),
+        notes=(_OWN_CARD,),
     ),
     Model(
         name="realesr-animevideov3",

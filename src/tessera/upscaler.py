@@ -93,6 +93,7 @@ class Upscaler:
         self._timed_tiles: dict[int, float] = {}
         self._handling: float | None = None
         self._job_pixels = UNANNOUNCED_PIXELS
+        self._on_plan: Callable[[float], None] | None = None
         if engine is not None:
             enlarger = Enlarger(generator=self.generator, engine=engine, settings=self.settings)
             self._ready = Ready(enlarger=enlarger, planned=False)
@@ -118,9 +119,14 @@ class Upscaler:
     def _enlarger(self) -> Enlarger:
         return self._prepared().enlarger
 
-    def expect(self, pixels: int) -> None:
-        """Announce how many input pixels there are to do, before the first is done: it decides about the engine."""
+    def expect(self, pixels: int, *, on_plan: Callable[[float], None] | None = None) -> None:
+        """Announce how many input pixels there are to do, before the first is done: it decides about the engine.
+
+        `on_plan` is called when that was decided, with the seconds that the network is expected to take for all of
+        them; not where nothing was measured.
+        """
         self._job_pixels = max(pixels, 1)
+        self._on_plan = on_plan
 
     def plan_lines(self) -> tuple[str, ...]:
         """What was chosen to run the network, and what was measured, in words."""
@@ -131,6 +137,9 @@ class Upscaler:
             if self._ready is None:
                 self._ready = prepare(self.generator, self.settings, self._job_pixels, self._named)
                 self._named = None
+                choice = self._ready.choice
+                if self._on_plan is not None and choice is not None and choice.seconds is not None:
+                    self._on_plan(choice.seconds)
             return self._ready
 
     @property

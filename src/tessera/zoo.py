@@ -291,7 +291,7 @@ def _find_packaged(packaged: PackagedFile) -> Path | None:
         return None
     for place in (spec.submodule_search_locations or ()) if spec is not None else ():
         path = Path(place) / packaged.path
-        if path.is_file() and path.with_suffix(".param").is_file():
+        if path.is_file() and (path.suffix != ".bin" or path.with_suffix(".param").is_file()):
             return path
     return None
 

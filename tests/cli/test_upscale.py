@@ -20,6 +20,7 @@ import torch
 from pictures import ramp, save
 from tessera.cli import main, progress
 from tessera.cli import upscale as command
+from tessera.cli.choosing import model_name
 from tessera.cli.migration import INSTEAD
 from tessera.errors import UsageError
 from tessera.generators import SRVGGNetCompactConfig
@@ -267,7 +268,7 @@ def test_options_become_settings(
 
 
 def test_dn_mixes_the_two_general_models() -> None:
-    mix = command._model_name  # pyright: ignore[reportPrivateUsage]
+    mix = model_name
     assert mix("realesr-general-x4v3", None, 1) == "realesr-general-x4v3"
     assert mix("realesr-general-x4v3", None, 0.3) == "realesr-general-x4v3@0.3+realesr-general-wdn-x4v3@0.7"
     assert mix("realesr-general-x4v3", None, 0) == "realesr-general-x4v3@0+realesr-general-wdn-x4v3@1"

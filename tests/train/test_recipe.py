@@ -6,9 +6,13 @@ import torch
 from tessera.config import checked, read_toml, written_toml
 from tessera.errors import UsageError
 from tessera.losses import adversarial_preset
+from tessera.resize import resize
+from tessera.train.batches import TrainingBatch
 from tessera.train.loop import train
-from tessera.train.parts import fresh_generator
+from tessera.train.parts import build_parts, fresh_generator
+from tessera.train.processes import Processes
 from tessera.train.recipe import RECIPES, Recipe, load_recipe, resumable
+from tessera.train.step import Moment, train_step
 from tessera.weights import load_weights
 from train.runs import SMALL, SMALL_RRDB, Heard, make_pictures, make_trunk, trained_lines
 
@@ -70,6 +74,34 @@ def test_the_networks_that_recipes_begin_with_answer_to_their_input(name):
             added = added - torch.nn.functional.interpolate(lq, scale_factor=recipe.generator.scale)
     between = (added[0] - added[1]).abs().mean()
     assert between > 1e-3
+
+
+def test_a_few_steps_on_one_picture_beat_nearest_neighbour():
+    """A chain of convolutions that begins dead, or is pushed to zero at once, ends at what it adds itself to."""
+    recipe = load_recipe("compact-psnr", ["step.precision=fp32", "schedule.warm_up=0", "device=cpu", "ema=0"])
+    parts = build_parts(recipe, Processes("cpu"))
+    y, x = torch.meshgrid(torch.arange(48.0), torch.arange(48.0), indexing="ij")
+    gt = torch.stack([0.5 + 0.4 * torch.sin(x / (4 + c)) * torch.cos(y / (5 - c)) for c in range(3)])[None]
+    batch = TrainingBatch(resize(gt, scale=1 / 4).clamp(0, 1), gt, None)
+    for step in range(1, 21):
+        train_step(recipe, parts, [batch], Moment(step, 10_000, step))
+    nearest = torch.nn.functional.interpolate(batch.lq, scale_factor=4)
+    with torch.no_grad():
+        learnt = (parts.generator(batch.lq) - gt).square().mean()
+    assert learnt < 0.5 * (nearest - gt).square().mean()
+    assert load_recipe("tessera-x4-psnr").start == recipe.start
+
+
+def test_the_last_convolution_can_begin_at_nothing_while_all_before_it_live():
+    plain, damped = (
+        fresh_generator(load_recipe("compact-psnr", [f"start.last_scale={scale}"])) for scale in (1.0, 0.0)
+    )
+    lq = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(damped(lq), torch.nn.functional.interpolate(lq, scale_factor=4))
+        assert not torch.equal(plain(lq), damped(lq))
+    ours, theirs = (list(network.parameters()) for network in (damped, plain))
+    assert all(torch.equal(a, b) for a, b in zip(ours[:-2], theirs[:-2], strict=True))
 
 
 def test_real_esrgans_crops_and_pool_are_as_published():

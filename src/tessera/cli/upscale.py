@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from tessera.cli import print_error, printable
+from tessera.cli.choosing import device_batch, model_name, suggest_fast
 from tessera.cli.migration import MigratingCommand
 from tessera.cli.stopping import leave, stop_signals
-from tessera.errors import EngineError, ModelNotFoundError, OutOfMemoryError, TesseraError, UsageError
+from tessera.errors import EngineError, OutOfMemoryError, TesseraError, UsageError
 
 if TYPE_CHECKING:
     from tessera.batch import Watcher
     from tessera.batch_report import BatchReport, State
-    from tessera.devices import DeviceBatch
     from tessera.engines import Precision
     from tessera.finding import Naming, Task
     from tessera.settings import AlphaMode, Settings
@@ -43,6 +43,7 @@ Model = Annotated[
     str | None,
     _Opt("-n", "--model-name", "--model_name", "--model", help="A name of `tessera models list`, a file, a mix."),
 ]
+Fast = Annotated[bool, _Opt("--fast", help="The same as -n tessera-x4: many times faster than the default model.")]
 ModelPath = Annotated[str | None, _Opt("--model-path", "--model_path", help="A weights file.")]
 OutScale = Annotated[
     str | None, _Opt("-s", "--outscale", help="A factor (2, 1.5), 1920x or x1080. [default: the model's]")
@@ -97,6 +98,7 @@ def upscale(
     more_inputs: MoreInputs = None,
     output: Output = Path("results"),
     model: Model = None,
+    fast: Fast = False,
     model_path: ModelPath = None,
     outscale: OutScale = None,
     denoise: Denoise = None,
@@ -168,7 +170,7 @@ def upscale(
                 output_pixels=_limit("--max-output-pixels", max_output_pixels, default.output_pixels),
             ),
         )
-        name = _model_name(model, model_path, denoise)
+        name = model_name(model, model_path, denoise, fast=fast)
         if dry_run and len(devices) > 1:
             raise UsageError(f"-g {device} with --dry-run: name one of the devices.")
         naming = Naming(output=output, suffix=suffix, extension=ext)
@@ -185,13 +187,13 @@ def upscale(
             from tessera.cli.forecast import print_forecast
 
             upscaler = _open(name, settings, offline)
-            _announce(upscaler, tasks, verbose)
+            _announce(upscaler, tasks, overwrite=overwrite, verbose=verbose)
             print_forecast(tasks, upscaler, journal, overwrite, json_progress)
             return
         elif len(devices) > 1:
             from tessera.devices import run_on_devices
 
-            batch = _for_devices(name, settings, offline, tasks, devices, journal.folder, overwrite, ignored)
+            batch = device_batch(name, settings, offline, tasks, devices, journal.folder, overwrite, ignored)
             with _engine_errors_are_his(), _watcher(json_progress, len(tasks)) as watcher, stop.patiently():
                 result = run_on_devices(
                     batch,
@@ -201,7 +203,7 @@ def upscale(
                 )
         else:
             upscaler = _open(name, settings, offline)
-            _announce(upscaler, tasks, verbose)
+            _announce(upscaler, tasks, overwrite=overwrite, verbose=verbose)
             with _watcher(json_progress, len(tasks)) as watcher, stop.patiently():
                 result = run_batch(
                     tasks,
@@ -229,39 +231,18 @@ def _open(model: str, settings: Settings, offline: bool) -> Upscaler:
         return Upscaler(model, settings=settings, offline=offline)
 
 
-def _for_devices(
-    model: str,
-    settings: Settings,
-    offline: bool,
-    tasks: Sequence[Task],
-    devices: Sequence[str],
-    journal_folder: Path,
-    overwrite: bool,
-    ignored: int,
-) -> DeviceBatch:
-    """Get the weights once, before the processes that want them, and gather what those need to know."""
-    from tessera.cli.forecast import pixels_of
-    from tessera.devices import DeviceBatch
-    from tessera.zoo import load_model
-
-    return DeviceBatch(
-        tasks=tuple(tasks),
-        devices=tuple(devices),
-        model=model,
-        model_sha256=load_model(model, offline=offline).sha256,
-        settings=settings,
-        journal_folder=journal_folder,
-        pixels=pixels_of(tasks, settings),
-        overwrite=overwrite,
-        ignored=ignored,
-    )
-
-
-def _announce(upscaler: Upscaler, tasks: Sequence[Task], verbose: bool) -> None:
+def _announce(upscaler: Upscaler, tasks: Sequence[Task], *, overwrite: bool, verbose: bool) -> None:
     """Tell how much there is to do, which decides about the engine, and say what was decided."""
     from tessera.cli.forecast import pixels_of
 
-    upscaler.expect(pixels_of(tasks, upscaler.settings))
+    pixels = pixels_of(tasks, upscaler.settings)
+    # What was made before does not take its time again; by name, since the journal is asked with the engine's.
+    left = sum(overwrite or not task.output.exists() for task in tasks) / len(tasks)
+
+    def on_plan(seconds: float) -> None:
+        suggest_fast(upscaler, round(pixels * left), seconds * left)
+
+    upscaler.expect(pixels, on_plan=on_plan if left else None)
     if verbose:
         with _engine_errors_are_his():
             for line in upscaler.plan_lines():
@@ -313,30 +294,6 @@ def _alpha(alpha: str | None, alpha_upsampler: str | None) -> AlphaMode:
     if alpha is not None or alpha_upsampler not in ("realesrgan", "bicubic"):
         raise UsageError(f"--alpha_upsampler {alpha_upsampler}: expected realesrgan or bicubic, without --alpha.")
     return "model" if alpha_upsampler == "realesrgan" else "lanczos"
-
-
-def _model_name(model: str | None, model_path: str | None, denoise: float | None) -> str:
-    from tessera.published import DEFAULT_MODEL, find_model
-
-    if model_path is not None:
-        if denoise is not None:
-            raise UsageError(
-                "-dn mixes two published models: use it with -n realesr-general-x4v3, without --model_path."
-            )
-        if not Path(model_path).exists():
-            raise UsageError(f"--model_path {model_path}: there is no such file.")
-        return model_path
-    name = model or DEFAULT_MODEL
-    if denoise is None:
-        return name
-    if not 0 <= denoise <= 1:
-        raise UsageError(f"-dn {denoise}: expected 0 (keeps noise) to 1 (removes it).")
-    general, wdn = "realesr-general-x4v3", "realesr-general-wdn-x4v3"
-    with contextlib.suppress(ModelNotFoundError):
-        name = find_model(name).name
-    if name != general:
-        raise UsageError(f"-dn works with -n {general} only; for other pairs mix files: -n A.pth@0.2+B.pth@0.8.")
-    return general if denoise == 1 else f"{general}@{denoise}+{wdn}@{round(1 - denoise, 9)}"
 
 
 def _refuse_weights(names: Sequence[str]) -> None:

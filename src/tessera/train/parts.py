@@ -134,15 +134,16 @@ def fresh_generator(recipe: Recipe) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(rng.integers(2**63 - 1)))
         network = recipe.generator.build()
-        initialise(network, recipe.start.init, recipe.start.init_scale)
+        initialise(network, recipe.start.init, recipe.start.init_scale, recipe.start.last_scale)
     return network
 
 
-def initialise(network: nn.Module, how: str, scale: float) -> None:
+def initialise(network: nn.Module, how: str, scale: float, last_scale: float = 1.0) -> None:
     """Give a generator first values, from PyTorch's global chance.
 
     `basicsr`: Kaiming's normal values times 0.1, biases 0, in the convolutions of dense blocks (BasicSR);
-    `kaiming`: the same times `scale` in every convolution (esrdgan); `pytorch`: as they were built.
+    `kaiming`: the same times `scale` in every convolution (esrdgan); `pytorch`: as they were built. The last
+    convolution's are multiplied with `last_scale`.
     """
     for name, module in network.named_modules():
         if not isinstance(module, nn.Conv2d):
@@ -154,6 +155,10 @@ def initialise(network: nn.Module, how: str, scale: float) -> None:
             nn.init.normal_(module.weight, std=factor * math.sqrt(2 / fan_in))
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+    last = [module for module in network.modules() if isinstance(module, nn.Conv2d)][-1]
+    with torch.no_grad():
+        for values in last.parameters() if last_scale != 1 else ():
+            values.mul_(last_scale)
 
 
 def _discriminator(recipe: Recipe, notes: list[str]) -> nn.Module:

@@ -63,6 +63,8 @@ RECIPES = (
     "esrgan-pytorch-psnr",
     "esrgan-pytorch-gan",
     "compact-psnr",
+    "tessera-x4-psnr",
+    "tessera-x4",
 )
 CHANGEABLE = ("runs", "steps", "epochs", "device", "checkpoint", "validation", "report", "watch")
 """What a run that goes on may have otherwise than it began; of `data`, `workers` and the cache as well."""
@@ -85,6 +87,9 @@ class StartConfig(Part, frozen=True):
     """Fresh generators: PyTorch's own values; Kaiming's times 0.1 in the dense blocks; Kaiming's everywhere."""
     init_scale: Annotated[float, Field(gt=0, le=10)] = 1.0
     """What Kaiming's values are multiplied with, where `init` is kaiming."""
+    last_scale: Annotated[float, Field(ge=0, le=10)] = 1.0
+    """What the last convolution's first values are multiplied with besides. Near 0, a network that adds what it finds
+    to the enlarged input begins there, while all its layers pass signals on (as Fixup does; Zhang et al. 2019)."""
 
 
 class OptimizerConfig(Part, frozen=True):

@@ -1,0 +1,289 @@
+"""Train the networks that come with Tessera: tessera-x4-psnr, then tessera-x4 from it.
+
+    python scripts/train_default.py --photos PHOTOS --bench BENCH --minutes 5
+
+The photographs are compared with scripts/train_default.tsv, so that a network is never said to come from others than
+it saw. Each call trains for so many minutes, saves, says where it stands and ends with 75 as long as something is left
+to do; 0 means that both networks are trained, scored and written. A call that is killed loses what it did since the
+last checkpoint, and nothing else. So a machine that is lent in pieces trains by
+
+    while python scripts/train_default.py --photos PHOTOS --bench BENCH; [ $? = 75 ]; do :; done
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from tessera.checksum import sha256_of
+from tessera.config import checked, read_toml
+from tessera.errors import TesseraError, TrainingError, UsageError
+from tessera.licence import LICENCE_KEY
+from tessera.train.checkpoints import newest_whole
+from tessera.train.loop import train
+from tessera.train.recipe import Recipe, load_recipe
+from tessera.train.records import CONFIG_NAME, RunFolder
+from tessera.weights import load_weights, save_weights
+
+ROOT = Path(__file__).resolve().parent.parent
+PICTURES = Path(__file__).with_suffix(".tsv")
+MODELS = ROOT / "src" / "tessera" / "models"
+LICENCE = "Apache-2.0"
+MORE_TO_DO = 75
+"""The exit code for "come again" (EX_TEMPFAIL of sysexits.h)."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One network: its recipe, and the network before it that it begins from."""
+
+    recipe: str
+    begins_from: str = ""
+    validates_on_set5: bool = False
+
+
+STAGES = (
+    Stage("tessera-x4-psnr", validates_on_set5=True),
+    Stage("tessera-x4", begins_from="tessera-x4-psnr"),
+)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where everything lies."""
+
+    photos: Path
+    bench: Path
+    folder: Path
+
+    def run(self, stage: Stage) -> Path:
+        return self.folder / "runs" / stage.recipe
+
+    def trained(self, recipe: str) -> Path:
+        """The network as its run left it, in the precision it was trained with."""
+        return self.folder / "runs" / recipe / "latest.safetensors"
+
+    def shipped(self, stage: Stage) -> Path:
+        return self.folder / f"{stage.recipe}.safetensors"
+
+
+# ------------------------------------------------------------------------------------------------------------- pictures
+
+
+def check_pictures(photos: Path, table: Path = PICTURES, part: str = "train") -> str:
+    """Compare the photographs of a part with the table, to the byte -> the hash of their names and sums.
+
+    Raises TrainingError where one is missing, is another, or is not in the table and would be trained on.
+    """
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file, delimiter="\t") if row["file"].startswith(f"{part}/")]
+    wanted = {row["file"]: row["sha256"] for row in rows}
+    there = {path.relative_to(photos).as_posix() for path in (photos / part).rglob("*") if path.is_file()}
+    for name in sorted(wanted.keys() - there):
+        raise TrainingError(f"{photos / name} is missing; {table.name} lists {len(wanted)} photographs of {part}.")
+    for name in sorted(there - wanted.keys()):
+        raise TrainingError(f"{photos / name} is not in {table.name}: put it elsewhere, or it would be trained on.")
+    for name, digest in wanted.items():
+        found = sha256_of(photos / name)
+        if found != digest:
+            raise TrainingError(f"{photos / name} is another picture: sha256 expected {digest}, found {found}.")
+    lines = "".join(f"{wanted[name]}  {name}\n" for name in sorted(wanted))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+# ------------------------------------------------------------------------------------------------------------- training
+
+
+class Lines:
+    """A watcher that prints a line for each sentence, and one every so many steps."""
+
+    def __init__(self, every: int) -> None:
+        self._every = every
+
+    def say(self, sentence: str) -> None:
+        print(sentence, flush=True)
+
+    def step(self, step: int, steps: int, values: dict[str, float]) -> None:
+        if step % self._every == 0:
+            told = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if "gradient" not in name)
+            print(f"step {step:,} of {steps:,}  {told}", flush=True)
+
+
+def recipe_of(stage: Stage, places: Places, changes: Sequence[str] = ()) -> Recipe:
+    """The stage's recipe with its data; a run that was begun goes on with what it was begun with."""
+    begun = places.run(stage) / CONFIG_NAME
+    if begun.exists():
+        return checked(Recipe, read_toml(begun), str(begun))
+    words = [f"runs={places.folder / 'runs'}", f"data.train={places.photos / 'train'}"]
+    if stage.validates_on_set5:
+        set5 = places.bench / "Set5"
+        words += [f"data.val={set5 / 'HR_x4'}", f"data.val_lq={set5 / 'LR_x4'}"]
+    else:
+        words.append(f"data.val={places.photos / 'val'}")
+    words += [f"data.cache_folder={places.folder / 'cache'}", "data.cache=disk", "data.workers=1"]
+    if stage.begins_from:
+        words.append(f"start.generator={places.trained(stage.begins_from)}")
+    return load_recipe(stage.recipe, [*words, *changes])
+
+
+def step_reached(folder: Path) -> int | None:
+    """The step of a run's last whole checkpoint; None where no run has begun."""
+    run = RunFolder(folder)
+    if not run.exists:
+        return None
+    newest = newest_whole(run.checkpoints)
+    return newest.step if newest is not None else 0
+
+
+def is_done(recipe: Recipe) -> bool:
+    return (step_reached(recipe.folder) or 0) >= recipe.steps
+
+
+def train_piece(recipe: Recipe, seconds: float) -> int:
+    """Begin a run or go on with it, for so many seconds (0: to its end) -> the step it is at then.
+
+    A signal from outside stops it too, after its step and with a checkpoint, and then ends the script.
+    """
+    timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGUSR1))
+    timer.daemon = True
+    if seconds:
+        timer.start()
+    try:
+        resume = RunFolder(recipe.folder).exists
+        outcome = train(recipe, resume=resume, watcher=Lines(recipe.report.every))
+    finally:
+        timer.cancel()
+    if outcome.stopped_by and outcome.stopped_by != signal.SIGUSR1:
+        raise SystemExit(128 + outcome.stopped_by)
+    return outcome.step
+
+
+# -------------------------------------------------------------------------------------------------- writing and scoring
+
+
+def write_shipped(recipe: Recipe, output: Path, data_hash: str) -> None:
+    """Write what a run made as it is shipped: half precision, with where it comes from in the metadata."""
+    trained = load_weights(recipe.folder / "latest.safetensors")
+    metadata = {
+        LICENCE_KEY: LICENCE,
+        "tessera.recipe": recipe.name,
+        "tessera.step": str(recipe.steps),
+        "tessera.seed": str(recipe.seed),
+        "tessera.scale": str(recipe.generator.scale),
+        "tessera.training_pictures": f"{PICTURES.name}, train, sha256 {data_hash}",
+    }
+    save_weights(output, trained.config, trained.state, metadata=metadata, dtype=torch.float16)
+
+
+def score(stages: Sequence[Stage], places: Places) -> None:
+    """Score the shipped files: Set5 and Set14 as papers do, photographs under second-order degradation."""
+    files = [str(places.shipped(stage)) for stage in stages]
+    models = [word for file in files for word in ("-n", file)]
+    for bench in ("Set5", "Set14"):
+        lq, gt = (places.bench / bench / f"{side}_x4" for side in ("LR", "HR"))
+        output = places.folder / "scores" / bench
+        arguments = ("--lq", str(lq), "--gt", str(gt), *models, "--metrics", "psnr,ssim", "-o", str(output))
+        _run("-m", "tessera", "evaluate", *arguments)
+    second = str(places.folder / "scores" / "second-order.json")
+    _run(str(ROOT / "benchmarks" / "second_order.py"), *files, "--photos", str(places.photos / "val"), "-o", second)
+
+
+def ship(places: Places, stages: Sequence[Stage] = STAGES, models: Path = MODELS) -> list[str]:
+    """Copy what is written into the package -> what src/tessera/published.py and docs/models.md have to say of it."""
+    lines: list[str] = []
+    for stage in stages:
+        path = places.shipped(stage)
+        if path.exists():
+            shutil.copyfile(path, models / path.name)
+            found = load_weights(path)
+            lines.append(
+                f"{stage.recipe}: {found.config.network}, {path.stat().st_size:,} bytes, sha256 {found.sha256}"
+            )
+    return lines
+
+
+def _run(*words: str) -> None:
+    print("$ python", *words, flush=True)
+    subprocess.run([sys.executable, *words], check=True)
+
+
+# ------------------------------------------------------------------------------------------------------------- the rest
+
+
+def status(places: Places, stages: Sequence[Stage] = STAGES) -> list[str]:
+    """Where every network stands, a line each."""
+    lines: list[str] = []
+    for stage in stages:
+        reached, steps = step_reached(places.run(stage)), recipe_of(stage, places).steps
+        if reached is None:
+            lines.append(f"{stage.recipe}: not begun")
+        elif reached < steps:
+            lines.append(f"{stage.recipe}: step {reached:,} of {steps:,}")
+        else:
+            written = places.shipped(stage).exists()
+            lines.append(f"{stage.recipe}: trained{f', written to {places.shipped(stage)}' if written else ''}")
+    return lines
+
+
+def one_piece(
+    places: Places,
+    seconds: float,
+    *,
+    stages: Sequence[Stage] = STAGES,
+    table: Path = PICTURES,
+    changes: Sequence[str] = (),
+) -> bool:
+    """Train the first network that is not done -> whether there is nothing left to train; what is done is written."""
+    data_hash = check_pictures(places.photos, table)
+    places.folder.mkdir(parents=True, exist_ok=True)
+    recipes = [(stage, recipe_of(stage, places, changes)) for stage in stages]
+    left = next((recipe for _, recipe in recipes if not is_done(recipe)), None)
+    if left is not None:
+        train_piece(left, seconds)
+    for stage, recipe in recipes:
+        if is_done(recipe) and not places.shipped(stage).exists():
+            write_shipped(recipe, places.shipped(stage), data_hash)
+    return all(is_done(recipe) for _, recipe in recipes)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, required=True, help="the folder with train/ and val/")
+    parser.add_argument("--bench", type=Path, required=True, help="the folder with Set5/ and Set14/, each LR_x4, HR_x4")
+    parser.add_argument("--folder", type=Path, default=Path("out/own"), help="where runs and results go (out/own)")
+    parser.add_argument("--minutes", type=float, default=5.0, help="how long to train; 0: to the end (5)")
+    parser.add_argument("--status", action="store_true", help="say where it stands, and do nothing")
+    parser.add_argument("--ship", action="store_true", help="put what is written into the package, and do nothing else")
+    chosen = parser.parse_args(arguments)
+    places = Places(chosen.photos.resolve(), chosen.bench.resolve(), chosen.folder.resolve())
+    if chosen.ship:
+        print("\n".join(ship(places)) or "nothing is written yet")
+        return 0
+    if not chosen.status:
+        try:
+            done = one_piece(places, 60 * chosen.minutes)
+            while not done and not chosen.minutes:
+                done = one_piece(places, 0)
+            if done and not (places.folder / "scores" / "second-order.json").exists():
+                score(STAGES, places)
+        except (TesseraError, UsageError) as error:
+            print(f"train_default: {error}", file=sys.stderr)
+            return 1
+    print("\n".join(status(places)))
+    return 0 if chosen.status or (places.folder / "scores" / "second-order.json").exists() else MORE_TO_DO
+
+
+if __name__ == "__main__":
+    sys.exit(main())
