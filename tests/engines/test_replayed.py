@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tessera.engines.replayed import Network, Replayed
+from tessera.engines.lanes import Network
+from tessera.engines.replayed import Replayed
 
 
 class Device:

@@ -12,7 +12,7 @@ import threading
 import torch
 
 from tessera.engines import Engine, Tiles, working_bytes_per_pixel
-from tessera.engines.lanes import lane_for, through
+from tessera.engines.lanes import Network, lane_for, through
 from tessera.engines.memory import without_memory_errors
 from tessera.engines.replayed import Replayed, record_on_cuda
 from tessera.engines.wide_trunk import WideTrunk
@@ -49,11 +49,13 @@ class TorchEngine:
         self._device = _usable(device)
         self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         # The loaded network stays as it is: it is the reference, and somebody else may be using it.
-        self._network: torch.nn.Module = copy.deepcopy(generator.network).to(device=self._device, dtype=self._dtype)
-        torch.nn.utils.convert_conv2d_weight_memory_format(self._network, torch.channels_last)
-        if precision == "bf16" and isinstance(self._network, RRDBNet):
-            self._network = WideTrunk(self._network)
-        self._runs = Replayed(self._network, record_on_cuda) if self._device.type == "cuda" else self._network
+        network: torch.nn.Module = copy.deepcopy(generator.network).to(device=self._device, dtype=self._dtype)
+        torch.nn.utils.convert_conv2d_weight_memory_format(network, torch.channels_last)
+        if precision == "bf16" and isinstance(network, RRDBNet):
+            network = WideTrunk(network)
+        self._network: Network = network
+        if self._device.type == "cuda":
+            self._network = Replayed(self._network, record_on_cuda)
         self._exact: TorchEngine | None = None
         self._lock = threading.Lock()
         self.bytes_per_pixel = working_bytes_per_pixel(generator.config, precision)
@@ -61,7 +63,7 @@ class TorchEngine:
     def run(self, tiles: Tiles) -> Tiles:
         """(B, C, h, w) float32 in [0, 1] -> (B, C, s*h, s*w) float32, not clipped."""
         with torch.inference_mode(), without_memory_errors(tiles), self._whole_fp32():
-            return through(lane_for(self._runs, self._device, self._dtype), tiles, self._together(tiles[0, 0].size))
+            return through(lane_for(self._network, self._device, self._dtype), tiles, self._together(tiles[0, 0].size))
 
     def tiles_at_once(self, pixels: int) -> int:
         """Two parts of a batch on a GPU, so that one is copied while the other is computed; elsewhere one tile."""

@@ -13,7 +13,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-Network = Callable[[Tensor], Tensor]
+from tessera.engines.lanes import Network
+
 Recorder = Callable[[Network, Tensor], Network]
 
 _RECORDED_AFTER = 2
