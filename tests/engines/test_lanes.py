@@ -6,10 +6,11 @@ import torch
 
 from stand_ins import loaded
 from tessera.engines import Batching
-from tessera.engines.lanes import PlainLane, through
+from tessera.engines.lanes import PlainLane, packed, through, unpacked
 from tessera.engines.pytorch import TorchEngine
 from tessera.enlarger import Enlarger
 from tessera.generators import SRVGGNetCompactConfig
+from tessera.mosaic import to_planes
 from tessera.settings import Settings
 
 
@@ -81,3 +82,24 @@ def test_a_processor_wants_one_tile_at_a_time_and_a_gpu_as_many_as_its_memory_ho
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, free))
         assert enlarger.plan(64).batch == expected
     assert enlarger.plan(0).batch == 1
+
+
+def test_tiles_of_8_bits_travel_as_bytes_and_lose_nothing():
+    pixels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, -1)
+    tiles = torch.from_numpy(to_planes(pixels[0]))[None]
+    small = packed(tiles)
+    assert small.dtype == torch.uint8
+    assert torch.equal(unpacked(small), tiles)
+
+
+@pytest.mark.parametrize(
+    "tiles",
+    [
+        torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)),
+        torch.from_numpy(to_planes(np.full((4, 4, 3), 1234, np.uint16)))[None],
+        torch.tensor([[[[0.0, 1.5, -1.0, float("nan")]]]]),
+    ],
+    ids=["chance", "16 bits", "beyond the range"],
+)
+def test_other_tiles_travel_as_they_are(tiles: torch.Tensor):
+    assert packed(tiles) is tiles
