@@ -1,8 +1,8 @@
 """How much of the time of a whole run the network has, and what the rest is.
 
 `python benchmarks/share.py [MODEL] [MEGAPIXELS] [ROUNDS]`; TESSERA_ASSETS names the folder of photographs. Each round
-is a process of its own, which does what `tessera upscale` does with plans and compiled networks that are there, and counts
-the time from its start: until the network could begin, while it ran, while nothing ran but reading, blending and
+is a process of its own, which does what `tessera upscale` does with plans and compiled networks that are there, and
+counts the time from its start: until the network could begin, while it ran, while nothing ran but reading, blending and
 writing, and the end. A first round, which makes the plan, is not counted.
 """
 
