@@ -103,7 +103,7 @@ def test_only_fast_lets_the_int8_form_take_part_and_only_where_it_is_good_enough
     assert "openvino int8" not in candidates_of(path, precision="exact")
     assert "openvino int8" not in candidates_of(path, precision="fast", engine="pytorch")
     with monkeypatch.context() as patch:
-        patch.setattr(preparing, "MOST_LOST_DB", -100.0)
+        patch.setattr("tessera.int8_file.MOST_LOST_DB", -100.0)
         assert "openvino int8" not in candidates_of(path, precision="fast")
     with monkeypatch.context() as patch:
         patch.setattr(preparing, "has_int8", lambda: False)

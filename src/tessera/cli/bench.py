@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import sys
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tessera.cli import printable
+from tessera.cli import print_progress, printable
 from tessera.errors import UsageError
 
 if TYPE_CHECKING:
@@ -137,7 +136,7 @@ def _network(generator: LoadedGenerator, pixels: Pixels, subject: str, chosen: _
         rounds=chosen.rounds,
         multiply_adds=config.multiply_adds(pixels.shape[0], pixels.shape[1]),
         probes=probes() if chosen.device == "cpu" else None,
-        told=_tell,
+        told=print_progress,
     )
 
 
@@ -169,13 +168,9 @@ def _programs(model: str, pixels: Pixels, subject: str, chosen: _Chosen) -> Comp
             for precision in chosen.precisions:
                 if (engine, precision) != ("pytorch", "exact"):
                     programs.append(program(engine, precision))
-        return measure_programs(programs, subject=f"{subject}, whole processes", rounds=chosen.rounds, told=_tell)
-
-
-def _tell(words: str) -> None:
-    if sys.stderr.isatty():
-        with contextlib.suppress(OSError):
-            print(f"tessera: {words}", file=sys.stderr)
+        return measure_programs(
+            programs, subject=f"{subject}, whole processes", rounds=chosen.rounds, told=print_progress
+        )
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tessera.cli import printable
+from tessera.cli import print_progress, printable
 from tessera.errors import DownloadError, ModelNotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -88,7 +86,7 @@ def deploy_table(
     try:
         pristine = pristine_model(niqe_model, offline=offline)
     except (ModelNotFoundError, DownloadError) as error:  # the table is worth having without it
-        _tell(f"no NIQE: {error}")
+        print_progress(f"no NIQE: {error}")
         pristine = None
     rows: list[Row] = []
     for each in loaded:
@@ -105,7 +103,7 @@ def deploy_table(
                 rounds=rounds,
                 threads=count,
                 pristine=pristine,
-                told=_tell,
+                told=print_progress,
             )
     text = as_markdown(rows, chosen, surroundings)
     for line in text.splitlines():
@@ -116,9 +114,3 @@ def deploy_table(
         json_file.write_text(json.dumps(as_dict(rows, chosen, surroundings), indent=2) + "\n", encoding="utf-8")
     if html_file is not None:
         write_page(html_file, as_html(rows, chosen, surroundings))
-
-
-def _tell(words: str) -> None:
-    if sys.stderr.isatty():
-        with contextlib.suppress(OSError):
-            print(f"tessera: {words}", file=sys.stderr)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tessera.cli import printable
+from tessera.cli import print_progress, printable
 from tessera.errors import UsageError
 
 if TYPE_CHECKING:
@@ -110,7 +108,9 @@ def quantize(
     if output is None:
         output = int8_places(loaded)[-1]
         output.parent.mkdir(parents=True, exist_ok=True)
-    done = quantize_model(loaded, output, settings, folder, evaluation=evaluation, overwrite=overwrite, told=_tell)
+    done = quantize_model(
+        loaded, output, settings, folder, evaluation=evaluation, overwrite=overwrite, told=print_progress
+    )
     if report is not None:
         report.write_text(json.dumps(report_of(done), indent=1) + "\n", encoding="utf-8")
     for line in _lines(done):
@@ -132,9 +132,3 @@ def _lines(done: Quantized) -> list[str]:
         f"  kept: {kept if done.kept else 'nothing, all layers are int8'}",
         f"{files}: {done.bytes:,} bytes, int8, run with {done.runtime}",
     ]
-
-
-def _tell(words: str) -> None:
-    if sys.stderr.isatty():
-        with contextlib.suppress(OSError):
-            print(f"tessera: {words}", file=sys.stderr)

@@ -34,6 +34,7 @@ from tessera.deploy.checking import (
 from tessera.deploy.onnx_graph import onnx_bytes
 from tessera.deploy.openvino_ir import write_openvino
 from tessera.deploy.passport import measured, passport
+from tessera.deploy.places import check_places
 from tessera.deploy.settings import ExportSettings
 from tessera.deploy.stored import stored
 from tessera.deploy.torchscript import torchscript_archive
@@ -133,13 +134,7 @@ def _refuse(
             f"{output}: what is written is run before it gets its name, and that needs the package {package}: pip"
             " install 'tessera-sr[export]'."
         )
-    if not output.parent.is_dir():
-        raise UsageError(f"{output}: there is no folder {output.parent}. Make it first, or choose another.")
-    for path in paths:
-        if path.is_dir():
-            raise UsageError(f"{path}: this is a folder. Choose another name.")
-        if path.exists() and not overwrite:
-            raise UsageError(f"{path} exists already. Choose another name, or replace it with --overwrite.")
+    check_places(output, paths, overwrite=overwrite)
 
 
 def _written(

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from tessera.int8_file import SOURCE_KEY
 from tessera.interpolation import MIXED_FROM_KEY
 from tessera.licence import LICENCE_KEY
 from tessera.version import __version__
@@ -26,7 +27,7 @@ def provenance(loaded: LoadedGenerator) -> dict[str, str]:
     """Where weights come from and under which licence; what their file tells of its origin is kept."""
     told = {key: value for key, value in loaded.metadata.items() if key not in _OF_THE_FILE}
     if MIXED_FROM_KEY not in told and "tessera.source" not in told:
-        told |= {"tessera.source": loaded.name, "tessera.source_sha256": loaded.sha256}
+        told |= {"tessera.source": loaded.name, SOURCE_KEY: loaded.sha256}
         if loaded.source is not None:
             told["tessera.source_file"] = loaded.source.name
     return {**told, LICENCE_KEY: loaded.licence} if loaded.licence is not None else told

@@ -29,6 +29,7 @@ from tessera.deploy.int8_onnx import int8_onnx_bytes
 from tessera.deploy.int8_openvino import write_int8_openvino
 from tessera.deploy.int8_settings import Int8Settings
 from tessera.deploy.passport import provenance
+from tessera.deploy.places import check_places
 from tessera.deploy.sensitivity import Sensitivity, sensitivities, shares, units
 from tessera.engines import open_engine
 from tessera.errors import ExportError, TesseraError, UsageError
@@ -184,13 +185,7 @@ def _refuse(
             f"{output}: what is written is run before it gets its name, and that needs {' and '.join(missing)}: pip"
             " install 'tessera-sr[export]'."
         )
-    if not output.parent.is_dir():
-        raise UsageError(f"{output}: there is no folder {output.parent}. Make it first, or choose another.")
-    for path in paths:
-        if path.is_dir():
-            raise UsageError(f"{path}: this is a folder. Choose another name.")
-        if path.exists() and not overwrite:
-            raise UsageError(f"{path} exists already. Choose another name, or replace it with --overwrite.")
+    check_places(output, paths, overwrite=overwrite)
 
 
 def _pictures(loaded: LoadedGenerator, settings: Int8Settings, calibration: Path, evaluation: Path | None) -> _Pictures:

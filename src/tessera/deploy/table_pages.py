@@ -120,14 +120,18 @@ def as_html(rows: Sequence[Row], protocol: Protocol, surroundings: Surroundings)
 
 def times_bf16(row: Row, rows: Sequence[Row]) -> float | None:
     """How many times as fast as the same model in bf16, by the fastest turns of the same rounds."""
-    other = next((each for each in rows if each.model == row.model and each.precision == "bf16"), None)
+    other = _in_bf16(row, rows)
     return None if other is None else other.latency_seconds / row.latency_seconds
 
 
 def times_bf16_of_processor(row: Row, rows: Sequence[Row]) -> float | None:
     """The same by the least time of the processor; None where there is no bf16."""
-    other = next((each for each in rows if (each.model, each.precision) == (row.model, "bf16")), None)
+    other = _in_bf16(row, rows)
     return None if other is None else min(other.cpu_seconds) / min(row.cpu_seconds)
+
+
+def _in_bf16(row: Row, rows: Sequence[Row]) -> Row | None:
+    return next((each for each in rows if (each.model, each.precision) == (row.model, "bf16")), None)
 
 
 def _body(rows: Sequence[Row], protocol: Protocol, surroundings: Surroundings) -> Iterator[str]:

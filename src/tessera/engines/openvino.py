@@ -6,16 +6,18 @@ Shapes: B tiles, C channels, h and w the tile, s the scale.
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tessera.engines import Engine, Tiles, working_bytes_per_pixel
 from tessera.engines.memory import without_memory_errors
 from tessera.engines.openvino_model import compiled_int8, compiled_model
-from tessera.int8_file import Int8File
 from tessera.loaded_generator import LoadedGenerator
 from tessera.machine import cores
+
+if TYPE_CHECKING:
+    from tessera.int8_file import Int8File
 
 
 class OpenVinoEngine:

@@ -39,17 +39,11 @@ def compiled_model(generator: LoadedGenerator, precision: str, threads: int) -> 
 
 def compiled_int8(file: Int8File, threads: int) -> Any:
     """The model of a file with whole numbers as it was kept, or compiled now and kept, for so many threads."""
-    products = products_beside_int8(file.is_all_int8)
+    from tessera.int8_file import products_beside_int8
+
+    products = products_beside_int8(file.is_all_int8, "bf16" if has_bf16("cpu") else "fp32")
     key = compiled_key({"file": file.sha256, "precision": products, **_surroundings()})
     return _kept_or_made(key, processor_options(products, threads), lambda: openvino_core().read_model(str(file.path)))
-
-
-def products_beside_int8(is_all_int8: bool) -> str:
-    """What is multiplied in where a file has no whole numbers: bf16 where the processor has it.
-
-    Where nothing but sums is left in floating point, fp32 is faster (measured: 1.02 to 1.06 times).
-    """
-    return "bf16" if has_bf16("cpu") and not is_all_int8 else "fp32"
 
 
 def _kept_or_made(key: str | None, options: Mapping[str, Any], model: Callable[[], Any]) -> Any:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tessera.engines import Engine, has_int8, open_engine
-from tessera.engines.openvino import OpenVinoEngine
 from tessera.enlarger import Enlarger, wanted_overlap
-from tessera.int8_file import MOST_LOST_DB, Int8File, find_int8
 from tessera.loaded_generator import LoadedGenerator
 from tessera.planning.plan import Candidate, Choice, sentence_of
 from tessera.planning.planner import Planner, threads_for
 from tessera.settings import Settings
+
+if TYPE_CHECKING:
+    from tessera.int8_file import Int8File
 
 _RUNS_OF_AN_ENSEMBLE = 8
 
@@ -58,6 +60,8 @@ def prepare(generator: LoadedGenerator, settings: Settings, pixels: int, named: 
         if named is not None and alike and network is generator and candidate.threads == threads:
             return named
         if candidate.precision == "int8":
+            from tessera.engines.openvino import OpenVinoEngine
+
             return OpenVinoEngine(network, threads=candidate.threads, int8=int8)
         precision = "exact" if candidate.precision == "fp32" else "fast" if candidate.fast else "auto"
         return open_engine(
@@ -94,7 +98,11 @@ def prepare(generator: LoadedGenerator, settings: Settings, pixels: int, named: 
 def _int8_for(generator: LoadedGenerator, settings: Settings) -> Int8File | None:
     """The generator's file with whole numbers, where speed is asked for and it was measured to lose little."""
     wanted = settings.precision == "fast" and settings.device == "cpu" and settings.engine in ("auto", "openvino")
-    return find_int8(generator, most_db=MOST_LOST_DB) if wanted and has_int8() else None
+    if not wanted or not has_int8():
+        return None
+    from tessera.int8_file import MOST_LOST_DB, find_int8
+
+    return find_int8(generator, most_db=MOST_LOST_DB)
 
 
 def _for_file(generator: LoadedGenerator, settings: Settings, named: Engine | None) -> Ready:
