@@ -188,7 +188,8 @@ class Network:
         self.description = description
         self.instructions = instructions or chosen_set()
         self._library = library()
-        weights = np.concatenate([np.ascontiguousarray(array, np.float32).ravel() for array in arrays])
+        flat = [np.ascontiguousarray(array, np.float32).ravel() for array in arrays]
+        weights = flat[0] if len(flat) == 1 else np.concatenate(flat)
         counted = bytes(_KINDS.index(kind) for kind in kinds or ("F4 fp32",) * (description.blocks + 1))
         handle = ctypes.c_void_p()
         status = self._library.tk_create(

@@ -39,55 +39,84 @@ static void gathered(const float *weights, int s, int phase, double taps[9]) {
             taps[tap_before(s, phase / s, i) * 3 + tap_before(s, phase % s, j)] += weights[i * 3 + j];
 }
 
-static void seen(double g[6][3], int side, const double taps[9], double *out) {
-    double half[18];
+/* Taps, and what the points see of them, for the outputs of a chunk side by side. */
+typedef double taps_of_chunk[9][TK_CHUNK];
+typedef float points_of_chunk[TK_MOST_POINTS][TK_CHUNK];
+
+static void seen(double g[6][3], int side, taps_of_chunk taps, double factor, points_of_chunk out) {
+    double half[18][TK_CHUNK];
     for (int p = 0; p < side; p++)
         for (int j = 0; j < 3; j++)
-            half[p * 3 + j] = g[p][0] * taps[j] + g[p][1] * taps[3 + j] + g[p][2] * taps[6 + j];
+            for (int n = 0; n < TK_CHUNK; n++)
+                half[p * 3 + j][n] = g[p][0] * taps[j][n] + g[p][1] * taps[3 + j][n] + g[p][2] * taps[6 + j][n];
     for (int p = 0; p < side; p++)
-        for (int q = 0; q < side; q++)
-            out[p * side + q] = half[p * 3] * g[q][0] + half[p * 3 + 1] * g[q][1] + half[p * 3 + 2] * g[q][2];
+        for (int q = 0; q < side; q++) {
+            const double *at = half[p * 3], *middle = half[p * 3 + 1], *last = half[p * 3 + 2];
+            for (int n = 0; n < TK_CHUNK; n++)
+                out[p * side + q][n] = (float)((at[n] * g[q][0] + middle[n] * g[q][1] + last[n] * g[q][2]) * factor);
+        }
+}
+
+/* Two inputs of a chunk, behind one another in each point; gives the points that are not zero throughout. */
+static uint64_t put(const tk_convolution *conv, int chunk, int pair, points_of_chunk found[2]) {
+    const int points = tk_points(conv->kind), width = tk_chunk_width(conv, chunk);
+    const size_t start = (size_t)chunk * TK_CHUNK * points * conv->inputs;
+    uint64_t used = 0;
+    for (int p = 0; p < points; p++) {
+        const size_t row = start + ((size_t)p * conv->inputs + 2 * pair) * width;
+        const float *even = found[0][p], *odd = found[1][p];
+        for (int n = 0; n < width; n++)
+            if (even[n] != 0 || odd[n] != 0) used |= (uint64_t)1 << p;
+        if (conv->kind == TK_F4_FP32) {
+            float *to = (float *)conv->weights + row;
+            memcpy(to, even, width * sizeof *to);
+            memcpy(to + width, odd, width * sizeof *to);
+            continue;
+        }
+        uint16_t *to = (uint16_t *)conv->weights + row;
+        for (int n = 0; n < width; n++) {
+            to[2 * n] = tk_bf16(even[n]);
+            to[2 * n + 1] = tk_bf16(odd[n]);
+        }
+    }
+    return used;
 }
 
 int tk_pack(tk_convolution *conv, const float *weights, const float *bias, const float *slope, float common_slope,
             int inputs_given, int outputs_given, int enlarge, float factor) {
-    const int side = tk_outer(conv->kind) + 2, points = side * side, half = conv->kind != TK_F4_FP32;
-    const int chunks = (conv->outputs + TK_CHUNK - 1) / TK_CHUNK;
-    const size_t numbers = (size_t)points * conv->inputs * conv->outputs;
+    const int side = tk_outer(conv->kind) + 2, chunks = (conv->outputs + TK_CHUNK - 1) / TK_CHUNK;
+    /* An enlarging convolution has its outputs once for each phase. */
+    const int each = conv->outputs / (enlarge * enlarge);
     double g[6][3];
     sights(conv->kind, g);
-    conv->weights = aligned(numbers * tk_value_bytes(conv->kind));
+    conv->weights = aligned((size_t)side * side * conv->inputs * conv->outputs * tk_value_bytes(conv->kind));
     conv->bias = aligned(conv->outputs * sizeof(float));
     conv->slope = slope || common_slope != 1 ? aligned(conv->outputs * sizeof(float)) : NULL;
     conv->points = calloc(chunks, sizeof *conv->points);
     if (!conv->weights || !conv->bias || !conv->points || (!conv->slope && (slope || common_slope != 1)))
         return TK_NO_MEMORY;
-    memset(conv->weights, 0, numbers * tk_value_bytes(conv->kind));
     for (int n = 0; n < conv->outputs; n++) {
-        /* An enlarging convolution has its outputs once for each phase. */
-        const int phases = enlarge * enlarge, each = conv->outputs / phases;
-        const int phase = n / each, given = n % each, chunk = n / TK_CHUNK, width = tk_chunk_width(conv, chunk);
-        const size_t start = (size_t)chunk * TK_CHUNK * points * conv->inputs;
-        const int there = given < outputs_given;
+        const int given = n % each, there = given < outputs_given;
         conv->bias[n] = there ? bias[given] * factor : 0;
         if (conv->slope) conv->slope[n] = !there ? 0 : slope ? slope[given] : common_slope;
-        for (int k = 0; there && k < inputs_given; k++) {
-            double taps[9], out[TK_MOST_POINTS];
-            gathered(weights + ((size_t)given * inputs_given + k) * 9, enlarge, phase, taps);
-            seen(g, side, taps, out);
-            for (int p = 0; p < points; p++) {
-                const float value = (float)(out[p] * factor);
-                if (value == 0) continue;
-                conv->points[chunk] |= (uint64_t)1 << p;
-                const size_t row = start + (size_t)p * conv->inputs * width;
-                if (half)
-                    ((uint16_t *)conv->weights)[row + ((size_t)(k / 2) * width + n % TK_CHUNK) * 2 + k % 2] =
-                        tk_bf16(value);
-                else
-                    ((float *)conv->weights)[row + (size_t)k * width + n % TK_CHUNK] = value;
-            }
-        }
     }
+    for (int chunk = 0; chunk < chunks; chunk++)
+        for (int pair = 0; pair < conv->inputs / 2; pair++) {
+            points_of_chunk found[2];
+            for (int i = 0; i < 2; i++) {
+                taps_of_chunk taps;
+                memset(taps, 0, sizeof taps);
+                for (int n = 0; n < tk_chunk_width(conv, chunk) && 2 * pair + i < inputs_given; n++) {
+                    const int output = chunk * TK_CHUNK + n, given = output % each;
+                    if (given >= outputs_given) continue;
+                    double of_one[9];
+                    gathered(weights + ((size_t)given * inputs_given + 2 * pair + i) * 9, enlarge, output / each, of_one);
+                    for (int tap = 0; tap < 9; tap++) taps[tap][n] = of_one[tap];
+                }
+                seen(g, side, taps, factor, found[i]);
+            }
+            conv->points[chunk] |= put(conv, chunk, pair, found);
+        }
     return TK_OK;
 }
 
