@@ -14,7 +14,7 @@ from tessera.bench.subject import middle
 from tessera.bench.turns import Run, spread, take_turns
 
 TILES = (64, 96, 128, 192, 256, 384, 512)
-ENGINES = ("pytorch:exact", "pytorch:auto", "openvino:auto", "ncnn:exact")
+ENGINES = ("kernels:exact", "kernels:auto", "openvino:auto")
 PHOTOGRAPH = "photos/val/clic_0369d229ba4c9965.webp"
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tessera.cli import print_progress, printable
+from tessera.cli.reports import check_reports, write_report
 from tessera.errors import UsageError
 
 if TYPE_CHECKING:
@@ -74,9 +75,7 @@ def bench(
 
     height, width = _size(size)
     engines, precisions = _engines(engine, whole=whole), _precisions(precision)
-    for path in (json_file, markdown_file):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise UsageError(f"{path}: there is no folder {path.absolute().parent}; make it first.")
+    check_reports({"--json": json_file, "--markdown": markdown_file})
     name = model or DEFAULT_MODEL
     generator = load_model(name, offline=offline)
     pixels = _pixels(picture, height, width, generator.config.multiple)
@@ -88,10 +87,8 @@ def bench(
     comparison = _programs(name, pixels, subject, chosen) if whole else _network(generator, pixels, subject, chosen)
     text = as_markdown([comparison], surroundings)
     typer.echo(printable_lines(text), nl=False)
-    if markdown_file is not None:
-        markdown_file.write_text(text, encoding="utf-8")
-    if json_file is not None:
-        json_file.write_text(json.dumps(as_dict([comparison], surroundings), indent=2) + "\n", encoding="utf-8")
+    write_report(markdown_file, text)
+    write_report(json_file, json.dumps(as_dict([comparison], surroundings), indent=2) + "\n")
     if any(each.problem for each in comparison.measured):
         raise typer.Exit(1)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from tessera.cli import print_error, printable
+from tessera.cli.reports import check_reports, write_report
 from tessera.errors import PictureError, UsageError
 from tessera.machine import cores
 from tessera.wording import counted
@@ -116,7 +117,7 @@ def check(
     """
     if scale < 1 or smallest < 1:
         raise UsageError("--scale and --smallest start at 1.")
-    _check_json(as_json)
+    check_reports({"--json": as_json})
     from tessera.dataset.check import check as check_pictures
     from tessera.dataset.sources import list_pictures
 
@@ -125,17 +126,10 @@ def check(
     report = check_pictures(
         listing, scale=scale, against=tested, smallest=smallest, workers=_processes(workers), watch=_shown
     )
-    if as_json is not None:
-        as_json.write_text(_as_json(report), encoding="utf-8")
+    write_report(as_json, _as_json(report))
     _print(report, as_json)
     if not report.clean:
         raise typer.Exit(1)
-
-
-def _check_json(path: Path | None) -> None:
-    """Refuse before the work what could not be written after it."""
-    if path is not None and (path.is_dir() or not path.parent.is_dir()):
-        raise UsageError(f"--json {path}: expected a file in a folder that is there.")
 
 
 def _as_json(report: Report) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tessera.cli import print_error, printable
+from tessera.cli.reports import write_report
 from tessera.errors import PictureError, TesseraError, UsageError
 
 if TYPE_CHECKING:
@@ -95,8 +96,7 @@ def degrade(
         lost: list[str] = []
     else:
         made, lost = _folder(photos, target, config, seed=seed, scale=scale, count=draws, overwrite=overwrite)
-    if json_file is not None:
-        json_file.write_text(json.dumps({"recipe": recipe, "seed": seed, "draws": made}, indent=1), encoding="utf-8")
+    write_report(json_file, json.dumps({"recipe": recipe, "seed": seed, "draws": made}, indent=1))
     for problem in lost:
         print_error(problem)
     typer.echo(printable(f"{target}: {len(made)} draw{'' if len(made) == 1 else 's'} of {recipe}."))

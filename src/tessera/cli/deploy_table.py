@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tessera.cli import print_progress, printable
+from tessera.cli.reports import check_reports, write_report
 from tessera.errors import DownloadError, ModelNotFoundError, UsageError
 
 if TYPE_CHECKING:
     from tessera.deploy.table import Row
+    from tessera.loaded_generator import LoadedGenerator
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -66,20 +69,12 @@ def deploy_table(
     from tessera.deploy.table_pages import as_dict, as_html, as_markdown
     from tessera.doctor import examine
     from tessera.evaluate.protocol import find_protocol
-    from tessera.int8_file import SOURCE_KEY, find_int8
-    from tessera.report.page import write_page
-    from tessera.weights import load_weights
     from tessera.zoo import load_model
 
-    for path in (json_file, html_file, markdown_file):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise UsageError(f"{path}: there is no folder {path.absolute().parent}; make it first.")
+    check_reports({"--json": json_file, "--html": html_file, "--markdown": markdown_file})
     chosen = find_protocol(protocol)
     loaded = [load_model(name, offline=offline) for name in models]
-    given = {load_weights(path).metadata.get(SOURCE_KEY): path for path in int8 or ()}
-    strangers = [path for key, path in given.items() if key not in {each.sha256 for each in loaded}]
-    if strangers:
-        raise UsageError(f"--int8 {strangers[0]}: it was made from none of these models.")
+    whole = _int8_files(loaded, int8 or ())
     found = examine()
     count = threads or found.cores.usable
     surroundings = describe(found, count)
@@ -92,11 +87,9 @@ def deploy_table(
     for each in loaded:
         pairs = bench_pairs(bench, each.config, chosen, side=size, most=pictures)
         with tempfile.TemporaryDirectory() as place:
-            known = find_int8(each)
-            file = given.get(each.sha256) or (known.path if known is not None and known.path.suffix == ".xml" else None)
             rows += measure_model(
                 each,
-                forms_of(each, Path(place), file),
+                forms_of(each, Path(place), whole.get(each.sha256)),
                 pairs,
                 chosen,
                 folder=Path(place),
@@ -108,9 +101,25 @@ def deploy_table(
     text = as_markdown(rows, chosen, surroundings)
     for line in text.splitlines():
         typer.echo(printable(line))
-    if markdown_file is not None:
-        markdown_file.write_text(text, encoding="utf-8")
-    if json_file is not None:
-        json_file.write_text(json.dumps(as_dict(rows, chosen, surroundings), indent=2) + "\n", encoding="utf-8")
-    if html_file is not None:
-        write_page(html_file, as_html(rows, chosen, surroundings))
+    write_report(markdown_file, text)
+    write_report(json_file, json.dumps(as_dict(rows, chosen, surroundings), indent=2) + "\n")
+    write_report(html_file, "".join(as_html(rows, chosen, surroundings)))
+
+
+def _int8_files(models: Sequence[LoadedGenerator], named: Sequence[Path]) -> dict[str, Path]:
+    """The int8 file of each model, by the model's sha256: the one that was named, or the one beside the model."""
+    from tessera.int8_file import SOURCE_KEY, find_int8
+    from tessera.weights import load_weights
+
+    found: dict[str, Path] = {}
+    for model in models:
+        beside = find_int8(model)
+        if beside is not None and beside.path.suffix == ".xml":
+            found[model.sha256] = beside.path
+    known = {model.sha256 for model in models}
+    for path in named:
+        source = load_weights(path).metadata.get(SOURCE_KEY)
+        if source not in known:
+            raise UsageError(f"--int8 {path}: it was made from none of these models.")
+        found[source] = path
+    return found

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tessera.cli import print_progress, printable
+from tessera.cli.reports import check_reports, write_report
 from tessera.errors import UsageError
 
 if TYPE_CHECKING:
@@ -92,8 +93,7 @@ def quantize(
         raise UsageError("Nothing to quantize: name a model, as in `tessera quantize realesrgan-x4plus`.")
     if folder is None:
         raise UsageError("Whole numbers need pictures to be calibrated on: --calibration FOLDER.")
-    if report is not None and not report.absolute().parent.is_dir():
-        raise UsageError(f"--report {report}: there is no folder {report.absolute().parent}; make it first.")
+    check_reports({"--report": report})
     settings = Int8Settings(
         format=format_of(output or Path(f"model{ENDING}"), format_name),
         method=method_of(method or given.method),
@@ -111,8 +111,7 @@ def quantize(
     done = quantize_model(
         loaded, output, settings, folder, evaluation=evaluation, overwrite=overwrite, told=print_progress
     )
-    if report is not None:
-        report.write_text(json.dumps(report_of(done), indent=1) + "\n", encoding="utf-8")
+    write_report(report, json.dumps(report_of(done), indent=1) + "\n")
     for line in _lines(done):
         typer.echo(printable(line))
 
