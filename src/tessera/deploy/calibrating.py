@@ -61,7 +61,7 @@ def calibrate(
     arrays = arrays_by_place(drawing, plain)
     wanted = set(drawing.sources())
     importance = _importance(drawing, arrays)
-    found: dict[int, Quantizer] = {}
+    ranges: dict[int, tuple[Tensor, Tensor]] = {}
 
     def observed(number: int, made: Made, inputs: Sequence[Tensor]) -> Tensor:
         value = apply(made, inputs, arrays)
@@ -69,12 +69,13 @@ def calibrate(
             low, high = find_ranges(value.transpose(0, 1).flatten(1), method, percentile=percentile)
             if method == "max":
                 low, high = low * HEADROOM, high * HEADROOM
-            found[number] = quantizer(low, high, importance[number])
+            ranges[number] = low, high
         return value
 
-    if 0 in wanted:  # a picture's range is known: its levels are whole numbers themselves
-        found[0] = Quantizer(np.full(config.in_channels, 1 / 255, np.float32), 0)
     walk(drawing, pictures, observed)
+    if 0 in wanted:  # a picture's range is known: its levels are whole numbers themselves
+        ranges[0] = torch.zeros(config.in_channels), torch.ones(config.in_channels)
+    found = _quantizers(drawing, ranges, importance)
     free = drawing.free()
     scaled = equalized(drawing, arrays, {number: found[number].scale for number in free})
     for number in free:
@@ -221,6 +222,23 @@ def _patches(whole: Tensor, size: Sequence[int]) -> Tensor:
 
 def _whole(weight: NDArray[np.float32], scale: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.clip(np.rint(weight / scale[:, None, None, None]), -LARGEST_WEIGHT, LARGEST_WEIGHT)
+
+
+def _quantizers(
+    drawing: Drawing, ranges: Mapping[int, tuple[Tensor, Tensor]], importance: Mapping[int, Tensor]
+) -> dict[int, Quantizer]:
+    """What rounds each map, from the least and largest of its channels: maps that are read together share a zero.
+
+    OpenVINO fits joined maps with zeros of their own into one range and rounds them again, in coarser steps.
+    """
+    found: dict[int, Quantizer] = {}
+    for group in drawing.read_together():
+        low, high = (torch.cat([ranges[number][end] for number in group]) for end in (0, 1))
+        shared = quantizer(low, high, torch.cat([importance[number] for number in group]))
+        ends = np.cumsum([drawing.channels[number] for number in group])
+        for number, scale in zip(group, np.split(shared.scale, ends[:-1]), strict=True):
+            found[number] = Quantizer(scale, shared.zero)
+    return found
 
 
 def _importance(drawing: Drawing, arrays: Arrays) -> Mapping[int, Tensor]:

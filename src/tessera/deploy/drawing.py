@@ -61,6 +61,14 @@ class Drawing:
         """The maps that convolutions read, joins and enlargements looked through."""
         return tuple(sorted({part for _, made in self.convolutions for part in self.parts(made.reads[0])}))
 
+    def read_together(self) -> tuple[tuple[int, ...], ...]:
+        """The sources in groups: what a convolution reads at once is in one, and so is what any of it is read with."""
+        group = {number: {number} for number in self.sources()}
+        for _, made in self.convolutions:
+            merged = set[int]().union(*(group[part] for part in self.parts(made.reads[0])))
+            group.update(dict.fromkeys(merged, merged))
+        return tuple(tuple(sorted(each)) for number, each in group.items() if number == min(each))
+
     def free(self) -> tuple[int, ...]:
         """The maps whose channels may be scaled: those of a convolution and its activation, read by convolutions."""
         bound = {self.end}
