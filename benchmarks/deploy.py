@@ -44,6 +44,18 @@ def figures(folder: Path, model: str, protocol: str, assets: Path, spec: str) ->
     }
 
 
+def blame(report: Path) -> str:
+    """What a model that did not fit the budget lost, and where."""
+    if not report.is_file():
+        return "no file"
+    found = json.loads(report.read_text())
+    worst = ", ".join(f"{unit['name']} {unit['share']:.0%}" for unit in found["units"][:5])
+    return (
+        f"no: {found['psnr_drop_db']:.3f} dB and {found['ssim_drop']:.4f} of SSIM lost with {len(found['kept'])} of"
+        f" {found['layers']} layers kept; most in {worst}"
+    )
+
+
 def main() -> None:
     if len(sys.argv) < 2 or not os.environ.get("TESSERA_ASSETS"):
         sys.exit(__doc__)
@@ -59,9 +71,11 @@ def main() -> None:
         spec = str(own) if own.is_file() else model
         if not (folder / f"{model}.xml").is_file():
             pictures = ["--calibration", str(assets / "photos" / "train"), "--eval", str(assets / "photos" / "val")]
-            output = ["-o", str(folder / f"{model}.xml"), "--max-drop", str(MOST_DB), "--offline"]
+            report = folder / f"{model}-report.json"
+            report.unlink(missing_ok=True)
+            output = ["-o", str(folder / f"{model}.xml"), "--max-drop", str(MOST_DB), "--offline", f"--report={report}"]
             if tessera(["quantize", spec, *pictures, *output]) != 0:
-                lines.append(f"| {model} | | | | | | | | | no file within the budget |")
+                lines.append(f"| {model} | | | | | | | | | {blame(report)} |")
                 continue
         for protocol in ("paper", "vacc"):
             found = figures(folder, model, protocol, assets, spec)

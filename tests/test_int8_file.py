@@ -22,6 +22,7 @@ from tessera.int8_file import QUANTIZED_KEY, find_int8, psnr_drop_db
 from tessera.planning import planner, preparing
 from tessera.upscaler import Upscaler
 from tessera.weights import inspect_weights, load_weights, save_weights
+from tessera.zoo import load_model
 from test_without_torch import without_torch
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is not installed")
@@ -68,6 +69,23 @@ def test_the_int8_form_is_found_in_the_models_folder_under_the_checksum_of_the_w
     for end in (".xml", ".bin"):
         (folder / f"model.int8{end}").rename(folder / "models" / f"{loaded.sha256[:16]}.int8{end}")
     found = find_int8(loaded)
+    assert found is not None
+    assert found.path.parent == folder / "models"
+
+
+@pytest.mark.parametrize("kind", ["a copy in another file", "a mix"])
+def test_the_int8_form_of_a_copy_or_a_mix_is_found_as_well(kind: str, folder: Path, quantized: Path):
+    model = str(folder / "model.safetensors")
+    if kind == "a mix":
+        torch.manual_seed(1)
+        save_weights(folder / "other.safetensors", CONFIG, CONFIG.build().state_dict())
+        spec = f"{model}@0.5+{folder / 'other.safetensors'}@0.5"
+    else:
+        spec = str(folder / "copy.safetensors")
+        assert main(["export", model, "-o", spec]) == 0
+    options = ["--calibration", str(quantized / "c"), "--size", "24", "--max-drop", "100"]
+    assert main(["quantize", spec, *options]) == 0
+    found = find_int8(load_model(spec))
     assert found is not None
     assert found.path.parent == folder / "models"
 
@@ -194,6 +212,11 @@ def test_a_build_file_says_the_model_the_pictures_and_the_method(folder: Path, q
         (["quantize"], "Nothing to quantize"),
         (["quantize", "realesrgan-x4plus"], "--calibration FOLDER"),
         (["quantize", "realesrgan-x4plus", "--calibration", ".", "-o", "a.pth"], "ends in .xml"),
+        (["quantize", "realesrgan-x4plus", "--calibration", ".", "--format", "onnx"], "say where it goes with -o"),
+        (
+            ["quantize", "realesrgan-x4plus", "--calibration", ".", "--percentile", "99"],
+            "belongs to --method percentile",
+        ),
         (["export", "realesrgan-x4plus", "-o", "a.onnx", "--precision", "int8"], "tessera quantize MODEL"),
     ],
 )

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 QUANTIZED_KEY = "tessera.quantized"
 """Where in a file's metadata it stands how it was quantized and what it loses, as JSON."""
 SOURCE_KEY = "tessera.source_sha256"
+"""Where weights come from at the very first; a copy in another format has this of the original."""
+QUANTIZED_FROM_KEY = "tessera.quantized_from_sha256"
+"""Which model, as it was loaded, a file with whole numbers was made from: a file's digest, or a mix's."""
 KEPT_KEY = "tessera.layers_in_fp32"
 """How many convolutions of a file with whole numbers have none."""
 ENDING = ".int8.xml"
@@ -65,7 +68,7 @@ def find_int8(loaded: LoadedGenerator, *, most_db: float = math.inf, folder: Pat
         try:
             metadata = _metadata(path)
             lost = psnr_drop_db(metadata)
-            if metadata.get(SOURCE_KEY) == loaded.sha256 and lost is not None and lost <= most_db:
+            if metadata.get(QUANTIZED_FROM_KEY) == loaded.sha256 and lost is not None and lost <= most_db:
                 return Int8File(path, lost, metadata.get(KEPT_KEY) == "0", _digest(path))
         except OSError:
             continue

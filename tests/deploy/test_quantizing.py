@@ -20,17 +20,18 @@ from stand_ins import nearest, ran
 from tessera.deploy import quantizing
 from tessera.deploy.calibrating import calibrate, round_weight, round_with_feedback, rounded
 from tessera.deploy.drawing import record
-from tessera.deploy.drop import Drop, Score
+from tessera.deploy.drop import Drop, Score, measure_drop
 from tessera.deploy.held_out import Pair
 from tessera.deploy.int8_onnx import int8_onnx_bytes
 from tessera.deploy.int8_openvino import write_int8_openvino
 from tessera.deploy.int8_settings import Int8Settings, format_of, method_of
-from tessera.deploy.quantizing import quantize
+from tessera.deploy.quantizing import OverBudgetError, quantize
 from tessera.deploy.sensitivity import sensitivities, units
 from tessera.engines import open_engine
-from tessera.errors import ExportError, UsageError, WeightsError
+from tessera.errors import UsageError, WeightsError
+from tessera.evaluate.protocol import find_protocol
 from tessera.generators import CONFIG_KEY, RRDBNetConfig, SRVGGNetCompactConfig
-from tessera.int8_file import QUANTIZED_KEY, SOURCE_KEY
+from tessera.int8_file import QUANTIZED_FROM_KEY, QUANTIZED_KEY, SOURCE_KEY
 from tessera.openvino_core import processor_options
 from tessera.weights import inspect_weights, load_weights
 from tessera.writer import write_picture
@@ -274,7 +275,7 @@ def test_two_runs_give_the_same_bytes_and_the_file_is_a_model_that_says_what_it_
     assert len(list(paths[0].parent.iterdir())) == len(done.paths)
     metadata = inspect_weights(paths[0]).metadata
     told = json.loads(metadata[QUANTIZED_KEY])
-    assert metadata[SOURCE_KEY] == generator.sha256
+    assert metadata[SOURCE_KEY] == metadata[QUANTIZED_FROM_KEY] == generator.sha256
     assert told["psnr_drop_db"] == round(done.drop.psnr_db, 3)
     assert (told["method"], told["kept_in_fp32"], told["held_out_pictures"]) == ("max", [], 3)
     x = whole(1, 3, 21, 17)
@@ -321,9 +322,22 @@ def test_a_model_that_loses_more_than_it_may_is_not_written(tmp_path, monkeypatc
     monkeypatch.setattr(
         quantizing, "measure_drop", lambda *_: Drop(3, 0.31, 0.001, Score(30, 0.9), Score(29.69, 0.899), 38.0)
     )
-    with pytest.raises(ExportError, match=r"0\.310 dB of PSNR and 0\.0010 of SSIM.*Most is lost in body"):
+    said = r"0\.310 dB of PSNR and 0\.0010 of SSIM.*with 4 layers of 4 in fp32\. Most is lost in body"
+    with pytest.raises(OverBudgetError, match=said) as caught:
         quantize(made(COMPACT), tmp_path / "a.xml", SMALL, calibration, evaluation=evaluation)
     assert [path for path in tmp_path.iterdir() if path.is_file()] == []
+    report = quantizing.report_of(caught.value.found)
+    assert (report["file"], report["psnr_drop_db"], len(report["units"])) == (None, 0.31, 4)
+
+
+def test_a_flat_picture_that_comes_out_exactly_does_not_decide_alone():
+    flat = torch.full((1, 3, 32, 32), 0.5).mul(255).round().div(255)
+    pair = Pair("flat", flat[:, :, ::2, ::2], flat)
+    a_level_off = flat + torch.zeros_like(flat).index_fill_(3, torch.arange(8), 1 / 255)
+    drop = measure_drop([pair], [flat], lambda _: a_level_off, find_protocol("paper"))
+    assert drop.original.psnr_db == pytest.approx(58.92, abs=0.01)  # 10 log10(255^2 / (1 / 12))
+    assert 1 < drop.psnr_db < 8
+    assert measure_drop([pair], [flat], lambda _: flat, find_protocol("paper")).psnr_db == 0
 
 
 def test_pictures_that_are_in_both_sets_are_refused_whatever_they_are_called(tmp_path):

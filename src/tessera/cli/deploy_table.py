@@ -69,11 +69,15 @@ def deploy_table(
     from tessera.deploy.table_pages import as_dict, as_html, as_markdown
     from tessera.doctor import examine
     from tessera.evaluate.protocol import find_protocol
+    from tessera.network_graph import can_draw
     from tessera.zoo import load_model
 
     check_reports({"--json": json_file, "--html": html_file, "--markdown": markdown_file})
     chosen = find_protocol(protocol)
     loaded = [load_model(name, offline=offline) for name in models]
+    for each in loaded:
+        if not can_draw(each.config):
+            raise UsageError(f"{each.name}: only networks of the family can be written in other precisions.")
     whole = _int8_files(loaded, int8 or ())
     found = examine()
     count = threads or found.cores.usable
@@ -108,7 +112,7 @@ def deploy_table(
 
 def _int8_files(models: Sequence[LoadedGenerator], named: Sequence[Path]) -> dict[str, Path]:
     """The int8 file of each model, by the model's sha256: the one that was named, or the one beside the model."""
-    from tessera.int8_file import SOURCE_KEY, find_int8
+    from tessera.int8_file import QUANTIZED_FROM_KEY, find_int8
     from tessera.weights import load_weights
 
     found: dict[str, Path] = {}
@@ -118,7 +122,7 @@ def _int8_files(models: Sequence[LoadedGenerator], named: Sequence[Path]) -> dic
             found[model.sha256] = beside.path
     known = {model.sha256 for model in models}
     for path in named:
-        source = load_weights(path).metadata.get(SOURCE_KEY)
+        source = load_weights(path).metadata.get(QUANTIZED_FROM_KEY)
         if source not in known:
             raise UsageError(f"--int8 {path}: it was made from none of these models.")
         found[source] = path

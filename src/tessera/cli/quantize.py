@@ -31,7 +31,9 @@ FormatName = Annotated[str | None, _Opt("--format", help="openvino or onnx. [def
 MethodName = Annotated[
     str | None, _Opt("--method", help="How ranges are found: max, percentile, mse or kl. [default: max]")
 ]
-Percentile = Annotated[float, _Opt("--percentile", min=50.01, max=100, help="Of --method percentile.")]
+Percentile = Annotated[
+    float | None, _Opt("--percentile", min=50.01, max=100, help="Of --method percentile. [default: 99.99]")
+]
 PerChannel = Annotated[
     bool | None,
     _Opt("--per-channel/--per-tensor", help="Scales of weights: by output channel, or by layer. [default: by channel]"),
@@ -62,7 +64,7 @@ def quantize(
     max_drop: MaxDrop = 0.2,
     format_name: FormatName = None,
     method: MethodName = None,
-    percentile: Percentile = 99.99,
+    percentile: Percentile = None,
     per_channel: PerChannel = None,
     evaluation: Evaluation = None,
     layers: Layers = None,
@@ -81,8 +83,8 @@ def quantize(
     """
     from tessera.deploy.build_file import BuildConfig, CalibrationConfig, read_build
     from tessera.deploy.int8_settings import Int8Settings, format_of, method_of
+    from tessera.deploy.quantizing import OverBudgetError, report_of
     from tessera.deploy.quantizing import quantize as quantize_model
-    from tessera.deploy.quantizing import report_of
     from tessera.int8_file import ENDING, int8_places
     from tessera.zoo import load_model
 
@@ -94,10 +96,15 @@ def quantize(
     if folder is None:
         raise UsageError("Whole numbers need pictures to be calibrated on: --calibration FOLDER.")
     check_reports({"--report": report})
+    if output is None and format_name not in (None, "openvino"):
+        raise UsageError(f"--format {format_name}: say where it goes with -o; only OpenVINO's files have a place.")
+    chosen = method_of(method or given.method)
+    if percentile is not None and chosen != "percentile":
+        raise UsageError(f"--percentile {percentile:g}: it belongs to --method percentile, and this is {chosen}.")
     settings = Int8Settings(
         format=format_of(output or Path(f"model{ENDING}"), format_name),
-        method=method_of(method or given.method),
-        percentile=percentile,
+        method=chosen,
+        percentile=percentile or Int8Settings().percentile,
         per_channel=given.per_channel if per_channel is None else per_channel,
         max_drop_db=max_drop,
         most_kept=layers,
@@ -107,10 +114,17 @@ def quantize(
     loaded = load_model(name, offline=offline)
     if output is None:
         output = int8_places(loaded)[-1]
-        output.parent.mkdir(parents=True, exist_ok=True)
-    done = quantize_model(
-        loaded, output, settings, folder, evaluation=evaluation, overwrite=overwrite, told=print_progress
-    )
+        try:
+            output.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"{output.parent}: this folder cannot be made ({error.strerror}); use -o.") from error
+    try:
+        done = quantize_model(
+            loaded, output, settings, folder, evaluation=evaluation, overwrite=overwrite, told=print_progress
+        )
+    except OverBudgetError as error:  # what costs so much is what one wants to know then
+        write_report(report, json.dumps(report_of(error.found), indent=1) + "\n")
+        raise
     write_report(report, json.dumps(report_of(done), indent=1) + "\n")
     for line in _lines(done):
         typer.echo(printable(line))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from tessera.deploy.held_out import Pair, pair_of, read_photograph
+from tessera.deploy.held_out import Pair, pair_of, read_levels, read_photograph
 from tessera.errors import UsageError
 from tessera.evaluate.making import resize_to, shrink
 from tessera.evaluate.protocol import Protocol
@@ -46,10 +46,10 @@ def bench_pairs(
 def _pair(path: Path, config: GeneratorConfig, protocol: Protocol, side: int | None, place: Path) -> Pair | None:
     if protocol.lq_size is None or protocol.gt_size is None:
         whole = read_photograph(path, config.in_channels)
-        return pair_of(whole, config, max(whole.pixels.shape) if side is None else side)
+        return pair_of(whole, config, max(whole.size) if side is None else side)
     small, lq, gt = (place / f"{name}.png" for name in ("small", "lq", "gt"))
     shrink(path, small, config.scale, protocol.lq_kernel)
     resize_to(small, lq, protocol.lq_size, "area")
     resize_to(path, gt, protocol.gt_size, "area")
-    one, other = (read_photograph(each, config.in_channels).pixels[None] for each in (lq, gt))
+    one, other = (read_levels(each, config.in_channels)[None] for each in (lq, gt))
     return Pair(path.name, one, other)

@@ -20,6 +20,9 @@ from tessera.metrics.psnr import psnr
 from tessera.metrics.ssim import SMALLEST_SIDE, ssim
 
 Run = Callable[[Tensor], Tensor]
+MOST_DB = 10 * math.log10(12 * 255**2)
+"""58.9 dB, what rounding to levels of 255 leaves of anything: results above it are equally good. Without that a flat
+picture, which a model gives back exactly, would decide alone."""
 MOST_SSIM = 0.02
 """What whole numbers may cost of SSIM."""
 
@@ -74,12 +77,15 @@ def measure_drop(pairs: Sequence[Pair], originals: Sequence[Tensor], run: Run, p
 
 
 def score(result: Tensor, truth: Tensor, protocol: Protocol, crop: int) -> Score:
-    """PSNR and SSIM of a result to the truth, both (1, C, H, W) in [0, 1], without `crop` pixels of each side."""
+    """PSNR (at most `MOST_DB`) and SSIM of a result to the truth, both (1, C, H, W) in [0, 1].
+
+    `crop` pixels of each side are left out.
+    """
     sides = [compared(_levels(each)[0].expand(3, -1, -1), protocol.channels) for each in (result, truth)]
     if crop and min(truth.shape[2:]) > 2 * crop + SMALLEST_SIDE:
         sides = [each[:, crop:-crop, crop:-crop] for each in sides]
     one, other = (each[None].double() for each in sides)
-    return Score(float(psnr(one, other, data_range=255)), float(ssim(one, other, data_range=255)))
+    return Score(min(float(psnr(one, other, data_range=255)), MOST_DB), float(ssim(one, other, data_range=255)))
 
 
 def _levels(values: Tensor) -> Tensor:

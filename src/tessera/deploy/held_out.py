@@ -18,18 +18,25 @@ from torch import Tensor
 from tessera.errors import UsageError
 from tessera.formats import looks_like_a_picture
 from tessera.generators import GeneratorConfig
-from tessera.picture import read_picture
+from tessera.picture import Pixels, read_picture
 from tessera.resize import resize
 from tessera.wording import counted
 
 
 @dataclass(frozen=True)
 class Photograph:
-    """A picture in memory: (C, H, W) in [0, 1], and the SHA-256 of its pixels as they were in the file."""
+    """A picture in its file, and the SHA-256 of its pixels; nothing of it stays in memory, however many there are."""
 
     path: Path
-    pixels: Tensor
+    channels: int
+    """That a network takes."""
+    size: tuple[int, int]
+    """(H, W)"""
     sha256: str
+
+    def read(self) -> Tensor:
+        """The picture, (C, H, W) in [0, 1]."""
+        return read_levels(self.path, self.channels)
 
 
 @dataclass(frozen=True)
@@ -54,16 +61,27 @@ def read_folder(folder: Path, option: str, channels: int, *, fewest: int, most: 
 
 
 def read_photograph(path: Path, channels: int) -> Photograph:
-    """Read a picture as a network of so many channels takes it; alpha is left out."""
-    pixels = read_picture(path).pixels
-    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    """Look at a picture for a network of so many channels."""
+    pixels = _pixels(path)
     digest = hashlib.sha256(f"{pixels.shape} {pixels.dtype.name}".encode())
-    digest.update(np.ascontiguousarray(pixels).tobytes())
+    digest.update(np.ascontiguousarray(pixels).data)
+    return Photograph(path, channels, (pixels.shape[0], pixels.shape[1]), digest.hexdigest())
+
+
+def read_levels(path: Path, channels: int) -> Tensor:
+    """Read a picture as a network of so many channels takes it, (C, H, W) in [0, 1]; alpha is left out."""
+    pixels = _pixels(path)
     colours = pixels[..., : pixels.shape[2] - (pixels.shape[2] in (2, 4))]
     levels = colours.astype(np.float32) / np.iinfo(pixels.dtype).max
     if levels.shape[2] != channels:
         levels = np.repeat(levels.mean(2, keepdims=True), channels, 2)
-    return Photograph(path, torch.from_numpy(np.ascontiguousarray(levels.transpose(2, 0, 1))), digest.hexdigest())
+    return torch.from_numpy(np.ascontiguousarray(levels.transpose(2, 0, 1)))
+
+
+def _pixels(path: Path) -> Pixels:
+    """(H, W, C), as they are in the file."""
+    pixels = read_picture(path).pixels
+    return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
 def refuse_shared(calibration: Sequence[Photograph], evaluation: Sequence[Photograph]) -> None:
@@ -85,16 +103,16 @@ def pair_of(photograph: Photograph, config: GeneratorConfig, side: int, *, seed:
     """
     step = config.multiple
     scale = config.scale
-    height, width = (min(side, length // scale) // step * step for length in photograph.pixels.shape[1:])
+    height, width = (min(side, length // scale) // step * step for length in photograph.size)
     if min(height, width) < 16:
         return None
-    room = [length - scale * kept for length, kept in zip(photograph.pixels.shape[1:], (height, width), strict=True)]
+    room = [length - scale * kept for length, kept in zip(photograph.size, (height, width), strict=True)]
     if seed is None:
         top, left = (free // 2 for free in room)
     else:
         rng = np.random.default_rng(seed)
         top, left = (int(rng.integers(0, free + 1)) for free in room)
-    gt = photograph.pixels[None, :, top : top + scale * height, left : left + scale * width]
+    gt = photograph.read()[None, :, top : top + scale * height, left : left + scale * width]
     gt = _whole_levels(gt)
     lq = _whole_levels(resize(gt, scale=1 / scale)) if scale > 1 else gt
     return Pair(photograph.path.name, lq.contiguous(), gt.contiguous())
@@ -106,7 +124,7 @@ def calibration_batch(photographs: Sequence[Photograph], config: GeneratorConfig
     The side is less where half of the pictures or more are smaller; those that are smaller then are left out. Raises
     UsageError when nothing of 16 pixels is left.
     """
-    sides = sorted((min(each.pixels.shape[1:]) // config.scale for each in photographs), reverse=True)
+    sides = sorted((min(each.size) // config.scale for each in photographs), reverse=True)
     wanted = min(side, sides[(len(sides) - 1) // 2]) // config.multiple * config.multiple
     pairs = [pair_of(each, config, wanted, seed=number) for number, each in enumerate(photographs)]
     crops = [pair.lq for pair in pairs if pair is not None and pair.lq.shape[2:] == (wanted, wanted)]

@@ -35,7 +35,7 @@ from tessera.engines import open_engine
 from tessera.errors import ExportError, TesseraError, UsageError
 from tessera.evaluate.protocol import find_protocol
 from tessera.generators import CONFIG_KEY, GENERATORS, GeneratorConfig
-from tessera.int8_file import KEPT_KEY, QUANTIZED_KEY
+from tessera.int8_file import KEPT_KEY, QUANTIZED_FROM_KEY, QUANTIZED_KEY
 from tessera.loaded_generator import LoadedGenerator
 from tessera.openvino_file import PRECISION_KEY
 from tessera.place import put_in_place, temporary_name
@@ -56,13 +56,10 @@ _NEEDS = {"openvino": ("openvino",), "onnx": ("onnx", "onnxruntime")}
 Told = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Quantized:
-    """A file that is in its place, what it costs, and why it is as it is."""
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What whole numbers cost a model, and why."""
 
-    paths: tuple[Path, ...]
-    bytes: int
-    sha256: str
     runtime: str
     drop: Drop
     """On pictures that neither calibration nor the choice of layers saw."""
@@ -71,6 +68,23 @@ class Quantized:
     layers: int
     sensitivities: tuple[Sensitivity, ...]
     """The most costly first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantized(Findings):
+    """A file that is in its place, and what it costs."""
+
+    paths: tuple[Path, ...]
+    bytes: int
+    sha256: str
+
+
+class OverBudgetError(ExportError):
+    """Whole numbers cost a model more than they may, so that nothing was written."""
+
+    def __init__(self, message: str, found: Findings) -> None:
+        super().__init__(message)
+        self.found = found
 
 
 @dataclass(frozen=True)
@@ -96,7 +110,8 @@ def quantize(
     """Write a model with whole numbers (8 bits) whose loss on held-out pictures is at most the budget.
 
     Without an `evaluation` folder, another quarter of the calibration pictures is held out for it. Raises UsageError
-    for what cannot be done as it was asked for; ExportError when the budget cannot be met, and then nothing is written.
+    for what cannot be done as it was asked for; OverBudgetError when the budget cannot be met, and then nothing is
+    written; ExportError when something cannot be written.
     """
     paths = (output,) if settings.format == "onnx" else (output.with_suffix(".bin"), output)
     _refuse(loaded, output, paths, settings, overwrite=overwrite)
@@ -117,9 +132,19 @@ def quantize(
         network = _chosen(trial, calibrated, network, costs, pictures, told)
         told(f"measuring on {counted(len(pictures.evaluation), 'picture')} that were held out")
         drop = trial.measure(network, pictures.evaluation)
+        found = Findings(
+            runtime=_runtime(settings),
+            drop=drop,
+            kept=network.kept,
+            layers=len(calibrated.drawing.convolutions),
+            sensitivities=costs,
+        )
         if not drop.fits(settings.max_drop_db):
-            raise ExportError(_over_budget(output, drop, settings, costs))
+            raise OverBudgetError(_over_budget(output, found, settings), found)
         trial.write(network, _about(loaded, settings, network, drop, pictures))
+        load_weights(temporary)
+        if len(paths) > 1:
+            output.unlink(missing_ok=True)  # so that the old one is never beside the new numbers
         for here, there in zip(temporaries, paths, strict=True):
             put_in_place(here, there)
     except OSError as error:
@@ -134,19 +159,15 @@ def quantize(
         paths=tuple(reversed(paths)),
         bytes=sum(path.stat().st_size for path in paths),
         sha256=sha256_of(paths[0]),
-        runtime=_runtime(settings),
-        drop=drop,
-        kept=network.kept,
-        layers=len(calibrated.drawing.convolutions),
-        sensitivities=costs,
+        **vars(found),
     )
 
 
-def report_of(done: Quantized) -> dict[str, object]:
+def report_of(done: Findings) -> dict[str, object]:
     """What came of it, for JSON: the loss, the layers that were kept, and every unit by what it costs alone."""
     share = shares(done.sensitivities)
     return {
-        "file": done.paths[0].name,
+        "file": done.paths[0].name if isinstance(done, Quantized) else None,
         "runtime": done.runtime,
         "held_out_pictures": done.drop.pictures,
         "psnr_drop_db": done.drop.psnr_db,
@@ -302,14 +323,15 @@ def _probes(pairs: Sequence[Pair], config: GeneratorConfig, runs: int) -> Pair:
     return Pair("probes", torch.cat(lq), torch.cat(gt))
 
 
-def _over_budget(output: Path, drop: Drop, settings: Int8Settings, costs: Sequence[Sensitivity]) -> str:
-    share = shares(costs)
-    worst = ", ".join(f"{each.unit.name} ({share[each.unit.name]:.0%})" for each in costs[:3])
+def _over_budget(output: Path, found: Findings, settings: Int8Settings) -> str:
+    drop, share = found.drop, shares(found.sensitivities)
+    worst = ", ".join(f"{each.unit.name} ({share[each.unit.name]:.0%})" for each in found.sensitivities[:3])
+    more = "Give more pictures" if settings.most_kept is None else "Allow more layers (--layers), give more pictures"
     return (
         f"{output}: not written, because whole numbers cost {drop.psnr_db:.3f} dB of PSNR and {drop.ssim:.4f} of SSIM"
         f" on {counted(drop.pictures, 'picture')} that were held out, and may cost {settings.max_drop_db:g} dB and"
-        f" {MOST_SSIM:g}. Most is lost in {worst}. Allow more layers (--layers), give more pictures, or a larger"
-        " --max-drop."
+        f" {MOST_SSIM:g}, with {counted(len(found.kept), 'layer')} of {found.layers} in fp32. Most is lost in {worst}."
+        f" {more}, or a larger --max-drop."
     )
 
 
@@ -319,6 +341,7 @@ def _over_budget(output: Path, drop: Drop, settings: Int8Settings, costs: Sequen
 def _plain(loaded: LoadedGenerator, network: Int8Network) -> dict[str, str]:
     return {
         **provenance(loaded),
+        QUANTIZED_FROM_KEY: loaded.sha256,
         CONFIG_KEY: loaded.config.model_dump_json(),
         "tessera.scale": str(loaded.config.scale),
         "tessera.value_range": "RGB in [0, 1], not clipped",
