@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tessera.cli import main
 from tessera.deploy.build_file import CalibrationConfig, import_build, is_foreign_build, read_build
 from tessera.errors import UsageError
+from tessera.generators import SRVGGNetCompactConfig
+from tessera.weights import inspect_weights, save_weights
+from tessera.writer import write_picture
 
 FILE = """\
 name: esrgan_x4
@@ -69,8 +74,38 @@ def test_everything_else_is_listed_with_a_reason_and_what_was_taken_is_not(file)
         *("dataset.sampler.suffix", "workspace.path", "Sharpen has no counterpart"),
     ):
         assert key in said
-    for key in ("get_data_num", "calibrate_mode", "norm_type", "size", "dataset.path"):
+    for key in ("get_data_num", "calibrate_mode", "norm_type", "dataset.path"):
         assert key not in said
+
+
+def test_sizes_that_a_quantizer_here_has_no_use_for_are_said_to_be_of_none(file):
+    said = [sentence for sentence in import_build(file).sentences if "of no use with int8" in sentence]
+    assert len(said) == 1
+    assert "frontend.shape" in said[0]
+    assert "dataset.process_ops[1].size" in said[0]
+    file.write_text(FILE.replace("dtype: int8", "dtype: fp16"), encoding="utf-8")
+    assert "frontend.shape" not in " ".join(import_build(file).sentences)  # a file for this size is what is exported
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+@pytest.mark.parametrize("checkpoint", ["model.safetensors", "weights/RRDB_ESRGAN_x4.onnx", "A.ONNX", "~"])
+def test_the_command_at_the_head_of_the_file_does_what_the_file_says(precision, checkpoint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = SRVGGNetCompactConfig(features=4, convolutions=1)
+    save_weights(Path("model.safetensors"), config, config.build().state_dict())
+    rng = np.random.default_rng(0)
+    Path("photos").mkdir()
+    for number in range(8):
+        write_picture(rng.integers(0, 256, (96, 96, 3), np.uint8), Path("photos") / f"{number}.png")
+    changed = FILE.replace("weights/RRDB_ESRGAN_x4.onnx", checkpoint).replace("dtype: int8", f"dtype: {precision}")
+    Path("theirs.yaml").write_text(changed.replace("[1, 3, 128, 96]", "[1, 3, 16, 24]"), encoding="utf-8")
+    assert main(["config", "import", "theirs.yaml", "-o", "build.toml"]) == 0
+    (line,) = re.findall("^# (tessera .*)$", Path("build.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    meant = {"MODEL": "model.safetensors", "THIS_FILE": "build.toml", "FOLDER": "photos"}
+    words = [meant.get(word, word) for word in line.split()[1:]]
+    assert main([*words, *(["--max-drop", "99"] if precision == "int8" else [])]) == 0
+    written = inspect_weights(Path(words[words.index("-o") + 1]))
+    assert written.metadata["tessera.precision"] == precision
 
 
 def test_the_text_gives_the_same_build_again(file, tmp_path):

@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import io
 import json
+import os
 import warnings
 import zipfile
 from pathlib import Path
@@ -23,14 +24,15 @@ from stand_ins import nearest, ran
 from tessera.deploy import exporting
 from tessera.deploy.exporting import export
 from tessera.deploy.onnx_graph import onnx_bytes
-from tessera.deploy.passport import MEASURED_KEY, provenance
-from tessera.deploy.settings import ExportSettings
+from tessera.deploy.passport import MEASURED_KEY, PICTURES_KEY, provenance
+from tessera.deploy.settings import ExportSettings, settings_from_words
 from tessera.deploy.stored import DTYPES
 from tessera.deploy.torchscript import torchscript_archive
 from tessera.engines import open_engine
-from tessera.errors import EngineError, ExportError, UsageError, WeightsError
+from tessera.errors import EngineError, ExportError, OutOfMemoryError, UsageError, WeightsError
 from tessera.generators import GeneratorConfig, SRVGGNetCompactConfig
 from tessera.licence import LICENCE_KEY
+from tessera.place import put_in_place
 from tessera.weights import CONFIG_KEY, LoadedGenerator, inspect_weights, load_weights
 from tessera.writer import write_picture
 
@@ -198,13 +200,17 @@ def test_a_file_says_what_it_is_and_how_close_it_is(name, tmp_path):
 
 def test_what_a_file_says_of_itself_is_not_handed_on_to_the_next(tmp_path):
     first = tmp_path / "a.safetensors"
-    export(made(COMPACT), first, ExportSettings(format="safetensors", precision="bf16"))
+    (tmp_path / "mine").mkdir()
+    write_picture(np.zeros((20, 20, 3), np.uint8), tmp_path / "mine" / "a.png")
+    settings = ExportSettings(format="safetensors", precision="bf16")
+    export(made(COMPACT), first, settings, check=tmp_path / "mine")
+    assert PICTURES_KEY in inspect_weights(first).metadata
     export(load_weights(first), tmp_path / "b.onnx", ExportSettings())
     told = inspect_weights(tmp_path / "b.onnx").metadata
     assert told["tessera.precision"] == "fp32"
     assert json.loads(told[MEASURED_KEY])["runtime"].startswith("onnxruntime")
     assert told["tessera.source"] == "small"  # where the weights come from, not the file between
-    assert LICENCE_KEY not in told
+    assert not told.keys() & {LICENCE_KEY, PICTURES_KEY}
     assert not provenance(load_weights(first)).keys() & {MEASURED_KEY, "tessera.precision", "tessera.exported_by"}
 
 
@@ -370,6 +376,92 @@ def test_targets_that_cannot_be_written_are_named_before_the_work(tmp_path):
         export(generator, tmp_path / "b.xml", ExportSettings(format="openvino"))
 
 
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="this user may write everywhere")
+def test_a_folder_that_may_not_be_written_to_is_refused(tmp_path):
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(UsageError, match="nothing may be written to"):
+            export(made(COMPACT), tmp_path / "a.onnx", ExportSettings())
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_a_folder_that_the_system_says_is_closed_is_refused_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: (Path(path), mode) != (tmp_path, os.W_OK))
+    monkeypatch.setattr(exporting, "reference_of", lambda network: pytest.fail("the work began"))
+    with pytest.raises(UsageError, match=r"a\.onnx: nothing may be written to .*\. Choose another folder"):
+        export(made(COMPACT), tmp_path / "a.onnx", ExportSettings())
+
+
+@pytest.mark.parametrize(("format_name", "ending"), [("openvino", ".XML"), ("ncnn", ".Param")])
+def test_files_that_are_found_by_their_ending_have_it_in_small_letters(format_name, ending, tmp_path):
+    output = tmp_path / f"a{ending}"
+    words = rf"a{ending}: .* ending {ending.lower()} in small letters; name it a{ending.lower()}\."
+    for name in (None, format_name):
+        with pytest.raises(UsageError, match=words):
+            settings_from_words(output, format_name=name, precision="fp32", shape="dynamic", opset=None)
+    with pytest.raises(UsageError, match=words):
+        export(made(COMPACT), output, ExportSettings(format=format_name))
+    assert files(tmp_path) == {}
+    for capital in (".ONNX", ".PT", ".SAFETENSORS"):  # one file finds nothing by its name
+        settings = settings_from_words(
+            Path(f"a{capital}"), format_name=None, precision="fp32", shape="dynamic", opset=None
+        )
+        export(made(COMPACT), tmp_path / f"a{capital}", settings)
+
+
+FULL = "[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
+
+
+@pytest.mark.parametrize("where", ["reference_of", "_opened"])
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError(FULL), MemoryError("9 GiB"), OutOfMemoryError("It ran out.")],
+    ids=["of PyTorch", "of Python", "of an engine"],
+)
+def test_memory_that_runs_out_is_a_sentence_and_leaves_nothing(where, error, tmp_path, monkeypatch):
+    def too_large(*_: object) -> Any:
+        def run(x: torch.Tensor) -> torch.Tensor:
+            raise error
+
+        return run
+
+    monkeypatch.setattr(exporting, where, too_large)
+    for shape, words in (((64, 32), "a smaller --shape than 64x32"), (None, "Close other programs")):
+        with pytest.raises(ExportError, match=rf"a\.onnx: memory ran out while the model was run.*{words}") as caught:
+            export(made(COMPACT), tmp_path / "a.onnx", ExportSettings(shape=shape))
+        assert "\n" not in str(caught.value)
+        assert "is not the model" not in str(caught.value)
+    assert files(tmp_path) == {}
+
+
+def test_other_mistakes_of_a_run_stay_what_they_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(exporting, "reference_of", lambda network: lambda x: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        export(made(COMPACT), tmp_path / "a.onnx", ExportSettings())
+
+
+@pytest.mark.parametrize("name", ["openvino", "ncnn"])
+def test_a_stop_between_two_files_never_leaves_those_of_two_models_as_one(name, tmp_path, monkeypatch):
+    output = tmp_path / f"a{SUFFIXES[name]}"
+    export(made(COMPACT), output, ExportSettings(format=name))
+
+    def stopped(temporary: Path, path: Path) -> None:
+        if path == output:
+            raise KeyboardInterrupt
+        put_in_place(temporary, path)
+
+    monkeypatch.setattr(exporting, "put_in_place", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        export(made(COMPACT, seed=1), output, ExportSettings(format=name), overwrite=True)
+    assert list(files(tmp_path)) == ["a.bin"]
+    with pytest.raises(WeightsError):
+        load_weights(tmp_path / "a.bin")
+    monkeypatch.undo()
+    export(made(COMPACT, seed=1), output, ExportSettings(format=name), overwrite=True)
+    assert load_weights(output).config == COMPACT
+
+
 def test_networks_that_cannot_be_exported_are_named(tmp_path):
     with pytest.raises(UsageError, match="from outside it"):
         export(nearest(), tmp_path / "a.onnx", ExportSettings())
@@ -399,7 +491,14 @@ def test_pictures_of_the_user_are_compared_as_well(tmp_path):
     (folder / "notes.txt").write_text("no picture")
     done = export(made(HALVED), tmp_path / "a.onnx", ExportSettings(), check=folder)
     assert [each.picture for each in done.differences[2:]] == ["gray.png", "rgb.png", "with alpha.png"]
-    assert json.loads(inspect_weights(tmp_path / "a.onnx").metadata[MEASURED_KEY])["pictures"].count("chart") == 2
+    told = inspect_weights(tmp_path / "a.onnx").metadata
+    assert json.loads(told[MEASURED_KEY])["pictures"].count("chart") == 2
+    measured = json.loads(told[PICTURES_KEY])
+    assert measured["pictures"] == 3  # and not what they are called: files are handed on
+    assert measured["largest_levels"] == pytest.approx(
+        max(each.largest_levels for each in done.differences[2:]), rel=0.01
+    )
+    assert measured["psnr_db"] == pytest.approx(min(each.psnr_db for each in done.differences[2:]), abs=0.06)
     with pytest.raises(UsageError, match="no such folder"):
         export(made(HALVED), tmp_path / "b.onnx", ExportSettings(), check=tmp_path / "nowhere")
     with pytest.raises(UsageError, match="no pictures of at least 512x512"):

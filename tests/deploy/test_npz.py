@@ -90,6 +90,35 @@ def test_a_model_stands_in_for_the_accelerator(photos, tmp_path):
         run_model(lambda x: x, tmp_path / "in", tmp_path / "other", multiple=2)
 
 
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.full((3, 4, 4), 128, np.int32), "holds int32, and inputs are uint8, or floats"),
+        (np.full((3, 4, 4), 40_000, np.uint16), "holds uint16"),
+        (np.full((3, 4, 4), np.nan, np.float32), "not finite"),
+        (np.full((3, 4, 4), 1e300), "not finite"),
+    ],
+)
+def test_inputs_in_numbers_that_mean_no_colours_are_not_run(array, words, tmp_path):
+    result(tmp_path / "in", "a", array, "input_0")
+    with pytest.raises(PictureError, match=words) as caught:
+        run_model(lambda x: x, tmp_path / "in", tmp_path / "out")
+    assert str(caught.value).startswith(f"{tmp_path / 'in' / 'a.npz'}: `input_0`")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ">f4"])
+def test_inputs_of_eight_bits_and_of_floats_are_the_same_to_a_model(dtype, tmp_path):
+    levels = np.arange(48, dtype=np.uint8).reshape(3, 4, 4)
+    result(tmp_path / "in", "a", levels, "input_0")
+    result(tmp_path / "in", "b", (levels / 255).astype(dtype), "input_0")
+    run_model(lambda x: x, tmp_path / "in", tmp_path / "out")
+    one, two = (read_array(tmp_path / "out" / f"{name}.npz", "output_0") for name in "ab")
+    assert one.shape == (1, 3, 4, 4)
+    assert one == pytest.approx(levels[None] / 255, abs=1e-6)
+    assert np.abs(one - two).max() < 1e-4
+
+
 def test_what_is_no_archive_of_results_is_a_sentence(tmp_path):
     folder = tmp_path / "out"
     for array, key, words in (

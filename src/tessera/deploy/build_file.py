@@ -24,6 +24,7 @@ _Side = Annotated[int, Field(ge=1, le=16_384)]
 _OF_THEIR_COMPILER = "belongs to that compiler; files made here are for ONNX Runtime, OpenVINO, ncnn and PyTorch"
 _METHODS: dict[str, Method] = {"percentile": "percentile", "max": "max", "kl_divergence": "kl", "mse": "mse"}
 _DTYPES = {name: name for name in ("fp32", "fp16", "bf16", "int8")}
+_KEPT_WITH_INT8 = "is kept, and of no use with int8: crops are calibrated on at their own size, and files take any"
 _IN_UNIT_RANGE = ("div255", "div_255")
 
 
@@ -34,7 +35,7 @@ class CalibrationConfig(BaseModel, frozen=True, extra="forbid"):
     """A folder; empty where the build file names none."""
     count: Annotated[int, Field(ge=1, le=100_000)] = 50
     size: tuple[_Side, _Side] | None = None
-    """(H, W) that the pictures are resized to, the aspect lost; None leaves them as they are."""
+    """(H, W) that the other program resizes pictures to; kept, and not used: crops are calibrated on as they are."""
     method: Method = "percentile"
     per_channel: bool = True
 
@@ -94,10 +95,10 @@ def import_build(path: Path) -> ImportedBuild:
         "name": file.text("name", path.stem)[:200] or path.stem,
         "model": frontend.text("checkpoint"),
         "precision": precision,
-        **without_none(shape=_shape(frontend)),
+        **without_none(shape=_shape(frontend, precision)),
     }
     _note_the_rest(file, frontend, backend)
-    calibration = {**_quantizer(backend, precision), **_pictures(file)}
+    calibration = {**_quantizer(backend, precision), **_pictures(file, precision)}
     if calibration:
         values["calibration"] = calibration
     file.finish()
@@ -105,7 +106,7 @@ def import_build(path: Path) -> ImportedBuild:
     return ImportedBuild(build, _text(values, path, notes), tuple(notes))
 
 
-def _shape(frontend: Table) -> list[int] | None:
+def _shape(frontend: Table, precision: str) -> list[int] | None:
     """(H, W) of the one input."""
     shapes = frontend.table("shape")
     names = [] if shapes is None else list(shapes.names())
@@ -119,11 +120,13 @@ def _shape(frontend: Table) -> list[int] | None:
         raise shapes.wrong(names[0], "a shape with 1 or 3 channels")
     if batch != 1:
         shapes.note(names[0], f"its batch of {batch} is 1 here in a file of one size; a dynamic file takes any batch")
+    if precision == "int8":
+        frontend.note("shape", _KEPT_WITH_INT8)
     return [height, width]
 
 
 def _note_the_rest(file: Table, frontend: Table, backend: Table) -> None:
-    if frontend.text("checkpoint").endswith(".onnx"):
+    if _is_onnx(frontend.text("checkpoint")):
         frontend.note("checkpoint", "weights cannot be taken out of an ONNX file: give the model that it was made from")
     frontend.leave("what a file is follows from its ending", "type")
     if frontend.text("dtype", "fp32") != "fp32":
@@ -134,6 +137,11 @@ def _note_the_rest(file: Table, frontend: Table, backend: Table) -> None:
     workspace = file.table("workspace")
     if workspace is not None:
         workspace.leave("the output is named on the command line (-o)", "path")
+
+
+def _is_onnx(checkpoint: str) -> bool:
+    """Whether a checkpoint is a graph, out of which no weights can be taken."""
+    return checkpoint.lower().endswith(".onnx")
 
 
 def _quantizer(backend: Table, precision: str) -> Values:
@@ -147,7 +155,7 @@ def _quantizer(backend: Table, precision: str) -> Values:
     return {"method": method, "per_channel": per_channel}
 
 
-def _pictures(file: Table) -> Values:
+def _pictures(file: Table, precision: str) -> Values:
     """`dataset` -> which pictures a quantiser is shown, and their size."""
     dataset = file.table("dataset")
     if dataset is None:
@@ -158,10 +166,10 @@ def _pictures(file: Table) -> Values:
     if sampler is not None:
         values |= without_none(count=sampler.maybe_whole("get_data_num"))
         sampler.leave("every kind of picture in the folder counts", "suffix")
-    return {**values, **without_none(size=_operations(dataset))}
+    return {**values, **without_none(size=_operations(dataset, precision))}
 
 
-def _operations(dataset: Table) -> list[int] | None:
+def _operations(dataset: Table, precision: str) -> list[int] | None:
     """The steps that prepare a picture: sizes are taken, what happens here anyway is passed over, the rest is noted."""
     size: list[int] | None = None
     for number, step in enumerate(_listed(dataset, "process_ops")):
@@ -176,7 +184,9 @@ def _operations(dataset: Table) -> list[int] | None:
                 if sides is None or any(not side.is_integer() for side in sides):
                     raise table.wrong("size", "a list of height and width")
                 size = [int(side) for side in sides]
-                table.leave("pictures are shrunk by covered area here", "mode", "interpolation", "resize_type")
+                if precision == "int8":
+                    table.note("size", _KEPT_WITH_INT8)
+                table.leave("pictures are not resized to be calibrated on", "mode", "interpolation", "resize_type")
             case "normalize":
                 if table.text("norm_type", "div255").lower() not in _IN_UNIT_RANGE:
                     table.note("norm_type", "networks here take colours in [0, 1]")
@@ -214,11 +224,24 @@ def _listed(table: Table, key: str) -> list[dict[str, Any]]:
 
 def _text(values: Values, path: Path, notes: list[Note]) -> str:
     head = [f"# Imported from {_one_line(path.name)} (VastModelZOO)."]
-    head.append("# tessera export --build THIS_FILE -o model.onnx")
+    head.append(f"# {_command(values)}")
     if notes:
         head += ["#", "# Not taken as it was, or not at all:"]
         head += [f"#   {_one_line(sentence)}" for sentence in described(notes)]
     return "\n".join([*head, "", toml_text(values)])
+
+
+def _command(values: Values) -> str:
+    """What makes a file of this build, once the words in capitals are replaced.
+
+    >>> _command({"model": "model.pth", "precision": "fp16"})
+    'tessera export --build THIS_FILE -o model.onnx'
+    """
+    model = str(values.get("model", ""))
+    named = "--build THIS_FILE" if model and not _is_onnx(model) else "MODEL --build THIS_FILE"
+    if values["precision"] == "int8":  # the folder of the other program is seldom there, and may hold shrunk pictures
+        return f"tessera quantize {named} --calibration FOLDER -o model.int8.xml"
+    return f"tessera export {named} -o model.onnx"
 
 
 def _one_line(text: str) -> str:

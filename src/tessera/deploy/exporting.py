@@ -12,7 +12,7 @@ import importlib
 import importlib.util
 import io
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,10 +39,11 @@ from tessera.deploy.settings import ExportSettings
 from tessera.deploy.stored import stored
 from tessera.deploy.torchscript import torchscript_archive
 from tessera.engines import open_engine
+from tessera.engines.memory import is_memory_error
 from tessera.engines.ncnn import write_numbers, write_param
 from tessera.errors import EngineError, ExportError, TesseraError, UsageError
 from tessera.generators import GENERATORS
-from tessera.place import put_in_place, temporary_name
+from tessera.place import flush_folder, put_in_place, temporary_name
 from tessera.weights import LoadedGenerator, load_weights, save_weights
 
 State = Mapping[str, Tensor]
@@ -79,10 +80,11 @@ def export(
     paths = (output,) if form.companion is None else (output.with_suffix(form.companion), output)
     _refuse(loaded, output, paths, settings, overwrite=overwrite)
     state = loaded.state
-    samples = chart_samples(loaded.config, settings.shape)
-    theirs = [] if check is None else picture_samples(check, loaded.config, settings.shape)
-    reference = reference_of(loaded.network)
-    asked = [(sample, reference(sample.pixels)) for sample in (*samples, *theirs)]
+    with _enough_memory(output, settings):
+        samples = chart_samples(loaded.config, settings.shape)
+        theirs = [] if check is None else picture_samples(check, loaded.config, settings.shape)
+        reference = reference_of(loaded.network)
+        asked = [(sample, reference(sample.pixels)) for sample in (*samples, *theirs)]
     temporary = temporary_name(output)
     temporaries = tuple(temporary.with_suffix(path.suffix) for path in paths)
     about = passport(loaded, settings)
@@ -93,11 +95,12 @@ def export(
         runtime = _runtime(settings)
         if form.has_metadata:
             about |= measured(differences[: len(samples)], runtime)
+            if theirs:
+                about |= measured(differences[len(samples) :], runtime, of_the_user=True)
             _written(write, temporary, output, loaded, state, settings, about)
             # What is put in its place was run itself, if only on the smallest piece.
             _checked(temporary, output, settings, asked[len(samples) - 1 : len(samples)])
-        for here, there in zip(temporaries, paths, strict=True):
-            put_in_place(here, there)
+        _put_in_place(temporaries, paths)
     except OSError as error:
         raise ExportError(
             f"{output}: this file cannot be written ({error.strerror or error}). Check the folder and its free space."
@@ -134,7 +137,35 @@ def _refuse(
             f"{output}: what is written is run before it gets its name, and that needs the package {package}: pip"
             " install 'tessera-sr[export]'."
         )
+    settings.form.check_ending(output)
     check_places(output, paths, overwrite=overwrite)
+
+
+def _put_in_place(temporaries: Sequence[Path], paths: Sequence[Path]) -> None:
+    """Rename the files of one model, the one that is named last: whatever stops this, no two models are mixed."""
+    if len(paths) > 1:
+        paths[-1].unlink(missing_ok=True)
+        flush_folder(paths[-1].parent)
+    for here, there in zip(temporaries, paths, strict=True):
+        put_in_place(here, there)
+
+
+@contextlib.contextmanager
+def _enough_memory(output: Path, settings: ExportSettings) -> Generator[None]:
+    """Say in a sentence that memory ran out. Raises ExportError."""
+    try:
+        yield
+    except Exception as error:
+        if not is_memory_error(error):
+            raise
+        advice = "Close other programs"
+        if settings.shape is not None:
+            height, width = settings.shape
+            advice = f"Take a smaller --shape than {height}x{width}, or leave it out for a file that takes any size"
+        raise ExportError(
+            f"{output}: memory ran out while the model was run, and nothing is written that was not compared with it."
+            f" {advice}."
+        ) from error
 
 
 def _written(
@@ -159,9 +190,12 @@ def _checked(
     """Run a file on pictures and compare with what the model makes of them. Raises ExportError."""
     differences: list[Difference] = []
     try:
-        run = _opened(temporary, settings)
-        differences = [compare(sample, expected, run(sample.pixels)) for sample, expected in asked]
+        with _enough_memory(output, settings):
+            run = _opened(temporary, settings)
+            differences = [compare(sample, expected, run(sample.pixels)) for sample, expected in asked]
         problem = objection(differences, settings.precision)
+    except ExportError:
+        raise
     except TesseraError as error:
         problem = str(error).replace(str(temporary), output.name).rstrip(".")
     except Exception as error:  # whatever a runtime stumbles over, the file is of no use

@@ -80,7 +80,8 @@ def run_model(run: Run, folder: Path, output: Path, *, multiple: int = 1) -> lis
     """Do with a folder of archives what an accelerator would: returns the archives of results.
 
     `input_0` (3, H, W) uint8, or float in [0, 1] -> `output_0` (1, 3, s*H, s*W) float32, not clipped. `run` takes
-    (1, 3, H, W) in [0, 1]. Raises UsageError, and PictureError for an archive that holds no picture.
+    (1, 3, H, W) in [0, 1]. Raises UsageError, and PictureError for an archive that holds no picture, or one in numbers
+    of another type.
     """
     archives = _in(folder, _is_archive, "archives (.npz)")
     if output.exists() and output.samefile(folder):
@@ -92,10 +93,8 @@ def run_model(run: Run, folder: Path, output: Path, *, multiple: int = 1) -> lis
         height, width = planes.shape[1:]
         if height % multiple or width % multiple:
             raise PictureError(f"{path}: {width}x{height}, and both sides have to divide by {multiple} for this model.")
-        levels = 255 if planes.dtype == np.uint8 else 1
-        lq = np.ascontiguousarray(planes.astype(np.float32) / np.float32(levels))[None]
         results.append(output / path.name)
-        _write_archive(results[-1], {OUTPUT_KEY: run(lq)})
+        _write_archive(results[-1], {OUTPUT_KEY: run(_colours(planes, path)[None])})
     return results
 
 
@@ -134,6 +133,22 @@ def _planes(array: npt.NDArray[Any], path: Path) -> npt.NDArray[Any]:
     if planes.ndim != 3 or planes.shape[0] != 3 or 0 in planes.shape:
         raise PictureError(f"{path}: its array has the shape {array.shape}; expected (3, height, width), RGB.")
     return planes
+
+
+def _colours(planes: npt.NDArray[Any], path: Path) -> npt.NDArray[np.float32]:
+    """(3, H, W) uint8, or float in [0, 1] -> (3, H, W) float32 in [0, 1]."""
+    if planes.dtype == np.uint8:
+        return np.ascontiguousarray(planes.astype(np.float32) / np.float32(255))
+    if planes.dtype.kind != "f":
+        raise PictureError(
+            f"{path}: `{INPUT_KEY}` holds {planes.dtype}, and inputs are uint8, or floats in [0, 1]; `tessera npz pack`"
+            " makes such archives."
+        )
+    with np.errstate(over="ignore"):  # what float32 cannot hold is found below
+        colours = np.ascontiguousarray(planes.astype(np.float32))
+    if not np.isfinite(colours).all():
+        raise PictureError(f"{path}: `{INPUT_KEY}` holds values that are not finite.")
+    return colours
 
 
 def _rgb(pixels: Pixels) -> Pixels:

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from tessera.deploy.settings import ExportSettings
 
 MEASURED_KEY = "tessera.measured"
+PICTURES_KEY = "tessera.measured_on_pictures"
 _OF_THE_FILE = (
     *("tessera.format", "tessera.scale", "tessera.value_range", "tessera.precision", "tessera.exported_by"),
-    *(LICENCE_KEY, MEASURED_KEY),
+    *(LICENCE_KEY, MEASURED_KEY, PICTURES_KEY),
 )
 
 
@@ -45,17 +46,20 @@ def passport(loaded: LoadedGenerator, settings: ExportSettings) -> dict[str, str
     }
 
 
-def measured(differences: Sequence[Difference], runtime: str) -> Mapping[str, str]:
-    """What the check found on the built-in chart, with how it was measured; figures of three digits."""
+def measured(differences: Sequence[Difference], runtime: str, *, of_the_user: bool = False) -> Mapping[str, str]:
+    """What the check found on the built-in chart, or on pictures of the user, with how; figures of three digits.
+
+    Names of the user's pictures are left out, because files are handed on.
+    """
     figures: dict[str, object] = {
         "compared": "the file in its runtime with the original in PyTorch fp32, results neither clipped nor rounded",
-        "pictures": ", ".join(each.picture for each in differences),
+        "pictures": len(differences) if of_the_user else ", ".join(each.picture for each in differences),
         "runtime": runtime,
         "largest_levels": float(f"{max(each.largest_levels for each in differences):.3g}"),
         "mean_levels": float(f"{max(each.mean_levels for each in differences):.3g}"),
         "psnr_db": _decibels(min(each.psnr_db for each in differences)),
     }
-    return {MEASURED_KEY: json.dumps(figures)}
+    return {PICTURES_KEY if of_the_user else MEASURED_KEY: json.dumps(figures)}
 
 
 def _decibels(value: float) -> float | str:

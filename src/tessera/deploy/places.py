@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,3 +18,5 @@ def check_places(output: Path, paths: Sequence[Path], *, overwrite: bool) -> Non
             raise UsageError(f"{path}: this is a folder. Choose another name.")
         if path.exists() and not overwrite:
             raise UsageError(f"{path} exists already. Choose another name, or replace it with --overwrite.")
+    if not os.access(output.parent, os.W_OK):
+        raise UsageError(f"{output}: nothing may be written to {output.parent}. Choose another folder.")

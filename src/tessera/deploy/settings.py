@@ -33,6 +33,14 @@ class Format:
     no_bf16: str = ""
     """Why it cannot hold bf16; empty where it can."""
 
+    def check_ending(self, output: Path) -> None:
+        """Raise UsageError where the ending is in capitals, and a second file is found by it."""
+        if self.companion is not None and output.suffix != (small := output.suffix.lower()):
+            raise UsageError(
+                f"-o {output}: a file of {self.called} is found together with its {self.companion} by the ending"
+                f" {small} in small letters; name it {output.stem}{small}."
+            )
+
 
 FORMATS: tuple[Format, ...] = (
     Format("onnx", "ONNX", (".onnx",), has_shape=True),
@@ -123,12 +131,14 @@ def _format(output: Path, name: str | None) -> Format:
         if found is None:
             known = ", ".join(f"{form.suffixes[0]} ({form.called})" for form in FORMATS)
             raise UsageError(f"-o {output}: its ending says which format it gets, and there are {known}.")
+        found.check_ending(output)
         return found
     found = next((form for form in FORMATS if form.name == name), None)
     if found is None:
         raise UsageError(f"--format {name}: expected {', '.join(form.name for form in FORMATS)}.")
     if ending not in found.suffixes:
         raise UsageError(f"-o {output}: a file of {found.called} ends in {' or '.join(found.suffixes)}.")
+    found.check_ending(output)
     return found
 
 
