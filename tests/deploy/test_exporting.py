@@ -21,7 +21,7 @@ import torch
 import tessera
 from deploy.networks import FAMILY, SUFFIXES, made, noise
 from stand_ins import nearest, ran
-from tessera.deploy import exporting
+from tessera.deploy import exporting, places
 from tessera.deploy.exporting import export
 from tessera.deploy.onnx_graph import onnx_bytes
 from tessera.deploy.passport import MEASURED_KEY, PICTURES_KEY, provenance
@@ -451,7 +451,7 @@ def test_a_stop_between_two_files_never_leaves_those_of_two_models_as_one(name, 
             raise KeyboardInterrupt
         put_in_place(temporary, path)
 
-    monkeypatch.setattr(exporting, "put_in_place", stopped)
+    monkeypatch.setattr(places, "put_in_place", stopped)
     with pytest.raises(KeyboardInterrupt):
         export(made(COMPACT, seed=1), output, ExportSettings(format=name), overwrite=True)
     assert list(files(tmp_path)) == ["a.bin"]

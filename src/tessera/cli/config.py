@@ -36,8 +36,9 @@ def import_file(
 ) -> None:
     """Turn the configuration of BasicSR, Real-ESRGAN, A-ESRGAN or esrdgan into a recipe.
 
-    A build file of VastModelZOO (YAML with frontend and backend) becomes one for `tessera export --build`. What has no
-    counterpart is listed, with the reason, in the file and on standard error.
+    A build file of VastModelZOO (YAML with frontend and backend) becomes one for `tessera export --build`, or for
+    `tessera quantize --build` where it asks for int8. What has no counterpart is listed, with the reason, in the file
+    and on standard error.
     """
     from tessera.deploy.build_file import import_build, is_foreign_build
     from tessera.train.importing import import_config

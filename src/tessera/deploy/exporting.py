@@ -34,7 +34,7 @@ from tessera.deploy.checking import (
 from tessera.deploy.onnx_graph import onnx_bytes
 from tessera.deploy.openvino_ir import write_openvino
 from tessera.deploy.passport import measured, passport
-from tessera.deploy.places import check_places
+from tessera.deploy.places import check_places, put_all_in_place
 from tessera.deploy.settings import ExportSettings
 from tessera.deploy.stored import stored
 from tessera.deploy.torchscript import torchscript_archive
@@ -43,7 +43,7 @@ from tessera.engines.memory import is_memory_error
 from tessera.engines.ncnn import write_numbers, write_param
 from tessera.errors import EngineError, ExportError, TesseraError, UsageError
 from tessera.generators import GENERATORS
-from tessera.place import flush_folder, put_in_place, temporary_name
+from tessera.place import temporary_name
 from tessera.weights import LoadedGenerator, load_weights, save_weights
 
 State = Mapping[str, Tensor]
@@ -100,7 +100,7 @@ def export(
             _written(write, temporary, output, loaded, state, settings, about)
             # What is put in its place was run itself, if only on the smallest piece.
             _checked(temporary, output, settings, asked[len(samples) - 1 : len(samples)])
-        _put_in_place(temporaries, paths)
+        put_all_in_place(temporaries, paths)
     except OSError as error:
         raise ExportError(
             f"{output}: this file cannot be written ({error.strerror or error}). Check the folder and its free space."
@@ -139,15 +139,6 @@ def _refuse(
         )
     settings.form.check_ending(output)
     check_places(output, paths, overwrite=overwrite)
-
-
-def _put_in_place(temporaries: Sequence[Path], paths: Sequence[Path]) -> None:
-    """Rename the files of one model, the one that is named last: whatever stops this, no two models are mixed."""
-    if len(paths) > 1:
-        paths[-1].unlink(missing_ok=True)
-        flush_folder(paths[-1].parent)
-    for here, there in zip(temporaries, paths, strict=True):
-        put_in_place(here, there)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Where a file that is made may go, decided before the work begins."""
+"""Where the files of a model may go, decided before the work begins, and how they get there."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tessera.errors import UsageError
+from tessera.place import flush_folder, put_in_place
 
 
 def check_places(output: Path, paths: Sequence[Path], *, overwrite: bool) -> None:
@@ -20,3 +21,12 @@ def check_places(output: Path, paths: Sequence[Path], *, overwrite: bool) -> Non
             raise UsageError(f"{path} exists already. Choose another name, or replace it with --overwrite.")
     if not os.access(output.parent, os.W_OK):
         raise UsageError(f"{output}: nothing may be written to {output.parent}. Choose another folder.")
+
+
+def put_all_in_place(temporaries: Sequence[Path], paths: Sequence[Path]) -> None:
+    """Rename the files of one model, the one that is named last: whatever stops this, no two models are mixed."""
+    if len(paths) > 1:
+        paths[-1].unlink(missing_ok=True)
+        flush_folder(paths[-1].parent)
+    for here, there in zip(temporaries, paths, strict=True):
+        put_in_place(here, there)

@@ -29,7 +29,7 @@ from tessera.deploy.int8_onnx import int8_onnx_bytes
 from tessera.deploy.int8_openvino import write_int8_openvino
 from tessera.deploy.int8_settings import Int8Settings
 from tessera.deploy.passport import provenance
-from tessera.deploy.places import check_places
+from tessera.deploy.places import check_places, put_all_in_place
 from tessera.deploy.sensitivity import Sensitivity, sensitivities, shares, units
 from tessera.engines import open_engine
 from tessera.errors import ExportError, TesseraError, UsageError
@@ -38,7 +38,7 @@ from tessera.generators import CONFIG_KEY, GENERATORS, GeneratorConfig
 from tessera.int8_file import KEPT_KEY, QUANTIZED_FROM_KEY, QUANTIZED_KEY
 from tessera.loaded_generator import LoadedGenerator
 from tessera.openvino_file import PRECISION_KEY
-from tessera.place import put_in_place, temporary_name
+from tessera.place import temporary_name
 from tessera.version import __version__
 from tessera.weights import load_weights
 from tessera.wording import counted
@@ -143,10 +143,7 @@ def quantize(
             raise OverBudgetError(_over_budget(output, found, settings), found)
         trial.write(network, _about(loaded, settings, network, drop, pictures))
         load_weights(temporary)
-        if len(paths) > 1:
-            output.unlink(missing_ok=True)  # so that the old one is never beside the new numbers
-        for here, there in zip(temporaries, paths, strict=True):
-            put_in_place(here, there)
+        put_all_in_place(temporaries, paths)
     except OSError as error:
         raise ExportError(
             f"{output}: this file cannot be written ({error.strerror or error}). Check the folder and its free space."
