@@ -22,6 +22,7 @@ import tessera
 from deploy.networks import FAMILY, SUFFIXES, made, noise
 from stand_ins import nearest, ran
 from tessera.deploy import exporting, places
+from tessera.deploy.checking import photograph_samples
 from tessera.deploy.exporting import export
 from tessera.deploy.onnx_graph import onnx_bytes
 from tessera.deploy.passport import MEASURED_KEY, PICTURES_KEY, provenance
@@ -37,7 +38,9 @@ from tessera.weights import CONFIG_KEY, LoadedGenerator, inspect_weights, load_w
 from tessera.writer import write_picture
 
 COMPACT = FAMILY["srvggnetcompact"]
+
 HALVED = FAMILY["rrdbnet x2"]
+OURS = ["chart 37x53", "chart 29x19", "cat.png", "coffee.png"]
 FAR = (67, 130)
 """(H, W) that nothing here was drawn, traced or checked at, where the network takes odd sizes."""
 
@@ -168,7 +171,7 @@ def test_an_exported_file_goes_straight_back_into_upscaling_and_two_are_the_same
     assert files(output.parent) == files(again.parent)
     assert sorted(files(output.parent)) == sorted(path.name for path in done.paths)
     assert done.bytes == sum(map(len, files(again.parent).values()))
-    assert len(done.differences) == 2
+    assert len(done.differences) == len(OURS)
     assert all(each.psnr_db > (100 if precision == "fp32" else 60) for each in done.differences)
     read = load_weights(output)
     assert read.config == COMPACT
@@ -192,26 +195,33 @@ def test_a_file_says_what_it_is_and_how_close_it_is(name, tmp_path):
     assert told["tessera.source_sha256"] == "ab" * 32
     assert "[0, 1]" in told["tessera.value_range"]
     measured = json.loads(told[MEASURED_KEY])
-    assert measured["psnr_db"] == pytest.approx(min(each.psnr_db for each in done.differences), abs=0.06)
-    assert measured["largest_levels"] == pytest.approx(max(each.largest_levels for each in done.differences), rel=0.01)
+    charts = done.differences[:2]
+    assert measured["psnr_db"] == pytest.approx(min(each.psnr_db for each in charts), abs=0.06)
+    assert measured["largest_levels"] == pytest.approx(max(each.largest_levels for each in charts), rel=0.01)
     assert measured["pictures"] == "chart 37x53, chart 29x19"
+    assert json.loads(told[PICTURES_KEY])["pictures"] == 2
     assert "fp32" in measured["compared"]
 
 
 def test_what_a_file_says_of_itself_is_not_handed_on_to_the_next(tmp_path):
     first = tmp_path / "a.safetensors"
-    (tmp_path / "mine").mkdir()
-    write_picture(np.zeros((20, 20, 3), np.uint8), tmp_path / "mine" / "a.png")
-    settings = ExportSettings(format="safetensors", precision="bf16")
-    export(made(COMPACT), first, settings, check=tmp_path / "mine")
-    assert PICTURES_KEY in inspect_weights(first).metadata
+    export(made(COMPACT), first, ExportSettings(format="safetensors", precision="bf16"))
+    before = json.loads(inspect_weights(first).metadata[PICTURES_KEY])
     export(load_weights(first), tmp_path / "b.onnx", ExportSettings())
     told = inspect_weights(tmp_path / "b.onnx").metadata
     assert told["tessera.precision"] == "fp32"
     assert json.loads(told[MEASURED_KEY])["runtime"].startswith("onnxruntime")
     assert told["tessera.source"] == "small"  # where the weights come from, not the file between
-    assert not told.keys() & {LICENCE_KEY, PICTURES_KEY}
-    assert not provenance(load_weights(first)).keys() & {MEASURED_KEY, "tessera.precision", "tessera.exported_by"}
+    after = json.loads(told[PICTURES_KEY])
+    assert after["runtime"] != before["runtime"]
+    assert after["psnr_db"] > before["psnr_db"] + 10  # from bf16's weights to the same in fp32
+    assert LICENCE_KEY not in told
+    assert not provenance(load_weights(first)).keys() & {
+        MEASURED_KEY,
+        PICTURES_KEY,
+        "tessera.precision",
+        "tessera.exported_by",
+    }
 
 
 def test_ncnn_fills_odd_counts_of_half_precision_up_to_whole_words(tmp_path):
@@ -223,11 +233,22 @@ def test_ncnn_fills_odd_counts_of_half_precision_up_to_whole_words(tmp_path):
     torch.testing.assert_close(found, generator.network(x), atol=2e-3, rtol=1e-2)
 
 
+@pytest.mark.parametrize("shape", [None, (24, 32), (130, 66)])
+def test_the_built_in_photographs_are_photographs_of_the_size_that_a_file_takes(shape):
+    for sample in photograph_samples(HALVED, shape):
+        assert sample.pixels.shape == (1, 3, *(shape or (64, 64)))
+        assert 0 <= sample.pixels.min() < 0.2
+        assert 0.8 < sample.pixels.max() <= 1
+        neighbours = sample.pixels[..., 1:] - sample.pixels[..., :-1]
+        assert 0.005 < neighbours.std() < sample.pixels.std() / 2  # no noise, and nothing flat
+    assert photograph_samples(SRVGGNetCompactConfig(in_channels=1, out_channels=1), shape)[0].pixels.shape[1] == 1
+
+
 @pytest.mark.parametrize("name", ["onnx", "openvino"])
 def test_a_file_of_one_size_is_checked_at_it_and_takes_no_larger_one(name, tmp_path):
     path = tmp_path / f"a{SUFFIXES[name]}"
     done = export(made(HALVED), path, ExportSettings(format=name, shape=(24, 32)))
-    assert [each.picture for each in done.differences] == ["chart 32x24"]
+    assert [each.picture for each in done.differences] == ["chart 32x24", "cat.png", "coffee.png"]
     network = load_weights(path).network
     assert network(noise(2, 3, 24, 32)).shape == (2, 3, 48, 64)
     with pytest.raises(WeightsError, match="takes pictures of 32x24 and got 33x24"):
@@ -490,11 +511,11 @@ def test_pictures_of_the_user_are_compared_as_well(tmp_path):
     write_picture(rng.integers(0, 256, (20, 20, 4), np.uint8), folder / "with alpha.png")
     (folder / "notes.txt").write_text("no picture")
     done = export(made(HALVED), tmp_path / "a.onnx", ExportSettings(), check=folder)
-    assert [each.picture for each in done.differences[2:]] == ["gray.png", "rgb.png", "with alpha.png"]
+    assert [each.picture for each in done.differences] == [*OURS, "gray.png", "rgb.png", "with alpha.png"]
     told = inspect_weights(tmp_path / "a.onnx").metadata
     assert json.loads(told[MEASURED_KEY])["pictures"].count("chart") == 2
     measured = json.loads(told[PICTURES_KEY])
-    assert measured["pictures"] == 3  # and not what they are called: files are handed on
+    assert measured["pictures"] == 5  # and not what they are called: files are handed on
     assert measured["largest_levels"] == pytest.approx(
         max(each.largest_levels for each in done.differences[2:]), rel=0.01
     )
@@ -512,7 +533,7 @@ def test_real_weights_pass_on_real_photographs(name, precision, assets, tmp_path
     generator = load_weights(assets / "weights" / "realesr-animevideov3.pth")
     path = tmp_path / f"a{SUFFIXES[name]}"
     done = export(generator, path, ExportSettings(format=name, precision=precision), check=assets / "photos" / "val")
-    assert len(done.differences) > 2
+    assert len(done.differences) > len(OURS)
     assert load_weights(path).licence == (generator.licence if name != "ncnn" else None)  # it has no room for one
 
 

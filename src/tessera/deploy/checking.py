@@ -18,13 +18,15 @@ from tessera.deploy.settings import Precision
 from tessera.errors import UsageError
 from tessera.formats import looks_like_a_picture
 from tessera.generators import GeneratorConfig
-from tessera.picture import read_picture
+from tessera.picture import Pixels, read_picture
 from tessera.planning.chart import chart
 
 SIZES = ((53, 37), (19, 29))
 """(H, W) of the chart's pieces: odd, unequal, one larger and one smaller than most of what networks are traced with."""
 PART = 96
 """Side of what is cut from the middle of a user's picture."""
+PHOTOGRAPHS = tuple(Path(__file__).parent / "photographs" / name for name in ("cat.png", "coffee.png"))
+"""64x64 of two photographs of scikit-image's, CC0: chelsea by Stefan van der Walt, coffee by Rachel Michetti."""
 _MOST_PICTURES = 12
 _LARGEST_CHART = 192
 """The chart is drawn four times as large; files of one large size get it several times."""
@@ -81,6 +83,19 @@ def chart_samples(config: GeneratorConfig, shape: tuple[int, int] | None) -> lis
     return samples
 
 
+def photograph_samples(config: GeneratorConfig, shape: tuple[int, int] | None) -> list[Sample]:
+    """The built-in photographs; for a file of one size, repeated to that size."""
+    samples: list[Sample] = []
+    for path in PHOTOGRAPHS:
+        pixels = read_picture(path).pixels
+        if shape is not None:
+            times = (-(-side // length) for side, length in zip(shape, pixels.shape, strict=False))
+            pixels = np.tile(pixels, (*times, 1))
+        sample = _middle(path.name, pixels, config, shape)
+        samples += [] if sample is None else [sample]
+    return samples
+
+
 def picture_samples(folder: Path, config: GeneratorConfig, shape: tuple[int, int] | None) -> list[Sample]:
     """The middles of a user's pictures, the first dozen by name. Raises UsageError for a folder without any.
 
@@ -89,15 +104,15 @@ def picture_samples(folder: Path, config: GeneratorConfig, shape: tuple[int, int
     if not folder.is_dir():
         raise UsageError(f"--check {folder}: there is no such folder.")
     found = sorted(path for path in folder.iterdir() if path.is_file() and looks_like_a_picture(path))
-    samples = [sample for path in found[:_MOST_PICTURES] if (sample := _middle(path, config, shape)) is not None]
+    read = ((path.name, read_picture(path).pixels) for path in found[:_MOST_PICTURES])
+    samples = [sample for name, pixels in read if (sample := _middle(name, pixels, config, shape)) is not None]
     if not samples:
         what = "" if shape is None else f" of at least {shape[1]}x{shape[0]}"
         raise UsageError(f"--check {folder}: there are no pictures{what} in this folder.")
     return samples
 
 
-def _middle(path: Path, config: GeneratorConfig, shape: tuple[int, int] | None) -> Sample | None:
-    pixels = read_picture(path).pixels
+def _middle(name: str, pixels: Pixels, config: GeneratorConfig, shape: tuple[int, int] | None) -> Sample | None:
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     height, width = pixels.shape[:2]
     multiple = config.multiple
@@ -109,7 +124,7 @@ def _middle(path: Path, config: GeneratorConfig, shape: tuple[int, int] | None) 
     colours = part[..., : part.shape[2] - (part.shape[2] in (2, 4))].astype(np.float32) / np.iinfo(part.dtype).max
     if colours.shape[2] != config.in_channels:  # gray for RGB, or RGB for a network of one channel
         colours = np.repeat(colours.mean(2, keepdims=True), config.in_channels, 2)
-    return Sample(path.name, torch.from_numpy(np.ascontiguousarray(colours.transpose(2, 0, 1)))[None])
+    return Sample(name, torch.from_numpy(np.ascontiguousarray(colours.transpose(2, 0, 1)))[None])
 
 
 def reference_of(network: torch.nn.Module) -> Run:

@@ -28,6 +28,7 @@ from tessera.deploy.checking import (
     chart_samples,
     compare,
     objection,
+    photograph_samples,
     picture_samples,
     reference_of,
 )
@@ -73,8 +74,9 @@ def export(
 ) -> Exported:
     """Write a model in another format, run what was written, and put it in its place if it does what the model does.
 
-    `check` is a folder of the user's pictures that it is compared on, besides the built-in chart. Raises UsageError for
-    what cannot be done as it was asked for, ExportError when the file cannot be written or is not the model.
+    `check` is a folder of the user's pictures that it is compared on, besides the built-in chart and photographs.
+    Raises UsageError for what cannot be done as it was asked for, ExportError when the file cannot be written or is not
+    the model.
     """
     form = settings.form
     paths = (output,) if form.companion is None else (output.with_suffix(form.companion), output)
@@ -82,9 +84,11 @@ def export(
     state = loaded.state
     with _enough_memory(output, settings):
         samples = chart_samples(loaded.config, settings.shape)
-        theirs = [] if check is None else picture_samples(check, loaded.config, settings.shape)
+        photographs = photograph_samples(loaded.config, settings.shape)
+        if check is not None:
+            photographs += picture_samples(check, loaded.config, settings.shape)
         reference = reference_of(loaded.network)
-        asked = [(sample, reference(sample.pixels)) for sample in (*samples, *theirs)]
+        asked = [(sample, reference(sample.pixels)) for sample in (*samples, *photographs)]
     temporary = temporary_name(output)
     temporaries = tuple(temporary.with_suffix(path.suffix) for path in paths)
     about = passport(loaded, settings)
@@ -95,8 +99,7 @@ def export(
         runtime = _runtime(settings)
         if form.has_metadata:
             about |= measured(differences[: len(samples)], runtime)
-            if theirs:
-                about |= measured(differences[len(samples) :], runtime, of_the_user=True)
+            about |= measured(differences[len(samples) :], runtime, photographs=True)
             _written(write, temporary, output, loaded, state, settings, about)
             # What is put in its place was run itself, if only on the smallest piece.
             _checked(temporary, output, settings, asked[len(samples) - 1 : len(samples)])

@@ -46,20 +46,20 @@ def passport(loaded: LoadedGenerator, settings: ExportSettings) -> dict[str, str
     }
 
 
-def measured(differences: Sequence[Difference], runtime: str, *, of_the_user: bool = False) -> Mapping[str, str]:
-    """What the check found on the built-in chart, or on pictures of the user, with how; figures of three digits.
+def measured(differences: Sequence[Difference], runtime: str, *, photographs: bool = False) -> Mapping[str, str]:
+    """What the check found on the built-in chart, or on photographs, with how; figures of three digits.
 
-    Names of the user's pictures are left out, because files are handed on.
+    Names of photographs are left out: those of the user are among them, and files are handed on.
     """
     figures: dict[str, object] = {
         "compared": "the file in its runtime with the original in PyTorch fp32, results neither clipped nor rounded",
-        "pictures": len(differences) if of_the_user else ", ".join(each.picture for each in differences),
+        "pictures": len(differences) if photographs else ", ".join(each.picture for each in differences),
         "runtime": runtime,
         "largest_levels": float(f"{max(each.largest_levels for each in differences):.3g}"),
         "mean_levels": float(f"{max(each.mean_levels for each in differences):.3g}"),
         "psnr_db": _decibels(min(each.psnr_db for each in differences)),
     }
-    return {PICTURES_KEY if of_the_user else MEASURED_KEY: json.dumps(figures)}
+    return {PICTURES_KEY if photographs else MEASURED_KEY: json.dumps(figures)}
 
 
 def _decibels(value: float) -> float | str:
