@@ -49,8 +49,8 @@ def export(
 ) -> None:
     """Write a model as ONNX, OpenVINO, TorchScript, ncnn or safetensors, and run what was written.
 
-    The result is compared with the model in PyTorch fp32 on a built-in chart, on photographs and on pictures of yours; a
-    file that does not do what the model does is deleted. Exported files go back into `tessera upscale -n FILE`. Exit
+    The result is compared with the model in PyTorch fp32 on a built-in chart, on photographs and on pictures of yours;
+    a file that does not do what the model does is deleted. Exported files go back into `tessera upscale -n FILE`. Exit
     code: 0 written and verified, 1 not, 2 wrong usage.
     """
     from tessera.deploy.build_file import read_build
