@@ -15,10 +15,11 @@ import torch
 
 from deploy.test_quantizing import SMALL, pictures
 from tessera.cli import main
+from tessera.deploy.held_out import read_photograph
 from tessera.deploy.quantizing import quantize
 from tessera.engines.openvino import OpenVinoEngine
 from tessera.generators import SRVGGNetCompactConfig
-from tessera.int8_file import QUANTIZED_KEY, find_int8, psnr_drop_db
+from tessera.int8_file import QUANTIZED_KEY, find_int8, has_seen, psnr_drop_db
 from tessera.planning import planner, preparing
 from tessera.upscaler import Upscaler
 from tessera.weights import inspect_weights, load_weights, save_weights
@@ -71,6 +72,18 @@ def test_the_int8_form_is_found_in_the_models_folder_under_the_checksum_of_the_w
     found = find_int8(loaded)
     assert found is not None
     assert found.path.parent == folder / "models"
+
+
+def test_the_table_refuses_to_measure_on_pictures_of_the_calibration(folder: Path, quantized: Path, capsys):
+    table = ["deploy-table", str(folder / "model.safetensors"), "--rounds", "1", "--offline"]
+    assert main([*table, "--bench", str(quantized / "c")]) == 2
+    assert "was calibrated on 00.png" in " ".join(capsys.readouterr().err.split())
+    metadata = inspect_weights(folder / "model.int8.xml").metadata
+    digests = {
+        name: [read_photograph(path, 3).sha256 for path in sorted((quantized / name).iterdir())] for name in ("c", "e")
+    }
+    assert all(has_seen(metadata, digest) for digest in digests["c"])  # nine calibrated, three chose
+    assert not any(has_seen(metadata, digest) for digest in digests["e"])
 
 
 @pytest.mark.parametrize("kind", ["a copy in another file", "a mix"])

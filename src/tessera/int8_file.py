@@ -28,12 +28,15 @@ SOURCE_KEY = "tessera.source_sha256"
 """Where weights come from at the very first; a copy in another format has this of the original."""
 QUANTIZED_FROM_KEY = "tessera.quantized_from_sha256"
 """Which model, as it was loaded, a file with whole numbers was made from: a file's digest, or a mix's."""
+SEEN_KEY = "pictures_seen"
+"""Where in that JSON the digests of the pictures stand that calibrated it or chose its layers."""
 KEPT_KEY = "tessera.layers_in_fp32"
 """How many convolutions of a file with whole numbers have none."""
 ENDING = ".int8.xml"
 MOST_LOST_DB = 0.2
 """What a file may lose to be used where speed counts."""
-_DIGITS = 16
+DIGITS = 16
+"""Of a digest, where it names something."""
 _METADATA_BYTES = 2**18
 """The end of a file, in which its metadata are looked for."""
 
@@ -55,7 +58,7 @@ def int8_places(loaded: LoadedGenerator, folder: Path | None = None) -> tuple[Pa
 
     The digest is the first 16 digits of the weights' SHA-256; `folder` is the models folder if none is named.
     """
-    named = (folder or models_folder()) / f"{loaded.sha256[:_DIGITS]}{ENDING}"
+    named = (folder or models_folder()) / f"{loaded.sha256[:DIGITS]}{ENDING}"
     return (named,) if loaded.source is None else (loaded.source.with_name(loaded.source.stem + ENDING), named)
 
 
@@ -85,12 +88,23 @@ def products_beside_int8(is_all_int8: bool, wanted: str) -> str:
 
 def psnr_drop_db(metadata: Mapping[str, str]) -> float | None:
     """The measured loss that a file tells, in dB; None when it tells none."""
+    lost = _told(metadata).get("psnr_drop_db")
+    return float(lost) if isinstance(lost, int | float) and math.isfinite(lost) else None
+
+
+def has_seen(metadata: Mapping[str, str], sha256: str) -> bool:
+    """Whether a file says that it was calibrated on the picture of this digest, or its layers chosen by it."""
+    seen = _told(metadata).get(SEEN_KEY)
+    return isinstance(seen, list) and sha256[:DIGITS] in seen
+
+
+def _told(metadata: Mapping[str, str]) -> dict[str, object]:
+    """What a file says of how it was quantized; nothing where that cannot be read."""
     try:
         told: Any = json.loads(metadata.get(QUANTIZED_KEY, "null"))
     except (ValueError, RecursionError):
-        return None
-    lost = cast("dict[str, object]", told).get("psnr_drop_db") if isinstance(told, dict) else None
-    return float(lost) if isinstance(lost, int | float) and math.isfinite(lost) else None
+        return {}
+    return cast("dict[str, object]", told) if isinstance(told, dict) else {}
 
 
 def _metadata(path: Path) -> dict[str, str]:

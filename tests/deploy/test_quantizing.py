@@ -303,7 +303,7 @@ def test_the_layer_with_planted_outliers_is_the_one_that_is_kept(place):
     calibrated = calibrate(COMPACT, generator.state, x, "max")
     network = rounded(calibrated, x)
     costs = sensitivities(network, with_its_own_truth(generator, x))
-    pictures_ = quantizing._Pictures(x, [], [], 2)
+    pictures_ = quantizing._Pictures(x, [], [], 2, ())
 
     def kept(**changes):
         trial = JudgedByFidelity(generator, SMALL.model_copy(update=changes))

@@ -15,6 +15,7 @@ from tessera.cli.reports import check_reports, write_report
 from tessera.errors import DownloadError, ModelNotFoundError, UsageError
 
 if TYPE_CHECKING:
+    from tessera.deploy.held_out import Pair
     from tessera.deploy.table import Row
     from tessera.loaded_generator import LoadedGenerator
 
@@ -90,6 +91,7 @@ def deploy_table(
     rows: list[Row] = []
     for each in loaded:
         pairs = bench_pairs(bench, each.config, chosen, side=size, most=pictures)
+        _refuse_seen(whole.get(each.sha256), pairs)
         with tempfile.TemporaryDirectory() as place:
             rows += measure_model(
                 each,
@@ -127,3 +129,19 @@ def _int8_files(models: Sequence[LoadedGenerator], named: Sequence[Path]) -> dic
             raise UsageError(f"--int8 {path}: it was made from none of these models.")
         found[source] = path
     return found
+
+
+def _refuse_seen(file: Path | None, pairs: Sequence[Pair]) -> None:
+    """Raise UsageError where an int8 file would be measured on pictures that it was made with."""
+    from tessera.int8_file import has_seen
+    from tessera.weights import load_weights
+
+    if file is None:
+        return
+    metadata = load_weights(file).metadata
+    seen = [pair.name for pair in pairs if has_seen(metadata, pair.sha256)]
+    if seen:
+        raise UsageError(
+            f"--bench: {file} was calibrated on {seen[0]}, so its loss would be too small ({len(seen)} of {len(pairs)}"
+            " pictures are of its calibration). Measure on others."
+        )

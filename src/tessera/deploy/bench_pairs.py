@@ -44,12 +44,12 @@ def bench_pairs(
 
 
 def _pair(path: Path, config: GeneratorConfig, protocol: Protocol, side: int | None, place: Path) -> Pair | None:
+    whole = read_photograph(path, config.in_channels)
     if protocol.lq_size is None or protocol.gt_size is None:
-        whole = read_photograph(path, config.in_channels)
         return pair_of(whole, config, max(whole.size) if side is None else side)
     small, lq, gt = (place / f"{name}.png" for name in ("small", "lq", "gt"))
     shrink(path, small, config.scale, protocol.lq_kernel)
     resize_to(small, lq, protocol.lq_size, "area")
     resize_to(path, gt, protocol.gt_size, "area")
     one, other = (read_levels(each, config.in_channels)[None] for each in (lq, gt))
-    return Pair(path.name, one, other)
+    return Pair(path.name, one, other, whole.sha256)

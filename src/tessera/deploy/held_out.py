@@ -46,6 +46,8 @@ class Pair:
     name: str
     lq: Tensor
     gt: Tensor
+    sha256: str = ""
+    """Of the whole picture's pixels."""
 
 
 def read_folder(folder: Path, option: str, channels: int, *, fewest: int, most: int) -> list[Photograph]:
@@ -115,7 +117,7 @@ def pair_of(photograph: Photograph, config: GeneratorConfig, side: int, *, seed:
     gt = photograph.read()[None, :, top : top + scale * height, left : left + scale * width]
     gt = _whole_levels(gt)
     lq = _whole_levels(resize(gt, scale=1 / scale)) if scale > 1 else gt
-    return Pair(photograph.path.name, lq.contiguous(), gt.contiguous())
+    return Pair(photograph.path.name, lq.contiguous(), gt.contiguous(), photograph.sha256)
 
 
 def calibration_batch(photographs: Sequence[Photograph], config: GeneratorConfig, side: int) -> Tensor:

@@ -35,7 +35,7 @@ from tessera.engines import open_engine
 from tessera.errors import ExportError, TesseraError, UsageError
 from tessera.evaluate.protocol import find_protocol
 from tessera.generators import CONFIG_KEY, GENERATORS, GeneratorConfig
-from tessera.int8_file import KEPT_KEY, QUANTIZED_FROM_KEY, QUANTIZED_KEY
+from tessera.int8_file import DIGITS, KEPT_KEY, QUANTIZED_FROM_KEY, QUANTIZED_KEY, SEEN_KEY
 from tessera.loaded_generator import LoadedGenerator
 from tessera.openvino_file import PRECISION_KEY
 from tessera.place import temporary_name
@@ -95,6 +95,8 @@ class _Pictures:
     choosing: Sequence[Pair]
     evaluation: Sequence[Pair]
     calibrated_on: int
+    seen: tuple[str, ...]
+    """The digests of those that calibrated or chose."""
 
 
 def quantize(
@@ -230,7 +232,8 @@ def _pictures(loaded: LoadedGenerator, settings: Int8Settings, calibration: Path
     if not all(pairs.values()):
         raise UsageError(f"No picture to measure on has {16 * config.scale} pixels a side; give larger ones.")
     batch = calibration_batch(calibrating, config, settings.side)
-    return _Pictures(batch, pairs["choosing"], pairs["evaluation"], len(batch))
+    seen = tuple(each.sha256 for each in (*calibrating, *choosing))
+    return _Pictures(batch, pairs["choosing"], pairs["evaluation"], len(batch), seen)
 
 
 # ------------------------------------------------------------------------------------------- choosing and measuring
@@ -365,6 +368,7 @@ def _about(
         "psnr_db": round(drop.reduced.psnr_db, 3),
         "psnr_to_original_db": round(drop.fidelity_db, 1),
         "runtime": _runtime(settings),
+        SEEN_KEY: [digest[:DIGITS] for digest in pictures.seen],
     }
     known = {key: value for key, value in told.items() if value is not None}
     return {**_plain(loaded, network), QUANTIZED_KEY: json.dumps(known)}
