@@ -61,8 +61,8 @@ def notes(rows: Sequence[Row], protocol: Protocol, surroundings: Surroundings) -
     words = "; ".join(f"{name}: {value}" for name, value in protocol.in_words(None).items())
     found = [
         surroundings.sentence,
-        f"{pictures} pictures. {words}. Here a picture's PSNR counts as {MOST_DB:.1f} dB at most, what rounding to whole"
-        " levels leaves of anything.",
+        f"{pictures} pictures. {words}. Here a picture's PSNR counts as {MOST_DB:.1f} dB at most, what rounding to"
+        " whole levels leaves of anything.",
         f"Multiply-adds of the convolutions, latency and throughput are those of one input of {SIDE}x{SIDE}, with"
         " OpenVINO; the forms took turns, and the fastest turn counts. Times bf16 is the ratio of the fastest turns; by"
         " processor time, of the least seconds that the processor was busy, which other work changes less.",
