@@ -69,7 +69,7 @@ def find_int8(loaded: LoadedGenerator, *, most_db: float = math.inf, folder: Pat
     """
     for path in int8_places(loaded, folder):
         try:
-            metadata = _metadata(path)
+            metadata = metadata_of(path)
             lost = psnr_drop_db(metadata)
             if metadata.get(QUANTIZED_FROM_KEY) == loaded.sha256 and lost is not None and lost <= most_db:
                 return Int8File(path, lost, metadata.get(KEPT_KEY) == "0", _digest(path))
@@ -107,7 +107,7 @@ def _told(metadata: Mapping[str, str]) -> dict[str, object]:
     return cast("dict[str, object]", told) if isinstance(told, dict) else {}
 
 
-def _metadata(path: Path) -> dict[str, str]:
+def metadata_of(path: Path) -> dict[str, str]:
     """What a file of OpenVINO says under Tessera's name; nothing where it says nothing."""
     with path.open("rb") as file:
         file.seek(max(file.seek(0, os.SEEK_END) - _METADATA_BYTES, 0))

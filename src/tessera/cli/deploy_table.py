@@ -133,12 +133,11 @@ def _int8_files(models: Sequence[LoadedGenerator], named: Sequence[Path]) -> dic
 
 def _refuse_seen(file: Path | None, pairs: Sequence[Pair]) -> None:
     """Raise UsageError where an int8 file would be measured on pictures that it was made with."""
-    from tessera.int8_file import has_seen
-    from tessera.weights import load_weights
+    from tessera.int8_file import has_seen, metadata_of
 
     if file is None:
         return
-    metadata = load_weights(file).metadata
+    metadata = metadata_of(file)
     seen = [pair.name for pair in pairs if has_seen(metadata, pair.sha256)]
     if seen:
         raise UsageError(

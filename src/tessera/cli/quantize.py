@@ -13,7 +13,7 @@ from tessera.cli.reports import check_reports, write_report
 from tessera.errors import UsageError
 
 if TYPE_CHECKING:
-    from tessera.deploy.quantizing import Quantized
+    from tessera.deploy.quantizing import Findings, Quantized
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -83,7 +83,7 @@ def quantize(
     """
     from tessera.deploy.build_file import BuildConfig, CalibrationConfig, read_build
     from tessera.deploy.int8_settings import Int8Settings, format_of, method_of
-    from tessera.deploy.quantizing import OverBudgetError, report_of
+    from tessera.deploy.quantizing import OverBudgetError
     from tessera.deploy.quantizing import quantize as quantize_model
     from tessera.int8_file import ENDING, int8_places
     from tessera.zoo import load_model
@@ -113,21 +113,32 @@ def quantize(
     )
     loaded = load_model(name, offline=offline)
     if output is None:
-        output = int8_places(loaded)[-1]
-        try:
-            output.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"{output.parent}: this folder cannot be made ({error.strerror}); use -o.") from error
+        output = _made_place(int8_places(loaded)[-1])
     try:
         done = quantize_model(
             loaded, output, settings, folder, evaluation=evaluation, overwrite=overwrite, told=print_progress
         )
     except OverBudgetError as error:  # what costs so much is what one wants to know then
-        write_report(report, json.dumps(report_of(error.found), indent=1) + "\n")
+        _write_findings(report, error.found)
         raise
-    write_report(report, json.dumps(report_of(done), indent=1) + "\n")
+    _write_findings(report, done)
     for line in _lines(done):
         typer.echo(printable(line))
+
+
+def _made_place(output: Path) -> Path:
+    """The same place, with its folder made where there was none. Raises UsageError when it cannot be made."""
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{output.parent}: this folder cannot be made ({error.strerror}); use -o.") from error
+    return output
+
+
+def _write_findings(report: Path | None, found: Findings) -> None:
+    from tessera.deploy.quantizing import report_of
+
+    write_report(report, json.dumps(report_of(found), indent=1) + "\n")
 
 
 def _lines(done: Quantized) -> list[str]:
