@@ -103,7 +103,7 @@ def summary(scores: dict[str, list[float]], other: dict[str, list[float]] | None
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="+", help="names of models or weights files")
+    parser.add_argument("models", nargs="+", help="names of models, weights files or mixes")
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--side", type=int, default=512, help="of what is scored, in pixels of the truth (512)")
     parser.add_argument("--seed", type=int, default=0)
@@ -113,7 +113,8 @@ def main() -> None:
     pairs, scorer = pairs_of(chosen.photos, chosen.side, chosen.seed), Scorer()
     methods: dict[str, Callable[[np.ndarray], np.ndarray]] = {"bicubic": bicubic}
     for model in chosen.models:
-        methods[Path(model).stem] = Upscaler(model, engine="pytorch", precision="exact").upscale
+        name = Path(model).stem if Path(model).is_file() else model
+        methods[name] = Upscaler(model, engine="pytorch", precision="exact").upscale
     rows: dict[str, dict[str, list[float]]] = {}
     print("| | PSNR (dB) | NIQE | perceptual distance |\n|---|---|---|---|")
     for name, method in methods.items():

@@ -127,6 +127,12 @@ def test_a_sound_recipe_is_told_in_a_few_lines(tmp_path: Path) -> None:
     assert "not there" not in run("check", "esrgan", f"start.generator={weights}", f"data.train={tmp_path}").output
 
 
+def test_a_check_names_the_teacher_and_what_it_is_for() -> None:
+    lines = run("check", "esrgan", "distillation.teacher=realesrgan-x4plus", "distillation.share=0.4").output
+    assert "teacher        realesrgan-x4plus; 40% of pixel and perceptual loss compare with its outputs" in lines
+    assert "teacher" not in run("check", "esrgan").output
+
+
 def test_the_discriminators_own_rates_are_told() -> None:
     own_schedule = ("discriminator_schedule.kind=multi-step", "discriminator_schedule.milestones=[0.5]")
     own_rate = "discriminator_optimizer.rate=4e-4"

@@ -105,6 +105,9 @@ def _summary(recipe: Recipe) -> list[tuple[str, str]]:
             ("discriminator", f"{recipe.discriminator.network}; {_begins(recipe.start.discriminator)}"),
             ("its rate", _rates(recipe, judging, of_discriminator=True)),
         ]
+    if recipe.distillation is not None:
+        share = f"{recipe.distillation.share:.0%} of pixel and perceptual loss compare with its outputs"
+        lines.append(("teacher", f"{recipe.distillation.teacher}; {share}"))
     inputs = "given" if recipe.data.lq is not None else f"made by {recipe.degradation.kind}"
     places = ", ".join(map(_there, recipe.data.train)) or "nothing yet: give data.train=FOLDER"
     return [*lines, ("pictures", f"{places}; inputs are {inputs}"), ("run", str(recipe.folder))]

@@ -38,6 +38,7 @@ class Parts:
     discriminator_optimizer: torch.optim.Adam | None
     discriminator_scaler: torch.amp.GradScaler
     perceptual: PerceptualLoss | None
+    teacher: nn.Module | None
     processes: Processes
     notes: tuple[str, ...] = ()
 
@@ -59,8 +60,11 @@ def build_parts(recipe: Recipe, processes: Processes) -> Parts:
     if recipe.perceptual is not None and (recipe.perceptual.weight or recipe.perceptual.style_weight):
         trunk = load_perceptual_trunk(recipe.perceptual.trunk)
         perceptual = _placed(PerceptualLoss(trunk, recipe.perceptual), device, layout)
+    teacher = None
+    if recipe.distillation is not None:
+        teacher = _placed(_teacher(recipe.distillation.teacher, recipe), device, layout)
     if recipe.step.compile:
-        for network in (generator, discriminator):
+        for network in (generator, discriminator, teacher):
             if network is not None:
                 network.compile()  # its forward only: names of weights stay
     half = recipe.step.precision == "fp16"
@@ -75,6 +79,7 @@ def build_parts(recipe: Recipe, processes: Processes) -> Parts:
         discriminator_optimizer=_adam(judging, discriminator.parameters()) if discriminator is not None else None,
         discriminator_scaler=torch.amp.GradScaler(device.type, enabled=half),
         perceptual=perceptual,
+        teacher=teacher,
         processes=processes,
         notes=tuple(notes),
     )
@@ -171,3 +176,22 @@ def _discriminator(recipe: Recipe, notes: list[str]) -> nn.Module:
         path = Path(recipe.start.discriminator)
         _fit(network, load_discriminator(path).network.state_dict(), recipe, str(path), notes)
     return network
+
+
+def _teacher(spec: str, recipe: Recipe) -> nn.Module:
+    """The frozen network that a generator learns from.
+
+    Raises TrainingError where it enlarges by another factor, or cannot take inputs of the size of the crops.
+    """
+    found, scale, patch = load_model(spec), recipe.generator.scale, recipe.data.patch
+    if found.config.scale != scale:
+        raise TrainingError(
+            f"distillation.teacher: {spec} enlarges {found.config.scale} times, and the generator {scale} times; take a"
+            " teacher of the same scale."
+        )
+    if patch % (scale * found.config.multiple):
+        raise TrainingError(
+            f"distillation.teacher: {spec} needs data.patch to be a multiple of {scale * found.config.multiple}, and it"
+            f" is {patch}."
+        )
+    return found.network.eval().requires_grad_(False)

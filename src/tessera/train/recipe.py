@@ -119,6 +119,20 @@ class SharpenConfig(Part, frozen=True):
     """Real-ESRNet: the truth itself is sharpened, once, before crops are cut and pooled."""
 
 
+class DistillationConfig(Part, frozen=True):
+    """Learning from another network's outputs for the same inputs (Hinton et al. 2015; for pictures, Gao et al. 2018).
+
+    What a teacher makes of an input is a function of that input, which the truth is not: a small network can follow it
+    where it could only learn the mean of all truths that are possible.
+    """
+
+    teacher: Annotated[str, Field(min_length=1, max_length=4096)]
+    """A model's name or a weights file, of the same scale as the generator."""
+    share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Of the pixel and the perceptual loss: what compares with the teacher's output; the rest compares with the truth.
+    What the discriminator takes for real is always the truth."""
+
+
 class WarmUpConfig(Part, frozen=True):
     """Steps at the beginning that have the pixel loss only, with weight 1; the discriminator waits (PyTorch-GAN)."""
 
@@ -232,6 +246,7 @@ class Recipe(Part, frozen=True):
     pixel: PixelConfig = PixelConfig()
     perceptual: PerceptualConfig | None = None
     adversarial: AdversarialConfig | None = None
+    distillation: DistillationConfig | None = None
     optimizer: OptimizerConfig = OptimizerConfig()
     discriminator_optimizer: OptimizerConfig | None = None
     """As the generator's, where not given."""

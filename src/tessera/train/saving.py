@@ -93,7 +93,8 @@ def publish(path: Path, step: int, recipe: Recipe, parts: Parts, metadata: Mappi
 
 
 def _origin(step: int, recipe: Recipe) -> dict[str, str]:
-    return {"tessera.run": recipe.name, "tessera.step": str(step)}
+    taught = {} if recipe.distillation is None else {"tessera.teacher": recipe.distillation.teacher}
+    return {"tessera.run": recipe.name, "tessera.step": str(step)} | taught
 
 
 def _files(step: int, recipe: Recipe, parts: Parts, pool: PairPool) -> dict[str, WriteFile]:

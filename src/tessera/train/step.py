@@ -139,20 +139,49 @@ def _generator_losses(
     adversarial: bool,
 ) -> Tensor:
     """The sum of the generator's losses for one batch: a scalar with its graph."""
-    seen, truth = (_colors(recipe, each) for each in (sr, _chosen(batch, sharpened=recipe.sharpen.pixel)))
-    if moment.step <= recipe.warm_up.pixel_only:
-        alone = pixel_loss(seen, truth, recipe.pixel.model_copy(update={"weight": 1.0}))
-        return losses.add("generator", losses.add("pixel", alone))
-    total = losses.add("pixel", pixel_loss(seen, truth, recipe.pixel))
+    taught = _taught(recipe, parts, batch)
+    warms_up = moment.step <= recipe.warm_up.pixel_only
+    pixel = recipe.pixel.model_copy(update={"weight": 1.0}) if warms_up else recipe.pixel
+    seen = _colors(recipe, sr)
+    models = _models(recipe, _chosen(batch, sharpened=recipe.sharpen.pixel), taught)
+    total = losses.add(
+        "pixel", _shared([(share, pixel_loss(seen, _colors(recipe, each), pixel)) for share, each in models])
+    )
+    if warms_up:
+        return losses.add("generator", total)
     if parts.perceptual is not None:
+        models = _models(recipe, _chosen(batch, sharpened=recipe.sharpen.perceptual), taught)
         with _autocast(recipe, parts):
-            terms = parts.perceptual(sr, _chosen(batch, sharpened=recipe.sharpen.perceptual))
-        total = total + losses.add("perceptual", terms.perceptual)
+            terms = [(share, parts.perceptual(sr, each)) for share, each in models]
+        total = total + losses.add("perceptual", _shared([(share, each.perceptual) for share, each in terms]))
         if recipe.perceptual is not None and recipe.perceptual.style_weight:
-            total = total + losses.add("style", terms.style)
+            total = total + losses.add("style", _shared([(share, each.style) for share, each in terms]))
     if adversarial:
         total = total + losses.add("adversarial", _adversarial_loss(recipe, parts, batch, sr, moment, index))
     return losses.add("generator", total)
+
+
+@torch.no_grad()
+def _taught(recipe: Recipe, parts: Parts, batch: TrainingBatch) -> Tensor | None:
+    """What the teacher makes of the inputs, (B, 3, P, P) in [0, 1]; None where there is no teacher."""
+    if parts.teacher is None:
+        return None
+    with _autocast(recipe, parts):
+        outputs: Tensor = parts.teacher(batch.lq)
+    return outputs.float().clamp(0, 1)
+
+
+def _models(recipe: Recipe, truth: Tensor, taught: Tensor | None) -> list[tuple[float, Tensor]]:
+    """What outputs are compared with, each (B, 3, P, P), and how much it counts."""
+    if taught is None or recipe.distillation is None:
+        return [(1.0, truth)]
+    share = recipe.distillation.share
+    return [(share, taught)] if share == 1 else [(share, taught), (1 - share, truth)]
+
+
+def _shared(terms: Sequence[tuple[float, Tensor]]) -> Tensor:
+    """The sum of losses () by their shares; one alone is what it was, to the bit."""
+    return torch.stack([share * loss for share, loss in terms]).sum()
 
 
 def _adversarial_loss(

@@ -1,0 +1,147 @@
+"""A generator that learns from another's outputs: what is compared with what, and what stays as it is."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from tessera.errors import TrainingError
+from tessera.generators import RRDBNetConfig, SRVGGNetCompactConfig
+from tessera.train.batches import TrainingBatch
+from tessera.train.parts import Parts, build_parts
+from tessera.train.processes import Processes
+from tessera.train.recipe import Recipe
+from tessera.train.step import Moment, train_step
+from tessera.weights import save_weights
+from train.runs import make_trunk
+
+MOMENT = Moment(step=50, steps=100, number=7)
+TINY = {
+    "name": "tiny",
+    "steps": 100,
+    "device": "cpu",
+    "generator": {"network": "srvggnetcompact", "features": 4, "convolutions": 1},
+    "data": {"patch": 32, "batch": 2},
+    "step": {"channels_last": False},
+}
+
+
+@pytest.fixture
+def teacher(tmp_path: Path) -> Path:
+    """A network whose outputs are neither the truth nor the generator's, some of them outside of [0, 1]."""
+    config = RRDBNetConfig(features=4, growth=2, blocks=1)
+    torch.manual_seed(1)
+    network = config.build()
+    with torch.no_grad():
+        for each in network.parameters():
+            each.mul_(3)
+    save_weights(tmp_path / "teacher.safetensors", config, network.state_dict())
+    return tmp_path / "teacher.safetensors"
+
+
+def recipe(teacher: Path, share: float = 1.0, **more) -> Recipe:
+    return Recipe.model_validate({**TINY, "distillation": {"teacher": str(teacher), "share": share}, **more})
+
+
+def batch(seed: int = 0) -> TrainingBatch:
+    gt = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+    return TrainingBatch(nn.functional.avg_pool2d(gt, 4), gt, gt * 0.5)
+
+
+def parts_of(wanted: Recipe) -> Parts:
+    return build_parts(wanted, Processes("cpu"))
+
+
+@torch.no_grad()
+def distances(parts: Parts, one: TrainingBatch) -> tuple[float, float]:
+    """Of the generator's outputs from the teacher's, as pictures, and from the truth."""
+    assert parts.teacher is not None
+    sr, taught = parts.generator(one.lq), parts.teacher(one.lq)
+    assert float(taught.min()) < 0  # so that clamping matters
+    return float((sr - taught.clamp(0, 1)).abs().mean()), float((sr - one.gt).abs().mean())
+
+
+@pytest.mark.parametrize("share", [1.0, 0.25])
+def test_the_share_says_how_much_looks_at_the_teacher(teacher: Path, share: float) -> None:
+    wanted = recipe(teacher, share)
+    parts = parts_of(wanted)
+    from_teacher, from_truth = distances(parts, batch())
+    assert abs(from_teacher - from_truth) > 0.05
+    found = train_step(wanted, parts, [batch()], MOMENT).losses["pixel"]
+    assert found == pytest.approx(share * from_teacher + (1 - share) * from_truth, rel=1e-5)
+
+
+def test_with_all_of_the_share_the_truth_is_for_the_discriminator_alone(teacher: Path) -> None:
+    wanted = recipe(teacher, discriminator={"network": "patch", "features": 4}, adversarial={"weight": 0.1})
+    one, black = batch(), batch()
+    black.gt.zero_()
+    losses = [train_step(wanted, parts_of(wanted), [each], MOMENT).losses for each in (one, black)]
+    for name in ("pixel", "adversarial", "generator"):
+        assert losses[0][name] == losses[1][name], name
+    assert losses[0]["discriminator"] != losses[1]["discriminator"]
+
+
+def test_the_perceptual_loss_looks_at_the_teacher_too_and_at_the_sharpened_truth(teacher: Path, tmp_path: Path) -> None:
+    make_trunk(tmp_path / "vgg19.safetensors")
+    perceptual = {"trunk": str(tmp_path / "vgg19.safetensors"), "layers": {"conv2_2": 1.0}, "style_weight": 2.0}
+    wanted = recipe(teacher, 0.25, perceptual=perceptual, sharpen={"perceptual": True}, pixel={"weight": 0.0})
+    parts, one = parts_of(wanted), batch()
+    assert parts.perceptual is not None
+    assert parts.teacher is not None
+    with torch.no_grad():
+        sr, taught = parts.generator(one.lq), parts.teacher(one.lq).clamp(0, 1)
+        near, far = (parts.perceptual(sr, each) for each in (taught, one.gt * 0.5))
+    losses = train_step(wanted, parts, [one], MOMENT).losses
+    for name in ("perceptual", "style"):
+        expected = 0.25 * float(getattr(near, name)) + 0.75 * float(getattr(far, name))
+        assert losses[name] == pytest.approx(expected, rel=1e-5), name
+
+
+def test_the_warm_up_learns_from_the_teacher(teacher: Path) -> None:
+    wanted = recipe(teacher, warm_up={"pixel_only": 60}, pixel={"weight": 0.01})
+    parts = parts_of(wanted)
+    from_teacher, _ = distances(parts, batch())
+    assert train_step(wanted, parts, [batch()], MOMENT).losses["pixel"] == pytest.approx(from_teacher, rel=1e-5)
+
+
+def test_the_teacher_stays_as_it_is_and_the_generator_comes_nearer(teacher: Path) -> None:
+    wanted = recipe(teacher, optimizer={"rate": 5e-3})
+    parts = parts_of(wanted)
+    assert parts.teacher is not None
+    before = copy.deepcopy(parts.teacher.state_dict())
+    first, _ = distances(parts, batch())
+    for step in range(1, 60):
+        train_step(wanted, parts, [batch()], Moment(step, 100, step))
+    last, _ = distances(parts, batch())
+    assert last < 0.6 * first
+    assert not parts.teacher.training
+    assert all(not parameter.requires_grad and parameter.grad is None for parameter in parts.teacher.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in parts.teacher.state_dict().items())
+
+
+def test_a_run_without_a_teacher_has_none(teacher: Path) -> None:
+    wanted = recipe(teacher).model_copy(update={"distillation": None})
+    assert parts_of(wanted).teacher is None
+
+
+def test_a_teacher_that_does_not_fit_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "teacher.safetensors"
+    config = SRVGGNetCompactConfig(features=4, convolutions=1, scale=2)
+    save_weights(path, config, config.build().state_dict())
+    with pytest.raises(TrainingError, match="enlarges 2 times, and the generator 4 times"):
+        parts_of(recipe(path))
+
+    config = RRDBNetConfig(features=4, growth=2, blocks=1, scale=2)  # which halves its inputs first
+    save_weights(path, config, config.build().state_dict())
+    small = {"network": "srvggnetcompact", "features": 4, "convolutions": 1, "scale": 2}
+    with pytest.raises(TrainingError, match=r"data.patch to be a multiple of 4, and it is 30"):
+        parts_of(recipe(path, generator=small, data={"patch": 30, "batch": 2}))
+
+
+@pytest.mark.parametrize("share", [0, 1.5, float("nan")])
+def test_a_share_is_a_share(share: float) -> None:
+    with pytest.raises(ValidationError, match="share"):
+        recipe(Path("any"), share)
