@@ -78,6 +78,11 @@ class Places:
     def shipped(self, stage: Stage) -> Path:
         return self.folder / f"{stage.recipe}.safetensors"
 
+    @property
+    def scores(self) -> Path:
+        """The file that is written last of all."""
+        return self.folder / "scores" / "second-order.json"
+
 
 # ------------------------------------------------------------------------------------------------------------- pictures
 
@@ -196,8 +201,8 @@ def score(stages: Sequence[Stage], places: Places) -> None:
         output = places.folder / "scores" / bench
         arguments = ("--lq", str(lq), "--gt", str(gt), *models, "--metrics", "psnr,ssim", "-o", str(output))
         _run("-m", "tessera", "evaluate", *arguments)
-    second = str(places.folder / "scores" / "second-order.json")
-    _run(str(ROOT / "benchmarks" / "second_order.py"), *files, "--photos", str(places.photos / "val"), "-o", second)
+    second_order = str(ROOT / "benchmarks" / "second_order.py")
+    _run(second_order, *files, "--photos", str(places.photos / "val"), "-o", str(places.scores))
 
 
 def ship(places: Places, stages: Sequence[Stage] = STAGES, models: Path = MODELS) -> list[str]:
@@ -212,6 +217,11 @@ def ship(places: Places, stages: Sequence[Stage] = STAGES, models: Path = MODELS
                 f"{stage.recipe}: {found.config.network}, {path.stat().st_size:,} bytes, sha256 {found.sha256}"
             )
     return lines
+
+
+def _is_newer(path: Path, sources: Sequence[Path]) -> bool:
+    """Whether a file is there and was written after those that it is made of: a run may be given more steps."""
+    return path.exists() and all(source.stat().st_mtime_ns <= path.stat().st_mtime_ns for source in sources)
 
 
 def _run(*words: str) -> None:
@@ -253,7 +263,7 @@ def one_piece(
     if left is not None:
         train_piece(left, seconds)
     for stage, recipe in recipes:
-        if is_done(recipe) and not places.shipped(stage).exists():
+        if is_done(recipe) and not _is_newer(places.shipped(stage), [places.trained(stage.recipe)]):
             write_shipped(recipe, places.shipped(stage), data_hash)
     return all(is_done(recipe) for _, recipe in recipes)
 
@@ -271,18 +281,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.ship:
         print("\n".join(ship(places)) or "nothing is written yet")
         return 0
+    done = chosen.status
     if not chosen.status:
         try:
             done = one_piece(places, 60 * chosen.minutes)
             while not done and not chosen.minutes:
                 done = one_piece(places, 0)
-            if done and not (places.folder / "scores" / "second-order.json").exists():
+            if done and not _is_newer(places.scores, [places.shipped(stage) for stage in STAGES]):
                 score(STAGES, places)
         except (TesseraError, UsageError) as error:
             print(f"train_default: {error}", file=sys.stderr)
             return 1
     print("\n".join(status(places)))
-    return 0 if chosen.status or (places.folder / "scores" / "second-order.json").exists() else MORE_TO_DO
+    return 0 if done else MORE_TO_DO
 
 
 if __name__ == "__main__":

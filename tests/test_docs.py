@@ -10,9 +10,12 @@ import pytest
 import torch
 
 from tessera import Picture, save_weights, write_picture
+from tessera.checksum import sha256_of
 from tessera.generators import SRVGGNetCompactConfig
 from tessera.train.loop import train
 from tessera.train.recipe import load_recipe
+from tessera.weights import inspect_weights, load_weights
+from tessera.zoo import resolve
 from train.runs import Heard
 
 ROOT = Path(__file__).parent.parent
@@ -22,6 +25,7 @@ PAGES = (
         ROOT / "docs" / f"{name}.md"
         for name in ("upscale", "models", "measure", "training", "attention", "deploy", "kernels", "performance")
     ),
+    *sorted((ROOT / "docs" / "models").glob("*.md")),
 )
 IN_A_CHECKOUT = ("make demo", "make test", "pip install tessera-sr", "pip install 'tessera-sr[train]'")
 # What is laid over the training commands of the pages, which would run for days.
@@ -158,6 +162,20 @@ def test_links_and_files_that_the_pages_name_exist():
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
             if not target.startswith("http"):
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("name", ["tessera-x4", "tessera-x4-psnr"])
+def test_a_models_card_is_of_the_file_that_is_shipped(name):
+    card = (ROOT / "docs" / "models" / f"{name}.md").read_text(encoding="utf-8")
+    path = resolve(name, offline=True)
+    report = inspect_weights(path)
+    assert f"`{sha256_of(path)}`" in card
+    assert f"{path.stat().st_size:,} bytes" in card
+    assert f"{report.parameters:,} weights" in card
+    assert f"{int(report.metadata['tessera.step']):,}" in card
+    assert report.metadata["tessera.recipe"] == name
+    assert load_recipe(name).steps == int(report.metadata["tessera.step"])
+    assert load_recipe(name).generator == load_weights(path).config
 
 
 def test_no_page_waits_for_a_figure():

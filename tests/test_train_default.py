@@ -1,5 +1,6 @@
 """The script that trains the networks of our own: it knows its pictures, comes in pieces, and writes what it says."""
 
+import functools
 import hashlib
 import sys
 from pathlib import Path
@@ -142,6 +143,31 @@ def test_a_run_goes_on_with_what_it_was_begun_with(places: script.Places) -> Non
 
     (recipe.folder / "config.toml").write_text(written_toml(recipe))
     assert script.recipe_of(FIRST, places, ("steps=7",)) == recipe
+
+
+def test_a_run_that_is_given_more_steps_is_trained_written_and_scored_again(
+    places: script.Places, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored: list[str] = []
+
+    def score(stages: object, where: script.Places) -> None:
+        where.scores.parent.mkdir(exist_ok=True)
+        where.scores.write_text("{}")
+        scored.append(load_weights(where.shipped(FIRST)).metadata["tessera.step"])
+
+    monkeypatch.setattr(script, "score", score)
+    monkeypatch.setattr(script, "STAGES", (FIRST,))
+    monkeypatch.setattr(script, "PICTURES", table)
+    one_piece = functools.partial(script.one_piece, stages=(FIRST,), table=table, changes=TINY)
+    monkeypatch.setattr(script, "one_piece", one_piece)
+    words = ["--photos", str(places.photos), "--bench", str(places.bench), "--folder", str(places.folder)]
+    assert [script.main(words), script.main(words)] == [0, 0]
+    assert scored == ["2"]
+
+    config = places.run(FIRST) / "config.toml"
+    config.write_text(config.read_text().replace("steps = 2", "steps = 3"))
+    assert [script.main(words), script.main(words)] == [0, 0]
+    assert scored == ["2", "3"]
 
 
 def test_a_call_says_when_it_should_be_called_again(

@@ -79,7 +79,8 @@ def _own(name: str, network: str, good_for: str, sha256: str) -> Model:
         licence="Apache-2.0",
         packaged=PackagedFile("tessera", f"models/{name}.safetensors", sha256, "pip install tessera-sr"),
         notes=(
-            "Trained with Tessera on photographs under clean licences: docs/models.md says how, and what it cannot do.",
+            f"Trained with Tessera on photographs under clean licences: docs/models/{name}.md says how, and what it cannot"
+            " do.",
         ),
     )
 

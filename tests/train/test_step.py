@@ -5,9 +5,10 @@ import math
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
-from tessera.losses import ADVERSARIAL_PRESETS, AdversarialConfig
+from tessera.losses import ADVERSARIAL_PRESETS, AdversarialConfig, GridConfig, grid_loss
 from tessera.train.batches import TrainingBatch
 from tessera.train.parts import Parts, build_parts
 from tessera.train.processes import Processes
@@ -195,6 +196,22 @@ def test_warming_up_has_the_pixel_loss_alone_and_the_discriminator_waits():
     after = train_step(wanted, parts, [batch()], Moment(51, 100, 8))
     assert moved(parts.discriminator, before)
     assert after.losses["pixel"] < 0.02
+
+
+def test_the_grid_loss_is_part_of_the_sum_after_warming_up() -> None:
+    wanted = recipe(grid={"weight": 3.0, "window": 4}, warm_up={"pixel_only": 50})
+    parts = parts_of(wanted)
+    assert "grid" not in train_step(wanted, parts, [batch()], MOMENT).losses
+    with torch.no_grad():
+        expected = float(grid_loss(parts.generator(batch().lq), batch().gt, 4, GridConfig(weight=3.0, window=4)))
+    losses = train_step(wanted, parts, [batch()], Moment(51, 100, 8)).losses
+    assert losses["grid"] == pytest.approx(expected, rel=1e-4)
+    assert losses["generator"] == pytest.approx(losses["pixel"] + losses["grid"], rel=1e-5)
+
+
+def test_a_window_larger_than_the_crops_is_refused() -> None:
+    with pytest.raises(ValidationError, match=r"grid.window is 9, and a crop has 8 input pixels a side"):
+        recipe(grid={"window": 9})
 
 
 @pytest.mark.parametrize(("step", "generator_moves", "judge_moves"), [(5, False, True), (15, True, True)])

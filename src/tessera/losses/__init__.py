@@ -14,6 +14,7 @@ from tessera.losses.adversarial import (
     discriminator_loss,
     generator_loss,
 )
+from tessera.losses.grid import GridConfig, grid_loss
 from tessera.losses.perceptual import (
     ESRGAN_LAYERS,
     PERCEPTUAL_TRUNKS,
@@ -33,6 +34,7 @@ __all__ = [
     "REAL_ESRGAN_LAYERS",
     "AdversarialConfig",
     "AdversarialPreset",
+    "GridConfig",
     "Logits",
     "PerceptualConfig",
     "PerceptualLoss",
@@ -42,6 +44,7 @@ __all__ = [
     "adversarial_preset",
     "discriminator_loss",
     "generator_loss",
+    "grid_loss",
     "load_perceptual_trunk",
     "pixel_loss",
     "substitute_layers",

@@ -33,7 +33,7 @@ from tessera.generators import (
     RRDBNetConfig,
     SRVGGNetCompactConfig,
 )
-from tessera.losses import AdversarialConfig, PerceptualConfig, PixelConfig
+from tessera.losses import AdversarialConfig, GridConfig, PerceptualConfig, PixelConfig
 from tessera.train.schedule import MultiStep, Schedule
 from tessera.train.tricks import TricksConfig
 from tessera.train.watch import WatchConfig
@@ -244,6 +244,7 @@ class Recipe(Part, frozen=True):
     """Pairs in the training pool; 0 for none."""
     sharpen: SharpenConfig = SharpenConfig()
     pixel: PixelConfig = PixelConfig()
+    grid: GridConfig | None = None
     perceptual: PerceptualConfig | None = None
     adversarial: AdversarialConfig | None = None
     distillation: DistillationConfig | None = None
@@ -302,6 +303,8 @@ class Recipe(Part, frozen=True):
             )
         if self.report.attention_every and not isinstance(self.discriminator, AttentionUNetConfig | MultiScaleConfig):
             raise ValueError("report.attention_every needs a discriminator with gates: attention-unet or multi-scale")
+        if self.grid is not None and self.grid.window * scale > patch:
+            raise ValueError(f"grid.window is {self.grid.window}, and a crop has {patch // scale} input pixels a side")
         if self.pool and self.pool < self.data.batch:
             raise ValueError(f"pool is {self.pool}, and has to hold a batch ({self.data.batch})")
         if not self.steps and not self.epochs:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tessera.losses import AdversarialConfig, discriminator_loss, generator_loss, pixel_loss
+from tessera.losses import AdversarialConfig, discriminator_loss, generator_loss, grid_loss, pixel_loss
 from tessera.train.averaging import update_average
 from tessera.train.batches import TrainingBatch
 from tessera.train.chance import Purpose, chance
@@ -149,13 +149,19 @@ def _generator_losses(
     )
     if warms_up:
         return losses.add("generator", total)
+    if recipe.grid is not None:
+        scale = recipe.generator.scale
+        terms = [(share, grid_loss(sr, each, scale, recipe.grid)) for share, each in models]
+        total = total + losses.add("grid", _shared(terms))
     if parts.perceptual is not None:
         models = _models(recipe, _chosen(batch, sharpened=recipe.sharpen.perceptual), taught)
         with _autocast(recipe, parts):
-            terms = [(share, parts.perceptual(sr, each)) for share, each in models]
-        total = total + losses.add("perceptual", _shared([(share, each.perceptual) for share, each in terms]))
+            seen_by_trunk = [(share, parts.perceptual(sr, each)) for share, each in models]
+        perceptual = _shared([(share, each.perceptual) for share, each in seen_by_trunk])
+        total = total + losses.add("perceptual", perceptual)
         if recipe.perceptual is not None and recipe.perceptual.style_weight:
-            total = total + losses.add("style", _shared([(share, each.style) for share, each in terms]))
+            style = _shared([(share, each.style) for share, each in seen_by_trunk])
+            total = total + losses.add("style", style)
     if adversarial:
         total = total + losses.add("adversarial", _adversarial_loss(recipe, parts, batch, sr, moment, index))
     return losses.add("generator", total)
