@@ -1,4 +1,4 @@
-"""The pictures of docs/models.md: what the networks of our own make of pictures that nobody trained them on.
+"""The pictures of docs/models/*.md: what the networks of our own make of pictures that nobody trained them on.
 
     python benchmarks/model_pictures.py docs/images
 

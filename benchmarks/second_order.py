@@ -4,10 +4,10 @@
 
 The middle of each photograph is degraded by a draw of its own (seed and place in the list decide it), written and read
 as 8 bits, enlarged in fp32 by PyTorch as `tessera upscale` does it, and compared with the truth as it was: PSNR of Y
-with borders of 4 pixels cut, NIQE of Y, the perceptual distance that the `tessera-x4` recipe trains with, and the grid: by
-how many decibels luma's differences of neighbours have more power at a period of 4 pixels than at the periods beside it
-(0 is none; a pixel shuffle may leave one, which NIQE does not mind). Means and differences from bicubic come with 95 %
-intervals (bootstrap over the pictures).
+with borders of 4 pixels cut, NIQE of Y, the perceptual distance that the `tessera-x4` recipe trains with, and the grid:
+by how many decibels luma's differences of neighbours have more power at a period of 4 pixels than at the periods beside
+it (0 is none; a pixel shuffle may leave one, which NIQE does not mind; photographs themselves are the row `truth`).
+Means and differences from bicubic come with 95 % intervals (bootstrap over the pictures).
 """
 
 from __future__ import annotations
@@ -67,6 +67,10 @@ def pairs_of(folder: Path, side: int, seed: int) -> list[Pair]:
     return found
 
 
+def pixels_of(gt: Tensor) -> np.ndarray:
+    return (gt[0] * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+
+
 def bicubic(pixels: np.ndarray) -> np.ndarray:
     enlarged = resize(torch.from_numpy(pixels).permute(2, 0, 1) / 255, scale=SCALE)
     return (enlarged.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
@@ -118,6 +122,12 @@ def summary(scores: dict[str, list[float]], other: dict[str, list[float]] | None
     return told
 
 
+def print_row(name: str, told: dict[str, dict[str, float]]) -> None:
+    found = [told.get(metric) for metric in METRICS]
+    cells = [f"{each['mean']:.2f} ({each['low']:.2f} to {each['high']:.2f})" if each else "" for each in found]
+    print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", help="names of models, weights files or mixes")
@@ -130,7 +140,9 @@ def main() -> None:
     pairs, scorer = pairs_of(chosen.photos, chosen.side, chosen.seed), Scorer()
     methods: dict[str, Callable[[np.ndarray], np.ndarray]] = {"bicubic": bicubic}
     for model in chosen.models:
-        name = Path(model).stem if Path(model).is_file() else model
+        name = Path(model).stem if Path(model).is_file() else model.replace("/", "_")
+        if name in methods:
+            parser.error(f"two models are called {name}")
         methods[name] = Upscaler(model, engine="pytorch", precision="exact").upscale
     rows: dict[str, dict[str, list[float]]] = {}
     print("| | PSNR (dB) | NIQE | perceptual distance | grid (dB) |\n|---|---|---|---|---|")
@@ -144,14 +156,15 @@ def main() -> None:
                 chosen.pictures.mkdir(parents=True, exist_ok=True)
                 write_picture(Picture(sr), chosen.pictures / f"{pair.name}.{name}.png")
         told = summary(rows[name], rows["bicubic"] if name != "bicubic" else None)
-        cells = [f"{told[m]['mean']:.2f} ({told[m]['low']:.2f} to {told[m]['high']:.2f})" for m in METRICS]
-        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+        print_row(name, told)
     if chosen.pictures:
         for pair in pairs:
             write_picture(Picture(pair.lq), chosen.pictures / f"{pair.name}.lq.png")
-            truth = (pair.gt[0] * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
-            write_picture(Picture(truth), chosen.pictures / f"{pair.name}.truth.png")
+            write_picture(Picture(pixels_of(pair.gt)), chosen.pictures / f"{pair.name}.truth.png")
     means = {name: summary(each, rows["bicubic"] if name != "bicubic" else None) for name, each in rows.items()}
+    scores = [scorer(pixels_of(pair.gt), pair.gt) for pair in pairs]
+    means["truth"] = summary({metric: [each[metric] for each in scores] for metric in ("niqe", "grid")}, None)
+    print_row("truth", means["truth"])
     values = {"seed": chosen.seed, "side": chosen.side, "pictures": [pair.name for pair in pairs], "means": means}
     chosen.output.parent.mkdir(parents=True, exist_ok=True)
     chosen.output.write_text(json.dumps({**values, "scores": rows}, indent=1) + "\n", encoding="utf-8")

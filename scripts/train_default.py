@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -35,12 +36,15 @@ from tessera.train.checkpoints import newest_whole
 from tessera.train.loop import train
 from tessera.train.recipe import Recipe, load_recipe
 from tessera.train.records import CONFIG_NAME, RunFolder
+from tessera.train.saving import STEP_KEY, TEACHER_KEY
 from tessera.weights import load_weights, save_weights
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = Path(__file__).with_suffix(".tsv")
 MODELS = ROOT / "src" / "tessera" / "models"
 LICENCE = "Apache-2.0"
+BESIDE = "realesrgan-x4plus"
+"""What is scored beside our own on degraded photographs."""
 MORE_TO_DO = 75
 """The exit code for "come again" (EX_TEMPFAIL of sysexits.h)."""
 
@@ -75,13 +79,17 @@ class Places:
         """The network as its run left it, in the precision it was trained with."""
         return self.folder / "runs" / recipe / "latest.safetensors"
 
+    def start(self, stage: Stage) -> Path:
+        """A copy of the network that a stage begins from, which stays what it is when that one is trained further."""
+        return self.folder / "runs" / f"{stage.recipe}.start.safetensors"
+
     def shipped(self, stage: Stage) -> Path:
         return self.folder / f"{stage.recipe}.safetensors"
 
     @property
-    def scores(self) -> Path:
-        """The file that is written last of all."""
-        return self.folder / "scores" / "second-order.json"
+    def scored(self) -> Path:
+        """What was scored, by its sums: written last of all."""
+        return self.folder / "scores" / "scored.json"
 
 
 # ------------------------------------------------------------------------------------------------------------- pictures
@@ -139,7 +147,7 @@ def recipe_of(stage: Stage, places: Places, changes: Sequence[str] = ()) -> Reci
         words.append(f"data.val={places.photos / 'val'}")
     words += [f"data.cache_folder={places.folder / 'cache'}", "data.cache=disk", "data.workers=1"]
     if stage.begins_from:
-        words.append(f"start.generator={places.trained(stage.begins_from)}")
+        words.append(f"start.generator={places.start(stage)}")
     return load_recipe(stage.recipe, [*words, *changes])
 
 
@@ -178,18 +186,34 @@ def train_piece(recipe: Recipe, seconds: float) -> int:
 # -------------------------------------------------------------------------------------------------- writing and scoring
 
 
-def write_shipped(recipe: Recipe, output: Path, data_hash: str) -> None:
-    """Write what a run made as it is shipped: half precision, with where it comes from in the metadata."""
+def write_shipped(stage: Stage, recipe: Recipe, output: Path, data_hash: str) -> None:
+    """Write what a run made as it is shipped: half precision, with where it comes from in the metadata.
+
+    Raises TrainingError where the run went further than its recipe says, or its network is not of its last step.
+    """
     trained = load_weights(recipe.folder / "latest.safetensors")
+    step = trained.metadata.get(STEP_KEY)
+    if step != str(recipe.steps):
+        raise TrainingError(f"{trained.source} is of step {step}, and the recipe has {recipe.steps} steps.")
     metadata = {
         LICENCE_KEY: LICENCE,
         "tessera.recipe": recipe.name,
-        "tessera.step": str(recipe.steps),
+        STEP_KEY: step,
         "tessera.seed": str(recipe.seed),
         "tessera.scale": str(recipe.generator.scale),
         "tessera.training_pictures": f"{PICTURES.name}, train, sha256 {data_hash}",
     }
+    if recipe.start.generator:
+        metadata["tessera.begun_from"] = f"{stage.begins_from}, sha256 {sha256_of(Path(recipe.start.generator))}"
+    if TEACHER_KEY in trained.metadata:
+        metadata[TEACHER_KEY] = trained.metadata[TEACHER_KEY]
     save_weights(output, trained.config, trained.state, metadata=metadata, dtype=torch.float16)
+
+
+def is_written(stage: Stage, recipe: Recipe, places: Places) -> bool:
+    """Whether what is written is of the run's last step: a run may be given more."""
+    path = places.shipped(stage)
+    return path.exists() and load_weights(path).metadata.get(STEP_KEY) == str(recipe.steps)
 
 
 def score(stages: Sequence[Stage], places: Places) -> None:
@@ -202,11 +226,23 @@ def score(stages: Sequence[Stage], places: Places) -> None:
         arguments = ("--lq", str(lq), "--gt", str(gt), *models, "--metrics", "psnr,ssim", "-o", str(output))
         _run("-m", "tessera", "evaluate", *arguments)
     second_order = str(ROOT / "benchmarks" / "second_order.py")
-    _run(second_order, *files, "--photos", str(places.photos / "val"), "-o", str(places.scores))
+    output = places.folder / "scores" / "second-order.json"
+    _run(second_order, *files, BESIDE, "--photos", str(places.photos / "val"), "-o", str(output))
+    places.scored.parent.mkdir(parents=True, exist_ok=True)
+    places.scored.write_text(json.dumps(_sums(stages, places)) + "\n", encoding="utf-8")
+
+
+def is_scored(stages: Sequence[Stage], places: Places) -> bool:
+    """Whether the scores are of what is written now."""
+    return places.scored.exists() and json.loads(places.scored.read_text(encoding="utf-8")) == _sums(stages, places)
+
+
+def _sums(stages: Sequence[Stage], places: Places) -> dict[str, str]:
+    return {stage.recipe: sha256_of(places.shipped(stage)) for stage in stages}
 
 
 def ship(places: Places, stages: Sequence[Stage] = STAGES, models: Path = MODELS) -> list[str]:
-    """Copy what is written into the package -> what src/tessera/published.py and docs/models.md have to say of it."""
+    """Copy what is written into the package -> what src/tessera/published.py and docs/models/*.md have to say of it."""
     lines: list[str] = []
     for stage in stages:
         path = places.shipped(stage)
@@ -217,11 +253,6 @@ def ship(places: Places, stages: Sequence[Stage] = STAGES, models: Path = MODELS
                 f"{stage.recipe}: {found.config.network}, {path.stat().st_size:,} bytes, sha256 {found.sha256}"
             )
     return lines
-
-
-def _is_newer(path: Path, sources: Sequence[Path]) -> bool:
-    """Whether a file is there and was written after those that it is made of: a run may be given more steps."""
-    return path.exists() and all(source.stat().st_mtime_ns <= path.stat().st_mtime_ns for source in sources)
 
 
 def _run(*words: str) -> None:
@@ -257,14 +288,18 @@ def one_piece(
 ) -> bool:
     """Train the first network that is not done -> whether there is nothing left to train; what is done is written."""
     data_hash = check_pictures(places.photos, table)
+    check_pictures(places.photos, table, part="val")
     places.folder.mkdir(parents=True, exist_ok=True)
     recipes = [(stage, recipe_of(stage, places, changes)) for stage in stages]
-    left = next((recipe for _, recipe in recipes if not is_done(recipe)), None)
+    left = next(((stage, recipe) for stage, recipe in recipes if not is_done(recipe)), None)
     if left is not None:
-        train_piece(left, seconds)
+        stage, recipe = left
+        if stage.begins_from and not places.start(stage).exists():
+            shutil.copyfile(places.trained(stage.begins_from), places.start(stage))
+        train_piece(recipe, seconds)
     for stage, recipe in recipes:
-        if is_done(recipe) and not _is_newer(places.shipped(stage), [places.trained(stage.recipe)]):
-            write_shipped(recipe, places.shipped(stage), data_hash)
+        if is_done(recipe) and not is_written(stage, recipe, places):
+            write_shipped(stage, recipe, places.shipped(stage), data_hash)
     return all(is_done(recipe) for _, recipe in recipes)
 
 
@@ -281,17 +316,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.ship:
         print("\n".join(ship(places)) or "nothing is written yet")
         return 0
-    done = chosen.status
-    if not chosen.status:
-        try:
-            done = one_piece(places, 60 * chosen.minutes)
-            while not done and not chosen.minutes:
-                done = one_piece(places, 0)
-            if done and not _is_newer(places.scores, [places.shipped(stage) for stage in STAGES]):
-                score(STAGES, places)
-        except (TesseraError, UsageError) as error:
-            print(f"train_default: {error}", file=sys.stderr)
-            return 1
+    if chosen.status:
+        print("\n".join(status(places)))
+        return 0
+    try:
+        done = one_piece(places, 60 * chosen.minutes)
+        while not done and not chosen.minutes:
+            done = one_piece(places, 0)
+        if done and not is_scored(STAGES, places):
+            score(STAGES, places)
+    except (TesseraError, UsageError, subprocess.CalledProcessError) as error:
+        print(f"train_default: {error}", file=sys.stderr)
+        return 1
     print("\n".join(status(places)))
     return 0 if done else MORE_TO_DO
 

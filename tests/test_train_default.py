@@ -150,12 +150,11 @@ def test_a_run_that_is_given_more_steps_is_trained_written_and_scored_again(
 ) -> None:
     scored: list[str] = []
 
-    def score(stages: object, where: script.Places) -> None:
-        where.scores.parent.mkdir(exist_ok=True)
-        where.scores.write_text("{}")
-        scored.append(load_weights(where.shipped(FIRST)).metadata["tessera.step"])
+    def run(*words: str) -> None:
+        if "second_order" in words[0]:
+            scored.append(load_weights(Path(words[1])).metadata["tessera.step"])
 
-    monkeypatch.setattr(script, "score", score)
+    monkeypatch.setattr(script, "_run", run)
     monkeypatch.setattr(script, "STAGES", (FIRST,))
     monkeypatch.setattr(script, "PICTURES", table)
     one_piece = functools.partial(script.one_piece, stages=(FIRST,), table=table, changes=TINY)
@@ -169,6 +168,41 @@ def test_a_run_that_is_given_more_steps_is_trained_written_and_scored_again(
     assert [script.main(words), script.main(words)] == [0, 0]
     assert scored == ["2", "3"]
 
+    (places.folder / "scores" / "scored.json").write_text('{"tessera-x4-psnr": "another"}')
+    assert script.main(words) == 0
+    assert scored == ["2", "3", "3"]
+
+
+def test_a_network_that_is_not_of_the_last_step_is_not_shipped(
+    places: script.Places, table: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert script.one_piece(places, 0, stages=(FIRST,), table=table, changes=TINY)
+    places.shipped(FIRST).unlink()
+    config = places.run(FIRST) / "config.toml"
+    config.write_text(config.read_text().replace("steps = 2", "steps = 1"))
+    with pytest.raises(TrainingError, match="is of step 2, and the recipe has 1 steps"):
+        script.one_piece(places, 0, stages=(FIRST,), table=table)
+    assert not places.shipped(FIRST).exists()
+
+
+def test_a_network_says_what_it_was_begun_from_and_taught_by(places: script.Places, table: Path) -> None:
+    from tessera.generators import SRVGGNetCompactConfig
+    from tessera.weights import save_weights
+
+    config = SRVGGNetCompactConfig(features=4, convolutions=1)
+    teacher = places.photos.parent / "teacher.safetensors"
+    save_weights(teacher, config, config.build().state_dict())
+    changes = (*TINY, "steps=1", f"distillation.teacher={teacher}")
+    while not script.one_piece(places, 0, stages=(FIRST, SECOND), table=table, changes=changes):
+        pass
+    first, second = (load_weights(places.shipped(stage)).metadata for stage in (FIRST, SECOND))
+    trained = places.trained("tessera-x4-psnr")
+    digest = hashlib.sha256(trained.read_bytes()).hexdigest()
+    assert "tessera.begun_from" not in first
+    assert second["tessera.begun_from"] == f"tessera-x4-psnr, sha256 {digest}"
+    assert second["tessera.teacher"] == f"teacher, sha256 {hashlib.sha256(teacher.read_bytes()).hexdigest()}"
+    assert places.start(SECOND).read_bytes() == trained.read_bytes()
+
 
 def test_a_call_says_when_it_should_be_called_again(
     places: script.Places, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -178,12 +212,9 @@ def test_a_call_says_when_it_should_be_called_again(
     assert script.main(words) == script.MORE_TO_DO
     assert capsys.readouterr().out == "tessera-x4-psnr: not begun\ntessera-x4: not begun\n"
 
-    def scored(stages: object, where: script.Places) -> None:
-        (where.folder / "scores").mkdir(parents=True)
-        (where.folder / "scores" / "second-order.json").write_text("{}")
-
     monkeypatch.setattr(script, "one_piece", lambda *_: True)
-    monkeypatch.setattr(script, "score", scored)
+    monkeypatch.setattr(script, "is_scored", lambda *_: False)
+    monkeypatch.setattr(script, "score", lambda *_: None)
     assert script.main(words) == 0
 
 

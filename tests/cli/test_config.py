@@ -129,7 +129,7 @@ def test_a_sound_recipe_is_told_in_a_few_lines(tmp_path: Path) -> None:
 
 def test_a_check_names_the_teacher_and_what_it_is_for() -> None:
     lines = run("check", "esrgan", "distillation.teacher=realesrgan-x4plus", "distillation.share=0.4").output
-    assert "teacher        realesrgan-x4plus; 40% of pixel and perceptual loss compare with its outputs" in lines
+    assert "teacher        realesrgan-x4plus; 40 % of pixel and perceptual loss compare with its outputs" in lines
     assert "teacher" not in run("check", "esrgan").output
 
 

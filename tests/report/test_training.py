@@ -237,6 +237,17 @@ def test_the_page_is_whole_alone_and_tells_what_the_run_is(tmp_path: Path) -> No
     assert "generator.network = rrdbnet" in root.all("pre")[0].text
 
 
+def test_the_page_tells_of_a_grid_loss_and_of_a_teacher(tmp_path: Path) -> None:
+    config = CONFIG + '\n[grid]\nweight = 30.0\nwindow = 8\n\n[distillation]\nteacher = "x4<plus>"\nshare = 0.5\n'
+    lines = [line(step, "train", grid=0.3, pixel=0.1) for step in (10, 20)]
+    text, root = page_of(a_run(tmp_path / "cats", lines, config=config))
+    told = facts(root)["Losses"]
+    assert "0.01 × pixel (l1) + 30 × grid (window 8)" in told
+    assert told.endswith("; 50 % of pixel and perceptual loss compare with x4<plus>")
+    assert "x4<plus>" not in text
+    assert "Grid loss" in text
+
+
 def test_the_table_has_first_best_and_last_of_every_value(tmp_path: Path) -> None:
     lines = [
         *train_lines(),

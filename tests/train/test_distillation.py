@@ -1,6 +1,7 @@
 """A generator that learns from another's outputs: what is compared with what, and what stays as it is."""
 
 import copy
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,15 @@ from torch import nn
 
 from tessera.errors import TrainingError
 from tessera.generators import RRDBNetConfig, SRVGGNetCompactConfig
+from tessera.losses import GridConfig, grid_loss
 from tessera.train.batches import TrainingBatch
+from tessera.train.loop import train
 from tessera.train.parts import Parts, build_parts
 from tessera.train.processes import Processes
-from tessera.train.recipe import Recipe
+from tessera.train.recipe import Recipe, load_recipe
 from tessera.train.step import Moment, train_step
-from tessera.weights import save_weights
-from train.runs import make_trunk
+from tessera.weights import load_weights, save_weights
+from train.runs import SMALL, Heard, make_pictures, make_trunk
 
 MOMENT = Moment(step=50, steps=100, number=7)
 TINY = {
@@ -59,7 +62,7 @@ def parts_of(wanted: Recipe) -> Parts:
 def distances(parts: Parts, one: TrainingBatch) -> tuple[float, float]:
     """Of the generator's outputs from the teacher's, as pictures, and from the truth."""
     assert parts.teacher is not None
-    sr, taught = parts.generator(one.lq), parts.teacher(one.lq)
+    sr, taught = parts.generator(one.lq), parts.teacher.network(one.lq)
     assert float(taught.min()) < 0  # so that clamping matters
     return float((sr - taught.clamp(0, 1)).abs().mean()), float((sr - one.gt).abs().mean())
 
@@ -92,7 +95,7 @@ def test_the_perceptual_loss_looks_at_the_teacher_too_and_at_the_sharpened_truth
     assert parts.perceptual is not None
     assert parts.teacher is not None
     with torch.no_grad():
-        sr, taught = parts.generator(one.lq), parts.teacher(one.lq).clamp(0, 1)
+        sr, taught = parts.generator(one.lq), parts.teacher.network(one.lq).clamp(0, 1)
         near, far = (parts.perceptual(sr, each) for each in (taught, one.gt * 0.5))
     losses = train_step(wanted, parts, [one], MOMENT).losses
     for name in ("perceptual", "style"):
@@ -111,15 +114,17 @@ def test_the_teacher_stays_as_it_is_and_the_generator_comes_nearer(teacher: Path
     wanted = recipe(teacher, optimizer={"rate": 5e-3})
     parts = parts_of(wanted)
     assert parts.teacher is not None
-    before = copy.deepcopy(parts.teacher.state_dict())
+    before = copy.deepcopy(parts.teacher.network.state_dict())
     first, _ = distances(parts, batch())
     for step in range(1, 60):
         train_step(wanted, parts, [batch()], Moment(step, 100, step))
     last, _ = distances(parts, batch())
     assert last < 0.6 * first
-    assert not parts.teacher.training
-    assert all(not parameter.requires_grad and parameter.grad is None for parameter in parts.teacher.parameters())
-    assert all(torch.equal(value, before[name]) for name, value in parts.teacher.state_dict().items())
+    assert not parts.teacher.network.training
+    assert all(
+        not parameter.requires_grad and parameter.grad is None for parameter in parts.teacher.network.parameters()
+    )
+    assert all(torch.equal(value, before[name]) for name, value in parts.teacher.network.state_dict().items())
 
 
 def test_a_run_without_a_teacher_has_none(teacher: Path) -> None:
@@ -139,6 +144,48 @@ def test_a_teacher_that_does_not_fit_is_refused_with_what_to_do(tmp_path: Path) 
     small = {"network": "srvggnetcompact", "features": 4, "convolutions": 1, "scale": 2}
     with pytest.raises(TrainingError, match=r"data.patch to be a multiple of 4, and it is 30"):
         parts_of(recipe(path, generator=small, data={"patch": 30, "batch": 2}))
+
+    config = SRVGGNetCompactConfig(features=4, convolutions=1, in_channels=1, out_channels=1)
+    save_weights(path, config, config.build().state_dict())
+    with pytest.raises(TrainingError, match="takes 1 channels and gives 1; take a teacher for RGB"):
+        parts_of(recipe(path))
+
+
+def test_a_grid_is_looked_for_against_the_truth_because_a_teacher_may_have_one(teacher: Path) -> None:
+    wanted = recipe(teacher, grid={"weight": 2.0}, pixel={"weight": 1e-9})
+    parts, one = parts_of(wanted), batch()
+    with torch.no_grad():
+        expected = float(grid_loss(parts.generator(one.lq), one.gt, 4, GridConfig(weight=2.0)))
+    assert train_step(wanted, parts, [one], MOMENT).losses["grid"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_teacher_that_no_loss_looks_at_is_refused(teacher: Path) -> None:
+    with pytest.raises(ValidationError, match="the recipe has neither"):
+        recipe(teacher, pixel={"weight": 0.0})
+
+
+def test_a_taught_run_resumes_to_the_bit_and_not_with_another_teacher(
+    teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_pictures(tmp_path / "photos")
+    changes = [*SMALL, "generator.features=4", "generator.convolutions=1", f"distillation.teacher={teacher}"]
+
+    def wanted(name: str, steps: int) -> Recipe:
+        return load_recipe("tessera-x4-psnr", [*changes, f"name={name}", f"steps={steps}", "schedule.periods=[9]"])
+
+    train(wanted("whole", 4), resume=False, watcher=Heard())
+    train(wanted("halves", 2), resume=False, watcher=Heard())
+    train(wanted("halves", 4), resume=True, watcher=Heard())
+    whole, halves = (load_weights(tmp_path / "runs" / name / "latest.safetensors") for name in ("whole", "halves"))
+    assert all(torch.equal(value, halves.state[name]) for name, value in whole.state.items())
+    digest = hashlib.sha256(teacher.read_bytes()).hexdigest()
+    assert whole.metadata["tessera.teacher"] == f"teacher, sha256 {digest}"
+
+    config = RRDBNetConfig(features=4, growth=2, blocks=1)
+    save_weights(teacher, config, config.build().state_dict())
+    with pytest.raises(TrainingError, match="is another file than the run began with"):
+        train(wanted("whole", 6), resume=True, watcher=Heard())
 
 
 @pytest.mark.parametrize("share", [0, 1.5, float("nan")])

@@ -145,7 +145,7 @@ def test_every_recipe_trains_for_three_steps(name, tmp_path, monkeypatch):
     run = tmp_path / "runs" / name
     lines = [line for line in trained_lines(run) if line["kind"] == "train"]
     assert [line["step"] for line in lines] == [1, 2, 3]
-    wanted = {term for term in ("pixel", "perceptual", "adversarial") if getattr(whole, term) is not None}
+    wanted = {term for term in ("pixel", "grid", "perceptual", "adversarial") if getattr(whole, term) is not None}
     assert all(any(line.get(term, 0) > 0 for line in lines) for term in wanted)
     assert load_weights(run / "latest.safetensors").config == recipe.generator
     assert checked(Recipe, read_toml(run / "config.toml"), "config.toml") == recipe

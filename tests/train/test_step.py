@@ -209,6 +209,15 @@ def test_the_grid_loss_is_part_of_the_sum_after_warming_up() -> None:
     assert losses["generator"] == pytest.approx(losses["pixel"] + losses["grid"], rel=1e-5)
 
 
+def test_the_grid_loss_alone_moves_the_generator() -> None:
+    wanted = recipe(grid={"weight": 1.0, "window": 4}, pixel={"weight": 0.0})
+    parts = parts_of(wanted)
+    before = weights(parts.generator)
+    losses = train_step(wanted, parts, [batch()], MOMENT).losses
+    assert moved(parts.generator, before)
+    assert (losses["pixel"], losses["generator"]) == (0, losses["grid"])
+
+
 def test_a_window_larger_than_the_crops_is_refused() -> None:
     with pytest.raises(ValidationError, match=r"grid.window is 9, and a crop has 8 input pixels a side"):
         recipe(grid={"window": 9})

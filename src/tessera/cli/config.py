@@ -106,7 +106,7 @@ def _summary(recipe: Recipe) -> list[tuple[str, str]]:
             ("its rate", _rates(recipe, judging, of_discriminator=True)),
         ]
     if recipe.distillation is not None:
-        share = f"{recipe.distillation.share:.0%} of pixel and perceptual loss compare with its outputs"
+        share = f"{100 * recipe.distillation.share:g} % of pixel and perceptual loss compare with its outputs"
         lines.append(("teacher", f"{recipe.distillation.teacher}; {share}"))
     inputs = "given" if recipe.data.lq is not None else f"made by {recipe.degradation.kind}"
     places = ", ".join(map(_there, recipe.data.train)) or "nothing yet: give data.train=FOLDER"

@@ -1,4 +1,4 @@
-"""Pixel, perceptual and adversarial losses: what each system of the ESRGAN family trains with.
+"""Pixel, perceptual and adversarial losses as each system of the ESRGAN family trains with, and one against grids.
 
 >>> [preset.name for preset in ADVERSARIAL_PRESETS][:4]
 ['esrgan', 'esrgan-basicsr', 'realesrgan', 'a-esrgan']

@@ -42,8 +42,19 @@ ATTENTION_LEAD = (
 
 LOSSES = (
     Quantity("generator", "Loss of the generator", "lower", "The sum of its terms, each times its weight."),
-    Quantity("pixel", "Pixel loss", "lower", "Distance to the truth, pixel by pixel, times its weight."),
-    Quantity("perceptual", "Perceptual loss", "lower", "Distance of features to those of the truth, times its weight."),
+    Quantity(
+        "pixel",
+        "Pixel loss",
+        "lower",
+        "Distance to the truth (or a teacher's output), pixel by pixel, times its weight.",
+    ),
+    Quantity("grid", "Grid loss", "lower", "How unlike the places of a pixel shuffle are, times its weight."),
+    Quantity(
+        "perceptual",
+        "Perceptual loss",
+        "lower",
+        "Distance of features to those of the truth (or a teacher's output), times its weight.",
+    ),
     Quantity("style", "Style loss", "lower", "Distance of the features' correlations, times its weight."),
     Quantity(
         "adversarial",
@@ -167,13 +178,27 @@ def _data(record: RunRecord) -> str:
     return f"{', '.join(map(str, folders)) or 'unknown'}; {crops}; {how}"
 
 
+_TERMS = (
+    ("pixel", "criterion", ""),
+    ("grid", "window", "window "),
+    ("perceptual", "trunk", ""),
+    ("adversarial", "form", ""),
+)
+
+
 def _terms(record: RunRecord) -> str:
     terms: list[str] = []
-    for key, what in (("pixel", "criterion"), ("perceptual", "trunk"), ("adversarial", "form")):
+    for key, what, of in _TERMS:
         weight = record.value(key, "weight")
         if isinstance(weight, int | float) and weight:
-            terms.append(f"{weight:g} × {key} ({record.value(key, what)})")
-    return " + ".join(terms) or "unknown"
+            terms.append(f"{weight:g} × {key} ({of}{record.value(key, what)})")
+    teacher, share = record.value("distillation", "teacher"), record.value("distillation", "share")
+    taught = (
+        f"; {100 * share:g} % of pixel and perceptual loss compare with {teacher}"
+        if teacher and isinstance(share, int | float)
+        else ""
+    )
+    return (" + ".join(terms) or "unknown") + taught
 
 
 def _best(record: RunRecord) -> str:

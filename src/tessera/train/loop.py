@@ -250,9 +250,9 @@ class _Run:
                 "soundness": self.soundness.facts,
                 "processes": self.processes.count,
             }
-            save_run(self.folder.checkpoints, self.step, self.recipe, self.parts, self.pool, facts)
-            if self.step:
+            if self.step:  # before the checkpoint: whoever finds that has the network of the same step, or a later one
                 self.teller.latest(self.step, self.parts)
+            save_run(self.folder.checkpoints, self.step, self.recipe, self.parts, self.pool, facts)
         self.processes.wait()
 
     def _restore(self, found: Checkpoint) -> None:

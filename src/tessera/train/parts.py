@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tessera.discriminators import load_discriminator
+from tessera.engines import RUN_BY
 from tessera.errors import TrainingError
 from tessera.losses import PerceptualLoss, load_perceptual_trunk
 from tessera.train.averaging import averaged_copy
@@ -27,6 +28,17 @@ DENSE_SCALE = 0.1
 
 
 @dataclass(frozen=True)
+class Teacher:
+    """The frozen network that a generator learns from."""
+
+    network: nn.Module
+    """(B, 3, p, p) in [0, 1] -> (B, 3, P, P), not clipped"""
+    name: str
+    sha256: str
+    """Of its file, because a name alone may mean another network tomorrow."""
+
+
+@dataclass(frozen=True)
 class Parts:
     """Everything that a step works on."""
 
@@ -38,7 +50,7 @@ class Parts:
     discriminator_optimizer: torch.optim.Adam | None
     discriminator_scaler: torch.amp.GradScaler
     perceptual: PerceptualLoss | None
-    teacher: nn.Module | None
+    teacher: Teacher | None
     processes: Processes
     notes: tuple[str, ...] = ()
 
@@ -62,9 +74,9 @@ def build_parts(recipe: Recipe, processes: Processes) -> Parts:
         perceptual = _placed(PerceptualLoss(trunk, recipe.perceptual), device, layout)
     teacher = None
     if recipe.distillation is not None:
-        teacher = _placed(_teacher(recipe.distillation.teacher, recipe), device, layout)
+        teacher = _teacher(recipe.distillation.teacher, recipe, device, layout)
     if recipe.step.compile:
-        for network in (generator, discriminator, teacher):
+        for network in (generator, discriminator, teacher.network if teacher is not None else None):
             if network is not None:
                 network.compile()  # its forward only: names of weights stay
     half = recipe.step.precision == "fp16"
@@ -178,20 +190,31 @@ def _discriminator(recipe: Recipe, notes: list[str]) -> nn.Module:
     return network
 
 
-def _teacher(spec: str, recipe: Recipe) -> nn.Module:
-    """The frozen network that a generator learns from.
+def _teacher(spec: str, recipe: Recipe, device: torch.device, layout: torch.memory_format) -> Teacher:
+    """Load the network that a generator learns from.
 
-    Raises TrainingError where it enlarges by another factor, or cannot take inputs of the size of the crops.
+    Raises TrainingError where it enlarges by another factor, is not for RGB, cannot take inputs of the size of the
+    crops, or is run by a library that is not PyTorch, and what `load_model` raises.
     """
     found, scale, patch = load_model(spec), recipe.generator.scale, recipe.data.patch
+    if found.dialect in RUN_BY:
+        raise TrainingError(
+            f"distillation.teacher: {spec} is {RUN_BY[found.dialect][0]}; take the weights that it was exported from."
+        )
     if found.config.scale != scale:
         raise TrainingError(
             f"distillation.teacher: {spec} enlarges {found.config.scale} times, and the generator {scale} times; take a"
             " teacher of the same scale."
+        )
+    if (found.config.in_channels, found.config.out_channels) != (3, 3):
+        raise TrainingError(
+            f"distillation.teacher: {spec} takes {found.config.in_channels} channels and gives"
+            f" {found.config.out_channels}; take a teacher for RGB."
         )
     if patch % (scale * found.config.multiple):
         raise TrainingError(
             f"distillation.teacher: {spec} needs data.patch to be a multiple of {scale * found.config.multiple}, and it"
             f" is {patch}."
         )
-    return found.network.eval().requires_grad_(False)
+    network = _placed(found.network.eval().requires_grad_(False), device, layout)
+    return Teacher(network, found.name, found.sha256)

@@ -130,7 +130,7 @@ class DistillationConfig(Part, frozen=True):
     """A model's name or a weights file, of the same scale as the generator."""
     share: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Of the pixel and the perceptual loss: what compares with the teacher's output; the rest compares with the truth.
-    What the discriminator takes for real is always the truth."""
+    What the discriminator takes for real, and what the grid loss compares with, is always the truth."""
 
 
 class WarmUpConfig(Part, frozen=True):
@@ -303,6 +303,10 @@ class Recipe(Part, frozen=True):
             )
         if self.report.attention_every and not isinstance(self.discriminator, AttentionUNetConfig | MultiScaleConfig):
             raise ValueError("report.attention_every needs a discriminator with gates: attention-unet or multi-scale")
+        if self.grid is not None and scale == 1:
+            raise ValueError("a grid loss needs a scale above 1: leave [grid] out")
+        if self.distillation is not None and not (self.pixel.weight or self.perceptual or self.warm_up.pixel_only):
+            raise ValueError("a teacher is looked at by the pixel and the perceptual loss, and the recipe has neither")
         if self.grid is not None and self.grid.window * scale > patch:
             raise ValueError(f"grid.window is {self.grid.window}, and a crop has {patch // scale} input pixels a side")
         if self.pool and self.pool < self.data.batch:

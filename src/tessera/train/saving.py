@@ -14,6 +14,7 @@ from typing import Any
 from torch import nn
 
 from tessera.discriminators import save_discriminator
+from tessera.errors import TrainingError
 from tessera.train.checkpoints import (
     Checkpoint,
     WriteFile,
@@ -33,6 +34,10 @@ AVERAGE = "average.safetensors"
 DISCRIMINATOR = "discriminator.safetensors"
 OPTIMIZERS = "optimizers.safetensors"
 POOL = "pool.safetensors"
+STEP_KEY = "tessera.step"
+"""In the metadata of every weights file of a run: the step it is of."""
+TEACHER_KEY = "tessera.teacher"
+"""In the metadata of what was taught: the teacher's name and the sum of its file."""
 
 
 def save_run(
@@ -42,14 +47,19 @@ def save_run(
     scalers = {"scaler": parts.scaler.state_dict(), "discriminator_scaler": parts.discriminator_scaler.state_dict()}
     files = _files(step, recipe, parts, pool)
     files |= {name: _laid_down(root, name) for name in map(_pool_name, range(1, parts.processes.count))}
-    written = write_checkpoint(root, step, files, {**facts, **scalers})
+    taught = {"teacher": parts.teacher.sha256} if parts.teacher is not None else {}
+    written = write_checkpoint(root, step, files, {**facts, **scalers, **taught})
     every = recipe.checkpoint.keep_every
     prune(root, keep=recipe.checkpoint.keep, spared=lambda old: bool(every) and old % every == 0 and old > 0)
     return written
 
 
 def restore_run(found: Checkpoint, parts: Parts, pool: PairPool) -> None:
-    """Make the parts and the pool what they were at a checkpoint. Raises TrainingError."""
+    """Make the parts and the pool what they were at a checkpoint.
+
+    Raises TrainingError, also where the teacher's file is another than it was.
+    """
+    _refuse_another_teacher(found, parts)
     parts.generator.load_state_dict(found.tensors(GENERATOR))
     if parts.average is not None:
         parts.average.load_state_dict(found.tensors(AVERAGE))
@@ -67,6 +77,15 @@ def restore_run(found: Checkpoint, parts: Parts, pool: PairPool) -> None:
         pool.load(found.tensors(_pool_name(processes.rank)), processes.device)
     elif processes.count != found.facts["processes"]:
         pool.keep_share(processes.rank, processes.count)
+
+
+def _refuse_another_teacher(found: Checkpoint, parts: Parts) -> None:
+    before, now = found.facts.get("teacher"), parts.teacher.sha256 if parts.teacher is not None else None
+    if before != now and parts.teacher is not None:
+        raise TrainingError(
+            f"distillation.teacher: {parts.teacher.name} is another file than the run began with (sha256 {before}, and"
+            f" now {now}). Put the old one back, or begin a new run."
+        )
 
 
 def leave_pool(root: Path, rank: int, pool: PairPool) -> None:
@@ -89,16 +108,17 @@ def _laid_down(root: Path, name: str) -> WriteFile:
 def publish(path: Path, step: int, recipe: Recipe, parts: Parts, metadata: Mapping[str, str]) -> None:
     """Write the generator as it is validated, for use: one file with its configuration. Raises WeightsError."""
     state = parts.trained.state_dict()
-    save_weights(path, recipe.generator, state, metadata={**_origin(step, recipe), **metadata})
+    save_weights(path, recipe.generator, state, metadata={**_origin(step, recipe, parts), **metadata})
 
 
-def _origin(step: int, recipe: Recipe) -> dict[str, str]:
-    taught = {} if recipe.distillation is None else {"tessera.teacher": recipe.distillation.teacher}
-    return {"tessera.run": recipe.name, "tessera.step": str(step)} | taught
+def _origin(step: int, recipe: Recipe, parts: Parts) -> dict[str, str]:
+    teacher = parts.teacher
+    taught = {} if teacher is None else {TEACHER_KEY: f"{teacher.name}, sha256 {teacher.sha256}"}
+    return {"tessera.run": recipe.name, STEP_KEY: str(step)} | taught
 
 
 def _files(step: int, recipe: Recipe, parts: Parts, pool: PairPool) -> dict[str, WriteFile]:
-    origin = _origin(step, recipe)
+    origin = _origin(step, recipe, parts)
 
     def weights(network: nn.Module) -> WriteFile:
         return functools.partial(save_weights, config=recipe.generator, state=network.state_dict(), metadata=origin)

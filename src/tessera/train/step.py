@@ -139,28 +139,27 @@ def _generator_losses(
     adversarial: bool,
 ) -> Tensor:
     """The sum of the generator's losses for one batch: a scalar with its graph."""
-    taught = _taught(recipe, parts, batch)
+    taught = _ask_teacher(recipe, parts, batch)
     warms_up = moment.step <= recipe.warm_up.pixel_only
     pixel = recipe.pixel.model_copy(update={"weight": 1.0}) if warms_up else recipe.pixel
     seen = _colors(recipe, sr)
-    models = _models(recipe, _chosen(batch, sharpened=recipe.sharpen.pixel), taught)
+    references = _references(recipe, _chosen(batch, sharpened=recipe.sharpen.pixel), taught)
     total = losses.add(
-        "pixel", _shared([(share, pixel_loss(seen, _colors(recipe, each), pixel)) for share, each in models])
+        "pixel", _weighted_sum([(share, pixel_loss(seen, _colors(recipe, each), pixel)) for share, each in references])
     )
     if warms_up:
         return losses.add("generator", total)
     if recipe.grid is not None:
-        scale = recipe.generator.scale
-        terms = [(share, grid_loss(sr, each, scale, recipe.grid)) for share, each in models]
-        total = total + losses.add("grid", _shared(terms))
+        truth = _chosen(batch, sharpened=recipe.sharpen.pixel)  # a teacher may have a grid of its own
+        total = total + losses.add("grid", grid_loss(sr, truth, recipe.generator.scale, recipe.grid))
     if parts.perceptual is not None:
-        models = _models(recipe, _chosen(batch, sharpened=recipe.sharpen.perceptual), taught)
+        references = _references(recipe, _chosen(batch, sharpened=recipe.sharpen.perceptual), taught)
         with _autocast(recipe, parts):
-            seen_by_trunk = [(share, parts.perceptual(sr, each)) for share, each in models]
-        perceptual = _shared([(share, each.perceptual) for share, each in seen_by_trunk])
+            seen_by_trunk = [(share, parts.perceptual(sr, each)) for share, each in references]
+        perceptual = _weighted_sum([(share, each.perceptual) for share, each in seen_by_trunk])
         total = total + losses.add("perceptual", perceptual)
         if recipe.perceptual is not None and recipe.perceptual.style_weight:
-            style = _shared([(share, each.style) for share, each in seen_by_trunk])
+            style = _weighted_sum([(share, each.style) for share, each in seen_by_trunk])
             total = total + losses.add("style", style)
     if adversarial:
         total = total + losses.add("adversarial", _adversarial_loss(recipe, parts, batch, sr, moment, index))
@@ -168,16 +167,16 @@ def _generator_losses(
 
 
 @torch.no_grad()
-def _taught(recipe: Recipe, parts: Parts, batch: TrainingBatch) -> Tensor | None:
+def _ask_teacher(recipe: Recipe, parts: Parts, batch: TrainingBatch) -> Tensor | None:
     """What the teacher makes of the inputs, (B, 3, P, P) in [0, 1]; None where there is no teacher."""
     if parts.teacher is None:
         return None
     with _autocast(recipe, parts):
-        outputs: Tensor = parts.teacher(batch.lq)
+        outputs: Tensor = parts.teacher.network(batch.lq)
     return outputs.float().clamp(0, 1)
 
 
-def _models(recipe: Recipe, truth: Tensor, taught: Tensor | None) -> list[tuple[float, Tensor]]:
+def _references(recipe: Recipe, truth: Tensor, taught: Tensor | None) -> list[tuple[float, Tensor]]:
     """What outputs are compared with, each (B, 3, P, P), and how much it counts."""
     if taught is None or recipe.distillation is None:
         return [(1.0, truth)]
@@ -185,7 +184,7 @@ def _models(recipe: Recipe, truth: Tensor, taught: Tensor | None) -> list[tuple[
     return [(share, taught)] if share == 1 else [(share, taught), (1 - share, truth)]
 
 
-def _shared(terms: Sequence[tuple[float, Tensor]]) -> Tensor:
+def _weighted_sum(terms: Sequence[tuple[float, Tensor]]) -> Tensor:
     """The sum of losses () by their shares; one alone is what it was, to the bit."""
     return torch.stack([share * loss for share, loss in terms]).sum()
 
