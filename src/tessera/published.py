@@ -79,8 +79,8 @@ def _own(name: str, network: str, good_for: str, sha256: str) -> Model:
         licence="Apache-2.0",
         packaged=PackagedFile("tessera", f"models/{name}.safetensors", sha256, "pip install tessera-sr"),
         notes=(
-            f"Trained with Tessera on photographs under clean licences: docs/models/{name}.md says how, and what it cannot"
-            " do.",
+            "Trained with Tessera on photographs under clean licences:"
+            f" docs/models/{name}.md says how, and what it cannot do.",
         ),
     )
 
@@ -173,15 +173,15 @@ MODELS: tuple[Model, ...] = (
     ),
     _own(
         "tessera-x4",
-        "rrdbnet",
+        "srvggnetcompact",
         "photographs when time is short (--fast); arrives with Tessera",
-        "a5825e6a86082c914704e6f164952b34f771d603767326f16d05af8eac7b0ac8",
+        "5c30b09c39da63a1e7f695d65ab6907bd87c7fa755c7b4700a344c296f3dcbb0",
     ),
     _own(
         "tessera-x4-psnr",
-        "rrdbnet",
+        "srvggnetcompact",
         "clean pictures that were made small by bicubic; arrives with Tessera",
-        "26485a6e98f1cbd66ca18bb7afa334b86e5e6c6757aa5a5890caa192eaba10df",
+        "c4c37a5226d8875376ffe6376815e70a4dcf290c375dcae82c0b369722119370",
     ),
     Model(
         name="realesr-animevideov3",
