@@ -122,8 +122,8 @@ class SharpenConfig(Part, frozen=True):
 class DistillationConfig(Part, frozen=True):
     """Learning from another network's outputs for the same inputs (Hinton et al. 2015; for pictures, Gao et al. 2018).
 
-    What a teacher makes of an input is a function of that input, which the truth is not: a small network may follow it where it
-    could only learn the mean of all truths that are possible.
+    What a teacher makes of an input is a function of that input, which the truth is not: a small network may follow it
+    where it could only learn the mean of all truths that are possible.
     """
 
     teacher: Annotated[str, Field(min_length=1, max_length=4096)]
