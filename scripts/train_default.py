@@ -210,6 +210,13 @@ def write_shipped(stage: Stage, recipe: Recipe, output: Path, data_hash: str) ->
     save_weights(output, trained.config, trained.state, metadata=metadata, dtype=torch.float16)
 
 
+def _copy(source: Path, place: Path) -> None:
+    """Copy a file so that its place has all of it or nothing, whenever the script is killed."""
+    part = place.with_suffix(".part")
+    shutil.copyfile(source, part)
+    part.replace(place)
+
+
 def is_written(stage: Stage, recipe: Recipe, places: Places) -> bool:
     """Whether what is written is of the run's last step: a run may be given more."""
     path = places.shipped(stage)
@@ -295,7 +302,7 @@ def one_piece(
     if left is not None:
         stage, recipe = left
         if stage.begins_from and not places.start(stage).exists():
-            shutil.copyfile(places.trained(stage.begins_from), places.start(stage))
+            _copy(places.trained(stage.begins_from), places.start(stage))
         train_piece(recipe, seconds)
     for stage, recipe in recipes:
         if is_done(recipe) and not is_written(stage, recipe, places):
