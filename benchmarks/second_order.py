@@ -73,7 +73,7 @@ def pixels_of(gt: Tensor) -> np.ndarray:
 
 def bicubic(pixels: np.ndarray) -> np.ndarray:
     enlarged = resize(torch.from_numpy(pixels).permute(2, 0, 1) / 255, scale=SCALE)
-    return (enlarged.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    return pixels_of(enlarged.clamp(0, 1)[None])
 
 
 def grid(luma: np.ndarray) -> float:

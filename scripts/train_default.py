@@ -32,6 +32,7 @@ from tessera.checksum import sha256_of
 from tessera.config import checked, read_toml
 from tessera.errors import TesseraError, TrainingError, UsageError
 from tessera.licence import LICENCE_KEY
+from tessera.place import put_in_place, temporary_name
 from tessera.train.checkpoints import newest_whole
 from tessera.train.loop import train
 from tessera.train.recipe import Recipe, load_recipe
@@ -212,9 +213,9 @@ def write_shipped(stage: Stage, recipe: Recipe, output: Path, data_hash: str) ->
 
 def _copy(source: Path, place: Path) -> None:
     """Copy a file so that its place has all of it or nothing, whenever the script is killed."""
-    part = place.with_suffix(".part")
+    part = temporary_name(place)
     shutil.copyfile(source, part)
-    part.replace(place)
+    put_in_place(part, place)
 
 
 def is_written(stage: Stage, recipe: Recipe, places: Places) -> bool:
