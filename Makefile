@@ -14,7 +14,7 @@ test: $(VENV)/.installed-dev
 
 test-slow: $(VENV)/.installed-dev
 	PATH="$(BIN):$$PATH" TESSERA_SEARCH=1 scripts/test -m slow
-	PATH="$(BIN):$$PATH" TESSERA_SEARCH=1 scripts/test tests/test_mosaic.py tests/test_resample.py tests/native tests/test_tiles.py
+	PATH="$(BIN):$$PATH" TESSERA_SEARCH=1 scripts/test tests/tiling/test_mosaic.py tests/images/test_resample.py tests/native tests/tiling/test_tiles.py
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/overlap.py

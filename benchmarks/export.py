@@ -14,8 +14,8 @@ from pathlib import Path
 
 from tessera.deploy.exporting import Exported, export
 from tessera.deploy.settings import settings_from_words
-from tessera.weights import LoadedGenerator, inspect_weights
-from tessera.zoo import load_model
+from tessera.weights.files import LoadedGenerator, inspect_weights
+from tessera.zoo.models import load_model
 
 MODELS = ("realesr-animevideov3", "realesrgan-x4plus")
 PRECISIONS = ("fp32", "fp16", "bf16")

@@ -17,8 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from tessera.picture import Picture, read_picture
-from tessera.writer import write_picture
+from tessera.images.picture import Picture, read_picture
+from tessera.images.writer import write_picture
 
 CASES = (
     ("realesr-animevideov3", 128, 128),

@@ -27,12 +27,12 @@ from tessera.engines import Engine, EngineName, Precision, open_engine
 from tessera.engines.kernels import KernelsEngine
 from tessera.errors import EngineError
 from tessera.generators import GeneratorConfig
-from tessera.loaded_generator import LoadedGenerator
+from tessera.images.picture import read_picture
 from tessera.machine import cores, processor
 from tessera.native.library import Kind
-from tessera.picture import read_picture
-from tessera.weights import load_weights
-from tessera.zoo import load_model
+from tessera.weights.files import load_weights
+from tessera.weights.loaded_generator import LoadedGenerator
+from tessera.zoo.models import load_model
 
 PHOTOGRAPH = "photos/val/clic_0369d229ba4c9965.webp"
 MODELS = ("realesrgan-x4plus", "realesr-animevideov3")

@@ -15,7 +15,7 @@ import numpy as np
 from tessera.bench.processes import Program, run_program
 from tessera.bench.subject import made_picture
 from tessera.bench.turns import spread
-from tessera.writer import write_picture
+from tessera.images.writer import write_picture
 
 MEGAPIXELS = (0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64)
 

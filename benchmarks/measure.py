@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from tessera.images.picture import vips
 from tessera.metrics.niqe import NiqeRows
 from tessera.metrics.ssim import ssim
-from tessera.picture import vips
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from metrics.test_niqe import gray, plain_features

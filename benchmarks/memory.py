@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tessera.picture import Limits, PictureReader, vips
+from tessera.images.picture import Limits, PictureReader, vips
 
 SIZES = ((2000, 2000), (8000, 8000))
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from tessera import Upscaler, read_picture
 from tessera.degrade import RealESRGANDegradation, apply, draw
-from tessera.resize import resize
+from tessera.images.resize import resize
 
 SCALE, SIDE, CONTEXT, GAP = 4, 160, 64, 4
 """What is shown of each picture, what the networks see around it, and what is between two, in pixels of the truth."""

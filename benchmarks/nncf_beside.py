@@ -20,7 +20,7 @@ from tessera.deploy.int8_settings import Int8Settings
 from tessera.deploy.openvino_ir import write_openvino
 from tessera.deploy.settings import ExportSettings
 from tessera.evaluate.protocol import find_protocol
-from tessera.zoo import load_model
+from tessera.zoo.models import load_model
 
 ROUNDS = 7
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tessera import Upscaler, read_picture
-from tessera.zoo import resolve
+from tessera.zoo.models import resolve
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from test_parity import MODELS, by_ncnn

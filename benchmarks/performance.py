@@ -22,12 +22,12 @@ from tessera.bench.processes import Program, measure_programs
 from tessera.bench.subject import middle
 from tessera.bench.surroundings import describe
 from tessera.bench.tables import as_dict, as_markdown
-from tessera.doctor import examine
 from tessera.engines import type_of_products
 from tessera.engines.ncnn import write_numbers, write_param
-from tessera.picture import read_picture
-from tessera.writer import write_picture
-from tessera.zoo import load_model
+from tessera.images.picture import read_picture
+from tessera.images.writer import write_picture
+from tessera.upscaling.doctor import examine
+from tessera.zoo.models import load_model
 
 PLAIN = Path(__file__).parent / "plain"
 PHOTOGRAPH = "photos/val/clic_0369d229ba4c9965.webp"

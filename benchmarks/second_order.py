@@ -24,18 +24,18 @@ import torch
 from torch import Tensor
 
 from tessera import Picture, Upscaler, write_picture
-from tessera.color import luma_matlab
 from tessera.dataset.decoding import read_rgb
 from tessera.dataset.sources import list_pictures
 from tessera.degrade import RealESRGANDegradation, apply, draw
 from tessera.evaluate.statistics import bootstrap_interval
+from tessera.images.color import luma_matlab
+from tessera.images.resize import resize
 from tessera.losses import PerceptualLoss, load_perceptual_trunk
 from tessera.metrics.niqe import PristineModel, niqe
 from tessera.metrics.psnr import psnr
-from tessera.published import NIQE_MODEL
-from tessera.resize import resize
 from tessera.train.recipe import load_recipe
-from tessera.zoo import fetch_file
+from tessera.weights.published import NIQE_MODEL
+from tessera.zoo.models import fetch_file
 
 SCALE = 4
 MARGIN = 64

@@ -21,7 +21,7 @@ PHOTOGRAPH = "photos/val/clic_f67f11de4ca9ebda.webp"
 def one(model: str, source: str, output: str) -> dict[str, float]:
     """Upscale one picture in this process -> seconds since its start, and of the network."""
     from tessera.machine import process_seconds
-    from tessera.upscaler import Upscaler
+    from tessera.upscaling.upscaler import Upscaler
 
     upscaler = Upscaler(model)
     upscaler.expect(int(os.environ["PIXELS"]))
@@ -55,8 +55,8 @@ def main() -> None:
         return
     defaults = ("realesr-animevideov3", "1", "3")
     model, megapixels, rounds = (*sys.argv[1:4], *defaults[len(sys.argv) - 1 :])
-    from tessera.picture import Picture, read_picture
-    from tessera.writer import write_picture
+    from tessera.images.picture import Picture, read_picture
+    from tessera.images.writer import write_picture
 
     side = round((float(megapixels) * 1e6) ** 0.5)
     with tempfile.TemporaryDirectory() as folder:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tessera import Picture, read_picture, write_picture
-from tessera.writer import laid_on_white
+from tessera.images.writer import laid_on_white
 
 ROOT = Path(__file__).resolve().parent.parent
 GAP = 12

@@ -28,17 +28,17 @@ from pathlib import Path
 
 import torch
 
-from tessera.checksum import sha256_of
 from tessera.config import checked, read_toml
 from tessera.errors import TesseraError, TrainingError, UsageError
-from tessera.licence import LICENCE_KEY
-from tessera.place import put_in_place, temporary_name
+from tessera.storage.atomic import put_in_place, temporary_name
+from tessera.storage.checksum import sha256_of
 from tessera.train.checkpoints import newest_whole
 from tessera.train.loop import train
 from tessera.train.recipe import Recipe, load_recipe
 from tessera.train.records import CONFIG_NAME, RunFolder
 from tessera.train.saving import STEP_KEY, TEACHER_KEY
-from tessera.weights import load_weights, save_weights
+from tessera.weights.files import load_weights, save_weights
+from tessera.weights.licence import LICENCE_KEY
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = Path(__file__).with_suffix(".tsv")

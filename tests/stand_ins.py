@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from tessera.engines import Engine, Tiles
 from tessera.generators import GeneratorConfig
 from tessera.generators.config import Conv, Enlarge, Step
-from tessera.mosaic import to_planes
-from tessera.picture import Pixels
-from tessera.weights import LoadedGenerator
+from tessera.images.picture import Pixels
+from tessera.tiling.mosaic import to_planes
+from tessera.weights.files import LoadedGenerator
 
 
 class NearestConfig(GeneratorConfig, frozen=True, extra="forbid"):

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from tessera import Picture, save_weights, write_picture
-from tessera.checksum import sha256_of
 from tessera.generators import SRVGGNetCompactConfig
+from tessera.storage.checksum import sha256_of
 from tessera.train.loop import train
 from tessera.train.recipe import load_recipe
-from tessera.weights import inspect_weights, load_weights
-from tessera.zoo import resolve
+from tessera.weights.files import inspect_weights, load_weights
+from tessera.zoo.models import resolve
 from train.runs import Heard
 
 ROOT = Path(__file__).parent.parent

@@ -19,9 +19,9 @@ from pictures import display_p3, exif_block, exif_tiff, gray_profile, ramp, save
 from stand_ins import loaded
 from tessera.errors import PictureError, TesseraError
 from tessera.generators import SRVGGNetCompactConfig
-from tessera.picture import Limits, PictureReader, read_picture, vips
-from tessera.settings import OutScale, Settings
-from tessera.upscaler import Forecast, Outcome, Upscaler
+from tessera.images.picture import Limits, PictureReader, read_picture, vips
+from tessera.tiling.settings import OutScale, Settings
+from tessera.upscaling.upscaler import Forecast, Outcome, Upscaler
 
 HEIGHT, WIDTH, SCALE = 33, 37, 2
 SECONDS_A_CASE = 20

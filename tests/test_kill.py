@@ -20,9 +20,9 @@ import torch
 
 from pictures import ramp, save
 from tessera.generators import SRVGGNetCompactConfig
-from tessera.journal import JOURNAL_NAME
-from tessera.weights import save_weights
-from tessera.writer import PART_MARK
+from tessera.images.writer import PART_MARK
+from tessera.upscaling.journal import JOURNAL_NAME
+from tessera.weights.files import save_weights
 
 COMMAND = [sys.executable, "-c", "import sys; from tessera.cli import main; sys.exit(main())", "upscale"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}

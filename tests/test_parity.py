@@ -11,8 +11,8 @@ import torch
 
 from stand_ins import to_tensor
 from tessera import Upscaler, load_generator, read_picture
-from tessera.weights import load_weights
-from tessera.zoo import resolve
+from tessera.weights.files import load_weights
+from tessera.zoo.models import resolve
 
 SIDE = 40
 MODELS = ("realesrgan-x4plus-anime", "realesr-animevideov3", "realesrgan-x4plus", "realsr-df2k")

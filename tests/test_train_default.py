@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from tessera.errors import TrainingError
-from tessera.licence import LICENCE_KEY
-from tessera.weights import load_weights
+from tessera.weights.files import load_weights
+from tessera.weights.licence import LICENCE_KEY
 from train.runs import make_pictures
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
@@ -187,7 +187,7 @@ def test_a_network_that_is_not_of_the_last_step_is_not_shipped(
 
 def test_a_network_says_what_it_was_begun_from_and_taught_by(places: script.Places, table: Path) -> None:
     from tessera.generators import SRVGGNetCompactConfig
-    from tessera.weights import save_weights
+    from tessera.weights.files import save_weights
 
     config = SRVGGNetCompactConfig(features=4, convolutions=1)
     teacher = places.photos.parent / "teacher.safetensors"

@@ -12,8 +12,6 @@ import torch
 from torch import nn
 
 from tessera.errors import DownloadError, ModelNotFoundError, UnknownModelError, UsageError, WeightsError
-from tessera.published import RemoteFile
-from tessera.safetensors_file import write_safetensors
 from tessera.trunks import (
     AS_IT_IS,
     IMAGENET,
@@ -26,6 +24,8 @@ from tessera.trunks import (
     vgg,
 )
 from tessera.trunks import loading as module
+from tessera.weights.published import RemoteFile
+from tessera.weights.safetensors_file import write_safetensors
 
 PARAMETERS = {
     "vgg16": 14_714_688,

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from tessera import known_files
 from tessera.engines.compiled_cache import compiled_folder
 from tessera.generators import GENERATORS, RRDBNetConfig, SRVGGNetCompactConfig
-from tessera.upscaler import Upscaler
-from tessera.weights import save_weights
+from tessera.upscaling.upscaler import Upscaler
+from tessera.weights.files import save_weights
+from tessera.zoo import known_files
 
 REFUSAL = """
 import sys
@@ -30,7 +30,7 @@ sys.meta_path.insert(0, Refusal())
 
 MODULES = (
     "tessera",
-    "tessera.batch",
+    "tessera.upscaling.batch",
     "tessera.cli",
     "tessera.cli.upscale",
     "tessera.engines",
@@ -39,18 +39,18 @@ MODULES = (
     "tessera.engines.openvino",
     "tessera.engines.openvino_graph",
     "tessera.engines.openvino_model",
-    "tessera.finding",
+    "tessera.upscaling.finding",
     "tessera.generators",
-    "tessera.filejob",
-    "tessera.journal",
-    "tessera.known_files",
-    "tessera.loaded_generator",
-    "tessera.mosaic",
+    "tessera.upscaling.filejob",
+    "tessera.upscaling.journal",
+    "tessera.zoo.known_files",
+    "tessera.weights.loaded_generator",
+    "tessera.tiling.mosaic",
     "tessera.planning",
-    "tessera.settings",
-    "tessera.upscaler",
-    "tessera.writer",
-    "tessera.zoo",
+    "tessera.tiling.settings",
+    "tessera.upscaling.upscaler",
+    "tessera.images.writer",
+    "tessera.zoo.models",
 )
 
 needs_openvino = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is not installed")
@@ -110,7 +110,7 @@ def test_the_networks_are_there_under_their_names_when_they_are_asked_for():
 OPENED = """
 from tessera.engines.openvino_model import compiled_model
 from tessera.planning import Planner
-from tessera.zoo import load_model
+from tessera.zoo.models import load_model
 import numpy as np
 
 class Opened:
@@ -157,7 +157,7 @@ def test_where_nothing_was_kept_pytorch_is_asked_for(weights: Path, tmp_path: Pa
     assert not compiled_folder().exists()
     code = """
 from tessera.engines.openvino_model import compiled_model
-from tessera.zoo import load_model
+from tessera.zoo.models import load_model
 try:
     compiled_model(load_model(sys.argv[1]), "fp32", 1)
 except ImportError as error:
@@ -177,7 +177,7 @@ sys.exit(code)
 @needs_openvino
 def test_the_second_upscale_command_enlarges_a_picture_without_pytorch(weights: Path, tmp_path: Path):
     from tessera.cli import main
-    from tessera.picture import read_picture
+    from tessera.images.picture import read_picture
 
     picture = tmp_path / "lq.ppm"
     pixels = np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8)

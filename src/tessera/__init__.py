@@ -16,13 +16,13 @@ from tessera.version import __version__
 
 if TYPE_CHECKING:
     from tessera.errors import TesseraError
-    from tessera.loaded_generator import LoadedGenerator
-    from tessera.picture import Picture, read_picture
-    from tessera.settings import Settings
-    from tessera.upscaler import Upscaler, upscale
-    from tessera.weights import save_weights
-    from tessera.writer import write_picture
-    from tessera.zoo import load_model as load_generator
+    from tessera.images.picture import Picture, read_picture
+    from tessera.images.writer import write_picture
+    from tessera.tiling.settings import Settings
+    from tessera.upscaling.upscaler import Upscaler, upscale
+    from tessera.weights.files import save_weights
+    from tessera.weights.loaded_generator import LoadedGenerator
+    from tessera.zoo.models import load_model as load_generator
 
 __all__ = [
     "LoadedGenerator",
@@ -39,16 +39,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "LoadedGenerator": "tessera.loaded_generator",
-    "Picture": "tessera.picture",
-    "Settings": "tessera.settings",
+    "LoadedGenerator": "tessera.weights.loaded_generator",
+    "Picture": "tessera.images.picture",
+    "Settings": "tessera.tiling.settings",
     "TesseraError": "tessera.errors",
-    "Upscaler": "tessera.upscaler",
-    "load_generator": "tessera.zoo:load_model",
-    "read_picture": "tessera.picture",
-    "save_weights": "tessera.weights",
-    "upscale": "tessera.upscaler",
-    "write_picture": "tessera.writer",
+    "Upscaler": "tessera.upscaling.upscaler",
+    "load_generator": "tessera.zoo.models:load_model",
+    "read_picture": "tessera.images.picture",
+    "save_weights": "tessera.weights.files",
+    "upscale": "tessera.upscaling.upscaler",
+    "write_picture": "tessera.images.writer",
 }
 
 

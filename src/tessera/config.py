@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import json
 import tomllib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from tessera.errors import UsageError
+from tessera.errors import UsageError, WeightsError
 
 Values = dict[str, Any]
 Record = TypeVar("Record", bound=BaseModel)
+ConfigT = TypeVar("ConfigT", bound=BaseModel, covariant=True)
 
 
 def read_toml(path: Path) -> Values:
@@ -194,3 +196,49 @@ def _without_none(value: Any) -> Any:
         table = cast(Values, value)
         return {key: _without_none(inner) for key, inner in table.items() if inner is not None}
     return [_without_none(inner) for inner in cast(list[Any], value)] if isinstance(value, list) else value
+
+
+class Kind(Protocol[ConfigT]):
+    """One kind of network: its name in configurations and the type of these."""
+
+    @property
+    def name(self) -> str:
+        """The word under `network` in a configuration."""
+        ...
+
+    @property
+    def config(self) -> type[ConfigT]:
+        """The type of the configurations of this network."""
+        ...
+
+
+def config_from_json(text: str, key: str, kinds: Sequence[Kind[ConfigT]]) -> ConfigT:
+    """Rebuild the configuration that stands as JSON under a key of the metadata.
+
+    Raises WeightsError for anything but a complete configuration of one of these kinds, without the name of the file.
+    """
+    try:
+        values: Any = json.loads(text)
+        network: Any = values["network"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise WeightsError(f"its metadata has under `{key}` no configuration of a network.") from None
+    known = next((kind for kind in kinds if kind.name == network), None)
+    if known is None:
+        names = ", ".join(kind.name for kind in kinds)
+        raise WeightsError(
+            f"its metadata names the network {str(network)[:60]!r}, and this program knows {names}. "
+            "A newer version may know more."
+        )
+    try:
+        return known.config.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        raise WeightsError(f"the configuration in its metadata is not one of {network}: {explain(error)}.") from error
+
+
+def explain(error: ValidationError) -> str:
+    """Say in words what pydantic found wrong with a configuration."""
+    details = error.errors(include_url=False, include_context=False, include_input=False)
+    return "; ".join(
+        f"{'.'.join(map(str, detail['loc'])) + ': ' if detail['loc'] else ''}{detail['msg']}"[:200]
+        for detail in details[:3]
+    )

@@ -12,7 +12,7 @@ from tessera.bench.peers import ENGINES, contenders
 from tessera.bench.turns import spread
 from tessera.errors import EngineError
 from tessera.generators import RRDBNetConfig, SRVGGNetCompactConfig
-from tessera.weights import LoadedGenerator
+from tessera.weights.files import LoadedGenerator
 
 
 class Clock:

@@ -14,7 +14,7 @@ import pytest
 from tessera.bench.processes import Program, measure_programs, run_program
 from tessera.bench.turns import Run
 from tessera.errors import EngineError
-from tessera.writer import write_picture
+from tessera.images.writer import write_picture
 
 
 def program(folder: Path, name: str, code: str, products: str = "fp32", **environment: str) -> Program:

@@ -8,17 +8,17 @@ from types import SimpleNamespace
 
 import pytest
 
-import tessera.upscaler
+import tessera.upscaling.upscaler
 from pictures import ramp, save
 from tessera.cli import main
 from tessera.cli import upscale as command
 from tessera.cli.choosing import model_name, suggest_fast
 from tessera.errors import ModelNotFoundError, UsageError
 from tessera.generators import SRVGGNetCompactConfig
-from tessera.published import DEFAULT_MODEL, FAST_MODEL
-from tessera.upscaler import Upscaler
-from tessera.weights import save_weights
-from tessera.zoo import load_model
+from tessera.upscaling.upscaler import Upscaler
+from tessera.weights.files import save_weights
+from tessera.weights.published import DEFAULT_MODEL, FAST_MODEL
+from tessera.zoo.models import load_model
 
 
 def test_fast_is_a_name_for_the_small_model() -> None:
@@ -76,7 +76,7 @@ def fast_takes(monkeypatch: pytest.MonkeyPatch) -> Callable[[float | Exception],
                 assert isinstance(seconds, float)
                 self.on_plan(seconds)
 
-        monkeypatch.setattr(tessera.upscaler, "Upscaler", Expected)
+        monkeypatch.setattr(tessera.upscaling.upscaler, "Upscaler", Expected)
         return asked
 
     return set_up

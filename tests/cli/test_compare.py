@@ -12,7 +12,7 @@ from pictures import ramp, random_pixels, save
 from report.reading import decoded, parsed
 from tessera.cli.compare import app
 from tessera.errors import PictureError, UsageError
-from tessera.picture import read_picture
+from tessera.images.picture import read_picture
 from tessera.report import letters
 
 MARK = (101, 142)  # row and column

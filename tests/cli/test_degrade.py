@@ -16,7 +16,7 @@ from pictures import ramp, random_pixels, save
 from tessera.cli.degrade import app
 from tessera.degrade import Degradation, RealESRGANDegradation, apply, from_json
 from tessera.errors import UsageError
-from tessera.picture import read_picture
+from tessera.images.picture import read_picture
 
 
 def run(*arguments: object) -> Result:

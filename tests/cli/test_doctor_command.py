@@ -10,10 +10,10 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from tessera import doctor
 from tessera.cli.doctor import app, lines
-from tessera.doctor import Findings, Gpu, Gpus
 from tessera.machine import Cores
+from tessera.upscaling import doctor
+from tessera.upscaling.doctor import Findings, Gpu, Gpus
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ import pytest
 
 from deploy.networks import FAMILY, made
 from tessera.cli import main
-from tessera.picture import read_picture
-from tessera.weights import save_weights
-from tessera.writer import write_picture
+from tessera.images.picture import read_picture
+from tessera.images.writer import write_picture
+from tessera.weights.files import save_weights
 
 CONFIG = FAMILY["srvggnetcompact"]
 

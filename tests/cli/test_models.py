@@ -12,13 +12,13 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
-from tessera import zoo
-from tessera.checksum import sha256_of
 from tessera.cli.models import app
 from tessera.errors import ModelNotFoundError, TesseraError, UsageError
 from tessera.generators import RRDBNetConfig, SRVGGNetCompactConfig
-from tessera.published import MODELS, find_model
-from tessera.weights import load_weights, save_weights
+from tessera.storage.checksum import sha256_of
+from tessera.weights.files import load_weights, save_weights
+from tessera.weights.published import MODELS, find_model
+from tessera.zoo import models as zoo
 
 SMALL = SRVGGNetCompactConfig(features=4, convolutions=1, scale=2)
 
@@ -209,7 +209,7 @@ def test_pull_into_a_folder_wants_the_published_file_there(tmp_path: Path) -> No
 
 
 def test_a_misspelt_name_stops_pull_before_the_first_download(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tessera.download.download", lambda *_, **__: pytest.fail("a download began"))
+    monkeypatch.setattr("tessera.storage.download.download", lambda *_, **__: pytest.fail("a download began"))
     assert "Did you mean" in refused("pull", "bsrgan-x4", "realesrgan-x4pluss", by=ModelNotFoundError)
 
 

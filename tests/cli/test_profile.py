@@ -9,7 +9,7 @@ import pytest
 
 from tessera.cli import main
 from tessera.generators import RRDBNetConfig, SRVGGNetCompactConfig
-from tessera.weights import save_weights
+from tessera.weights.files import save_weights
 
 
 def saved(path: Path, config: RRDBNetConfig | SRVGGNetCompactConfig) -> str:

@@ -24,12 +24,12 @@ from tessera.cli.choosing import model_name
 from tessera.cli.migration import INSTEAD
 from tessera.errors import UsageError
 from tessera.generators import SRVGGNetCompactConfig
-from tessera.journal import JOURNAL_NAME
-from tessera.picture import read_picture
-from tessera.settings import Settings
-from tessera.upscaler import Upscaler
-from tessera.weights import save_weights
-from tessera.writer import PART_MARK
+from tessera.images.picture import read_picture
+from tessera.images.writer import PART_MARK
+from tessera.tiling.settings import Settings
+from tessera.upscaling.journal import JOURNAL_NAME
+from tessera.upscaling.upscaler import Upscaler
+from tessera.weights.files import save_weights
 
 COMMAND = [sys.executable, "-c", "import sys; from tessera.cli import main; sys.exit(main())", "upscale"]
 

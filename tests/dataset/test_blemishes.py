@@ -7,7 +7,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from tessera.dataset.blemishes import BLOCKY_FROM, STRIP, BlankMeter, BlockMeter, DetailMeter
-from tessera.picture import read_picture
+from tessera.images.picture import read_picture
 
 
 def fed(meter, luma: np.ndarray):

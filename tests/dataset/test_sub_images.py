@@ -10,7 +10,7 @@ from pictures import ramp, random_pixels, save
 from tessera.dataset.sources import list_pictures
 from tessera.dataset.sub_images import CropsConfig, cut_all, window_starts
 from tessera.errors import PictureError, UsageError
-from tessera.picture import read_picture
+from tessera.images.picture import read_picture
 
 
 def cut(folder: Path, out: Path, *, resume: bool = False, workers: int = 1, **config) -> list:

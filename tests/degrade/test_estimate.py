@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from tessera.degrade.estimate import blur_sigma, find_quality, measure_file, noise_sigma
 from tessera.errors import PictureError
-from tessera.picture import read_picture
+from tessera.images.picture import read_picture
 
 
 def scene(side: int = 400, seed: int = 0) -> np.ndarray:

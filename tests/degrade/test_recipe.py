@@ -31,7 +31,7 @@ from tessera.degrade import (
 from tessera.degrade.blur import GAUSSIAN_KINDS
 from tessera.degrade.realesrgan import RealESRGANDraw, StageDraw, only
 from tessera.errors import UsageError
-from tessera.resize import resize
+from tessera.images.resize import resize
 
 UNLIKELY = 1e-3
 

@@ -13,7 +13,7 @@ from tessera.generators import (
     RRDBNetConfig,
     SRVGGNetCompactConfig,
 )
-from tessera.weights import LoadedGenerator
+from tessera.weights.files import LoadedGenerator
 
 FAMILY: dict[str, GeneratorConfig] = {
     "rrdbnet": RRDBNetConfig(features=8, growth=4, blocks=1),

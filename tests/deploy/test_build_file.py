@@ -12,8 +12,8 @@ from tessera.cli import main
 from tessera.deploy.build_file import CalibrationConfig, import_build, is_foreign_build, read_build
 from tessera.errors import UsageError
 from tessera.generators import SRVGGNetCompactConfig
-from tessera.weights import inspect_weights, save_weights
-from tessera.writer import write_picture
+from tessera.images.writer import write_picture
+from tessera.weights.files import inspect_weights, save_weights
 
 FILE = """\
 name: esrgan_x4

@@ -32,10 +32,10 @@ from tessera.deploy.torchscript import torchscript_archive
 from tessera.engines import open_engine
 from tessera.errors import EngineError, ExportError, OutOfMemoryError, UsageError, WeightsError
 from tessera.generators import GeneratorConfig, SRVGGNetCompactConfig
-from tessera.licence import LICENCE_KEY
-from tessera.place import put_in_place
-from tessera.weights import CONFIG_KEY, LoadedGenerator, inspect_weights, load_weights
-from tessera.writer import write_picture
+from tessera.images.writer import write_picture
+from tessera.storage.atomic import put_in_place
+from tessera.weights.files import CONFIG_KEY, LoadedGenerator, inspect_weights, load_weights
+from tessera.weights.licence import LICENCE_KEY
 
 COMPACT = FAMILY["srvggnetcompact"]
 

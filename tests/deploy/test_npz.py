@@ -13,8 +13,8 @@ from PIL import Image
 
 from tessera.deploy.npz import pack, read_array, run_model, unpack
 from tessera.errors import PictureError, UsageError
-from tessera.picture import read_picture
-from tessera.writer import write_picture
+from tessera.images.picture import read_picture
+from tessera.images.writer import write_picture
 
 
 @pytest.fixture

@@ -31,10 +31,10 @@ from tessera.engines import open_engine
 from tessera.errors import UsageError, WeightsError
 from tessera.evaluate.protocol import find_protocol
 from tessera.generators import CONFIG_KEY, RRDBNetConfig, SRVGGNetCompactConfig
-from tessera.int8_file import QUANTIZED_FROM_KEY, QUANTIZED_KEY, SOURCE_KEY
-from tessera.openvino_core import processor_options
-from tessera.weights import inspect_weights, load_weights
-from tessera.writer import write_picture
+from tessera.images.writer import write_picture
+from tessera.weights.files import inspect_weights, load_weights
+from tessera.weights.openvino_core import processor_options
+from tessera.zoo.int8_file import QUANTIZED_FROM_KEY, QUANTIZED_KEY, SOURCE_KEY
 
 COMPACT = SRVGGNetCompactConfig(features=8, convolutions=2, scale=2)
 SMALL = Int8Settings(side=16, eval_side=24, pictures=16)

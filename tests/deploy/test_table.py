@@ -22,7 +22,7 @@ from tessera.deploy.table_pages import as_dict, as_html, as_markdown
 from tessera.errors import UsageError
 from tessera.evaluate.protocol import find_protocol
 from tessera.generators import SRVGGNetCompactConfig
-from tessera.weights import save_weights
+from tessera.weights.files import save_weights
 
 CONFIG = SRVGGNetCompactConfig(features=8, convolutions=2, scale=4)
 HERE = Surroundings(

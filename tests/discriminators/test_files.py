@@ -29,8 +29,8 @@ from tessera.discriminators.dialects import recognise_discriminator, unwrap_disc
 from tessera.discriminators.files import CONFIG_KEY
 from tessera.errors import UnknownNetworkError, UnsafeWeightsError, UsageError, WeightsError
 from tessera.generators import PyTorchGANConfig, RRDBNetConfig
-from tessera.safetensors_file import read_safetensors, write_safetensors
-from tessera.weights import load_weights, save_weights
+from tessera.weights.files import load_weights, save_weights
+from tessera.weights.safetensors_file import read_safetensors, write_safetensors
 
 widths = st.integers(1, 3)
 channels = st.sampled_from([1, 3, 4])

@@ -12,7 +12,7 @@ from tessera.engines.openvino import OpenVinoEngine
 from tessera.engines.pytorch import TorchEngine
 from tessera.errors import EngineError, OutOfMemoryError, UsageError
 from tessera.generators import RRDBNetConfig, SRVGGNetCompactConfig
-from tessera.weights import save_weights
+from tessera.weights.files import save_weights
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +136,7 @@ import gc, signal, sys, threading
 from pathlib import Path
 import torch
 from tessera.engines.openvino import OpenVinoEngine
-from tessera.weights import load_weights
+from tessera.weights.files import load_weights
 
 engines = [OpenVinoEngine(load_weights(Path(sys.argv[1])))]
 engines[0].run(torch.zeros(1, 3, 16, 16).numpy())

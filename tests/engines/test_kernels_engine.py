@@ -16,12 +16,12 @@ from tessera.engines import open_engine, type_of_products
 from tessera.engines.kernels import KernelsEngine, choose_kinds, describe
 from tessera.errors import EngineError
 from tessera.generators import RRDBNetConfig
-from tessera.loaded_generator import LoadedGenerator
+from tessera.images.picture import read_picture
 from tessera.native import library
-from tessera.picture import read_picture
 from tessera.planning.checking import Reference
-from tessera.weights import load_weights
-from tessera.zoo import load_model
+from tessera.weights.files import load_weights
+from tessera.weights.loaded_generator import LoadedGenerator
+from tessera.zoo.models import load_model
 
 if library.problem() is not None:
     pytest.skip(f"{library.problem()}", allow_module_level=True)

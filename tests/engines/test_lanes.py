@@ -8,10 +8,10 @@ from stand_ins import loaded
 from tessera.engines import Batching
 from tessera.engines.lanes import PlainLane, packed, through, unpacked
 from tessera.engines.pytorch import TorchEngine
-from tessera.enlarger import Enlarger
 from tessera.generators import SRVGGNetCompactConfig
-from tessera.mosaic import to_planes
-from tessera.settings import Settings
+from tessera.tiling.enlarger import Enlarger
+from tessera.tiling.mosaic import to_planes
+from tessera.tiling.settings import Settings
 
 
 class Device:

@@ -11,14 +11,14 @@ import torch
 
 from engines.sharing import assert_threads_share
 from stand_ins import loaded, nearest, ran
-from tessera import zoo
 from tessera.engines import open_engine
 from tessera.engines.ncnn import NcnnEngine, write_numbers, write_param
 from tessera.errors import EngineError, OutOfMemoryError
 from tessera.generators import GeneratorConfig, RRDBNetConfig, SRVGGNetCompactConfig
-from tessera.ncnn import TAG_FP16, read_ncnn
-from tessera.published import find_model
-from tessera.weights import LoadedGenerator, load_weights
+from tessera.weights.files import LoadedGenerator, load_weights
+from tessera.weights.ncnn import TAG_FP16, read_ncnn
+from tessera.weights.published import find_model
+from tessera.zoo import models as zoo
 
 pytest.importorskip("ncnn")
 

@@ -25,7 +25,7 @@ from tessera.generators import (
     RRDBNetConfig,
     SRVGGNetCompactConfig,
 )
-from tessera.weights import LoadedGenerator
+from tessera.weights.files import LoadedGenerator
 
 CONFIGS: dict[str, GeneratorConfig] = {
     "rrdbnet": RRDBNetConfig(blocks=2, features=16, growth=8),

@@ -16,7 +16,7 @@ from tessera.evaluate.pairs import pair_folders
 from tessera.evaluate.protocol import find_protocol
 from tessera.evaluate.run import Method, evaluate_methods, evaluate_results
 from tessera.evaluate.scoring import Scorer
-from tessera.resize import resize
+from tessera.images.resize import resize
 
 
 def textures(height: int, width: int, seed: int) -> np.ndarray:

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from tessera import read_picture, write_picture
-from tessera.color import luma_jpeg, luma_matlab
 from tessera.evaluate.levels import as_levels, gray_for_niqe
 from tessera.evaluate.protocol import find_protocol
 from tessera.evaluate.scoring import METRICS, Scorer
+from tessera.images.color import luma_jpeg, luma_matlab
+from tessera.images.resize import resize
 from tessera.metrics.niqe import PristineModel, niqe
 from tessera.metrics.psnr import psnr
 from tessera.metrics.ssim import ms_ssim, ssim
-from tessera.resize import resize
 
 
 def textures(height: int, width: int, seed: int = 0) -> np.ndarray:

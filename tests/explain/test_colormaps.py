@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from tessera.color import rgb_to_lab
 from tessera.explain.colormaps import colored, levels, mixed, stretched, table
+from tessera.images.color import rgb_to_lab
 
 
 def test_jet_is_the_published_one_to_a_level_and_exact_where_its_table_is_known() -> None:

@@ -15,7 +15,7 @@ from tessera.errors import UsageError
 from tessera.explain import answers, attention_maps, live_maps
 from tessera.explain.live import live_picture
 from tessera.explain.looking import enlarged, gates_of, settle_norms
-from tessera.writer import write_picture
+from tessera.images.writer import write_picture
 
 SIZES = [(256, 256), (250, 333), (64, 1000)]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from explain.published import multi_state, save_basicsr
-from tessera.writer import write_picture
+from tessera.images.writer import write_picture
 
 _RUN = """\
 import resource, sys

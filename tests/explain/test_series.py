@@ -12,7 +12,7 @@ from tessera.discriminators import AttentionUNetConfig, MultiScaleConfig, UNetCo
 from tessera.errors import UsageError, WeightsError
 from tessera.explain.series import check_series, find_checkpoints
 from tessera.generators import RRDBNetConfig
-from tessera.weights import save_weights
+from tessera.weights.files import save_weights
 
 
 def ours(folder: Path, step: int, config: AttentionUNetConfig | MultiScaleConfig | UNetConfig) -> Path:

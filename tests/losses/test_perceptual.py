@@ -11,6 +11,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.signal import correlate
 
 from tessera.errors import ModelNotFoundError, UnknownModelError, UsageError
+from tessera.images.picture import read_picture
 from tessera.losses import (
     ESRGAN_LAYERS,
     PERCEPTUAL_TRUNKS,
@@ -20,7 +21,6 @@ from tessera.losses import (
     load_perceptual_trunk,
     substitute_layers,
 )
-from tessera.picture import read_picture
 from tessera.trunks import AS_IT_IS, IMAGENET, TRUNKS, VGG16_WIDTHS, VGG19_WIDTHS, Trunk, load_trunk, vgg
 from tessera.trunks.classifiers import distilled_vgg19
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 
 from tessera.errors import NonFiniteError, UsageError
+from tessera.images.resize import resize
 from tessera.metrics.fid import FID_RESIZES, FrechetStatistics, frechet_distance, inception_features
-from tessera.resize import resize
 from tessera.trunks import AS_IT_IS, Normalisation, Trunk, inception
 
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 from scipy.special import gamma
 
+from tessera.images.resize import resize
 from tessera.metrics.niqe import FEATURES, NiqeRows, PristineModel, niqe
-from tessera.resize import resize
 
 
 def gray(height: int, width: int, seed: int = 0) -> np.ndarray:

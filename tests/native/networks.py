@@ -12,7 +12,7 @@ from stand_ins import loaded
 from tessera.engines.kernels import describe
 from tessera.generators import GeneratorConfig, RRDBNetConfig, SRVGGNetCompactConfig
 from tessera.native.library import InstructionSet, Kind, Network
-from tessera.weights import LoadedGenerator
+from tessera.weights.files import LoadedGenerator
 
 CONFIGS: dict[str, GeneratorConfig] = {
     "rrdbnet": RRDBNetConfig(blocks=2, features=16, growth=16),

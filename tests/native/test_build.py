@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from native.networks import CONFIGS, made
-from tessera import doctor
 from tessera.engines import open_engine, type_of_products
 from tessera.errors import EngineError
 from tessera.native import build as building
 from tessera.native import library
+from tessera.upscaling import doctor
 
 COMPILER = next((name for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
 needs_compiler = pytest.mark.skipif(COMPILER is None or sys.platform == "win32", reason="needs a C compiler")

@@ -17,15 +17,15 @@ from tessera import Upscaler
 from tessera.engines import EngineName, Tiles
 from tessera.errors import EngineError, UsageError
 from tessera.generators import RRDBNetConfig
-from tessera.int8_file import Int8File
 from tessera.planning import Candidate, Plan, Planner, Timing, timing
 from tessera.planning import planner as planner_module
 from tessera.planning.chart import chart, with_noise
 from tessera.planning.cutting import cut
 from tessera.planning.plan import TILES, waste
 from tessera.planning.planner import candidates
-from tessera.settings import Settings
-from tessera.weights import LoadedGenerator
+from tessera.tiling.settings import Settings
+from tessera.weights.files import LoadedGenerator
+from tessera.zoo.int8_file import Int8File
 
 
 @pytest.fixture(autouse=True)

@@ -16,8 +16,8 @@ from tessera.generators import RRDBNetConfig
 from tessera.planning import planner
 from tessera.planning.plan import Difference
 from tessera.planning.preparing import prepare
-from tessera.settings import Settings
-from tessera.upscaler import Upscaler
+from tessera.tiling.settings import Settings
+from tessera.upscaling.upscaler import Upscaler
 
 CONFIG = FAMILY["srvggnetcompact"]
 

@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional as F
 
 from tessera.degrade import sharpen
-from tessera.resize import resize
+from tessera.images.resize import resize
 from tessera.train.batches import cut, prepare
 from tessera.train.pool import PairPool
 from tessera.train.recipe import Recipe, load_recipe

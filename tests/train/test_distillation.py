@@ -18,7 +18,7 @@ from tessera.train.parts import Parts, build_parts
 from tessera.train.processes import Processes
 from tessera.train.recipe import Recipe, load_recipe
 from tessera.train.step import Moment, train_step
-from tessera.weights import load_weights, save_weights
+from tessera.weights.files import load_weights, save_weights
 from train.runs import SMALL, Heard, make_pictures, make_trunk
 
 MOMENT = Moment(step=50, steps=100, number=7)

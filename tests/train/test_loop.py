@@ -21,7 +21,7 @@ from tessera.train.chance import chance
 from tessera.train.checkpoints import checkpoint_folders, read_checkpoint_folder
 from tessera.train.loop import train
 from tessera.train.recipe import Recipe, load_recipe
-from tessera.weights import load_weights
+from tessera.weights.files import load_weights
 from train.runs import SMALL, SMALL_RRDB, Heard, make_pictures, trained_lines
 
 

@@ -5,15 +5,15 @@ import torch
 
 from tessera.config import checked, read_toml, written_toml
 from tessera.errors import UsageError
+from tessera.images.resize import resize
 from tessera.losses import adversarial_preset
-from tessera.resize import resize
 from tessera.train.batches import TrainingBatch
 from tessera.train.loop import train
 from tessera.train.parts import build_parts, fresh_generator
 from tessera.train.processes import Processes
 from tessera.train.recipe import RECIPES, Recipe, load_recipe, resumable
 from tessera.train.step import Moment, train_step
-from tessera.weights import load_weights
+from tessera.weights.files import load_weights
 from train.runs import SMALL, SMALL_RRDB, Heard, make_pictures, make_trunk, trained_lines
 
 # steps (or epochs), batch, patch, rate, beta2, EMA, (pixel, perceptual, adversarial) weights: systems as published

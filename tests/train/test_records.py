@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from tessera.errors import TrainingError, UsageError
-from tessera.picture import read_picture
+from tessera.images.picture import read_picture
 from tessera.train.recipe import Recipe
 from tessera.train.records import Board, RunFolder, read_metrics, sheet, write_sheet
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tessera.resize import resize
+from tessera.images.resize import resize
 from tessera.train.watch import Detectors, Sight, Soundness, WatchConfig, look_at
 
 WINDOW = 6

@@ -18,7 +18,7 @@ from tessera.bench.network import Contender, Opened
 from tessera.engines import EngineName, Precision, open_engine
 from tessera.engines.ncnn import write_numbers, write_param
 from tessera.errors import EngineError
-from tessera.loaded_generator import LoadedGenerator
+from tessera.weights.loaded_generator import LoadedGenerator
 
 ENGINES: tuple[EngineName, ...] = tuple(name for name in get_args(EngineName) if name != "auto")
 

@@ -18,7 +18,7 @@ from tessera.bench import launcher
 from tessera.bench.difference import Difference, pixel_difference, problem_with
 from tessera.bench.turns import Comparison, Measured, Missing, Run, reason, take_turns
 from tessera.errors import EngineError
-from tessera.picture import Limits, Pixels, read_picture
+from tessera.images.picture import Limits, Pixels, read_picture
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from tessera.doctor import Findings, in_gb
+from tessera.upscaling.doctor import Findings, in_gb
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class Surroundings:
 
 
 def describe(found: Findings, threads: int) -> Surroundings:
-    """What `tessera.doctor` found, and how busy the machine was in the last minute."""
+    """What `tessera.upscaling.doctor` found, and how busy the machine was in the last minute."""
     return Surroundings(
         processor=found.processor.name or found.processor.architecture,
         features=found.processor.features or (),

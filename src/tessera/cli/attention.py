@@ -149,7 +149,7 @@ def _view(**choices: Any) -> ViewSettings:
 
 def _found(given: Sequence[Path]) -> list[Path]:
     """The pictures that files and folders name, each once."""
-    from tessera.formats import looks_like_a_picture
+    from tessera.images.formats import looks_like_a_picture
 
     found: list[Path] = []
     for path in given:
@@ -185,13 +185,13 @@ def _subjects(
 ) -> dict[Path, ReadSubject]:
     """What reads each picture, by the folder below the output that its files go to: its name where there are more."""
     from tessera.explain.subject import read_subject
-    from tessera.finding import folded
+    from tessera.upscaling.finding import folded
 
     if len(found) > 1 and generated is not None:
         raise UsageError(f"--generated {generated} belongs to one picture, and there are {len(found)}.")
     loaded: Any = None
     if model is not None:
-        from tessera.zoo import load_model
+        from tessera.zoo.models import load_model
 
         loaded = load_model(model)
     subjects: dict[Path, ReadSubject] = {}

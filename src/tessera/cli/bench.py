@@ -20,8 +20,8 @@ from tessera.errors import UsageError
 if TYPE_CHECKING:
     from tessera.bench.turns import Comparison
     from tessera.engines import EngineName, Precision
-    from tessera.picture import Pixels
-    from tessera.weights import LoadedGenerator
+    from tessera.images.picture import Pixels
+    from tessera.weights.files import LoadedGenerator
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -69,9 +69,9 @@ def bench(
     """
     from tessera.bench.surroundings import describe
     from tessera.bench.tables import as_dict, as_markdown
-    from tessera.doctor import examine
-    from tessera.published import DEFAULT_MODEL
-    from tessera.zoo import load_model
+    from tessera.upscaling.doctor import examine
+    from tessera.weights.published import DEFAULT_MODEL
+    from tessera.zoo.models import load_model
 
     height, width = _size(size)
     engines, precisions = _engines(engine, whole=whole), _precisions(precision)
@@ -114,7 +114,7 @@ def _network(generator: LoadedGenerator, pixels: Pixels, subject: str, chosen: _
     from tessera.bench.network import measure_network
     from tessera.bench.peaks import probes
     from tessera.bench.peers import contenders
-    from tessera.mosaic import to_planes
+    from tessera.tiling.mosaic import to_planes
 
     torch.set_num_threads(chosen.threads)
     config = generator.config
@@ -140,7 +140,7 @@ def _network(generator: LoadedGenerator, pixels: Pixels, subject: str, chosen: _
 def _programs(model: str, pixels: Pixels, subject: str, chosen: _Chosen) -> Comparison:
     from tessera.bench.processes import Program, measure_programs
     from tessera.engines import type_of_products
-    from tessera.writer import write_picture
+    from tessera.images.writer import write_picture
 
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -179,7 +179,7 @@ def _size(text: str) -> tuple[int, int]:
 
 def _pixels(path: Path | None, height: int, width: int, multiple: int) -> Pixels:
     from tessera.bench.subject import made_picture, middle
-    from tessera.picture import read_picture
+    from tessera.images.picture import read_picture
 
     pixels = made_picture(height, width) if path is None else read_picture(path).pixels
     return middle(pixels, height, width, multiple=multiple)

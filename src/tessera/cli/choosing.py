@@ -12,10 +12,10 @@ from tessera.errors import ModelNotFoundError, TesseraError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tessera.devices import DeviceBatch
-    from tessera.finding import Task
-    from tessera.settings import Settings
-    from tessera.upscaler import Upscaler
+    from tessera.tiling.settings import Settings
+    from tessera.upscaling.devices import DeviceBatch
+    from tessera.upscaling.finding import Task
+    from tessera.upscaling.upscaler import Upscaler
 
 LONG_SECONDS = 60.0
 """From here on a user should know that there is a faster model."""
@@ -23,7 +23,7 @@ LONG_SECONDS = 60.0
 
 def model_name(model: str | None, model_path: str | None, denoise: float | None, *, fast: bool = False) -> str:
     """Give the one model that -n, --model_path, -dn and --fast name together. Raises UsageError."""
-    from tessera.published import DEFAULT_MODEL, FAST_MODEL, find_model
+    from tessera.weights.published import DEFAULT_MODEL, FAST_MODEL, find_model
 
     if fast:
         _refuse_another(model, model_path, denoise, FAST_MODEL)
@@ -51,7 +51,7 @@ def model_name(model: str | None, model_path: str | None, denoise: float | None,
 
 def _refuse_another(model: str | None, model_path: str | None, denoise: float | None, fast: str) -> None:
     """--fast names the model: another name beside it is a contradiction."""
-    from tessera.published import find_model
+    from tessera.weights.published import find_model
 
     with contextlib.suppress(ModelNotFoundError):
         if model is not None and find_model(model).name == fast:
@@ -65,8 +65,8 @@ def _refuse_another(model: str | None, model_path: str | None, denoise: float | 
 def suggest_fast(upscaler: Upscaler, pixels: int, seconds: float) -> None:
     """Say in one line what --fast would take, where the default model is expected to take more than a minute."""
     from tessera.cli.progress import duration
-    from tessera.published import DEFAULT_MODEL, FAST_MODEL
-    from tessera.upscaler import Upscaler
+    from tessera.upscaling.upscaler import Upscaler
+    from tessera.weights.published import DEFAULT_MODEL, FAST_MODEL
 
     if upscaler.generator.name != DEFAULT_MODEL or seconds <= LONG_SECONDS:
         return
@@ -94,8 +94,8 @@ def device_batch(
 ) -> DeviceBatch:
     """Get the weights once, before the processes that want them, and gather what those need to know."""
     from tessera.cli.forecast import pixels_of
-    from tessera.devices import DeviceBatch
-    from tessera.zoo import load_model
+    from tessera.upscaling.devices import DeviceBatch
+    from tessera.zoo.models import load_model
 
     return DeviceBatch(
         tasks=tuple(tasks),

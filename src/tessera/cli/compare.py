@@ -61,7 +61,7 @@ def compare(
     if limit < 1:
         raise UsageError(f"--limit {limit}: expected 1 or more.")
     region = None if crop is None else parse_crop(crop)
-    from tessera.picture import Limits
+    from tessera.images.picture import Limits
     from tessera.report.comparison import SheetSettings, measure
     from tessera.report.partners import find_partners
 

@@ -156,7 +156,7 @@ def _hand_out(text: str, output: Path | None, *, force: bool) -> None:
     if output is None:
         typer.echo(text, nl=False)
         return
-    from tessera.place import put_in_place, temporary_name
+    from tessera.storage.atomic import put_in_place, temporary_name
 
     if output.exists() and not force:
         raise UsageError(f"{output}: this file exists. --force replaces it.")

@@ -143,8 +143,8 @@ def _read(path: Path) -> Shown:
     """(H, W, 3), 8 bits; what is transparent lies on white."""
     import numpy as np
 
-    from tessera.picture import read_picture
-    from tessera.writer import laid_on_white
+    from tessera.images.picture import read_picture
+    from tessera.images.writer import laid_on_white
 
     pixels = read_picture(path).pixels
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
@@ -188,8 +188,8 @@ def _sheet(
     """Write the sheet -> what was drawn; nothing is shown twice while there are photographs left."""
     import numpy as np
 
+    from tessera.images.writer import PictureShape, PictureWriter
     from tessera.report.letters import LINE_HEIGHT
-    from tessera.writer import PictureShape, PictureWriter
 
     made: list[Any] = []
     pictures = {photo: _read(photo) for photo in photos[:count]}
@@ -256,8 +256,8 @@ def _folder(
     """Write low-quality pictures -> what was drawn, and which photographs could not be read."""
     import numpy as np
 
-    from tessera.picture import Picture
-    from tessera.writer import write_picture
+    from tessera.images.picture import Picture
+    from tessera.images.writer import write_picture
 
     target.mkdir(parents=True, exist_ok=True)
     made: list[Any] = []
@@ -289,7 +289,7 @@ def _estimate(folder: Path, scale: int) -> None:
     """Measure every picture of a folder and print what follows."""
     from tessera.degrade.estimate import measure_file
     from tessera.degrade.proposal import proposal
-    from tessera.formats import looks_like_a_picture
+    from tessera.images.formats import looks_like_a_picture
 
     if not folder.is_dir():
         raise UsageError(f"--estimate {folder}: there is no such folder.")

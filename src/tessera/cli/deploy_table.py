@@ -17,7 +17,7 @@ from tessera.errors import DownloadError, ModelNotFoundError, UsageError
 if TYPE_CHECKING:
     from tessera.deploy.held_out import Pair
     from tessera.deploy.table import Row
-    from tessera.loaded_generator import LoadedGenerator
+    from tessera.weights.loaded_generator import LoadedGenerator
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -68,10 +68,10 @@ def deploy_table(
     from tessera.deploy.bench_pairs import bench_pairs
     from tessera.deploy.table import forms_of, measure_model
     from tessera.deploy.table_pages import as_dict, as_html, as_markdown
-    from tessera.doctor import examine
     from tessera.evaluate.protocol import find_protocol
-    from tessera.network_graph import can_draw
-    from tessera.zoo import load_model
+    from tessera.generators.drawing import can_draw
+    from tessera.upscaling.doctor import examine
+    from tessera.zoo.models import load_model
 
     check_reports({"--json": json_file, "--html": html_file, "--markdown": markdown_file})
     chosen = find_protocol(protocol)
@@ -114,8 +114,8 @@ def deploy_table(
 
 def _int8_files(models: Sequence[LoadedGenerator], named: Sequence[Path]) -> dict[str, Path]:
     """The int8 file of each model, by the model's sha256: the one that was named, or the one beside the model."""
-    from tessera.int8_file import QUANTIZED_FROM_KEY, find_int8
-    from tessera.weights import load_weights
+    from tessera.weights.files import load_weights
+    from tessera.zoo.int8_file import QUANTIZED_FROM_KEY, find_int8
 
     found: dict[str, Path] = {}
     for model in models:
@@ -133,7 +133,7 @@ def _int8_files(models: Sequence[LoadedGenerator], named: Sequence[Path]) -> dic
 
 def _refuse_seen(file: Path | None, pairs: Sequence[Pair]) -> None:
     """Raise UsageError where an int8 file would be measured on pictures that it was made with."""
-    from tessera.int8_file import has_seen, metadata_of
+    from tessera.zoo.int8_file import has_seen, metadata_of
 
     if file is None:
         return

@@ -11,7 +11,7 @@ import typer
 from tessera.cli import printable
 
 if TYPE_CHECKING:
-    from tessera.doctor import EngineState, Findings
+    from tessera.upscaling.doctor import EngineState, Findings
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -24,7 +24,7 @@ def doctor(as_json: AsJson = False) -> None:
 
     Exit code: 0 pictures can be upscaled here, 1 they cannot.
     """
-    from tessera.doctor import as_dict, examine, warnings_about
+    from tessera.upscaling.doctor import as_dict, examine, warnings_about
 
     found = examine()
     if as_json:
@@ -40,7 +40,7 @@ def doctor(as_json: AsJson = False) -> None:
 
 def lines(found: Findings) -> Iterator[tuple[str, str]]:
     """Yield (heading, text), a line each; the heading of a line that goes on is empty."""
-    from tessera.doctor import in_gb
+    from tessera.upscaling.doctor import in_gb
 
     processor, cores, memory = found.processor, found.cores, found.memory
     yield "system", f"{found.system}, {processor.architecture}"

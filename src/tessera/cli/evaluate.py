@@ -196,7 +196,7 @@ def _metrics(text: str | None, found: Found, protocol: Protocol, given: bool) ->
 def _methods(models: Sequence[str], precision: str, device: str, offline: bool, scale: int) -> list[Method]:
     """The baselines, and each model once, under names that differ."""
     from tessera.evaluate.run import BASELINES, Method
-    from tessera.upscaler import Upscaler
+    from tessera.upscaling.upscaler import Upscaler
 
     if precision not in ("exact", "auto", "fast"):
         raise UsageError(f"--precision {precision}: expected exact, auto or fast.")

@@ -56,7 +56,7 @@ def export(
     from tessera.deploy.build_file import read_build
     from tessera.deploy.exporting import export as export_model
     from tessera.deploy.settings import settings_from_words
-    from tessera.zoo import load_model
+    from tessera.zoo.models import load_model
 
     asked = None if build is None else read_build(build)
     name = model or ("" if asked is None else asked.model)

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from tessera.batch import forecasts
 from tessera.cli import printable
 from tessera.cli.progress import duration, print_json
 from tessera.errors import TesseraError
 from tessera.machine import cores, process_seconds
+from tessera.upscaling.batch import forecasts
 
 if TYPE_CHECKING:
-    from tessera.finding import Task
-    from tessera.journal import Journal
-    from tessera.settings import Settings
-    from tessera.upscaler import Forecast, Upscaler
+    from tessera.tiling.settings import Settings
+    from tessera.upscaling.finding import Task
+    from tessera.upscaling.journal import Journal
+    from tessera.upscaling.upscaler import Forecast, Upscaler
 
 
 _PICTURES_LOOKED_AT = 64
@@ -34,7 +34,7 @@ def pixels_of(tasks: Sequence[Task], settings: Settings) -> int:
 
     What is already done counts too, so that a run that goes on plans as the one that was stopped.
     """
-    from tessera.picture import PictureReader
+    from tessera.images.picture import PictureReader
 
     wanted = [task for task in tasks if task.problem is None]
     sizes: list[int] = []
@@ -113,9 +113,9 @@ def _timed(suffix: str) -> tuple[float, float]:
     """Seconds per megapixel to read and to write a format."""
     import numpy as np
 
-    from tessera.picture import Picture, read_picture
+    from tessera.images.picture import Picture, read_picture
+    from tessera.images.writer import write_picture
     from tessera.planning.chart import chart
-    from tessera.writer import write_picture
 
     pixels = np.rint(chart(_SAMPLE_SIDE).transpose(1, 2, 0) * 255).astype(np.uint8)
     with tempfile.TemporaryDirectory() as folder:

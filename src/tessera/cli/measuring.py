@@ -51,8 +51,8 @@ def pristine_model(path: Path | None, *, offline: bool) -> PristineModel:
     Raises UsageError for a file that holds no such statistics, ModelNotFoundError where there is none.
     """
     from tessera.metrics.niqe import PristineModel
-    from tessera.published import NIQE_MODEL
-    from tessera.zoo import fetch_file
+    from tessera.weights.published import NIQE_MODEL
+    from tessera.zoo.models import fetch_file
 
     if path is not None and not path.is_file():
         raise UsageError(f"--niqe-model {path}: there is no such file.")

@@ -18,9 +18,9 @@ from tessera.errors import ModelNotFoundError, UsageError
 if TYPE_CHECKING:
     import torch
 
-    from tessera.download import Progress
-    from tessera.published import Model
-    from tessera.weights import LoadedGenerator, WeightsReport
+    from tessera.storage.download import Progress
+    from tessera.weights.files import LoadedGenerator, WeightsReport
+    from tessera.weights.published import Model
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -39,8 +39,8 @@ Folder = Annotated[Path | None, typer.Option("--folder", help="The models folder
 @app.command("list")
 def list_models(as_json: AsJson = False, folder: Folder = None) -> None:
     """Show the published models and which of them are on this machine."""
-    from tessera import zoo
-    from tessera.published import DEFAULT_MODEL, MODELS
+    from tessera.weights.published import DEFAULT_MODEL, MODELS
+    from tessera.zoo import models as zoo
 
     here = {model.name: zoo.locate(model, folder) for model in MODELS}
     if as_json:
@@ -107,9 +107,9 @@ def inspect(
 
 def _report(name: str) -> WeightsReport:
     """Describe a file, or a model; a model that has no published sum has a licence by its name."""
-    from tessera import zoo
-    from tessera.published import find_model
-    from tessera.weights import inspect_weights
+    from tessera.weights.files import inspect_weights
+    from tessera.weights.published import find_model
+    from tessera.zoo import models as zoo
 
     if Path(name).exists():
         return inspect_weights(Path(name))
@@ -179,7 +179,7 @@ def convert(
     Weights of ncnn are carried over exactly: each half-precision number has one single-precision number that equals it.
     """
     _check_output(output, overwrite=overwrite)
-    from tessera.zoo import load_model
+    from tessera.zoo.models import load_model
 
     with _progress() as on_progress:
         loaded = load_model(source, offline=offline, on_progress=on_progress)
@@ -198,8 +198,8 @@ def pull(
     offline: Offline = False,
 ) -> None:
     """Fetch models, verify them, and say where they are. With --folder they are put there, for another machine too."""
-    from tessera import zoo
-    from tessera.published import find_model
+    from tessera.weights.published import find_model
+    from tessera.zoo import models as zoo
 
     models = [find_model(name) for name in names]  # a misspelt name stops before the first download
     for model in models:
@@ -226,8 +226,8 @@ def interpolate(
     The mixture is under the licences of both, which are written into it with the names and sums of its parts.
     """
     _check_output(output, overwrite=overwrite)
-    from tessera.interpolation import interpolate as mix
-    from tessera.zoo import load_model
+    from tessera.zoo.interpolation import interpolate as mix
+    from tessera.zoo.models import load_model
 
     with _progress() as on_progress:
         ends = [load_model(name, offline=offline, on_progress=on_progress) for name in (first, second)]
@@ -252,7 +252,7 @@ def _save(loaded: LoadedGenerator, output: Path, *, half: bool) -> None:
     import torch
 
     from tessera.deploy.passport import provenance
-    from tessera.weights import save_weights
+    from tessera.weights.files import save_weights
 
     dtype: torch.dtype | None = torch.float16 if half else None
     save_weights(output, loaded.config, loaded.state, metadata=provenance(loaded), dtype=dtype)

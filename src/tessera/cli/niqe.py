@@ -44,7 +44,7 @@ def niqe(
     some could not be, 2 wrong usage.
     """
     from tessera.evaluate.scoring import Scorer
-    from tessera.formats import looks_like_a_picture
+    from tessera.images.formats import looks_like_a_picture
 
     if not inputs:
         raise UsageError("Nothing to score: name pictures or folders, as in `tessera niqe results`.")

@@ -61,7 +61,7 @@ def run(
     """Do with archives of inputs what an accelerator would: the model in fp32, whole pictures, `output_0`."""
     from tessera.deploy.npz import run_model
     from tessera.engines import open_engine
-    from tessera.zoo import load_model
+    from tessera.zoo.models import load_model
 
     loaded = load_model(model, offline=offline)
     if (loaded.config.in_channels, loaded.config.out_channels) != (3, 3):

@@ -33,7 +33,7 @@ def profile(model: Model, shape: Shape = "3x128x128", as_json: AsJson = False, o
     tables print, which counts biases and leaky ReLUs as well and divides by 0.9e9.
     """
     from tessera.deploy.profile import profile as profile_of
-    from tessera.zoo import load_model
+    from tessera.zoo.models import load_model
 
     channels, height, width = _shape(shape)
     loaded = load_model(model, offline=offline)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 from tessera.cli import print_error, printable
 
 if TYPE_CHECKING:
-    from tessera.batch_report import FileResult
-    from tessera.finding import Task
+    from tessera.upscaling.batch_report import FileResult
+    from tessera.upscaling.finding import Task
 
 
 @dataclass

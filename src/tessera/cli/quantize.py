@@ -85,8 +85,8 @@ def quantize(
     from tessera.deploy.int8_settings import Int8Settings, format_of, method_of
     from tessera.deploy.quantizing import OverBudgetError
     from tessera.deploy.quantizing import quantize as quantize_model
-    from tessera.int8_file import ENDING, int8_places
-    from tessera.zoo import load_model
+    from tessera.zoo.int8_file import ENDING, int8_places
+    from tessera.zoo.models import load_model
 
     asked = BuildConfig(calibration=CalibrationConfig(method="max", count=24)) if build is None else read_build(build)
     given = asked.calibration

@@ -12,8 +12,8 @@ from typing import NoReturn
 
 import typer
 
-from tessera.ahead import is_at_work
 from tessera.cli import print_error
+from tessera.tiling.prefetch import is_at_work
 
 
 class Stop:

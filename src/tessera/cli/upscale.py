@@ -24,12 +24,12 @@ from tessera.cli.stopping import leave, stop_signals
 from tessera.errors import EngineError, OutOfMemoryError, TesseraError, UsageError
 
 if TYPE_CHECKING:
-    from tessera.batch import Watcher
-    from tessera.batch_report import BatchReport, State
     from tessera.engines import Precision
-    from tessera.finding import Naming, Task
-    from tessera.settings import AlphaMode, Settings
-    from tessera.upscaler import Upscaler
+    from tessera.tiling.settings import AlphaMode, Settings
+    from tessera.upscaling.batch import Watcher
+    from tessera.upscaling.batch_report import BatchReport, State
+    from tessera.upscaling.finding import Naming, Task
+    from tessera.upscaling.upscaler import Upscaler
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -140,13 +140,13 @@ def upscale(
     if not names:
         raise UsageError("Nothing to upscale: name pictures or folders, as in `tessera upscale photo.jpg`.")
     with stop_signals() as stop:
-        from tessera.batch import run_batch
-        from tessera.batch_report import report_problems
-        from tessera.finding import Naming, find_tasks
-        from tessera.journal import Journal
-        from tessera.picture import Limits
-        from tessera.settings import OutScale as Size
-        from tessera.settings import Settings
+        from tessera.images.picture import Limits
+        from tessera.tiling.settings import OutScale as Size
+        from tessera.tiling.settings import Settings
+        from tessera.upscaling.batch import run_batch
+        from tessera.upscaling.batch_report import report_problems
+        from tessera.upscaling.finding import Naming, find_tasks
+        from tessera.upscaling.journal import Journal
 
         default = Limits()
         devices = _devices(device)
@@ -191,7 +191,7 @@ def upscale(
             print_forecast(tasks, upscaler, journal, overwrite, json_progress)
             return
         elif len(devices) > 1:
-            from tessera.devices import run_on_devices
+            from tessera.upscaling.devices import run_on_devices
 
             batch = device_batch(name, settings, offline, tasks, devices, journal.folder, overwrite, ignored)
             with _engine_errors_are_his(), _watcher(json_progress, len(tasks)) as watcher, stop.patiently():
@@ -225,7 +225,7 @@ def upscale(
 
 
 def _open(model: str, settings: Settings, offline: bool) -> Upscaler:
-    from tessera.upscaler import Upscaler
+    from tessera.upscaling.upscaler import Upscaler
 
     with _engine_errors_are_his():
         return Upscaler(model, settings=settings, offline=offline)

@@ -19,7 +19,7 @@ import numpy as np
 from tessera.dataset.decoding import Decoded
 from tessera.dataset.sources import PictureRef
 from tessera.errors import UsageError
-from tessera.place import put_in_place, temporary_name
+from tessera.storage.atomic import put_in_place, temporary_name
 
 _LAYOUT = "1"
 _WITH_ALPHA = "-alpha"

@@ -21,7 +21,7 @@ from torch import Tensor
 from tessera.dataset.sources import PictureRef
 from tessera.dataset.store import stored_bytes
 from tessera.errors import PictureError
-from tessera.picture import PictureReader, vips
+from tessera.images.picture import PictureReader, vips
 
 Pixels = npt.NDArray[np.unsignedinteger]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from tessera.dataset.pairing import key_of
 from tessera.dataset.store import is_store, store_keys
 from tessera.errors import UsageError
-from tessera.formats import READABLE_EXTENSIONS
+from tessera.images.formats import READABLE_EXTENSIONS
 
 _MOST_PROBLEMS = 20
 _EXTENSIONS = "|".join(sorted(extension.lstrip(".") for extension in READABLE_EXTENSIONS))

@@ -20,9 +20,9 @@ from tessera.dataset.decoding import open_ref
 from tessera.dataset.processes import for_each
 from tessera.dataset.sources import PictureRef
 from tessera.errors import PictureError, UsageError
-from tessera.picture import vips
-from tessera.place import temporary_name
-from tessera.resample import resampled_array
+from tessera.images.picture import vips
+from tessera.images.resample import resampled_array
+from tessera.storage.atomic import temporary_name
 
 Pixels = npt.NDArray[np.unsignedinteger]
 

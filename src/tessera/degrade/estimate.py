@@ -18,7 +18,7 @@ from tessera.degrade.filtering import filter_lines
 from tessera.degrade.sharpen import gaussian_line
 from tessera.degrade.tables import luma_steps, luma_table_of, nearest_quality
 from tessera.errors import PictureError
-from tessera.picture import Limits, read_picture
+from tessera.images.picture import Limits, read_picture
 
 Plane = npt.NDArray[np.float64]
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel
 from torch import Tensor
 
-from tessera.resize import resize
+from tessera.images.resize import resize
 
 ResamplingKind = Literal["matlab-bicubic", "pil-bicubic", "cv2-cubic", "area"]
 

@@ -12,8 +12,8 @@ from tessera.deploy.held_out import Pair, pair_of, read_levels, read_photograph
 from tessera.errors import UsageError
 from tessera.evaluate.making import resize_to, shrink
 from tessera.evaluate.protocol import Protocol
-from tessera.formats import looks_like_a_picture
 from tessera.generators import GeneratorConfig
+from tessera.images.formats import looks_like_a_picture
 
 
 def bench_pairs(

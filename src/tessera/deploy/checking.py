@@ -16,9 +16,9 @@ from torch import Tensor
 
 from tessera.deploy.settings import Precision
 from tessera.errors import UsageError
-from tessera.formats import looks_like_a_picture
 from tessera.generators import GeneratorConfig
-from tessera.picture import Pixels, read_picture
+from tessera.images.formats import looks_like_a_picture
+from tessera.images.picture import Pixels, read_picture
 from tessera.planning.chart import chart
 
 SIZES = ((53, 37), (19, 29))

@@ -15,7 +15,7 @@ from typing import Literal
 from torch import Tensor
 
 from tessera.generators import GeneratorConfig
-from tessera.network_graph import draw
+from tessera.generators.drawing import draw
 
 Kind = Literal["picture", "conv", "prelu", "concat", "add", "affine", "nearest", "shuffle", "unshuffle"]
 

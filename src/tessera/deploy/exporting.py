@@ -20,7 +20,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tessera.checksum import sha256_of
 from tessera.deploy.checking import (
     Difference,
     Run,
@@ -44,8 +43,9 @@ from tessera.engines.memory import is_memory_error
 from tessera.engines.ncnn import write_numbers, write_param
 from tessera.errors import EngineError, ExportError, TesseraError, UsageError
 from tessera.generators import GENERATORS
-from tessera.place import temporary_name
-from tessera.weights import LoadedGenerator, load_weights, save_weights
+from tessera.storage.atomic import temporary_name
+from tessera.storage.checksum import sha256_of
+from tessera.weights.files import LoadedGenerator, load_weights, save_weights
 
 State = Mapping[str, Tensor]
 Writer = Callable[[Path, LoadedGenerator, State, ExportSettings, Mapping[str, str]], None]

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from tessera.errors import UsageError
-from tessera.formats import looks_like_a_picture
 from tessera.generators import GeneratorConfig
-from tessera.picture import Pixels, read_picture
-from tessera.resize import resize
+from tessera.images.formats import looks_like_a_picture
+from tessera.images.picture import Pixels, read_picture
+from tessera.images.resize import resize
 from tessera.wording import counted
 
 

@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 from tessera.deploy.drawing import Made
 from tessera.deploy.int8_network import Int8Layer, Int8Network
 from tessera.deploy.ranges import Quantizer
-from tessera.network_graph import Pen
+from tessera.generators.drawing import Pen
 
 Map = TypeVar("Map")
 

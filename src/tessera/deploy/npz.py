@@ -21,12 +21,12 @@ import torch
 from numpy.lib import format as npy
 
 from tessera.errors import PictureError, TesseraError, UsageError
-from tessera.formats import looks_like_a_picture
-from tessera.pickle_walk import DAMAGE
-from tessera.picture import Pixels, read_picture
-from tessera.place import put_in_place, temporary_name
-from tessera.resize import resize
-from tessera.writer import write_picture
+from tessera.images.formats import looks_like_a_picture
+from tessera.images.picture import Pixels, read_picture
+from tessera.images.resize import resize
+from tessera.images.writer import write_picture
+from tessera.storage.atomic import put_in_place, temporary_name
+from tessera.weights.pickle_walk import DAMAGE
 
 INPUT_KEY, OUTPUT_KEY = "input_0", "output_0"
 LIST_NAME = "datalist.txt"

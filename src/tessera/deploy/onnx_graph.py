@@ -24,7 +24,7 @@ from tessera.deploy.settings import ExportSettings
 from tessera.deploy.stored import stored
 from tessera.errors import UsageError
 from tessera.generators import GeneratorConfig
-from tessera.network_graph import draw
+from tessera.generators.drawing import draw
 from tessera.version import __version__
 
 INSTALL = "pip install 'tessera-sr[export]'"

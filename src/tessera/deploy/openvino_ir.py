@@ -24,7 +24,7 @@ from tessera.deploy.stored import stored
 from tessera.engines.openvino_graph import write_graph
 from tessera.errors import ExportError
 from tessera.generators import GeneratorConfig
-from tessera.openvino_file import METADATA
+from tessera.weights.openvino_file import METADATA
 
 _NAME = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
 

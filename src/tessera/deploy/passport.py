@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from tessera.int8_file import SOURCE_KEY
-from tessera.interpolation import MIXED_FROM_KEY
-from tessera.licence import LICENCE_KEY
 from tessera.version import __version__
-from tessera.weights import CONFIG_KEY, LoadedGenerator
+from tessera.weights.files import CONFIG_KEY, LoadedGenerator
+from tessera.weights.licence import LICENCE_KEY
+from tessera.zoo.int8_file import SOURCE_KEY
+from tessera.zoo.interpolation import MIXED_FROM_KEY
 
 if TYPE_CHECKING:
     from tessera.deploy.checking import Difference

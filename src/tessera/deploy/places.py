@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tessera.errors import UsageError
-from tessera.place import flush_folder, put_in_place
+from tessera.storage.atomic import flush_folder, put_in_place
 
 
 def check_places(output: Path, paths: Sequence[Path], *, overwrite: bool) -> None:

@@ -14,10 +14,10 @@ from fractions import Fraction
 from math import prod
 from typing import Literal
 
-from tessera.dialects import state_shapes
 from tessera.errors import UsageError
 from tessera.generators import GeneratorConfig
-from tessera.network_graph import can_draw, draw
+from tessera.generators.drawing import can_draw, draw
+from tessera.weights.dialects import state_shapes
 
 Kind = Literal["convolution", "activation", "sum", "join", "enlargement", "rearrangement", "scaling"]
 KINDS: tuple[Kind, ...] = ("convolution", "activation", "sum", "join", "enlargement", "rearrangement", "scaling")

@@ -20,7 +20,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tessera.checksum import sha256_of
 from tessera.deploy.calibrating import Calibrated, calibrate, rounded
 from tessera.deploy.drop import MOST_SSIM, Drop, measure_drop
 from tessera.deploy.held_out import Pair, Photograph, calibration_batch, pair_of, read_folder, refuse_shared
@@ -35,13 +34,14 @@ from tessera.engines import open_engine
 from tessera.errors import ExportError, TesseraError, UsageError
 from tessera.evaluate.protocol import find_protocol
 from tessera.generators import CONFIG_KEY, GENERATORS, GeneratorConfig
-from tessera.int8_file import DIGITS, KEPT_KEY, QUANTIZED_FROM_KEY, QUANTIZED_KEY, SEEN_KEY
-from tessera.loaded_generator import LoadedGenerator
-from tessera.openvino_file import PRECISION_KEY
-from tessera.place import temporary_name
+from tessera.storage.atomic import temporary_name
+from tessera.storage.checksum import sha256_of
 from tessera.version import __version__
-from tessera.weights import load_weights
+from tessera.weights.files import load_weights
+from tessera.weights.loaded_generator import LoadedGenerator
+from tessera.weights.openvino_file import PRECISION_KEY
 from tessera.wording import counted
+from tessera.zoo.int8_file import DIGITS, KEPT_KEY, QUANTIZED_FROM_KEY, QUANTIZED_KEY, SEEN_KEY
 
 FEWEST_PICTURES = 8
 PROTOCOL = "paper"

@@ -32,10 +32,10 @@ from tessera.engines import has_bf16
 from tessera.engines.openvino_file import OpenVinoFileEngine
 from tessera.evaluate.levels import gray_for_niqe
 from tessera.evaluate.protocol import Protocol
-from tessera.loaded_generator import LoadedGenerator
+from tessera.images.writer import write_picture
 from tessera.metrics.niqe import PristineModel, niqe
-from tessera.weights import load_weights
-from tessera.writer import write_picture
+from tessera.weights.files import load_weights
+from tessera.weights.loaded_generator import LoadedGenerator
 
 SIDE = 128
 """Of the input that is timed, and that costs are counted for."""

@@ -17,8 +17,8 @@ from torch import Tensor
 from tessera.deploy.settings import ExportSettings
 from tessera.deploy.stored import stored
 from tessera.generators import GeneratorConfig
-from tessera.network_graph import draw
-from tessera.torchscript_file import attribute_of, torchscript_bytes
+from tessera.generators.drawing import draw
+from tessera.weights.torchscript_file import attribute_of, torchscript_bytes
 
 _FP32 = 6
 """PyTorch's number for float32 in programs."""

@@ -14,9 +14,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from tessera.described_config import explain
-from tessera.dialects import DIALECTS as GENERATOR_DIALECTS
-from tessera.dialects import MAX_WRAPPERS, State, Unwrapped, compare, state_shapes, unwrap
+from tessera.config import explain
 from tessera.discriminators.attention_unet import AttentionUNetConfig
 from tessera.discriminators.config import DiscriminatorConfig
 from tessera.discriminators.esrdgan import WIDTHS as ESRDGAN_WIDTHS
@@ -26,6 +24,8 @@ from tessera.discriminators.patch import PatchConfig
 from tessera.discriminators.unet import UNetConfig
 from tessera.discriminators.vgg_style import WIDTHS, VGGStyleConfig
 from tessera.errors import UnknownNetworkError
+from tessera.weights.dialects import DIALECTS as GENERATOR_DIALECTS
+from tessera.weights.dialects import MAX_WRAPPERS, State, Unwrapped, compare, state_shapes, unwrap
 
 PARTS = ("discriminator", "net_d", "netD", "D")
 """Under what a file that holds more than one network has the discriminator, as a key or before a dot."""

@@ -13,18 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tessera.checkpoint import read_checkpoint
-from tessera.described_config import config_from_json
-from tessera.described_file import (
-    check_name,
-    check_weight,
-    hashed,
-    naming,
-    plain,
-    shown_metadata,
-    write_described,
-)
-from tessera.dialects import compare, state_shapes
+from tessera.config import config_from_json
 from tessera.discriminators.config import DiscriminatorConfig
 from tessera.discriminators.dialects import (
     COUNTER,
@@ -34,8 +23,19 @@ from tessera.discriminators.dialects import (
 )
 from tessera.discriminators.kinds import DISCRIMINATORS
 from tessera.errors import UsageError, WeightsError
-from tessera.pickle_walk import Inert
-from tessera.safetensors_file import read_safetensors
+from tessera.weights.checkpoint import read_checkpoint
+from tessera.weights.described_file import (
+    check_name,
+    check_weight,
+    hashed,
+    naming,
+    plain,
+    shown_metadata,
+    write_described,
+)
+from tessera.weights.dialects import compare, state_shapes
+from tessera.weights.pickle_walk import Inert
+from tessera.weights.safetensors_file import read_safetensors
 
 CONFIG_KEY = "tessera.discriminator"
 GENERATOR_KEY = "tessera.config"

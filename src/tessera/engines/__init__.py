@@ -17,7 +17,7 @@ from tessera.machine import processor
 
 if TYPE_CHECKING:
     from tessera.generators import GeneratorConfig
-    from tessera.loaded_generator import LoadedGenerator
+    from tessera.weights.loaded_generator import LoadedGenerator
 
 Tiles = npt.NDArray[np.float32]
 Precision = Literal["exact", "auto", "fast"]

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tessera.machine import cache_folder
-from tessera.place import PART_MARK, put_in_place, temporary_name
+from tessera.storage.atomic import PART_MARK, put_in_place, temporary_name
 
 MOST_BYTES = 2 * 2**30
 _MAGIC = b"tessera compiled 1\n"

@@ -22,7 +22,7 @@ from tessera.machine import cores
 from tessera.native.library import Description, Kind, Network
 
 if TYPE_CHECKING:
-    from tessera.loaded_generator import LoadedGenerator
+    from tessera.weights.loaded_generator import LoadedGenerator
 
 _BLOCK = 16
 _SIDE = 128
@@ -131,7 +131,7 @@ def _is_what_its_configuration_says(generator: LoadedGenerator) -> bool:
     """Whether the network has the weights that its configuration asks for; one that was not read yet is of ours."""
     if not generator.is_read:
         return True
-    from tessera.dialects import state_shapes
+    from tessera.weights.dialects import state_shapes
 
     shapes = {name: tuple(tensor.shape) for name, tensor in generator.network.state_dict().items()}
     return shapes == state_shapes(generator.config)

@@ -1,7 +1,7 @@
 """ncnn on the processor: fp32 with Winograd's convolutions, for RRDBNet and SRVGGNetCompact.
 
 Weights that came as ncnn files are read from these files. Any other weights are written down in ncnn's format, in
-memory: the text of layers by `write_param`, the numbers by `write_numbers`; `tessera.ncnn` explains the format.
+memory: the text of layers by `write_param`, the numbers by `write_numbers`; `tessera.weights.ncnn` explains the format.
 
 Shapes: B tiles, C channels, h and w the tile, s the scale.
 """
@@ -19,18 +19,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tessera.dialects import state_shapes
 from tessera.engines import Tiles
 from tessera.engines.memory import without_memory_errors
 from tessera.errors import EngineError, OutOfMemoryError, WeightsError
 from tessera.generators import GeneratorConfig, RRDBNetConfig, SRVGGNetCompactConfig
 from tessera.generators.rrdbnet import RESIDUAL, SLOPE
 from tessera.machine import cores
-from tessera.ncnn import MAGIC, TAG_FP16, TAG_FP32, Layer, parse_param, read_ncnn
+from tessera.weights.dialects import state_shapes
+from tessera.weights.ncnn import MAGIC, TAG_FP16, TAG_FP32, Layer, parse_param, read_ncnn
 
 if TYPE_CHECKING:
     from tessera.engines import Engine
-    from tessera.weights import LoadedGenerator
+    from tessera.weights.files import LoadedGenerator
 
 INSTALL = "pip install 'tessera-sr[ncnn]'"
 _NO_MEMORY = -100
@@ -131,7 +131,7 @@ def _from_its_files(generator: LoadedGenerator, threads: int) -> tuple[Any, str,
 
 
 def _network_output(layers: list[Layer]) -> str:
-    """What the network gives, before the shrinking that some files end with (`tessera.ncnn` leaves it out, too)."""
+    """The network's output, before the downscaling that some files end with (`weights.ncnn` leaves it out, too)."""
     read = {name for layer in layers for name in layer.inputs}
     makers = {name: layer for layer in layers for name in layer.outputs}
     end = next(name for name in makers if name not in read)

@@ -13,8 +13,8 @@ import torch
 from tessera.engines import Engine, Tiles, working_bytes_per_pixel
 from tessera.engines.memory import without_memory_errors
 from tessera.errors import EngineError, WeightsError
-from tessera.loaded_generator import LoadedGenerator
-from tessera.onnx_file import CPU, OnnxNetwork, Providers, open_session
+from tessera.weights.loaded_generator import LoadedGenerator
+from tessera.weights.onnx_file import CPU, OnnxNetwork, Providers, open_session
 
 PROVIDERS = {
     "cpu": CPU,

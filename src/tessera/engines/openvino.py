@@ -13,11 +13,11 @@ import numpy as np
 from tessera.engines import Engine, Tiles, working_bytes_per_pixel
 from tessera.engines.memory import without_memory_errors
 from tessera.engines.openvino_model import compiled_int8, compiled_model
-from tessera.loaded_generator import LoadedGenerator
 from tessera.machine import cores
+from tessera.weights.loaded_generator import LoadedGenerator
 
 if TYPE_CHECKING:
-    from tessera.int8_file import Int8File
+    from tessera.zoo.int8_file import Int8File
 
 
 class OpenVinoEngine:

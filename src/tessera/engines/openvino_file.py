@@ -10,10 +10,10 @@ import torch
 from tessera.engines import Engine, Tiles, working_bytes_per_pixel
 from tessera.engines.memory import without_memory_errors
 from tessera.errors import EngineError
-from tessera.int8_file import KEPT_KEY, products_beside_int8
-from tessera.loaded_generator import LoadedGenerator
 from tessera.machine import cores
-from tessera.openvino_file import PRECISION_KEY, OpenVinoNetwork
+from tessera.weights.loaded_generator import LoadedGenerator
+from tessera.weights.openvino_file import PRECISION_KEY, OpenVinoNetwork
+from tessera.zoo.int8_file import KEPT_KEY, products_beside_int8
 
 
 class OpenVinoFileEngine:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tessera.generators import GeneratorConfig
-from tessera.network_graph import can_draw, draw
+from tessera.generators.drawing import can_draw, draw
 
 Arrays = Mapping[str, NDArray[np.float32]]
 Kernel = Callable[[NDArray[np.float32]], Any]

@@ -22,14 +22,14 @@ from tessera.engines import has_bf16
 from tessera.engines.compiled_cache import compiled_key, forget_compiled, keep_compiled, read_compiled
 from tessera.engines.openvino_graph import GRAPH_VERSION, write_graph
 from tessera.machine import processor
-from tessera.openvino_core import openvino_core, processor_options
 from tessera.version import __version__
+from tessera.weights.openvino_core import openvino_core, processor_options
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tessera.int8_file import Int8File
-    from tessera.loaded_generator import LoadedGenerator
+    from tessera.weights.loaded_generator import LoadedGenerator
+    from tessera.zoo.int8_file import Int8File
 
 
 def compiled_model(generator: LoadedGenerator, precision: str, threads: int) -> Any:
@@ -39,7 +39,7 @@ def compiled_model(generator: LoadedGenerator, precision: str, threads: int) -> 
 
 def compiled_int8(file: Int8File, threads: int) -> Any:
     """The model of a file with whole numbers as it was kept, or compiled now and kept, for so many threads."""
-    from tessera.int8_file import products_beside_int8
+    from tessera.zoo.int8_file import products_beside_int8
 
     products = products_beside_int8(file.is_all_int8, "bf16" if has_bf16("cpu") else "fp32")
     key = compiled_key({"file": file.sha256, "precision": products, **_surroundings()})

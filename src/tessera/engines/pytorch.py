@@ -18,7 +18,7 @@ from tessera.engines.replayed import Replayed, record_on_cuda
 from tessera.engines.wide_trunk import WideTrunk
 from tessera.errors import EngineError
 from tessera.generators import RRDBNet
-from tessera.loaded_generator import LoadedGenerator
+from tessera.weights.loaded_generator import LoadedGenerator
 
 _COMPUTED_TOGETHER = 4
 """Tiles of a batch that are computed together on a GPU, while others are copied."""

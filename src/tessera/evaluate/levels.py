@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tessera.color import luma_jpeg, luma_matlab
 from tessera.evaluate.protocol import Channels, NiqeGray
-from tessera.picture import Limits, PictureReader
+from tessera.images.color import luma_jpeg, luma_matlab
+from tessera.images.picture import Limits, PictureReader
 
 _MOST_ROWS, _FEWEST_ROWS = 256, 16
 _PIXELS_AT_A_TIME = 2**19

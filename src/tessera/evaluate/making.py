@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from tessera.errors import PictureError
 from tessera.evaluate.levels import rows_at_a_time
-from tessera.kernels import Kernel, bands
-from tessera.picture import Limits, PictureReader
-from tessera.resample import Resampler, RowResizer
-from tessera.writer import PictureShape, PictureWriter
+from tessera.images.filters import Kernel, bands
+from tessera.images.picture import Limits, PictureReader
+from tessera.images.resample import Resampler, RowResizer
+from tessera.images.writer import PictureShape, PictureWriter
 
 Enlargement = Literal["nearest", "bicubic", "lanczos3"]
 _NO_LIMITS = Limits(input_pixels=None, output_pixels=None)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tessera.dataset.pairing import key_of as key_of
 from tessera.errors import UsageError
-from tessera.formats import looks_like_a_picture
+from tessera.images.formats import looks_like_a_picture
 
 
 @dataclass(frozen=True)

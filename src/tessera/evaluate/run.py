@@ -15,18 +15,18 @@ from pathlib import Path
 
 import numpy as np
 
-from tessera.batch import run_batch
 from tessera.errors import TesseraError, UsageError
 from tessera.evaluate import making
 from tessera.evaluate.pairs import Found, Pair
 from tessera.evaluate.scores import Difference, Evaluation, Mean, MetricInfo, Row
 from tessera.evaluate.scoring import Measured, Scorer, metric_info
 from tessera.evaluate.statistics import bootstrap_interval, paired_p_value
-from tessera.finding import Task
-from tessera.journal import Journal
 from tessera.metrics.fid import FEWEST_PICTURES, FrechetStatistics
 from tessera.metrics.perceptual_index import pirm_region
-from tessera.upscaler import Upscaler
+from tessera.upscaling.batch import run_batch
+from tessera.upscaling.finding import Task
+from tessera.upscaling.journal import Journal
+from tessera.upscaling.upscaler import Upscaler
 from tessera.wording import counted
 
 BASELINES = ("bicubic", "lanczos")

@@ -18,19 +18,19 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tessera.color import rgb_to_lab
 from tessera.dataset.alignment import WINDOW, shift_between
 from tessera.errors import TesseraError
 from tessera.evaluate.learned import Learned
 from tessera.evaluate.levels import Levels, compared, gray_for_niqe
 from tessera.evaluate.protocol import Channels, NiqeGray, Protocol
-from tessera.kernels import bands
+from tessera.images.color import rgb_to_lab
+from tessera.images.filters import bands
+from tessera.images.resample import RowResizer
 from tessera.metrics.color_difference import ciede2000
 from tessera.metrics.niqe import NiqeRows, PristineModel
 from tessera.metrics.perceptual_index import perceptual_index
 from tessera.metrics.psnr import SquaredError
 from tessera.metrics.ssim import SMALLEST_SIDE, SMALLEST_SIDE_OF_FIVE, MsSsimRows, SsimRows
-from tessera.resample import RowResizer
 
 
 @dataclass

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from tessera.color import luma_jpeg
+from tessera.images.color import luma_jpeg
 
 Floats = npt.NDArray[np.float64]
 

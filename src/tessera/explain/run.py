@@ -37,10 +37,10 @@ from tessera.explain.sheets import (
     write_animation,
 )
 from tessera.explain.subject import Role, Shown, Subject, as_pixels, check_memory, generator_of
-from tessera.place import put_in_place, temporary_name
+from tessera.images.writer import write_picture
 from tessera.report.views import data_uri
+from tessera.storage.atomic import put_in_place, temporary_name
 from tessera.version import __version__
-from tessera.writer import write_picture
 
 NUMBERS_NAME = "attention.json"
 PAGE_NAME = "attention.html"

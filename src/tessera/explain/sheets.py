@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from tessera.explain.subject import Shown
-from tessera.metadata import Field, Metadata
-from tessera.picture import vips
+from tessera.images.metadata import Field, Metadata
+from tessera.images.picture import vips
+from tessera.images.resample import resampled_array
+from tessera.images.writer import PictureShape, PictureWriter
 from tessera.report.letters import LINE_HEIGHT, written
-from tessera.resample import resampled_array
-from tessera.writer import PictureShape, PictureWriter
 
 GRID_SIDE = 240
 FRAME_SIDE = 200

@@ -17,13 +17,13 @@ from torch import Tensor
 
 from tessera.discriminators.inputs import pad_to_multiple
 from tessera.errors import LimitError, UsageError
-from tessera.loaded_generator import LoadedGenerator
+from tessera.images.picture import read_picture
+from tessera.images.resize import resize
 from tessera.machine import available_memory_bytes
-from tessera.mosaic import to_planes
-from tessera.picture import read_picture
 from tessera.report.views import in_srgb
-from tessera.resize import resize
-from tessera.weights import load_weights
+from tessera.tiling.mosaic import to_planes
+from tessera.weights.files import load_weights
+from tessera.weights.loaded_generator import LoadedGenerator
 
 Shown = npt.NDArray[np.uint8]
 """(H, W, 3), RGB"""

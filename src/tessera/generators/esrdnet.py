@@ -2,7 +2,7 @@
 
 The last convolution of each dense block ("local feature fusion", LFF) and the two after the enlargement may have other
 kernels than 3. With 3 everywhere it is RRDBNet by other names. Published files of it work on BGR; they are turned to
-RGB when they are read (tessera.dialects), so this class is RGB like every other. Attribute names are the files' own.
+RGB when they are read (weights.dialects), so this class is RGB like every other. Attribute names are the files' own.
 
 Shapes: B pictures in a batch, C channels, H rows, W columns, F features, G growth, s the scale.
 """

@@ -1,7 +1,7 @@
 """The generator of the ESRGAN-Pytorch notebook: RRDBNet with one convolution shared by both enlargements.
 
-Attribute names are those of its published weights. Files of it can be used as an RRDBNet (tessera.dialects); this class
-is for training it as it was meant.
+Attribute names are those of its published weights. Its files load as an RRDBNet (weights.dialects); this class is for
+training the network as published.
 
 Shapes: B pictures in a batch, C channels, H rows, W columns, F features.
 """

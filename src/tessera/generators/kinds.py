@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tessera import described_config
+from tessera import config
 from tessera.generators.config import GeneratorConfig
 from tessera.generators.family import (
     ESRDnetConfig,
@@ -41,4 +41,4 @@ def config_from_json(text: str) -> GeneratorConfig:
 
     Raises WeightsError for anything but a complete configuration of a known network.
     """
-    return described_config.config_from_json(text, CONFIG_KEY, GENERATORS)
+    return config.config_from_json(text, CONFIG_KEY, GENERATORS)

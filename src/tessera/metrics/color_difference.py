@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from tessera.color import rgb_to_lab
+from tessera.images.color import rgb_to_lab
 
 _POWER = 25.0**7
 

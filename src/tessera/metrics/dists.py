@@ -16,8 +16,8 @@ from torch import Tensor
 
 from tessera.errors import UsageError, WeightsError
 from tessera.metrics.lpips import check_pair
-from tessera.published import RemoteFile
 from tessera.trunks import Trunk, fetch_published, load_trunk, read_tensors, take_tensors
+from tessera.weights.published import RemoteFile
 
 LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
 CHANNELS = (3, 64, 128, 256, 512, 512)

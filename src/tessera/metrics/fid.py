@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tessera.errors import NonFiniteError, UsageError
-from tessera.resize import resize
+from tessera.images.resize import resize
 from tessera.trunks import Trunk
 
 Floats = npt.NDArray[np.float64]

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from tessera.errors import UsageError
-from tessera.published import RemoteFile
 from tessera.trunks import Trunk, fetch_published, load_trunk, read_tensors, take_tensors
+from tessera.weights.published import RemoteFile
 
 Net = Literal["alex", "vgg", "squeeze"]
 

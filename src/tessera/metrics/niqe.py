@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tessera.kernels import Band, bands
+from tessera.images.filters import Band, bands
 
 BLOCK = 96
 _WINDOW = 7

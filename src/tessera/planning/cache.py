@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from tessera.cached_json import Key, read_cached, write_cached
 from tessera.engines import EngineName, Precision
 from tessera.machine import cores, processor
 from tessera.native import library as kernels
 from tessera.planning.plan import Plan
+from tessera.storage.cache import Key, read_cached, write_cached
 from tessera.version import __version__
 
 if TYPE_CHECKING:
-    from tessera.loaded_generator import LoadedGenerator
+    from tessera.weights.loaded_generator import LoadedGenerator
 
 FORMAT = 2
 _LIBRARIES = ("torch", "openvino", "ncnn")

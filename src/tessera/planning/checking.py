@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from tessera.engines import Engine, Tiles
-from tessera.loaded_generator import LoadedGenerator
 from tessera.planning.chart import chart, with_noise
 from tessera.planning.plan import Difference
+from tessera.weights.loaded_generator import LoadedGenerator
 
 _SIDES = (64, 48, 32)
 _MOST_MULTIPLY_ADDS = 60e9

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from tessera.generators import GeneratorConfig
-from tessera.loaded_generator import LoadedGenerator
+from tessera.weights.loaded_generator import LoadedGenerator
 
 _REPEATED = ("blocks", "convolutions")
 """The fields of configurations that say how often the trunk's part is repeated."""

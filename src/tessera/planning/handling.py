@@ -11,10 +11,10 @@ import time
 import numpy as np
 
 from tessera.engines import Tiles
-from tessera.enlarger import Enlarger
-from tessera.mosaic import MosaicCount, mosaic
 from tessera.planning.chart import chart
-from tessera.rows import ArrayRows
+from tessera.tiling.enlarger import Enlarger
+from tessera.tiling.mosaic import MosaicCount, mosaic
+from tessera.tiling.rows import ArrayRows
 
 _SIDE = 256
 

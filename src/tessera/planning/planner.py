@@ -14,10 +14,10 @@ from tessera.planning.cache import plan_key, read_plan, write_plan
 from tessera.planning.plan import Candidate, Choice, Difference, Plan, Products, sentence_of
 
 if TYPE_CHECKING:
-    from tessera.int8_file import Int8File
-    from tessera.loaded_generator import LoadedGenerator
     from tessera.planning.checking import Reference
     from tessera.planning.timing import Opener
+    from tessera.weights.loaded_generator import LoadedGenerator
+    from tessera.zoo.int8_file import Int8File
 
 ENGINES_OF_PROCESSORS: tuple[EngineName, ...] = ("kernels", "openvino", "pytorch", "ncnn")
 FASTEST_IN_FP32: tuple[EngineName, ...] = ("kernels", "ncnn", "openvino", "pytorch")

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tessera.engines import Engine, has_int8, open_engine
-from tessera.enlarger import Enlarger, wanted_overlap
-from tessera.loaded_generator import LoadedGenerator
 from tessera.planning.plan import Candidate, Choice, sentence_of
 from tessera.planning.planner import Planner, threads_for
-from tessera.settings import Settings
+from tessera.tiling.enlarger import Enlarger, wanted_overlap
+from tessera.tiling.settings import Settings
+from tessera.weights.loaded_generator import LoadedGenerator
 
 if TYPE_CHECKING:
-    from tessera.int8_file import Int8File
+    from tessera.zoo.int8_file import Int8File
 
 _RUNS_OF_AN_ENSEMBLE = 8
 
@@ -100,7 +100,7 @@ def _int8_for(generator: LoadedGenerator, settings: Settings) -> Int8File | None
     wanted = settings.precision == "fast" and settings.device == "cpu" and settings.engine in ("auto", "openvino")
     if not wanted or not has_int8():
         return None
-    from tessera.int8_file import MOST_LOST_DB, find_int8
+    from tessera.zoo.int8_file import MOST_LOST_DB, find_int8
 
     return find_int8(generator, most_db=MOST_LOST_DB)
 

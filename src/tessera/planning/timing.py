@@ -17,10 +17,10 @@ import numpy as np
 
 from tessera.engines import Engine, EngineName, Tiles
 from tessera.errors import EngineError
-from tessera.loaded_generator import LoadedGenerator
 from tessera.planning.chart import chart
 from tessera.planning.cutting import Cuts
 from tessera.planning.plan import Candidate, Timing, sentence_of
+from tessera.weights.loaded_generator import LoadedGenerator
 
 BUDGET_SECONDS = 3.0
 ROUNDS = 4

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from tessera.errors import PictureError, UsageError
-from tessera.picture import Limits
+from tessera.images.picture import Limits
+from tessera.images.resample import resampled_array
 from tessera.report.partners import Entry, Group
 from tessera.report.views import (
     Region,
@@ -22,7 +23,6 @@ from tessera.report.views import (
     read_whole,
     where_they_differ,
 )
-from tessera.resample import resampled_array
 
 CROP_SIDE = 96
 ENLARGED = 4

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tessera.errors import PictureError
 from tessera.evaluate.scores import Difference, Evaluation, MetricInfo, Row
-from tessera.picture import Limits
+from tessera.images.picture import Limits
 from tessera.report.page import Cell, name, page, section, sentences, table, text, write_page
 from tessera.report.plot import Point, scatter
 from tessera.report.views import (

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tessera.errors import PictureError
-from tessera.place import put_in_place, temporary_name
 from tessera.report.style import SORT, STYLE
+from tessera.storage.atomic import put_in_place, temporary_name
 from tessera.version import __version__
 
 _ALONE = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"

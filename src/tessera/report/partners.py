@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tessera.errors import UsageError
-from tessera.formats import looks_like_a_picture
+from tessera.images.formats import looks_like_a_picture
 
 _ENDING = re.compile(
     r"[ _.\-]+(?:out|output|sr|hr|lr|gt|lq|srf[ _\-]?\d|result|nearest|bilinear|bicubic|lanczos|[1-9]x)$"

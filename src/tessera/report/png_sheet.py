@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from tessera.images.writer import PictureShape, PictureWriter
 from tessera.report.comparison import CROP_SIDE, ENLARGED, Comparison, Measured, SheetSettings, View
 from tessera.report.letters import LINE_HEIGHT, written
 from tessera.report.views import Shown
-from tessera.writer import PictureShape, PictureWriter
 
 _GAP = 16
 _MOST_IN_A_ROW = 6

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from tessera.errors import PictureError
-from tessera.picture import Limits
+from tessera.images.picture import Limits
 from tessera.report.page import name, text
 from tessera.report.views import Region, Shown, data_uri, fit, read_region, read_size
 from tessera.wording import counted

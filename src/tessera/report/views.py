@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tessera.errors import PictureError
-from tessera.metadata import Metadata
-from tessera.picture import Limits, PictureReader, Pixels, vips
-from tessera.resample import Resampler
-from tessera.writer import laid_on_white
+from tessera.images.metadata import Metadata
+from tessera.images.picture import Limits, PictureReader, Pixels, vips
+from tessera.images.resample import Resampler
+from tessera.images.writer import laid_on_white
 
 Size = tuple[int, int]
 Shown = npt.NDArray[np.uint8]

@@ -24,9 +24,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-from tessera.checksum import sha256_of
 from tessera.errors import TrainingError, WeightsError
-from tessera.place import flush_folder, temporary_name
+from tessera.storage.atomic import flush_folder, temporary_name
+from tessera.storage.checksum import sha256_of
 
 STATE_NAME = "state.json"
 _STEP = re.compile(r"\d{9}")

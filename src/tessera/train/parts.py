@@ -19,7 +19,7 @@ from tessera.train.averaging import averaged_copy
 from tessera.train.chance import chance
 from tessera.train.processes import Processes
 from tessera.train.recipe import OptimizerConfig, Recipe
-from tessera.zoo import load_model
+from tessera.zoo.models import load_model
 
 Network = TypeVar("Network", bound=nn.Module)
 

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 from tessera.config import written_toml
 from tessera.errors import TrainingError, UsageError
-from tessera.place import put_in_place, temporary_name
+from tessera.images.writer import write_picture
+from tessera.storage.atomic import put_in_place, temporary_name
 from tessera.train.recipe import Recipe
-from tessera.writer import write_picture
 
 CONFIG_NAME = "config.toml"
 METRICS_NAME = "metrics.jsonl"

@@ -27,7 +27,7 @@ from tessera.train.checkpoints import (
 from tessera.train.parts import Parts
 from tessera.train.pool import PairPool
 from tessera.train.recipe import Recipe
-from tessera.weights import save_weights
+from tessera.weights.files import save_weights
 
 GENERATOR = "generator.safetensors"
 AVERAGE = "average.safetensors"

@@ -14,20 +14,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tessera.color import luma_matlab
 from tessera.dataset.decoding import read_rgb, to_chw
 from tessera.dataset.loading import to_unit
 from tessera.dataset.sources import PictureRef, list_pictures
 from tessera.degrade import apply, draw
 from tessera.errors import PictureError, TesseraError
+from tessera.images.color import luma_matlab
 from tessera.losses import PerceptualConfig, PerceptualLoss, load_perceptual_trunk
 from tessera.metrics.niqe import PristineModel, niqe
 from tessera.metrics.psnr import psnr
 from tessera.metrics.ssim import SMALLEST_SIDE, ssim
-from tessera.published import NIQE_MODEL
 from tessera.train.chance import chance
 from tessera.train.recipe import Recipe
-from tessera.zoo import fetch_file
+from tessera.weights.published import NIQE_MODEL
+from tessera.zoo.models import fetch_file
 
 LOWER_IS_BETTER = frozenset({"niqe", "perceptual"})
 _SHEET_SIDE = 256

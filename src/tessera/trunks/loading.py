@@ -10,18 +10,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tessera.checkpoint import read_checkpoint
-from tessera.checksum import sha256_of
-from tessera.dialects import compare, unwrap
 from tessera.errors import UnknownModelError, WeightsError
-from tessera.hdf5_file import is_hdf5, read_hdf5
-from tessera.published import Model, RemoteFile
-from tessera.safetensors_file import read_safetensors
+from tessera.storage.checksum import sha256_of
 from tessera.trunks.classifiers import VGG16_WIDTHS, VGG19_WIDTHS, Widths, distilled_vgg19, vgg
 from tessera.trunks.table import TRUNKS, PublishedTrunk
 from tessera.trunks.trunk import Trunk
-from tessera.weights_name import WEIGHTS_SUFFIXES
-from tessera.zoo import fetch, fetch_file, models_folder
+from tessera.weights.checkpoint import read_checkpoint
+from tessera.weights.dialects import compare, unwrap
+from tessera.weights.hdf5_file import is_hdf5, read_hdf5
+from tessera.weights.names import WEIGHTS_SUFFIXES
+from tessera.weights.published import Model, RemoteFile
+from tessera.weights.safetensors_file import read_safetensors
+from tessera.zoo.models import fetch, fetch_file, models_folder
 
 # Convolutions under their names in the file, in the order in which the trunk has them.
 _HED_CONVS = tuple(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tessera.published import RemoteFile
 from tessera.trunks.classifiers import VGG16_WIDTHS, VGG19_WIDTHS, alexnet, distilled_vgg19, squeezenet, vgg
 from tessera.trunks.inception import inception
 from tessera.trunks.trunk import AS_IT_IS, CAFFE, FROM_MINUS_ONE_TO_ONE, IMAGENET, Normalisation, Trunk
+from tessera.weights.published import RemoteFile
 
 
 @dataclass(frozen=True)

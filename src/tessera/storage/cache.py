@@ -1,0 +1,60 @@
+"""Small records in the cache folder, one JSON file for each: written whole, and as good as none when damaged.
+
+A record lies under a digest of its key and has the key in it, so that one that came there in another way is not taken
+for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tessera.machine import cache_folder
+from tessera.storage.atomic import put_in_place, temporary_name
+
+LARGEST_BYTES = 2**20
+
+Key = Mapping[str, str | int | None]
+
+
+def read_cached(folder: str, key: Key) -> Any | None:
+    """The value that was kept for a key in a folder of the cache, as JSON has it; None when there is none."""
+    path = _path(folder, key)
+    try:
+        if path.stat().st_size > LARGEST_BYTES:
+            return None
+        record: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return record.get("value") if isinstance(record, dict) and record.get("key") == dict(key) else None
+
+
+def write_cached(folder: str, key: Key, value: Any) -> None:
+    """Keep a value for a key; where it cannot be written, or is too large to be read again, nothing is kept."""
+    path = _path(folder, key)
+    text = json.dumps({"key": dict(key), "value": value}, indent=1) + "\n"
+    if len(text) > LARGEST_BYTES:
+        return
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = temporary_name(path)
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            put_in_place(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def forget_cached(folder: str, key: Key) -> None:
+    """Remove what was kept for a key, if the disk allows it."""
+    with contextlib.suppress(OSError):
+        _path(folder, key).unlink(missing_ok=True)
+
+
+def _path(folder: str, key: Key) -> Path:
+    digest = hashlib.sha256(json.dumps(dict(key), sort_keys=True).encode()).hexdigest()
+    return cache_folder() / folder / f"{digest[:32]}.json"

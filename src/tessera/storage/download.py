@@ -1,0 +1,443 @@
+"""From an address to a whole, verified file, or to a sentence that says why not.
+
+The bytes gather in `NAME.part` beside the target, and `NAME.part.json` says where they come from (address, ETag,
+size). A killed or dropped download goes on from there: `Range` asks for the rest and `If-Range` makes the server send
+the whole file if it has changed since. The target appears only once size and sha256 are right: the part is flushed to
+the disk, renamed over, and the folder is flushed too, so that after a power cut there is a whole file or none.
+
+Only the standard library is used; its `urllib` honours `http_proxy`, `https_proxy` and `no_proxy`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import http.client
+import json
+import os
+import random
+import shutil
+import socket
+import sqlite3
+import ssl
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from email.message import Message
+from pathlib import Path
+from typing import IO, Any, Protocol, cast
+
+from tessera.errors import DownloadError, UsageError
+from tessera.storage.atomic import flush_folder
+from tessera.storage.checksum import sha256_of
+from tessera.version import __version__
+
+Progress = Callable[[int, int | None], None]
+"""Called with the bytes that are here and the bytes in all, None while that is unknown."""
+
+BLOCK_BYTES = 1 << 16
+LARGEST_BYTES = 4 << 30
+"""The end of a file whose size nobody declared: ten times the largest generator of the family."""
+FIRST_PAUSE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 30.0
+LOCK_POLL_SECONDS = 0.1
+PASSING_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Answers that may be different in a moment; every other error status is final for its address."""
+
+
+class _PassingError(Exception):
+    """This attempt failed, the next may not."""
+
+    def __init__(self, reason: str, seconds: float | None = None) -> None:
+        super().__init__(reason)
+        self.seconds = seconds
+
+
+class _AddressError(Exception):
+    """This address will not give the file, another may."""
+
+
+class _PartError(Exception):
+    """What was kept of an earlier attempt cannot be continued."""
+
+
+class _WrongFileError(Exception):
+    """The file is whole but it is not the one that was asked for."""
+
+
+class _Response(Protocol):
+    """The parts of an answer of `urllib` that are used here."""
+
+    status: int
+    headers: Message
+
+    def read1(self, n: int = ..., /) -> bytes:
+        """Give what has arrived, at most n bytes; nothing at the end."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Origin:
+    """Where the bytes of a part come from; kept beside it as JSON."""
+
+    url: str
+    validator: str | None
+    total: int | None
+
+
+class _SafeRedirects(urllib.request.HTTPRedirectHandler):
+    """Follow redirects, but never from https to something that others on the way can change."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        """Give the request for the new address, or raise if it is less safe than the old one."""
+        wanted = urllib.parse.urlsplit(newurl).scheme
+        if wanted not in ("http", "https") or (req.type == "https" and wanted == "http"):
+            fp.close()
+            raise _AddressError(f"it redirects from {req.type} to {newurl}, which is not safe")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def download(
+    urls: Sequence[str],
+    target: Path,
+    *,
+    sha256: frozenset[str] | None,
+    size: int | None,
+    timeout_seconds: float = 30.0,
+    tries: int = 5,
+    on_progress: Progress | None = None,
+) -> str:
+    """Fetch the file that all addresses hold, from the first that gives it whole, and give its sha256.
+
+    A target that is there already and is right is left as it is. `tries` counts attempts in a row, at one address, that
+    brought nothing new. Two processes that want the same file do not fetch it twice: the second waits for the first.
+
+    Raises `UsageError` for an address that is not http or https and `DownloadError` for all that can go wrong outside.
+    """
+    for url in urls:
+        if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
+            raise UsageError(
+                f"{url!r} cannot be downloaded from: expected an address that begins with https:// or http://"
+            )
+    wanted = None if sha256 is None else frozenset(digest.lower() for digest in sha256)
+    task = _Task(target=target, sha256=wanted, size=size, timeout_seconds=timeout_seconds, report=on_progress)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _only_one(target, task.tell):
+            if target.exists():
+                return _check_existing(target, wanted, size)
+            return _from_first_that_works(urls, task, tries)
+    except OSError as error:
+        raise DownloadError(
+            f"{target}: the file could not be written ({_reason(error)}). "
+            f"Free space there or choose another folder, then try again."
+        ) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    """What is wanted, and where it gathers until it is whole."""
+
+    target: Path
+    sha256: frozenset[str] | None
+    size: int | None
+    timeout_seconds: float
+    report: Progress | None
+
+    @property
+    def part(self) -> Path:
+        return self.target.with_name(f"{self.target.name}.part")
+
+    @property
+    def origin(self) -> Path:
+        return self.target.with_name(f"{self.target.name}.part.json")
+
+    def tell(self, total: int | None = None) -> None:
+        if self.report is not None:
+            self.report(_size_of(self.part), self.size if total is None else total)
+
+    def forget(self) -> None:
+        self.part.unlink(missing_ok=True)
+        self.origin.unlink(missing_ok=True)
+
+
+def _from_first_that_works(urls: Sequence[str], task: _Task, tries: int) -> str:
+    failures: list[str] = []
+    for url in urls:
+        try:
+            return _from_one_address(url, task, tries)
+        except _AddressError as failure:
+            failures.append(f"{url} ({failure})")
+    kept = _size_of(task.part)
+    later = f" The {kept:,} bytes that arrived are kept, and the next try goes on from there." if kept else ""
+    raise DownloadError(
+        f"{task.target.name} could not be downloaded: {', '.join(failures) or 'no address is known'}. Check the"
+        " connection (and the proxy, if https_proxy is set) and try again, or put the file into"
+        f" {task.target.parent} by hand.{later}"
+    )
+
+
+def _from_one_address(url: str, task: _Task, tries: int) -> str:
+    best = -1
+    fruitless = 0
+    fresh = False
+    while True:
+        went_on = _size_of(task.part) > 0
+        try:
+            _fetch_rest(url, task)
+            return _land(task)
+        except _PartError:
+            task.forget()
+            continue  # without a part there is nothing to start over from, so this cannot repeat for ever
+        except _WrongFileError as wrong:
+            task.forget()
+            if went_on and not fresh:  # a part may have a torn end after a power cut; once is its address believed
+                fresh = True
+                continue
+            raise _AddressError(str(wrong)) from wrong
+        except _PassingError as failure:
+            here = _size_of(task.part)
+            # A line that drops every few megabytes is slow, not broken; a server that starts anew each time is.
+            fruitless = 1 if here >= best + BLOCK_BYTES else fruitless + 1
+            best = max(best, here)
+            if fruitless >= tries:
+                raise _AddressError(f"{failure} (tried {tries} times)") from failure
+            pause = min(FIRST_PAUSE_SECONDS * 2 ** (fruitless - 1), LONGEST_PAUSE_SECONDS)
+            time.sleep(failure.seconds or pause * random.uniform(0.75, 1.25))
+
+
+def _fetch_rest(url: str, task: _Task) -> None:
+    """Bring the part to its full length, from where it ends."""
+    origin = _read_origin(task, url)
+    if origin is None:
+        task.forget()
+    start = _size_of(task.part)
+    total = origin.total if origin is not None else None
+    if start and total is not None and start >= total:
+        if start > total:
+            raise _PartError
+        return
+    headers = {"User-Agent": f"tessera/{__version__}", "Accept-Encoding": "identity"}
+    if start and origin is not None and origin.validator is not None:
+        headers |= {"Range": f"bytes={start}-", "If-Range": origin.validator}
+    with contextlib.closing(_open(urllib.request.Request(url, headers=headers), task.timeout_seconds)) as response:
+        start = _agreed_start(response, start)
+        total = _agreed_total(response, start, task.size)
+        if total is None and task.sha256 is None and response.headers.get("Transfer-Encoding") is None:
+            raise _AddressError(
+                "it does not say how long the file is, and there is no published sum to tell whole from half"
+            )
+        _check_space(task.target, total, start)
+        with task.part.open("ab" if start else "wb") as file:
+            if not start:  # after the part is emptied: old bytes are never found under a new origin
+                _write_origin(task, _Origin(url=url, validator=_validator(response.headers), total=total))
+            task.tell(total)
+            most = LARGEST_BYTES if total is None else total
+            for block in _blocks(response):
+                if start + len(block) > most:
+                    raise _surplus(task, most)
+                file.write(block)
+                file.flush()
+                start += len(block)
+                task.tell(total)
+            os.fsync(file.fileno())
+    if total is not None and start < total:
+        raise _PassingError(f"the connection ended after {start:,} of {total:,} bytes")
+
+
+def _surplus(task: _Task, most: int) -> Exception:
+    task.forget()
+    return _AddressError(f"it sends more than the {most:,} bytes that were declared")
+
+
+def _open(request: urllib.request.Request, timeout_seconds: float) -> _Response:
+    # Built at each call, so that a change of the proxy variables is seen.
+    opener = urllib.request.build_opener(_SafeRedirects())
+    try:
+        return cast(_Response, opener.open(request, timeout=timeout_seconds))
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and request.has_header("Range"):
+            raise _PartError from error
+        answer = f"it answered {error.code} {error.reason}".rstrip()
+        if error.code in PASSING_STATUS:
+            raise _PassingError(answer, _seconds_asked(error.headers)) from error
+        raise _AddressError(answer) from error
+    except urllib.error.URLError as error:
+        raise _sort(error.reason) from error
+    except http.client.InvalidURL as error:
+        raise _AddressError(f"it is no valid address ({error})") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise _sort(error) from error
+
+
+def _blocks(response: _Response) -> Iterator[bytes]:
+    while True:
+        try:
+            block = response.read1(BLOCK_BYTES)
+        except (OSError, http.client.HTTPException) as error:
+            raise _sort(error) from error
+        if not block:
+            return
+        yield block
+
+
+def _sort(reason: object) -> Exception:
+    """Tell a failure that may pass from one that will not."""
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return _AddressError(
+            f"its certificate is not trusted ({reason.verify_message}); if a proxy re-signs the traffic, "
+            f"name its certificates in SSL_CERT_FILE"
+        )
+    if isinstance(reason, socket.gaierror) and reason.errno == socket.EAI_NONAME:
+        return _AddressError("its name is not known to this machine's network")
+    if isinstance(reason, TimeoutError):
+        return _PassingError("nothing came in time")
+    if isinstance(reason, http.client.HTTPException | ConnectionResetError | BrokenPipeError):
+        return _PassingError("the connection was dropped")
+    return _PassingError(f"no connection ({_reason(reason)})")
+
+
+def _agreed_start(response: _Response, asked: int) -> int:
+    """Where the bytes of this answer begin: where we asked, or at 0 when the server sends the whole file."""
+    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise _AddressError("it sends the file re-compressed, although the plain bytes were asked for")
+    if response.status == http.HTTPStatus.OK:
+        return 0
+    if response.status == http.HTTPStatus.PARTIAL_CONTENT:
+        unit, _, span = response.headers.get("Content-Range", "").partition(" ")
+        if unit.lower() == "bytes" and span.partition("-")[0].strip() == str(asked) and asked:
+            return asked
+        raise _PartError if asked else _AddressError("it answered a part of the file where the whole was asked for")
+    raise _AddressError(f"it answered {response.status}")
+
+
+def _agreed_total(response: _Response, start: int, size: int | None) -> int | None:
+    length = response.headers.get("Content-Length")
+    declared = start + int(length) if length is not None and length.isdecimal() else None
+    if size is not None and declared is not None and declared != size:
+        raise _AddressError(f"it offers a file of {declared:,} bytes, and {size:,} were expected")
+    return size if size is not None else declared
+
+
+def _check_space(target: Path, total: int | None, start: int) -> None:
+    free = shutil.disk_usage(target.parent).free
+    if total is not None and free < total - start:
+        raise DownloadError(
+            f"{target.parent} has {free:,} bytes free and {target.name} needs {total - start:,} more. "
+            f"Free space there, or name another folder in TESSERA_MODELS."
+        )
+
+
+def _land(task: _Task) -> str:
+    """Verify the part and give it its name, once and for all."""
+    found_bytes = _size_of(task.part)
+    if task.size is not None and found_bytes != task.size:
+        raise _WrongFileError(f"it sent {found_bytes:,} bytes, and {task.size:,} were expected")
+    digest = sha256_of(task.part)
+    if task.sha256 is not None and digest not in task.sha256:
+        expected = " or ".join(sorted(task.sha256))
+        raise _WrongFileError(f"it sent other bytes than were published (sha256 expected {expected}, found {digest})")
+    task.part.replace(task.target)
+    task.origin.unlink(missing_ok=True)
+    flush_folder(task.target.parent)
+    return digest
+
+
+def _check_existing(target: Path, sha256: frozenset[str] | None, size: int | None) -> str:
+    digest = sha256_of(target)
+    if (sha256 is not None and digest not in sha256) or (size is not None and target.stat().st_size != size):
+        raise DownloadError(
+            f"{target} is there already, but it is not the published file (sha256 found {digest}). "
+            f"Delete or rename it, then try again."
+        )
+    return digest
+
+
+def _read_origin(task: _Task, url: str) -> _Origin | None:
+    """Where the part comes from, or None if it cannot be continued from this address."""
+    try:
+        known: dict[str, Any] = json.loads(task.origin.read_text(encoding="utf-8"))
+        origin = _Origin(url=known["url"], validator=known["validator"], total=known["total"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    whole = origin.total is not None and _size_of(task.part) == origin.total
+    return origin if origin.url == url and (origin.validator is not None or whole) else None
+
+
+def _write_origin(task: _Task, origin: _Origin) -> None:
+    task.origin.write_text(json.dumps(asdict(origin)), encoding="utf-8")
+
+
+def _validator(headers: Message) -> str | None:
+    """What `If-Range` may carry: a strong ETag, else the date (RFC 9110, section 13.1.5)."""
+    etag = headers.get("ETag")
+    return etag if etag is not None and etag.startswith('"') else headers.get("Last-Modified")
+
+
+def _seconds_asked(headers: Message) -> float | None:
+    asked = headers.get("Retry-After", "")
+    return min(float(asked), LONGEST_PAUSE_SECONDS) if asked.isdecimal() else None
+
+
+@contextlib.contextmanager
+def _only_one(target: Path, while_waiting: Callable[[], None]) -> Generator[None]:
+    """Hold the right to fetch this file; wait while another thread or process holds it.
+
+    The lock is an exclusive transaction on an empty SQLite file: the system releases it when its holder dies, however
+    it dies, on every platform, so there is no stale lock to judge. The empty file stays: removing it while another is
+    about to open it would leave two holders of two different files.
+    """
+    path = target.with_name(f".{target.name}.lock")
+    path.touch()  # so that a folder that cannot be written to is told as such
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as lock:
+            while not _begin(lock):
+                while_waiting()
+                time.sleep(LOCK_POLL_SECONDS)
+            yield
+    except sqlite3.DatabaseError as error:
+        raise DownloadError(
+            f"{path} cannot be locked ({error}). Delete it if no other download is under way, "
+            f"or name a folder on a local disk in TESSERA_MODELS."
+        ) from error
+
+
+def _begin(lock: sqlite3.Connection) -> bool:
+    try:
+        lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+            return False
+        raise
+    return True
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _reason(error: object) -> str:
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "the disk is full"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__

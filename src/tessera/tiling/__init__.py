@@ -1,0 +1,1 @@
+"""A picture in tiles: where they lie, how they run and blend, and the settings."""

@@ -1,0 +1,337 @@
+"""Tiles run one by one and laid into finished rows: the inside of upscaling, in memory that the picture does not set.
+
+What is held: the input rows of one band of tiles, the finished rows of that band in the output's own type, and in float
+only what the next band fades into. Shapes: C channels, h and w a tile, s the scale.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from tessera.engines import Engine, Tiles
+from tessera.errors import NonFiniteError
+from tessera.images.color import luma_jpeg
+from tessera.images.picture import Pixels
+from tessera.images.resample import resized_planes
+from tessera.tiling.canvas import Canvas
+from tessera.tiling.fidelity import Plane, color_difference, lock_colors, lock_flat_areas, within_neighbours
+from tessera.tiling.prefetch import one_ahead
+from tessera.tiling.rows import RollingRows, RowSource
+from tessera.tiling.tiles import Axis, fade_in, padded_length, plan_axis
+
+AlphaMode = Literal["model", "lanczos"]
+
+_BLACK = 2 / 255
+_NOT_BLACK = 16 / 255
+
+
+@dataclass(frozen=True, kw_only=True)
+class MosaicPlan:
+    """Everything that decides what is done to each tile."""
+
+    scale: int
+    multiple: int
+    tile: int
+    """Longest side of a tile in input pixels; 0 takes the picture in one piece."""
+    overlap: int
+    dtype: np.dtype[np.unsignedinteger] | None = None
+    """Type of the finished rows; that of the input unless given."""
+    spill_folder: Path | None = None
+    """Where a band too wide for memory waits; None keeps it in memory."""
+    network_channels: int = 3
+    """1 runs a network for gray on each channel by itself."""
+    alpha: AlphaMode | None = None
+    """How alpha is enlarged; None when there is none."""
+    flat_alpha: int | None = None
+    """The value of alpha when it is the same everywhere: it is written, not computed."""
+    flat_lock: bool = True
+    color_lock: bool = False
+    batch: int = 1
+    """How many tiles of a picture go through the network together."""
+    ensemble: bool = False
+    """Mean over the eight flips and turns of each tile (self-ensemble; Timofte et al. 2016, section 3.3)."""
+
+    def axes(self, height: int, width: int) -> tuple[Axis, Axis]:
+        """Where the tiles lie in a picture of this size (rows, columns)."""
+        rows, columns = (
+            plan_axis(
+                padded := padded_length(length, self.multiple),
+                tile=max(self.tile // self.multiple * self.multiple, self.multiple) if self.tile else padded,
+                overlap=padded_length(self.overlap, self.multiple),
+                multiple=self.multiple,
+            )
+            for length in (height, width)
+        )
+        return rows, columns
+
+
+@dataclass
+class MosaicCount:
+    """What happened on the way, added up tile by tile."""
+
+    tiles: int = 0
+    retried: int = 0
+    """Tiles that came out NaN, infinite or black and were run again at full precision."""
+    color_error_before: float = 0.0
+    color_error_after: float = 0.0
+    color_pixels: int = 0
+    on_tile: Callable[[int, int], None] | None = field(default=None, repr=False)
+    """Called after each tile with (tiles done, input pixels that this tile finished); may raise to stop."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """Where a tile lies, and what of it is kept."""
+
+    column: int
+    start: int
+    """First column of the tile in the input."""
+    lq: Plane
+    """(C, h, w) in [0, 1], C of the picture (1 to 4)."""
+    dtype: np.dtype[np.unsignedinteger]
+    """Of the picture."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Enlarged:
+    """What the network made of a tile."""
+
+    sr: Plane
+    """(C, s*h, s*w), not clipped; of gray pictures with three channels, and never with alpha."""
+    alpha: Plane | None
+    """(1, s*h, s*w) where the network enlarges alpha, too."""
+
+
+def mosaic(source: RowSource, engine: Engine, plan: MosaicPlan, count: MosaicCount) -> Iterator[Pixels]:
+    """Enlarge a picture: rows of (h, W, C) in, finished rows of (s*h, s*W, C) out, from the top down,
+    each good until the next is asked for.
+
+    The network is one tile ahead of blending and of whoever takes the rows.
+    Raises OutOfMemoryError when a tile does not fit, NonFiniteError when it fails in fp32 as well.
+    """
+    rows, columns = plan.axes(source.height, source.width)
+
+    def work(places: list[_Place]) -> list[_Enlarged]:
+        return _through_network(np.stack([place.lq for place in places]), engine, plan, count)
+
+    with contextlib.closing(one_ahead(work, _batches(_places(source, plan), plan.batch))) as done:
+        tiles = ((place, sr) for places, made in done for place, sr in zip(places, made, strict=True))
+        yield from _laid_together(tiles, source, rows, columns, plan, count)
+
+
+def _batches(places: Iterator[_Place], size: int) -> Iterator[list[_Place]]:
+    while batch := list(itertools.islice(places, size)):
+        yield batch
+
+
+def _places(source: RowSource, plan: MosaicPlan) -> Iterator[_Place]:
+    """The tiles of a picture, band by band, from left to right."""
+    rows, columns = plan.axes(source.height, source.width)
+    rolling = RollingRows(source)
+    for top in rows.starts:
+        band = _padded(rolling.window(top, top + rows.tile), rows.tile, columns.length)
+        for column, start in enumerate(columns.starts):
+            lq = to_planes(band[:, start : start + columns.tile])
+            yield _Place(column=column, start=start, lq=lq, dtype=band.dtype)
+
+
+def _laid_together(
+    tiles: Iterator[tuple[_Place, _Enlarged]],
+    source: RowSource,
+    rows: Axis,
+    columns: Axis,
+    plan: MosaicPlan,
+    count: MosaicCount,
+) -> Iterator[Pixels]:
+    """Bands of finished rows, from tiles as they come."""
+    scale = plan.scale
+    carried: Plane | None = None
+    weights_y = fade_in(rows.fade, scale)[None, :, None]
+    for index, start in enumerate(rows.starts):
+        tile = next(tiles)
+        first, last = rows.kept(index)
+        final = index == len(rows) - 1
+        emitted = (last - first - (0 if final else rows.fade)) * scale
+        channels, dtype = tile[0].lq.shape[0], plan.dtype or tile[0].dtype
+        carry = None
+        if not final and rows.fade:
+            carry = np.empty((channels, rows.fade * scale, columns.length * scale), np.float32)
+        with Canvas(emitted, columns.length * scale, channels, dtype, folder=plan.spill_folder) as canvas:
+            band = itertools.chain([tile], itertools.islice(tiles, len(columns) - 1))
+            for left, piece in _band(band, columns, plan, count, (first - start, last - start)):
+                right = left + piece.shape[2]
+                if carried is not None:
+                    _fade(carried[:, :, left:right], piece[:, : carried.shape[1]], weights_y)
+                canvas.put(left, _quantised(piece[:, :emitted], dtype))
+                if carry is not None:
+                    carry[:, :, left:right] = piece[:, emitted:]
+            carried = carry
+            bottom = min(first * scale + emitted, source.height * scale) - first * scale
+            yield from canvas.rows(bottom, source.width * scale)
+
+
+def _band(
+    tiles: Iterator[tuple[_Place, _Enlarged]],
+    columns: Axis,
+    plan: MosaicPlan,
+    count: MosaicCount,
+    kept_rows: tuple[int, int],
+) -> Iterator[tuple[int, Plane]]:
+    """One row of tiles -> (first output column, (C, rows kept, columns finished) in [0, 1]) from left to right."""
+    scale = plan.scale
+    weights_x = fade_in(columns.fade, scale)[None, None]
+    waiting: Plane | None = None
+    for place, enlarged in tiles:
+        first, last = columns.kept(place.column)
+        sr = _finished(place.lq, enlarged, plan, count)
+        top, bottom = kept_rows[0] * scale, kept_rows[1] * scale
+        piece = sr[:, top:bottom, (first - place.start) * scale : (last - place.start) * scale]
+        if waiting is not None:
+            _fade(waiting, piece[:, :, : waiting.shape[2]], weights_x)
+        if place.column < len(columns) - 1 and columns.fade:
+            waiting = piece[:, :, -columns.fade * scale :].copy()
+            piece = piece[:, :, : -columns.fade * scale]
+        count.tiles += 1
+        yield first * scale, piece
+        if count.on_tile is not None:
+            count.on_tile(count.tiles, (kept_rows[1] - kept_rows[0]) * (last - first))
+
+
+# ------------------------------------------------------------------------------------------- in the network's thread
+
+
+def _through_network(lq: Tiles, engine: Engine, plan: MosaicPlan, count: MosaicCount) -> list[_Enlarged]:
+    """What the network makes of tiles (B, C, h, w), C of the picture (1 to 4)."""
+    has_alpha = lq.shape[1] in (2, 4)
+    color = lq[:, :-1] if has_alpha else lq
+    sr = _enlarge(_three(color), engine, plan, count)
+    if not has_alpha or plan.flat_alpha is not None or plan.alpha == "lanczos":
+        return [_Enlarged(sr=each, alpha=None) for each in sr]
+    alphas = _enlarge(_three(lq[:, -1:]), engine, plan, count).mean(axis=1, keepdims=True)
+    return [_Enlarged(sr=each, alpha=alpha) for each, alpha in zip(sr, alphas, strict=True)]
+
+
+def _three(tiles: Tiles) -> Tiles:
+    """(B, 1 or 3, h, w) -> (B, 3, h, w)."""
+    return np.repeat(tiles, 3, axis=1) if tiles.shape[1] == 1 else tiles
+
+
+def _enlarge(rgb: Tiles, engine: Engine, plan: MosaicPlan, count: MosaicCount) -> Tiles:
+    """Run the network on (B, 3, h, w), eight times under `ensemble`; tiles that come out wrong again in fp32."""
+    run = _ensemble if plan.ensemble else _once
+    batch, _, height, width = rgb.shape
+    seen = rgb.reshape(3 * batch, 1, height, width) if plan.network_channels == 1 else rgb
+    sr = run(seen, engine).reshape(batch, 3, height * plan.scale, width * plan.scale)
+    for index in range(batch):
+        if not _is_sound(rgb[index], sr[index]):
+            count.retried += 1
+            own = slice(3 * index, 3 * index + 3) if plan.network_channels == 1 else slice(index, index + 1)
+            exact = engine.exact()
+            again = run(seen[own], exact).reshape(sr.shape[1:])
+            _refuse_unsound(rgb[index], again, exact)
+            sr = sr if sr.flags.writeable else sr.copy()
+            sr[index] = again
+    return sr
+
+
+def _refuse_unsound(rgb: Plane, sr: Plane, exact: Engine) -> None:
+    if not _is_sound(rgb, sr):
+        raise NonFiniteError(
+            f"The network gives NaN, infinity or black on a tile of this picture even in fp32 ({exact.name});"
+            " nothing was written. The weights may be damaged: try `tessera models inspect`."
+        )
+
+
+def _is_sound(rgb: Plane, sr: Plane) -> bool:
+    """Whether an output is finite, and not black where the input is not."""
+    greatest = float(sr.max())  # NaN when there is one
+    if not (math.isfinite(greatest) and math.isfinite(float(sr.min()))):
+        return False
+    return not (greatest < _BLACK and float(rgb.mean()) > _NOT_BLACK)
+
+
+def _once(tiles: Tiles, engine: Engine) -> Tiles:
+    return engine.run(np.ascontiguousarray(tiles))
+
+
+def _ensemble(tiles: Tiles, engine: Engine) -> Tiles:
+    total: Tiles | None = None
+    for turn in range(8):
+        seen = tiles.swapaxes(2, 3) if turn & 4 else tiles
+        flips = tuple(axis for bit, axis in ((1, 2), (2, 3)) if turn & bit)
+        sr = np.flip(engine.run(np.ascontiguousarray(np.flip(seen, flips))), flips)
+        sr = sr.swapaxes(2, 3) if turn & 4 else sr
+        total = sr.copy() if total is None else np.add(total, sr, out=total)
+    assert total is not None
+    return np.divide(total, np.float32(8), out=total)
+
+
+# --------------------------------------------------------------------------------------------- in the caller's thread
+
+
+def _finished(lq: Plane, enlarged: _Enlarged, plan: MosaicPlan, count: MosaicCount) -> Plane:
+    """(C, h, w) and what the network made of it -> (C, s*h, s*w) in [0, 1], with its colours and its alpha."""
+    has_alpha = lq.shape[0] in (2, 4)
+    color = lq[:-1] if has_alpha else lq
+    sr = enlarged.sr if enlarged.sr.flags.writeable else enlarged.sr.copy()
+    rgb = np.repeat(color, 3, axis=0) if color.shape[0] == 1 else color
+    before = sr.clip(0, 1) if plan.color_lock else sr
+    if plan.color_lock:
+        sr = lock_colors(rgb, sr)
+    if plan.flat_lock:
+        sr = lock_flat_areas(rgb, sr)
+    np.clip(sr, 0, 1, out=sr)
+    if plan.color_lock:
+        count.color_error_before += float(color_difference(rgb, before).sum())
+        count.color_error_after += float(color_difference(rgb, sr).sum())
+        count.color_pixels += rgb.shape[1] * rgb.shape[2]
+    if color.shape[0] == 1:
+        sr = luma_jpeg(sr)
+    return np.concatenate((sr, _alpha(lq[-1:], enlarged.alpha, plan))) if has_alpha else sr
+
+
+def _alpha(lq: Plane, enlarged: Plane | None, plan: MosaicPlan) -> Plane:
+    """(1, h, w) -> (1, s*h, s*w)."""
+    _, height, width = lq.shape
+    if plan.flat_alpha is not None:
+        return np.full((1, height * plan.scale, width * plan.scale), lq[0, 0, 0])
+    sr = resized_planes(lq, plan.scale) if enlarged is None else lock_flat_areas(lq, enlarged)
+    return within_neighbours(lq, sr)
+
+
+def _fade(earlier: Plane, later: Plane, weights: Plane) -> None:
+    """Blend in place into `later`; where both agree the result is that value exactly."""
+    later -= earlier
+    later *= weights
+    later += earlier
+
+
+def _padded(band: Pixels, height: int, width: int) -> Pixels:
+    """Repeat the last rows and columns until the band has this size (for networks with a pixel-unshuffle)."""
+    if band.shape[:2] == (height, width):
+        return band
+    below, right = height - band.shape[0], width - band.shape[1]
+    return np.pad(band, ((0, below), (0, right), (0, 0)), mode="edge")
+
+
+def to_planes(pixels: Pixels) -> Plane:
+    """The way in: (H, W, C) uint8 or uint16 -> (C, H, W) float32 in [0, 1]."""
+    full = np.float32(np.iinfo(pixels.dtype).max)
+    planes = np.ascontiguousarray(np.moveaxis(pixels, -1, 0)).astype(np.float32)
+    planes /= full
+    return planes
+
+
+def _quantised(values: Plane, dtype: np.dtype[np.unsignedinteger]) -> Pixels:
+    """The way out: (C, H, W) float in [0, 1] -> (H, W, C) uint8 or uint16, rounded to nearest."""
+    scaled = values * np.float32(np.iinfo(dtype).max)
+    np.rint(scaled, out=scaled)
+    return np.moveaxis(scaled.astype(dtype), 0, -1)

@@ -1,0 +1,241 @@
+"""A batch on several devices: a process for each, which does its share of the files.
+
+Every process has the network for itself and writes into the same journal, as independent runs in one output folder may.
+This one loads nothing: it hands out the files, passes on what it is told, and puts the report together.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import multiprocessing
+import os
+import signal
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tessera.errors import EngineError, TesseraError
+from tessera.machine import cores
+from tessera.upscaling.batch import Watcher, remove_leftovers, run_batch
+from tessera.upscaling.batch_report import BatchReport, FileResult
+from tessera.upscaling.finding import Task
+from tessera.upscaling.journal import Journal
+
+if TYPE_CHECKING:
+    from multiprocessing.context import SpawnProcess
+    from multiprocessing.synchronize import Event
+
+    from tessera.tiling.settings import Settings
+
+_ASKED_EVERY_SECONDS = 0.2
+_LAST_WORD_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class DeviceBatch:
+    """Files for several devices, and all that their processes need to know."""
+
+    tasks: tuple[Task, ...]
+    devices: tuple[str, ...]
+    model: str
+    """A name of the zoo or a file, with its checksum below: it is on this machine already."""
+    model_sha256: str
+    settings: Settings
+    journal_folder: Path
+    pixels: int
+    """Of all inputs together, roughly: it decides about the engine."""
+    overwrite: bool = False
+    ignored: int = 0
+
+    def share(self, number: int) -> range:
+        """The places of the files that a device does: every second one of two, every third of three."""
+        return range(number, len(self.tasks), len(self.devices))
+
+    def settings_of(self, number: int) -> Settings:
+        """The settings with the device, which gets its part of the cores where it is the processor."""
+        device, threads = self.devices[number], self.settings.threads
+        if device == "cpu" and threads is None:
+            threads = max(cores().usable // self.devices.count("cpu"), 1)
+        return dataclasses.replace(self.settings, device=device, threads=threads)
+
+
+def run_on_devices(
+    batch: DeviceBatch,
+    *,
+    watcher: Watcher | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+    say: Callable[[str], None] = lambda line: None,
+) -> BatchReport:
+    """Upscale all files, as `run_batch` does, on several devices at a time; `say` is given the plans in words.
+
+    When a process ends before its files are done, those are reported as failed, and a later run does them. Raises
+    EngineError when a device cannot be had.
+    """
+    began = time.monotonic()
+    crew = _Crew(batch, watcher, say)
+    try:
+        crew.work(stopped)
+    except KeyboardInterrupt:
+        crew.kill()
+    finally:
+        crew.dismiss()
+    for folder in {task.output.parent for task in batch.tasks}:
+        remove_leftovers(folder)
+    results = tuple(crew.results[number] for number in sorted(crew.results))
+    return BatchReport(
+        results=results,
+        ignored=batch.ignored,
+        seconds=time.monotonic() - began,
+        model=batch.model,
+        model_sha256=batch.model_sha256,
+        left=len(batch.tasks) - sum(result.state != "dropped" for result in results),
+    )
+
+
+class _Crew:
+    """The processes, and what they have told so far."""
+
+    def __init__(self, batch: DeviceBatch, watcher: Watcher | None, say: Callable[[str], None]) -> None:
+        self.results: dict[int, FileResult] = {}
+        self._batch, self._watcher, self._say = batch, watcher, say
+        self._begun: set[int] = set()
+        context = multiprocessing.get_context("spawn")
+        self._stop = context.Event()
+        self._members: dict[Connection, tuple[int, SpawnProcess]] = {}
+        for number in range(len(batch.devices)):
+            ours, theirs = context.Pipe(duplex=False)
+            process = context.Process(target=_member, args=(batch, number, theirs, self._stop, os.getpid()))
+            process.start()
+            theirs.close()
+            self._members[ours] = (number, process)
+
+    def work(self, stopped: Callable[[], bool]) -> None:
+        """Listen to all until the last has ended."""
+        while self._members:
+            if stopped():
+                self._stop.set()
+            ready = wait(list(self._members), _ASKED_EVERY_SECONDS)
+            for connection in [each for each in self._members if each in ready]:
+                try:
+                    self._take(connection.recv())
+                except (EOFError, ConnectionError):
+                    self._ended(connection)
+
+    def kill(self) -> None:
+        """End all processes at once."""
+        for _, process in self._members.values():
+            process.kill()
+
+    def dismiss(self) -> None:
+        """Ask those that are left to end, and wait for it, not for ever."""
+        self._stop.set()
+        end = time.monotonic() + _LAST_WORD_SECONDS
+        for connection, (_, process) in self._members.items():
+            connection.close()  # who tells something then hears that nobody listens
+            process.join(max(end - time.monotonic(), 0.0))
+            if process.is_alive():
+                process.kill()
+                process.join()
+        self._members.clear()
+
+    def _take(self, message: tuple[str, int, Any]) -> None:
+        kind, number, value = message
+        if kind == "error":
+            raise EngineError(value)
+        if kind == "line":
+            self._say(value)
+        elif kind == "begin":
+            self._begin(number)
+        elif kind == "tile" and self._watcher is not None:
+            self._watcher.tile(number, *value)
+        elif kind == "end":
+            self._end(number, value)
+
+    def _begin(self, number: int) -> None:
+        self._begun.add(number)
+        if self._watcher is not None:
+            self._watcher.begin(number, self._batch.tasks[number])
+
+    def _end(self, number: int, result: FileResult) -> None:
+        self.results[number] = result
+        if self._watcher is not None:
+            self._watcher.end(number, result)
+
+    def _ended(self, connection: Connection) -> None:
+        """A process is gone; what it has not done without having been asked to stop, it failed at."""
+        number, process = self._members.pop(connection)
+        connection.close()
+        process.join()
+        if not process.exitcode:
+            return
+        how = f"by signal {-process.exitcode}" if process.exitcode < 0 else f"with exit code {process.exitcode}"
+        device = self._batch.devices[number]
+        for each in self._batch.share(number):
+            if each in self.results:
+                continue
+            task = self._batch.tasks[each]
+            if each not in self._begun:
+                self._begin(each)
+            message = (
+                f"{task.source}: not done, because the process for {device} was ended {how};"
+                " run the same command again to go on."
+            )
+            self._end(each, FileResult(task.source, task.output, "failed", message=message))
+
+
+# ------------------------------------------------------------------------------------------ in the process of a device
+
+
+def _member(batch: DeviceBatch, number: int, connection: Connection, stop: Event, parent: int) -> None:
+    """Do the share of one device; signals are for the process that hands out the files."""
+    from tessera.upscaling.upscaler import Upscaler
+
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
+    places = batch.share(number)
+    # Nobody to tell anything to: then nobody wants the files any more, and what is begun is dropped.
+    with contextlib.suppress(BrokenPipeError):
+        try:
+            upscaler = Upscaler(batch.model, settings=batch.settings_of(number), offline=True)
+            upscaler.expect(batch.pixels // len(batch.devices))
+            for line in upscaler.plan_lines():
+                connection.send(("line", 0, f"{batch.devices[number]}: {line}"))
+        except TesseraError as error:
+            connection.send(("error", 0, str(error)))
+            return
+        run_batch(
+            [batch.tasks[place] for place in places],
+            upscaler,
+            Journal(batch.journal_folder),
+            overwrite=batch.overwrite,
+            watcher=_Teller(connection, places),
+            stopped=lambda: stop.is_set() or os.getppid() != parent,
+            among=batch.tasks,
+        )
+
+
+class _Teller:
+    """A watcher that passes everything on to the process that hands out the files."""
+
+    def __init__(self, connection: Connection, places: Sequence[int]) -> None:
+        self._connection, self._places = connection, places
+
+    def begin(self, index: int, task: Task) -> None:
+        """A file is begun."""
+        self._connection.send(("begin", self._places[index], None))
+
+    def tile(self, index: int, done: int, total: int, pixels: int) -> None:
+        """A tile is done."""
+        self._connection.send(("tile", self._places[index], (done, total, pixels)))
+
+    def end(self, index: int, result: FileResult) -> None:
+        """A file is through; an exception goes as its text, for not every exception can be sent."""
+        if result.defect is not None:
+            text = "".join(traceback.format_exception(result.defect))
+            result = dataclasses.replace(result, defect=RuntimeError(text))
+        self._connection.send(("end", self._places[index], result))

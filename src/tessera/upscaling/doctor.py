@@ -1,0 +1,363 @@
+"""What upscaling will find on this machine: processor, memory, GPUs, engines, weights, and what is wrong with them.
+
+`examine` asks the machine once and returns a record; `warnings_about` is a function of that record, so what it says
+about any machine can be tested on this one. A part that is broken is reported, never raised.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib
+import importlib.metadata
+import os
+import platform
+import re
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tessera import machine
+from tessera.engines import EngineName, Precision, has_bf16, type_of_products
+from tessera.machine import Cores, Memory, Processor
+from tessera.native import library as kernels
+from tessera.version import __version__
+from tessera.weights.names import WEIGHTS_SUFFIXES
+from tessera.weights.published import MODELS
+from tessera.zoo import models as zoo
+
+_LITTLE_MEMORY_BYTES = 2**30
+_LITTLE_DISK_BYTES = 2**30
+_PRECISIONS: tuple[Precision, ...] = ("exact", "auto", "fast")
+
+# Each engine with the package that it needs and how to get it.
+_ENGINES: tuple[tuple[EngineName, str, str], ...] = (
+    ("pytorch", "torch", "pip install torch"),
+    ("openvino", "openvino", "pip install openvino"),
+    ("ncnn", "ncnn", "pip install 'tessera-sr[ncnn]'"),
+    ("onnxruntime", "onnxruntime", "pip install 'tessera-sr[onnx]'"),
+    ("kernels", "tessera", ""),  # what is wrong with them says itself what to do
+)
+_PACKAGES = ("torch", "openvino", "ncnn", "onnxruntime", "numpy", "pyvips")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gpu:
+    """One device other than the processor; what its library does not say is None."""
+
+    device: str
+    name: str
+    memory_bytes: int | None
+    capability: str | None
+    bf16: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gpus:
+    """The devices that PyTorch can use; without any, `problem` says why."""
+
+    devices: tuple[Gpu, ...]
+    problem: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineState:
+    """Whether an engine can be used here, and in what it multiplies on the processor at each precision."""
+
+    name: EngineName
+    package: str
+    version: str | None
+    problem: str | None
+    """Why the package cannot be imported; None when it can."""
+    install: str
+    products: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """Weights that are on this machine: a published model, or a file of one's own in the models folder."""
+
+    name: str
+    path: Path
+    packaged: bool
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folder:
+    """A folder that Tessera writes to, which may not be there yet."""
+
+    path: Path
+    free_bytes: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Threads:
+    """How many threads PyTorch starts, and what the environment says about it."""
+
+    pytorch: int | None
+    omp_num_threads: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """Everything that was found."""
+
+    system: str
+    processor: Processor
+    cores: Cores
+    threads: Threads
+    memory: Memory
+    gpus: Gpus
+    nvidia_driver: bool
+    """Whether the system has NVIDIA's driver, whatever PyTorch makes of it."""
+    engines: tuple[EngineState, ...]
+    pictures_problem: str | None
+    """Why pictures cannot be read and written; None when they can."""
+    weights: tuple[Weights, ...]
+    models_folder: Folder
+    cache_folder: Folder
+    versions: dict[str, str | None]
+
+    @property
+    def can_upscale(self) -> bool:
+        """Whether an engine can run and pictures can be read."""
+        return self.pictures_problem is None and any(engine.problem is None for engine in self.engines)
+
+
+def examine() -> Findings:
+    """Ask the machine; imports every engine's package that is installed."""
+    versions: dict[str, str | None] = {"tessera": __version__, "python": platform.python_version()}
+    versions |= {package: installed_version(package) for package in _PACKAGES}
+    libvips, pictures_problem = _libvips()
+    versions["libvips"] = libvips
+    engines = tuple(_engine(name, package, install) for name, package, install in _ENGINES)
+    torch_works = engines[0].problem is None
+    models, cache = zoo.models_folder(), machine.cache_folder()
+    return Findings(
+        system=f"{platform.system()} {platform.release()}",
+        processor=machine.processor(),
+        cores=machine.cores(),
+        threads=Threads(
+            pytorch=importlib.import_module("torch").get_num_threads() if torch_works else None,
+            omp_num_threads=omp_num_threads(os.environ.get("OMP_NUM_THREADS", "")),
+        ),
+        memory=machine.memory(),
+        gpus=gpus(importlib.import_module("torch")) if torch_works else Gpus(devices=(), problem="PyTorch is missing."),
+        nvidia_driver=any(Path(place).exists() for place in ("/proc/driver/nvidia/version", "/dev/nvidia0")),
+        engines=engines,
+        pictures_problem=pictures_problem,
+        weights=weights_in(models),
+        models_folder=Folder(path=models, free_bytes=machine.free_disk_bytes(models)),
+        cache_folder=Folder(path=cache, free_bytes=machine.free_disk_bytes(cache)),
+        versions=versions,
+    )
+
+
+# ----------------------------------------------------------------------------------------------------------- packages
+
+
+def installed_version(package: str) -> str | None:
+    """The version of an installed package, without importing it; None when it is not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def import_problem(package: str, load: Callable[[str], object] = importlib.import_module) -> str | None:
+    """Why a package cannot be imported, in a sentence; None when it can."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            load(package)
+    except ModuleNotFoundError as error:
+        if error.name == package:
+            return "It is not installed."
+        return f"It is installed, but needs {error.name}, which is not."
+    except Exception as error:  # a damaged binary may raise anything
+        return f"It is installed, but cannot be imported: {_sentence(error)}"
+    return None
+
+
+def _engine(name: EngineName, package: str, install: str) -> EngineState:
+    own = name == "kernels"
+    return EngineState(
+        name=name,
+        package=package,
+        version=__version__ if own else installed_version(package),
+        problem=kernels.problem() if own else import_problem(package),
+        install=install,
+        products={precision: type_of_products(name, precision) for precision in _PRECISIONS},
+    )
+
+
+def _libvips() -> tuple[str | None, str | None]:
+    problem = import_problem("pyvips")
+    if problem is not None:
+        return None, f"pyvips reads and writes pictures. {problem} pip install 'pyvips[binary]'"
+    pyvips: Any = importlib.import_module("pyvips")
+    return ".".join(str(pyvips.version(part)) for part in (0, 1, 2)), None
+
+
+def _sentence(error: BaseException) -> str:
+    """The first line of an error's text, as a sentence of bearable length."""
+    text = (str(error).strip().splitlines() or [type(error).__name__])[0].strip()
+    text = text if len(text) <= 200 else f"{text[:199]}…"
+    return text if text.endswith((".", "…", "!", "?")) else f"{text}."
+
+
+# --------------------------------------------------------------------------------------------------------------- GPUs
+
+
+def gpus(torch: Any) -> Gpus:
+    """The CUDA and MPS devices that PyTorch can use; a driver that is broken is a problem, not an error."""
+    found: list[Gpu] = []
+    problem: str | None = None
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        try:
+            found += _cuda(torch)
+            if torch.backends.mps.is_available():
+                found.append(
+                    Gpu(device="mps", name="Apple GPU", memory_bytes=None, capability=None, bf16=has_bf16("mps"))
+                )
+        except Exception as error:  # drivers fail in their own ways
+            problem = _sentence(error)
+    if not found and problem is None:
+        built = torch.version.cuda or getattr(torch.version, "hip", None)
+        said = [_sentence(warning.message) for warning in told if isinstance(warning.message, Warning)]
+        problem = said[0] if said else None
+        if problem is None:
+            problem = "PyTorch sees no GPU." if built else "This PyTorch is a build for processors only."
+    return Gpus(devices=tuple(found), problem=problem)
+
+
+def _cuda(torch: Any) -> list[Gpu]:
+    if not torch.cuda.is_available():
+        return []
+    found: list[Gpu] = []
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        found.append(
+            Gpu(
+                device=f"cuda:{index}",
+                name=str(properties.name),
+                memory_bytes=int(properties.total_memory),
+                capability=f"{properties.major}.{properties.minor}",
+                bf16=int(properties.major) >= 8,
+            )
+        )
+    return found
+
+
+# ------------------------------------------------------------------------------------------------- weights and threads
+
+
+def weights_in(folder: Path) -> tuple[Weights, ...]:
+    """The published models that are here, and after them other weights in the models folder."""
+    found: list[Weights] = []
+
+    def add(name: str, path: Path, *, packaged: bool) -> None:
+        found.append(Weights(name=name, path=path, packaged=packaged, size_bytes=path.stat().st_size))
+
+    with contextlib.suppress(OSError):  # a folder that may not be read has nothing to offer
+        for model in MODELS:
+            path = zoo.locate(model, folder)
+            if path is not None:
+                is_packaged = model.packaged is not None and path.name == Path(model.packaged.path).name
+                add(model.name, path, packaged=is_packaged)
+        known = {weights.path for weights in found}
+        for path in sorted(folder.iterdir()):
+            # The two files of a model of ncnn or OpenVINO are one entry: the numbers.
+            suffix = path.suffix.lower()
+            if suffix in WEIGHTS_SUFFIXES and suffix not in (".param", ".xml") and path not in known and path.is_file():
+                add(path.name, path, packaged=False)
+    return tuple(found)
+
+
+def omp_num_threads(text: str) -> int | None:
+    """What `OMP_NUM_THREADS` asks for, which may be a list by level of nesting; None when it is not set or no number.
+
+    >>> [omp_num_threads(text) for text in ("4", "4,2", "", "many")]
+    [4, 4, None, None]
+    """
+    match = re.match(r"\s*(\d+)\s*(?:,|$)", text)
+    return int(match[1]) if match and int(match[1]) > 0 else None
+
+
+# ----------------------------------------------------------------------------------------------------------- warnings
+
+
+def warnings_about(found: Findings) -> list[str]:
+    """What a user should know or change, each as a sentence; the gravest first."""
+    said: list[str] = []
+    if found.pictures_problem is not None:
+        said.append(found.pictures_problem)
+    if all(engine.problem is not None for engine in found.engines):
+        said.append(f"No engine can be used, so nothing can be upscaled: {found.engines[0].install}")
+    if not found.weights:
+        said.append("No weights are here; they are downloaded on first use, or now by `tessera models fetch`.")
+    features = found.processor.features
+    if features is not None and "AVX2" not in features and found.processor.architecture.lower() in ("x86_64", "amd64"):
+        said.append("This processor has no AVX2: upscaling works, at a small part of the usual speed.")
+    if found.nvidia_driver and not found.gpus.devices:
+        said.append(
+            f"NVIDIA's driver is here, and PyTorch uses no GPU: {found.gpus.problem or 'it does not say why.'} "
+            "https://pytorch.org/get-started/locally says which build fits."
+        )
+    return said + _about_threads(found) + _about_space(found)
+
+
+def _about_threads(found: Findings) -> list[str]:
+    usable, asked, started = found.cores.usable, found.threads.omp_num_threads, found.threads.pytorch
+    cores = "1 core" if usable == 1 else f"{usable} cores"
+    if asked is not None and asked > usable:
+        return [
+            f"OMP_NUM_THREADS is {asked} and {cores} can be used, so threads wait for each other: set it to {usable}."
+        ]
+    if asked is not None and asked < usable:
+        return [f"OMP_NUM_THREADS is {asked}, so only {asked} of {cores} work: set it to {usable}, or not at all."]
+    if started is not None and started > usable:
+        return [f"PyTorch starts {started} threads and {cores} can be used: set OMP_NUM_THREADS={usable}."]
+    return []
+
+
+def _about_space(found: Findings) -> list[str]:
+    said: list[str] = []
+    memory = found.memory
+    if memory.limit_bytes is not None and memory.total_bytes is not None and memory.limit_bytes < memory.total_bytes:
+        said.append(
+            f"Only {in_gb(memory.limit_bytes)} of this machine's {in_gb(memory.total_bytes)} of memory may be used "
+            "(the limit of a control group); tiles are made to fit."
+        )
+    if memory.available_bytes is not None and memory.available_bytes < _LITTLE_MEMORY_BYTES:
+        said.append(f"Only {in_gb(memory.available_bytes)} of memory is free: tiles will be small, and work slow.")
+    if memory.swap_used_bytes and memory.total_bytes and memory.swap_used_bytes > memory.total_bytes // 10:
+        said.append(f"{in_gb(memory.swap_used_bytes)} of memory lie in swap: other programs leave too little of it.")
+    for what, folder in (("models", found.models_folder), ("cache", found.cache_folder)):
+        if folder.free_bytes is not None and folder.free_bytes < _LITTLE_DISK_BYTES:
+            said.append(f"Only {in_gb(folder.free_bytes)} are free where the {what} folder is, {folder.path}.")
+    return said
+
+
+def in_gb(size_bytes: int) -> str:
+    """A size for people.
+
+    >>> in_gb(1_610_612_736), in_gb(5_000_000), in_gb(270_582_939_648)
+    ('1.5 GB', '5 MB', '252 GB')
+    """
+    gigabytes = size_bytes / 2**30
+    if gigabytes < 0.1:
+        return f"{size_bytes / 2**20:.0f} MB"
+    return f"{gigabytes:.1f} GB" if gigabytes < 100 else f"{gigabytes:.0f} GB"
+
+
+def as_dict(found: Findings) -> dict[str, Any]:
+    """Everything as plain values, with `usable` cores, `can_upscale` and the warnings."""
+    plain: dict[str, Any] = dataclasses.asdict(found)
+    plain["cores"]["usable"] = found.cores.usable
+    return {"can_upscale": found.can_upscale, **plain, "warnings": warnings_about(found), "executable": sys.executable}

@@ -1,0 +1,247 @@
+"""From what the user names to what there is to do: pictures found, outputs named, inputs never replaced."""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tessera.errors import UsageError
+from tessera.images.formats import FORMATS, READABLE_EXTENSIONS, format_of_name, looks_like_a_picture
+from tessera.upscaling.journal import Journal
+
+_OF_THE_SYSTEM = frozenset({"desktop.ini", "thumbs.db"})
+
+
+@dataclass(frozen=True)
+class Task:
+    """One picture and where its output goes; `problem` says why it cannot even be tried."""
+
+    source: Path
+    output: Path
+    named_by_user: bool = False
+    """Whether the user gave the output's full name (then its extension is obeyed, whatever the picture holds)."""
+    problem: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Naming:
+    """How outputs are named: NAME_out.EXT in one folder, the tree of the inputs kept."""
+
+    output: Path = Path("results")
+    suffix: str = "out"
+    extension: str = "auto"
+
+    def __post_init__(self) -> None:
+        known = sorted(extension.lstrip(".") for form in FORMATS for extension in form.extensions)
+        if self.extension != "auto" and self.extension.lstrip(".").lower() not in known:
+            raise UsageError(f"--ext {self.extension}: expected auto or one of {', '.join(known)}.")
+        if re.search(r"[/\\\x00]", self.suffix):
+            raise UsageError(f"--suffix {self.suffix!r} may not hold a path.")
+
+    def name(self, source: Path, *, with_extension: bool = False) -> str:
+        """The output's file name for a source; `with_extension` tells photo.jpg and photo.png apart."""
+        form = format_of_name(source)
+        extension = source.suffix if form is not None else ".png"
+        if self.extension != "auto":
+            extension = "." + self.extension.lstrip(".").lower()
+        stem = f"{source.stem}_{source.suffix.lstrip('.')}" if with_extension and source.suffix else source.stem
+        return f"{stem}_{self.suffix}{extension}" if self.suffix else f"{stem}{extension}"
+
+    def is_file_for(self, inputs: Sequence[str]) -> bool:
+        """Whether -o names a file: one input that is no folder, and a name that ends like a picture's.
+
+        Raises UsageError when it does and no such file can be written.
+        """
+        one = len(inputs) == 1 and not os.path.isdir(inputs[0])  # noqa: PTH112 - False, not an error, for any text
+        extension = self.output.suffix.lower()
+        if not one or extension not in READABLE_EXTENSIONS or self.output.is_dir():
+            return False
+        form = format_of_name(self.output)
+        if form is None:
+            raise UsageError(
+                f"-o {self.output}: {extension} can be read, not written; choose .png, .jpg, .tif or .webp."
+            )
+        if self.extension != "auto" and format_of_name(Path(f"x.{self.extension.lstrip('.')}")) is not form:
+            raise UsageError(f"-o {self.output} and --ext {self.extension} ask for two formats; leave one out.")
+        return True
+
+    def journal_folder(self, inputs: Sequence[str]) -> Path:
+        """The folder that outputs go to, where their journal lies."""
+        return self.output.parent if self.is_file_for(inputs) else self.output
+
+
+@dataclass(frozen=True)
+class _Found:
+    source: Path
+    below: Path = Path()
+    """Its folder below the input folder, which is kept."""
+    problem: str | None = None
+
+
+def find_tasks(
+    inputs: Sequence[str], naming: Naming, journal: Journal, *, recursive: bool = False
+) -> tuple[list[Task], int]:
+    """Turn files, folders and patterns into tasks -> them, and how many files were no pictures by name.
+
+    A folder gives the pictures in it, and below it when `recursive`, with the tree kept; outputs of earlier runs are no
+    inputs. Raises UsageError when there is nothing to do, or every output would replace an input.
+    """
+    search = _Search(naming, journal, recursive)
+    for text in inputs:
+        search.add(text)
+    found = list(search.found.values())
+    if not found:
+        raise UsageError(search.nothing_found(inputs))
+    if naming.is_file_for(inputs):
+        if len(found) != 1:
+            raise UsageError(f"-o {naming.output} names one file, but {inputs[0]} gives {len(found)}: name a folder.")
+        tasks = [Task(found[0].source, naming.output, named_by_user=True, problem=found[0].problem)]
+    else:
+        if naming.output.exists() and not naming.output.is_dir():
+            raise UsageError(f"-o {naming.output}: is a file; outputs go to a folder, so name another one.")
+        tasks = _named(found, naming)
+    return _inputs_spared(tasks), search.ignored
+
+
+class _Search:
+    """Collects pictures from what the user named, each once."""
+
+    def __init__(self, naming: Naming, journal: Journal, recursive: bool) -> None:
+        self._recursive = recursive
+        self._output = inode(naming.output)
+        real = os.path.realpath(journal.folder)
+        self._ours = frozenset(os.path.join(real, *name.split("/")) for name in journal.outputs)  # noqa: PTH118
+        self.found: dict[str, _Found] = {}
+        self.ignored = 0
+        self._below = False
+
+    def add(self, text: str) -> None:
+        """Take one word of the command line."""
+        if not text:
+            raise UsageError("One of the inputs is an empty text: name pictures or folders.")
+        if os.path.isdir(text):  # noqa: PTH112 - False, not an error, for any text
+            self._add_folder(Path(text))
+        elif os.path.lexists(text):
+            self._add(_Found(Path(text), problem=None if os.path.exists(text) else f"{text}: {_BROKEN_LINK}"))  # noqa: PTH110
+        elif glob.has_magic(text):
+            self._add_pattern(text)
+        else:
+            self._add(_Found(Path(text), problem=f"{text}: there is no such file or folder."))
+
+    def nothing_found(self, inputs: Sequence[str]) -> str:
+        """The sentence for a search without result."""
+        hint = "; --recursive looks into the folders below" if self._below and not self._recursive else ""
+        others = f" ({self.ignored} other files)" if self.ignored else ""
+        return f"There are no pictures in {', '.join(inputs)}{others}{hint}."
+
+    def _add(self, found: _Found) -> None:
+        self.found.setdefault(_identity(found.source), found)
+
+    def _add_folder(self, folder: Path) -> None:
+        def cannot_list(error: OSError) -> None:
+            place = Path(os.fsdecode(error.filename or folder))
+            self._add(_Found(place, problem=f"{place}: this folder cannot be listed: {error.strerror}."))
+
+        for place, folders, files in os.walk(folder, onerror=cannot_list):
+            if inode(place) == self._output and Path(place) != folder:
+                folders.clear()
+                continue
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            self._below = self._below or bool(folders)
+            if not self._recursive:
+                folders.clear()
+            real, below = os.path.realpath(place), Path(place).relative_to(folder)
+            for name in sorted(files):
+                if name.startswith(".") or name.lower() in _OF_THE_SYSTEM:
+                    continue
+                if not looks_like_a_picture(Path(name)):
+                    self.ignored += 1
+                elif (identity := os.path.join(real, name)) not in self._ours:  # noqa: PTH118 - thousands of these
+                    self.found.setdefault(identity, _Found(Path(place, name), below))
+
+    def _add_pattern(self, pattern: str) -> None:
+        files = [path for path in _matches(pattern) if path.is_file()]
+        pictures = [path for path in files if looks_like_a_picture(path)]
+        self.ignored += len(files) - len(pictures)
+        if not pictures:
+            self._add(_Found(Path(pattern), problem=f"{pattern}: no picture matches this pattern."))
+        for path in pictures:
+            if _identity(path) not in self._ours:
+                self._add(_Found(path))
+
+
+def _matches(pattern: str) -> list[Path]:
+    """What a pattern names; ** goes down folders and not through links, which may lead round in circles."""
+    anchor = Path(pattern).anchor
+    below = pattern[len(anchor) :] + ("/*" if pattern.endswith("**") else "")
+    named = set(Path(pattern).parts)
+    try:
+        found = sorted(Path(anchor).glob(below))
+    except (ValueError, NotImplementedError, OSError):
+        return []
+    return [path for path in found if not any(part.startswith(".") and part not in named for part in path.parts)]
+
+
+_BROKEN_LINK = "is a link to a file that is not there."
+
+
+def _named(found: list[_Found], naming: Naming) -> list[Task]:
+    """NAME_out.EXT where that is one picture's alone; NAME_EXT_out.EXT, and then a number, tell the others apart."""
+    plain = [naming.output / each.below / naming.name(each.source) for each in found]
+    taken = Counter(folded(output) for output in plain)
+    used = {place for place, count in taken.items() if count == 1}
+    numbers: Counter[str] = Counter()
+    tasks: list[Task] = []
+    for each, output in zip(found, plain, strict=True):
+        if taken[folded(output)] > 1:
+            output = output.with_name(naming.name(each.source, with_extension=True))
+            first, base = output, folded(output)
+            while folded(output) in used:
+                numbers[base] += 1
+                output = first.with_name(f"{first.stem}-{numbers[base] + 1}{first.suffix}")
+            used.add(folded(output))
+        tasks.append(Task(each.source, output, problem=each.problem))
+    return tasks
+
+
+def folded(path: Path) -> str:
+    """One text for all names that some file system takes for the same."""
+    return unicodedata.normalize("NFC", str(path).casefold())
+
+
+def _inputs_spared(tasks: list[Task]) -> list[Task]:
+    """Turn tasks down whose output is one of the inputs, however it is spelled."""
+    sources = {inode(task.source) for task in tasks} - {None}
+    refused = {task.output for task in tasks if inode(task.output) in sources}
+    if not refused:
+        return tasks
+    because = "is itself an input, and inputs are never replaced; choose another folder with -o or another --suffix."
+    if len(refused) == len(tasks):
+        raise UsageError(f"{tasks[0].output}: {because}")
+    return [
+        dataclasses.replace(task, problem=f"{task.source}: its output {task.output} {because}")
+        if task.output in refused
+        else task
+        for task in tasks
+    ]
+
+
+def _identity(path: Path) -> str:
+    """One text for each name of a file, links in its folder followed, a link itself not."""
+    return os.path.join(os.path.realpath(path.parent), path.name)  # noqa: PTH118 - thousands of these
+
+
+def inode(path: str | Path) -> tuple[int, int] | None:
+    """What tells one file from another, whatever their names; None for what is not there."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - thousands of these
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino

@@ -1,0 +1,1 @@
+"""Weights files of every format: read safely, recognized, described, written. Nothing is imported here."""

@@ -1,0 +1,319 @@
+"""Reading what `torch.save` wrote without running any of it.
+
+A `.pth` file is a program: unpickling it imports whatever it names and calls that. Here the program is only read, by
+`pickle_walk`. Any name that tensors have no need of stops the reading, and the error quotes it. The tensors are then
+made by this module from the bytes of the storages, after every declared size was compared with the bytes that are
+really there; `torch.load` is never called, so its faults (and the ways in which its archive reader differs from other
+ones) do not matter.
+
+Two formats are known: the ZIP archive that PyTorch writes since 1.6 and the older one, a row of pickles followed by the
+storages.
+"""
+
+import io
+import zipfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import torch
+from torch import Tensor
+
+from tessera.errors import UnsafeWeightsError, WeightsError
+from tessera.weights.pickle_walk import DAMAGE, Global, Inert, MalformedError, Storage, Strided, Walker
+
+LIMIT_BYTES = 4 << 30
+MAX_PICKLE_BYTES = 64 << 20
+MAX_DEPTH = 32
+
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+LEGACY_PROTOCOL = 1001
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file held: containers, numbers and tensors. Anything else is an `Inert` that only has a name."""
+
+    content: Any
+    format: Literal["zip", "legacy"]
+
+
+def read_checkpoint(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> Checkpoint:
+    """Read a `.pth`, `.pt` or `.ckpt` file; nothing in it is executed.
+
+    Raises UnsafeWeightsError when the file names anything that tensors have no need of, and WeightsError when it is
+    damaged, not a checkpoint, or declares more than `limit_bytes` of tensors.
+    """
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, io.SEEK_END)
+            file.seek(0)
+            head = file.read(512)
+            file.seek(0)
+            problem = describe_other_file(head, size)
+            if problem is not None:
+                raise WeightsError(f"{path}: {problem}")
+            reader = _Reader(_Clipped(file, size), limit_bytes)
+            if head.startswith(b"PK\x03\x04"):
+                return reader.read_zip()
+            return reader.read_legacy()
+    except OSError as error:
+        raise WeightsError(f"{path}: this file cannot be read ({error.strerror or error}).") from error
+    except UnsafeWeightsError as error:
+        raise UnsafeWeightsError(f"{path}: {error}") from None
+    except MalformedError as error:
+        raise WeightsError(
+            f"{path}: this is not a whole PyTorch checkpoint: {error}. Fetch it again, and compare its sha256 with the "
+            "one its author gives."
+        ) from error
+
+
+def describe_other_file(head: bytes, size: int) -> str | None:
+    """Say in a sentence what a file is that cannot hold weights, from its first bytes; None when it may hold some."""
+    if size == 0:
+        return "this file is empty (0 bytes); its download or its writing did not finish. Fetch it again."
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith(b"version https://git-lfs"):
+        return (
+            "this is a Git LFS pointer, a small text that stands for the real file. Run `git lfs pull` where it came "
+            "from, or download the file itself."
+        )
+    if text.startswith((b"<!doctype", b"<html", b"<head", b"<?xml")):
+        return (
+            "this is a web page, not weights; the address gave a page (a login, an error or a preview) in place of the "
+            "file. Download it again by its direct address."
+        )
+    for magic, what in (
+        (b"\x89PNG", "a PNG picture"),
+        (b"\xff\xd8\xff", "a JPEG picture"),
+        (b"\x1f\x8b", "a gzip archive; unpack it first"),
+        (b"7z\xbc\xaf", "a 7z archive; unpack it first"),
+        (b"Rar!", "a RAR archive; unpack it first"),
+        (b"\x89HDF", "an HDF5 file (Keras), which this program does not read"),
+        (b"GGUF", "a GGUF file, which this program does not read"),
+    ):
+        if head.startswith(magic):
+            return f"this is not weights but {what}."
+    if len(head) > 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size:
+        return "this is a safetensors file under another name. Rename it so that it ends in `.safetensors`."
+    if text.startswith((b"{", b"[")) and _is_text(head):
+        return "this is a JSON text, not weights. Give the weights file itself."
+    return None
+
+
+def _is_text(head: bytes) -> bool:
+    return all(byte in b"\t\r\n" or 32 <= byte < 127 for byte in head)
+
+
+class _Clipped(io.RawIOBase):
+    """A file that never tries to read, and so to allocate, more than it has."""
+
+    def __init__(self, file: IO[bytes], size: int) -> None:
+        super().__init__()
+        self.file = file
+        self.size = size
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.file.tell()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self.file.seek(offset, whence)
+
+    def left(self) -> int:
+        return max(self.size - self.file.tell(), 0)
+
+    def read(self, size: int | None = -1) -> bytes:
+        left = self.left()
+        return self.file.read(left if size is None or size < 0 else min(size, left))
+
+    def readline(self, size: int | None = -1) -> bytes:
+        longest = min(self.left(), MAX_PICKLE_BYTES)
+        return self.file.readline(longest if size is None or size < 0 else min(size, longest))
+
+
+class _Reader:
+    """Reads one file; the limit holds for all that it declares together."""
+
+    def __init__(self, file: _Clipped, limit_bytes: int) -> None:
+        self.file = file
+        self.limit_bytes = limit_bytes
+
+    def read_zip(self) -> Checkpoint:
+        try:
+            with zipfile.ZipFile(self.file) as archive:
+                members = self._check_members(archive)
+                prefix = _find_prefix(members)
+                order = members.get(f"{prefix}/byteorder")
+                if order is not None and (order.file_size > 16 or archive.read(order).strip() != b"little"):
+                    raise MalformedError("it was written on a big-endian machine, which this program does not read")
+                pickle = members[f"{prefix}/data.pkl"]
+                if pickle.file_size > MAX_PICKLE_BYTES:
+                    raise MalformedError(f"its list of tensors alone takes {pickle.file_size} bytes")
+                walker = Walker()
+                walker.walk(io.BytesIO(archive.read(pickle)))
+                content, storages, tensors = walker.result()
+                self._check_total(storages.values(), tensors)
+                names = {key: f"{prefix}/data/{key}" for key in storages}
+                for key, storage in storages.items():
+                    member = members.get(names[key])
+                    if member is None:
+                        raise MalformedError(f"storage {key!r} is declared but not in the archive")
+                    if member.file_size != storage.bytes:
+                        raise MalformedError(
+                            f"storage {key!r} declares {storage.bytes} bytes and has {member.file_size}"
+                        )
+                return Checkpoint(_make(content, lambda storage: archive.read(members[names[storage.key]])), "zip")
+        except DAMAGE as error:
+            raise MalformedError(f"its archive is damaged ({error or type(error).__name__})") from error
+
+    def _check_members(self, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+        members: dict[str, zipfile.ZipInfo] = {}
+        for info in archive.infolist():
+            if info.filename in members:
+                raise MalformedError(f"its archive holds {info.filename!r} twice")
+            if info.flag_bits & 0x1:
+                raise MalformedError(f"its archive member {info.filename!r} is encrypted")
+            if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
+                raise MalformedError(
+                    f"its archive member {info.filename!r} is compressed, which PyTorch never does; if you repacked it "
+                    "yourself, pack it without compression (`zip -0`)"
+                )
+            members[info.filename] = info
+        if sum(info.file_size for info in members.values()) > self.file.size:
+            raise MalformedError("its archive members overlap: together they are larger than the file")
+        return members
+
+    def read_legacy(self) -> Checkpoint:
+        walker = Walker()
+        try:
+            walker.walk(self.file)
+            if walker.value != LEGACY_MAGIC:
+                while self.file.left():  # further pickles: only to name what they would have imported
+                    walker.walk(self.file)
+        except DAMAGE as error:
+            walker.refuse_foreign()
+            raise MalformedError(
+                f"it begins with neither of the two formats that PyTorch writes ({error or type(error).__name__})"
+            ) from error
+        walker.refuse_foreign()
+        if walker.value != LEGACY_MAGIC:
+            raise MalformedError("it is a pickle, but not one that `torch.save` wrote")
+        try:
+            return self._read_after_magic()
+        except DAMAGE as error:
+            raise MalformedError(f"its list of tensors is damaged ({error or type(error).__name__})") from error
+
+    def _read_after_magic(self) -> Checkpoint:
+        header = Walker()
+        header.walk(self.file)
+        protocol = header.value
+        header.walk(self.file)
+        system = header.value
+        header.refuse_foreign()
+        if protocol != LEGACY_PROTOCOL or not isinstance(system, dict):
+            raise MalformedError("its header is not that of a checkpoint")
+        if system.get("little_endian") is not True:  # pyright: ignore[reportUnknownMemberType]
+            raise MalformedError("it was written on a big-endian machine, which this program does not read")
+
+        walker = Walker(legacy=True)
+        walker.walk(self.file)
+        content, storages, tensors = walker.result()
+        keys_walker = Walker()
+        keys_walker.walk(self.file)
+        keys_walker.refuse_foreign()
+        keys: Any = keys_walker.value
+        if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(storages):
+            raise MalformedError("the storages it lists are not those that its tensors use")
+        self._check_total(storages.values(), tensors)
+        places: dict[str, int] = {}
+        for key in map(str, keys):
+            storage = storages[key]
+            count = self.file.read(8)
+            if len(count) != 8 or int.from_bytes(count, "little", signed=True) != storage.elements:
+                raise MalformedError(f"storage {key!r} is cut off or not as long as declared")
+            if storage.bytes > self.file.left():
+                raise MalformedError(
+                    f"storage {key!r} declares {storage.bytes} bytes, and only {self.file.left()} are left in the file"
+                )
+            places[key] = self.file.tell()
+            self.file.seek(storage.bytes, io.SEEK_CUR)
+
+        def read(storage: Storage) -> bytes:
+            self.file.seek(places[storage.key])
+            return self.file.read(storage.bytes)
+
+        return Checkpoint(_make(content, read), "legacy")
+
+    def _check_total(self, storages: Iterable[Storage], tensors: list[Strided]) -> None:
+        total = max(sum(storage.bytes for storage in storages), sum(tensor.bytes for tensor in tensors))
+        if total > self.limit_bytes:
+            raise MalformedError(f"it declares {total} bytes of tensors, and at most {self.limit_bytes} are read")
+
+
+def _find_prefix(members: dict[str, zipfile.ZipInfo]) -> str:
+    found = [name.removesuffix("/data.pkl") for name in members if name.endswith("/data.pkl") and name.count("/") == 1]
+    if len(found) != 1:
+        raise MalformedError(
+            "it is a ZIP archive without the list of tensors that PyTorch puts into one (`data.pkl`)"
+            if not found
+            else "its archive holds more than one list of tensors"
+        )
+    prefix = found[0]
+    if f"{prefix}/constants.pkl" in members or any(name.startswith(f"{prefix}/code/") for name in members):
+        raise MalformedError(
+            "it is a TorchScript program, which is code and not only weights; where you trust it, export its state "
+            "dict by `torch.save(torch.jit.load(file).state_dict(), 'weights.pth')`"
+        )
+    return prefix
+
+
+def _make(content: Any, read: Callable[[Storage], bytes]) -> Any:
+    """Turn the description of a file into containers and tensors; each container and each storage once."""
+    made: dict[int, Any] = {}
+    storages: dict[str, Tensor] = {}
+
+    def storage_of(storage: Storage) -> Tensor:
+        if storage.key not in storages:
+            data = bytearray(read(storage))
+            if len(data) != storage.bytes:
+                raise MalformedError(f"storage {storage.key!r} is cut off")
+            storages[storage.key] = torch.frombuffer(data, dtype=torch.uint8) if data else torch.empty(0).byte()
+        return storages[storage.key]
+
+    def tensor_of(tensor: Strided) -> Tensor:
+        flat = storage_of(tensor.storage)
+        if tensor.dtype is torch.bool:
+            flat = flat != 0
+        elif tensor.dtype is not torch.uint8:
+            flat = flat.view(tensor.dtype)
+        return flat.as_strided(tensor.size, tensor.stride, tensor.offset)
+
+    def value_of(value: Any, depth: int) -> Any:
+        if isinstance(value, Strided):
+            return tensor_of(value)
+        if isinstance(value, (Global, Storage)):
+            return Inert(value.name if isinstance(value, Global) else "storage")
+        if not isinstance(value, (dict, list, tuple)):
+            return value
+        if depth > MAX_DEPTH:
+            return Inert("nested deeper than weights are")
+        if id(value) not in made:
+            if isinstance(value, dict):
+                container: Any = {}
+                made[id(value)] = container
+                for key, item in value.items():
+                    container[key] = value_of(item, depth + 1)
+            else:
+                container = []
+                made[id(value)] = container
+                container.extend(value_of(item, depth + 1) for item in value)
+        return made[id(value)]
+
+    return value_of(content, 0)

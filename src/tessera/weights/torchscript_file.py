@@ -1,0 +1,178 @@
+"""TorchScript archives as Tessera writes them: a program for other programs, and weights that are read without it.
+
+A TorchScript file is a program, and PyTorch's loader runs it. Such a file is never loaded here. One that Tessera wrote
+tells in its extra files which network it is and which tensors lie in it in which order, so that its weights can be
+taken from it and the network is built here, like from any other weights file; its program is not looked at.
+
+The archive: `data.pkl` (the object as a pickle), `data/0`, `data/1` ... (tensors, little-endian), `code/__torch__.py`
+(the program), `constants.pkl`, `version`, `byteorder`, `extra/` (metadata as text). Nothing in it is compressed.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import zipfile
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from tessera.errors import WeightsError
+from tessera.weights.pickle_walk import DAMAGE
+
+TENSORS_KEY = "tessera.tensors"
+"""The extra file that lists name, type and shape of each tensor, in the order of the archive."""
+_ROOT = "archive"
+_STORAGES = {"float32": "FloatStorage", "float16": "HalfStorage", "bfloat16": "BFloat16Storage"}
+_LARGEST_EXTRA_BYTES = 16 << 20
+_PROGRAM_VERSION = b"3\n"
+
+
+def is_torchscript(path: Path) -> bool:
+    """Whether a file is an archive with a TorchScript program in it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except DAMAGE:
+        return False
+
+
+def read_own_torchscript(path: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:
+    """The tensors and the metadata of an archive that Tessera wrote; None for another's.
+
+    Raises WeightsError, without the name of the file, when it is damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            prefix = f"{_ROOT}/extra/"
+            metadata = {
+                info.filename.removeprefix(prefix): _text(archive, info)
+                for info in archive.infolist()
+                if info.filename.startswith(prefix)
+            }
+            listed = metadata.pop(TENSORS_KEY, None)
+            if listed is None:
+                return None
+            return {
+                name: _tensor(archive, number, name, kind, shape)
+                for number, (name, kind, shape) in enumerate(_listed(listed))
+            }, metadata
+    except DAMAGE as error:  # OSError is one of them
+        raise WeightsError(f"this TorchScript archive is damaged ({error or type(error).__name__}).") from error
+
+
+def _text(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> str:
+    if info.file_size > _LARGEST_EXTRA_BYTES:
+        raise WeightsError(f"{info.filename} in this archive has {info.file_size} bytes, and no metadata are so long.")
+    return archive.read(info).decode()
+
+
+def _listed(text: str) -> list[tuple[str, str, tuple[int, ...]]]:
+    found: list[tuple[str, str, tuple[int, ...]]] = []
+    for entry in cast("list[Any]", json.loads(text)):
+        name, kind, shape = entry
+        sound = isinstance(name, str) and kind in _STORAGES and all(isinstance(each, int) for each in shape)
+        if not sound or any(each < 1 for each in shape):
+            raise ValueError("its list of tensors is not one")
+        found.append((name, kind, tuple(shape)))
+    return found
+
+
+def _tensor(archive: zipfile.ZipFile, number: int, name: str, kind: str, shape: tuple[int, ...]) -> Tensor:
+    dtype: torch.dtype = getattr(torch, kind)
+    info = archive.getinfo(f"{_ROOT}/data/{number}")
+    wanted = prod(shape) * dtype.itemsize
+    if info.file_size != wanted or info.compress_type != zipfile.ZIP_STORED or info.compress_size != wanted:
+        raise ValueError(f"`{name}` should have {wanted} bytes and has {info.file_size}")
+    return torch.frombuffer(bytearray(archive.read(info)), dtype=dtype).reshape(shape)
+
+
+# -------------------------------------------------------------------------------------------------------- writing
+
+
+def attribute_of(name: str) -> str:
+    """What a tensor is called in the program.
+
+    >>> attribute_of("body.0.rdb1.conv1.weight")
+    'body_0_rdb1_conv1_weight'
+    """
+    text = name.replace(".", "_")
+    return text if text.isidentifier() else f"_{text}"
+
+
+def torchscript_bytes(
+    class_name: str, forward: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> bytes:
+    """The archive of a module that has these tensors and this method `forward(self, input)`; the same gives the same.
+
+    `forward` is the body of the method, one statement a line; tensors are `self.` with the name of `attribute_of`.
+    """
+    names = {name: attribute_of(name) for name in tensors}
+    assert len(set(names.values())) == len(names), "two tensors would have one name"
+    listed = [[name, str(tensor.dtype).removeprefix("torch."), list(tensor.shape)] for name, tensor in tensors.items()]
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w", zipfile.ZIP_STORED) as archive:
+
+        def put(name: str, content: bytes) -> None:
+            archive.writestr(zipfile.ZipInfo(f"{_ROOT}/{name}", (1980, 1, 1, 0, 0, 0)), content)
+
+        put("data.pkl", _object_pickle(class_name, {names[name]: tensor for name, tensor in tensors.items()}))
+        put("code/__torch__.py", _program(class_name, forward, list(names.values())).encode())
+        put("constants.pkl", b"\x80\x02).")
+        for number, tensor in enumerate(tensors.values()):
+            put(f"data/{number}", tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        put("version", _PROGRAM_VERSION)
+        put("byteorder", b"little")
+        for key, value in sorted({**metadata, TENSORS_KEY: json.dumps(listed)}.items()):
+            put(f"extra/{key}", value.encode())
+    return whole.getvalue()
+
+
+def _program(class_name: str, forward: str, attributes: list[str]) -> str:
+    parameters = "".join(f'"{name}", ' for name in attributes)
+    declared = "".join(f"  {name} : Tensor\n" for name in attributes)
+    body = "".join(f"    {line}\n" for line in forward.splitlines())
+    return (
+        f"class {class_name}(Module):\n  __parameters__ = [{parameters}]\n  __buffers__ = []\n  training : bool\n"
+        f"{declared}  def forward(self: __torch__.{class_name},\n    input: Tensor) -> Tensor:\n{body}"
+    )
+
+
+def _object_pickle(class_name: str, attributes: Mapping[str, Tensor]) -> bytes:
+    """The instructions that make the module: its class, and a dictionary of its attributes."""
+    parts = [b"\x80\x02", _global("__torch__", class_name), b")\x81}(", _word("training"), b"\x89"]
+    for number, (name, tensor) in enumerate(attributes.items()):
+        kind = _STORAGES[str(tensor.dtype).removeprefix("torch.")]
+        storage = (
+            b"(" + _word("storage") + _global("torch", kind) + _word(str(number)) + _word("cpu")
+            + _whole(tensor.numel()) + b"tQ"
+        )  # fmt: skip
+        strides = [prod(tensor.shape[place + 1 :]) for place in range(tensor.ndim)]
+        parts += [
+            _word(name),
+            _global("torch._utils", "_rebuild_tensor_v2"),
+            b"(" + storage + _whole(0) + _tuple(tensor.shape) + _tuple(strides) + b"\x89",
+            _global("collections", "OrderedDict") + b")RtR",
+        ]
+    return b"".join([*parts, b"ub."])
+
+
+def _global(module: str, name: str) -> bytes:
+    return f"c{module}\n{name}\n".encode()
+
+
+def _word(text: str) -> bytes:
+    return b"X" + struct.pack("<I", len(text.encode())) + text.encode()
+
+
+def _whole(number: int) -> bytes:
+    return b"J" + struct.pack("<i", number)
+
+
+def _tuple(numbers: list[int] | torch.Size) -> bytes:
+    return b"(" + b"".join(_whole(number) for number in numbers) + b"t"

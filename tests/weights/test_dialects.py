@@ -1,0 +1,309 @@
+"""Every network in every dialect: written as another program would, recognised, and computing the same."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from tessera.errors import UnknownNetworkError, WeightsError
+from tessera.generators import (
+    ESRDnetConfig,
+    ESRGANPytorchConfig,
+    GeneratorConfig,
+    PyTorchGANConfig,
+    RRDBNetConfig,
+    SRVGGNetCompactConfig,
+)
+from tessera.weights.dialects import recognise, state_shapes, to_dialect, unwrap
+
+SMALL = RRDBNetConfig(features=4, blocks=2, growth=3)
+
+
+def weights_of(config: GeneratorConfig, seed: int = 0) -> dict[str, Tensor]:
+    torch.manual_seed(seed)
+    return config.build().state_dict()
+
+
+def network_of(config: GeneratorConfig, state: dict[str, Tensor]) -> torch.nn.Module:
+    network = config.build().eval()
+    network.load_state_dict(state)
+    return network
+
+
+sizes = st.fixed_dictionaries({"features": st.integers(1, 6), "blocks": st.integers(1, 3)})
+grown = st.fixed_dictionaries({"growth": st.integers(1, 4)})
+layouts = st.sampled_from(
+    [
+        {"scale": 1},
+        {"scale": 2},
+        {"scale": 4},
+        {"scale": 8},
+        {"scale": 1, "unshuffle": 1, "stages": ()},
+        {"scale": 2, "unshuffle": 1, "stages": (2,)},
+        {"scale": 3},
+    ]
+)
+
+
+@given(
+    size=sizes,
+    growth=grown,
+    layout=layouts,
+    channels=st.sampled_from([1, 3]),
+    dialect=st.sampled_from(["basicsr", "esrgan-new", "esrgan-old", "esrdgan"]),
+)
+@settings(max_examples=60, deadline=None)
+def test_any_rrdbnet_is_recognised_in_any_dialect(
+    size: dict[str, int], growth: dict[str, int], layout: dict[str, int], channels: int, dialect: str
+) -> None:
+    config = RRDBNetConfig(**size, **growth, **layout, in_channels=channels, out_channels=channels)
+    state = weights_of(config)
+    if dialect == "esrdgan" and (config.unshuffle > 1 or 3 in config.stages):
+        with pytest.raises(WeightsError):
+            to_dialect(config, state, dialect)
+        return
+    found = recognise(to_dialect(config, state, dialect), scale=config.scale)
+    assert found.config == config
+    assert found.dialect == dialect
+    assert list(found.state) == list(state)
+    assert all(torch.equal(found.state[name], state[name]) for name in state)
+
+
+@given(size=sizes, kernels=st.tuples(st.sampled_from([1, 3, 5, 7]), st.sampled_from([1, 3, 5])))
+@settings(max_examples=20, deadline=None)
+def test_any_esrdnet_is_recognised(size: dict[str, int], kernels: tuple[int, int]) -> None:
+    config = ESRDnetConfig(**size, growth=2, scale=2, lff_kernel=kernels[0], hr_kernel=kernels[1])
+    state = weights_of(config)
+    found = recognise(to_dialect(config, state, "esrdgan"))
+    if kernels == (3, 3):
+        assert isinstance(found.config, RRDBNetConfig)
+    else:
+        assert found.config == config
+        assert all(torch.equal(found.state[name], state[name]) for name in state)
+    x = torch.rand(1, 3, 4, 5)
+    torch.testing.assert_close(network_of(found.config, found.state)(x), network_of(config, state)(x))
+
+
+@given(
+    size=sizes,
+    scale=st.sampled_from([1, 2, 4, 8]),
+    channels=st.sampled_from([1, 3]),
+)
+@settings(max_examples=20, deadline=None)
+def test_any_pytorch_gan_generator_is_recognised(size: dict[str, int], scale: int, channels: int) -> None:
+    config = PyTorchGANConfig.model_validate(
+        {**size, "scale": scale, "in_channels": channels, "out_channels": channels}
+    )
+    found = recognise(to_dialect(config, weights_of(config), "pytorch-gan"))
+    assert (found.config, found.dialect) == (config, "pytorch-gan")
+
+
+@given(
+    features=st.integers(1, 6),
+    convolutions=st.integers(1, 6),
+    scale=st.integers(1, 4),
+    activation=st.sampled_from(["prelu", "relu"]),
+)
+@settings(max_examples=30, deadline=None)
+def test_any_srvgg_is_recognised(features: int, convolutions: int, scale: int, activation: str) -> None:
+    config = SRVGGNetCompactConfig.model_validate(
+        {"features": features, "convolutions": convolutions, "scale": scale, "activation": activation}
+    )
+    found = recognise(to_dialect(config, weights_of(config), "srvgg"))
+    assert (found.config, found.dialect) == (config, "basicsr")
+    assert bool(found.notes) == (activation == "relu")
+
+
+def test_an_esrgan_pytorch_file_becomes_an_rrdbnet_with_the_same_output() -> None:
+    config = ESRGANPytorchConfig(features=4, blocks=2, growth=3)
+    state = weights_of(config)
+    found = recognise(state)
+    assert found.config == SMALL
+    assert found.dialect == "esrgan-pytorch"
+    x = torch.rand(1, 3, 5, 6)
+    assert torch.equal(network_of(found.config, found.state)(x), network_of(config, state)(x))
+    ones = found.state["conv_up1.weight"], found.state["conv_up2.weight"]
+    assert ones[0].data_ptr() != ones[1].data_ptr()
+    assert all(
+        torch.equal(tensor, state[name]) for name, tensor in to_dialect(SMALL, found.state, "esrgan-pytorch").items()
+    )
+
+
+def test_two_different_enlargements_cannot_be_written_for_esrgan_pytorch() -> None:
+    with pytest.raises(WeightsError, match="one convolution for both"):
+        to_dialect(SMALL, weights_of(SMALL), "esrgan-pytorch")
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_esrdgan_weights_work_on_bgr_and_are_turned_to_rgb(kernel: int) -> None:
+    config = ESRDnetConfig(features=4, blocks=1, growth=2, lff_kernel=kernel)
+    theirs = weights_of(config)  # as a file of esrdgan has them: trained on BGR
+    found = recognise(theirs)
+    rgb = torch.rand(1, 3, 5, 4)
+    expected = network_of(config, theirs)(rgb.flip(1)).flip(1)
+    torch.testing.assert_close(network_of(found.config, found.state)(rgb), expected)
+    assert not torch.allclose(network_of(config, theirs)(rgb), expected)
+    assert any("BGR" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "names"),
+    [
+        ("esrgan-new", "RRDB_trunk.1.RDB3.conv5.weight trunk_conv.bias upconv2.weight HRconv.weight"),
+        (
+            "esrgan-old",
+            "model.0.weight model.1.sub.1.RDB3.conv5.0.weight model.1.sub.2.bias model.3.weight model.6.weight "
+            "model.8.weight model.10.bias",
+        ),
+        (
+            "esrdgan",
+            "model.0.weight model.1.module.0.rdbs.2.conv4.conv.0.weight model.1.module.0.rdbs.0.LFF.bias "
+            "model.1.module.2.weight model.2.upconv.1.weight model.3.upconv.1.bias model.4.weight model.6.weight",
+        ),
+    ],
+)
+def test_dialects_use_the_names_that_published_files_have(dialect: str, names: str) -> None:
+    assert set(names.split()) <= to_dialect(SMALL, weights_of(SMALL), dialect).keys()
+
+
+def test_one_stage_of_enlargement_is_x2_unless_scale_or_name_says_x3() -> None:
+    config = RRDBNetConfig(scale=3, features=4, blocks=1, growth=2)
+    state = to_dialect(config, weights_of(config), "esrgan-old")
+    assert recognise(state).config.scale == 2
+    assert recognise(state, named_scale=3).config == config
+    assert recognise(state, scale=3).config == config
+    assert recognise(state, scale=2, named_scale=3).config.scale == 2
+    assert "cannot" not in recognise(state).notes[0]
+    assert "x2 or x3" in recognise(state).notes[0]
+    with pytest.raises(WeightsError, match="x4 was asked for"):
+        recognise(state, scale=4)
+
+
+def test_a_name_that_says_x3_does_not_change_an_x4_network() -> None:
+    assert recognise(weights_of(SMALL), named_scale=3).config == SMALL
+
+
+# -------------------------------------------------------------------------------------------------- unwrapping
+
+
+@pytest.mark.parametrize(
+    "wrapper", ["params_ema", "params-ema", "params", "state_dict", "model_state_dict", "model", "net", "generator"]
+)
+@pytest.mark.parametrize("prefix", ["", "module.", "netG.", "generator.", "module.netG.", "_orig_mod."])
+def test_wrappers_and_prefixes_are_taken_off(wrapper: str, prefix: str) -> None:
+    state = weights_of(SMALL)
+    found = unwrap({wrapper: {prefix + name: tensor for name, tensor in state.items()}, "iter": 5})
+    assert found.wrapper == wrapper
+    assert found.state.keys() == state.keys()
+
+
+def test_bare_weights_are_called_raw() -> None:
+    state = weights_of(SMALL)
+    assert unwrap(state).wrapper == "raw"
+    assert recognise(unwrap(state).state).config == SMALL
+
+
+def test_averaged_weights_are_preferred() -> None:
+    plain, averaged = weights_of(SMALL, 1), weights_of(SMALL, 2)
+    found = unwrap({"params": plain, "params_ema": averaged})
+    assert found.wrapper == "params_ema"
+    assert found.state["conv_first.weight"] is averaged["conv_first.weight"]
+
+
+def test_wrappers_inside_wrappers_are_found() -> None:
+    assert unwrap({"model": {"params": weights_of(SMALL)}, "epoch": 3}).wrapper == "model.params"
+
+
+def test_the_generator_is_taken_from_a_file_that_holds_both() -> None:
+    both = {"netG." + name: tensor for name, tensor in weights_of(SMALL).items()} | {"netD.conv0.weight": torch.ones(1)}
+    found = unwrap({"state_dict": both})
+    assert recognise(found.state).config == SMALL
+    assert "left out 1" in found.notes[0]
+
+
+def test_the_names_of_the_original_architecture_keep_their_model_prefix() -> None:
+    old = to_dialect(SMALL, weights_of(SMALL), "esrgan-old")
+    assert unwrap(old).state.keys() == old.keys()
+    assert unwrap({"model." + name: tensor for name, tensor in weights_of(SMALL).items()}).state.keys() == (
+        weights_of(SMALL).keys()
+    )
+
+
+@pytest.mark.parametrize("content", [{}, {"epoch": 3}, [], None, 3, torch.ones(3), {"params": {}}, {3: torch.ones(1)}])
+def test_what_holds_no_tensors_is_refused(content: object) -> None:
+    with pytest.raises(WeightsError):
+        recognise(unwrap(content).state)
+
+
+# ---------------------------------------------------------------------------------------------------- refusals
+
+
+def test_a_missing_an_unexpected_and_a_misshapen_weight_are_named() -> None:
+    state = dict(weights_of(SMALL))
+    del state["conv_hr.bias"]
+    state["extra.weight"] = torch.ones(1)
+    state["body.1.rdb2.conv3.weight"] = torch.ones(3, 10, 1, 1)
+    with pytest.raises(UnknownNetworkError) as caught:
+        recognise(state)
+    for part in ("`conv_hr.bias`", "`extra.weight`", "`body.1.rdb2.conv3.weight`", "(3, 10, 1, 1)", "(3, 10, 3, 3)"):
+        assert part in str(caught.value)
+
+
+def test_the_nearest_network_is_named() -> None:
+    state = {name: tensor for name, tensor in weights_of(SMALL).items() if not name.startswith("conv_first")}
+    with pytest.raises(UnknownNetworkError, match=r"nearest is RRDBNet with the names of BasicSR.*conv_first\.weight"):
+        recognise(state)
+
+
+def test_names_of_nothing_known_are_listed() -> None:
+    with pytest.raises(UnknownNetworkError, match=r"none of their names is known \(`layers.0.attention.weight`\)"):
+        recognise({"layers.0.attention.weight": torch.ones(1)})
+
+
+def test_esrgan_plus_is_refused_by_name() -> None:
+    state = dict(weights_of(SMALL)) | {"body.0.rdb1.conv1x1.weight": torch.ones(3, 4, 1, 1)}
+    with pytest.raises(UnknownNetworkError, match=r"ESRGAN\+"):
+        recognise(state)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["conv0.weight", "conv1.weight_orig", "conv9.weight"],
+        ["conv0.weight", "conv1.weight_orig", "gating.weight_orig", "attn_1.theta.weight"],
+        ["layer0.conv0.weight", "layer1.conv0.weight"],
+        ["conv0_0.weight", "conv4_1.weight", "linear1.weight", "linear2.weight"],
+        ["model.0.weight", "model.2.weight", "model.3.running_mean", "model.23.weight"],
+        ["features.0.weight", "classifier.0.weight", "classifier.2.weight"],
+        ["features.0.strideddownconv.0.weight", "classifier.0.weight", "classifier.2.weight"],
+    ],
+)
+def test_discriminators_are_recognised_and_refused(names: list[str]) -> None:
+    with pytest.raises(UnknownNetworkError, match="this is a discriminator"):
+        recognise({name: torch.ones(1) for name in names})
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (4,), (4, 3), (4, 3, 3, 3, 3), (0, 0, 3, 3), (5000, 3, 3, 3)])
+@pytest.mark.parametrize("dialect", ["basicsr", "esrgan-old", "esrdgan", "pytorch-gan", "esrgan-pytorch", "srvgg"])
+def test_absurd_shapes_are_refused_with_a_sentence(shape: tuple[int, ...], dialect: str) -> None:
+    if dialect in {"basicsr", "esrgan-old", "esrdgan"}:
+        state = to_dialect(SMALL, weights_of(SMALL), dialect)
+    elif dialect == "esrgan-pytorch":
+        state = weights_of(ESRGANPytorchConfig(features=4, blocks=1, growth=2))
+    elif dialect == "pytorch-gan":
+        state = weights_of(PyTorchGANConfig(features=4, blocks=1))
+    else:
+        state = weights_of(SRVGGNetCompactConfig(features=4, convolutions=1))
+    for name in (next(name for name in state if name.endswith("weight")), list(state)[-2]):
+        broken = copy.copy(state)
+        broken[name] = torch.ones(shape, device="meta")
+        with pytest.raises(UnknownNetworkError):
+            recognise(broken)
+
+
+def test_shapes_of_the_largest_network_take_no_memory() -> None:
+    shapes = state_shapes(RRDBNetConfig(features=1024, growth=1024, blocks=2))
+    assert shapes["body.1.rdb3.conv5.weight"] == (1024, 5120, 3, 3)

@@ -1,0 +1,72 @@
+"""Under which licence weights are: from the published sums, from metadata, and for mixtures."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from stand_ins import loaded
+from tessera.generators import SRVGGNetCompactConfig
+from tessera.weights.licence import LICENCE_KEY, licence_of, licence_of_mix
+from tessera.weights.published import MODELS, find_published
+from tessera.zoo.interpolation import interpolate
+
+PUBLISHED = [
+    (digest, model)
+    for model in MODELS
+    for digest in (
+        *(model.remote.sha256 if model.remote is not None else ()),
+        *([model.packaged.sha256] if model.packaged is not None else ()),
+    )
+]
+
+
+@pytest.mark.parametrize(("digest", "model"), PUBLISHED, ids=lambda value: getattr(value, "name", str(value)[:8]))
+def test_every_published_sum_leads_to_its_model_and_licence(digest: str, model: object) -> None:
+    found = find_published(digest)
+    assert found is model
+    assert found is not None
+    assert licence_of(digest, {"license": "another"}) == found.licence
+
+
+@pytest.mark.parametrize(
+    ("metadata", "licence"),
+    [
+        ({}, None),
+        ({"license": "  "}, None),
+        ({"license": "CC-BY-4.0"}, "CC-BY-4.0"),
+        ({"modelspec.license": "MIT", "license": "other"}, "MIT"),
+        ({LICENCE_KEY: "MIT", "license": "other"}, "MIT"),
+        ({"licence": "in\ntwo  lines"}, "in two lines"),
+        ({"license": "x" * 10_000}, "x" * 200),
+    ],
+)
+def test_a_file_nobody_published_has_the_licence_it_tells(metadata: dict[str, str], licence: str | None) -> None:
+    assert licence_of("0" * 64, metadata) == licence
+    assert licence_of(None, metadata) == licence
+
+
+@pytest.mark.parametrize(
+    ("parts", "licence"),
+    [
+        (["MIT", "MIT"], "MIT"),
+        (["MIT", "BSD-3-Clause"], "MIT AND BSD-3-Clause"),
+        (["MIT", None], "MIT AND unknown"),
+        ([None, None], None),
+        (["MIT AND unknown", "unknown"], "MIT AND unknown"),
+        (["(A OR B) AND C", "C"], "((A OR B) AND C) AND C"),
+    ],
+)
+def test_a_mixture_is_under_all_its_licences(parts: list[str | None], licence: str | None) -> None:
+    assert licence_of_mix(parts) == licence
+
+
+def test_a_part_without_a_share_has_no_say() -> None:
+    config = SRVGGNetCompactConfig(features=4, convolutions=1, scale=2)
+    ends = [replace(loaded(config.build(), config), licence=name) for name in ("MIT", "Apache-2.0")]
+    assert interpolate([(ends[0], 0.5), (ends[1], 0.5)]).licence == "MIT AND Apache-2.0"
+    mixed = interpolate([(ends[0], 0), (ends[1], 1)])
+    assert mixed.licence == "Apache-2.0"
+    assert [part["licence"] for part in json.loads(mixed.metadata["tessera.mixed_from"])] == ["MIT", "Apache-2.0"]
