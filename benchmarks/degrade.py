@@ -85,13 +85,13 @@ def by_arithmetic(image, quality: float):
     planes = filled @ TO_YCC.T
     luma, chroma = planes[..., 0], planes[..., 1:]
     chroma = (chroma[::2, ::2] + chroma[1::2, ::2] + chroma[::2, 1::2] + chroma[1::2, 1::2]) / np.float32(4)
-    luma = quantised(luma - 128, LUMA_STEPS, quality) + 128
-    blue, red = (quantised(chroma[..., n], CHROMA_STEPS, quality).repeat(2, 0).repeat(2, 1) for n in (0, 1))
+    luma = quantized(luma - 128, LUMA_STEPS, quality) + 128
+    blue, red = (quantized(chroma[..., n], CHROMA_STEPS, quality).repeat(2, 0).repeat(2, 1) for n in (0, 1))
     rgb = np.dstack((luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue))
     return (np.clip(rgb, 0, 255) / 255)[:height, :width].astype(np.float32)
 
 
-def quantised(plane, table, quality: float):
+def quantized(plane, table, quality: float):
     steps = np.reshape(np.float32(table), (8, 8)).T * np.float32(step_factor(quality))
     height, width = plane.shape
     blocks = plane.reshape(height // 8, 8, width // 8, 8).transpose(0, 2, 1, 3)
@@ -137,7 +137,7 @@ def plain(image, draw: RealESRGANDraw, number: int, rng):
 
 
 def photographs() -> torch.Tensor:
-    """Clouds of many sizes in colour, as smooth and as rough as photographs are."""
+    """Clouds of many sizes in color, as smooth and as rough as photographs are."""
     rng = np.random.default_rng(0)
     spectrum = np.fft.rfft2(rng.standard_normal((BATCH, 3, SIDE, SIDE)))
     radius = np.hypot(np.fft.fftfreq(SIDE)[:, None], np.fft.rfftfreq(SIDE)) + 1 / SIDE

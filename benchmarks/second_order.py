@@ -5,7 +5,7 @@
 The middle of each photograph is degraded by a draw of its own (seed and place in the list decide it), written and read
 as 8 bits, enlarged in fp32 by PyTorch as `tessera upscale` does it, and compared with the truth as it was: PSNR of Y
 with borders of 4 pixels cut, NIQE of Y, the perceptual distance that the `tessera-x4` recipe trains with, and the grid:
-by how many decibels luma's differences of neighbours have more power at a period of 4 pixels than at the periods beside
+by how many decibels luma's differences of neighbors have more power at a period of 4 pixels than at the periods beside
 it (0 is none; a pixel shuffle may leave one, which NIQE does not mind; photographs themselves are the row `truth`).
 Means and differences from bicubic come with 95 % intervals (bootstrap over the pictures).
 """
@@ -77,7 +77,7 @@ def bicubic(pixels: np.ndarray) -> np.ndarray:
 
 
 def grid(luma: np.ndarray) -> float:
-    """How much a picture (H, W) has of what repeats every SCALE pixels, in dB over its neighbours in frequency."""
+    """How much a picture (H, W) has of what repeats every SCALE pixels, in dB over its neighbors in frequency."""
     return math.fsum(_excess(lines) for lines in (luma, luma.T)) / 2
 
 

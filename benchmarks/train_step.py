@@ -2,7 +2,7 @@
 
 `python benchmarks/train_step.py [KEY=VALUE ...]` takes changes as `tessera train` does (data.batch=4 is shorter).
 Pictures are made up; the perceptual trunk has VGG19's shape and random weights, which take the same time. What is
-outside the networks: reading and cropping, degradation, pool, losses, optimisers, the average, the watch.
+outside the networks: reading and cropping, degradation, pool, losses, optimizers, the average, the watch.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def report(step: int, whole: float, seconds: dict[str, float]) -> float:
     networks = sum(value for name, value in seconds.items() if "forward" in name or name == "backward")
     rest = whole - sum(seconds.values())
     shown = ", ".join(f"{name} {100 * value / whole:.1f} %" for name, value in seconds.items())
-    print(f"step {step}: {whole:.2f} s: {shown}, losses and optimisers {100 * rest / whole:.1f} %")
+    print(f"step {step}: {whole:.2f} s: {shown}, losses and optimizers {100 * rest / whole:.1f} %")
     return 1 - networks / whole
 
 

@@ -32,7 +32,7 @@ def main() -> None:
     print("\nThe results are in", results)
     for path in examples:
         print("  ", results / f"{path.stem}_out{path.suffix}")
-    print("Before (nearest neighbour, left) and after (right):", comparison)
+    print("Before (nearest neighbor, left) and after (right):", comparison)
 
 
 def side_by_side(before: Path, after: Path) -> np.ndarray:

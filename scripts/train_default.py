@@ -38,12 +38,12 @@ from tessera.train.recipe import Recipe, load_recipe
 from tessera.train.records import CONFIG_NAME, RunFolder
 from tessera.train.saving import STEP_KEY, TEACHER_KEY
 from tessera.weights.files import load_weights, save_weights
-from tessera.weights.licence import LICENCE_KEY
+from tessera.weights.license import LICENSE_KEY
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = Path(__file__).with_suffix(".tsv")
 MODELS = ROOT / "src" / "tessera" / "models"
-LICENCE = "Apache-2.0"
+LICENSE = "Apache-2.0"
 BESIDE = "realesrgan-x4plus"
 """What is scored beside our own on degraded photographs."""
 MORE_TO_DO = 75
@@ -197,7 +197,7 @@ def write_shipped(stage: Stage, recipe: Recipe, output: Path, data_hash: str) ->
     if step != str(recipe.steps):
         raise TrainingError(f"{trained.source} is of step {step}, and the recipe has {recipe.steps} steps.")
     metadata = {
-        LICENCE_KEY: LICENCE,
+        LICENSE_KEY: LICENSE,
         "tessera.recipe": recipe.name,
         STEP_KEY: step,
         "tessera.seed": str(recipe.seed),

@@ -20,7 +20,7 @@ Tags = dict[int, Any]
 
 
 def ramp(height: int, width: int, channels: int = 3, dtype: Any = np.uint8, seed: int = 0) -> Array:
-    """Smooth colours that differ in every corner, so that a turned or mirrored picture is told from an upright one."""
+    """Smooth colors that differ in every corner, so that a turned or mirrored picture is told from an upright one."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width]
     y, x = y / max(1, height - 1), x / max(1, width - 1)

@@ -35,7 +35,7 @@ def by_ncnn(files: Path, pixels: np.ndarray) -> np.ndarray:
 
 
 def textures() -> np.ndarray:
-    """A picture without any file: waves, edges, flat colour and noise."""
+    """A picture without any file: waves, edges, flat color and noise."""
     y, x = np.mgrid[:SIDE, :SIDE].astype(np.float64)
     rng = np.random.default_rng(7)
     red = 127 + 100 * np.sin(x / 3) * np.cos(y / 5)

@@ -10,7 +10,7 @@ import torch
 
 from tessera.errors import TrainingError
 from tessera.weights.files import load_weights
-from tessera.weights.licence import LICENCE_KEY
+from tessera.weights.license import LICENSE_KEY
 from train.runs import make_pictures
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
@@ -34,7 +34,7 @@ def places(tmp_path: Path) -> script.Places:
 
 @pytest.fixture
 def table(places: script.Places) -> Path:
-    rows = ["sha256\tfile\tsource\tlicence\tauthor"]
+    rows = ["sha256\tfile\tsource\tlicense\tauthor"]
     for path in sorted(places.photos.rglob("*.png")):
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         rows.append(f"{digest}\t{path.relative_to(places.photos)}\tdrawn\tCC0-1.0\t")
@@ -70,11 +70,11 @@ def test_the_hash_of_the_data_changes_with_a_picture(places: script.Places, tabl
     assert script.check_pictures(places.photos, table) != before
 
 
-def test_the_table_in_the_repository_names_a_licence_for_every_picture() -> None:
+def test_the_table_in_the_repository_names_a_license_for_every_picture() -> None:
     lines = script.PICTURES.read_text(encoding="utf-8").splitlines()
-    assert lines[0].split("\t") == ["sha256", "file", "source", "licence", "author"]
+    assert lines[0].split("\t") == ["sha256", "file", "source", "license", "author"]
     rows = [line.split("\t") for line in lines[1:]]
-    allowed = ("Unsplash licence", "CC0-1.0", "Public domain", "CC-BY-2.0", "CC-BY-3.0", "CC-BY-4.0", "BSD-2-clause")
+    allowed = ("Unsplash license", "CC0-1.0", "Public domain", "CC-BY-2.0", "CC-BY-3.0", "CC-BY-4.0", "BSD-2-clause")
     assert {row[3] for row in rows} <= set(allowed)
     assert all(row[4] for row in rows if row[3].startswith("CC-BY"))  # whose attribution is what they ask for
     assert not {row[1] for row in rows if row[1].startswith("train/")} & {row[1] for row in rows if "/val" in row[1]}
@@ -120,9 +120,9 @@ def test_both_networks_are_trained_in_pieces_one_from_the_other(
     for name, tensor in kept.state.items():
         assert torch.equal(first.state[name].float(), tensor.half().float())
     assert not all(torch.equal(first.state[name], second.state[name]) for name in first.state)
-    assert first.licence == second.licence == script.LICENCE
+    assert first.license == second.license == script.LICENSE
     metadata = second.metadata
-    assert metadata[LICENCE_KEY] == script.LICENCE
+    assert metadata[LICENSE_KEY] == script.LICENSE
     assert (metadata["tessera.recipe"], metadata["tessera.step"], metadata["tessera.seed"]) == ("tessera-x4", "2", "0")
     assert script.check_pictures(places.photos, table) in metadata["tessera.training_pictures"]
 

@@ -92,7 +92,7 @@ def published(name: str) -> PublishedTrunk:
 
 
 def build(name: str) -> Trunk:
-    return published(name).build(published(name).normalisation).eval()
+    return published(name).build(published(name).normalization).eval()
 
 
 def on_meta(name: str) -> Trunk:
@@ -101,7 +101,7 @@ def on_meta(name: str) -> Trunk:
 
 
 def weights_of(trunk: nn.Module, seed: int = 0) -> dict[str, torch.Tensor]:
-    """Random weights of the names and shapes of a trunk, without the counters of batch normalisation."""
+    """Random weights of the names and shapes of a trunk, without the counters of batch normalization."""
     generator = torch.Generator().manual_seed(seed)
     return {
         name: torch.rand(tensor.shape, generator=generator) * 0.2 - (0 if name.endswith("running_var") else 0.1)
@@ -145,12 +145,12 @@ def test_the_keys_and_the_size_of_inception_are_those_of_its_published_file():
     assert 0 < published("inception").remote.bytes - numbers < 200 * 600  # and some 200 bytes to describe a tensor
 
 
-def test_the_table_has_the_sum_and_the_licence_of_every_file():
+def test_the_table_has_the_sum_and_the_license_of_every_file():
     for trunk in TRUNKS:
         (sha256,) = trunk.remote.sha256
         assert len(sha256) == 64
         assert all(url.startswith("https://") for url in (*trunk.remote.urls, trunk.remote.page) if url)
-        assert trunk.licence in ("BSD-3-Clause", "Apache-2.0", "MIT")
+        assert trunk.license in ("BSD-3-Clause", "Apache-2.0", "MIT")
         if trunk.name not in ("vgg19-distilled", "hed-vgg16"):
             assert Path(trunk.remote.name).stem.endswith(f"-{sha256[:8]}")
             assert all(url.endswith(trunk.remote.name) for url in trunk.remote.urls)
@@ -214,7 +214,7 @@ def test_a_pool_can_take_the_place_of_the_max_pools():
     assert seen == [(1, 2, 16, 16), (1, 2, 4, 4)]
 
 
-def test_normalisation_is_per_channel_and_keeps_the_type():
+def test_normalization_is_per_channel_and_keeps_the_type():
     batch = torch.tensor(IMAGENET.mean).view(1, 3, 1, 1).double().expand(1, 3, 2, 2)
     moved = IMAGENET.apply(batch + torch.tensor(IMAGENET.std).view(3, 1, 1))
     assert moved.dtype == torch.float64
@@ -231,7 +231,7 @@ def test_a_file_of_the_right_keys_is_known_by_them(name, tmp_path):
     torch.save({"state_dict": {**state, "classifier.6.weight": torch.zeros(3, 3)}}, path)
     trunk = load_trunk(path)
     path.unlink()
-    assert trunk.normalisation == published(name).normalisation
+    assert trunk.normalization == published(name).normalization
     assert trunk.layers == on_meta(name).layers
     assert not trunk.training
     assert not any(parameter.requires_grad for parameter in trunk.parameters())
@@ -282,7 +282,7 @@ def test_the_distilled_encoder_is_known_by_its_keys(tmp_path):
     mixed = torch.nn.functional.conv2d(batch, state["conv0.weight"], state["conv0.bias"])
     mirrored = torch.nn.functional.pad(mixed, (1, 1, 1, 1), mode="reflect")
     first = torch.nn.functional.conv2d(mirrored, state["conv11.weight"], state["conv11.bias"]).relu()
-    torch.testing.assert_close(loaded(loaded.normalisation.apply(batch), ("relu1_1",))["relu1_1"], first)
+    torch.testing.assert_close(loaded(loaded.normalization.apply(batch), ("relu1_1",))["relu1_1"], first)
     state["conv42.weight"] = torch.zeros(10, 9, 3, 3)
     del state["conv33.bias"]
     torch.save({"model": state}, tmp_path / "wrong.pth")
@@ -389,7 +389,7 @@ def test_the_distilled_vgg19_sees_edges_where_there_are_some(assets):
     trunk = load_trunk(assets / "weights" / "vgg19-distilled-encoder.pth")
     batch = torch.zeros(1, 3, 64, 64)
     batch[..., 32:] = 1
-    found = trunk(trunk.normalisation.apply(batch), ("relu1_1", "conv3_4", "relu5_1"))
+    found = trunk(trunk.normalization.apply(batch), ("relu1_1", "conv3_4", "relu5_1"))
     assert [maps.shape[1] for maps in found.values()] == [16, 64, 128]
     flat, edge = found["relu1_1"][..., 8:12].std(dim=-1).mean(), found["relu1_1"][..., 30:34].std(dim=-1).mean()
     assert edge > 10 * flat
@@ -418,7 +418,7 @@ def hed_state() -> dict[str, torch.Tensor]:
 
 def test_hed_reads_bgr_less_the_mean_and_its_maps_have_the_names_of_vgg16(tmp_path, monkeypatch):
     state = hed_state()
-    # One output of the first layer for each colour, as Caffe numbers them: blue, green, red.
+    # One output of the first layer for each color, as Caffe numbers them: blue, green, red.
     for place in range(3):
         state["block1/layers/conv2d/vars/0"][1, 1, place, place] = 1
     state["block1/layers/conv2d/vars/0"][0, 1, 1, 3] = 1  # and one for the green of the row above
@@ -431,7 +431,7 @@ def test_hed_reads_bgr_less_the_mean_and_its_maps_have_the_names_of_vgg16(tmp_pa
     red, green, blue = 200.0, 100.0, 50.0
     picture = torch.tensor((red, green, blue)).view(1, 3, 1, 1).repeat(1, 1, 17, 33) / 255
     picture[0, 1, 7] = 1
-    found = trunk(trunk.normalisation.apply(picture), ("conv1_1", "conv2_1", "conv5_3"))
+    found = trunk(trunk.normalization.apply(picture), ("conv1_1", "conv2_1", "conv5_3"))
     seen = found["conv1_1"][0, :3, 8, 8]
     torch.testing.assert_close(seen, torch.tensor((blue - 104.00699, green - 116.66877, red - 122.67892)))
     torch.testing.assert_close(found["conv1_1"][0, 3, 8, 8], torch.tensor(255 - 116.66877))

@@ -83,7 +83,7 @@ def test_a_measurement_that_is_stopped_leaves_no_program_behind(tmp_path: Path):
 
 
 class Workshop:
-    """Instead of running programs, writes pictures of one colour and says how long it took."""
+    """Instead of running programs, writes pictures of one color and says how long it took."""
 
     def __init__(self, levels: dict[str, int], seconds: dict[str, list[float]]) -> None:
         self.levels, self.seconds = levels, {name: iter(values) for name, values in seconds.items()}

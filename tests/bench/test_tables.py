@@ -93,7 +93,7 @@ def test_whole_processes_have_memory_and_processor_time_instead_of_rates():
     assert "of the peak" not in text
 
 
-def test_the_middle_is_the_middle_in_colour_and_divides():
+def test_the_middle_is_the_middle_in_color_and_divides():
     pixels = np.arange(9 * 11, dtype=np.uint8).reshape(9, 11)
     cut = middle(pixels, 5, 100, multiple=2)
     assert cut.shape == (4, 10, 3)

@@ -89,7 +89,7 @@ def test_every_gate_of_every_checkpoint_is_drawn_under_the_names_of_a_esrgan(run
         assert (gray.min(), gray.max()) == (0, 255)
 
 
-def test_the_picture_is_rgb_and_bgr_only_on_request_and_colours_are_the_published_ones(run: Run) -> None:
+def test_the_picture_is_rgb_and_bgr_only_on_request_and_colors_are_the_published_ones(run: Run) -> None:
     state = attention_state(2, 4)
     save_basicsr(Path("net_d_5000.pth"), {f"layer0.{name}": tensor for name, tensor in state.items()})
     pixels = photo(Path("a.png"), 48, 64)

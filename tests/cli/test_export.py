@@ -50,7 +50,7 @@ def test_the_ending_says_the_format_and_a_pair_is_named_as_one(model: str, tmp_p
     assert main(["export", model, "-o", str(tmp_path / "a.param")]) == 0
     said = capsys.readouterr().out
     assert "a.param and a.bin" in said
-    assert "no room for metadata; these weights' licence is unknown" in said
+    assert "no room for metadata; these weights' license is unknown" in said
     assert main(["export", model, "-o", str(tmp_path / "b.onnx"), "--opset", "13", "--shape", "16x24"]) == 0
     written = onnx.load(tmp_path / "b.onnx")
     assert written.opset_import[0].version == 13

@@ -62,7 +62,7 @@ def test_the_list_shows_each_model_on_one_line_and_the_folder(tmp_path: Path) ->
     for model in MODELS:
         (line,) = [line for line in lines if line.split()[:1] == [model.name]]
         assert f"x{model.scale}" in line
-        assert model.licence in line
+        assert model.license in line
     assert lines[-1] == f"Models folder: {tmp_path / 'models'}"
 
 
@@ -100,30 +100,30 @@ def test_inspect_knows_models_by_name() -> None:
     assert report["dialect"] == "ncnn"
 
 
-def test_inspect_tells_the_licence_of_a_published_file_whatever_its_name(assets: Path, tmp_path: Path) -> None:
+def test_inspect_tells_the_license_of_a_published_file_whatever_its_name(assets: Path, tmp_path: Path) -> None:
     renamed = tmp_path / "renamed.pth"
     shutil.copy(assets / "weights" / "realesr-animevideov3.pth", renamed)
-    assert "  licence     BSD-3-Clause\n" in run("inspect", renamed).output
-    assert json.loads(run("inspect", renamed, "--json").output)[0]["licence"] == "BSD-3-Clause"
+    assert "  license     BSD-3-Clause\n" in run("inspect", renamed).output
+    assert json.loads(run("inspect", renamed, "--json").output)[0]["license"] == "BSD-3-Clause"
 
 
-def test_inspect_tells_the_licence_that_a_file_tells_and_else_that_it_is_unknown(tmp_path: Path) -> None:
+def test_inspect_tells_the_license_that_a_file_tells_and_else_that_it_is_unknown(tmp_path: Path) -> None:
     told, silent = write(tmp_path / "a.safetensors", 0.5, license="CC0-1.0"), write(tmp_path / "b.safetensors", 0.5)
-    assert "  licence     CC0-1.0\n" in run("inspect", told).output
-    assert "  licence     unknown\n" in run("inspect", silent).output
+    assert "  license     CC0-1.0\n" in run("inspect", told).output
+    assert "  license     unknown\n" in run("inspect", silent).output
     reports = json.loads(run("inspect", told, silent, "--json").output)
-    assert [report["licence"] for report in reports] == ["CC0-1.0", None]
+    assert [report["license"] for report in reports] == ["CC0-1.0", None]
 
 
-def test_a_model_without_a_published_sum_has_a_licence_by_its_name(tmp_path: Path) -> None:
+def test_a_model_without_a_published_sum_has_a_license_by_its_name(tmp_path: Path) -> None:
     folder = tmp_path / "models"
     folder.mkdir()
     path = folder / "A_ESRGAN_Multi.pth"
     torch.save(SMALL.build().state_dict(), path)
-    assert json.loads(run("inspect", "a-esrgan-multi", "--json").output)[0]["licence"] == "BSD-3-Clause"
-    assert json.loads(run("inspect", path, "--json").output)[0]["licence"] is None
+    assert json.loads(run("inspect", "a-esrgan-multi", "--json").output)[0]["license"] == "BSD-3-Clause"
+    assert json.loads(run("inspect", path, "--json").output)[0]["license"] is None
     assert run("convert", "a-esrgan-multi", tmp_path / "out.safetensors").exit_code == 0
-    assert load_weights(tmp_path / "out.safetensors").licence == "BSD-3-Clause"
+    assert load_weights(tmp_path / "out.safetensors").license == "BSD-3-Clause"
 
 
 def test_metadata_cannot_write_to_the_terminal(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_convert_of_ncnn_is_exact_and_says_so(tmp_path: Path) -> None:
     assert after.metadata["tessera.source"] == "realesr-animevideov3"
 
 
-def test_convert_writes_down_source_sum_and_licence_and_keeps_them_when_converted_again(tmp_path: Path) -> None:
+def test_convert_writes_down_source_sum_and_license_and_keeps_them_when_converted_again(tmp_path: Path) -> None:
     path = packaged("realesr-animevideov3")
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
     run("convert", path, first)
@@ -171,7 +171,7 @@ def test_convert_writes_down_source_sum_and_licence_and_keeps_them_when_converte
         assert metadata["tessera.source_file"] == path.name
         assert metadata["tessera.source_sha256"] == sha256_of(path)
         assert metadata["tessera.licence"] == "BSD-3-Clause"
-        assert "  licence     BSD-3-Clause\n" in run("inspect", output).output
+        assert "  license     BSD-3-Clause\n" in run("inspect", output).output
 
 
 def test_convert_to_half_is_half_the_size_and_says_that_it_rounds(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_pull_into_a_folder_wants_the_published_file_there(tmp_path: Path) -> No
     assert str(tmp_path) in message
 
 
-def test_a_misspelt_name_stops_pull_before_the_first_download(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_misspelled_name_stops_pull_before_the_first_download(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tessera.storage.download.download", lambda *_, **__: pytest.fail("a download began"))
     assert "Did you mean" in refused("pull", "bsrgan-x4", "realesrgan-x4pluss", by=ModelNotFoundError)
 
@@ -223,7 +223,7 @@ def test_interpolate_mixes_in_the_direction_of_the_paper(tmp_path: Path) -> None
     assert [part["name"] for part in json.loads(mixed.metadata["tessera.mixed_from"])] == ["psnr", "gan"]
 
 
-def test_interpolate_writes_down_files_sums_and_both_licences(tmp_path: Path) -> None:
+def test_interpolate_writes_down_files_sums_and_both_licenses(tmp_path: Path) -> None:
     smooth = write(tmp_path / "psnr.safetensors", 0.0, license="Apache-2.0")
     sharp = write(tmp_path / "gan.safetensors", 1.0, license="MIT")
     output = tmp_path / "mix.safetensors"
@@ -236,12 +236,12 @@ def test_interpolate_writes_down_files_sums_and_both_licences(tmp_path: Path) ->
             "file": path.name,
             "sha256": sha256_of(path),
             "share": share,
-            "licence": licence,
+            "license": license,
         }
-        for path, share, licence in ((smooth, 0.25, "Apache-2.0"), (sharp, 0.75, "MIT"))
+        for path, share, license in ((smooth, 0.25, "Apache-2.0"), (sharp, 0.75, "MIT"))
     ]
     assert "tessera.source_sha256" not in metadata
-    assert "  licence     Apache-2.0 AND MIT\n" in run("inspect", output).output
+    assert "  license     Apache-2.0 AND MIT\n" in run("inspect", output).output
 
 
 def test_interpolate_of_different_networks_is_refused(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tessera.images.picture import read_picture
 
 
 def scene(side: int = 400, seed: int = 0) -> np.ndarray:
-    """Discs of flat colour on a slope, with soft texture in some: (H, W, 3) in [0, 255], edges as sharp as pixels."""
+    """Discs of flat color on a slope, with soft texture in some: (H, W, 3) in [0, 255], edges as sharp as pixels."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:side, :side]
     picture = np.dstack([60 + 40 * x / side, 90 + 30 * y / side, 110 - 30 * x / side])

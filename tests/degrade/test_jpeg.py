@@ -76,7 +76,7 @@ def test_it_takes_about_as_much_as_a_jpeg_file_does(quality):
     ours = compress(as_tensor(picture), [quality])[0].permute(1, 2, 0).numpy()
 
     def psnr(one: np.ndarray, other: np.ndarray) -> float:
-        """Of luma: libjpeg smooths the colours that it enlarges, the training's codec does not."""
+        """Of luma: libjpeg smooths the colors that it enlarges, the training's codec does not."""
         return -10 * np.log10((((one - other) @ [0.299, 0.587, 0.114]) ** 2).mean())
 
     assert psnr(ours, real) > psnr(real, picture) + (quality < 80)

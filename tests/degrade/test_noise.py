@@ -56,14 +56,14 @@ def test_photons_are_the_next_power_of_two_wherever_the_levels_are(count):
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "poisson"])
-def test_gray_noise_is_the_same_in_all_channels_and_coloured_noise_is_not(kind):
+def test_gray_noise_is_the_same_in_all_channels_and_colored_noise_is_not(kind):
     base = flat(0.5)
     gray = add_noise(base, noise_of(kind, 2.0, gray=True)) - base
-    coloured = add_noise(base, noise_of(kind, 2.0)) - base
+    colored = add_noise(base, noise_of(kind, 2.0)) - base
     assert gray.std() > 0.001
     assert torch.equal(gray[0, 0], gray[0, 1])
     assert torch.equal(gray[0, 0], gray[0, 2])
-    assert abs(np.corrcoef(coloured[0, 0].ravel(), coloured[0, 1].ravel())[0, 1]) < 0.05
+    assert abs(np.corrcoef(colored[0, 0].ravel(), colored[0, 1].ravel())[0, 1]) < 0.05
 
 
 def test_poisson_noise_varies_as_light_does_when_so_many_photons_are_counted():

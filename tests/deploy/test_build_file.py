@@ -120,7 +120,7 @@ def test_every_published_calibration_has_a_name_here(file):
         assert import_build(file).build.calibration.method == ours
 
 
-def test_a_normalisation_that_is_another_is_said_to_be_left_out(file):
+def test_a_normalization_that_is_another_is_said_to_be_left_out(file):
     file.write_text(
         FILE.replace("norm_type: null", "norm_type: imagenet\n      mean: [0.4, 0.4, 0.4]"), encoding="utf-8"
     )

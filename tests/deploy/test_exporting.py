@@ -35,7 +35,7 @@ from tessera.generators import GeneratorConfig, SRVGGNetCompactConfig
 from tessera.images.writer import write_picture
 from tessera.storage.atomic import put_in_place
 from tessera.weights.files import CONFIG_KEY, LoadedGenerator, inspect_weights, load_weights
-from tessera.weights.licence import LICENCE_KEY
+from tessera.weights.license import LICENSE_KEY
 
 COMPACT = FAMILY["srvggnetcompact"]
 
@@ -161,7 +161,7 @@ FIRST = {("onnx", "fp32"), ("openvino", "fp16"), ("torchscript", "bf16"), ("ncnn
     [pytest.param(*pair, marks=[] if pair in FIRST else [pytest.mark.slow]) for pair in PAIRS],
 )
 def test_an_exported_file_goes_straight_back_into_upscaling_and_two_are_the_same(name, precision, tmp_path):
-    generator = dataclasses.replace(made(COMPACT), licence="CC0-1.0")
+    generator = dataclasses.replace(made(COMPACT), license="CC0-1.0")
     settings = ExportSettings(format=name, precision=precision)
     output = tmp_path / "one" / f"model{SUFFIXES[name]}"
     again = tmp_path / "two" / output.name
@@ -183,12 +183,12 @@ def test_an_exported_file_goes_straight_back_into_upscaling_and_two_are_the_same
 
 @pytest.mark.parametrize("name", [name for name in SUFFIXES if name != "ncnn"])
 def test_a_file_says_what_it_is_and_how_close_it_is(name, tmp_path):
-    generator = dataclasses.replace(made(COMPACT), licence="CC0-1.0", sha256="ab" * 32)
+    generator = dataclasses.replace(made(COMPACT), license="CC0-1.0", sha256="ab" * 32)
     path = tmp_path / f"model{SUFFIXES[name]}"
     done = export(generator, path, ExportSettings(format=name, precision="fp16"))
     report = inspect_weights(path)
     assert report.problem is None
-    assert report.licence == "CC0-1.0"
+    assert report.license == "CC0-1.0"
     told = report.metadata
     assert told["tessera.scale"] == "3"
     assert told["tessera.precision"] == "fp16"
@@ -215,7 +215,7 @@ def test_what_a_file_says_of_itself_is_not_handed_on_to_the_next(tmp_path):
     after = json.loads(told[PICTURES_KEY])
     assert after["runtime"] != before["runtime"]
     assert after["psnr_db"] > before["psnr_db"] + 10  # from bf16's weights to the same in fp32
-    assert LICENCE_KEY not in told
+    assert LICENSE_KEY not in told
     assert not provenance(load_weights(first)).keys() & {
         MEASURED_KEY,
         PICTURES_KEY,
@@ -238,8 +238,8 @@ def test_the_built_in_photographs_are_photographs_of_the_size_that_a_file_takes(
     for sample in photograph_samples(HALVED, shape):
         assert sample.pixels.shape == (1, 3, *(shape or (64, 64)))
         assert 0 <= sample.pixels.min() < sample.pixels.max() <= 1
-        neighbours = sample.pixels[..., 1:] - sample.pixels[..., :-1]
-        assert 0.005 < neighbours.std() < sample.pixels.std()  # no noise, and nothing flat
+        neighbors = sample.pixels[..., 1:] - sample.pixels[..., :-1]
+        assert 0.005 < neighbors.std() < sample.pixels.std()  # no noise, and nothing flat
     assert photograph_samples(SRVGGNetCompactConfig(in_channels=1, out_channels=1), shape)[0].pixels.shape[1] == 1
 
 
@@ -540,7 +540,7 @@ def test_real_weights_pass_on_real_photographs(name, precision, assets, tmp_path
     path = tmp_path / f"a{SUFFIXES[name]}"
     done = export(generator, path, ExportSettings(format=name, precision=precision), check=assets / "photos" / "val")
     assert len(done.differences) > len(OURS)
-    assert load_weights(path).licence == (generator.licence if name != "ncnn" else None)  # it has no room for one
+    assert load_weights(path).license == (generator.license if name != "ncnn" else None)  # it has no room for one
 
 
 def test_settings_that_no_file_can_have_are_refused_where_they_are_made():

@@ -99,7 +99,7 @@ def test_a_model_stands_in_for_the_accelerator(photos, tmp_path):
         (np.full((3, 4, 4), 1e300), "not finite"),
     ],
 )
-def test_inputs_in_numbers_that_mean_no_colours_are_not_run(array, words, tmp_path):
+def test_inputs_in_numbers_that_mean_no_colors_are_not_run(array, words, tmp_path):
     result(tmp_path / "in", "a", array, "input_0")
     with pytest.raises(PictureError, match=words) as caught:
         run_model(lambda x: x, tmp_path / "in", tmp_path / "out")

@@ -41,7 +41,7 @@ SMALL = Int8Settings(side=16, eval_side=24, pictures=16)
 
 
 def pictures(folder, count, seed=0, side=64):
-    """Smooth colours with some noise, each different."""
+    """Smooth colors with some noise, each different."""
     folder.mkdir()
     rng = np.random.default_rng(seed)
     for number in range(count):

@@ -25,7 +25,7 @@ from tessera.discriminators import (
     load_discriminator,
     save_discriminator,
 )
-from tessera.discriminators.dialects import recognise_discriminator, unwrap_discriminator
+from tessera.discriminators.dialects import recognize_discriminator, unwrap_discriminator
 from tessera.discriminators.files import CONFIG_KEY
 from tessera.errors import UnknownNetworkError, UnsafeWeightsError, UsageError, WeightsError
 from tessera.generators import PyTorchGANConfig, RRDBNetConfig
@@ -117,7 +117,7 @@ def test_what_is_saved_is_loaded_with_the_same_configuration_buffers_and_verdict
 @settings(max_examples=30)
 def test_names_and_shapes_alone_tell_all_but_what_has_no_weights(config: DiscriminatorConfig) -> None:
     state = config.build().state_dict()
-    found = recognise_discriminator(state)
+    found = recognize_discriminator(state)
     untold = {
         "imagenet_space": True,
         "skip_connections": True,
@@ -137,10 +137,10 @@ def test_training_goes_on_from_a_file_as_if_it_had_not_stopped(tmp_path: Path) -
     whole.load_state_dict(state)
     x = picture_for(MULTI, 2)
     for network in (resumed, whole):
-        optimiser = torch.optim.SGD(network.parameters(), lr=0.1)
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
         for _ in range(2):
             sum(logits.mean() for logits in network(x)).backward()
-            optimiser.step()
+            optimizer.step()
     assert same(tuple(resumed.state_dict().values()), tuple(whole.state_dict().values()))
 
 
@@ -324,7 +324,7 @@ PUBLISHED: list[tuple[dict[str, tuple[int, ...]], DiscriminatorConfig, str]] = [
     ("wrapper", "prefix"),
     [("raw", ""), ("params", ""), ("params", "module."), ("state_dict", "netD."), ("net_d", "netD."), ("raw", "netD.")],
 )
-def test_published_names_are_recognised(
+def test_published_names_are_recognized(
     tmp_path: Path,
     names: dict[str, tuple[int, ...]],
     config: DiscriminatorConfig,
@@ -344,7 +344,7 @@ def test_published_names_are_recognised(
 def test_the_names_of_esrgan_pytorch_reach_the_layers_they_belong_to() -> None:
     for bias in (False, True):
         state = filled(esrgan_pytorch(bias=bias))
-        found = recognise_discriminator(state)
+        found = recognize_discriminator(state)
         chain = [nn.Conv2d(3, 2, 3, 1, 1), nn.LeakyReLU(0.2)]
         widths = [2, 4, 4, 8, 8, 16, 16, 16, 16]
         for number, (inputs, width) in enumerate(zip([2, *widths], widths, strict=False)):
@@ -365,14 +365,14 @@ def test_the_names_of_esrgan_pytorch_reach_the_layers_they_belong_to() -> None:
 
 def test_the_weights_of_esrdgan_are_turned_from_bgr() -> None:
     state = filled(esrdgan())
-    found = recognise_discriminator(state)
+    found = recognize_discriminator(state)
     assert any("BGR" in note for note in found.notes)
     x = picture_for(found.config)
     bgr = judged(found.config, state, x.flip(1))
     torch.testing.assert_close(judged(found.config, found.state, x)[0], bgr[0])
 
 
-def test_the_newer_spectral_normalisation_of_pytorch_is_read() -> None:
+def test_the_newer_spectral_normalization_of_pytorch_is_read() -> None:
     torch.manual_seed(0)
     state = used(UNetConfig(features=2))
     newer: dict[str, Tensor] = {}
@@ -382,17 +382,17 @@ def test_the_newer_spectral_normalisation_of_pytorch_is_read() -> None:
         newer |= {f"{name}.{key}": tensor for key, tensor in layer.state_dict().items()}
     newer |= {name: tensor for name, tensor in state.items() if name.startswith(("conv0.", "conv9."))}
     assert "conv1.parametrizations.weight.original" in newer
-    found = recognise_discriminator(newer)
+    found = recognize_discriminator(newer)
     assert found.config == UNetConfig(features=2)
     assert any("newer" in note for note in found.notes)
     network = UNetConfig(features=2).build().eval()
     network.load_state_dict(found.state)
-    torch.testing.assert_close(network.conv8.normalised_weight(), layer.weight)
+    torch.testing.assert_close(network.conv8.normalized_weight(), layer.weight)
 
 
 def test_files_from_before_batches_were_counted_are_read() -> None:
     state = {n: t for n, t in filled(pytorch_gan()).items() if not n.endswith("num_batches_tracked")}
-    found = recognise_discriminator(state)
+    found = recognize_discriminator(state)
     assert found.state["model.3.num_batches_tracked"].dtype == torch.int64
     assert any("how many batches" in note for note in found.notes)
 
@@ -409,7 +409,7 @@ def test_the_discriminator_is_taken_from_a_file_that_holds_both() -> None:
     ):
         found = unwrap_discriminator(content)
         assert found.wrapper == wrapper
-        assert recognise_discriminator(found.state).config == UNetConfig(features=2)
+        assert recognize_discriminator(found.state).config == UNetConfig(features=2)
 
 
 # ----------------------------------------------------------------------------------------------------- refusals
@@ -503,7 +503,7 @@ def test_a_missing_a_strange_and_a_misshapen_weight_are_named(tmp_path: Path) ->
     state["extra.weight"] = torch.ones(1)
     state["conv4.weight_orig"] = torch.ones(8, 16, 1, 1)
     with pytest.raises(UnknownNetworkError) as caught:
-        recognise_discriminator(state)
+        recognize_discriminator(state)
     for part in ("`conv9.bias`", "`extra.weight`", "`conv4.weight_orig`", "(8, 16, 1, 1)"):
         assert part in str(caught.value)
 
@@ -514,7 +514,7 @@ def test_absurd_shapes_are_refused_with_a_sentence(names: dict[str, tuple[int, .
     state = filled(names)
     state[next(iter(names))] = torch.ones(shape, device="meta")
     with pytest.raises(UnknownNetworkError):
-        recognise_discriminator(state)
+        recognize_discriminator(state)
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def test_the_sizes_inside_at_256_are_those_of_the_original() -> None:
 
 
 def resized(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear interpolation, pixel centres at halves, borders repeated: as two matrices."""
+    """Bilinear interpolation, pixel centers at halves, borders repeated: as two matrices."""
 
     def matrix(outputs: int, inputs: int) -> Tensor:
         table = np.zeros((outputs, inputs))
@@ -249,7 +249,7 @@ def test_the_unet_adds_the_way_down_after_the_activation(skips: bool) -> None:
 @pytest.mark.parametrize(
     "config", [VGGStyleConfig(features=2), VGGStyleConfig(features=2, input_size=256, biases="all")], ids=repr
 )
-def test_vgg_style_normalises_all_but_the_picture(config: VGGStyleConfig) -> None:
+def test_vgg_style_normalizes_all_but_the_picture(config: VGGStyleConfig) -> None:
     network = settled(config)
     weights = Weights(network)
     x = picture_for(config).double()
@@ -274,7 +274,7 @@ def test_the_discriminator_of_esrdgan_step_by_step(norm: Any, activation: Any) -
     weights = Weights(network)
     slope = 0.2 if activation == "leakyrelu" else 0.0
 
-    def normalised(x: Tensor, name: str) -> Tensor:
+    def normalized(x: Tensor, name: str) -> Tensor:
         if norm == "batch":
             return weights.norm(x, name)
         if norm == "instance":
@@ -290,13 +290,13 @@ def test_the_discriminator_of_esrdgan_step_by_step(norm: Any, activation: Any) -
         full, first, strided, second = (0, 0, 2, 3) if block == 0 else places
         name = f"features.{block}.strideddownconv"
         feat = weights.conv(feat, f"{name}.{full}", padding=2)
-        feat = activated(feat if block == 0 else normalised(feat, f"{name}.{first}"))
-        feat = activated(normalised(weights.conv(feat, f"{name}.{strided}", 2), f"{name}.{second}"))
+        feat = activated(feat if block == 0 else normalized(feat, f"{name}.{first}"))
+        feat = activated(normalized(weights.conv(feat, f"{name}.{strided}", 2), f"{name}.{second}"))
     expected = weights.linear(activated(weights.linear(feat.reshape(2, -1), "classifier.0")), "classifier.2")
     torch.testing.assert_close(network(x)[0], expected, atol=1e-9, rtol=1e-9)
 
 
-def test_the_patch_discriminator_sees_imagenet_colours_and_takes_rgb() -> None:
+def test_the_patch_discriminator_sees_imagenet_colors_and_takes_rgb() -> None:
     network = settled(PatchConfig(features=4))
     weights = Weights(network)
     x = torch.rand(2, 3, 40, 33, dtype=torch.float64)
@@ -444,7 +444,7 @@ def test_real_and_made_pictures_are_judged_before_one_backward_and_all_weights_l
     )
     loss.backward()
     still = [name for name, parameter in network.named_parameters() if not bool(parameter.grad.abs().sum() > 0)]
-    # under a normalisation that takes the mean away, the bias before it has no effect
+    # under a normalization that takes the mean away, the bias before it has no effect
     assert [name for name in still if not name.endswith("bias")] == []
 
 

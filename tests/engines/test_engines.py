@@ -125,7 +125,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(generator, monkeypatch)
     assert not is_memory_error(ValueError("out of memory"))
 
 
-def test_a_real_allocation_beyond_all_memory_is_recognised():
+def test_a_real_allocation_beyond_all_memory_is_recognized():
     with pytest.raises((RuntimeError, MemoryError)) as caught:
         torch.empty(2**50, dtype=torch.float32)
     assert is_memory_error(caught.value)

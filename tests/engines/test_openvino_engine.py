@@ -46,7 +46,7 @@ CONFIGS: dict[str, GeneratorConfig] = {
     ),
     "esrgan-pytorch": ESRGANPytorchConfig(features=8, blocks=1, growth=4),
     "pytorch-gan": PyTorchGANConfig(features=8, blocks=1),
-    "pytorch-gan on plain colours": PyTorchGANConfig(features=8, blocks=1, scale=2, imagenet_space=False),
+    "pytorch-gan on plain colors": PyTorchGANConfig(features=8, blocks=1, scale=2, imagenet_space=False),
 }
 
 

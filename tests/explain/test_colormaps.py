@@ -1,4 +1,4 @@
-"""Colours and mixtures against the published formulae and tables."""
+"""Colors and mixtures against the published formulae and tables."""
 
 from __future__ import annotations
 

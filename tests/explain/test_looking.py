@@ -111,7 +111,7 @@ def test_enlarging_puts_each_value_in_the_middle_of_its_pixels() -> None:
     values = torch.tensor([[[[0.0, 1.0]]]])
     wide = enlarged(values, 4, (3, 7))
     assert wide.shape == (1, 1, 3, 7)
-    # pixel centres 0.5 ... 6.5 on a grid whose values lie at 2 and 6
+    # pixel centers 0.5 ... 6.5 on a grid whose values lie at 2 and 6
     expected = [min(1.0, max(0.0, (x + 0.5 - 2) / 4)) for x in range(7)]
     torch.testing.assert_close(wide[0, 0, 1], torch.tensor(expected))
     assert enlarged(values, 1, (1, 2)) is not None
@@ -124,7 +124,7 @@ def test_norms_are_estimated_for_a_network_before_its_first_step_and_for_no_othe
     for module in network.modules():
         assert not module.training
         if isinstance(module, SpectralConv2d):
-            largest = torch.linalg.matrix_norm(module.normalised_weight().flatten(1), 2)
+            largest = torch.linalg.matrix_norm(module.normalized_weight().flatten(1), 2)
             assert 1 <= largest < 1.03
     network.train()(picture(32, 32))
     before = snapshot(network.eval())

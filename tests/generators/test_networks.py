@@ -50,7 +50,7 @@ def test_the_unshuffle_puts_rows_before_columns() -> None:
                 assert torch.equal(seen[0][0, channel * 4 + row * 2 + column], x[0, channel, row::2, column::2])
 
 
-def test_srvgg_with_all_weights_zero_is_nearest_neighbour() -> None:
+def test_srvgg_with_all_weights_zero_is_nearest_neighbor() -> None:
     network = SRVGGNetCompactConfig(features=4, convolutions=1).build()
     for parameter in network.parameters():
         parameter.data.zero_()

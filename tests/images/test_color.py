@@ -23,7 +23,7 @@ def test_lab_of_the_primaries_agrees_with_published_values():
         torch.testing.assert_close(rgb_to_lab(pixel(*rgb)), expected, atol=0.02, rtol=0)
 
 
-def test_colour_difference_is_zero_for_equals_and_a_lightness_step_for_grays():
+def test_color_difference_is_zero_for_equals_and_a_lightness_step_for_grays():
     gray = pixel(0.5, 0.5, 0.5)
     assert delta_e(gray, gray).item() == 0
     step = (rgb_to_lab(pixel(0.6, 0.6, 0.6)) - rgb_to_lab(gray))[0].item()

@@ -59,7 +59,7 @@ def test_the_estimate_of_a_photographs_size_is_not_too_small(tmp_path: Path, for
     assert path.stat().st_size <= pixels.size * named.bytes_per_sample + 2**16
 
 
-def test_the_levels_of_alpha_and_the_colours_are_as_the_table_says(tmp_path: Path) -> None:
+def test_the_levels_of_alpha_and_the_colors_are_as_the_table_says(tmp_path: Path) -> None:
     pixels = ramp(64, 64, 4)
     pixels[..., 3] = np.linspace(0, 255, 64)[None, :]
     for form in FORMATS:

@@ -177,7 +177,7 @@ def test_cmyk_goes_through_its_profile_to_srgb_and_says_so(
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
 @pytest.mark.parametrize("channels", [2, 4])
-def test_colours_under_transparent_pixels_are_kept_bit_for_bit(tmp_path: Path, suffix: str, channels: int) -> None:
+def test_colors_under_transparent_pixels_are_kept_bit_for_bit(tmp_path: Path, suffix: str, channels: int) -> None:
     pixels = random_pixels(17, 23, channels, np.uint8)
     pixels[3:9, 4:15, -1] = 0
     options = {"lossless": True, "exact": True} if suffix == ".webp" else {}
@@ -504,7 +504,7 @@ def test_a_png_that_claims_more_than_libvips_takes_is_a_sentence(tmp_path: Path,
     assert failure(path) == words
 
 
-def test_all_frames_of_an_animation_count_towards_the_limit(tmp_path: Path) -> None:
+def test_all_frames_of_an_animation_count_toward_the_limit(tmp_path: Path) -> None:
     path = _animation(tmp_path, 30)
     with PictureReader(path, limits=Limits(input_pixels=200)) as reader:
         assert reader.info.frames_in_file == 30
@@ -914,7 +914,7 @@ print(memory("VmHWM"), own)
 
 
 def smooth_picture(path: Path, megapixels: int, orientation: int = 1) -> Path:
-    """A picture of smooth colours made by libvips' own generators, row by row."""
+    """A picture of smooth colors made by libvips' own generators, row by row."""
     side = int((megapixels * 1e6) ** 0.5)
     x = vips().Image.xyz(side, side)
     image = (x[0] / side * 200).bandjoin([x[1] / side * 220, (x[0] + x[1]) / side * 100]).cast("uchar")

@@ -1,4 +1,4 @@
-"""What a PNG says about its colours in chunks that are not followed is said in one sentence."""
+"""What a PNG says about its colors in chunks that are not followed is said in one sentence."""
 
 from __future__ import annotations
 
@@ -57,15 +57,15 @@ def notes(folder: Path, *chunks: bytes, channels: int = 3, profile: bytes | None
         ),
         (
             (cicp(9, 16, 0, 1), gama(100_000)),
-            "Its colour coding (PNG cICP: primaries 9, transfer 16) is not applied: the numbers are taken as sRGB.",
+            "Its color coding (PNG cICP: primaries 9, transfer 16) is not applied: the numbers are taken as sRGB.",
         ),
         (
             (cicp(12, 13, 0, 1), SAID_SRGB),
-            "Its colour coding (PNG cICP: primaries 12, transfer 13) is not applied: the numbers are taken as sRGB.",
+            "Its color coding (PNG cICP: primaries 12, transfer 13) is not applied: the numbers are taken as sRGB.",
         ),
     ],
 )
-def test_colours_that_are_not_followed_are_said(tmp_path: Path, chunks: tuple[bytes, ...], note: str) -> None:
+def test_colors_that_are_not_followed_are_said(tmp_path: Path, chunks: tuple[bytes, ...], note: str) -> None:
     assert notes(tmp_path, *chunks) == (note,)
 
 
@@ -86,7 +86,7 @@ def test_a_png_in_srgb_has_no_note(tmp_path: Path, chunks: tuple[bytes, ...]) ->
     assert notes(tmp_path, *chunks) == ()
 
 
-def test_a_profile_goes_before_gamma_and_primaries_but_not_before_a_colour_coding(tmp_path: Path) -> None:
+def test_a_profile_goes_before_gamma_and_primaries_but_not_before_a_color_coding(tmp_path: Path) -> None:
     assert notes(tmp_path, gama(100_000), chrm(ADOBE), profile=display_p3()) == ()
     (note,) = notes(tmp_path, cicp(9, 16, 0, 1), profile=display_p3())
     assert note.endswith("is not applied: its ICC profile is used instead.")

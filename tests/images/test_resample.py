@@ -39,7 +39,7 @@ def test_a_flat_area_keeps_its_value_in_every_pixel(outscale: float, channels: i
     for value in (0, 1, 128, 254, 255, full // 2, full - 1, full):
         pixels = np.full((23, 31, channels), value, dtype)
         assert (resampled_array(pixels, size) == value).all()
-        pixels[..., -1] = full  # opaque, or in RGB a colour that is not gray
+        pixels[..., -1] = full  # opaque, or in RGB a color that is not gray
         assert (resampled_array(pixels, size) == pixels[0, 0]).all()
 
 
@@ -97,8 +97,8 @@ def test_alpha_stays_wholly_opaque_or_transparent_away_from_edges(size: tuple[in
 
 @pytest.mark.parametrize("hidden", [0, 255])
 @pytest.mark.parametrize("size", [(96, 96), (75, 51), (31, 29)])
-def test_no_colour_appears_at_an_edge_of_alpha_that_was_not_there(hidden: int, size: tuple[int, int]) -> None:
-    """Two discs on a hidden colour: dividing what Lanczos' lobes leave near alpha 0 would give any colour."""
+def test_no_color_appears_at_an_edge_of_alpha_that_was_not_there(hidden: int, size: tuple[int, int]) -> None:
+    """Two discs on a hidden color: dividing what Lanczos' lobes leave near alpha 0 would give any color."""
     y, x = np.mgrid[0:48, 0:48]
     pixels = np.full((48, 48, 4), hidden, np.uint8)
     pixels[..., 3] = 0
@@ -114,7 +114,7 @@ def test_no_colour_appears_at_an_edge_of_alpha_that_was_not_there(hidden: int, s
     assert faint[:, 1].max() <= 90 * 1.2
 
 
-def test_the_colour_of_a_soft_matte_is_kept() -> None:
+def test_the_color_of_a_soft_matte_is_kept() -> None:
     pixels = np.full((30, 30, 4), 0, np.uint8)
     pixels[...] = (180, 90, 30, 0)
     pixels[..., 3] = np.clip(np.linspace(-80, 335, 30), 0, 255)[None, :]
@@ -132,7 +132,7 @@ def test_the_detail_under_a_flat_glass_is_as_sharp_as_without_it() -> None:
     assert np.abs(again[..., :3].astype(int) - resampled_array(pixels[..., :3], (60, 60))).max() <= 1
 
 
-def test_what_is_wholly_transparent_keeps_its_hidden_colours_smoothly() -> None:
+def test_what_is_wholly_transparent_keeps_its_hidden_colors_smoothly() -> None:
     pixels = ramp(24, 24, 4)
     pixels[..., 3] = 0
     again = resampled_array(pixels, (48, 48))

@@ -99,7 +99,7 @@ def test_every_format_takes_odd_sizes(tmp_path: Path, suffix: str, size: tuple[i
     write_picture(Picture(pixels), path)
     again = read_picture(path).pixels[..., :3]
     assert again.shape == pixels.shape
-    # lossy WebP halves colour, which shows where three columns are a whole picture
+    # lossy WebP halves color, which shows where three columns are a whole picture
     assert np.abs(again.astype(int) - pixels).mean() < (12 if suffix == ".webp" else 6)
 
 
@@ -194,7 +194,7 @@ def test_16_bits_are_rounded_and_not_cut_for_8_bit_formats(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("suffix", [".png", ".ppm", ".tif", ".jpg"])
 @pytest.mark.parametrize("target", [(20, 15), (57, 33), (40, 90), (1, 1), (39, 30)])
-def test_a_resized_picture_has_the_asked_size_and_its_colours(
+def test_a_resized_picture_has_the_asked_size_and_its_colors(
     tmp_path: Path, suffix: str, target: tuple[int, int]
 ) -> None:
     pixels = ramp(40, 30, 3, np.uint16)
@@ -209,7 +209,7 @@ def test_a_resized_picture_has_the_asked_size_and_its_colours(
 
 
 @pytest.mark.parametrize("value", [0, 300, 65_535])
-def test_resizing_keeps_flat_colours_exactly(tmp_path: Path, value: int) -> None:
+def test_resizing_keeps_flat_colors_exactly(tmp_path: Path, value: int) -> None:
     pixels = np.full((40, 30, 3), value, np.uint16)
     with PictureWriter(tmp_path / "a.png", shape_of(pixels, file_height=61, file_width=47)) as out:
         out.write_rows(pixels)
@@ -220,7 +220,7 @@ def test_resizing_keeps_flat_colours_exactly(tmp_path: Path, value: int) -> None
 
 
 @pytest.mark.parametrize("hidden", [0, 65_535])
-def test_resizing_draws_no_fringe_of_the_colour_under_transparent_pixels(tmp_path: Path, hidden: int) -> None:
+def test_resizing_draws_no_fringe_of_the_color_under_transparent_pixels(tmp_path: Path, hidden: int) -> None:
     pixels = np.full((32, 32, 4), hidden, np.uint16)
     pixels[:, :16, 3] = 0
     pixels[:, 16:] = (30_000, 30_000, 30_000, 65_535)

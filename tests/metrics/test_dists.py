@@ -98,7 +98,7 @@ def test_more_blur_and_more_noise_are_further_away(model):
         assert (scores.diff() > 0).all()
 
 
-def test_gradients_lead_towards_the_reference(model):
+def test_gradients_lead_toward_the_reference(model):
     gt = batch(picture(seed=6))
     sr = (gt + 0.05 * torch.randn(gt.shape, generator=torch.Generator().manual_seed(0))).requires_grad_()
     before = dists(sr, gt, model)

@@ -11,7 +11,7 @@ from scipy.linalg import sqrtm
 from tessera.errors import NonFiniteError, UsageError
 from tessera.images.resize import resize
 from tessera.metrics.fid import FID_RESIZES, FrechetStatistics, frechet_distance, inception_features
-from tessera.trunks import AS_IT_IS, Normalisation, Trunk, inception
+from tessera.trunks import AS_IT_IS, Normalization, Trunk, inception
 
 
 def gaussian(count: int, size: int, seed: int) -> np.ndarray:
@@ -135,7 +135,7 @@ class Seen(torch.nn.Module):
 
 
 def looking_glass() -> Trunk:
-    return Trunk([("pool3", Seen())], Normalisation((0.5,) * 3, (0.5,) * 3))
+    return Trunk([("pool3", Seen())], Normalization((0.5,) * 3, (0.5,) * 3))
 
 
 def test_features_see_299_pixels_in_minus_one_to_one():
@@ -144,7 +144,7 @@ def test_features_see_299_pixels_in_minus_one_to_one():
     seen = inception_features(looking_glass(), batch).reshape(2, 3, 299, 299)
     assert float(seen[0, 0, 0, 0]) == -1
     assert float(seen[0, 1, 0, 0]) == 1
-    # half-pixel centres: output 150 lies at (150.5 * 40 / 299) - 0.5 = 19.63 of the rows, and so on
+    # half-pixel centers: output 150 lies at (150.5 * 40 / 299) - 0.5 = 19.63 of the rows, and so on
     row, column = 150.5 * 40 / 299 - 0.5, 99.5 * 70 / 299 - 0.5
     top, left = int(row), int(column)
     y, x = row - top, column - left
@@ -168,7 +168,7 @@ def test_the_usual_resizing_aliases_and_the_clean_one_does_not():
     torch.testing.assert_close(seen, sharpened.clamp(0, 1) * 2 - 1)
 
 
-def test_what_is_no_batch_of_colour_or_no_resizing_is_refused():
+def test_what_is_no_batch_of_color_or_no_resizing_is_refused():
     with pytest.raises(UsageError, match="no resizing 'nearest'; it has bilinear, clean"):
         inception_features(looking_glass(), torch.zeros(1, 3, 8, 8), resizing="nearest")
     with pytest.raises(UsageError, match=r"found \(1, 1, 8, 8\)"):

@@ -18,7 +18,7 @@ def model(name: str, *, seed: int = 0) -> LpipsModel:
     net = find_net(name)
     torch.manual_seed(seed)
     published = next(trunk for trunk in TRUNKS if trunk.name == net.trunk)
-    trunk = published.build(published.normalisation).eval().requires_grad_(False)
+    trunk = published.build(published.normalization).eval().requires_grad_(False)
     for parameter in trunk.parameters():
         if parameter.ndim == 4:
             torch.nn.init.kaiming_normal_(parameter)
@@ -96,7 +96,7 @@ def test_a_flat_black_picture_gives_a_finite_score_and_finite_gradients():
     assert torch.isfinite(sr.grad).all()
 
 
-def test_gradients_lead_towards_the_reference():
+def test_gradients_lead_toward_the_reference():
     parts, gt = model("alex"), batch(picture(seed=6))
     sr = (gt + 0.05 * torch.randn(gt.shape, generator=torch.Generator().manual_seed(0))).requires_grad_()
     before = lpips(sr, gt, parts)
@@ -110,7 +110,7 @@ def test_gradients_lead_towards_the_reference():
 def test_the_smallest_side_is_what_the_trunk_can_take(net):
     with torch.device("meta"):
         published = next(trunk for trunk in TRUNKS if trunk.name == net.trunk)
-        trunk = published.build(published.normalisation)
+        trunk = published.build(published.normalization)
     layers, side = [name for name, _ in net.layers], net.smallest_side
     found = trunk(torch.empty(1, 3, side, side, device="meta"), layers)
     assert [maps.shape[1] for maps in found.values()] == [channels for _, channels in net.layers]

@@ -279,7 +279,7 @@ def test_the_discriminators_answers_share_a_panel_from_0_to_1(tmp_path: Path) ->
     real, fake = dots(box), dots(box, 1)
     assert len(real) == len(fake) == 20
     assert [value for _, value in axis_of(box)][0::5] == [0, 1]
-    assert real[-1][1] < fake[-1][1]  # up is towards 1
+    assert real[-1][1] < fake[-1][1]  # up is toward 1
     assert box.all("line", **{"class": "level"})
 
 

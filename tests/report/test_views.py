@@ -29,7 +29,7 @@ FULL = (120, 200)
         ((90, 150), None),
     ],
 )
-def test_whole_factors_and_small_cuts_are_recognised(size: tuple[int, int], factor: int | None) -> None:
+def test_whole_factors_and_small_cuts_are_recognized(size: tuple[int, int], factor: int | None) -> None:
     assert fit(size, FULL).factor == factor
 
 
@@ -63,7 +63,7 @@ def test_gray_and_alpha_become_rgb_on_white(tmp_path: Path, channels: int) -> No
     assert (whole == expected).all()
 
 
-def test_colours_go_through_the_profile(tmp_path: Path) -> None:
+def test_colors_go_through_the_profile(tmp_path: Path) -> None:
     pixels = np.full((*FULL, 3), (200, 100, 50), np.uint8)
     path = save(tmp_path / "a.png", pixels, blobs={"icc-profile-data": display_p3()})
     whole = read_whole(path, fit(FULL, FULL), FULL, LIMITS)

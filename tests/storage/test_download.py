@@ -538,7 +538,7 @@ def test_a_folder_that_cannot_be_made_is_told_in_a_sentence(server: Server, tmp_
         fetch(server, tmp_path / "file" / "model.pth")
 
 
-def test_a_proxy_is_used_and_its_exceptions_are_honoured(
+def test_a_proxy_is_used_and_its_exceptions_are_honored(
     make_server: Callable[[], Server], target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     origin, proxy = make_server(), make_server()

@@ -15,7 +15,7 @@ def on_tensors(function):
 
 lock_flat_areas = on_tensors(fidelity.lock_flat_areas)
 lock_colors = on_tensors(fidelity.lock_colors)
-within_neighbours = on_tensors(fidelity.within_neighbours)
+within_neighbors = on_tensors(fidelity.within_neighbors)
 color_difference = on_tensors(fidelity.color_difference)
 
 
@@ -24,14 +24,14 @@ def enlarged(lq: torch.Tensor, scale: int = 4) -> torch.Tensor:
 
 
 def wavy(lq: torch.Tensor, shift: float, scale: int = 4) -> torch.Tensor:
-    """What a network that shifts colours and makes up a texture would give."""
+    """What a network that shifts colors and makes up a texture would give."""
     sr = enlarged(lq, scale) + shift
     return sr + 0.01 * torch.sin(torch.arange(sr.shape[-1]) * 0.7)
 
 
 @pytest.mark.parametrize("level", [0, 1, 128, 254, 255])
 @pytest.mark.parametrize("full", [255, 65_535])
-def test_a_flat_area_is_its_own_colour_in_every_pixel(level, full):
+def test_a_flat_area_is_its_own_color_in_every_pixel(level, full):
     lq = torch.full((1, 3, 40, 40), level * (full // 255) / full)
     sr = lock_flat_areas(lq, wavy(lq, 5 / 255))
     assert torch.equal((sr * full).round(), (enlarged(lq) * full).round())
@@ -44,7 +44,7 @@ def test_faint_structure_in_sixteen_bits_is_no_flat_area():
 
 
 @pytest.mark.parametrize("kind", ["noise", "ramp"])
-def test_a_nearly_flat_area_keeps_its_colour_and_gets_its_texture(kind):
+def test_a_nearly_flat_area_keeps_its_color_and_gets_its_texture(kind):
     generator = torch.Generator().manual_seed(0)
     lq = torch.full((1, 3, 48, 48), 100 / 255)
     if kind == "noise":
@@ -64,7 +64,7 @@ def test_whatever_is_not_flat_is_left_alone():
     assert torch.equal(lock_flat_areas(lq, sr), sr)
 
 
-def test_the_lock_fades_in_and_leaves_the_neighbourhood_of_an_edge_alone():
+def test_the_lock_fades_in_and_leaves_the_neighborhood_of_an_edge_alone():
     lq = torch.full((1, 3, 60, 60), 0.5)
     lq[..., 30:] = 0.8
     shifted = enlarged(lq) + 5 / 255
@@ -76,7 +76,7 @@ def test_the_lock_fades_in_and_leaves_the_neighbourhood_of_an_edge_alone():
     assert steps.max() < 1.5 / 255
 
 
-def test_the_colour_lock_brings_low_frequencies_back_and_keeps_detail():
+def test_the_color_lock_brings_low_frequencies_back_and_keeps_detail():
     generator = torch.Generator().manual_seed(0)
     lq = torch.rand(1, 3, 8, 8, generator=generator)
     lq = torch.nn.functional.interpolate(lq, size=(64, 64), mode="bicubic").clamp(0, 1)
@@ -96,7 +96,7 @@ def test_alpha_has_no_veil_beside_what_is_visible_and_no_hole_inside_it():
     alpha = torch.zeros(1, 1, 20, 20)
     alpha[..., 10:] = 1
     veiled = enlarged(alpha) * 0.96 + 0.02
-    clipped = within_neighbours(alpha, veiled)
+    clipped = within_neighbors(alpha, veiled)
     assert (clipped[..., : 9 * 4] == 0).all()
     assert (clipped[..., 11 * 4 :] == 1).all()
     edge = slice(9 * 4, 11 * 4)

@@ -154,12 +154,12 @@ def test_the_ensemble_makes_any_engine_equivariant_to_flips_and_turns():
         assert np.abs(alone - change(run(pixels, engine, plan(scale=2, tile=0)).astype(int))).max() > 100
 
 
-def test_gray_stays_one_channel_through_a_colour_network():
+def test_gray_stays_one_channel_through_a_color_network():
     pixels = picture(30, 30, 1)
     np.testing.assert_array_equal(run(pixels, FunctionEngine(repeated()), plan()), nearest(pixels, 4))
 
 
-def test_a_network_for_gray_enlarges_each_colour_by_itself():
+def test_a_network_for_gray_enlarges_each_color_by_itself():
     engine = FunctionEngine(repeated())
     pixels = picture(30, 30, 3)
     np.testing.assert_array_equal(run(pixels, engine, plan(network_channels=1)), nearest(pixels, 4))

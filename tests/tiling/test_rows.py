@@ -56,7 +56,7 @@ def test_a_frame_is_its_part_of_the_strip():
     np.testing.assert_array_equal(FrameRows(ArrayRows(pixels), 10, 2).read_rows(3, 4), pixels[23:27])
 
 
-def test_transparent_pixels_take_the_colour_of_their_visible_neighbours():
+def test_transparent_pixels_take_the_color_of_their_visible_neighbors():
     pixels = np.zeros((9, 9, 4), np.uint8)
     pixels[4, 4] = (200, 100, 50, 255)
     result = bled(pixels)
@@ -64,7 +64,7 @@ def test_transparent_pixels_take_the_colour_of_their_visible_neighbours():
     np.testing.assert_array_equal(result[..., 3], pixels[..., 3])
 
 
-def test_visible_pixels_keep_their_colours():
+def test_visible_pixels_keep_their_colors():
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 255, (40, 40, 4), dtype=np.uint8)
     pixels[rng.random((40, 40)) < 0.5, 3] = 0
@@ -74,7 +74,7 @@ def test_visible_pixels_keep_their_colours():
 
 
 @pytest.mark.parametrize("alpha", [1, 8, 16])
-def test_the_dark_matte_of_a_soft_edge_is_covered_by_the_colour_beside_it(alpha):
+def test_the_dark_matte_of_a_soft_edge_is_covered_by_the_color_beside_it(alpha):
     pixels = np.zeros((9, 12, 4), np.uint8)
     pixels[:, :5] = (200, 100, 50, 255)
     pixels[:, 5, 3] = alpha
@@ -86,7 +86,7 @@ def test_the_dark_matte_of_a_soft_edge_is_covered_by_the_colour_beside_it(alpha)
     np.testing.assert_array_equal(result[..., 3], pixels[..., 3])
 
 
-def test_a_faint_shadow_keeps_its_own_colour():
+def test_a_faint_shadow_keeps_its_own_color():
     pixels = np.full((20, 40, 4), 255, np.uint8)
     pixels[:, 10:, :3] = 0
     pixels[:, 10:, 3] = np.linspace(200, 0, 30).astype(np.uint8)

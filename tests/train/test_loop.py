@@ -117,7 +117,7 @@ def test_weights_that_do_not_fit_are_named_and_taken_in_part_on_request(desk):
 
 
 def test_esrdgans_weights_fit_its_recipe_though_they_are_an_rrdbnet(desk):
-    """Its generator with kernels of 3 is RRDBNet under other names, and its files are recognised as that."""
+    """Its generator with kernels of 3 is RRDBNet under other names, and its files are recognized as that."""
     torch.manual_seed(0)
     state = RRDBNetConfig(features=4, growth=2, blocks=1).build().state_dict()
     save_weights(desk / "start.safetensors", RRDBNetConfig(features=4, growth=2, blocks=1), state)

@@ -76,7 +76,7 @@ def test_the_networks_that_recipes_begin_with_answer_to_their_input(name):
     assert between > 1e-3
 
 
-def test_a_few_steps_on_one_picture_beat_nearest_neighbour():
+def test_a_few_steps_on_one_picture_beat_nearest_neighbor():
     """A chain of convolutions that begins dead, or is pushed to zero at once, ends at what it adds itself to."""
     recipe = load_recipe("compact-psnr", ["step.precision=fp32", "schedule.warm_up=0", "device=cpu", "ema=0"])
     parts = build_parts(recipe, Processes("cpu"))
@@ -87,8 +87,8 @@ def test_a_few_steps_on_one_picture_beat_nearest_neighbour():
         train_step(recipe, parts, [batch], Moment(step, 10_000, step))
     nearest = torch.nn.functional.interpolate(batch.lq, scale_factor=4)
     with torch.no_grad():
-        learnt = (parts.generator(batch.lq) - gt).square().mean()
-    assert learnt < 0.5 * (nearest - gt).square().mean()
+        learned = (parts.generator(batch.lq) - gt).square().mean()
+    assert learned < 0.5 * (nearest - gt).square().mean()
     assert load_recipe("tessera-x4-psnr").start == recipe.start
 
 

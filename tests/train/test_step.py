@@ -256,7 +256,7 @@ def test_the_discriminator_can_start_later():
 @pytest.mark.parametrize("bad", ["lq", "gt"])
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_a_step_that_is_no_number_changes_nothing_and_the_next_one_goes_on(judge, bad, precision):
-    """Also not what batch normalisation and spectral norms remember, which one bad batch would spoil for good."""
+    """Also not what batch normalization and spectral norms remember, which one bad batch would spoil for good."""
     wanted = recipe(discriminator=judge, adversarial={}, ema=0.9, step={"precision": precision, "channels_last": False})
     if bad == "gt":  # only the discriminator's own loss sees it
         wanted = wanted.model_copy(update={"pixel": wanted.pixel.model_copy(update={"weight": 0.0})})
@@ -313,20 +313,20 @@ def test_bf16_gives_nearly_the_gradients_of_fp32():
     assert float(nn.functional.cosine_similarity(*gradients, dim=0)) > 0.995
 
 
-def test_the_pixel_loss_can_look_at_imagenet_colours():
+def test_the_pixel_loss_can_look_at_imagenet_colors():
     one = batch()
-    plain, normalised = (recipe(step={"space": space, "channels_last": False}) for space in ("unit", "imagenet"))
+    plain, normalized = (recipe(step={"space": space, "channels_last": False}) for space in ("unit", "imagenet"))
     parts = parts_of(plain)
     again = copy.deepcopy(parts.generator)
     first = train_step(plain, parts, [one], MOMENT).losses["pixel"]
     with torch.no_grad():
         difference = (again(one.lq) - one.gt).abs().mean(dim=(0, 2, 3)) / torch.tensor([0.229, 0.224, 0.225])
-    second = train_step(normalised, parts_of(normalised), [one], MOMENT).losses["pixel"]
+    second = train_step(normalized, parts_of(normalized), [one], MOMENT).losses["pixel"]
     assert second == pytest.approx(float(difference.mean()), rel=1e-5)
     assert second != pytest.approx(first, rel=0.1)
 
 
-def test_pytorch_gans_discriminator_normalises_once():
+def test_pytorch_gans_discriminator_normalizes_once():
     """White is (1 - mean) / deviation of ImageNet in its first layer, and not that of that."""
     wanted = load_recipe("pytorch-gan", ["data.patch=32", "data.batch=2", "discriminator.features=4", "device=cpu"])
     wanted = wanted.model_copy(

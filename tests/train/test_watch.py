@@ -18,7 +18,7 @@ from tessera.train.watch import Detectors, Sight, Soundness, WatchConfig, look_a
 WINDOW = 6
 HEALTHY = Sight(real_answer=0.62, fake_answer=0.41, color_shift_255=(0.4, -0.3, 0.2), likeness=0.08, added_detail=0.7)
 WRONG = {
-    "mean colour has drifted": {"color_shift_255": (0.4, -3.6, 0.2)},
+    "mean color has drifted": {"color_shift_255": (0.4, -3.6, 0.2)},
     "discriminator has won": {"real_answer": 0.993, "fake_answer": 0.008},
     "discriminator tells nothing apart: it says 0.999": {"real_answer": 0.9994, "fake_answer": 0.9991},
     "discriminator tells nothing apart: it says 0.002": {"real_answer": 0.0021, "fake_answer": 0.0023},
@@ -106,14 +106,14 @@ def test_the_drift_is_told_in_numbers_with_their_signs():
     assert "+3.2, -0.0, -5.0 levels" in sentence
 
 
-def test_without_an_adversarial_loss_only_colours_are_watched():
+def test_without_an_adversarial_loss_only_colors_are_watched():
     watch = detectors(adversarial=False)
     everything = dataclasses.replace(
         HEALTHY, real_answer=1.0, fake_answer=0.0, likeness=1.0, added_detail=0.0, color_shift_255=(9.0, 0.0, 0.0)
     )
     (sentences,) = [found for found in said(watch, everything, 3 * WINDOW) if found]
     assert len(sentences) == 1
-    assert "colour" in sentences[0]
+    assert "color" in sentences[0]
 
 
 def test_a_discriminator_that_has_just_begun_is_not_judged_by_its_first_steps():
@@ -190,16 +190,16 @@ def test_the_likeness_is_the_mean_correlation_of_all_pairs():
     assert look_at(lq, sr, gt).likeness == pytest.approx(wanted, abs=1e-4)
 
 
-def test_a_shift_of_colour_is_measured_in_levels_of_each_channel():
+def test_a_shift_of_color_is_measured_in_levels_of_each_channel():
     lq, gt = pair()
     shifted = gt + torch.tensor([6.0, 0.0, -3.0]).view(1, 3, 1, 1) / 255
     before, after = (np.array(look_at(lq, sr, gt).color_shift_255) for sr in (gt, shifted))
     np.testing.assert_allclose(after - before, [6, 0, -3], atol=1e-3)
     heard = said(detectors(), look_at(lq, shifted, gt), WINDOW)[-1]
-    assert "colour" in heard[0]
+    assert "color" in heard[0]
 
 
-def test_colours_are_compared_with_the_inputs_and_not_with_the_truth():
+def test_colors_are_compared_with_the_inputs_and_not_with_the_truth():
     lq, gt = pair()
     darker = look_at(lq - 4 / 255, gt, gt).color_shift_255
     np.testing.assert_allclose(np.array(darker) - look_at(lq, gt, gt).color_shift_255, 4, atol=1e-3)
@@ -278,7 +278,7 @@ def test_soundness_comes_back_from_its_facts():
     assert Soundness(WatchConfig(skips=1), **json.loads(json.dumps(soundness.facts))) == soundness
 
 
-def test_colours_that_come_nearer_are_those_of_a_beginning():
+def test_colors_that_come_nearer_are_those_of_a_beginning():
     watch = detectors()
     for shift in (90, 70, 50, 30, 20, 10):
         assert not watch.take(dataclasses.replace(HEALTHY, color_shift_255=(shift, 0.0, 0.0)))

@@ -40,7 +40,7 @@ def save(folder: Path, name: str, pixels: np.ndarray) -> Path:
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_an_array_comes_back_larger_in_the_same_type_and_layout(channels, dtype):
     pixels = noise(20, 30, channels, dtype)
-    pixels[..., -1] |= np.iinfo(dtype).max // 4  # no pixel is nearly transparent, so no colour may change
+    pixels[..., -1] |= np.iinfo(dtype).max // 4  # no pixel is nearly transparent, so no color may change
     result = upscaler().upscale(pixels)
     assert result.dtype == dtype
     assert np.abs(result.astype(int) - enlarged(pixels)).max() <= (1 if channels < 3 else 0)
@@ -298,8 +298,8 @@ def test_all_frames_of_an_animation_are_written_with_their_times(tmp_path):
     from tessera.images.picture import vips
 
     frames = np.zeros((60, 20, 3), np.uint8)
-    for index, colour in enumerate(((255, 0, 0), (0, 255, 0), (0, 0, 255))):
-        frames[index * 20 : index * 20 + 20] = colour
+    for index, color in enumerate(((255, 0, 0), (0, 255, 0), (0, 0, 255))):
+        frames[index * 20 : index * 20 + 20] = color
     image = vips().Image.new_from_array(frames).copy(interpretation="srgb")
     image.set_type(vips().GValue.gint_type, "page-height", 20)
     image.set_type(vips().GValue.array_int_type, "delay", [100, 50, 70])
@@ -431,7 +431,7 @@ def test_a_network_with_other_channels_is_refused():
         Upscaler(nearest(channels=4))
 
 
-def test_the_colour_lock_reports_the_difference_before_and_after(tmp_path):
+def test_the_color_lock_reports_the_difference_before_and_after(tmp_path):
     def shifted(tensor: torch.Tensor, call: int) -> torch.Tensor:
         return repeated()(tensor * 0.9 + 0.03, call)
 

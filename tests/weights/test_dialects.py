@@ -1,4 +1,4 @@
-"""Every network in every dialect: written as another program would, recognised, and computing the same."""
+"""Every network in every dialect: written as another program would, recognized, and computing the same."""
 
 import copy
 
@@ -17,7 +17,7 @@ from tessera.generators import (
     RRDBNetConfig,
     SRVGGNetCompactConfig,
 )
-from tessera.weights.dialects import recognise, state_shapes, to_dialect, unwrap
+from tessera.weights.dialects import recognize, state_shapes, to_dialect, unwrap
 
 SMALL = RRDBNetConfig(features=4, blocks=2, growth=3)
 
@@ -56,7 +56,7 @@ layouts = st.sampled_from(
     dialect=st.sampled_from(["basicsr", "esrgan-new", "esrgan-old", "esrdgan"]),
 )
 @settings(max_examples=60, deadline=None)
-def test_any_rrdbnet_is_recognised_in_any_dialect(
+def test_any_rrdbnet_is_recognized_in_any_dialect(
     size: dict[str, int], growth: dict[str, int], layout: dict[str, int], channels: int, dialect: str
 ) -> None:
     config = RRDBNetConfig(**size, **growth, **layout, in_channels=channels, out_channels=channels)
@@ -65,7 +65,7 @@ def test_any_rrdbnet_is_recognised_in_any_dialect(
         with pytest.raises(WeightsError):
             to_dialect(config, state, dialect)
         return
-    found = recognise(to_dialect(config, state, dialect), scale=config.scale)
+    found = recognize(to_dialect(config, state, dialect), scale=config.scale)
     assert found.config == config
     assert found.dialect == dialect
     assert list(found.state) == list(state)
@@ -74,10 +74,10 @@ def test_any_rrdbnet_is_recognised_in_any_dialect(
 
 @given(size=sizes, kernels=st.tuples(st.sampled_from([1, 3, 5, 7]), st.sampled_from([1, 3, 5])))
 @settings(max_examples=20, deadline=None)
-def test_any_esrdnet_is_recognised(size: dict[str, int], kernels: tuple[int, int]) -> None:
+def test_any_esrdnet_is_recognized(size: dict[str, int], kernels: tuple[int, int]) -> None:
     config = ESRDnetConfig(**size, growth=2, scale=2, lff_kernel=kernels[0], hr_kernel=kernels[1])
     state = weights_of(config)
-    found = recognise(to_dialect(config, state, "esrdgan"))
+    found = recognize(to_dialect(config, state, "esrdgan"))
     if kernels == (3, 3):
         assert isinstance(found.config, RRDBNetConfig)
     else:
@@ -93,11 +93,11 @@ def test_any_esrdnet_is_recognised(size: dict[str, int], kernels: tuple[int, int
     channels=st.sampled_from([1, 3]),
 )
 @settings(max_examples=20, deadline=None)
-def test_any_pytorch_gan_generator_is_recognised(size: dict[str, int], scale: int, channels: int) -> None:
+def test_any_pytorch_gan_generator_is_recognized(size: dict[str, int], scale: int, channels: int) -> None:
     config = PyTorchGANConfig.model_validate(
         {**size, "scale": scale, "in_channels": channels, "out_channels": channels}
     )
-    found = recognise(to_dialect(config, weights_of(config), "pytorch-gan"))
+    found = recognize(to_dialect(config, weights_of(config), "pytorch-gan"))
     assert (found.config, found.dialect) == (config, "pytorch-gan")
 
 
@@ -108,11 +108,11 @@ def test_any_pytorch_gan_generator_is_recognised(size: dict[str, int], scale: in
     activation=st.sampled_from(["prelu", "relu"]),
 )
 @settings(max_examples=30, deadline=None)
-def test_any_srvgg_is_recognised(features: int, convolutions: int, scale: int, activation: str) -> None:
+def test_any_srvgg_is_recognized(features: int, convolutions: int, scale: int, activation: str) -> None:
     config = SRVGGNetCompactConfig.model_validate(
         {"features": features, "convolutions": convolutions, "scale": scale, "activation": activation}
     )
-    found = recognise(to_dialect(config, weights_of(config), "srvgg"))
+    found = recognize(to_dialect(config, weights_of(config), "srvgg"))
     assert (found.config, found.dialect) == (config, "basicsr")
     assert bool(found.notes) == (activation == "relu")
 
@@ -120,7 +120,7 @@ def test_any_srvgg_is_recognised(features: int, convolutions: int, scale: int, a
 def test_an_esrgan_pytorch_file_becomes_an_rrdbnet_with_the_same_output() -> None:
     config = ESRGANPytorchConfig(features=4, blocks=2, growth=3)
     state = weights_of(config)
-    found = recognise(state)
+    found = recognize(state)
     assert found.config == SMALL
     assert found.dialect == "esrgan-pytorch"
     x = torch.rand(1, 3, 5, 6)
@@ -141,7 +141,7 @@ def test_two_different_enlargements_cannot_be_written_for_esrgan_pytorch() -> No
 def test_esrdgan_weights_work_on_bgr_and_are_turned_to_rgb(kernel: int) -> None:
     config = ESRDnetConfig(features=4, blocks=1, growth=2, lff_kernel=kernel)
     theirs = weights_of(config)  # as a file of esrdgan has them: trained on BGR
-    found = recognise(theirs)
+    found = recognize(theirs)
     rgb = torch.rand(1, 3, 5, 4)
     expected = network_of(config, theirs)(rgb.flip(1)).flip(1)
     torch.testing.assert_close(network_of(found.config, found.state)(rgb), expected)
@@ -172,18 +172,18 @@ def test_dialects_use_the_names_that_published_files_have(dialect: str, names: s
 def test_one_stage_of_enlargement_is_x2_unless_scale_or_name_says_x3() -> None:
     config = RRDBNetConfig(scale=3, features=4, blocks=1, growth=2)
     state = to_dialect(config, weights_of(config), "esrgan-old")
-    assert recognise(state).config.scale == 2
-    assert recognise(state, named_scale=3).config == config
-    assert recognise(state, scale=3).config == config
-    assert recognise(state, scale=2, named_scale=3).config.scale == 2
-    assert "cannot" not in recognise(state).notes[0]
-    assert "x2 or x3" in recognise(state).notes[0]
+    assert recognize(state).config.scale == 2
+    assert recognize(state, named_scale=3).config == config
+    assert recognize(state, scale=3).config == config
+    assert recognize(state, scale=2, named_scale=3).config.scale == 2
+    assert "cannot" not in recognize(state).notes[0]
+    assert "x2 or x3" in recognize(state).notes[0]
     with pytest.raises(WeightsError, match="x4 was asked for"):
-        recognise(state, scale=4)
+        recognize(state, scale=4)
 
 
 def test_a_name_that_says_x3_does_not_change_an_x4_network() -> None:
-    assert recognise(weights_of(SMALL), named_scale=3).config == SMALL
+    assert recognize(weights_of(SMALL), named_scale=3).config == SMALL
 
 
 # -------------------------------------------------------------------------------------------------- unwrapping
@@ -203,7 +203,7 @@ def test_wrappers_and_prefixes_are_taken_off(wrapper: str, prefix: str) -> None:
 def test_bare_weights_are_called_raw() -> None:
     state = weights_of(SMALL)
     assert unwrap(state).wrapper == "raw"
-    assert recognise(unwrap(state).state).config == SMALL
+    assert recognize(unwrap(state).state).config == SMALL
 
 
 def test_averaged_weights_are_preferred() -> None:
@@ -220,7 +220,7 @@ def test_wrappers_inside_wrappers_are_found() -> None:
 def test_the_generator_is_taken_from_a_file_that_holds_both() -> None:
     both = {"netG." + name: tensor for name, tensor in weights_of(SMALL).items()} | {"netD.conv0.weight": torch.ones(1)}
     found = unwrap({"state_dict": both})
-    assert recognise(found.state).config == SMALL
+    assert recognize(found.state).config == SMALL
     assert "left out 1" in found.notes[0]
 
 
@@ -235,7 +235,7 @@ def test_the_names_of_the_original_architecture_keep_their_model_prefix() -> Non
 @pytest.mark.parametrize("content", [{}, {"epoch": 3}, [], None, 3, torch.ones(3), {"params": {}}, {3: torch.ones(1)}])
 def test_what_holds_no_tensors_is_refused(content: object) -> None:
     with pytest.raises(WeightsError):
-        recognise(unwrap(content).state)
+        recognize(unwrap(content).state)
 
 
 # ---------------------------------------------------------------------------------------------------- refusals
@@ -247,7 +247,7 @@ def test_a_missing_an_unexpected_and_a_misshapen_weight_are_named() -> None:
     state["extra.weight"] = torch.ones(1)
     state["body.1.rdb2.conv3.weight"] = torch.ones(3, 10, 1, 1)
     with pytest.raises(UnknownNetworkError) as caught:
-        recognise(state)
+        recognize(state)
     for part in ("`conv_hr.bias`", "`extra.weight`", "`body.1.rdb2.conv3.weight`", "(3, 10, 1, 1)", "(3, 10, 3, 3)"):
         assert part in str(caught.value)
 
@@ -255,18 +255,18 @@ def test_a_missing_an_unexpected_and_a_misshapen_weight_are_named() -> None:
 def test_the_nearest_network_is_named() -> None:
     state = {name: tensor for name, tensor in weights_of(SMALL).items() if not name.startswith("conv_first")}
     with pytest.raises(UnknownNetworkError, match=r"nearest is RRDBNet with the names of BasicSR.*conv_first\.weight"):
-        recognise(state)
+        recognize(state)
 
 
 def test_names_of_nothing_known_are_listed() -> None:
     with pytest.raises(UnknownNetworkError, match=r"none of their names is known \(`layers.0.attention.weight`\)"):
-        recognise({"layers.0.attention.weight": torch.ones(1)})
+        recognize({"layers.0.attention.weight": torch.ones(1)})
 
 
 def test_esrgan_plus_is_refused_by_name() -> None:
     state = dict(weights_of(SMALL)) | {"body.0.rdb1.conv1x1.weight": torch.ones(3, 4, 1, 1)}
     with pytest.raises(UnknownNetworkError, match=r"ESRGAN\+"):
-        recognise(state)
+        recognize(state)
 
 
 @pytest.mark.parametrize(
@@ -281,9 +281,9 @@ def test_esrgan_plus_is_refused_by_name() -> None:
         ["features.0.strideddownconv.0.weight", "classifier.0.weight", "classifier.2.weight"],
     ],
 )
-def test_discriminators_are_recognised_and_refused(names: list[str]) -> None:
+def test_discriminators_are_recognized_and_refused(names: list[str]) -> None:
     with pytest.raises(UnknownNetworkError, match="this is a discriminator"):
-        recognise({name: torch.ones(1) for name in names})
+        recognize({name: torch.ones(1) for name in names})
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (4,), (4, 3), (4, 3, 3, 3, 3), (0, 0, 3, 3), (5000, 3, 3, 3)])
@@ -301,7 +301,7 @@ def test_absurd_shapes_are_refused_with_a_sentence(shape: tuple[int, ...], diale
         broken = copy.copy(state)
         broken[name] = torch.ones(shape, device="meta")
         with pytest.raises(UnknownNetworkError):
-            recognise(broken)
+            recognize(broken)
 
 
 def test_shapes_of_the_largest_network_take_no_memory() -> None:

@@ -129,7 +129,7 @@ def test_every_dialect_in_every_wrapper_and_format_gives_the_same_network(
     assert report.parameters == sum(tensor.numel() for tensor in state.values())
 
 
-def test_a_safetensors_file_without_our_metadata_is_recognised_by_its_names(tmp_path: Path) -> None:
+def test_a_safetensors_file_without_our_metadata_is_recognized_by_its_names(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     path = tmp_path / "4x.safetensors"

@@ -57,7 +57,7 @@ def test_neither_a_new_name_nor_printing_reads_the_network():
     reader = Reader()
     generator = waiting(reader).called("other", "MIT")
     assert "other" in repr(generator)
-    assert (generator.name, generator.licence, generator.config) == ("other", "MIT", CONFIG)
+    assert (generator.name, generator.license, generator.config) == ("other", "MIT", CONFIG)
     assert reader.times == 0
     assert generator.network is generator.called("third", None).network
     assert reader.times == 1

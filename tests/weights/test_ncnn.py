@@ -147,7 +147,7 @@ SMALL = [
 
 @pytest.mark.parametrize("half", [True, False])
 @pytest.mark.parametrize("config", SMALL, ids=repr)
-def test_a_network_is_recognised_with_its_exact_numbers(tmp_path: Path, config: GeneratorConfig, half: bool) -> None:
+def test_a_network_is_recognized_with_its_exact_numbers(tmp_path: Path, config: GeneratorConfig, half: bool) -> None:
     path, state = write(tmp_path, config, half)
     for given_path in (path, path.with_suffix(".bin")):
         read = read_ncnn(given_path)

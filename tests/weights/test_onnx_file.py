@@ -109,10 +109,10 @@ def test_sizes_that_must_divide_are_found(tmp_path):
 
 def test_the_configuration_in_the_metadata_is_believed_when_it_fits(tmp_path):
     config = SRVGGNetCompactConfig(features=4, convolutions=1, scale=2)
-    path = write_nearest(tmp_path / "a.onnx", metadata={CONFIG_KEY: config.model_dump_json(), "licence": "CC0-1.0"})
+    path = write_nearest(tmp_path / "a.onnx", metadata={CONFIG_KEY: config.model_dump_json(), "license": "CC0-1.0"})
     loaded = load_weights(path)
     assert loaded.config == config
-    assert (loaded.dialect, loaded.metadata["licence"]) == ("onnx", "CC0-1.0")
+    assert (loaded.dialect, loaded.metadata["license"]) == ("onnx", "CC0-1.0")
     write_nearest(path, scale=4, metadata={CONFIG_KEY: config.model_dump_json()})
     with pytest.raises(WeightsError, match=r"enlarges x2.*enlarges x4"):
         load_weights(path)

@@ -55,7 +55,7 @@ def saved_as_ncnn(path: Path, config: SRVGGNetCompactConfig, seed: int = 0) -> P
 
 
 def facts(generator: LoadedGenerator) -> tuple[Any, ...]:
-    names = ("config", "name", "source", "sha256", "dialect", "wrapper", "notes", "licence", "state_sha256")
+    names = ("config", "name", "source", "sha256", "dialect", "wrapper", "notes", "license", "state_sha256")
     return (*(getattr(generator, name) for name in names), dict(generator.metadata))
 
 
@@ -210,5 +210,5 @@ def test_the_zoo_gives_a_published_model_its_name_and_reads_neither_network_nor_
     again = zoo.load_model(model.name, offline=True)
     assert not again.is_read
     assert sorted(weighed) == [path, path.with_suffix(".param")]
-    assert (again.name, again.licence) == (model.name, model.licence)
+    assert (again.name, again.license) == (model.name, model.license)
     assert facts(again) == facts(first)

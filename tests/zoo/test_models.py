@@ -81,7 +81,7 @@ def list_one(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Model]:
             network="rrdbnet",
             scale=4,
             good_for="tests",
-            licence="Apache-2.0",
+            license="Apache-2.0",
             **changes,  # type: ignore[arg-type]
         )
         monkeypatch.setattr(published, "MODELS", (model,))
@@ -116,7 +116,7 @@ def test_every_entry_can_be_had_somehow_and_says_how_it_is_checked() -> None:
     for model in MODELS:
         assert model.packaged or model.remote, model.name
         assert model.scale in (1, 2, 4)
-        assert model.licence in ("BSD-3-Clause", "Apache-2.0")
+        assert model.license in ("BSD-3-Clause", "Apache-2.0")
         for digest in (
             *(model.remote.sha256 if model.remote else ()),
             *([model.packaged.sha256] if model.packaged else ()),
@@ -160,7 +160,7 @@ def test_the_default_is_in_the_list() -> None:
     assert find_model(zoo.DEFAULT_MODEL).name == zoo.DEFAULT_MODEL
 
 
-def test_a_misspelt_name_gets_a_suggestion() -> None:
+def test_a_misspelled_name_gets_a_suggestion() -> None:
     with pytest.raises(ModelNotFoundError, match=r"realesgan.*Did you mean.*realesrgan-x4plus.*tessera models list"):
         find_model("realesgan-x4plus")
 
@@ -431,7 +431,7 @@ def test_weights_of_our_own_are_small_listed_and_say_where_they_come_from() -> N
         assert (report.network, report.scale) == (model.network, model.scale)
         assert report.parameters is not None
         assert report.parameters <= 1_500_000
-        assert report.licence == report.metadata["tessera.licence"] == model.licence == "Apache-2.0"
+        assert report.license == report.metadata["tessera.licence"] == model.license == "Apache-2.0"
         assert {"tessera.recipe", "tessera.step", "tessera.seed", "tessera.training_pictures"} <= set(report.metadata)
 
 

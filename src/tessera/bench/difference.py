@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LARGEST_EXACT = 1
 SHARE_REDUCED = 0.99
-PSNR_QUANTISED = 38.0
+PSNR_QUANTIZED = 38.0
 """Root mean square of about 3 levels: coarser than that, it is another picture."""
 
 
@@ -82,8 +82,8 @@ def problem_with(found: Difference | None, products: str) -> str | None:
         if found.largest_levels > LARGEST_EXACT:
             return f"It is {found.largest_levels} levels off, and fp32 may be {LARGEST_EXACT}."
     elif products == "int8":
-        if found.psnr_db is not None and found.psnr_db < PSNR_QUANTISED:
-            return f"It is {found.psnr_db:.1f} dB from the reference, and int8 has to reach {PSNR_QUANTISED:.0f}."
+        if found.psnr_db is not None and found.psnr_db < PSNR_QUANTIZED:
+            return f"It is {found.psnr_db:.1f} dB from the reference, and int8 has to reach {PSNR_QUANTIZED:.0f}."
     elif found.share_within_one < SHARE_REDUCED:
         within = f"{found.share_within_one * 100:.2f} %"
         return f"Only {within} of its values are within 1 level, and {products} has to reach {SHARE_REDUCED:.0%}."

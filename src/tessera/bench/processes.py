@@ -144,5 +144,5 @@ class _Racer:
 
 
 def _eight_bits(pixels: Pixels) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    colour = pixels[:, :, None] if pixels.ndim == 2 else pixels
-    return np.rint(colour.astype(np.float32) / np.iinfo(pixels.dtype).max * 255).astype(np.uint8)
+    color = pixels[:, :, None] if pixels.ndim == 2 else pixels
+    return np.rint(color.astype(np.float32) / np.iinfo(pixels.dtype).max * 255).astype(np.uint8)

@@ -13,16 +13,16 @@ def middle(pixels: Pixels, height: int, width: int, *, multiple: int = 1) -> Pix
 
     Raises UsageError when nothing is left.
     """
-    colour = np.repeat(pixels[:, :, None], 3, 2) if pixels.ndim == 2 else pixels
-    colour = np.repeat(colour[..., :1], 3, 2) if colour.shape[2] < 3 else colour[..., :3]
-    sides = [min(own, asked) // multiple * multiple for own, asked in zip(colour.shape, (height, width), strict=False)]
+    color = np.repeat(pixels[:, :, None], 3, 2) if pixels.ndim == 2 else pixels
+    color = np.repeat(color[..., :1], 3, 2) if color.shape[2] < 3 else color[..., :3]
+    sides = [min(own, asked) // multiple * multiple for own, asked in zip(color.shape, (height, width), strict=False)]
     if 0 in sides:
         raise UsageError(
-            f"Of a picture of {colour.shape[1]}x{colour.shape[0]}, {width}x{height} leave nothing to measure with; the"
+            f"Of a picture of {color.shape[1]}x{color.shape[0]}, {width}x{height} leave nothing to measure with; the"
             f" sides have to divide by {multiple}."
         )
-    top, left = ((own - side) // 2 for own, side in zip(colour.shape, sides, strict=False))
-    return np.ascontiguousarray(colour[top : top + sides[0], left : left + sides[1]])
+    top, left = ((own - side) // 2 for own, side in zip(color.shape, sides, strict=False))
+    return np.ascontiguousarray(color[top : top + sides[0], left : left + sides[1]])
 
 
 def made_picture(height: int, width: int) -> Pixels:

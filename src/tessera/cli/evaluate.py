@@ -204,7 +204,7 @@ def _methods(models: Sequence[str], precision: str, device: str, offline: bool, 
     for model in dict.fromkeys(models):
         if model in BASELINES:
             continue
-        # What papers score is the network's own output: in one number type throughout, its colours as they are.
+        # What papers score is the network's own output: in one number type throughout, its colors as they are.
         upscaler = Upscaler(
             model,
             precision=precision,

@@ -76,9 +76,9 @@ def export(
     files = " and ".join(path.name if number else str(path) for number, path in enumerate(done.paths))
     typer.echo(printable(f"{files}: {done.bytes:,} bytes, {settings.precision}, run with {done.runtime}"))
     if not settings.form.has_metadata:
-        licence = loaded.licence or "unknown"
+        license = loaded.license or "unknown"
         typer.echo(
-            f"note: {settings.form.called}'s files have no room for metadata; these weights' licence is {licence}."
+            f"note: {settings.form.called}'s files have no room for metadata; these weights' license is {license}."
         )
 
 

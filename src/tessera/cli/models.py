@@ -50,11 +50,11 @@ def list_models(as_json: AsJson = False, folder: Folder = None) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for heading in ("name", "scale", "here", "good for", "licence"):
+    for heading in ("name", "scale", "here", "good for", "license"):
         table.add_column(heading, no_wrap=heading in ("name", "scale", "here"))
     for model in MODELS:
         name = f"{model.name} (default)" if model.name == DEFAULT_MODEL else model.name
-        table.add_row(name, f"x{model.scale}", _where(model, here[model.name]), model.good_for, model.licence)
+        table.add_row(name, f"x{model.scale}", _where(model, here[model.name]), model.good_for, model.license)
     # A pipe has no width: one line for each model, so that grep finds it whole.
     Console(width=None if sys.stdout.isatty() else 200).print(table)
     typer.echo(f"Models folder: {folder or zoo.models_folder()}")
@@ -75,7 +75,7 @@ def _model_as_dict(model: Model, path: Path | None) -> dict[str, Any]:
         "network": model.network,
         "scale": model.scale,
         "good_for": model.good_for,
-        "licence": model.licence,
+        "license": model.license,
         "here": str(path) if path is not None else None,
         "file": remote.name if remote is not None else None,
         "bytes": remote.bytes if remote is not None else None,
@@ -91,7 +91,7 @@ def inspect(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Weights files, or names of models.")],
     as_json: AsJson = False,
 ) -> None:
-    """Say what is in weights files: network, scale, size, precision, licence.
+    """Say what is in weights files: network, scale, size, precision, license.
 
     Exit code: 0 all can be used, 1 one cannot, or is a model that is not here, 2 no such file or model.
     """
@@ -106,7 +106,7 @@ def inspect(
 
 
 def _report(name: str) -> WeightsReport:
-    """Describe a file, or a model; a model that has no published sum has a licence by its name."""
+    """Describe a file, or a model; a model that has no published sum has a license by its name."""
     from tessera.weights.files import inspect_weights
     from tessera.weights.published import find_model
     from tessera.zoo import models as zoo
@@ -115,7 +115,7 @@ def _report(name: str) -> WeightsReport:
         return inspect_weights(Path(name))
     report = inspect_weights(zoo.resolve(name, offline=True))
     with contextlib.suppress(ModelNotFoundError):  # a file of one's own in the models folder
-        report = dataclasses.replace(report, licence=report.licence or find_model(name).licence)
+        report = dataclasses.replace(report, license=report.license or find_model(name).license)
     return report
 
 
@@ -132,7 +132,7 @@ def _report_as_dict(report: WeightsReport) -> dict[str, Any]:
         "multiply_adds_128": report.multiply_adds_128,
         "size_bytes": report.size_bytes,
         "sha256": report.sha256,
-        "licence": report.licence,
+        "license": report.license,
         "dtypes": list(report.dtypes),
         "metadata": dict(report.metadata),
         "notes": list(report.notes),
@@ -157,7 +157,7 @@ def _print_report(report: WeightsReport) -> None:
         "precision": ", ".join(report.dtypes),
         "size": f"{report.size_bytes:,} bytes",
         "sha256": report.sha256 or "unknown",
-        "licence": report.licence or "unknown",
+        "license": report.license or "unknown",
         **report.metadata,
     }
     for key, value in rows.items():
@@ -174,7 +174,7 @@ def convert(
     overwrite: Overwrite = False,
     offline: Offline = False,
 ) -> None:
-    """Write weights of any kind as safetensors, with their configuration, origin and licence inside.
+    """Write weights of any kind as safetensors, with their configuration, origin and license inside.
 
     Weights of ncnn are carried over exactly: each half-precision number has one single-precision number that equals it.
     """
@@ -201,7 +201,7 @@ def pull(
     from tessera.weights.published import find_model
     from tessera.zoo import models as zoo
 
-    models = [find_model(name) for name in names]  # a misspelt name stops before the first download
+    models = [find_model(name) for name in names]  # a misspelled name stops before the first download
     for model in models:
         with _progress(model.name) as on_progress:
             if folder is not None and model.remote is not None:
@@ -223,7 +223,7 @@ def interpolate(
 ) -> None:
     """Mix the weights of two models of one kind: (1 - alpha) A + alpha B (ESRGAN, section 3.4).
 
-    The mixture is under the licences of both, which are written into it with the names and sums of its parts.
+    The mixture is under the licenses of both, which are written into it with the names and sums of its parts.
     """
     _check_output(output, overwrite=overwrite)
     from tessera.zoo.interpolation import interpolate as mix

@@ -73,8 +73,8 @@ Alpha = Annotated[str | None, _Opt("--alpha", help="auto, model or lanczos: what
 AlphaUpsampler = Annotated[
     str | None, _Opt("--alpha-upsampler", "--alpha_upsampler", help="realesrgan (model) or bicubic (lanczos).")
 ]
-FlatLock = Annotated[bool, _Opt("--flat-lock/--no-flat-lock", help="Flat areas keep their exact colour.")]
-ColorLock = Annotated[bool, _Opt("--color-lock", help="Give the input's low-frequency colours back.")]
+FlatLock = Annotated[bool, _Opt("--flat-lock/--no-flat-lock", help="Flat areas keep their exact color.")]
+ColorLock = Annotated[bool, _Opt("--color-lock", help="Give the input's low-frequency colors back.")]
 Seamless = Annotated[bool, _Opt("--seamless", help="For textures that repeat.")]
 Tta = Annotated[bool, _Opt("--tta", "-x", help="Mean over eight flips and turns: 8 times slower, a little better.")]
 Frames = Annotated[bool, _Opt("--frames", help="All frames of a GIF or WebP animation.")]

@@ -45,7 +45,7 @@ def _unlikeness(sr: Tensor, gt: Tensor, down: int, right: int) -> float:
 
 
 def _edges(picture: Tensor) -> Tensor:
-    """Gradient magnitude less its mean, faded out at the borders, which the transform takes for neighbours."""
+    """Gradient magnitude less its mean, faded out at the borders, which the transform takes for neighbors."""
     picture = picture.double()
     across = picture[1:-1, 2:] - picture[1:-1, :-2]
     down = picture[2:, 1:-1] - picture[:-2, 1:-1]

@@ -38,7 +38,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("near-duplicate", "shows the same as another"),
     Kind("enlarged", "holds no fine detail: enlarged before, or wholly out of focus"),
     Kind("blocky", "shows the blocks of strong JPEG compression"),
-    Kind("near-blank", "has nearly one colour"),
+    Kind("near-blank", "has nearly one color"),
     Kind("tiny", "has a side below the smallest"),
     Kind("rotated", "must be turned to be seen upright, which Tessera does and many other tools do not", note=True),
 )

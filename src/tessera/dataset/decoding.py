@@ -25,7 +25,7 @@ from tessera.images.picture import PictureReader, vips
 
 Pixels = npt.NDArray[np.unsignedinteger]
 
-ALPHA_NOTE = "Some pictures have an alpha channel: it is left out, and the colours under it are taken as they are."
+ALPHA_NOTE = "Some pictures have an alpha channel: it is left out, and the colors under it are taken as they are."
 
 
 @dataclass(frozen=True)

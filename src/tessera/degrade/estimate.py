@@ -126,7 +126,7 @@ def _agreement(numbers: Plane, steps: Plane) -> float:
 
 
 def _grid(differences: Plane, axis: int) -> int:
-    """Where blocks of eight begin along an axis: there neighbours differ most."""
+    """Where blocks of eight begin along an axis: there neighbors differ most."""
     line = differences.mean(axis=1 - axis)
     beyond = line[1:-1] - (line[:-2] + line[2:]) / 2
     sums = [float(beyond[(phase - 2) % 8 :: 8].mean()) for phase in range(8)]

@@ -144,7 +144,7 @@ class Strip:
 
 @dataclass(frozen=True)
 class Band:
-    """A matrix (after, before) whose rows are zero but for a few neighbours, in strips."""
+    """A matrix (after, before) whose rows are zero but for a few neighbors, in strips."""
 
     after: int
     strips: tuple[Strip, ...]

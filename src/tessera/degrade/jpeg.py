@@ -1,4 +1,4 @@
-"""What JPEG takes from a picture, for a batch at once: colours at half resolution, 8x8 cosines in coarse steps.
+"""What JPEG takes from a picture, for a batch at once: colors at half resolution, 8x8 cosines in coarse steps.
 
 As the training of Real-ESRGAN has it, which differs from a JPEG file in three ways: the tables lie on their side, the
 steps are not rounded to whole numbers, and a picture is filled up to a multiple of 16 with black, not with its edge.
@@ -50,7 +50,7 @@ def step_factor(quality: float) -> float:
 def compress(image: Tensor, qualities: Sequence[float]) -> Tensor:
     """What is left of pictures after JPEG, (B, 3, H, W) -> (B, 3, H, W) RGB in [0, 1], a quality for each.
 
-    Expects values in [0, 1] (DiffJPEG without its rounding tricks, as Real-ESRGAN trains with). Colours are halved and
+    Expects values in [0, 1] (DiffJPEG without its rounding tricks, as Real-ESRGAN trains with). Colors are halved and
     doubled by the same products that take them to their frequencies and back.
     """
     count, _, height, width = image.shape
@@ -78,7 +78,7 @@ def compress(image: Tensor, qualities: Sequence[float]) -> Tensor:
 
 
 def _mixed(matrix: Tensor, planes: Tensor) -> Tensor:
-    """Other colours from these, (B, P, N) -> (B, Q, N); one product a picture is faster than a batch of them."""
+    """Other colors from these, (B, P, N) -> (B, Q, N); one product a picture is faster than a batch of them."""
     out = planes.new_empty(planes.shape[0], matrix.shape[0], planes.shape[2])
     for picture, mixed in zip(planes, out, strict=True):
         torch.mm(matrix, picture, out=mixed)

@@ -29,7 +29,7 @@ _IN_UNIT_RANGE = ("div255", "div_255")
 
 
 class CalibrationConfig(BaseModel, frozen=True, extra="forbid"):
-    """What a quantiser is shown, and how it draws its limits from that."""
+    """What a quantizer is shown, and how it draws its limits from that."""
 
     pictures: str = ""
     """A folder; empty where the build file names none."""
@@ -156,7 +156,7 @@ def _quantizer(backend: Table, precision: str) -> Values:
 
 
 def _pictures(file: Table, precision: str) -> Values:
-    """`dataset` -> which pictures a quantiser is shown, and their size."""
+    """`dataset` -> which pictures a quantizer is shown, and their size."""
     dataset = file.table("dataset")
     if dataset is None:
         return {}
@@ -189,8 +189,8 @@ def _operations(dataset: Table, precision: str) -> list[int] | None:
                 table.leave("pictures are not resized to be calibrated on", "mode", "interpolation", "resize_type")
             case "normalize":
                 if table.text("norm_type", "div255").lower() not in _IN_UNIT_RANGE:
-                    table.note("norm_type", "networks here take colours in [0, 1]")
-                table.leave("networks here take colours in [0, 1] as they are", "mean", "std")
+                    table.note("norm_type", "networks here take colors in [0, 1]")
+                table.leave("networks here take colors in [0, 1] as they are", "mean", "std")
             case "totensor":
                 pass
             case _:

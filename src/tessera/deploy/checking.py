@@ -121,10 +121,10 @@ def _middle(name: str, pixels: Pixels, config: GeneratorConfig, shape: tuple[int
         return None
     top, left = (height - rows) // 2, (width - columns) // 2
     part = pixels[top : top + rows, left : left + columns]
-    colours = part[..., : part.shape[2] - (part.shape[2] in (2, 4))].astype(np.float32) / np.iinfo(part.dtype).max
-    if colours.shape[2] != config.in_channels:  # gray for RGB, or RGB for a network of one channel
-        colours = np.repeat(colours.mean(2, keepdims=True), config.in_channels, 2)
-    return Sample(name, torch.from_numpy(np.ascontiguousarray(colours.transpose(2, 0, 1)))[None])
+    colors = part[..., : part.shape[2] - (part.shape[2] in (2, 4))].astype(np.float32) / np.iinfo(part.dtype).max
+    if colors.shape[2] != config.in_channels:  # gray for RGB, or RGB for a network of one channel
+        colors = np.repeat(colors.mean(2, keepdims=True), config.in_channels, 2)
+    return Sample(name, torch.from_numpy(np.ascontiguousarray(colors.transpose(2, 0, 1)))[None])
 
 
 def reference_of(network: torch.nn.Module) -> Run:

@@ -73,8 +73,8 @@ def read_photograph(path: Path, channels: int) -> Photograph:
 def read_levels(path: Path, channels: int) -> Tensor:
     """Read a picture as a network of so many channels takes it, (C, H, W) in [0, 1]; alpha is left out."""
     pixels = _pixels(path)
-    colours = pixels[..., : pixels.shape[2] - (pixels.shape[2] in (2, 4))]
-    levels = colours.astype(np.float32) / np.iinfo(pixels.dtype).max
+    colors = pixels[..., : pixels.shape[2] - (pixels.shape[2] in (2, 4))]
+    levels = colors.astype(np.float32) / np.iinfo(pixels.dtype).max
     if levels.shape[2] != channels:
         levels = np.repeat(levels.mean(2, keepdims=True), channels, 2)
     return torch.from_numpy(np.ascontiguousarray(levels.transpose(2, 0, 1)))

@@ -1,6 +1,6 @@
 """Pictures as the NumPy archives that accelerators' tools take and give: `input_0` in, `output_0` out.
 
-As VastModelZOO's scripts have them: one archive for each picture, RGB, planes first, 8 bits in; colours in [0, 1] out;
+As VastModelZOO's scripts have them: one archive for each picture, RGB, planes first, 8 bits in; colors in [0, 1] out;
 and a text that lists the archives in order. What such a tool would do with them, a model can do here, too.
 
 Shapes: C channels, H rows, W columns, s the scale.
@@ -94,7 +94,7 @@ def run_model(run: Run, folder: Path, output: Path, *, multiple: int = 1) -> lis
         if height % multiple or width % multiple:
             raise PictureError(f"{path}: {width}x{height}, and both sides have to divide by {multiple} for this model.")
         results.append(output / path.name)
-        _write_archive(results[-1], {OUTPUT_KEY: run(_colours(planes, path)[None])})
+        _write_archive(results[-1], {OUTPUT_KEY: run(_colors(planes, path)[None])})
     return results
 
 
@@ -135,7 +135,7 @@ def _planes(array: npt.NDArray[Any], path: Path) -> npt.NDArray[Any]:
     return planes
 
 
-def _colours(planes: npt.NDArray[Any], path: Path) -> npt.NDArray[np.float32]:
+def _colors(planes: npt.NDArray[Any], path: Path) -> npt.NDArray[np.float32]:
     """(3, H, W) uint8, or float in [0, 1] -> (3, H, W) float32 in [0, 1]."""
     if planes.dtype == np.uint8:
         return np.ascontiguousarray(planes.astype(np.float32) / np.float32(255))
@@ -145,19 +145,19 @@ def _colours(planes: npt.NDArray[Any], path: Path) -> npt.NDArray[np.float32]:
             " makes such archives."
         )
     with np.errstate(over="ignore"):  # what float32 cannot hold is found below
-        colours = np.ascontiguousarray(planes.astype(np.float32))
-    if not np.isfinite(colours).all():
+        colors = np.ascontiguousarray(planes.astype(np.float32))
+    if not np.isfinite(colors).all():
         raise PictureError(f"{path}: `{INPUT_KEY}` holds values that are not finite.")
-    return colours
+    return colors
 
 
 def _rgb(pixels: Pixels) -> Pixels:
     """(H, W) or (H, W, 2 to 4), 8 or 16 bits -> (H, W, 3) uint8."""
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-    colours = pixels[..., : pixels.shape[2] - (pixels.shape[2] in (2, 4))]
-    if colours.dtype == np.uint16:
-        colours = np.rint(colours / 257).astype(np.uint8)
-    return np.repeat(colours, 3, 2) if colours.shape[2] == 1 else colours
+    colors = pixels[..., : pixels.shape[2] - (pixels.shape[2] in (2, 4))]
+    if colors.dtype == np.uint16:
+        colors = np.rint(colors / 257).astype(np.uint8)
+    return np.repeat(colors, 3, 2) if colors.shape[2] == 1 else colors
 
 
 def _resized(pixels: Pixels, size: tuple[int, int] | None) -> Pixels:

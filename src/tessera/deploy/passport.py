@@ -1,4 +1,4 @@
-"""What an exported file says of itself: which network, from which weights, under which licence, how true to them."""
+"""What an exported file says of itself: which network, from which weights, under which license, how true to them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tessera.version import __version__
 from tessera.weights.files import CONFIG_KEY, LoadedGenerator
-from tessera.weights.licence import LICENCE_KEY
+from tessera.weights.license import LICENSE_KEY
 from tessera.zoo.int8_file import SOURCE_KEY
 from tessera.zoo.interpolation import MIXED_FROM_KEY
 
@@ -20,18 +20,18 @@ MEASURED_KEY = "tessera.measured"
 PICTURES_KEY = "tessera.measured_on_pictures"
 _OF_THE_FILE = (
     *("tessera.format", "tessera.scale", "tessera.value_range", "tessera.precision", "tessera.exported_by"),
-    *(LICENCE_KEY, MEASURED_KEY, PICTURES_KEY),
+    *(LICENSE_KEY, MEASURED_KEY, PICTURES_KEY),
 )
 
 
 def provenance(loaded: LoadedGenerator) -> dict[str, str]:
-    """Where weights come from and under which licence; what their file tells of its origin is kept."""
+    """Where weights come from and under which license; what their file tells of its origin is kept."""
     told = {key: value for key, value in loaded.metadata.items() if key not in _OF_THE_FILE}
     if MIXED_FROM_KEY not in told and "tessera.source" not in told:
         told |= {"tessera.source": loaded.name, SOURCE_KEY: loaded.sha256}
         if loaded.source is not None:
             told["tessera.source_file"] = loaded.source.name
-    return {**told, LICENCE_KEY: loaded.licence} if loaded.licence is not None else told
+    return {**told, LICENSE_KEY: loaded.license} if loaded.license is not None else told
 
 
 def passport(loaded: LoadedGenerator, settings: ExportSettings) -> dict[str, str]:

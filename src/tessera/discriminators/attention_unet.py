@@ -5,7 +5,7 @@ weights were trained with it:
 
 - the 1x1 convolution that makes the gating signal has a padding of 1, so the signal is two pixels larger than its
   input, with a ring that its activation leaves at zero (it has no bias); the gates resize it to their own size;
-- each gate ends in a 1x1 convolution and a batch normalisation (`W`).
+- each gate ends in a 1x1 convolution and a batch normalization (`W`).
 
 The original cannot judge pictures whose sides do not divide by 8: it makes up for a difference in height only, with the
 wrong offset in width. Here such pictures are padded first, and for all others the results are the same.
@@ -71,7 +71,7 @@ class AttentionGate(nn.Module):
         return F.interpolate(small, size=x.shape[-2:], mode="bilinear", align_corners=False)
 
     def forward(self, x: Tensor, signal: Tensor) -> Tensor:
-        """Weigh the skip connection by the attention, mix its channels, normalise."""
+        """Weigh the skip connection by the attention, mix its channels, normalize."""
         return self.W(self.attention(x, signal) * x)
 
 

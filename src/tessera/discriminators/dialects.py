@@ -40,7 +40,7 @@ _NEW_SPECTRAL = (
 
 
 @dataclass(frozen=True)
-class Recognised:
+class Recognized:
     """Weights under the names of the network that `config` builds."""
 
     config: DiscriminatorConfig
@@ -254,7 +254,7 @@ DIALECTS: tuple[Dialect, ...] = (
 )
 
 
-def recognise_discriminator(state: State) -> Recognised:
+def recognize_discriminator(state: State) -> Recognized:
     """Tell which discriminator the weights belong to, how large it is, and rename them to that network's own names.
 
     Raises UnknownNetworkError with what did not fit, or with what the weights are instead.
@@ -281,7 +281,7 @@ def recognise_discriminator(state: State) -> Recognised:
 
 
 def _old_spectral_names(state: State, notes: list[str]) -> State:
-    """Rename what PyTorch's newer spectral normalisation (`parametrizations`) calls the same three tensors."""
+    """Rename what PyTorch's newer spectral normalization (`parametrizations`) calls the same three tensors."""
     renamed: dict[str, Tensor] = {}
     for name, tensor in state.items():
         for new, old in _NEW_SPECTRAL:
@@ -290,7 +290,7 @@ def _old_spectral_names(state: State, notes: list[str]) -> State:
                 break
         renamed[name] = tensor
     if renamed.keys() != state.keys():
-        notes.append("Its spectral normalisation is PyTorch's newer one; its tensors were renamed to the older names.")
+        notes.append("Its spectral normalization is PyTorch's newer one; its tensors were renamed to the older names.")
     return renamed
 
 
@@ -305,7 +305,7 @@ def _single_layer(state: State, notes: list[str]) -> State:
     return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
 
 
-def _read(dialect: Dialect, state: State, notes: list[str]) -> Recognised:
+def _read(dialect: Dialect, state: State, notes: list[str]) -> Recognized:
     start = f"these weights look like {dialect.network}, but "
     try:
         config = dialect.infer(state)
@@ -317,7 +317,7 @@ def _read(dialect: Dialect, state: State, notes: list[str]) -> Recognised:
     shapes = state_shapes(config)
     counters = {theirs for ours, theirs in names.items() if ours.endswith(COUNTER) and theirs not in state}
     if counters:  # PyTorch before 0.4.1 did not count; the count has no part in any result
-        notes.append("It does not say how many batches its normalisation has seen; 0 was taken.")
+        notes.append("It does not say how many batches its normalization has seen; 0 was taken.")
         state = {**state, **{name: torch.zeros((), dtype=torch.int64) for name in counters}}
     problems = compare({theirs: shapes[ours] for ours, theirs in names.items()}, state)
     if problems:
@@ -330,4 +330,4 @@ def _read(dialect: Dialect, state: State, notes: list[str]) -> Recognised:
     if isinstance(config, ESRDGANConfig):
         notes.append("Its activation has no weights and cannot be told; leaky ReLU was taken.")
     oldest = isinstance(config, VGGStyleConfig) and config.biases == "all" and dialect.name == "esrgan-pytorch"
-    return Recognised(config, renamed, "esrgan-old" if oldest else dialect.name, tuple(notes))
+    return Recognized(config, renamed, "esrgan-old" if oldest else dialect.name, tuple(notes))

@@ -1,4 +1,4 @@
-"""VGG128Discriminator, the discriminator of esrdgan: VGG-style with a choice of kernel and normalisation.
+"""VGG128Discriminator, the discriminator of esrdgan: VGG-style with a choice of kernel and normalization.
 
 Attribute names are those of its weights. Its own weights judge BGR; they are turned when a file is read, so that the
 network takes RGB like every other.
@@ -51,18 +51,18 @@ class HalvingBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, config: ESRDGANConfig, *, first: bool) -> None:
         super().__init__()
 
-        def after(*, normalised: bool = True) -> list[nn.Module]:
+        def after(*, normalized: bool = True) -> list[nn.Module]:
             norms: dict[str, list[nn.Module]] = {
                 "batch": [nn.BatchNorm2d(outputs)],
                 "instance": [nn.InstanceNorm2d(outputs)],
                 "none": [],
             }
             slope = SLOPE if config.activation == "leakyrelu" else 0.0
-            return [*(norms[config.norm] if normalised else []), nn.LeakyReLU(slope)]
+            return [*(norms[config.norm] if normalized else []), nn.LeakyReLU(slope)]
 
         self.strideddownconv = nn.Sequential(
             nn.Conv2d(inputs, outputs, config.kernel, padding=config.kernel // 2),
-            *after(normalised=not first),
+            *after(normalized=not first),
             nn.Conv2d(outputs, outputs, 4, stride=2, padding=1),
             *after(),
         )

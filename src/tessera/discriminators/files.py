@@ -2,7 +2,7 @@
 
 Files of every program of the family are read (`.pth`, `.pt`, `.ckpt`, `.safetensors`), and nothing in them is executed.
 What Tessera writes is safetensors with the complete configuration in its metadata and all buffers (the statistics of
-normalisations, the vectors of spectral norms), so that training can go on from it.
+normalizations, the vectors of spectral norms), so that training can go on from it.
 """
 
 from collections.abc import Mapping
@@ -17,8 +17,8 @@ from tessera.config import config_from_json
 from tessera.discriminators.config import DiscriminatorConfig
 from tessera.discriminators.dialects import (
     COUNTER,
-    Recognised,
-    recognise_discriminator,
+    Recognized,
+    recognize_discriminator,
     unwrap_discriminator,
 )
 from tessera.discriminators.kinds import DISCRIMINATORS
@@ -122,15 +122,15 @@ def assemble(config: DiscriminatorConfig, state: Mapping[str, Tensor]) -> nn.Mod
     return network.eval().requires_grad_(False)
 
 
-def _from_names(content: Any) -> tuple[Recognised, str]:
+def _from_names(content: Any) -> tuple[Recognized, str]:
     if isinstance(content, Inert):
         raise WeightsError(f"it holds no dictionary of tensors but `{content.name}`.")
     unwrapped = unwrap_discriminator(content)
-    found = recognise_discriminator(unwrapped.state)
-    return Recognised(found.config, found.state, found.dialect, (*unwrapped.notes, *found.notes)), unwrapped.wrapper
+    found = recognize_discriminator(unwrapped.state)
+    return Recognized(found.config, found.state, found.dialect, (*unwrapped.notes, *found.notes)), unwrapped.wrapper
 
 
-def _read_safetensors(path: Path) -> tuple[Recognised, str, dict[str, str]]:
+def _read_safetensors(path: Path) -> tuple[Recognized, str, dict[str, str]]:
     state, metadata = read_safetensors(path)
     if CONFIG_KEY not in metadata and GENERATOR_KEY in metadata:
         raise WeightsError(
@@ -148,10 +148,10 @@ def _read_safetensors(path: Path) -> tuple[Recognised, str, dict[str, str]]:
             "changed after it was written; use the original file."
         )
     ordered = {name: state[name] for name in state_shapes(config)}
-    return Recognised(config, ordered, "tessera"), "raw", shown_metadata(metadata, CONFIG_KEY)
+    return Recognized(config, ordered, "tessera"), "raw", shown_metadata(metadata, CONFIG_KEY)
 
 
-def _agreed(found: Recognised, asked: DiscriminatorConfig | None) -> DiscriminatorConfig:
+def _agreed(found: Recognized, asked: DiscriminatorConfig | None) -> DiscriminatorConfig:
     """Give the configuration to build: what was asked for where the file allows it, else what the file says."""
     if asked is None or asked == found.config:
         return found.config

@@ -1,6 +1,6 @@
 """The patch discriminator of PyTorch-GAN's ESRGAN, the network that the ESRGAN blog article walks through.
 
-It was trained on pictures normalised with ImageNet's mean and deviation; here the module does that itself, so it takes
+It was trained on pictures normalized with ImageNet's mean and deviation; here the module does that itself, so it takes
 RGB in [0, 1] like every other. Attribute names are those of its weights.
 
 Shapes: B pictures in a batch, C channels, H rows, W columns, F features.
@@ -21,14 +21,14 @@ WIDTHS = (1, 2, 4, 8)
 
 
 class PatchConfig(DiscriminatorConfig, frozen=True, extra="forbid"):
-    """Which patch discriminator; `imagenet_space` says that the layers see ImageNet-normalised colours."""
+    """Which patch discriminator; `imagenet_space` says that the layers see ImageNet-normalized colors."""
 
     network: Literal["patch"] = "patch"
     imagenet_space: bool = True
 
     @model_validator(mode="before")
     @classmethod
-    def _only_colour_has_imagenet_statistics(cls, values: Any) -> Any:
+    def _only_color_has_imagenet_statistics(cls, values: Any) -> Any:
         if isinstance(values, dict) and "imagenet_space" not in values:
             return {**values, "imagenet_space": values.get("in_channels", 3) == 3}
         return values
@@ -49,7 +49,7 @@ class PatchDiscriminator(nn.Module):
 
     (B, C, H, W), RGB in [0, 1] -> ((B, 1, ceil(H/16), ceil(W/16)),), logits. Any size works as it is, without padding.
     Raises UsageError for what is no batch of such pictures, and in training mode for a single patch, over which batch
-    normalisation has no deviation.
+    normalization has no deviation.
     """
 
     mean: Tensor
@@ -85,7 +85,7 @@ class PatchDiscriminator(nn.Module):
         if self.training and x.shape[0] == 1 and max(x.shape[-2:]) <= 16:
             raise UsageError(
                 f"The discriminator patch cannot be trained on one picture of {x.shape[-2]}x{x.shape[-1]}: it becomes "
-                "a single patch, and batch normalisation needs more than one. Give more pictures, or larger than 16x16."
+                "a single patch, and batch normalization needs more than one. Give more pictures, or larger than 16x16."
             )
         if self.config.imagenet_space:
             x = (x - self.mean) / self.deviation

@@ -51,7 +51,7 @@ class SpectralConv2d(nn.Module):
         self.register_buffer("weight_u", F.normalize(torch.randn(outputs), dim=0, eps=EPS))
         self.register_buffer("weight_v", F.normalize(torch.randn(inputs * kernel**2), dim=0, eps=EPS))
 
-    def normalised_weight(self) -> Tensor:
+    def normalized_weight(self) -> Tensor:
         """Give the kernel (O, I, K, K) divided by its spectral norm; in training mode, refine the estimate first."""
         with _full_precision(self.weight_orig.device.type):
             matrix = self.weight_orig.flatten(1)
@@ -67,5 +67,5 @@ class SpectralConv2d(nn.Module):
         self.weight_u.copy_(F.normalize(torch.mv(matrix, self.weight_v), dim=0, eps=EPS))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve with the normalised kernel."""
-        return F.conv2d(x, self.normalised_weight(), self.bias, self.stride, self.padding)
+        """Convolve with the normalized kernel."""
+        return F.conv2d(x, self.normalized_weight(), self.bias, self.stride, self.padding)

@@ -87,7 +87,7 @@ class VGGStyleDiscriminator(nn.Module):
         for level in range(self.config.levels):
             for half in (0, 1):
                 x = self.get_submodule(f"conv{level}_{half}")(x)
-                if (level, half) != (0, 0):  # the picture itself is not normalised
+                if (level, half) != (0, 0):  # the picture itself is not normalized
                     x = self.get_submodule(f"bn{level}_{half}")(x)
                 x = F.leaky_relu(x, SLOPE)
         return (self.linear2(F.leaky_relu(self.linear1(x.flatten(1)), SLOPE)),)

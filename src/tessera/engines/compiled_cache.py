@@ -2,7 +2,7 @@
 
 A file is a line of letters that says what it is, the SHA-256 of the rest, and the rest as the compiler gave it. The
 name of a file is the digest of everything that the compiled model depends on, so nothing in it is ever out of date: it
-only falls out of use, and what was longest unused makes room. Keeping is a favour to the next process: whatever goes
+only falls out of use, and what was longest unused makes room. Keeping is a favor to the next process: whatever goes
 wrong with the disk, the answer is "not there", and the work is done again.
 """
 

@@ -1,6 +1,6 @@
 """Which picture belongs to which: results, references and inputs matched by name, data sets as they are distributed.
 
-A benchmark's folder is recognised in the layouts that are really around: SelfExSR's (image_SRF_4/img_001_SRF_4_HR.png),
+A benchmark's folder is recognized in the layouts that are really around: SelfExSR's (image_SRF_4/img_001_SRF_4_HR.png),
 EDSR's (HR, LR_bicubic/X4/babyx4.png), BasicSR's (GTmod12, LRbicx4), DIV2K's, and plain folders of references.
 """
 

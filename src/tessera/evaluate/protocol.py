@@ -28,7 +28,7 @@ class Protocol:
     """What PSNR and SSIM compare: BT.601 luma in 16..235 (MATLAB), in 0..255 (YIQ, JPEG), or all three channels.
 
     With "y", references of one channel are compared as they are, because the scripts behind papers' tables convert
-    colour pictures only; bridge in Set14 scores 1.32 dB less than its Y would.
+    color pictures only; bridge in Set14 scores 1.32 dB less than its Y would.
     """
     crop: int | Literal["scale"]
     """Pixels cut from each side before comparing; "scale" cuts as many as the factor."""

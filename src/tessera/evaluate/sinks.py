@@ -86,7 +86,7 @@ class Compared(Sink):
         self._color, self._count = 0.0, 0
 
     def take(self, rows: Tensor, truth: Tensor | None) -> None:
-        """Add the squared error, the windows' similarity and the colour difference of these rows."""
+        """Add the squared error, the windows' similarity and the color difference of these rows."""
         assert truth is not None
         here = slice(max(0, self._first - self._row), max(0, self._last - self._row))
         self._row += rows.shape[1]

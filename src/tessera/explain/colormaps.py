@@ -1,4 +1,4 @@
-"""Values in [0, 1] as colours: JET as the published pictures have it, viridis, which the eye reads evenly, and gray.
+"""Values in [0, 1] as colors: JET as the published pictures have it, viridis, which the eye reads evenly, and gray.
 
 Shapes: H, W height and width.
 """
@@ -40,7 +40,7 @@ def _viridis() -> Shown:
 
 @functools.cache
 def table(name: Colormap) -> Shown:
-    """The 256 colours of a map, (256, 3)."""
+    """The 256 colors of a map, (256, 3)."""
     if name == "jet":
         return _jet()
     return _viridis() if name == "viridis" else np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
@@ -56,7 +56,7 @@ def levels(values: Values) -> npt.NDArray[np.uint8]:
 
 
 def colored(values: Values, name: Colormap) -> Shown:
-    """Values (H, W) in [0, 1] -> colours (H, W, 3)."""
+    """Values (H, W) in [0, 1] -> colors (H, W, 3)."""
     return table(name)[levels(values)]
 
 

@@ -126,7 +126,7 @@ def settle_norms(network: nn.Module) -> bool:
             module.train()
             with torch.no_grad():
                 for _ in range(_ITERATIONS):
-                    module.normalised_weight()
+                    module.normalized_weight()
             module.train(training)
     return True
 

@@ -34,7 +34,7 @@ class Conv(NamedTuple):
 
 
 class Enlarge(NamedTuple):
-    """Nearest-neighbour enlargement or a pixel shuffle: one pixel becomes factor x factor."""
+    """Nearest-neighbor enlargement or a pixel shuffle: one pixel becomes factor x factor."""
 
     factor: int
 

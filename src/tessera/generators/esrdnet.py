@@ -69,7 +69,7 @@ class Skip(nn.Module):
 
 
 class UpConv(nn.Module):
-    """Nearest-neighbour x2 and a convolution: (B, F, H, W) -> (B, F, 2*H, 2*W)."""
+    """Nearest-neighbor x2 and a convolution: (B, F, H, W) -> (B, F, 2*H, 2*W)."""
 
     def __init__(self, features: int, slope: float) -> None:
         super().__init__()

@@ -29,7 +29,7 @@ PYTORCH_GAN_RESIDUAL = 0.2
 """The same of PyTorch-GAN's blocks."""
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
-"""What PyTorch-GAN takes from colours, and divides them by (Simonyan and Zisserman 2015)."""
+"""What PyTorch-GAN takes from colors, and divides them by (Simonyan and Zisserman 2015)."""
 
 # scale -> (unshuffle, stages) as BasicSR builds them; 3 and 8 as files of the original architecture have them.
 LAYOUTS: dict[int, tuple[int, tuple[int, ...]]] = {
@@ -208,7 +208,7 @@ class ESRGANPytorchConfig(GeneratorConfig, frozen=True, extra="forbid"):
 
 
 class PyTorchGANConfig(GeneratorConfig, frozen=True, extra="forbid"):
-    """Which GeneratorRRDB; `imagenet_space` says that the layers see ImageNet-normalised colours."""
+    """Which GeneratorRRDB; `imagenet_space` says that the layers see ImageNet-normalized colors."""
 
     network: Literal["pytorch-gan"] = "pytorch-gan"
     scale: Literal[1, 2, 4, 8] = 4
@@ -218,10 +218,10 @@ class PyTorchGANConfig(GeneratorConfig, frozen=True, extra="forbid"):
 
     @model_validator(mode="before")
     @classmethod
-    def _only_colour_has_imagenet_statistics(cls, values: Any) -> Any:
+    def _only_color_has_imagenet_statistics(cls, values: Any) -> Any:
         if isinstance(values, dict) and "imagenet_space" not in values:
-            colour = values.get("in_channels", 3) == 3 and values.get("out_channels", 3) == 3
-            return {**values, "imagenet_space": colour}
+            color = values.get("in_channels", 3) == 3 and values.get("out_channels", 3) == 3
+            return {**values, "imagenet_space": color}
         return values
 
     @model_validator(mode="after")

@@ -1,7 +1,7 @@
 """GeneratorRRDB of PyTorch-GAN's ESRGAN, the network that the ESRGAN blog article walks through.
 
 It differs from RRDBNet: every convolution of a dense block yields F features, slopes are 0.01, and each enlargement is
-a pixel shuffle after the activation. It was trained on pictures normalised with ImageNet's mean and deviation; here the
+a pixel shuffle after the activation. It was trained on pictures normalized with ImageNet's mean and deviation; here the
 module does that itself, so it takes and gives RGB in [0, 1] like every other. Attribute names are those of its weights.
 
 Shapes: B pictures in a batch, C channels, H rows, W columns, F features, s the scale.

@@ -55,7 +55,7 @@ class RRDB(nn.Module):
 
 
 class RRDBNet(nn.Module):
-    """Trunk of dense blocks at low resolution, then nearest-neighbour enlargement with a convolution after each.
+    """Trunk of dense blocks at low resolution, then nearest-neighbor enlargement with a convolution after each.
 
     (B, C, H, W) -> (B, C, s*H, s*W), RGB in [0, 1], not clipped. H and W must divide by u.
     """

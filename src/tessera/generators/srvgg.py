@@ -22,7 +22,7 @@ def _activation(config: SRVGGNetCompactConfig) -> nn.Module:
 
 
 class SRVGGNetCompact(nn.Module):
-    """A chain of convolutions at low resolution, one pixel shuffle, added to the nearest-neighbour enlargement.
+    """A chain of convolutions at low resolution, one pixel shuffle, added to the nearest-neighbor enlargement.
 
     (B, C, H, W) -> (B, C, s*H, s*W), RGB in [0, 1], not clipped.
     """

@@ -34,7 +34,7 @@ class BmpHeader:
     offset_bytes: int
     top_down: bool
     palette: npt.NDArray[np.uint8]
-    """(colours, 3); empty above 8 bits."""
+    """(colors, 3); empty above 8 bits."""
     masks: tuple[int, int, int, int]
     """Of red, green, blue and alpha, for 16 and 32 bits."""
 
@@ -84,11 +84,11 @@ def _parsed(path: Path, start: bytes) -> BmpHeader:
         has_alpha = compression == _MASKED_WITH_ALPHA or size >= 56
         masks = (red, green, blue, struct.unpack_from("<I", start, 66)[0] if has_alpha else 0)
         if not all(masks[:3]) or any(_width_of(mask) > 8 for mask in masks):
-            raise PictureError(f"{path}: its BMP header has masks that are no colours of up to 8 bits.")
+            raise PictureError(f"{path}: its BMP header has masks that are no colors of up to 8 bits.")
     palette = np.empty((0, 3), np.uint8)
     if bits <= 8:
         entry = 3 if size == 12 else 4
-        # of more colours than fit the pixels nothing could use the rest
+        # of more colors than fit the pixels nothing could use the rest
         count = min(colors or 2**bits, 2**bits, max(0, (offset - _FILE_HEADER_BYTES - size) // entry))
         table = start[_FILE_HEADER_BYTES + size :][: count * entry]
         if count < 1 or len(table) < count * entry:

@@ -48,7 +48,7 @@ def rgb_to_lab(rgb: Values) -> Values:
 
 
 def delta_e(first: Values, second: Values) -> Values:
-    """Colour difference CIE 1976 of two sRGB pictures, (..., 3, H, W) in [0, 1] -> (..., H, W); 0 is equal."""
+    """Color difference CIE 1976 of two sRGB pictures, (..., 3, H, W) in [0, 1] -> (..., H, W); 0 is equal."""
     apart: Any = rgb_to_lab(first) - rgb_to_lab(second)
     return (apart**2).sum(-3) ** 0.5
 

@@ -21,7 +21,7 @@ class Format:
     alpha_levels: int | None = None
     """How many degrees of transparency it knows, where they are fewer than its depth would give."""
     colors: int | None = None
-    """How many colours one frame can have, where they are limited."""
+    """How many colors one frame can have, where they are limited."""
     longest_side: int = 2**31 - 1
     """The limit on width and height in pixels, of the format or of its encoder (libjpeg: 65,500)."""
     animated: bool = False

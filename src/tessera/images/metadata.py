@@ -197,7 +197,7 @@ def _resources(block: bytes) -> Iterator[tuple[int, bytes, bytes]]:
 
 
 def sound_profile(profile: bytes, space: bytes) -> bytes | None:
-    """The profile less what follows its end, or None when its header is damaged or it is not for this colour space.
+    """The profile less what follows its end, or None when its header is damaged or it is not for this color space.
 
     `space` is b"RGB ", b"GRAY" or b"CMYK" (ICC.1:2022, section 7.2).
     """

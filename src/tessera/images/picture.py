@@ -206,7 +206,7 @@ class PictureReader:
     def _bmp_info(self, header: bmp.BmpHeader | None) -> PictureInfo:
         assert header is not None
         expanded = (
-            f"Its palette of {len(header.palette)} colours was expanded to {'gray' if header.channels == 1 else 'RGB'}."
+            f"Its palette of {len(header.palette)} colors was expanded to {'gray' if header.channels == 1 else 'RGB'}."
         )
         return PictureInfo(
             name=self.path.name,
@@ -240,7 +240,7 @@ class PictureReader:
                 source = vips().Source.new_from_descriptor(descriptor)
                 image = vips().Image.new_from_source(source, "", fail_on="error", **options)
             frames = in_file if "n" in options else 1
-            image, space, notes = _normalised(self.path, image if upright else image.autorot())
+            image, space, notes = _normalized(self.path, image if upright else image.autorot())
             if loader == "tiff":
                 image = image.copy()
                 for name, block in (("exif-data", read_exif(self.path)), ("iptc-data", read_iptc(self.path))):
@@ -340,8 +340,8 @@ def _orientation(image: Any) -> int:
     return value if 1 <= value <= 8 else 1
 
 
-def _normalised(path: Path, image: Any) -> tuple[Any, str, list[str]]:
-    """Bring an image to gray or RGB in 8 or 16 bits -> it, the name of its colour space, notes for the user."""
+def _normalized(path: Path, image: Any) -> tuple[Any, str, list[str]]:
+    """Bring an image to gray or RGB in 8 or 16 bits -> it, the name of its color space, notes for the user."""
     notes: list[str] = []
     kind, sample = image.interpretation, image.format
     if sample not in _SAMPLES.get(kind, ("uchar", "ushort")) or not 1 <= image.bands - (kind == "cmyk") <= 4:

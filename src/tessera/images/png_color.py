@@ -1,6 +1,6 @@
-"""What a PNG says about its colours in chunks that libvips drops: gAMA, cHRM and cICP (PNG, third edition, 11.3.2).
+"""What a PNG says about its colors in chunks that libvips drops: gAMA, cHRM and cICP (PNG, third edition, 11.3.2).
 
-They are not applied here, but a user whose colours shift should be told why.
+They are not applied here, but a user whose colors shift should be told why.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ def png_size(start: bytes) -> tuple[int, int] | None:
 
 
 def color_notes(path: Path) -> Iterator[str]:
-    """One sentence for what a PNG says about its colours and what is not followed; none for a file that says sRGB."""
+    """One sentence for what a PNG says about its colors and what is not followed; none for a file that says sRGB."""
     chunks = dict(_chunks_before_pixels(path))
     code_points = tuple(chunks.get(b"cICP", b"")[:4])
     followed = "its ICC profile is used instead" if b"iCCP" in chunks else "the numbers are taken as sRGB"
     if len(code_points) == 4 and code_points != _SRGB_CODE_POINTS:
         primaries, transfer = code_points[:2]
-        yield f"Its colour coding (PNG cICP: primaries {primaries}, transfer {transfer}) is not applied: {followed}."
+        yield f"Its color coding (PNG cICP: primaries {primaries}, transfer {transfer}) is not applied: {followed}."
         return
     if code_points or b"sRGB" in chunks or b"iCCP" in chunks:  # which go before gAMA and cHRM
         return
@@ -55,7 +55,7 @@ def color_notes(path: Path) -> Iterator[str]:
 
 
 def _chunks_before_pixels(path: Path) -> Iterator[tuple[bytes, bytes]]:
-    """The chunks about colour, each with its first bytes."""
+    """The chunks about color, each with its first bytes."""
     with path.open("rb") as file:
         if file.read(8) != _SIGNATURE:
             return

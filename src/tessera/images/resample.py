@@ -22,7 +22,7 @@ from tessera.images.filters import Band, Kernel, bands, reach
 Pixels = npt.NDArray[np.unsignedinteger]
 
 _FAINT = np.float32(1e-9)
-"""What colours under wholly transparent pixels weigh against visible ones, so that they count only among themselves."""
+"""What colors under wholly transparent pixels weigh against visible ones, so that they count only among themselves."""
 _FLOATS_AT_A_TIME = 2**20
 
 
@@ -73,9 +73,9 @@ def resized_planes(planes: npt.NDArray[np.float32], scale: int) -> npt.NDArray[n
 class Resampler:
     """Takes the rows of one picture of `size` (H, W) from the top down and gives those of `target` (H, W).
 
-    Colours are resampled premultiplied, so that what is transparent does not show. At an edge of alpha, dividing by the
-    little that Lanczos' lobes leave of it would make colours of nothing: the fainter a pixel is against those around
-    it, the more it takes their average visible colour, which is never outside their range.
+    Colors are resampled premultiplied, so that what is transparent does not show. At an edge of alpha, dividing by the
+    little that Lanczos' lobes leave of it would make colors of nothing: the fainter a pixel is against those around
+    it, the more it takes their average visible color, which is never outside their range.
 
     `wrapped_rows` is for textures that repeat: so many rows of the other end come before the first and after the last,
     and beyond the sides the picture begins again. `exact` works in float64, for inputs that must be MATLAB's.
@@ -112,7 +112,7 @@ class Resampler:
     def _take_few(self, rows: Pixels) -> Pixels:
         values = rows.transpose(2, 0, 1).astype(self._floats) / self._floats.type(np.iinfo(rows.dtype).max)
         if not self._alpha:
-            return self._quantised(self._sharp.take(values))
+            return self._quantized(self._sharp.take(values))
         color, alpha = values[:-1], values[-1:]
         sharp = self._sharp.take(np.concatenate((color * alpha, alpha)))
         weight = alpha + _FAINT
@@ -124,9 +124,9 @@ class Resampler:
         exact = np.clip(sharp[:-1] / np.maximum(kept, _FAINT), 0, 1)
         color = soft[:-2] / around
         color += trust * (exact - color)
-        return self._quantised(np.concatenate((color, kept)))
+        return self._quantized(np.concatenate((color, kept)))
 
-    def _quantised(self, values: npt.NDArray[np.floating]) -> Pixels:
+    def _quantized(self, values: npt.NDArray[np.floating]) -> Pixels:
         full = self._floats.type(65_535 if self._dtype.itemsize == 2 else 255)
         return np.rint(np.clip(values, 0, 1) * full).astype(self._dtype).transpose(1, 2, 0)
 

@@ -6,7 +6,7 @@ smoothed, noisy and flipped labels are the business of whoever trains.
 
 Published losses in which the means of the relativistic form pass gradients in the discriminator's step: ESRGAN of 2018,
 PyTorch-GAN, ESRGAN-Pytorch, esrdgan. BasicSR today takes the step in two halves and so drops them (`detach_means`); its
-second half also runs the discriminator on the fake again, which its batch normalisation sees but no loss here does.
+second half also runs the discriminator on the fake again, which its batch normalization sees but no loss here does.
 
 Shapes: B pictures, h, w the height and width of a map of logits.
 """
@@ -172,12 +172,12 @@ def _wanted(form: Form, logits: Tensor, target: float | Tensor, *, critic: bool 
             f"The form {form!r} of the adversarial loss knows real (1) and fake (0) only, and a target is "
             f"{'a tensor' if isinstance(target, Tensor) else target}. Soft and noisy labels go with vanilla and lsgan."
         )
-    towards = logits if target == 1.0 else -logits
+    toward = logits if target == 1.0 else -logits
     if form == "wgan-softplus":
-        return F.softplus(-towards).mean()
+        return F.softplus(-toward).mean()
     if form == "hinge" and critic:
-        return F.relu(1 - towards).mean()
-    return -towards.mean()
+        return F.relu(1 - toward).mean()
+    return -toward.mean()
 
 
 def _mean(logits: Tensor, config: AdversarialConfig, over_processes: Callable[[Tensor], Tensor]) -> Tensor:

@@ -2,7 +2,7 @@
 
 Maps are taken before their activation where the layer is a `conv` (ESRGAN, section 3.3). The trunk runs in whatever
 precision surrounds it (under autocast its convolutions are bf16 or fp16); what comes before and after them, the
-normalisation, the differences and the Gram matrices, is fp32 always, because a difference of two near maps is what half
+normalization, the differences and the Gram matrices, is fp32 always, because a difference of two near maps is what half
 precision loses.
 
 Shapes: B pictures, C channels of a map, H height, W width; h, w those of a map.
@@ -33,13 +33,13 @@ ESRGAN_LAYERS = {"conv5_4": 1.0}
 REAL_ESRGAN_LAYERS = {"conv1_2": 0.1, "conv2_2": 0.1, "conv3_4": 1.0, "conv4_4": 1.0, "conv5_4": 1.0}
 """Real-ESRGAN, A-ESRGAN."""
 PERCEPTUAL_TRUNKS = ("vgg19", "vgg16", "vgg19-distilled", "hed-vgg16")
-"""Names of `trunks.TRUNKS`, which has their sources and licences."""
+"""Names of `trunks.TRUNKS`, which has their sources and licenses."""
 
 
 class PerceptualConfig(BaseModel, frozen=True, extra="forbid"):
     """The perceptual and the style term of a generator's loss.
 
-    `layers` are weighted as named. `normalise` False leaves out the trunk's normalisation, for pictures that are
+    `layers` are weighted as named. `normalize` False leaves out the trunk's normalization, for pictures that are
     already what it sees (PyTorch-GAN); `range_norm` first brings [-1, 1] to [0, 1]. `joined` takes the layers together
     as one vector (esrdgan), so a large map counts more than a small one.
 
@@ -51,7 +51,7 @@ class PerceptualConfig(BaseModel, frozen=True, extra="forbid"):
     criterion: Criterion = "l1"
     weight: Weight = 1.0
     style_weight: Weight = 0.0
-    normalise: bool = True
+    normalize: bool = True
     range_norm: bool = False
     joined: bool = False
 
@@ -59,8 +59,8 @@ class PerceptualConfig(BaseModel, frozen=True, extra="forbid"):
     def _joined_layers_count_alike(self) -> Self:
         if self.joined and set(self.layers.values()) != {1.0}:
             raise ValueError("joined layers are one vector, so each of their weights should be 1")
-        if self.range_norm and not self.normalise:
-            raise ValueError("range_norm brings pictures to [0, 1] for a normalisation, and normalise is off")
+        if self.range_norm and not self.normalize:
+            raise ValueError("range_norm brings pictures to [0, 1] for a normalization, and normalize is off")
         return self
 
 
@@ -78,7 +78,7 @@ class PerceptualLoss(nn.Module):
     (B, 3, H, W) in [0, 1] twice -> () twice
 
     Per layer: mean of absolute differences (l1), of squares (l2), or the root of the sum of squares over the whole
-    batch (fro, not normalised). Style compares Gram matrices F F^T / (C h w) (Gatys et al. 2016) by the same criterion.
+    batch (fro, not normalized). Style compares Gram matrices F F^T / (C h w) (Gatys et al. 2016) by the same criterion.
     Reductions and layers are those of BasicSR. Gradients pass to the first picture only; the trunk that is given stays
     in evaluation mode and is frozen.
 
@@ -123,8 +123,8 @@ class PerceptualLoss(nn.Module):
         picture = at_least_single(picture).to(weights.dtype)
         if self.config.range_norm:
             picture = (picture + 1) / 2
-        if self.config.normalise:
-            picture = self.trunk.normalisation.apply(picture)
+        if self.config.normalize:
+            picture = self.trunk.normalization.apply(picture)
         return list(self.trunk(picture, self._layers).values())
 
     def _distance(self, of_sr: Sequence[Tensor], of_gt: Sequence[Tensor]) -> Tensor:
@@ -170,7 +170,7 @@ def gram(maps: Tensor) -> Tensor:
 def load_perceptual_trunk(name_or_path: str | os.PathLike[str], *, offline: bool = False) -> Trunk:
     """Give one of PERCEPTUAL_TRUNKS by its name, or that of a file, which is known by its keys.
 
-    Each is fed RGB in [0, 1] and normalises by its own numbers:
+    Each is fed RGB in [0, 1] and normalizes by its own numbers:
 
     - `vgg19`, `vgg16`: ImageNet, as published losses have it.
     - `vgg19-distilled`: a quarter of the channels, taught by VGG19 (3.9 MB). It ends at relu5_1, so the layers are

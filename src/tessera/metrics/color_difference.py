@@ -1,4 +1,4 @@
-"""Colour difference as the eye has it: CIEDE2000.
+"""Color difference as the eye has it: CIEDE2000.
 
 Shapes: B pictures, H height, W width.
 """
@@ -16,7 +16,7 @@ _POWER = 25.0**7
 
 
 def ciede2000(first: Tensor, second: Tensor) -> Tensor:
-    """Colour difference of two colours in CIE L*a*b*, (..., 3, H, W) twice -> (..., H, W) float64; 0 is equal.
+    """Color difference of two colors in CIE L*a*b*, (..., 3, H, W) twice -> (..., H, W) float64; 0 is equal.
 
     About 1 can just be seen. (CIE 142-2001; Sharma, Wu, Dalal 2005, whose test pairs it reproduces.)
     """

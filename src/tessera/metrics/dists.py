@@ -35,7 +35,7 @@ WEIGHTS = RemoteFile(
     12_288,
     frozenset({"f5e65c96230b7f6ca995691647d482237e4cab8a50c5c4a5784f219ef0748218"}),
 )
-WEIGHTS_LICENCE = "MIT"
+WEIGHTS_LICENSE = "MIT"
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class DistsModel:
 
         Raises what `trunks.load_trunk` raises.
         """
-        path = fetch_published("dists", WEIGHTS, WEIGHTS_LICENCE, offline=offline) if weights is None else Path(weights)
+        path = fetch_published("dists", WEIGHTS, WEIGHTS_LICENSE, offline=offline) if weights is None else Path(weights)
         alpha, beta = read_weights(path)
         return DistsModel(load_trunk(trunk or "vgg16", offline=offline), alpha, beta)
 
@@ -88,7 +88,7 @@ def dists(sr: Tensor, gt: Tensor, model: DistsModel, *, shorter_side: int | None
     if shorter_side is not None:
         sr, gt = _shrunk(sr, shorter_side), _shrunk(gt, shorter_side)
     maps_sr, maps_gt = (
-        (picture, *model.trunk(model.trunk.normalisation.apply(picture), LAYERS, pool=l2_pool).values())
+        (picture, *model.trunk(model.trunk.normalization.apply(picture), LAYERS, pool=l2_pool).values())
         for picture in (sr, gt)
     )
     share = (model.alpha.double().sum() + model.beta.double().sum()).to(sr.device)

@@ -34,7 +34,7 @@ def _clean(batch: Tensor) -> Tensor:
 
 FID_RESIZES: Mapping[str, Callable[[Tensor], Tensor]] = {"bilinear": _bilinear, "clean": _clean}
 """How pictures become 299x299. `bilinear` is what pytorch-fid does and most published numbers are made with: half-pixel
-centres and no antialiasing, so that large pictures are aliased. `clean` is antialiased bicubic without rounding to 8
+centers and no antialiasing, so that large pictures are aliased. `clean` is antialiased bicubic without rounding to 8
 bits (Parmar 2022); here with MATLAB's mirrored borders. Scores of one are not comparable with those of the other."""
 
 
@@ -47,7 +47,7 @@ def inception_features(trunk: Trunk, batch: Tensor, *, resizing: str = "bilinear
         raise UsageError(f"FID has no resizing {resizing!r}; it has {', '.join(FID_RESIZES)}.")
     if batch.ndim != 4 or batch.shape[1] != 3:
         raise UsageError(f"FID measures batches (B, 3, H, W), found {tuple(batch.shape)}.")
-    return trunk(trunk.normalisation.apply(FID_RESIZES[resizing](batch)), ("pool3",))["pool3"]
+    return trunk(trunk.normalization.apply(FID_RESIZES[resizing](batch)), ("pool3",))["pool3"]
 
 
 class FrechetStatistics:

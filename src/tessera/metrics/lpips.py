@@ -50,7 +50,7 @@ def _heads(net: Net, size: int, sha256: str) -> RemoteFile:
     )
 
 
-HEADS_LICENCE = "BSD-2-Clause"
+HEADS_LICENSE = "BSD-2-Clause"
 LPIPS_NETS: tuple[LpipsNet, ...] = (
     LpipsNet(
         name="alex",
@@ -101,7 +101,7 @@ class LpipsModel:
         """
         chosen = find_net(net)
         path = (
-            fetch_published(f"lpips-{chosen.name}", chosen.heads, HEADS_LICENCE, offline=offline)
+            fetch_published(f"lpips-{chosen.name}", chosen.heads, HEADS_LICENSE, offline=offline)
             if heads is None
             else Path(heads)
         )

@@ -118,7 +118,7 @@ class _Scale:
             inside = self._held[max(0, top) - self._first : bottom - self._first]
             above, below = max(0, -top), max(0, bottom - self._height)
             around = F.pad(inside[None, None], (_REACH, _REACH, above, below), mode="replicate")[0, 0]
-            self._found.append(_measured(_normalised(around), self._block))
+            self._found.append(_measured(_normalized(around), self._block))
             self._done += self._block
             self._held = self._held[max(0, self._done - _REACH) - self._first :]
             self._first = max(0, self._done - _REACH)
@@ -171,7 +171,7 @@ def _blurred(rows: Tensor) -> Tensor:
     return across
 
 
-def _normalised(rows: Tensor) -> Tensor:
+def _normalized(rows: Tensor) -> Tensor:
     """Less the local mean and by the local deviation (Mittal 2013, equations 1 to 3): (h, w) -> (h - 6, w - 6)."""
     mean = _blurred(rows)
     deviation = (_blurred(rows * rows) - mean * mean).abs().sqrt()
@@ -202,7 +202,7 @@ def _shapes() -> tuple[Tensor, Tensor]:
 
 
 def _fitted(samples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Asymmetric generalised Gaussians fitted by moments, (N, samples) -> shape, left and right width, (N,) each.
+    """Asymmetric generalized Gaussians fitted by moments, (N, samples) -> shape, left and right width, (N,) each.
 
     (Lasmar, Stitou, Berthoumieu 2009.) Samples on one side of zero only give no number, as the reference has it.
     """

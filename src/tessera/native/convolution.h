@@ -54,7 +54,7 @@ typedef struct {
     void *out;
     int sample; /* tk_sample */
     int channels, height, width;
-    const tk_map *base; /* added after nearest-neighbour enlargement, or NULL */
+    const tk_map *base; /* added after nearest-neighbor enlargement, or NULL */
     int base_channels;  /* how many of the map's channels are real; a single one is added to all */
 } tk_picture;
 
@@ -150,7 +150,7 @@ static inline float tk_float(uint16_t x) {
 
 /* Weights of one convolution, transformed: gives TK_OK or TK_NO_MEMORY.
  * `weights` (outputs_given, inputs_given, 3, 3); inputs and outputs that are missing to the padded numbers are zero.
- * `factor` goes over weights and biases. With `enlarge` > 1 the convolution is the one after a nearest-neighbour
+ * `factor` goes over weights and biases. With `enlarge` > 1 the convolution is the one after a nearest-neighbor
  * enlargement, and is made to give the enlarged pixels from those before. */
 int tk_pack(tk_convolution *conv, const float *weights, const float *bias, const float *slope, float common_slope,
             int inputs_given, int outputs_given, int enlarge, float factor);

@@ -1,7 +1,7 @@
 """Numbers over the steps of a run as inline SVG: thinned so that spikes stay visible, with values under the pointer.
 
 A long series is cut into as many stretches as there is room for; each is drawn as its mean, within a band from its
-least to its greatest value. Colours come from the page's style. Shapes: N values, M stretches.
+least to its greatest value. Colors come from the page's style. Shapes: N values, M stretches.
 """
 
 from __future__ import annotations

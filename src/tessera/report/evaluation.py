@@ -170,7 +170,7 @@ def _differences(evaluation: Evaluation) -> str:
 
 
 def _verdict(difference: Difference, metric: MetricInfo | None) -> tuple[str, str]:
-    """What a difference says, in words, and the class that colours it."""
+    """What a difference says, in words, and the class that colors it."""
     sure = difference.p_value < _SIGNIFICANT and not difference.low <= 0 <= difference.high
     if metric is None or not sure:
         return "no clear difference", ""

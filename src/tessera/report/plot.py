@@ -1,6 +1,6 @@
 """A scatter plot of two metrics as inline SVG: ticks at round numbers, names that do not cover each other.
 
-Colours come from the page's style, so that the plot is readable in light, in dark and on paper.
+Colors come from the page's style, so that the plot is readable in light, in dark and on paper.
 """
 
 from __future__ import annotations

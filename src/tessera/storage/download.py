@@ -5,7 +5,7 @@ size). A killed or dropped download goes on from there: `Range` asks for the res
 the whole file if it has changed since. The target appears only once size and sha256 are right: the part is flushed to
 the disk, renamed over, and the folder is flushed too, so that after a power cut there is a whole file or none.
 
-Only the standard library is used; its `urllib` honours `http_proxy`, `https_proxy` and `no_proxy`.
+Only the standard library is used; its `urllib` honors `http_proxy`, `https_proxy` and `no_proxy`.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ class Enlarger:
     ) -> Iterator[Pixels]:
         """Finished rows of one picture (or frame), at the network's scale, seamless if asked for.
 
-        `bleed` spreads colours under transparent pixels first. Of a seamless picture `rows_beyond` finished rows of the
+        `bleed` spreads colors under transparent pixels first. Of a seamless picture `rows_beyond` finished rows of the
         other end come before the first and after the last.
         """
         height, width, scale = source.height, source.width, plan.scale

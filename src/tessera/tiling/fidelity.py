@@ -1,6 +1,6 @@
-"""Keeping the input's colours: flat areas stay what they were, and on request all low frequencies do.
+"""Keeping the input's colors: flat areas stay what they were, and on request all low frequencies do.
 
-Published networks shift colours: on flat gray they are up to 5 levels of 255 off. Back-projection adds to the output
+Published networks shift colors: on flat gray they are up to 5 levels of 255 off. Back-projection adds to the output
 what its own shrunken form lacks of the input (Irani and Peleg 1991), here its low frequencies only, so that detail is
 not touched. Shapes: C channels, h and w input pixels, s the scale.
 """
@@ -18,25 +18,25 @@ from tessera.images.color import delta_e
 Plane = npt.NDArray[np.float32]
 
 FLAT_RADIUS = 4
-"""A pixel is flat when the square of this radius around it is of one colour, and smooth when it is nearly so."""
+"""A pixel is flat when the square of this radius around it is of one color, and smooth when it is nearly so."""
 COLOR_LOCK_SIGMA = 1.5
 """Input pixels; with two rounds it takes nine tenths of the difference below and leaves detail alone."""
 COLOR_SIGMA = 2.0
-"""Colour is compared after a blur of so many input pixels: what is finer is detail, and meant to change."""
+"""Color is compared after a blur of so many input pixels: what is finer is detail, and meant to change."""
 CONTEXT = 12
 """Input pixels around a tile that the locks look at."""
 _ROUNDS = 2
 _FLAT = 0.5 / 65_535
-"""Pixels of one colour differ by less: by nothing, in 8 bits and in 16."""
+"""Pixels of one color differ by less: by nothing, in 8 bits and in 16."""
 _SMOOTH, _ROUGH = 3 / 255, 8 / 255
 """Areas with less difference than the first get their low frequencies back, with more than the second none."""
 _FADE = 3
 
 
 def lock_flat_areas(lq: Plane, sr: Plane) -> Plane:
-    """Give flat areas of `lq` (C, h, w) their own colour back in `sr` (C, s*h, s*w), both in [0, 1]; changes `sr`.
+    """Give flat areas of `lq` (C, h, w) their own color back in `sr` (C, s*h, s*w), both in [0, 1]; changes `sr`.
 
-    Where at least 9x9 input pixels are of one colour, every pixel becomes that colour; where they differ by a few
+    Where at least 9x9 input pixels are of one color, every pixel becomes that color; where they differ by a few
     levels (a noisy sky, a gentle ramp), the low frequencies are set right and the detail stays. Both fade in, and
     everything else stays as it is.
     """
@@ -53,7 +53,7 @@ def lock_flat_areas(lq: Plane, sr: Plane) -> Plane:
     return sr
 
 
-def within_neighbours(lq: Plane, sr: Plane) -> Plane:
+def within_neighbors(lq: Plane, sr: Plane) -> Plane:
     """Clip `sr` (C, s*h, s*w) to what the 3x3 input pixels around each pixel of `lq` (C, h, w) span.
 
     For alpha: what is wholly transparent or wholly opaque stays so right up to the edge, without a veil or a halo.
@@ -74,7 +74,7 @@ def lock_colors(lq: Plane, sr: Plane) -> Plane:
 
 
 def color_difference(lq: Plane, sr: Plane) -> Plane:
-    """CIE 1976 difference of the colours of `lq` (3, h, w) and of `sr` (3, s*h, s*w) shrunk -> (h, w)."""
+    """CIE 1976 difference of the colors of `lq` (3, h, w) and of `sr` (3, s*h, s*w) shrunk -> (h, w)."""
     return delta_e(_blurred(lq, COLOR_SIGMA), _blurred(shrunk(sr, lq.shape[1:]), COLOR_SIGMA))
 
 

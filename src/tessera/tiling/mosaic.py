@@ -22,7 +22,7 @@ from tessera.images.color import luma_jpeg
 from tessera.images.picture import Pixels
 from tessera.images.resample import resized_planes
 from tessera.tiling.canvas import Canvas
-from tessera.tiling.fidelity import Plane, color_difference, lock_colors, lock_flat_areas, within_neighbours
+from tessera.tiling.fidelity import Plane, color_difference, lock_colors, lock_flat_areas, within_neighbors
 from tessera.tiling.prefetch import one_ahead
 from tessera.tiling.rows import RollingRows, RowSource
 from tessera.tiling.tiles import Axis, fade_in, padded_length, plan_axis
@@ -170,7 +170,7 @@ def _laid_together(
                 right = left + piece.shape[2]
                 if carried is not None:
                     _fade(carried[:, :, left:right], piece[:, : carried.shape[1]], weights_y)
-                canvas.put(left, _quantised(piece[:, :emitted], dtype))
+                canvas.put(left, _quantized(piece[:, :emitted], dtype))
                 if carry is not None:
                     carry[:, :, left:right] = piece[:, emitted:]
             carried = carry
@@ -278,7 +278,7 @@ def _ensemble(tiles: Tiles, engine: Engine) -> Tiles:
 
 
 def _finished(lq: Plane, enlarged: _Enlarged, plan: MosaicPlan, count: MosaicCount) -> Plane:
-    """(C, h, w) and what the network made of it -> (C, s*h, s*w) in [0, 1], with its colours and its alpha."""
+    """(C, h, w) and what the network made of it -> (C, s*h, s*w) in [0, 1], with its colors and its alpha."""
     has_alpha = lq.shape[0] in (2, 4)
     color = lq[:-1] if has_alpha else lq
     sr = enlarged.sr if enlarged.sr.flags.writeable else enlarged.sr.copy()
@@ -304,7 +304,7 @@ def _alpha(lq: Plane, enlarged: Plane | None, plan: MosaicPlan) -> Plane:
     if plan.flat_alpha is not None:
         return np.full((1, height * plan.scale, width * plan.scale), lq[0, 0, 0])
     sr = resized_planes(lq, plan.scale) if enlarged is None else lock_flat_areas(lq, enlarged)
-    return within_neighbours(lq, sr)
+    return within_neighbors(lq, sr)
 
 
 def _fade(earlier: Plane, later: Plane, weights: Plane) -> None:
@@ -330,7 +330,7 @@ def to_planes(pixels: Pixels) -> Plane:
     return planes
 
 
-def _quantised(values: Plane, dtype: np.dtype[np.unsignedinteger]) -> Pixels:
+def _quantized(values: Plane, dtype: np.dtype[np.unsignedinteger]) -> Pixels:
     """The way out: (C, H, W) float in [0, 1] -> (H, W, C) uint8 or uint16, rounded to nearest."""
     scaled = values * np.float32(np.iinfo(dtype).max)
     np.rint(scaled, out=scaled)

@@ -1,4 +1,4 @@
-"""Rows of a picture on their way to the network: from a file or an array, wrapped, with colours bled under alpha.
+"""Rows of a picture on their way to the network: from a file or an array, wrapped, with colors bled under alpha.
 
 Everything here gives rows in order and holds only a few of them. Shapes: H height, W width, C channels; pixels are
 uint8 or uint16.
@@ -15,7 +15,7 @@ from tessera.images.picture import Pixels
 _BLEED_STEPS = (1, 2, 3, 6, 12)
 BLEED_RADIUS = sum(_BLEED_STEPS) + 1
 _FAINT = 32 / 255
-"""Below this alpha a pixel's colour is more and more that of its neighbours: what hides there is often a dark matte."""
+"""Below this alpha a pixel's color is more and more that of its neighbors: what hides there is often a dark matte."""
 
 
 class RowSource(Protocol):
@@ -108,10 +108,10 @@ class RollingRows:
 
 
 class BledRows:
-    """The rows of a picture with alpha, where (nearly) transparent pixels take the colour of what is near them.
+    """The rows of a picture with alpha, where (nearly) transparent pixels take the color of what is near them.
 
     So neither the network nor a resampler sees the black or white that usually hides there, and no fringe forms.
-    Alpha itself is not touched; nor are colours further than BLEED_RADIUS from anything visible.
+    Alpha itself is not touched; nor are colors further than BLEED_RADIUS from anything visible.
     """
 
     def __init__(self, source: RowSource) -> None:
@@ -126,7 +126,7 @@ class BledRows:
 
 
 def bled(pixels: Pixels) -> Pixels:
-    """(H, W, 2 or 4) -> the same with colours spread under transparent and nearly transparent pixels.
+    """(H, W, 2 or 4) -> the same with colors spread under transparent and nearly transparent pixels.
 
     Faint pixels (alpha below 32 of 255) take up the mean of the nine around them, weighted by alpha, the more the
     fainter they are; wholly transparent ones are filled from within BLEED_RADIUS.

@@ -1,7 +1,7 @@
 """Where tiles lie, how far they overlap, how they fade into each other: lists of integers and nothing else.
 
 Along each axis every tile has the same size. A tile is read with `overlap` pixels of context beyond each seam; what the
-network makes near the cut is thrown away, and across each seam two neighbours fade into each other over `fade` input
+network makes near the cut is thrown away, and across each seam two neighbors fade into each other over `fade` input
 pixels. Along one axis at most two tiles meet at any pixel, and their weights add up to one.
 """
 
@@ -26,7 +26,7 @@ class Axis:
     seams: tuple[int, ...]
     """Between tile i and i + 1: the pixel boundary where both count half."""
     fade: int
-    """Pixels over which neighbours fade, centred on the seam; even."""
+    """Pixels over which neighbors fade, centered on the seam; even."""
 
     def kept(self, index: int) -> tuple[int, int]:
         """The pixels of the picture to which a tile contributes (first, last + 1), fades included."""
@@ -40,7 +40,7 @@ class Axis:
 
 
 def plan_axis(length: int, *, tile: int, overlap: int, multiple: int = 1, fade: int | None = None) -> Axis:
-    """Cover `length` pixels with equal tiles of at most `tile`, each sharing twice `overlap` with its neighbour.
+    """Cover `length` pixels with equal tiles of at most `tile`, each sharing twice `overlap` with its neighbor.
 
     Tiles shrink so that the last is no different from the first, instead of reading beyond the picture. All starts and
     sizes divide by `multiple`, and so must `length`. `fade` is half of `overlap` unless given, rounded to

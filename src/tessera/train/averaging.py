@@ -18,7 +18,7 @@ def averaged_copy(network: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """Move the average towards the network, in place."""
+    """Move the average toward the network, in place."""
     for mean, now in zip(average.parameters(), network.parameters(), strict=True):
         mean.mul_(decay).add_(now, alpha=1 - decay)
     for mean, now in zip(average.buffers(), network.buffers(), strict=True):

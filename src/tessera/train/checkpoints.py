@@ -156,11 +156,11 @@ def remove_parts(root: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-# ------------------------------------------------------------------------------------------------------- optimisers
+# ------------------------------------------------------------------------------------------------------- optimizers
 
 
 def optimizer_tensors(optimizer: Optimizer, prefix: str) -> dict[str, Tensor]:
-    """What an optimiser remembers of each parameter, as named tensors."""
+    """What an optimizer remembers of each parameter, as named tensors."""
     remembered: dict[int, dict[str, Any]] = optimizer.state_dict()["state"]
     return {
         f"{prefix}.{index}.{name}": value if isinstance(value, Tensor) else torch.tensor(value)
@@ -170,7 +170,7 @@ def optimizer_tensors(optimizer: Optimizer, prefix: str) -> dict[str, Tensor]:
 
 
 def load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor], prefix: str) -> None:
-    """Give an optimiser back what `optimizer_tensors` took, in the memory layout of its parameters."""
+    """Give an optimizer back what `optimizer_tensors` took, in the memory layout of its parameters."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for name, value in tensors.items():
         owner, index, field = name.rsplit(".", 2)

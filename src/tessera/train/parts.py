@@ -1,4 +1,4 @@
-"""The parts of a run, made from its recipe: networks with their first weights, optimisers, losses that hold a trunk."""
+"""The parts of a run, made from its recipe: networks with their first weights, optimizers, losses that hold a trunk."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Parts:
 
 
 def build_parts(recipe: Recipe, processes: Processes) -> Parts:
-    """Make networks, optimisers and losses. Raises TesseraError where weights or trunks are not there or do not fit."""
+    """Make networks, optimizers and losses. Raises TesseraError where weights or trunks are not there or do not fit."""
     notes: list[str] = []
     device, layout = processes.device, _layout(recipe)
     generator = _placed(_generator(recipe, notes).train().requires_grad_(True), device, layout)
@@ -151,11 +151,11 @@ def fresh_generator(recipe: Recipe) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(rng.integers(2**63 - 1)))
         network = recipe.generator.build()
-        initialise(network, recipe.start.init, recipe.start.init_scale, recipe.start.last_scale)
+        initialize(network, recipe.start.init, recipe.start.init_scale, recipe.start.last_scale)
     return network
 
 
-def initialise(network: nn.Module, how: str, scale: float, last_scale: float = 1.0) -> None:
+def initialize(network: nn.Module, how: str, scale: float, last_scale: float = 1.0) -> None:
     """Give a generator first values, from PyTorch's global chance.
 
     `basicsr`: Kaiming's normal values times 0.1, biases 0, in the convolutions of dense blocks (BasicSR);

@@ -156,7 +156,7 @@ class StepConfig(Part, frozen=True):
     discriminator_start: Count = 0
     """Steps at the beginning without discriminator and adversarial loss."""
     space: Literal["unit", "imagenet"] = "unit"
-    """Colours as the pixel loss compares them: [0, 1], or with ImageNet's mean and deviation (PyTorch-GAN)."""
+    """Colors as the pixel loss compares them: [0, 1], or with ImageNet's mean and deviation (PyTorch-GAN)."""
 
 
 class ValidationConfig(Part, frozen=True):

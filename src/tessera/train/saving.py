@@ -1,6 +1,6 @@
 """What a checkpoint of a run holds, and how everything becomes again what it was.
 
-Networks, their average, what the optimisers remember, the pool of pairs, loss scaling. Chance is not among it: it
+Networks, their average, what the optimizers remember, the pool of pairs, loss scaling. Chance is not among it: it
 follows from the seed and the number of crops drawn so far, which the facts have.
 """
 

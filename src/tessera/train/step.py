@@ -89,7 +89,7 @@ def _adversarial_now(recipe: Recipe, moment: Moment) -> bool:
 
 
 def set_rates(recipe: Recipe, parts: Parts, moment: Moment) -> None:
-    """Give both optimisers the learning rate of this step."""
+    """Give both optimizers the learning rate of this step."""
     judging = recipe.discriminator_optimizer or recipe.optimizer
     for optimizer, config, schedule in (
         (parts.optimizer, recipe.optimizer, recipe.schedule),
@@ -333,7 +333,7 @@ def _chosen(batch: TrainingBatch, *, sharpened: bool) -> Tensor:
 
 
 def _colors(recipe: Recipe, pictures: Tensor) -> Tensor:
-    """Pictures as the pixel loss compares them; discriminators and trunks normalise by themselves."""
+    """Pictures as the pixel loss compares them; discriminators and trunks normalize by themselves."""
     return IMAGENET.apply(pictures) if recipe.step.space == "imagenet" else pictures
 
 

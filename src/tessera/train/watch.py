@@ -114,9 +114,9 @@ def look_at(lq: Tensor, sr: Tensor, gt: Tensor, *, side: int = 64) -> Sight:
     base = F.interpolate(lq.float(), scale_factor=scale, mode="bicubic", align_corners=False)
     window = (..., slice(top, top + side), slice(left, left + side))
     added, wanted = ((picture.float() - base)[window].flatten(1) for picture in (sr, gt))
-    centred = F.normalize(added - added.mean(dim=1, keepdim=True), dim=1)
+    centered = F.normalize(added - added.mean(dim=1, keepdim=True), dim=1)
     count = len(added)
-    products = centred @ centred.T
+    products = centered @ centered.T
     likeness = float((products.sum() - products.trace()) / (count * (count - 1))) if count > 1 else math.nan
     energy = float(wanted.square().mean())
     detail = float(added.square().mean()) / energy if energy > 0 else math.nan
@@ -158,7 +158,7 @@ class Detectors:
             findings.append(
                 (
                     "color",
-                    f"The outputs' mean colour has drifted from the inputs' by {said} levels (of 255). More pixel"
+                    f"The outputs' mean color has drifted from the inputs' by {said} levels (of 255). More pixel"
                     " loss or a lower rate helps, or going back to an earlier checkpoint.",
                 )
             )
@@ -203,7 +203,7 @@ class Detectors:
         return findings
 
     def _recovers(self) -> bool:
-        """Whether colours come nearer within the window, as they do when a run begins from nothing."""
+        """Whether colors come nearer within the window, as they do when a run begins from nothing."""
         seen = [max(map(abs, sight.color_shift_255)) for sight in self._seen if sight.color_shift_255]
         half = len(seen) // 2
         return math.fsum(seen[half:]) / max(1, len(seen) - half) < 0.9 * math.fsum(seen[:half]) / max(1, half)

@@ -12,7 +12,7 @@ from tessera.trunks.classifiers import VGG16_WIDTHS, VGG19_WIDTHS, Widths, alexn
 from tessera.trunks.inception import INCEPTION_CLASSES, inception
 from tessera.trunks.loading import fetch_published, load_trunk, read_tensors, take_tensors
 from tessera.trunks.table import TRUNKS, PublishedTrunk
-from tessera.trunks.trunk import AS_IT_IS, CAFFE, FROM_MINUS_ONE_TO_ONE, IMAGENET, Normalisation, Trunk
+from tessera.trunks.trunk import AS_IT_IS, CAFFE, FROM_MINUS_ONE_TO_ONE, IMAGENET, Normalization, Trunk
 
 __all__ = [
     "AS_IT_IS",
@@ -23,7 +23,7 @@ __all__ = [
     "TRUNKS",
     "VGG16_WIDTHS",
     "VGG19_WIDTHS",
-    "Normalisation",
+    "Normalization",
     "PublishedTrunk",
     "Trunk",
     "Widths",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tessera.trunks.trunk import AS_IT_IS, IMAGENET, Normalisation, Trunk
+from tessera.trunks.trunk import AS_IT_IS, IMAGENET, Normalization, Trunk
 
 Widths = tuple[tuple[int, ...], ...]
 
@@ -18,7 +18,7 @@ VGG19_WIDTHS: Widths = ((64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,) * 
 
 def vgg(
     widths: Widths,
-    normalisation: Normalisation = IMAGENET,
+    normalization: Normalization = IMAGENET,
     *,
     mixing: bool = False,
     mirrored: bool = False,
@@ -38,22 +38,22 @@ def vgg(
             conv = nn.Conv2d(inputs, width, 3, padding=1, padding_mode="reflect" if mirrored else "zeros")
             parts += [(f"conv{block}_{number}", conv), (f"relu{block}_{number}", nn.ReLU())]
             inputs = width
-    return Trunk(parts, normalisation, mixing=mixing)
+    return Trunk(parts, normalization, mixing=mixing)
 
 
 DISTILLED_WIDTHS: Widths = ((16,) * 2, (32,) * 2, (64,) * 4, (128,) * 4, (128,))
 
 
-def distilled_vgg19(normalisation: Normalisation = AS_IT_IS, widths: Widths = DISTILLED_WIDTHS) -> Trunk:
-    """VGG19 to relu5_1 with thin channels, mirrored borders and a mixing of colours in place of a normalisation.
+def distilled_vgg19(normalization: Normalization = AS_IT_IS, widths: Widths = DISTILLED_WIDTHS) -> Trunk:
+    """VGG19 to relu5_1 with thin channels, mirrored borders and a mixing of colors in place of a normalization.
 
     Wang et al. 2020, "Collaborative Distillation for Ultra-Resolution Universal Style Transfer". The mixing turns RGB
     in [0, 1] into BGR in 0..255 less the mean.
     """
-    return vgg(widths, normalisation, mixing=True, mirrored=True)
+    return vgg(widths, normalization, mixing=True, mirrored=True)
 
 
-def alexnet(normalisation: Normalisation = IMAGENET) -> Trunk:
+def alexnet(normalization: Normalization = IMAGENET) -> Trunk:
     """AlexNet as torchvision has it: conv1, relu1, pool1, conv2 ... relu5 (Krizhevsky 2014, "one weird trick")."""
 
     def conv(inputs: int, outputs: int, kernel: int, padding: int, stride: int = 1) -> nn.Conv2d:
@@ -71,7 +71,7 @@ def alexnet(normalisation: Normalisation = IMAGENET) -> Trunk:
         parts += [(f"conv{number}", each), (f"relu{number}", nn.ReLU())]
         if number < 3:
             parts.append((f"pool{number}", nn.MaxPool2d(3, stride=2)))
-    return Trunk(parts, normalisation)
+    return Trunk(parts, normalization)
 
 
 class Fire(nn.Module):
@@ -92,7 +92,7 @@ class Fire(nn.Module):
         return torch.relu(torch.cat((self.expand1x1(x), self.expand3x3(x)), dim=1))
 
 
-def squeezenet(normalisation: Normalisation = IMAGENET) -> Trunk:
+def squeezenet(normalization: Normalization = IMAGENET) -> Trunk:
     """SqueezeNet 1.1 as torchvision has it: conv1, relu1, pool1, fire2, fire3, pool3, fire4 ... fire9."""
     parts: list[tuple[str, nn.Module]] = [("conv1", nn.Conv2d(3, 64, 3, stride=2)), ("relu1", nn.ReLU())]
     inputs = 64
@@ -101,4 +101,4 @@ def squeezenet(normalisation: Normalisation = IMAGENET) -> Trunk:
             parts.append((f"pool{number - 1}", nn.MaxPool2d(3, stride=2, ceil_mode=True)))
         parts.append((f"fire{number}", Fire(inputs, expanded // 4, expanded)))
         inputs = 2 * expanded
-    return Trunk(parts, normalisation)
+    return Trunk(parts, normalization)

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tessera.trunks.trunk import FROM_MINUS_ONE_TO_ONE, Normalisation, Trunk
+from tessera.trunks.trunk import FROM_MINUS_ONE_TO_ONE, Normalization, Trunk
 
 INCEPTION_CLASSES = 1008
 _INCEPTION_EPS = 0.001
 
 
 class ConvNorm(nn.Module):
-    """Convolution without bias, batch normalisation, ReLU: (B, C, H, W) -> (B, C', h, w)."""
+    """Convolution without bias, batch normalization, ReLU: (B, C, H, W) -> (B, C', h, w)."""
 
     def __init__(
         self, inputs: int, outputs: int, kernel: tuple[int, int], stride: int = 1, padding: tuple[int, int] = (0, 0)
@@ -173,7 +173,7 @@ def _mixed_7(inputs: int, *, largest: bool) -> Mixed:
     )
 
 
-def inception(normalisation: Normalisation = FROM_MINUS_ONE_TO_ONE) -> Trunk:
+def inception(normalization: Normalization = FROM_MINUS_ONE_TO_ONE) -> Trunk:
     """Inception v3 as FID uses it, for pictures of 299x299: `pool3` gives (B, 2048), `fc` (B, 1008) before softmax.
 
     The layout is torchvision's; the weights are those that TensorFlow published on 2015-12-05, in which average pools
@@ -201,4 +201,4 @@ def inception(normalisation: Normalisation = FROM_MINUS_ONE_TO_ONE) -> Trunk:
         ("pool3", _Mean()),
         ("fc", nn.Linear(2048, INCEPTION_CLASSES)),
     ]
-    return Trunk(parts, normalisation, numbered=False)
+    return Trunk(parts, normalization, numbered=False)

@@ -41,7 +41,7 @@ def load_trunk(name_or_path: str | os.PathLike[str], *, offline: bool = False) -
     """Give a trunk of the table, fetched if need be, or that of a file: fp32, eval mode, frozen.
 
     A file is known by its keys. A VGG in it may have other channel counts than the published one; it may also be the
-    distilled VGG19 encoder of Wang 2020 (`conv0`, `conv11` to `conv51`), which ends at relu5_1 and normalises itself,
+    distilled VGG19 encoder of Wang 2020 (`conv0`, `conv11` to `conv51`), which ends at relu5_1 and normalizes itself,
     or HED's weights as Keras writes them (`block1/layers/conv2d/vars/0`).
 
     Raises UnknownModelError (no such name, no such file), ModelNotFoundError (not here while offline), DownloadError,
@@ -51,7 +51,7 @@ def load_trunk(name_or_path: str | os.PathLike[str], *, offline: bool = False) -
     path = Path(text)
     if path.is_file() and (path.parent != Path() or path.suffix.lower() in _SUFFIXES):
         state = read_tensors(path)
-        return _filled(*_recognised(path, state), path=path, state=state)
+        return _filled(*_recognized(path, state), path=path, state=state)
     published = next((trunk for trunk in TRUNKS if trunk.name == text.strip().casefold()), None)
     if published is None:
         raise UnknownModelError(
@@ -60,7 +60,7 @@ def load_trunk(name_or_path: str | os.PathLike[str], *, offline: bool = False) -
         )
     path = _installed(published) or _fetched(published, offline=offline)
     with torch.device("meta"):
-        trunk = published.build(published.normalisation)
+        trunk = published.build(published.normalization)
     return _filled(trunk, _names_in_file(trunk, published.name), published.name, path=path, state=read_tensors(path))
 
 
@@ -84,9 +84,9 @@ def _fetched(published: PublishedTrunk, *, offline: bool) -> Path:
     return fetch_file(published.remote, what=published.name, package=package, offline=offline)
 
 
-def fetch_published(name: str, remote: RemoteFile, licence: str, *, offline: bool = False) -> Path:
+def fetch_published(name: str, remote: RemoteFile, license: str, *, offline: bool = False) -> Path:
     """Give a published file from the models folder, verified, downloading it as models are (see `zoo.fetch`)."""
-    model = Model(name=name, aliases=(), network=name, scale=1, good_for="measuring", licence=licence, remote=remote)
+    model = Model(name=name, aliases=(), network=name, scale=1, good_for="measuring", license=license, remote=remote)
     return fetch(model, models_folder(), offline=offline)
 
 
@@ -133,7 +133,7 @@ def take_tensors(
 
 
 def _own_names(trunk: Trunk) -> dict[str, str]:
-    """The tensors of a trunk, each under its own name; the counters of batch normalisation are no weights."""
+    """The tensors of a trunk, each under its own name; the counters of batch normalization are no weights."""
     return {name: name for name in trunk.state_dict() if not name.endswith("num_batches_tracked")}
 
 
@@ -166,7 +166,7 @@ def _filled(trunk: Trunk, names: Mapping[str, str], what: str, *, path: Path, st
     return trunk.eval().requires_grad_(False)
 
 
-def _recognised(path: Path, state: Mapping[str, Tensor]) -> tuple[Trunk, dict[str, str], str]:
+def _recognized(path: Path, state: Mapping[str, Tensor]) -> tuple[Trunk, dict[str, str], str]:
     """The trunk that these keys belong to, without weights, its names in the file, and what it is."""
     with torch.device("meta"):
         if "conv0.weight" in state and "conv11.weight" in state:
@@ -182,14 +182,14 @@ def _recognised(path: Path, state: Mapping[str, Tensor]) -> tuple[Trunk, dict[st
 
 def _published(name: str) -> Trunk:
     found = next(trunk for trunk in TRUNKS if trunk.name == name)
-    return found.build(found.normalisation)
+    return found.build(found.normalization)
 
 
 def _closest(path: Path, state: Mapping[str, Tensor]) -> tuple[Trunk, dict[str, str], str]:
     """The trunk whose own names these are, most of all."""
     closest, share = TRUNKS[0], 0.0
     for published in TRUNKS:
-        names = _own_names(published.build(published.normalisation)).keys()
+        names = _own_names(published.build(published.normalization)).keys()
         others = {name for name in state if name.startswith("features.")} - names
         here = len(names & state.keys()) / (len(names) + len(others))
         if here > share:
@@ -199,11 +199,11 @@ def _closest(path: Path, state: Mapping[str, Tensor]) -> tuple[Trunk, dict[str, 
             f"{path}: its keys ({', '.join(list(state)[:3])} ...) are those of no trunk that is known here: "
             f"{', '.join(trunk.name for trunk in TRUNKS)}."
         )
-    trunk = closest.build(closest.normalisation)
+    trunk = closest.build(closest.normalization)
     for name, widths in (("vgg16", VGG16_WIDTHS), ("vgg19", VGG19_WIDTHS)):
         if closest.name == name:
             places = iter(own for own, tensor in trunk.state_dict().items() if tensor.ndim == 4)
-            trunk = vgg(_found_widths(widths, places, state), closest.normalisation)
+            trunk = vgg(_found_widths(widths, places, state), closest.normalization)
     return trunk, _own_names(trunk), closest.name
 
 

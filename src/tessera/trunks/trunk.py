@@ -15,7 +15,7 @@ from tessera.errors import UsageError
 
 
 @dataclass(frozen=True)
-class Normalisation:
+class Normalization:
     """What a trunk was trained to see: (picture in [0, 1] - mean) / deviation, per channel of RGB."""
 
     mean: tuple[float, float, float]
@@ -27,23 +27,23 @@ class Normalisation:
         return (batch - mean) / std
 
 
-IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-FROM_MINUS_ONE_TO_ONE = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-CAFFE = Normalisation((122.67892 / 255, 116.66877 / 255, 104.00699 / 255), (1 / 255, 1 / 255, 1 / 255))
+IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+FROM_MINUS_ONE_TO_ONE = Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+CAFFE = Normalization((122.67892 / 255, 116.66877 / 255, 104.00699 / 255), (1 / 255, 1 / 255, 1 / 255))
 """What networks trained in Caffe see: 0 to 255 less ImageNet's mean. (BGR is in their first convolution.)"""
-AS_IT_IS = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+AS_IT_IS = Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
 class Trunk(nn.Module):
     """Layers one after another, each of which has a name.
 
-    (B, 3, H, W), normalised as `normalisation` has it -> for each wanted name (B, C, h, w)
+    (B, 3, H, W), normalized as `normalization` has it -> for each wanted name (B, C, h, w)
     """
 
     def __init__(
         self,
         parts: Sequence[tuple[str, nn.Module]],
-        normalisation: Normalisation,
+        normalization: Normalization,
         *,
         numbered: bool = True,
         mixing: bool = False,
@@ -53,7 +53,7 @@ class Trunk(nn.Module):
         With `mixing` a 1x1 convolution before all (`conv0`) turns RGB into what the first part was trained on.
         """
         super().__init__()
-        self.normalisation = normalisation
+        self.normalization = normalization
         self.layers = tuple(name for name, _ in parts)
         self.conv0 = nn.Conv2d(3, 3, 1) if mixing else nn.Identity()
         if numbered:

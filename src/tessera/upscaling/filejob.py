@@ -64,7 +64,7 @@ class Outcome:
     seconds: float
     color_space: str = ""
     color_error_before: float | None = None
-    """Mean colour difference (`fidelity.color_difference`) of output and input before and after --color-lock."""
+    """Mean color difference (`fidelity.color_difference`) of output and input before and after --color-lock."""
     color_error_after: float | None = None
     notes: tuple[str, ...] = ()
 
@@ -104,13 +104,13 @@ class FileJob:
         if self._keeps_alpha and form.alpha_levels is not None and self._flat_alpha is None:
             yield f"{form.name} knows only {form.alpha_levels} degrees of transparency: soft edges became hard."
         if form.colors is not None:
-            yield f"{form.name} holds {form.colors} colours: others were replaced by their nearest."
+            yield f"{form.name} holds {form.colors} colors: others were replaced by their nearest."
         if info.frames > 1 and not form.animated:
             yield f"{form.name} is no animation: only the first of {info.frames} frames was written."
         channels = info.channels if self._keeps_alpha else info.channels - info.has_alpha
         if leaves_its_profile(form, metadata, channels):
             self.color_space = "sRGB" if channels > 2 else "sRGB gray"
-            yield f"{form.name} cannot carry the profile: colours were converted to {self.color_space}."
+            yield f"{form.name} cannot carry the profile: colors were converted to {self.color_space}."
             metadata = metadata.without_icc()
         for kind in lost_in(metadata, form.name):
             yield f"{form.name} cannot carry {kind}."

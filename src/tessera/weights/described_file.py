@@ -53,7 +53,7 @@ def check_weight(name: str, tensor: Tensor) -> None:
     """Refuse a tensor that is not made of finite floating-point numbers: raises WeightsError."""
     if not tensor.dtype.is_floating_point:
         raise WeightsError(
-            f"`{name}` holds {plain(tensor.dtype)} numbers, and weights are floating-point. A quantised file is "
+            f"`{name}` holds {plain(tensor.dtype)} numbers, and weights are floating-point. A quantized file is "
             "of no use here; take the one it was made from."
         )
     if not bool(torch.isfinite(tensor.to(torch.float32)).all()):

@@ -32,8 +32,8 @@ from tessera.weights.described_file import (
     shown_metadata,
     write_described,
 )
-from tessera.weights.dialects import Unwrapped, compare, recognise, state_shapes, unwrap
-from tessera.weights.licence import licence_of
+from tessera.weights.dialects import Unwrapped, compare, recognize, state_shapes, unwrap
+from tessera.weights.license import license_of
 from tessera.weights.loaded_generator import LoadedGenerator
 from tessera.weights.names import (
     CHECKPOINT_SUFFIXES,
@@ -106,7 +106,7 @@ class WeightsReport:
     dtypes: tuple[str, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     notes: tuple[str, ...] = ()
-    licence: str | None = None
+    license: str | None = None
     problem: str | None = None
 
 
@@ -149,7 +149,7 @@ def load_weights(path: Path, *, scale: int | None = None) -> LoadedGenerator:
         wrapper=weights.wrapper,
         metadata=weights.metadata,
         notes=weights.notes,
-        licence=licence_of(sha256, weights.metadata),
+        license=license_of(sha256, weights.metadata),
     )
 
 
@@ -178,7 +178,7 @@ def inspect_weights(path: Path) -> WeightsReport:
             dtypes=weights.dtypes,
             metadata=weights.metadata,
             notes=weights.notes,
-            licence=licence_of(sha256, weights.metadata),
+            license=license_of(sha256, weights.metadata),
         )
     except WeightsError as error:
         return WeightsReport(
@@ -186,7 +186,7 @@ def inspect_weights(path: Path) -> WeightsReport:
             name=generator_name(path),
             size_bytes=size,
             sha256=sha256,
-            licence=licence_of(sha256, {}),
+            license=license_of(sha256, {}),
             problem=str(error),
         )
 
@@ -291,7 +291,7 @@ def _described(state: Mapping[str, Tensor], metadata: Mapping[str, str], scale: 
 
 def _from_names(path: Path, unwrapped: Unwrapped, scale: int | None, metadata: Mapping[str, str]) -> _Weights:
     try:
-        found = recognise(unwrapped.state, scale=scale, named_scale=scale_in_name(path.stem))
+        found = recognize(unwrapped.state, scale=scale, named_scale=scale_in_name(path.stem))
     except UnknownNetworkError as error:
         return _read_foreign(unwrapped, scale, metadata, error)
     notes = (*unwrapped.notes, *found.notes)

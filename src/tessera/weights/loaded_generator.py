@@ -83,7 +83,7 @@ class LoadedGenerator:
     wrapper: str
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     notes: tuple[str, ...] = ()
-    licence: str | None = None
+    license: str | None = None
     """What the published table or the file itself says; None when neither does."""
 
     def __repr__(self) -> str:
@@ -112,9 +112,9 @@ class LoadedGenerator:
         given = given_network(self)
         return given.state_sha256 if isinstance(given, Unread) and not given.is_read else state_sum(self.state)
 
-    def called(self, name: str, licence: str | None) -> LoadedGenerator:
+    def called(self, name: str, license: str | None) -> LoadedGenerator:
         """The same generator under another name; its network is not read for that."""
-        return dataclasses.replace(self, network=given_network(self), name=name, licence=licence)
+        return dataclasses.replace(self, network=given_network(self), name=name, license=license)
 
 
 def given_network(generator: LoadedGenerator) -> nn.Module | Unread:

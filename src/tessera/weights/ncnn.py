@@ -138,7 +138,7 @@ def read_ncnn(path: Path) -> NcnnWeights:
     except OSError as error:
         raise WeightsError(f"{param}: this file cannot be read ({error.strerror or error}).") from error
     try:
-        config, order, notes = recognise_layers(layers)
+        config, order, notes = recognize_layers(layers)
     except _MisfitError as error:
         raise UnknownNetworkError(
             f"{param}: {error}. Of ncnn models, those of RRDBNet and SRVGGNetCompact (Real-ESRGAN) can be read."
@@ -355,7 +355,7 @@ READERS: dict[str, Callable[[_Reading, Layer, list[int]], int]] = {
 Named = tuple[str, int]
 
 
-def recognise_layers(layers: list[Layer]) -> tuple[GeneratorConfig, list[tuple[Layer, str]], tuple[str, ...]]:
+def recognize_layers(layers: list[Layer]) -> tuple[GeneratorConfig, list[tuple[Layer, str]], tuple[str, ...]]:
     """Tell which network the layers are: its configuration, the module of each layer with numbers, and notes."""
     reading = _Reading(Graph())
     for layer in layers:

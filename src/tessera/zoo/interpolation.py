@@ -11,7 +11,7 @@ from torch import Tensor
 from tessera.errors import UsageError
 from tessera.weights.dialects import compare
 from tessera.weights.files import ForeignConfig, assemble
-from tessera.weights.licence import licence_of_mix
+from tessera.weights.license import license_of_mix
 from tessera.weights.loaded_generator import LoadedGenerator
 
 MIXED_FROM_KEY = "tessera.mixed_from"
@@ -69,7 +69,7 @@ def interpolate(parts: Sequence[tuple[LoadedGenerator, float]]) -> LoadedGenerat
         wrapper="raw",
         metadata={MIXED_FROM_KEY: json.dumps([_origin(generator, share) for generator, share in parts])},
         notes=("Some shares lie outside 0 to 1, so this goes beyond its parts.",) if outside else (),
-        licence=licence_of_mix(generator.licence for generator, share in parts if share != 0),
+        license=license_of_mix(generator.license for generator, share in parts if share != 0),
     )
 
 
@@ -79,7 +79,7 @@ def _origin(generator: LoadedGenerator, share: float) -> dict[str, str | float |
         "file": generator.source.name if generator.source is not None else None,
         "sha256": generator.sha256,
         "share": share,
-        "licence": generator.licence,
+        "license": generator.license,
     }
 
 

@@ -1,4 +1,4 @@
-"""What weights files were recognised as, kept for the next process: it needs the network's weights late or never.
+"""What weights files were recognized as, kept for the next process: it needs the network's weights late or never.
 
 A record is found by the bytes of the file and by whatever else decides what they are taken for, so a file that changed
 is read again. Not kept are files of ONNX and OpenVINO, networks outside the family and mixtures.
@@ -17,7 +17,7 @@ from tessera.generators import GENERATORS, GeneratorConfig, config_from_json
 from tessera.storage.cache import Key, forget_cached, read_cached, write_cached
 from tessera.storage.checksum import sha256_of
 from tessera.version import __version__
-from tessera.weights.licence import licence_of
+from tessera.weights.license import license_of
 from tessera.weights.loaded_generator import LoadedGenerator, Unread
 from tessera.weights.names import (
     NCNN_SUFFIXES,
@@ -107,7 +107,7 @@ def _known(path: Path, scale: int | None, key: Key) -> LoadedGenerator | None:
         wrapper=record.wrapper,
         metadata=record.metadata,
         notes=record.notes,
-        licence=licence_of(sha256, record.metadata),
+        license=license_of(sha256, record.metadata),
     )
 
 

@@ -377,7 +377,7 @@ def load_model(
         if path != Path(name):
             with contextlib.suppress(ModelNotFoundError):
                 model = find_model(name)
-                loaded = loaded.called(model.name, loaded.licence or model.licence)
+                loaded = loaded.called(model.name, loaded.license or model.license)
         parts.append((loaded, share))
     if len(parts) == 1:
         return parts[0][0]

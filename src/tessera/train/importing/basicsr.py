@@ -161,7 +161,7 @@ def _training(train: Table, kind: ModelType) -> Values:
         raise train.missing("total_iter", "how many steps to train")
     optimizer = optimizer_of(train, "optim_g")
     if optimizer is None:
-        raise train.missing("optim_g", "the generator's optimiser")
+        raise train.missing("optim_g", "the generator's optimizer")
     values: Values = {
         "steps": steps,
         "ema": train.number("ema_decay", 0.0),

@@ -47,7 +47,7 @@ def _generator(file: Table, scale: int) -> Values:
     if stages is None:
         raise file.wrong("scale", "1, 2, 3, 4 or 8")
     table.leave(
-        "ESRGAN's generator has no normalisation, and its order of layers is fixed", "norm_type", "mode", "group"
+        "ESRGAN's generator has no normalization, and its order of layers is fixed", "norm_type", "mode", "group"
     )
     table.whole("scale", scale)
     return without_none(

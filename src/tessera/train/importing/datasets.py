@@ -90,7 +90,7 @@ def _shared_options(table: Table) -> None:
         table.note("dataset_enlarge_ratio", "a run here is counted in steps, so no pass has to be made longer")
     prefetching = ("prefetch_mode", "num_prefetch_queue", "pin_memory", "persistent_workers")
     table.leave(_READING, *prefetching)
-    table.leave("networks here take colours in [0, 1] as they are", "mean", "std")
+    table.leave("networks here take colors in [0, 1] as they are", "mean", "std")
 
 
 def _validation(datasets: Table) -> Values:

@@ -19,7 +19,7 @@ GAN_TYPES: dict[str, Values] = {
     "relativisticavg": {"relativism": "average", "combine": "mean"},
 }
 MARGIN = 16
-"""Read around each crop and cut off after it is made smaller, so that its border has true neighbours."""
+"""Read around each crop and cut off after it is made smaller, so that its border has true neighbors."""
 
 
 def esrdgan_values(file: Table) -> Values:
@@ -85,7 +85,7 @@ def _generator(table: Table, scale: int) -> tuple[Values, float]:
 
 
 def _as_rrdbnet(values: Values) -> Values:
-    """The same network under the name that its weights files are recognised by, where it is no more than RRDBNet."""
+    """The same network under the name that its weights files are recognized by, where it is no more than RRDBNet."""
     usual = {"lff_kernel": 3, "hr_kernel": 3, "slope": 0.2, "rdb_residual": 0.2, "rrdb_residual": 0.2}
     if any(values[name] != value for name, value in usual.items()) or values["scale"] not in (1, 2, 4, 8):
         return values
@@ -126,7 +126,7 @@ def _start(env: Table, general: Table, training: Table) -> Values:
         env.leave("load_model_from_save is off", "generator_load_path", "discriminator_load_path", "state_load_path")
         return {}
     if resumes or env.has("state_load_path"):
-        env.leave("optimisers and schedules begin anew", "state_load_path")
+        env.leave("optimizers and schedules begin anew", "state_load_path")
     return without_none(
         generator=env.text("generator_load_path") or None, discriminator=env.text("discriminator_load_path") or None
     )

@@ -44,7 +44,7 @@ def perceptual_of(train: Table) -> Values | None:
         "layers": weights,
         "weight": table.number("perceptual_weight", 1.0),
         "style_weight": table.number("style_weight", 0.0),
-        "normalise": table.flag("use_input_norm", True),
+        "normalize": table.flag("use_input_norm", True),
         "range_norm": table.flag("range_norm", False),
     }
     return {**values, **without_none(criterion=table.text("criterion") or None)}

@@ -1,4 +1,4 @@
-"""Optimisers and schedules of BasicSR's options files -> values of `optimizer` and `schedule`."""
+"""Optimizers and schedules of BasicSR's options files -> values of `optimizer` and `schedule`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ OPTIMIZERS = {"Adam": True, "AdamW": False}
 
 
 def optimizer_of(train: Table, key: str) -> Values | None:
-    """`optim_g` or `optim_d` -> values of an optimiser; None where it is not there."""
+    """`optim_g` or `optim_d` -> values of an optimizer; None where it is not there."""
     table = train.table(key)
     if table is None:
         return None
-    same = table.choice("type", OPTIMIZERS, "Adam", "optimiser")
+    same = table.choice("type", OPTIMIZERS, "Adam", "optimizer")
     values = without_none(
         rate=table.maybe_number("lr"),
         betas=table.several("betas", 2) or [0.9, 0.999],

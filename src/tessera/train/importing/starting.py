@@ -16,7 +16,7 @@ def starting_places(path: Table, keys: tuple[str, str], files: tuple[str, str]) 
     named = zip(("generator", "discriminator"), (path.text(key) for key in keys), strict=True)
     places: Values = {name: place for name, place in named if place}
     if path.has("resume_state"):
-        path.note("resume_state", "the networks saved with it are begun from; optimisers and schedules begin anew")
+        path.note("resume_state", "the networks saved with it are begun from; optimizers and schedules begin anew")
         saved = networks_of_state(path.text("resume_state"), *files)
         places |= zip(("generator", "discriminator"), saved, strict=True)
     return places

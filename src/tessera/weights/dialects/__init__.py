@@ -2,12 +2,12 @@
 
 A file of weights is a dictionary of names and tensors, sometimes inside other dictionaries and behind prefixes
 (`unwrap`). From the names alone follows which network it is and who wrote it; from the shapes, how large the network is
-(`recognise`). The other way, `to_dialect` gives weights the names that another program expects. These are functions on
+(`recognize`). The other way, `to_dialect` gives weights the names that another program expects. These are functions on
 dictionaries; tensors are renamed, copied or turned from BGR to RGB, never computed with.
 """
 
 from tessera.weights.dialects.layouts import DIALECTS, Dialect
-from tessera.weights.dialects.recognising import Recognised, recognise, to_dialect
+from tessera.weights.dialects.recognizing import Recognized, recognize, to_dialect
 from tessera.weights.dialects.states import Buildable, State, compare, state_shapes
 from tessera.weights.dialects.unwrapping import MAX_WRAPPERS, Unwrapped, unwrap
 
@@ -16,11 +16,11 @@ __all__ = [
     "MAX_WRAPPERS",
     "Buildable",
     "Dialect",
-    "Recognised",
+    "Recognized",
     "State",
     "Unwrapped",
     "compare",
-    "recognise",
+    "recognize",
     "state_shapes",
     "to_dialect",
     "unwrap",

@@ -31,7 +31,7 @@ DISCRIMINATORS: tuple[tuple[frozenset[str], str], ...] = (
 
 
 @dataclass(frozen=True)
-class Recognised:
+class Recognized:
     """Weights under the names of the network that `config` builds."""
 
     config: GeneratorConfig
@@ -40,7 +40,7 @@ class Recognised:
     notes: tuple[str, ...] = ()
 
 
-def recognise(state: State, *, scale: int | None = None, named_scale: int | None = None) -> Recognised:
+def recognize(state: State, *, scale: int | None = None, named_scale: int | None = None) -> Recognized:
     """Tell which network the weights belong to, how large it is, and rename them to that network's own names.
 
     A `scale` that the weights cannot make is an error. One stage of enlargement can be x2 or x3, which the weights do
@@ -56,7 +56,7 @@ def recognise(state: State, *, scale: int | None = None, named_scale: int | None
 
 
 def to_dialect(config: GeneratorConfig, state: State, dialect: str) -> dict[str, Tensor]:
-    """Give weights the names (and colour order) that another program expects; the opposite of `recognise`.
+    """Give weights the names (and color order) that another program expects; the opposite of `recognize`.
 
     Raises WeightsError when the dialect has no names for such a network.
     """
@@ -78,11 +78,11 @@ def to_dialect(config: GeneratorConfig, state: State, dialect: str) -> dict[str,
                 raise WeightsError(
                     "ESRGAN-Pytorch uses one convolution for both enlargements, and these weights have two."
                 )
-    flipped = _flip_colours(config, dict(state)) if found.bgr else state
+    flipped = _flip_colors(config, dict(state)) if found.bgr else state
     return {theirs: flipped[ours].clone() for ours, theirs in found.names(config).items()}
 
 
-def _read(dialect: Dialect, state: State, wish: Wish) -> Recognised:
+def _read(dialect: Dialect, state: State, wish: Wish) -> Recognized:
     start = f"these weights look like {dialect.network}, but "
     try:
         config = dialect.infer(state, wish)
@@ -103,7 +103,7 @@ def _read(dialect: Dialect, state: State, wish: Wish) -> Recognised:
     renamed = {ours: state[theirs].detach().clone() for ours, theirs in names.items()}
     notes: list[str] = []
     if dialect.bgr:
-        renamed = _flip_colours(config, renamed)
+        renamed = _flip_colors(config, renamed)
         notes.append("Its weights work on BGR; they were turned so that the network takes and gives RGB.")
     if isinstance(config, RRDBNetConfig) and len(config.stages) == 1:
         notes.append(
@@ -112,10 +112,10 @@ def _read(dialect: Dialect, state: State, wish: Wish) -> Recognised:
     if isinstance(config, SRVGGNetCompactConfig) and config.activation != "prelu":
         notes.append("Its activation has no weights and cannot be told; ReLU was taken.")
     label = "basicsr" if dialect.name == "srvgg" else dialect.name
-    return Recognised(config, renamed, label, tuple(notes))
+    return Recognized(config, renamed, label, tuple(notes))
 
 
-def _flip_colours(config: GeneratorConfig, state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _flip_colors(config: GeneratorConfig, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Reverse the first three inputs of the first convolution and outputs of the last: BGR <-> RGB."""
     names = list(state_shapes(config))
     first, last = names[0], names[-1].removesuffix(".bias") + ".weight"

@@ -1,4 +1,4 @@
-"""Under which licence weights are: from the published sums, from metadata, and for mixtures."""
+"""Under which license weights are: from the published sums, from metadata, and for mixtures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from stand_ins import loaded
 from tessera.generators import SRVGGNetCompactConfig
-from tessera.weights.licence import LICENCE_KEY, licence_of, licence_of_mix
+from tessera.weights.license import LICENSE_KEY, license_of, license_of_mix
 from tessera.weights.published import MODELS, find_published
 from tessera.zoo.interpolation import interpolate
 
@@ -24,32 +24,32 @@ PUBLISHED = [
 
 
 @pytest.mark.parametrize(("digest", "model"), PUBLISHED, ids=lambda value: getattr(value, "name", str(value)[:8]))
-def test_every_published_sum_leads_to_its_model_and_licence(digest: str, model: object) -> None:
+def test_every_published_sum_leads_to_its_model_and_license(digest: str, model: object) -> None:
     found = find_published(digest)
     assert found is model
     assert found is not None
-    assert licence_of(digest, {"license": "another"}) == found.licence
+    assert license_of(digest, {"license": "another"}) == found.license
 
 
 @pytest.mark.parametrize(
-    ("metadata", "licence"),
+    ("metadata", "license"),
     [
         ({}, None),
         ({"license": "  "}, None),
         ({"license": "CC-BY-4.0"}, "CC-BY-4.0"),
         ({"modelspec.license": "MIT", "license": "other"}, "MIT"),
-        ({LICENCE_KEY: "MIT", "license": "other"}, "MIT"),
-        ({"licence": "in\ntwo  lines"}, "in two lines"),
+        ({LICENSE_KEY: "MIT", "license": "other"}, "MIT"),
+        ({"license": "in\ntwo  lines"}, "in two lines"),
         ({"license": "x" * 10_000}, "x" * 200),
     ],
 )
-def test_a_file_nobody_published_has_the_licence_it_tells(metadata: dict[str, str], licence: str | None) -> None:
-    assert licence_of("0" * 64, metadata) == licence
-    assert licence_of(None, metadata) == licence
+def test_a_file_nobody_published_has_the_license_it_tells(metadata: dict[str, str], license: str | None) -> None:
+    assert license_of("0" * 64, metadata) == license
+    assert license_of(None, metadata) == license
 
 
 @pytest.mark.parametrize(
-    ("parts", "licence"),
+    ("parts", "license"),
     [
         (["MIT", "MIT"], "MIT"),
         (["MIT", "BSD-3-Clause"], "MIT AND BSD-3-Clause"),
@@ -59,14 +59,14 @@ def test_a_file_nobody_published_has_the_licence_it_tells(metadata: dict[str, st
         (["(A OR B) AND C", "C"], "((A OR B) AND C) AND C"),
     ],
 )
-def test_a_mixture_is_under_all_its_licences(parts: list[str | None], licence: str | None) -> None:
-    assert licence_of_mix(parts) == licence
+def test_a_mixture_is_under_all_its_licenses(parts: list[str | None], license: str | None) -> None:
+    assert license_of_mix(parts) == license
 
 
 def test_a_part_without_a_share_has_no_say() -> None:
     config = SRVGGNetCompactConfig(features=4, convolutions=1, scale=2)
-    ends = [replace(loaded(config.build(), config), licence=name) for name in ("MIT", "Apache-2.0")]
-    assert interpolate([(ends[0], 0.5), (ends[1], 0.5)]).licence == "MIT AND Apache-2.0"
+    ends = [replace(loaded(config.build(), config), license=name) for name in ("MIT", "Apache-2.0")]
+    assert interpolate([(ends[0], 0.5), (ends[1], 0.5)]).license == "MIT AND Apache-2.0"
     mixed = interpolate([(ends[0], 0), (ends[1], 1)])
-    assert mixed.licence == "Apache-2.0"
-    assert [part["licence"] for part in json.loads(mixed.metadata["tessera.mixed_from"])] == ["MIT", "Apache-2.0"]
+    assert mixed.license == "Apache-2.0"
+    assert [part["license"] for part in json.loads(mixed.metadata["tessera.mixed_from"])] == ["MIT", "Apache-2.0"]
