@@ -1,4 +1,4 @@
-"""Every error that Tessera raises on purpose, drawn as a tree.
+"""Every error that Tessera raises on purpose, as a tree.
 
 ::
 
@@ -7,29 +7,41 @@
     ├── PictureError          a picture cannot be read or written
     │   └── LimitError        a picture, or what it would become, is larger than allowed
     ├── WeightsError          a weights file cannot be used
-    │   ├── UnsafeWeightsError    it names things that a weights file has no need of
-    │   └── UnknownNetworkError   its keys belong to no network of the family
-    ├── ModelNotFoundError    the file of a model is not here
-    │   └── UnknownModelError     no such name in the zoo (also a UsageError)      exit 2
-    ├── DownloadError         a file could not be fetched whole
-    ├── ExportError           a model cannot be written for another program, or what was written is not the model
+    │   ├── UnsafeWeightsError    it refers to code that a weights file does not need
+    │   └── UnknownNetworkError   its keys match no supported network
+    ├── ModelNotFoundError    a model's file is not on this machine
+    │   └── UnknownModelError     unknown model name (also a UsageError)           exit 2
+    ├── DownloadError         a download failed or its checksum does not match
+    ├── ExportError           a model cannot be exported, or the exported file failed verification
     ├── EngineError           an engine cannot run here
     │   └── OutOfMemoryError      not even the smallest tile fits
-    ├── TrainingError         a training run cannot begin, or cannot go on
-    ├── NonFiniteError        the network gave NaN, infinity or black at full precision
+    ├── TrainingError         a training run cannot start or continue
+    ├── NonFiniteError        the network returned NaN, infinity or black in fp32
     └── Interrupted           the user or the system asked to stop
 
-Each message is a sentence that a user can act on: where, what was expected, what was found, what to do next.
-A traceback is shown only for what is not in this tree, because that is a bug.
+Each message tells the user where, what was expected, what was found, and what to do next. It names settings, not
+options: the library has callers that have no command line. Any exception outside this tree is a bug and keeps its
+traceback.
 """
 
 
 class TesseraError(Exception):
-    """Root of every error that is raised on purpose; its text is meant for the user."""
+    """Base of every error that is raised on purpose; its text is meant for the user."""
 
 
 class UsageError(TesseraError, ValueError):
-    """The command or the call cannot be carried out as written."""
+    """The command or the call cannot be carried out as written.
+
+    Args:
+        facts: What was expected, what was found, what to do next. Other settings are named in backticks: `overwrite`.
+        field: The argument or setting at fault; the text then reads "field: facts". The command line shows both the
+            field and the names in backticks as its options (`tessera.cli.options`).
+    """
+
+    def __init__(self, facts: str, *, field: str | None = None) -> None:
+        super().__init__(facts if field is None else f"{field}: {facts}")
+        self.facts = facts
+        self.field = field
 
 
 class PictureError(TesseraError):
@@ -37,7 +49,7 @@ class PictureError(TesseraError):
 
 
 class LimitError(PictureError):
-    """A picture, or what it would become, is larger than the limits in force."""
+    """A picture, or its result, is larger than the limits allow."""
 
 
 class WeightsError(TesseraError):
@@ -45,27 +57,27 @@ class WeightsError(TesseraError):
 
 
 class UnsafeWeightsError(WeightsError):
-    """A weights file names things that tensors have no need of; it was not opened further."""
+    """A weights file refers to code that tensors do not need; it was not loaded."""
 
 
 class UnknownNetworkError(WeightsError):
-    """The keys of a weights file belong to no network of the ESRGAN family."""
+    """The keys of a weights file match no supported network."""
 
 
 class ModelNotFoundError(TesseraError):
-    """No model of this name is known, or its file is not on this machine."""
+    """Unknown model name, or its file is not on this machine."""
 
 
 class UnknownModelError(ModelNotFoundError, UsageError):
-    """No model is called so."""
+    """Unknown model name."""
 
 
 class DownloadError(TesseraError):
-    """A file could not be fetched whole, or is not the file that was expected."""
+    """A download failed, or its checksum does not match."""
 
 
 class ExportError(TesseraError):
-    """A model cannot be written in a format, or what was written does not do what the model does."""
+    """A model cannot be exported, or the exported file failed verification."""
 
 
 class EngineError(TesseraError):
@@ -73,16 +85,16 @@ class EngineError(TesseraError):
 
 
 class OutOfMemoryError(EngineError):
-    """Memory ran out even at the smallest tile."""
+    """Out of memory even with the smallest tile."""
 
 
 class TrainingError(TesseraError):
-    """A training run cannot begin or go on; what it had reached is kept."""
+    """A training run cannot start or continue; its checkpoints stay."""
 
 
 class NonFiniteError(TesseraError):
-    """The network gave NaN, infinity or black even at full precision."""
+    """The network returned NaN, infinity or black even in fp32."""
 
 
-class Interrupted(TesseraError):  # noqa: N818 - it is no error
-    """The user or the system asked to stop; what was finished before is kept."""
+class Interrupted(TesseraError):  # noqa: N818 - not an error
+    """The user or the system asked to stop; finished outputs stay."""

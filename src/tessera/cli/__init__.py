@@ -18,6 +18,7 @@ from typing import Any, cast
 import typer
 from typer.core import TyperGroup
 
+from tessera.cli.options import describe_error, show_options
 from tessera.errors import Interrupted, TesseraError, UsageError
 from tessera.version import __version__
 
@@ -110,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = app(None if arguments is None else list(arguments), prog_name="tessera", standalone_mode=False)
     except TesseraError as error:
-        print_error(str(error))
+        print_error(describe_error(error))
         return 2 if isinstance(error, UsageError) else 130 if isinstance(error, Interrupted) else 1
     except _Refusal as error:
         if type(error).__name__ == "NoArgsIsHelpError":
@@ -125,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def print_error(message: str) -> None:
     """One line on standard error, with the command's name before it."""
-    print(f"tessera: {printable(message)}", file=sys.stderr)
+    print(f"tessera: {printable(show_options(message))}", file=sys.stderr)
 
 
 def print_progress(words: str) -> None:

@@ -1,0 +1,56 @@
+"""Field names of the library as options of the command line: `tile` becomes --tile.
+
+Errors of the library name fields and arguments, because it has callers without a command line. `show_options` and
+`describe_error` translate a message just before it is printed.
+"""
+
+from __future__ import annotations
+
+import re
+
+from tessera.errors import UsageError
+
+OPTIONS: dict[str, str] = {
+    "alpha": "--alpha",
+    "color_lock": "--color-lock",
+    "device": "--device",
+    "engine": "--engine",
+    "extension": "--ext",
+    "frames": "--frames",
+    "max_output_pixels": "--max-output-pixels",
+    "max_pixels": "--max-pixels",
+    "model": "--model",
+    "offline": "--offline",
+    "output": "--output",
+    "outscale": "--outscale",
+    "overlap": "--overlap",
+    "overwrite": "--overwrite",
+    "precision": "--precision",
+    "quality": "--quality",
+    "recursive": "--recursive",
+    "seamless": "--seamless",
+    "suffix": "--suffix",
+    "threads": "--threads",
+    "tile": "--tile",
+}
+"""Fields that messages of the library name, each with its option (tests check that the option exists)."""
+
+
+def show_options(text: str) -> str:
+    """Replace field names in backticks by their options.
+
+    >>> show_options("exists already; `overwrite` replaces it (the package `ncnn` is unrelated)")
+    'exists already; --overwrite replaces it (the package `ncnn` is unrelated)'
+    """
+    return re.sub(r"`(\w+)`", lambda found: OPTIONS.get(found[1], found[0]), text)
+
+
+def describe_error(error: BaseException) -> str:
+    """The text of an error with its fields as options.
+
+    >>> describe_error(UsageError("expected 1 to 100, found 101", field="quality"))
+    '--quality: expected 1 to 100, found 101'
+    """
+    if isinstance(error, UsageError) and error.field is not None:
+        return f"{OPTIONS.get(error.field, error.field)}: {show_options(error.facts)}"
+    return show_options(str(error))
