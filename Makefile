@@ -1,20 +1,28 @@
-# Everything on a machine that has Python 3.11 to 3.13, pip, venv and make. `make demo` and `make test` set themselves up.
+# Everything for a machine with Python 3.11 or later, pip, venv and make. Each target installs what it needs into .venv.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
+# The optional parts of Tessera that the tests need.
+EXTRAS := export,ncnn,onnx,realsr,train
 
-.PHONY: demo test test-slow bench check format sanitize kernels clean
+.PHONY: demo test test-slow coverage docs bench check format sanitize kernels clean
 
+# Upscale the pictures in examples/.
 demo: $(VENV)/.installed
 	$(BIN)/python scripts/demo.py
 
+# Linter, formatter, types and tests.
 test: $(VENV)/.installed-dev
 	PATH="$(BIN):$$PATH" scripts/check
 	PATH="$(BIN):$$PATH" scripts/test
 
 test-slow: $(VENV)/.installed-dev
-	PATH="$(BIN):$$PATH" TESSERA_SEARCH=1 scripts/test -m slow
+	PATH="$(BIN):$$PATH" TESSERA_SEARCH=1 scripts/test -n 0 -m slow
 	PATH="$(BIN):$$PATH" TESSERA_SEARCH=1 scripts/test tests/tiling/test_mosaic.py tests/images/test_resample.py tests/native tests/tiling/test_tiles.py
+
+# The tests with coverage: prints the untested lines of each file, and writes out/coverage. Sets no minimum.
+coverage: $(VENV)/.installed-dev
+	PATH="$(BIN):$$PATH" scripts/test --cov --cov-report=term-missing:skip-covered --cov-report=html:out/coverage
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/overlap.py
@@ -24,11 +32,11 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/degrade.py
 	$(BIN)/python benchmarks/train_step.py data.batch=4
 
-# The kernels under AddressSanitizer, UBSan and ThreadSanitizer.
+# The C kernels under AddressSanitizer, UBSan and ThreadSanitizer.
 sanitize: $(VENV)/.installed-dev
 	PATH="$(BIN):$$PATH" scripts/sanitize
 
-# The kernels again, where the package lies: after a change to their sources.
+# Rebuild the C kernels in place, after a change to their sources.
 kernels: $(VENV)/.installed
 	$(BIN)/python -m tessera.native.build
 
@@ -41,12 +49,12 @@ format: $(VENV)/.installed-dev
 $(VENV)/.installed: pyproject.toml hatch_build.py constraints.txt
 	$(PYTHON) scripts/check_python.py
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"  # the first with --group
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$(EXTRAS)]" --group dev
 	touch $@
 
 clean:

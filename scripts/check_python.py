@@ -1,7 +1,9 @@
-"""Say plainly when the Python at hand is too old or too new, before pip does it at length."""
+"""Check the Python version, so that the user reads one clear line instead of pip's long message."""
 
 import sys
 
-if not (3, 11) <= sys.version_info[:2] <= (3, 13):
+OLDEST = (3, 11)
+
+if sys.version_info[:2] < OLDEST:
     found = ".".join(map(str, sys.version_info[:3]))
-    sys.exit(f"Tessera needs Python 3.11, 3.12 or 3.13 and this is {found}: make PYTHON=python3.12 demo")
+    sys.exit(f"Tessera needs Python 3.11 or later, found {found}. Name another one: make PYTHON=python3.12 demo")
