@@ -9,7 +9,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "tessera"
 
 # Ground floor first: a module may import from lines above its own. Stations on one line do not import each other.
 FLOORS = (
-    ("config", "errors", "machine", "version", "wording"),
+    ("config", "errors", "libraries", "machine", "version", "wording"),
     ("generators", "native", "storage"),
     ("images", "weights"),
     ("dataset", "degrade", "discriminators", "zoo"),
@@ -28,7 +28,7 @@ FLOORS = (
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 GROUND = set(FLOORS[0])  # the root's own modules: they may import each other
 FORBIDDEN = {"torchvision", "basicsr", "cv2", "PIL"}
-ONLY_IN_PLACE = {"pyvips": {"images"}, "openvino": {"engines"}, "spandrel": {"weights"}}
+ONLY_IN_PLACE = {"pyvips": {"images"}, "spandrel": {"weights"}}
 
 
 def modules() -> list[Path]:
@@ -93,3 +93,15 @@ def test_public_names_are_what_they_were():
         assert getattr(tessera, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'upscail'"):
         _ = tessera.upscail
+
+
+IMPORTERS = {"__init__.py", "cli/__init__.py", "generators/__init__.py", "libraries.py"}  # of Tessera's own modules
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: path.relative_to(SOURCE).as_posix())
+def test_optional_libraries_are_imported_with_their_telemetry_off(path):
+    if path.relative_to(SOURCE).as_posix() in IMPORTERS:
+        return
+    assert not {name.split(".")[0] for name in imported(path)} & {"openvino", "onnxruntime"}
+    called = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
+    assert "import_module" not in called, f"{path}: use libraries.import_library"

@@ -7,7 +7,6 @@ need: reading, laying changes over each other, and saying in one sentence which 
 from __future__ import annotations
 
 import difflib
-import importlib
 import json
 import tomllib
 import types
@@ -19,6 +18,7 @@ from typing import Any, Protocol, TypeVar, cast
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from tessera.errors import UsageError, WeightsError
+from tessera.libraries import import_library
 
 Values = dict[str, Any]
 Record = TypeVar("Record", bound=BaseModel)
@@ -185,7 +185,7 @@ def _inner(kind: Any) -> Any:
 def written_toml(record: BaseModel) -> str:
     """A record as TOML text, complete; `None` is left out, because TOML has none. Raises UsageError without tomli-w."""
     try:
-        writer: Any = importlib.import_module("tomli_w")
+        writer = import_library("tomli_w")
     except ModuleNotFoundError as error:
         raise UsageError("Writing TOML needs the package tomli-w: pip install 'tessera-sr[train]'.") from error
     return writer.dumps(_without_none(record.model_dump(mode="json")))

@@ -5,7 +5,6 @@ Shapes: C channels, h and w the picture, s the scale.
 
 from __future__ import annotations
 
-import importlib
 import tempfile
 from pathlib import Path
 from typing import Any, get_args
@@ -18,6 +17,7 @@ from tessera.bench.network import Contender, Opened
 from tessera.engines import EngineName, Precision, open_engine
 from tessera.engines.ncnn import write_numbers, write_param
 from tessera.errors import EngineError
+from tessera.libraries import import_library
 from tessera.weights.loaded_generator import LoadedGenerator
 
 ENGINES: tuple[EngineName, ...] = tuple(name for name in get_args(EngineName) if name != "auto")
@@ -67,7 +67,7 @@ def plain_pytorch(generator: LoadedGenerator) -> Opened:
 def plain_ncnn(generator: LoadedGenerator) -> Opened:
     """The `ncnn` package with its own defaults: files, a net, an extractor for each picture."""
     try:
-        ncnn: Any = importlib.import_module("ncnn")
+        ncnn = import_library("ncnn")
     except ImportError as error:
         raise EngineError(f"The package `ncnn` cannot be imported ({error}): pip install ncnn") from error
     text, modules = write_param(generator.config)
@@ -95,7 +95,7 @@ def plain_ncnn(generator: LoadedGenerator) -> Opened:
 def plain_spandrel(generator: LoadedGenerator) -> Opened:
     """The `spandrel` package: its descriptor of these weights, called on the whole picture under no_grad."""
     try:
-        spandrel: Any = importlib.import_module("spandrel")
+        spandrel = import_library("spandrel")
     except ImportError as error:
         raise EngineError(f"The package `spandrel` cannot be imported: {error}.") from error
     model: Any = spandrel.ModelLoader(device="cpu").load_from_state_dict(dict(generator.network.state_dict()))

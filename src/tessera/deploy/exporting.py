@@ -43,6 +43,7 @@ from tessera.engines.memory import is_memory_error
 from tessera.engines.ncnn import write_numbers, write_param
 from tessera.errors import EngineError, ExportError, TesseraError, UsageError
 from tessera.generators import GENERATORS
+from tessera.libraries import import_library
 from tessera.storage.atomic import temporary_name
 from tessera.storage.checksum import sha256_of
 from tessera.weights.files import LoadedGenerator, load_weights, save_weights
@@ -273,5 +274,5 @@ def _program(path: Path) -> Run:
 def _runtime(settings: ExportSettings) -> str:
     """The library that runs a format, with its version."""
     package = _PACKAGES.get(settings.format, "torch")
-    library: Any = importlib.import_module(package)
+    library = import_library(package)
     return f"{package} {library.__version__}"

@@ -9,7 +9,6 @@ Shapes: B pictures, C channels, H rows, W columns, s the scale.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from tessera.deploy.int8_network import Arrays, Int8Layer, Int8Network
 from tessera.deploy.openvino_ir import save_named
 from tessera.deploy.ranges import LEVELS, Quantizer
 from tessera.engines.openvino_graph import GraphPen
+from tessera.libraries import import_library
 
 
 def write_int8_openvino(path: Path, network: Int8Network, metadata: Mapping[str, str]) -> None:
@@ -30,7 +30,7 @@ def write_int8_openvino(path: Path, network: Int8Network, metadata: Mapping[str,
     `input` (B, C, H, W) float32 in [0, 1] -> `output` (B, C, s*H, s*W) float32, not clipped. Raises ExportError when
     OpenVINO cannot write them.
     """
-    openvino: Any = importlib.import_module("openvino")
+    openvino = import_library("openvino")
     pen = _Int8GraphPen(network.arrays)
     picture = pen.input((-1, network.config.in_channels, -1, -1))
     end = draw_int8(network, pen, picture)
@@ -42,7 +42,7 @@ class _Int8GraphPen(GraphPen):
 
     def __init__(self, arrays: Arrays) -> None:
         super().__init__(arrays)
-        self._opset: Any = importlib.import_module("openvino.opset15")
+        self._opset = import_library("openvino.opset15")
 
     def rounded(self, x: Any, quantizer: Quantizer) -> Any:
         """Each channel in steps of its own, given as whole numbers."""

@@ -12,7 +12,6 @@ Shapes: B pictures, C channels, H rows, W columns, s the scale, F features.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,6 +24,7 @@ from tessera.deploy.stored import stored
 from tessera.errors import UsageError
 from tessera.generators import GeneratorConfig
 from tessera.generators.drawing import draw
+from tessera.libraries import import_library
 from tessera.version import __version__
 
 INSTALL = "pip install 'tessera-sr[export]'"
@@ -49,8 +49,8 @@ def finished(
     pen: OnnxPen, end: str, config: GeneratorConfig, settings: ExportSettings, metadata: Mapping[str, str]
 ) -> bytes:
     """What a pen wrote as the bytes of a file that ONNX's checker passed; `end` is the value of the result."""
-    onnx: Any = importlib.import_module("onnx")
-    helper: Any = importlib.import_module("onnx.helper")
+    onnx = import_library("onnx")
+    helper = import_library("onnx.helper")
     pen.rename(end, OUTPUT)
     if pen.bytes > _MOST_BYTES:
         raise UsageError(
@@ -90,8 +90,8 @@ class OnnxPen:
 
     def __init__(self, state: Mapping[str, Tensor], settings: ExportSettings) -> None:
         try:
-            self._onnx: Any = importlib.import_module("onnx")
-            importlib.import_module("onnx.helper")
+            self._onnx = import_library("onnx")
+            import_library("onnx.helper")
         except (ImportError, OSError) as error:
             raise UsageError(f"Writing ONNX files needs the package onnx ({error}): {INSTALL}.") from error
         self._state = state

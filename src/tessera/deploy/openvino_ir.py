@@ -8,7 +8,6 @@ Shapes: B pictures, C channels, H rows, W columns, s the scale.
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +23,7 @@ from tessera.deploy.stored import stored
 from tessera.engines.openvino_graph import write_graph
 from tessera.errors import ExportError
 from tessera.generators import GeneratorConfig
+from tessera.libraries import import_library
 from tessera.weights.openvino_file import METADATA
 
 _NAME = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
@@ -41,7 +41,7 @@ def write_openvino(
     `input` (B, C, H, W) float32 in [0, 1] -> `output` (B, C, s*H, s*W) float32, not clipped. Raises ExportError when
     OpenVINO cannot write them.
     """
-    openvino: Any = importlib.import_module("openvino")
+    openvino = import_library("openvino")
     precision = settings.precision
     arrays = {name: stored(name, tensor, "fp32").numpy() for name, tensor in state.items()}
 
@@ -59,7 +59,7 @@ def save_named(path: Path, model: Any, metadata: Mapping[str, str]) -> None:
 
     Raises ExportError when OpenVINO cannot write them.
     """
-    openvino: Any = importlib.import_module("openvino")
+    openvino = import_library("openvino")
     for number, operation in enumerate(model.get_ordered_ops()):
         operation.set_friendly_name(f"{operation.get_type_name()}_{number}")
     model.inputs[0].set_names({"input"})
@@ -78,7 +78,7 @@ def save_named(path: Path, model: Any, metadata: Mapping[str, str]) -> None:
 
 def _stored_kernel(openvino: Any, weight: Tensor) -> Any:
     """A constant of two bytes a number, and its conversion to fp32."""
-    ops: Any = importlib.import_module("openvino.opset15")
+    ops = import_library("openvino.opset15")
     kind = openvino.Type.bf16 if weight.dtype == torch.bfloat16 else openvino.Type.f16
     content = openvino.Tensor(kind, openvino.Shape(list(weight.shape)))
     content.data[...] = weight.view(torch.int16).numpy().view(content.data.dtype)

@@ -34,6 +34,7 @@ from tessera.engines import open_engine
 from tessera.errors import ExportError, TesseraError, UsageError
 from tessera.evaluate.protocol import find_protocol
 from tessera.generators import CONFIG_KEY, GENERATORS, GeneratorConfig
+from tessera.libraries import import_library
 from tessera.storage.atomic import temporary_name
 from tessera.storage.checksum import sha256_of
 from tessera.version import __version__
@@ -376,5 +377,5 @@ def _about(
 
 def _runtime(settings: Int8Settings) -> str:
     package = _NEEDS[settings.format][-1]
-    library: Any = importlib.import_module(package)
+    library = import_library(package)
     return f"{package} {library.__version__}"

@@ -9,7 +9,6 @@ Shapes: B tiles, C channels, h and w the tile, s the scale.
 from __future__ import annotations
 
 import ctypes
-import importlib
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from tessera.engines.memory import without_memory_errors
 from tessera.errors import EngineError, OutOfMemoryError, WeightsError
 from tessera.generators import GeneratorConfig, RRDBNetConfig, SRVGGNetCompactConfig
 from tessera.generators.rrdbnet import RESIDUAL, SLOPE
+from tessera.libraries import import_library
 from tessera.machine import cores
 from tessera.weights.dialects import state_shapes
 from tessera.weights.ncnn import MAGIC, TAG_FP16, TAG_FP32, Layer, parse_param, read_ncnn
@@ -75,7 +75,7 @@ class NcnnEngine:
 
     def _run_one(self, tile: Tiles, place: Tiles) -> None:
         """(C, h, w) -> (C, s*h, s*w), written into `place`."""
-        ncnn: Any = importlib.import_module("ncnn")
+        ncnn = import_library("ncnn")
         # An extractor holds what is under way; the net is only read, so threads share it.
         extractor: Any = self._net.create_extractor()
         extractor.input(self._input, ncnn.Mat(tile))  # a view: `tile` has to outlive the work
@@ -143,7 +143,7 @@ def _network_output(layers: list[Layer]) -> str:
 
 def _load(text: str, numbers: BinaryIO, threads: int) -> Any:
     try:
-        ncnn: Any = importlib.import_module("ncnn")  # what is compiled in it has no types
+        ncnn = import_library("ncnn")  # what is compiled in it has no types
     except (ImportError, OSError) as error:
         raise EngineError(f"The ncnn engine needs the package `ncnn` ({error}): {INSTALL}") from error
 

@@ -13,6 +13,7 @@ import torch
 from tessera.engines import Engine, Tiles, working_bytes_per_pixel
 from tessera.engines.memory import without_memory_errors
 from tessera.errors import EngineError, WeightsError
+from tessera.libraries import import_library
 from tessera.weights.loaded_generator import LoadedGenerator
 from tessera.weights.onnx_file import CPU, OnnxNetwork, Providers, open_session
 
@@ -64,7 +65,7 @@ def providers_for(device: str) -> Providers:
 
     CUDA multiplies whole fp32 numbers and not their first 10 bits (TF32): a file has one precision, the exact one.
     """
-    import onnxruntime
+    onnxruntime = import_library("onnxruntime")
 
     found = re.fullmatch(r"(\w+?)(?::(\d+))?", device)
     name = PROVIDERS.get(found[1]) if found else None

@@ -8,7 +8,6 @@ Shapes: B tiles, C channels, h and w the tile, s the scale, F features, K the ke
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from tessera.generators import GeneratorConfig
 from tessera.generators.drawing import can_draw, draw
+from tessera.libraries import import_library
 
 Arrays = Mapping[str, NDArray[np.float32]]
 Kernel = Callable[[NDArray[np.float32]], Any]
@@ -37,7 +37,7 @@ def write_graph(
     graph = GraphPen(arrays, kernel)
     picture = graph.input(shape)
     end = draw(config, graph, picture)
-    openvino: Any = importlib.import_module("openvino")  # what is compiled in it has no types
+    openvino = import_library("openvino")  # what is compiled in it has no types
     return openvino.Model([end], [picture], config.network)
 
 
@@ -45,7 +45,7 @@ class GraphPen:
     """The pen that writes nodes."""
 
     def __init__(self, arrays: Arrays, kernel: Kernel | None = None) -> None:
-        self._ops: Any = importlib.import_module("openvino.opset15")
+        self._ops = import_library("openvino.opset15")
         self._arrays = arrays
         self._kernel = kernel or self._constant
 

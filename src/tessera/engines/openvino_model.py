@@ -11,7 +11,6 @@ Shapes: B tiles, C channels, h and w the tile, s the scale.
 
 from __future__ import annotations
 
-import importlib
 import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ import numpy as np
 from tessera.engines import has_bf16
 from tessera.engines.compiled_cache import compiled_key, forget_compiled, keep_compiled, read_compiled
 from tessera.engines.openvino_graph import GRAPH_VERSION, write_graph
+from tessera.libraries import import_library
 from tessera.machine import processor
 from tessera.version import __version__
 from tessera.weights.openvino_core import openvino_core, processor_options
@@ -79,7 +79,7 @@ def _key(generator: LoadedGenerator, precision: str) -> str | None:
 
 def _surroundings() -> dict[str, str]:
     """What any compiled model depends on."""
-    openvino: Any = importlib.import_module("openvino")
+    openvino = import_library("openvino")
     here = processor()
     return {
         "tessera": __version__,
@@ -112,14 +112,14 @@ def _array(value: Tensor) -> Any:
 
 
 def _tensor(content: memoryview) -> Any:
-    openvino: Any = importlib.import_module("openvino")
+    openvino = import_library("openvino")
     return openvino.Tensor(np.frombuffer(content, np.uint8))
 
 
 def _converted(generator: LoadedGenerator, shape: tuple[int, ...]) -> Any:
     import torch
 
-    openvino: Any = importlib.import_module("openvino")
+    openvino = import_library("openvino")
     config = generator.config
     side = 8 * config.multiple
     example = torch.zeros(1, config.in_channels, side, side)

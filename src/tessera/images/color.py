@@ -6,11 +6,12 @@ Shapes: (..., 3, H, W) RGB in [0, 1].
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+
+from tessera.libraries import import_library
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,7 +36,7 @@ def luma_jpeg(rgb: Values) -> Values:
 
 def rgb_to_lab(rgb: Values) -> Values:
     """sRGB in [0, 1] -> CIE L*a*b* under D65, both (..., 3, H, W) (IEC 61966-2-1; CIE 15:2004)."""
-    library: Any = np if isinstance(rgb, np.ndarray) else importlib.import_module("torch")
+    library: Any = np if isinstance(rgb, np.ndarray) else import_library("torch")
     linear = library.where(rgb <= 0.04045, rgb / 12.92, ((rgb.clip(0.04045) + 0.055) / 1.055) ** 2.4)
     red, green, blue = _channels(linear)
     x = (0.4124564 * red + 0.3575761 * green + 0.1804375 * blue) / 0.95047

@@ -6,7 +6,6 @@ moment in which the machine is busy with something else hits all; of each the qu
 
 from __future__ import annotations
 
-import importlib
 import math
 import sys
 import time
@@ -17,6 +16,7 @@ import numpy as np
 
 from tessera.engines import Engine, EngineName, Tiles
 from tessera.errors import EngineError
+from tessera.libraries import import_library
 from tessera.planning.chart import chart
 from tessera.planning.cutting import Cuts
 from tessera.planning.plan import Candidate, Timing, sentence_of
@@ -116,7 +116,7 @@ class Stopwatch:
             known = IMPORT_SECONDS.get(each.engine, 0.0) if _PACKAGES[each.engine] in sys.modules else 0.0
             began = self._clock()
             try:
-                importlib.import_module(_PACKAGES[each.engine])
+                import_library(_PACKAGES[each.engine])
             except Exception as error:  # a broken library may raise anything
                 broken[each.engine] = f"{_PACKAGES[each.engine]} cannot be imported: {sentence_of(error)}"
             else:

@@ -6,7 +6,6 @@ says which. Every process computes the gradients of its own batch; they are aver
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Iterable
 from typing import Any
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tessera.errors import UsageError
+from tessera.libraries import import_library
 
 
 class Processes:
@@ -87,13 +87,13 @@ class _Mean(torch.autograd.Function):
 
 def _accelerator(*, cpu: bool) -> Any:
     try:
-        accelerate: Any = importlib.import_module("accelerate")
+        accelerate = import_library("accelerate")
     except ModuleNotFoundError as error:
         raise UsageError("Training in several processes needs accelerate: pip install 'tessera-sr[train]'.") from error
     # This module has the group of that moment as a default of its functions, and is imported by an optimizer's first
     # step. Were processes connected by then, it would keep the group alive to the very end; a thread of gloo that is
     # still giving back a tensor then asks for an interpreter that is no more, and the process aborts.
-    importlib.import_module("torch.distributed.nn.functional")
+    import_library("torch.distributed.nn.functional")
     return accelerate.Accelerator(cpu=cpu)
 
 

@@ -8,7 +8,6 @@ written after it, so that the record is that of one run.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import math
 import os
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 from tessera.config import written_toml
 from tessera.errors import TrainingError, UsageError
 from tessera.images.writer import write_picture
+from tessera.libraries import import_library
 from tessera.storage.atomic import put_in_place, temporary_name
 from tessera.train.recipe import Recipe
 
@@ -102,7 +102,7 @@ class RunFolder:
     def only_one(self) -> Generator[None]:
         """Hold the run's lock, so that two commands never write to one run. Raises TrainingError where one is held."""
         try:
-            locks: Any = importlib.import_module("fcntl")
+            locks = import_library("fcntl")
         except ModuleNotFoundError:  # on Windows
             yield
             return
@@ -189,7 +189,7 @@ class Board:
         if folder is None:
             return
         try:
-            module: Any = importlib.import_module("torch.utils.tensorboard")
+            module = import_library("torch.utils.tensorboard")
         except ModuleNotFoundError as error:
             raise UsageError(
                 "TensorBoard is not installed: pip install 'tessera-sr[train]', or report.tensorboard=false."

@@ -22,6 +22,7 @@ from typing import Any
 
 from tessera import machine
 from tessera.engines import EngineName, Precision, has_bf16, type_of_products
+from tessera.libraries import import_library
 from tessera.machine import Cores, Memory, Processor
 from tessera.native import library as kernels
 from tessera.version import __version__
@@ -142,11 +143,11 @@ def examine() -> Findings:
         processor=machine.processor(),
         cores=machine.cores(),
         threads=Threads(
-            pytorch=importlib.import_module("torch").get_num_threads() if torch_works else None,
+            pytorch=import_library("torch").get_num_threads() if torch_works else None,
             omp_num_threads=omp_num_threads(os.environ.get("OMP_NUM_THREADS", "")),
         ),
         memory=machine.memory(),
-        gpus=gpus(importlib.import_module("torch")) if torch_works else Gpus(devices=(), problem="PyTorch is missing."),
+        gpus=gpus(import_library("torch")) if torch_works else Gpus(devices=(), problem="PyTorch is missing."),
         nvidia_driver=any(Path(place).exists() for place in ("/proc/driver/nvidia/version", "/dev/nvidia0")),
         engines=engines,
         pictures_problem=pictures_problem,
@@ -168,7 +169,7 @@ def installed_version(package: str) -> str | None:
         return None
 
 
-def import_problem(package: str, load: Callable[[str], object] = importlib.import_module) -> str | None:
+def import_problem(package: str, load: Callable[[str], object] = import_library) -> str | None:
     """Why a package cannot be imported, in a sentence; None when it can."""
     try:
         with warnings.catch_warnings():
@@ -199,7 +200,7 @@ def _libvips() -> tuple[str | None, str | None]:
     problem = import_problem("pyvips")
     if problem is not None:
         return None, f"pyvips reads and writes pictures. {problem} pip install 'pyvips[binary]'"
-    pyvips: Any = importlib.import_module("pyvips")
+    pyvips = import_library("pyvips")
     return ".".join(str(pyvips.version(part)) for part in (0, 1, 2)), None
 
 

@@ -9,7 +9,6 @@ is checked against its own words when read.
 Shapes: B pictures in a batch, C channels, H rows, W columns, s the scale.
 """
 
-import importlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from tessera.errors import UnknownNetworkError, UsageError, WeightsError
 from tessera.generators import CONFIG_KEY, GENERATORS, GeneratorConfig, config_from_json
 from tessera.generators.config import Step
+from tessera.libraries import import_library
 from tessera.weights.checkpoint import read_checkpoint
 from tessera.weights.described_file import (
     check_name,
@@ -306,7 +306,7 @@ def _read_foreign(
         raise error
     install = "`pip install 'tessera-sr[other-networks]'`"
     try:
-        spandrel: Any = importlib.import_module("spandrel")
+        spandrel = import_library("spandrel")
     except Exception as foreign:
         if isinstance(foreign, ModuleNotFoundError) and foreign.name == "spandrel":
             raise UnknownNetworkError(

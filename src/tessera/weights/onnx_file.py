@@ -8,7 +8,6 @@ Shapes: B pictures, C channels, H rows, W columns, s the scale.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from tessera.errors import WeightsError
 from tessera.generators import CONFIG_KEY
+from tessera.libraries import import_library
 from tessera.weights.file_network import (
     PROBE,
     SMALL_PROBE,
@@ -72,7 +72,7 @@ class OnnxFile:
 def open_session(path: Path, providers: Providers, *, threads: int | None = None) -> Any:
     """Open a file with these execution providers, the first preferred. Raises WeightsError, without the file's name."""
     try:
-        runtime: Any = importlib.import_module("onnxruntime")
+        runtime = import_library("onnxruntime")
     except (ImportError, OSError) as error:
         raise WeightsError(f"ONNX files need the package onnxruntime ({error}): {INSTALL}.") from error
     options = runtime.SessionOptions()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-import importlib
 from typing import Any
+
+from tessera.libraries import import_library
 
 
 @functools.cache
@@ -15,7 +16,7 @@ def openvino_core() -> Any:
     whichever thread does it. If it is another, the next signal (Ctrl-C, the end of a child) finds no stack, and the
     system ends the process with a segmentation fault.
     """
-    openvino: Any = importlib.import_module("openvino")  # what is compiled in it has no types
+    openvino = import_library("openvino")  # what is compiled in it has no types
     return openvino.Core()
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import configparser
-import importlib
 import json
 import re
 from pathlib import Path
 from typing import Any, cast
 
 from tessera.errors import UsageError
+from tessera.libraries import import_library
 
 LARGEST_BYTES = 4 << 20
 _COMMENT_OR_TEXT = re.compile(r'"(?:\\.|[^"\\\n])*"|//[^\n]*')
@@ -18,7 +18,7 @@ _COMMENT_OR_TEXT = re.compile(r'"(?:\\.|[^"\\\n])*"|//[^\n]*')
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read YAML with the loader that makes plain values only. Raises UsageError, with the line of a mistake."""
     try:
-        yaml: Any = importlib.import_module("yaml")
+        yaml = import_library("yaml")
     except ModuleNotFoundError:
         raise UsageError(f"{path}: reading YAML needs the package PyYAML: pip install 'tessera-sr[train]'.") from None
     try:
