@@ -15,6 +15,7 @@
     ├── ExportError           a model cannot be exported, or the exported file failed verification
     ├── EngineError           an engine cannot run here
     │   └── OutOfMemoryError      not even the smallest tile fits
+    ├── FileError             a file in the way is a link, a device or too large
     ├── TrainingError         a training run cannot start or continue
     ├── NonFiniteError        the network returned NaN, infinity or black in fp32
     └── Interrupted           the user or the system asked to stop
@@ -78,6 +79,10 @@ class DownloadError(TesseraError):
 
 class ExportError(TesseraError):
     """A model cannot be exported, or the exported file failed verification."""
+
+
+class FileError(TesseraError):
+    """A file that Tessera would write or read back is a link, a FIFO, a device, or larger than expected."""
 
 
 class EngineError(TesseraError):
