@@ -75,7 +75,7 @@ def _model_as_dict(model: Model, path: Path | None) -> dict[str, Any]:
         "network": model.network,
         "scale": model.scale,
         "good_for": model.good_for,
-        "license": model.license,
+        "licence": model.license,  # the key that scripts read and that files of blends have
         "here": str(path) if path is not None else None,
         "file": remote.name if remote is not None else None,
         "bytes": remote.bytes if remote is not None else None,
@@ -132,7 +132,7 @@ def _report_as_dict(report: WeightsReport) -> dict[str, Any]:
         "multiply_adds_128": report.multiply_adds_128,
         "size_bytes": report.size_bytes,
         "sha256": report.sha256,
-        "license": report.license,
+        "licence": report.license,
         "dtypes": list(report.dtypes),
         "metadata": dict(report.metadata),
         "notes": list(report.notes),

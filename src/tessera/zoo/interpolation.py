@@ -79,7 +79,7 @@ def _origin(generator: LoadedGenerator, share: float) -> dict[str, str | float |
         "file": generator.source.name if generator.source is not None else None,
         "sha256": generator.sha256,
         "share": share,
-        "license": generator.license,
+        "licence": generator.license,
     }
 
 
