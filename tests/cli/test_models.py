@@ -104,7 +104,7 @@ def test_inspect_tells_the_license_of_a_published_file_whatever_its_name(assets:
     renamed = tmp_path / "renamed.pth"
     shutil.copy(assets / "weights" / "realesr-animevideov3.pth", renamed)
     assert "  license     BSD-3-Clause\n" in run("inspect", renamed).output
-    assert json.loads(run("inspect", renamed, "--json").output)[0]["license"] == "BSD-3-Clause"
+    assert json.loads(run("inspect", renamed, "--json").output)[0]["licence"] == "BSD-3-Clause"
 
 
 def test_inspect_tells_the_license_that_a_file_tells_and_else_that_it_is_unknown(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_inspect_tells_the_license_that_a_file_tells_and_else_that_it_is_unknown
     assert "  license     CC0-1.0\n" in run("inspect", told).output
     assert "  license     unknown\n" in run("inspect", silent).output
     reports = json.loads(run("inspect", told, silent, "--json").output)
-    assert [report["license"] for report in reports] == ["CC0-1.0", None]
+    assert [report["licence"] for report in reports] == ["CC0-1.0", None]
 
 
 def test_a_model_without_a_published_sum_has_a_license_by_its_name(tmp_path: Path) -> None:
@@ -120,8 +120,8 @@ def test_a_model_without_a_published_sum_has_a_license_by_its_name(tmp_path: Pat
     folder.mkdir()
     path = folder / "A_ESRGAN_Multi.pth"
     torch.save(SMALL.build().state_dict(), path)
-    assert json.loads(run("inspect", "a-esrgan-multi", "--json").output)[0]["license"] == "BSD-3-Clause"
-    assert json.loads(run("inspect", path, "--json").output)[0]["license"] is None
+    assert json.loads(run("inspect", "a-esrgan-multi", "--json").output)[0]["licence"] == "BSD-3-Clause"
+    assert json.loads(run("inspect", path, "--json").output)[0]["licence"] is None
     assert run("convert", "a-esrgan-multi", tmp_path / "out.safetensors").exit_code == 0
     assert load_weights(tmp_path / "out.safetensors").license == "BSD-3-Clause"
 
@@ -236,7 +236,7 @@ def test_interpolate_writes_down_files_sums_and_both_licenses(tmp_path: Path) ->
             "file": path.name,
             "sha256": sha256_of(path),
             "share": share,
-            "license": license,
+            "licence": license,
         }
         for path, share, license in ((smooth, 0.25, "Apache-2.0"), (sharp, 0.75, "MIT"))
     ]

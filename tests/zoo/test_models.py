@@ -423,10 +423,10 @@ def test_weights_of_our_own_are_small_listed_and_say_where_they_come_from() -> N
     folder = Path(published.__file__).parents[1] / "zoo" / "weights"
     files = sorted(folder.iterdir())
     listed = {model.packaged.path: model for model in MODELS if model.packaged and model.packaged.package == "tessera"}
-    assert {f"models/{file.name}" for file in files} == set(listed)
+    assert {f"zoo/weights/{file.name}" for file in files} == set(listed)
     assert sum(file.stat().st_size for file in files) <= 8_000_000
     for file in files:
-        model, report = listed[f"models/{file.name}"], inspect_weights(file)
+        model, report = listed[f"zoo/weights/{file.name}"], inspect_weights(file)
         assert report.dtypes == ("float16",)
         assert (report.network, report.scale) == (model.network, model.scale)
         assert report.parameters is not None
