@@ -23,8 +23,9 @@ import torch
 from torch import Tensor
 
 from tessera.bench.peaks import probes
-from tessera.engines import Engine, EngineName, Precision, open_engine
-from tessera.engines.kernels import KernelsEngine
+from tessera.engines.engine import Engine, Precision
+from tessera.engines.kernels.engine import KernelsEngine
+from tessera.engines.opening import EngineName, open_engine
 from tessera.errors import EngineError
 from tessera.generators import GeneratorConfig
 from tessera.images.picture import read_picture

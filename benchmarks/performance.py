@@ -22,8 +22,8 @@ from tessera.bench.processes import Program, measure_programs
 from tessera.bench.subject import middle
 from tessera.bench.surroundings import describe
 from tessera.bench.tables import as_dict, as_markdown
-from tessera.engines import type_of_products
-from tessera.engines.ncnn import write_numbers, write_param
+from tessera.engines.ncnn.engine import write_numbers, write_param
+from tessera.engines.opening import choose_products
 from tessera.images.picture import read_picture
 from tessera.images.writer import write_picture
 from tessera.upscaling.doctor import examine
@@ -79,7 +79,7 @@ def programs(spec: str, source: Path, folder: Path, threads: int) -> list[Progra
     # The flat lock changes the picture on purpose (up to 4 levels here), and the plain scripts have none.
     upscale = ("-m", "tessera", "upscale", str(source), "-o", "OUT", "--overwrite", "-n", spec, "--no-flat-lock")
     for precision in ("exact", "auto", "fast"):
-        products = type_of_products("auto", precision)
+        products = choose_products("pytorch", precision)
         found.append(program(f"tessera {precision}", products, *upscale, "--precision", precision))
     return found
 

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from tessera.engines import Engine, Tiles
+from tessera.engines.engine import Engine, Tiles
 from tessera.generators import GeneratorConfig
 from tessera.generators.config import Conv, Enlarge, Step
 from tessera.images.picture import Pixels

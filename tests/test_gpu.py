@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tessera import Upscaler, load_generator
-from tessera.engines.pytorch import TorchEngine
+from tessera.engines.pytorch.engine import TorchEngine
 from tessera.generators import RRDBNetConfig, SRVGGNetCompactConfig
 
 pytestmark = [

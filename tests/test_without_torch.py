@@ -36,9 +36,9 @@ MODULES = (
     "tessera.engines",
     "tessera.engines.compiled_cache",
     "tessera.engines.memory",
-    "tessera.engines.openvino",
-    "tessera.engines.openvino_graph",
-    "tessera.engines.openvino_model",
+    "tessera.engines.openvino.engine",
+    "tessera.engines.openvino.graph",
+    "tessera.engines.openvino.model",
     "tessera.upscaling.finding",
     "tessera.generators",
     "tessera.upscaling.filejob",
@@ -108,7 +108,7 @@ def test_the_networks_are_there_under_their_names_when_they_are_asked_for():
 
 
 OPENED = """
-from tessera.engines.openvino_model import compiled_model
+from tessera.engines.openvino.model import compiled_model
 from tessera.planning import Planner
 from tessera.zoo.models import load_model
 import numpy as np
@@ -156,7 +156,7 @@ def test_where_nothing_was_kept_pytorch_is_asked_for(weights: Path, tmp_path: Pa
     assert list((tmp_path / "cache" / known_files.FOLDER).iterdir())
     assert not compiled_folder().exists()
     code = """
-from tessera.engines.openvino_model import compiled_model
+from tessera.engines.openvino.model import compiled_model
 from tessera.zoo.models import load_model
 try:
     compiled_model(load_model(sys.argv[1]), "fp32", 1)

@@ -77,7 +77,7 @@ def test_only_what_was_asked_for_runs_beside_the_reference(desk: Path, capsys: p
 def test_the_exit_code_is_1_where_an_engine_is_wrong(
     desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    from tessera.engines import pytorch
+    from tessera.engines.pytorch import engine as pytorch
 
     right = pytorch.TorchEngine.run
     monkeypatch.setattr(pytorch.TorchEngine, "run", lambda self, tiles: right(self, tiles) * 0.8)

@@ -45,17 +45,17 @@ def test_json_holds_the_same_and_nothing_else_is_printed():
 def test_the_exit_code_is_1_where_nothing_can_upscale(
     arguments: tuple[str, ...], here: Findings, monkeypatch: pytest.MonkeyPatch
 ):
-    broken = tuple(dataclasses.replace(engine, problem="It is not installed.") for engine in here.engines)
+    broken = tuple(dataclasses.replace(engine, problem="Not installed.") for engine in here.engines)
     monkeypatch.setattr(doctor, "examine", lambda: dataclasses.replace(here, engines=broken))
     result = run(*arguments)
     assert result.exit_code == 1
-    assert "No engine can be used" in result.output
+    assert "No engine is usable" in result.output
 
 
 def test_an_engine_that_is_missing_is_shown_with_the_way_to_install_it(here: Findings):
-    missing = tuple(dataclasses.replace(engine, problem="It is not installed.") for engine in here.engines)
+    missing = tuple(dataclasses.replace(engine, problem="Not installed.") for engine in here.engines)
     text = dict.fromkeys(text for _, text in lines(dataclasses.replace(here, engines=missing)))
-    assert "ncnn: no. It is not installed. pip install 'tessera-sr[ncnn]'" in text
+    assert "ncnn: no. Not installed. pip install 'tessera-sr[ncnn]'" in text
 
 
 def test_gpus_and_quotas_are_shown_with_their_numbers(here: Findings):

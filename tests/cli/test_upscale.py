@@ -153,7 +153,7 @@ def test_wrong_usage_is_2_and_one_sentence_before_any_work(upscale: Run, words: 
 @pytest.mark.parametrize(
     ("words", "code", "sentence"),
     [
-        (["-g", "0"], 2, "No CUDA device can be used by this PyTorch; leave -g out"),
+        (["-g", "0"], 2, "This PyTorch cannot use a CUDA device; set --device to cpu"),
         (["-g", "tpu9"], 2, "'tpu9' is not a device"),
         (["-g", "0", "--engine", "openvino"], 2, "The OpenVINO engine runs on the CPU"),
         (["-n", "realesrgan-x4pluss"], 2, "Did you mean realesrgan-x4plus"),

@@ -29,7 +29,7 @@ from tessera.deploy.passport import MEASURED_KEY, PICTURES_KEY, provenance
 from tessera.deploy.settings import ExportSettings, settings_from_words
 from tessera.deploy.stored import DTYPES
 from tessera.deploy.torchscript import torchscript_archive
-from tessera.engines import open_engine
+from tessera.engines.opening import open_engine
 from tessera.errors import EngineError, ExportError, OutOfMemoryError, UsageError, WeightsError
 from tessera.generators import GeneratorConfig, SRVGGNetCompactConfig
 from tessera.images.writer import write_picture
@@ -273,7 +273,7 @@ def test_openvino_files_run_with_openvino_alone_and_can_be_named_by_either_file(
     export(made(COMPACT), tmp_path / "a.xml", ExportSettings(format="openvino"))
     loaded = load_weights(tmp_path / "a.bin")
     assert (loaded.dialect, loaded.config) == ("openvino", COMPACT)
-    with pytest.raises(EngineError, match="leave out --engine pytorch"):
+    with pytest.raises(EngineError, match="leave `engine` at auto"):
         open_engine(loaded, engine="pytorch")
     with pytest.raises(WeightsError, match="exported from"):
         _ = loaded.state

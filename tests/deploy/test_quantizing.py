@@ -27,7 +27,7 @@ from tessera.deploy.int8_openvino import write_int8_openvino
 from tessera.deploy.int8_settings import Int8Settings, format_of, method_of
 from tessera.deploy.quantizing import OverBudgetError, quantize
 from tessera.deploy.sensitivity import sensitivities, units
-from tessera.engines import open_engine
+from tessera.engines.opening import open_engine
 from tessera.errors import UsageError, WeightsError
 from tessera.evaluate.protocol import find_protocol
 from tessera.generators import CONFIG_KEY, RRDBNetConfig, SRVGGNetCompactConfig

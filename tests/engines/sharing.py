@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from stand_ins import ran
-from tessera.engines import Engine
+from tessera.engines.engine import Engine
 
 
 def assert_threads_share(engine: Engine, inputs: Sequence[Tensor]) -> None:

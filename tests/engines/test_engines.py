@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from stand_ins import loaded, ran
-from tessera.engines import has_bf16, open_engine
+from tessera.engines.engine import import_problem
+from tessera.engines.hardware import has_bf16
 from tessera.engines.memory import is_memory_error
-from tessera.engines.openvino import OpenVinoEngine
-from tessera.engines.pytorch import TorchEngine
+from tessera.engines.opening import open_engine
+from tessera.engines.openvino.engine import OpenVinoEngine
+from tessera.engines.pytorch.engine import TorchEngine
 from tessera.errors import EngineError, OutOfMemoryError, UsageError
 from tessera.generators import RRDBNetConfig, SRVGGNetCompactConfig
 from tessera.weights.files import save_weights
@@ -82,14 +84,14 @@ def test_exact_is_always_fp32_whatever_the_processor_can_do(generator):
 def test_wrong_words_and_missing_devices_get_their_sentence(generator):
     with pytest.raises(UsageError, match="exact, auto or fast"):
         open_engine(generator, "best")  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="pytorch, openvino, ncnn, onnxruntime or kernels"):
+    with pytest.raises(UsageError, match="engine: expected auto, kernels, ncnn, openvino, pytorch or onnxruntime"):
         open_engine(generator, engine="tensorrt")  # type: ignore[arg-type]
     with pytest.raises(EngineError, match="not a device"):
         open_engine(generator, device="gpu-zero", engine="pytorch")
     with pytest.raises(EngineError, match="on the CPU"):
         open_engine(generator, device="cuda", engine="openvino")
     if not torch.cuda.is_available():
-        with pytest.raises(EngineError, match="No CUDA device"):
+        with pytest.raises(EngineError, match="cannot use a CUDA device"):
             open_engine(generator, device="cuda:0")
 
 
@@ -135,7 +137,7 @@ _SIGNAL_AFTER_OPENVINO = """
 import gc, signal, sys, threading
 from pathlib import Path
 import torch
-from tessera.engines.openvino import OpenVinoEngine
+from tessera.engines.openvino.engine import OpenVinoEngine
 from tessera.weights.files import load_weights
 
 engines = [OpenVinoEngine(load_weights(Path(sys.argv[1])))]
@@ -161,3 +163,21 @@ def test_a_signal_is_heard_after_another_thread_dropped_the_openvino_engine(tmp_
         check=False,
     )
     assert (run.returncode, run.stdout.strip()) == (0, "Ctrl-C"), run.stderr
+
+
+def test_why_a_package_cannot_be_imported_is_a_sentence():
+    def failing(error: Exception):
+        def load(_: str) -> None:
+            raise error
+
+        return load
+
+    assert import_problem("json") is None
+    assert import_problem("no_such_package") == "Not installed."
+    missing = ModuleNotFoundError("No module named 'part'", name="part")
+    assert import_problem("whole", failing(missing)) == "Installed, but part, which it needs, is missing."
+    damaged = OSError("libgomp.so.1: cannot open shared object file\nand much more")
+    assert import_problem("whole", failing(damaged)) == (
+        "Installed, but the import fails: libgomp.so.1: cannot open shared object file."
+    )
+    assert "AttributeError." in str(import_problem("whole", failing(AttributeError())))

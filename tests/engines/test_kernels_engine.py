@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from engines.sharing import assert_threads_share
 from native.networks import CONFIGS, made, noise
 from stand_ins import nearest, ran
-from tessera.engines import open_engine, type_of_products
-from tessera.engines.kernels import KernelsEngine, choose_kinds, describe
+from tessera.engines.kernels.engine import KernelsEngine, choose_kinds, describe
+from tessera.engines.opening import choose_products, open_engine
 from tessera.errors import EngineError
 from tessera.generators import RRDBNetConfig
 from tessera.images.picture import read_picture
@@ -50,18 +50,18 @@ def test_precision_is_what_was_asked_for_and_exact_is_fp32():
     generator = made(RRDBNetConfig(blocks=4, features=16, growth=16))
     for precision in ("exact", "auto", "fast"):
         engine = open_engine(generator, precision, engine="kernels")
-        assert (engine.name, engine.precision) == ("kernels", type_of_products("kernels", precision))
+        assert (engine.name, engine.precision) == ("kernels", choose_products("kernels", precision))
         assert engine.exact().precision == "fp32"
         assert engine.exact() is engine.exact()
         compact = open_engine(made(CONFIGS["srvgg"]), precision, engine="kernels")
-        assert compact.precision == (type_of_products("kernels", "fast") if precision == "fast" else "fp32")
-    assert type_of_products("kernels", "exact") == "fp32"
+        assert compact.precision == (choose_products("kernels", "fast") if precision == "fast" else "fp32")
+    assert choose_products("kernels", "exact") == "fp32"
     with pytest.raises(EngineError, match="kernels engine runs on the CPU, not on cuda"):
         open_engine(generator, device="cuda", engine="kernels")
 
 
 def test_other_networks_and_widths_are_refused_by_name():
-    with pytest.raises(EngineError, match="run rrdbnet and srvggnetcompact, and stand-in is nearest; use --engine"):
+    with pytest.raises(EngineError, match="run rrdbnet and srvggnetcompact, and stand-in is nearest; use the pytorch"):
         KernelsEngine(nearest())
     odd = made(RRDBNetConfig(blocks=1, features=24, growth=16))
     with pytest.raises(EngineError, match="come in sixteens, and stand-in has 24 and 16"):
@@ -111,7 +111,7 @@ def pictures(assets: Path, side: int) -> dict[str, NDArray[np.float32]]:
 
 @pytest.mark.slow
 @pytest.mark.assets
-@pytest.mark.skipif(type_of_products("kernels", "auto") != "bf16", reason="needs products of bf16")
+@pytest.mark.skipif(choose_products("kernels", "auto") != "bf16", reason="needs products of bf16")
 def test_bf16_stays_within_its_policy_on_text_fur_sky_faces_and_noise(assets: Path):
     generator: LoadedGenerator = load_model("realesrgan-x4plus")
     exact, bf16 = KernelsEngine(generator, "fp32"), KernelsEngine(generator, "bf16")

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from stand_ins import loaded
-from tessera.engines import Batching
-from tessera.engines.lanes import PlainLane, packed, through, unpacked
-from tessera.engines.pytorch import TorchEngine
+from tessera.engines.engine import Batching
+from tessera.engines.pytorch.engine import TorchEngine
+from tessera.engines.pytorch.lanes import PlainLane, packed, through, unpacked
 from tessera.generators import SRVGGNetCompactConfig
 from tessera.tiling.enlarger import Enlarger
 from tessera.tiling.mosaic import to_planes

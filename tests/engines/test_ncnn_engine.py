@@ -11,8 +11,8 @@ import torch
 
 from engines.sharing import assert_threads_share
 from stand_ins import loaded, nearest, ran
-from tessera.engines import open_engine
-from tessera.engines.ncnn import NcnnEngine, write_numbers, write_param
+from tessera.engines.ncnn.engine import NcnnEngine, write_numbers, write_param
+from tessera.engines.opening import open_engine
 from tessera.errors import EngineError, OutOfMemoryError
 from tessera.generators import GeneratorConfig, RRDBNetConfig, SRVGGNetCompactConfig
 from tessera.weights.files import LoadedGenerator, load_weights
@@ -116,7 +116,7 @@ def test_it_is_the_exact_engine_at_every_precision():
 
 
 def test_other_networks_are_refused_by_name():
-    with pytest.raises(EngineError, match="runs rrdbnet and srvggnetcompact, and stand-in is nearest; use --engine"):
+    with pytest.raises(EngineError, match="runs rrdbnet and srvggnetcompact, and stand-in is nearest; use the pytorch"):
         NcnnEngine(nearest())
     with pytest.raises(EngineError, match="not nearest"):
         write_param(nearest().config)
@@ -125,13 +125,13 @@ def test_other_networks_are_refused_by_name():
 def test_a_network_that_is_not_what_its_configuration_builds_is_refused():
     generator = made(CONFIGS["srvgg"])
     other = dataclasses.replace(generator, network=torch.nn.Sequential(generator.network))
-    with pytest.raises(EngineError, match="use --engine pytorch"):
+    with pytest.raises(EngineError, match="use the pytorch engine"):
         NcnnEngine(other)
 
 
 def test_without_the_package_the_sentence_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "ncnn", None)
-    with pytest.raises(EngineError, match=r"needs the package `ncnn` .*pip install 'tessera-sr\[ncnn\]'"):
+    with pytest.raises(EngineError, match=r"ncnn engine is unavailable. .*pip install 'tessera-sr\[ncnn\]'"):
         open_engine(made(CONFIGS["srvgg"]), engine="ncnn")
 
 
@@ -190,7 +190,7 @@ def half_precision_files(folder: Path, config: GeneratorConfig, *, shrinks: bool
 @pytest.mark.parametrize("shrinks", [False, True])
 def test_ncnn_files_are_run_as_they_are(shrinks: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     generator = load_weights(half_precision_files(tmp_path, CONFIGS["srvgg"], shrinks=shrinks))
-    monkeypatch.setattr("tessera.engines.ncnn.write_param", None)  # must not be needed
+    monkeypatch.setattr("tessera.engines.ncnn.engine.write_param", None)  # must not be needed
     assert_equal_to_pytorch(NcnnEngine(generator), generator, noise(2, 3, 12, 9))
 
 

@@ -11,12 +11,12 @@ from torch import nn
 
 from engines.sharing import assert_threads_share
 from stand_ins import loaded, nearest, ran
-from tessera.engines import openvino_model as engine_module
 from tessera.engines.compiled_cache import compiled_folder
-from tessera.engines.ncnn import NcnnEngine
-from tessera.engines.openvino import OpenVinoEngine
-from tessera.engines.openvino_graph import write_graph
-from tessera.engines.pytorch import TorchEngine
+from tessera.engines.ncnn.engine import NcnnEngine
+from tessera.engines.openvino import model as engine_module
+from tessera.engines.openvino.engine import OpenVinoEngine
+from tessera.engines.openvino.graph import write_graph
+from tessera.engines.pytorch.engine import TorchEngine
 from tessera.generators import (
     ESRDnetConfig,
     ESRGANPytorchConfig,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tessera.engines.lanes import Network
-from tessera.engines.replayed import Replayed
+from tessera.engines.pytorch.lanes import Network
+from tessera.engines.pytorch.replayed import Replayed
 
 
 class Device:

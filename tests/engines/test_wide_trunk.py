@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from stand_ins import loaded, ran
-from tessera.engines.pytorch import TorchEngine
-from tessera.engines.wide_trunk import with_wide_trunk
+from tessera.engines.pytorch.engine import TorchEngine
+from tessera.engines.pytorch.wide_trunk import with_wide_trunk
 from tessera.generators import RRDBNetConfig
 
 

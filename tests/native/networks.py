@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from stand_ins import loaded
-from tessera.engines.kernels import describe
+from tessera.engines.kernels.engine import describe
 from tessera.generators import GeneratorConfig, RRDBNetConfig, SRVGGNetCompactConfig
 from tessera.native.library import InstructionSet, Kind, Network
 from tessera.weights.files import LoadedGenerator

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from native.networks import CONFIGS, made
-from tessera.engines import open_engine, type_of_products
+from tessera.engines.opening import choose_products, open_engine
 from tessera.errors import EngineError
 from tessera.native import build as building
 from tessera.native import library
@@ -77,7 +77,7 @@ def test_without_the_library_everything_says_why(tmp_path: Path, monkeypatch: py
     sentence = "The kernels are not built.*python -m tessera.native.build"
     with pytest.raises(EngineError, match=sentence):
         open_engine(made(CONFIGS["srvgg"]), engine="kernels")
-    assert type_of_products("kernels", "auto") == "fp32"
+    assert choose_products("kernels", "auto") == "fp32"
     state = next(engine for engine in doctor.examine().engines if engine.name == "kernels")
     assert state.problem is not None
     assert "not built" in state.problem
@@ -101,7 +101,7 @@ def test_what_is_no_library_or_one_of_another_version_is_refused(tmp_path: Path)
 def test_the_environment_may_name_the_instruction_set(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv(library.SET_VARIABLE, "portable")
     assert library.chosen_set() == "portable"
-    assert type_of_products("kernels", "auto") == "fp32"
+    assert choose_products("kernels", "auto") == "fp32"
     monkeypatch.setenv(library.SET_VARIABLE, "amx")
     with pytest.raises(EngineError, match="TESSERA_KERNELS_SET is 'amx', and the kernels here have portable"):
         library.chosen_set()

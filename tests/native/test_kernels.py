@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from native.networks import CONFIGS, by_pytorch, in_kernels, made, noise, relative_error
-from tessera.engines.kernels import describe
+from tessera.engines.kernels.engine import describe
 from tessera.errors import EngineError, UsageError
 from tessera.generators import GeneratorConfig, RRDBNetConfig, SRVGGNetCompactConfig
 from tessera.native import library

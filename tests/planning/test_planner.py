@@ -14,7 +14,9 @@ from torch import Tensor
 
 from stand_ins import loaded, nearest
 from tessera import Upscaler
-from tessera.engines import EngineName, Tiles
+from tessera.engines import opening
+from tessera.engines.engine import EngineInfo, Tiles
+from tessera.engines.opening import EngineName, find_engine
 from tessera.errors import EngineError, UsageError
 from tessera.generators import RRDBNetConfig
 from tessera.planning import Candidate, Plan, Planner, Timing, timing
@@ -31,12 +33,18 @@ from tessera.zoo.int8_file import Int8File
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TESSERA_CACHE", str(tmp_path))
-    monkeypatch.setattr(planner_module, "type_of_products", lambda name, policy, device: BF16[name, policy])
-    monkeypatch.setattr(timing, "IMPORT_SECONDS", {})
-    # Three engines are enough to tell what planning does; who really takes part is another test.
-    monkeypatch.setattr(planner_module, "ENGINES_OF_PROCESSORS", ("openvino", "pytorch", "ncnn"))
-    monkeypatch.setattr(planner_module, "FASTEST_IN_FP32", ("ncnn", "openvino", "pytorch"))
+    monkeypatch.setattr(planner_module, "choose_products", lambda name, policy, device: BF16[name, policy])
+    # Three engines are enough to test planning; another test checks which take part.
+    monkeypatch.setattr(opening, "ENGINES", declared())
     return tmp_path / "plans"
+
+
+def declared(**import_seconds: float) -> tuple[EngineInfo, ...]:
+    """Three engines, whose libraries take no time to import unless stated."""
+    return tuple(
+        dataclasses.replace(find_engine(name), import_seconds=import_seconds.get(name, 0.0))
+        for name in ("ncnn", "openvino", "pytorch")
+    )
 
 
 BF16 = {
@@ -111,7 +119,7 @@ def test_a_small_job_gets_the_engine_that_is_ready_first_and_a_large_one_the_fas
 
 def test_an_import_that_only_this_process_need_not_make_counts(monkeypatch):
     world = World(speed={OPENVINO: (0.6, 0.01), PYTORCH: (0.0, 0.02), ("ncnn", "fp32"): (0.0, 0.4)})
-    monkeypatch.setattr(timing, "IMPORT_SECONDS", {"pytorch": 1.5})
+    monkeypatch.setattr(opening, "ENGINES", declared(pytorch=1.5))
     small = world.planner().engine_for(128 * 128)
     assert small is not None
     assert small[0].name == "openvino"
@@ -267,7 +275,7 @@ def test_every_engine_that_can_run_any_network_of_the_family_takes_part(monkeypa
 
 def test_the_quicker_and_less_accurate_way_of_the_kernels_is_for_fast_alone(monkeypatch):
     monkeypatch.undo()
-    monkeypatch.setattr(planner_module, "type_of_products", lambda name, *_: "fp32" if name == "ncnn" else "bf16")
+    monkeypatch.setattr(planner_module, "choose_products", lambda name, *_: "fp32" if name == "ncnn" else "bf16")
     for policy in ("exact", "auto", "fast"):
         found = candidates(policy, engine="auto", device="cpu", threads=2)
         assert [(each.engine, each.precision) for each in found if each.fast] == (

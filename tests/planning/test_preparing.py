@@ -10,8 +10,8 @@ import pytest
 from deploy.networks import FAMILY, made
 from tessera.deploy.exporting import export
 from tessera.deploy.settings import ExportSettings
-from tessera.engines import type_of_products
-from tessera.engines.kernels import KernelsEngine, choose_kinds, describe
+from tessera.engines.kernels.engine import KernelsEngine, choose_kinds, describe
+from tessera.engines.opening import choose_products
 from tessera.generators import RRDBNetConfig
 from tessera.planning import planner
 from tessera.planning.plan import Difference
@@ -39,7 +39,7 @@ def test_an_onnx_file_is_run_by_its_runtime_without_measuring_others(tmp_path: P
 
 @pytest.mark.usefixtures("never_measured")
 def test_an_openvino_file_multiplies_in_bf16_only_where_that_is_allowed(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("tessera.engines.has_bf16", lambda device: True)
+    monkeypatch.setattr("tessera.engines.openvino.has_bf16", lambda device: True)
     export(made(CONFIG), tmp_path / "a.xml", ExportSettings(format="openvino"))
     for allowed, products in ((True, "bf16"), (False, "fp32")):
         monkeypatch.setattr(Difference, "is_allowed", lambda self, policy, allowed=allowed: allowed)
@@ -50,7 +50,7 @@ def test_an_openvino_file_multiplies_in_bf16_only_where_that_is_allowed(tmp_path
     assert Upscaler(tmp_path / "a.xml", precision="exact").engine.precision == "fp32"
 
 
-@pytest.mark.skipif(type_of_products("kernels", "fast") != "bf16", reason="needs products of bf16")
+@pytest.mark.skipif(choose_products("kernels", "fast") != "bf16", reason="needs products of bf16")
 def test_fast_opens_the_quicker_way_of_the_kernels_and_says_so(tmp_path: Path, monkeypatch):
     monkeypatch.setenv("TESSERA_CACHE", str(tmp_path))
     generator = made(RRDBNetConfig(blocks=4, features=16, growth=16))

@@ -10,8 +10,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
-from tessera.engines import has_bf16, open_engine, type_of_products
+from tessera.engines.hardware import has_bf16
+from tessera.engines.opening import choose_products, open_engine
 from tessera.generators import SRVGGNetCompactConfig
 from tessera.machine import Cores, Memory, Processor
 from tessera.upscaling import doctor
@@ -38,7 +40,7 @@ def healthy(**changes: Any) -> Findings:
         ),
         gpus=Gpus(devices=(), problem="PyTorch sees no GPU."),
         nvidia_driver=False,
-        engines=(engine, dataclasses.replace(engine, name="ncnn", problem="It is not installed.")),
+        engines=(engine, dataclasses.replace(engine, name="ncnn", problem="Not installed.")),
         pictures_problem=None,
         weights=(Weights(name="a", path=Path("a.pth"), packaged=False, size_bytes=5),),
         models_folder=Folder(path=Path("models"), free_bytes=50 * GB),
@@ -93,30 +95,12 @@ def test_a_gpu_that_pytorch_does_not_use_is_told():
 
 
 def test_where_nothing_can_run_or_be_read_nothing_can_be_upscaled():
-    broken = tuple(dataclasses.replace(engine, problem="It is not installed.") for engine in healthy().engines)
+    broken = tuple(dataclasses.replace(engine, problem="Not installed.") for engine in healthy().engines)
     assert not healthy(engines=broken).can_upscale
     assert "pip install torch" in only_warning(engines=broken)
     assert not healthy(pictures_problem="pyvips is broken.").can_upscale
     assert "models fetch" in only_warning(weights=())
     assert healthy(weights=()).can_upscale
-
-
-def test_why_a_package_cannot_be_imported_is_a_sentence():
-    def failing(error: Exception):
-        def load(_: str) -> None:
-            raise error
-
-        return load
-
-    assert doctor.import_problem("json") is None
-    assert doctor.import_problem("no_such_package") == "It is not installed."
-    missing = ModuleNotFoundError("No module named 'part'", name="part")
-    assert doctor.import_problem("whole", failing(missing)) == "It is installed, but needs part, which is not."
-    damaged = OSError("libgomp.so.1: cannot open shared object file\nand much more")
-    assert doctor.import_problem("whole", failing(damaged)) == (
-        "It is installed, but cannot be imported: libgomp.so.1: cannot open shared object file."
-    )
-    assert "AttributeError." in str(doctor.import_problem("whole", failing(AttributeError())))
 
 
 def torch_with(cuda: Any, built: str | None = "12.8", mps: bool = False) -> Any:
@@ -177,8 +161,8 @@ def test_what_is_said_about_products_is_what_engines_do():
     generator = loaded(config.build(), config)
     for name in ("pytorch", "openvino", "ncnn"):  # the other runs .onnx files, which this is not
         for precision in ("exact", "auto"):
-            assert open_engine(generator, precision, engine=name).precision == type_of_products(name, precision)
-    assert type_of_products("pytorch", "fast") == ("bf16" if has_bf16("cpu") else "fp32")
+            assert open_engine(generator, precision, engine=name).precision == choose_products(name, precision)
+    assert choose_products("pytorch", "fast") == ("bf16" if has_bf16("cpu") else "fp32")
 
 
 def test_this_machine_is_examined_and_can_be_written_as_json():
@@ -187,8 +171,8 @@ def test_this_machine_is_examined_and_can_be_written_as_json():
     plain = json.loads(json.dumps(doctor.as_dict(found), default=str))
     assert plain["can_upscale"] is True
     assert plain["cores"]["usable"] >= 1
-    assert plain["versions"]["torch"] == found.engines[0].version
-    names = [engine["name"] for engine in plain["engines"]]
-    assert names == ["pytorch", "openvino", "ncnn", "onnxruntime", "kernels"]
-    assert plain["engines"][0]["problem"] is None
+    assert plain["versions"]["torch"] == torch.__version__
+    states = {engine["name"]: engine for engine in plain["engines"]}
+    assert list(states) == ["kernels", "ncnn", "openvino", "pytorch", "onnxruntime"]
+    assert states["pytorch"]["problem"] is None
     assert plain["versions"]["libvips"].count(".") == 2

@@ -12,8 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import tessera
 from stand_ins import ran
-from tessera.engines import open_engine
-from tessera.engines.onnxruntime import providers_for
+from tessera.engines.onnxruntime.engine import providers_for
+from tessera.engines.opening import open_engine
 from tessera.errors import EngineError, WeightsError
 from tessera.generators import SRVGGNetCompactConfig
 from tessera.weights.files import CONFIG_KEY, inspect_weights, load_weights, save_weights
@@ -153,7 +153,7 @@ def test_its_weights_cannot_be_converted_or_mixed(tmp_path):
 
 def test_only_onnx_files_go_to_onnx_runtime_and_they_go_nowhere_else(tmp_path):
     loaded = load_weights(write_nearest(tmp_path / "a.onnx"))
-    with pytest.raises(EngineError, match="leave out --engine openvino"):
+    with pytest.raises(EngineError, match="leave `engine` at auto"):
         open_engine(loaded, engine="openvino")
     config = SRVGGNetCompactConfig(features=4, convolutions=1)
     save_weights(tmp_path / "b.safetensors", config, config.build().state_dict())

@@ -17,7 +17,7 @@ from deploy.test_quantizing import SMALL, pictures
 from tessera.cli import main
 from tessera.deploy.held_out import read_photograph
 from tessera.deploy.quantizing import quantize
-from tessera.engines.openvino import OpenVinoEngine
+from tessera.engines.openvino.engine import OpenVinoEngine
 from tessera.generators import SRVGGNetCompactConfig
 from tessera.planning import planner, preparing
 from tessera.upscaling.upscaler import Upscaler

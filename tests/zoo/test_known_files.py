@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from stand_ins import loaded, nearest
-from tessera.engines.ncnn import write_numbers, write_param
+from tessera.engines.ncnn.engine import write_numbers, write_param
 from tessera.errors import WeightsError
 from tessera.generators import GeneratorConfig, RRDBNetConfig, SRVGGNetCompactConfig
 from tessera.storage.checksum import sha256_of

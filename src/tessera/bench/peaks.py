@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from tessera.engines import has_bf16
+from tessera.engines.hardware import has_bf16
 
 _SIDE = 1024
 _TRIES = 12

@@ -14,19 +14,20 @@ import torch
 from torch import Tensor
 
 from tessera.bench.network import Contender, Opened
-from tessera.engines import EngineName, Precision, open_engine
-from tessera.engines.ncnn import write_numbers, write_param
+from tessera.engines.engine import Precision
+from tessera.engines.ncnn.engine import write_numbers, write_param
+from tessera.engines.opening import EngineName, open_engine
 from tessera.errors import EngineError
 from tessera.libraries import import_library
 from tessera.weights.loaded_generator import LoadedGenerator
 
-ENGINES: tuple[EngineName, ...] = tuple(name for name in get_args(EngineName) if name != "auto")
+NAMES: tuple[EngineName, ...] = tuple(name for name in get_args(EngineName) if name != "auto")
 
 
 def contenders(
     generator: LoadedGenerator,
     *,
-    engines: tuple[EngineName, ...] = ENGINES,
+    engines: tuple[EngineName, ...] = NAMES,
     precisions: tuple[Precision, ...] = ("exact", "auto"),
     device: str = "cpu",
     with_peers: bool = True,

@@ -19,7 +19,8 @@ from tessera.errors import UsageError
 
 if TYPE_CHECKING:
     from tessera.bench.turns import Comparison
-    from tessera.engines import EngineName, Precision
+    from tessera.engines.engine import Precision
+    from tessera.engines.opening import EngineName
     from tessera.images.picture import Pixels
     from tessera.weights.files import LoadedGenerator
 
@@ -139,7 +140,7 @@ def _network(generator: LoadedGenerator, pixels: Pixels, subject: str, chosen: _
 
 def _programs(model: str, pixels: Pixels, subject: str, chosen: _Chosen) -> Comparison:
     from tessera.bench.processes import Program, measure_programs
-    from tessera.engines import type_of_products
+    from tessera.engines.opening import choose_products
     from tessera.images.writer import write_picture
 
     with tempfile.TemporaryDirectory() as place:
@@ -154,7 +155,7 @@ def _programs(model: str, pixels: Pixels, subject: str, chosen: _Chosen) -> Comp
             options = ("-n", model, "--engine", engine, "--precision", precision, "-g", chosen.device, "--offline")
             return Program(
                 name=f"{engine} {precision}",
-                products=type_of_products(engine, precision, chosen.device),
+                products=choose_products(engine, precision, chosen.device),
                 command=(*command, *options),
                 output=output,
                 environment={"OMP_NUM_THREADS": str(chosen.threads)},
@@ -186,12 +187,12 @@ def _pixels(path: Path | None, height: int, width: int, multiple: int) -> Pixels
 
 
 def _engines(asked: Sequence[str] | None, *, whole: bool) -> tuple[EngineName, ...]:
-    from tessera.bench.peers import ENGINES
+    from tessera.bench.peers import NAMES
 
     if asked and "auto" in asked and not whole:
         raise UsageError("--engine auto is what `tessera upscale` decides on; time it with --whole, or name engines.")
-    known: dict[str, Any] = {name: name for name in (*ENGINES, "auto")}
-    return tuple(_word("--engine", name, known) for name in asked) if asked else ENGINES
+    known: dict[str, Any] = {name: name for name in (*NAMES, "auto")}
+    return tuple(_word("--engine", name, known) for name in asked) if asked else NAMES
 
 
 def _precisions(asked: Sequence[str] | None) -> tuple[Precision, ...]:

@@ -60,7 +60,7 @@ def run(
 ) -> None:
     """Do with archives of inputs what an accelerator would: the model in fp32, whole pictures, `output_0`."""
     from tessera.deploy.npz import run_model
-    from tessera.engines import open_engine
+    from tessera.engines.opening import open_engine
     from tessera.zoo.models import load_model
 
     loaded = load_model(model, offline=offline)

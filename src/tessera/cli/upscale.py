@@ -21,10 +21,11 @@ from tessera.cli import print_error, printable
 from tessera.cli.choosing import device_batch, model_name, suggest_fast
 from tessera.cli.migration import MigratingCommand
 from tessera.cli.stopping import leave, stop_signals
+from tessera.engines.opening import EngineName
 from tessera.errors import EngineError, OutOfMemoryError, TesseraError, UsageError
 
 if TYPE_CHECKING:
-    from tessera.engines import Precision
+    from tessera.engines.engine import Precision
     from tessera.tiling.settings import AlphaMode, Settings
     from tessera.upscaling.batch import Watcher
     from tessera.upscaling.batch_report import BatchReport, State
@@ -58,7 +59,7 @@ PrecisionOption = Annotated[
     str, _Opt("--precision", help="exact (fp32), auto (bf16 where that is fast) or fast (less accurate still).")
 ]
 Fp32 = Annotated[bool, _Opt("--fp32", help="The same as --precision exact.")]
-EngineOption = Annotated[str, _Opt("--engine", help="auto, pytorch, openvino, ncnn, kernels or onnxruntime (.onnx).")]
+EngineOption = Annotated[EngineName, _Opt("--engine", help="auto: fastest on this machine, measured.")]
 Threads = Annotated[
     int | None, _Opt("--threads", help="Threads of the engine on the processor. [default: as the plan has it]")
 ]
@@ -153,7 +154,7 @@ def upscale(
         settings = Settings(
             outscale=None if outscale is None else Size.parse(outscale),
             precision=_precision(precision, fp32),
-            engine=_one_of("--engine", engine, ("auto", "pytorch", "openvino", "ncnn", "kernels", "onnxruntime")),
+            engine=engine,
             device=devices[0],
             threads=threads,
             tile=tile,

@@ -38,9 +38,9 @@ from tessera.deploy.places import check_places, put_all_in_place
 from tessera.deploy.settings import ExportSettings
 from tessera.deploy.stored import stored
 from tessera.deploy.torchscript import torchscript_archive
-from tessera.engines import open_engine
 from tessera.engines.memory import is_memory_error
-from tessera.engines.ncnn import write_numbers, write_param
+from tessera.engines.ncnn.engine import write_numbers, write_param
+from tessera.engines.opening import open_engine
 from tessera.errors import EngineError, ExportError, TesseraError, UsageError
 from tessera.generators import GENERATORS
 from tessera.libraries import import_library

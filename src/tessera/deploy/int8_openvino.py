@@ -20,7 +20,7 @@ from tessera.deploy.int8_drawing import draw_int8
 from tessera.deploy.int8_network import Arrays, Int8Layer, Int8Network
 from tessera.deploy.openvino_ir import save_named
 from tessera.deploy.ranges import LEVELS, Quantizer
-from tessera.engines.openvino_graph import GraphPen
+from tessera.engines.openvino.graph import GraphPen
 from tessera.libraries import import_library
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from tessera.deploy.settings import ExportSettings
 from tessera.deploy.stored import stored
-from tessera.engines.openvino_graph import write_graph
+from tessera.engines.openvino.graph import write_graph
 from tessera.errors import ExportError
 from tessera.generators import GeneratorConfig
 from tessera.libraries import import_library

@@ -30,7 +30,7 @@ from tessera.deploy.int8_settings import Int8Settings
 from tessera.deploy.passport import provenance
 from tessera.deploy.places import check_places, put_all_in_place
 from tessera.deploy.sensitivity import Sensitivity, sensitivities, shares, units
-from tessera.engines import open_engine
+from tessera.engines.opening import open_engine
 from tessera.errors import ExportError, TesseraError, UsageError
 from tessera.evaluate.protocol import find_protocol
 from tessera.generators import CONFIG_KEY, GENERATORS, GeneratorConfig

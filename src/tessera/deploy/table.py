@@ -28,8 +28,8 @@ from tessera.deploy.openvino_ir import write_openvino
 from tessera.deploy.passport import passport
 from tessera.deploy.profile import Profile, profile
 from tessera.deploy.settings import ExportSettings, Precision
-from tessera.engines import has_bf16
-from tessera.engines.openvino_file import OpenVinoFileEngine
+from tessera.engines.hardware import has_bf16
+from tessera.engines.openvino.file_engine import OpenVinoFileEngine
 from tessera.evaluate.levels import gray_for_niqe
 from tessera.evaluate.protocol import Protocol
 from tessera.images.writer import write_picture

@@ -38,7 +38,7 @@ _SAMPLES = {"float32": 0, "uint8": 1, "uint16": 2}
 _NETWORKS = ("rrdbnet", "srvggnetcompact")
 _BAD_SIZE, _NO_MEMORY = 3, 4
 _SENTENCES = {
-    1: "The kernels cannot run this network; use --engine pytorch.",
+    1: "The kernels cannot run this network; use the pytorch engine.",
     2: "The kernels were given another number of weights than the network has.",
     _BAD_SIZE: "The kernels cannot run a picture of this size.",
     5: "The system did not give the threads that were asked for; use fewer with --threads.",
@@ -77,7 +77,7 @@ class _Description(ctypes.Structure):
 
 def _as_structure(given: Description) -> _Description:
     if len(given.stages) > 4:
-        raise EngineError("The kernels run networks with at most 4 stages of enlargement; use --engine pytorch.")
+        raise EngineError("The kernels run networks with at most 4 stages of enlargement; use the pytorch engine.")
     return _Description(
         network=_NETWORKS.index(given.network),
         in_channels=given.in_channels,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from importlib import metadata
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from tessera.engines import EngineName, Precision
+from tessera.engines.engine import EngineInfo, Precision
+from tessera.engines.opening import ENGINES, EngineName
 from tessera.machine import cores, processor
-from tessera.native import library as kernels
 from tessera.planning.plan import Plan
 from tessera.storage.cache import Key, read_cached, write_cached
 from tessera.version import __version__
@@ -18,8 +17,7 @@ from tessera.version import __version__
 if TYPE_CHECKING:
     from tessera.weights.loaded_generator import LoadedGenerator
 
-FORMAT = 2
-_LIBRARIES = ("torch", "openvino", "ncnn")
+FORMAT = 3
 _FOLDER = "plans"
 
 
@@ -46,8 +44,7 @@ def plan_key(
         "device": device,
         "threads": threads,
         "tessera": __version__,
-        **{name: _version(name) for name in _LIBRARIES},
-        "kernels": kernels.problem(),
+        **{info.name: _find_state(info) for info in ENGINES if info.runs_networks},
         "processor": processor().name,
         "cores": cores().usable,
     }
@@ -66,8 +63,6 @@ def write_plan(key: Key, plan: Plan) -> None:
     write_cached(_FOLDER, key, plan.model_dump(mode="json"))
 
 
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
+def _find_state(info: EngineInfo) -> str | None:
+    """What changes when an engine is installed, updated or removed, without importing a large library."""
+    return info.find_version() if info.package is not None else info.find_problem()

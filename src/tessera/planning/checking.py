@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tessera.engines import Engine, Tiles
+from tessera.engines.engine import Engine, Tiles
 from tessera.planning.chart import chart, with_noise
 from tessera.planning.plan import Difference
 from tessera.weights.loaded_generator import LoadedGenerator

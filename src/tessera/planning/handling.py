@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 
-from tessera.engines import Tiles
+from tessera.engines.engine import Tiles
 from tessera.planning.chart import chart
 from tessera.tiling.enlarger import Enlarger
 from tessera.tiling.mosaic import MosaicCount, mosaic

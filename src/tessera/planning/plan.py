@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from tessera.engines import EngineName, Precision
+from tessera.engines.engine import Precision, Products
+from tessera.engines.opening import EngineName
 
 TILES = (512, 384, 256, 192, 128)
 LEAST_SHARE_WITHIN_ONE_LEVEL = 0.99
@@ -24,7 +25,6 @@ _WORTH_A_LARGER_TILE = 0.9
 UNANNOUNCED_PIXELS = 2**20
 """The size of the job where nobody says: a picture of a megapixel."""
 
-Products = Literal["fp32", "bf16", "int8"]
 _Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 

@@ -7,20 +7,19 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from tessera.engines import Engine, EngineName, Precision, type_of_products
+from tessera.engines import opening
+from tessera.engines.engine import Engine, Precision, Products
+from tessera.engines.opening import EngineName, choose_products
 from tessera.errors import OutOfMemoryError
 from tessera.machine import cores
 from tessera.planning.cache import plan_key, read_plan, write_plan
-from tessera.planning.plan import Candidate, Choice, Difference, Plan, Products, sentence_of
+from tessera.planning.plan import Candidate, Choice, Difference, Plan, sentence_of
 
 if TYPE_CHECKING:
     from tessera.planning.checking import Reference
     from tessera.planning.timing import Opener
     from tessera.weights.loaded_generator import LoadedGenerator
     from tessera.zoo.int8_file import Int8File
-
-ENGINES_OF_PROCESSORS: tuple[EngineName, ...] = ("kernels", "openvino", "pytorch", "ncnn")
-FASTEST_IN_FP32: tuple[EngineName, ...] = ("kernels", "ncnn", "openvino", "pytorch")
 
 
 class Planner:
@@ -163,33 +162,35 @@ class Planner:
 def candidates(
     policy: Precision, *, engine: EngineName, device: str, threads: int | None, int8: Int8File | None = None
 ) -> tuple[Candidate, ...]:
-    """All ways to run a network here that the user's choices leave, those expected to win first.
+    """All ways to run a network here that the user's settings allow, those expected to win first.
 
-    Reduced precision is a candidate where the device multiplies it in hardware, whole numbers where there is a file of
-    them; fp32 always is, in case the network does not bear less. Convolutions by Winograd are the fastest fp32 known:
-    those of our own, then those of ncnn. Our own have a quicker way in reduced precision that `fast` alone allows.
+    First int8 where there is a companion file, and reduced precision where the device multiplies it in hardware; then
+    fp32 in case the network does not tolerate less. Both follow the order of ENGINES.
     """
-    names: tuple[EngineName, ...] = ("pytorch",) if device != "cpu" else ENGINES_OF_PROCESSORS
+    infos = [info for info in opening.ENGINES if info.runs_networks and info.runs_on(device)]
     if engine != "auto":
-        names = (engine,)
+        infos = [opening.find_engine(engine)]
     threads = threads_for(device, threads)
     found: list[Candidate] = []
 
-    def add(name: EngineName, products: Products, *, fast: bool = False, drop: float | None = None) -> None:
-        found.append(Candidate(engine=name, precision=products, fast=fast, threads=threads, stated_drop_db=drop))
+    def add(name: str, products: Products, *, fast: bool = False, drop: float | None = None) -> None:
+        found.append(
+            Candidate.model_validate(
+                {"engine": name, "precision": products, "fast": fast, "threads": threads, "stated_drop_db": drop}
+            )
+        )
 
-    for name in names:
-        if name == "openvino" and int8 is not None:
-            add(name, "int8", drop=int8.psnr_drop_db)
-        products: Products = type_of_products(name, policy, device)
+    for info in infos:
+        if info.runs_int8 and int8 is not None:
+            add(info.name, "int8", drop=int8.psnr_drop_db)
+        products = choose_products(info.name, policy, device)
         if products == "fp32":
             continue
-        if policy == "fast" and name == "kernels":
-            add(name, products, fast=True)
-        add(name, products)
-    for name in FASTEST_IN_FP32:
-        if name in names:
-            add(name, "fp32")
+        if policy == "fast" and info.has_fast_mode:
+            add(info.name, products, fast=True)
+        add(info.name, products)
+    for info in infos:
+        add(info.name, "fp32")
     return tuple(found)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tessera.engines import Engine, has_int8, open_engine
+from tessera.engines.engine import Engine
+from tessera.engines.hardware import has_int8
+from tessera.engines.opening import find_file_engine, open_engine
 from tessera.planning.plan import Candidate, Choice, sentence_of
 from tessera.planning.planner import Planner, threads_for
 from tessera.tiling.enlarger import Enlarger, wanted_overlap
@@ -47,7 +49,7 @@ def prepare(generator: LoadedGenerator, settings: Settings, pixels: int, named: 
 
     Where planning fails, it is the engine named, or PyTorch, unchecked; that is what the lines say then.
     """
-    if generator.dialect in ("onnx", "openvino"):
+    if find_file_engine(generator) is not None:
         return _for_file(generator, settings, named)
     overlap = wanted_overlap(generator.config, settings)
     pixels *= _RUNS_OF_AN_ENSEMBLE if settings.tta else 1
@@ -59,13 +61,14 @@ def prepare(generator: LoadedGenerator, settings: Settings, pixels: int, named: 
         alike = same and candidate.fast == (settings.precision == "fast" and candidate.engine == "kernels")
         if named is not None and alike and network is generator and candidate.threads == threads:
             return named
-        if candidate.precision == "int8":
-            from tessera.engines.openvino import OpenVinoEngine
-
-            return OpenVinoEngine(network, threads=candidate.threads, int8=int8)
         precision = "exact" if candidate.precision == "fp32" else "fast" if candidate.fast else "auto"
         return open_engine(
-            network, precision, engine=candidate.engine, device=settings.device, threads=candidate.threads
+            network,
+            precision,
+            engine=candidate.engine,
+            device=settings.device,
+            threads=candidate.threads,
+            int8=int8 if candidate.precision == "int8" else None,
         )
 
     try:

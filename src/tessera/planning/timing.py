@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tessera.engines import Engine, EngineName, Tiles
+from tessera.engines.engine import Engine, Tiles
+from tessera.engines.opening import EngineName, find_engine
 from tessera.errors import EngineError
 from tessera.libraries import import_library
 from tessera.planning.chart import chart
@@ -29,14 +30,6 @@ _OUT_OF_THE_RACE = 1.5
 _HOPELESS = 2.0
 _DOUBLINGS = 2
 _BETTER_WITH_FEWER_THREADS = 0.95
-_PACKAGES: dict[EngineName, str] = {
-    "kernels": "tessera.native.library",
-    "pytorch": "torch",
-    "openvino": "openvino",
-    "ncnn": "ncnn",
-}
-IMPORT_SECONDS: dict[EngineName, float] = {"pytorch": 1.5, "openvino": 0.25}
-"""What importing a library takes, roughly, where this process has done so before and the next has yet to."""
 
 Opener = Callable[[LoadedGenerator, Candidate], Engine]
 Clock = Callable[[], float]
@@ -113,12 +106,14 @@ class Stopwatch:
         for each in candidates:
             if each.engine in seconds or each.engine in broken:
                 continue
-            known = IMPORT_SECONDS.get(each.engine, 0.0) if _PACKAGES[each.engine] in sys.modules else 0.0
+            info = find_engine(each.engine)
+            # The next process has to import what this one has imported already.
+            known = info.import_seconds if info.module in sys.modules else 0.0
             began = self._clock()
             try:
-                import_library(_PACKAGES[each.engine])
+                import_library(info.module)
             except Exception as error:  # a broken library may raise anything
-                broken[each.engine] = f"{_PACKAGES[each.engine]} cannot be imported: {sentence_of(error)}"
+                broken[each.engine] = f"{info.module} cannot be imported: {sentence_of(error)}"
             else:
                 seconds[each.engine] = max(self._clock() - began, known)
         return seconds, broken

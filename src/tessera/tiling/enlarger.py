@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from tessera.engines import Batching, Engine
+from tessera.engines.engine import Batching, Engine
 from tessera.errors import OutOfMemoryError
 from tessera.generators import GeneratorConfig
 from tessera.images.picture import Pixels

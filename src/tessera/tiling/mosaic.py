@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 
-from tessera.engines import Engine, Tiles
+from tessera.engines.engine import Engine, Tiles
 from tessera.errors import NonFiniteError
 from tessera.images.color import luma_jpeg
 from tessera.images.picture import Pixels

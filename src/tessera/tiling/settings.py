@@ -10,7 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from tessera.engines import EngineName, Precision
+from tessera.engines.engine import Precision
+from tessera.engines.opening import EngineName
 from tessera.errors import LimitError, UsageError
 from tessera.images.picture import Limits
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tessera.discriminators import load_discriminator
-from tessera.engines import RUN_BY
+from tessera.engines.opening import find_file_engine
 from tessera.errors import TrainingError
 from tessera.losses import PerceptualLoss, load_perceptual_trunk
 from tessera.train.averaging import averaged_copy
@@ -197,9 +197,11 @@ def _teacher(spec: str, recipe: Recipe, device: torch.device, layout: torch.memo
     crops, or is run by a library that is not PyTorch, and what `load_model` raises.
     """
     found, scale, patch = load_model(spec), recipe.generator.scale, recipe.data.patch
-    if found.dialect in RUN_BY:
+    runtime = find_file_engine(found)
+    if runtime is not None:
         raise TrainingError(
-            f"distillation.teacher: {spec} is {RUN_BY[found.dialect][0]}; take the weights that it was exported from."
+            f"distillation.teacher: {spec} is {runtime.file_formats[found.dialect]}, which only {runtime.title} runs;"
+            " use the weights that it was exported from."
         )
     if found.config.scale != scale:
         raise TrainingError(

@@ -8,23 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib
-import importlib.metadata
 import os
 import platform
 import re
 import sys
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tessera import machine
-from tessera.engines import EngineName, Precision, has_bf16, type_of_products
+from tessera.engines.engine import EngineInfo, first_sentence, import_problem, installed_version
+from tessera.engines.hardware import has_bf16
+from tessera.engines.opening import ENGINES, PRECISIONS, choose_products, find_engine
 from tessera.libraries import import_library
 from tessera.machine import Cores, Memory, Processor
-from tessera.native import library as kernels
 from tessera.version import __version__
 from tessera.weights.names import WEIGHTS_SUFFIXES
 from tessera.weights.published import MODELS
@@ -32,17 +30,8 @@ from tessera.zoo import models as zoo
 
 _LITTLE_MEMORY_BYTES = 2**30
 _LITTLE_DISK_BYTES = 2**30
-_PRECISIONS: tuple[Precision, ...] = ("exact", "auto", "fast")
 
-# Each engine with the package that it needs and how to get it.
-_ENGINES: tuple[tuple[EngineName, str, str], ...] = (
-    ("pytorch", "torch", "pip install torch"),
-    ("openvino", "openvino", "pip install openvino"),
-    ("ncnn", "ncnn", "pip install 'tessera-sr[ncnn]'"),
-    ("onnxruntime", "onnxruntime", "pip install 'tessera-sr[onnx]'"),
-    ("kernels", "tessera", ""),  # what is wrong with them says itself what to do
-)
-_PACKAGES = ("torch", "openvino", "ncnn", "onnxruntime", "numpy", "pyvips")
+_PACKAGES = (*(info.package for info in ENGINES if info.package is not None), "numpy", "pyvips")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +57,7 @@ class Gpus:
 class EngineState:
     """Whether an engine can be used here, and in what it multiplies on the processor at each precision."""
 
-    name: EngineName
+    name: str
     package: str
     version: str | None
     problem: str | None
@@ -135,8 +124,8 @@ def examine() -> Findings:
     versions |= {package: installed_version(package) for package in _PACKAGES}
     libvips, pictures_problem = _libvips()
     versions["libvips"] = libvips
-    engines = tuple(_engine(name, package, install) for name, package, install in _ENGINES)
-    torch_works = engines[0].problem is None
+    engines = tuple(_examine_engine(info) for info in ENGINES)
+    torch_works = import_problem("torch") is None
     models, cache = zoo.models_folder(), machine.cache_folder()
     return Findings(
         system=f"{platform.system()} {platform.release()}",
@@ -161,38 +150,14 @@ def examine() -> Findings:
 # ----------------------------------------------------------------------------------------------------------- packages
 
 
-def installed_version(package: str) -> str | None:
-    """The version of an installed package, without importing it; None when it is not installed."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def import_problem(package: str, load: Callable[[str], object] = import_library) -> str | None:
-    """Why a package cannot be imported, in a sentence; None when it can."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            load(package)
-    except ModuleNotFoundError as error:
-        if error.name == package:
-            return "It is not installed."
-        return f"It is installed, but needs {error.name}, which is not."
-    except Exception as error:  # a damaged binary may raise anything
-        return f"It is installed, but cannot be imported: {_sentence(error)}"
-    return None
-
-
-def _engine(name: EngineName, package: str, install: str) -> EngineState:
-    own = name == "kernels"
+def _examine_engine(info: EngineInfo) -> EngineState:
     return EngineState(
-        name=name,
-        package=package,
-        version=__version__ if own else installed_version(package),
-        problem=kernels.problem() if own else import_problem(package),
-        install=install,
-        products={precision: type_of_products(name, precision) for precision in _PRECISIONS},
+        name=info.name,
+        package=info.package or "tessera",
+        version=info.find_version(),
+        problem=info.find_problem(),
+        install=info.install,
+        products={precision: choose_products(info.name, precision) for precision in PRECISIONS},
     )
 
 
@@ -202,13 +167,6 @@ def _libvips() -> tuple[str | None, str | None]:
         return None, f"pyvips reads and writes pictures. {problem} pip install 'pyvips[binary]'"
     pyvips = import_library("pyvips")
     return ".".join(str(pyvips.version(part)) for part in (0, 1, 2)), None
-
-
-def _sentence(error: BaseException) -> str:
-    """The first line of an error's text, as a sentence of bearable length."""
-    text = (str(error).strip().splitlines() or [type(error).__name__])[0].strip()
-    text = text if len(text) <= 200 else f"{text[:199]}…"
-    return text if text.endswith((".", "…", "!", "?")) else f"{text}."
 
 
 # --------------------------------------------------------------------------------------------------------------- GPUs
@@ -227,10 +185,10 @@ def gpus(torch: Any) -> Gpus:
                     Gpu(device="mps", name="Apple GPU", memory_bytes=None, capability=None, bf16=has_bf16("mps"))
                 )
         except Exception as error:  # drivers fail in their own ways
-            problem = _sentence(error)
+            problem = first_sentence(error)
     if not found and problem is None:
         built = torch.version.cuda or getattr(torch.version, "hip", None)
-        said = [_sentence(warning.message) for warning in told if isinstance(warning.message, Warning)]
+        said = [first_sentence(warning.message) for warning in told if isinstance(warning.message, Warning)]
         problem = said[0] if said else None
         if problem is None:
             problem = "PyTorch sees no GPU." if built else "This PyTorch is a build for processors only."
@@ -299,7 +257,7 @@ def warnings_about(found: Findings) -> list[str]:
     if found.pictures_problem is not None:
         said.append(found.pictures_problem)
     if all(engine.problem is not None for engine in found.engines):
-        said.append(f"No engine can be used, so nothing can be upscaled: {found.engines[0].install}")
+        said.append(f"No engine is usable, so nothing can be upscaled: {find_engine('pytorch').install}")
     if not found.weights:
         said.append("No weights are here; they are downloaded on first use, or now by `tessera models fetch`.")
     features = found.processor.features

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, TypeVar, Unpack
 import numpy as np
 import numpy.typing as npt
 
-from tessera.engines import Engine, EngineName, Precision, Tiles
+from tessera.engines.engine import Engine, Precision, Tiles
+from tessera.engines.opening import EngineName
 from tessera.errors import LimitError, UsageError
 from tessera.images.picture import Limits, Picture, PictureReader, Pixels
 from tessera.images.resample import resampled_array

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tessera.engines import Tiles
+from tessera.engines.engine import Tiles
 
 Network = Callable[[Tensor], Tensor]
 

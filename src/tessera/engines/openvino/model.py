@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tessera.engines import has_bf16
 from tessera.engines.compiled_cache import compiled_key, forget_compiled, keep_compiled, read_compiled
-from tessera.engines.openvino_graph import GRAPH_VERSION, write_graph
+from tessera.engines.hardware import has_bf16
+from tessera.engines.openvino.graph import GRAPH_VERSION, write_graph
 from tessera.libraries import import_library
 from tessera.machine import processor
 from tessera.version import __version__

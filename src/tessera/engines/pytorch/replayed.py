@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from tessera.engines.lanes import Network
+from tessera.engines.pytorch.lanes import Network
 
 Recorder = Callable[[Network, Tensor], Network]
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tessera.engines import Engine, Tiles, working_bytes_per_pixel
-from tessera.engines.memory import without_memory_errors
-from tessera.engines.openvino_model import compiled_int8, compiled_model
+from tessera.engines.engine import Engine, Tiles
+from tessera.engines.memory import without_memory_errors, working_bytes_per_pixel
+from tessera.engines.openvino.model import compiled_int8, compiled_model
 from tessera.machine import cores
 from tessera.weights.loaded_generator import LoadedGenerator
 

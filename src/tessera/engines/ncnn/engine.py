@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tessera.engines import Tiles
+from tessera.engines.engine import Tiles
 from tessera.engines.memory import without_memory_errors
 from tessera.errors import EngineError, OutOfMemoryError, WeightsError
 from tessera.generators import GeneratorConfig, RRDBNetConfig, SRVGGNetCompactConfig
@@ -29,10 +29,9 @@ from tessera.weights.dialects import state_shapes
 from tessera.weights.ncnn import MAGIC, TAG_FP16, TAG_FP32, Layer, parse_param, read_ncnn
 
 if TYPE_CHECKING:
-    from tessera.engines import Engine
+    from tessera.engines.engine import Engine
     from tessera.weights.files import LoadedGenerator
 
-INSTALL = "pip install 'tessera-sr[ncnn]'"
 _NO_MEMORY = -100
 _MAPS_AT_ONCE = 12
 """Feature maps that Winograd's products and the maps around them take (measured: 49 KB a pixel for RRDBNet x4)."""
@@ -54,7 +53,7 @@ class NcnnEngine:
         if not isinstance(config, RRDBNetConfig | SRVGGNetCompactConfig) or shapes != state_shapes(config):
             raise EngineError(
                 f"The ncnn engine runs rrdbnet and srvggnetcompact, and {generator.name} is {config.network}; "
-                "use --engine pytorch."
+                "use the pytorch engine."
             )
         self._config = config
         self._net, self._input, self._output = _open(generator, config, self.threads)
@@ -83,7 +82,7 @@ class NcnnEngine:
         if code == _NO_MEMORY:
             raise OutOfMemoryError(f"Memory ran out on a tile {tuple(tile.shape)}.")
         if code != 0:
-            raise EngineError(f"ncnn gave the error {code} on a tile {tuple(tile.shape)}; use --engine pytorch.")
+            raise EngineError(f"ncnn gave the error {code} on a tile {tuple(tile.shape)}; use the pytorch engine.")
         place[...] = mat.numpy()  # a view again, of memory that goes with `mat`
 
 
@@ -145,7 +144,7 @@ def _load(text: str, numbers: BinaryIO, threads: int) -> Any:
     try:
         ncnn = import_library("ncnn")  # what is compiled in it has no types
     except (ImportError, OSError) as error:
-        raise EngineError(f"The ncnn engine needs the package `ncnn` ({error}): {INSTALL}") from error
+        raise EngineError(f"The package ncnn cannot be imported: {error}.") from error
 
     class FromStream(ncnn.DataReader):
         """Gives ncnn its numbers without a file name, which its own `fopen` could not always read."""
@@ -161,7 +160,7 @@ def _load(text: str, numbers: BinaryIO, threads: int) -> Any:
             setattr(net.opt, name, False)
     net.opt.num_threads = threads
     if net.load_param_mem(text) != 0 or net.load_model(FromStream()) != 0:
-        raise EngineError("ncnn cannot load this network; use --engine pytorch.")
+        raise EngineError("ncnn cannot load this network; use the pytorch engine.")
     return net
 
 

@@ -1,4 +1,4 @@
-"""OpenVINO for generators that came as its own files, in the precision that is asked for.
+"""OpenVINO for generators loaded from its own files, in the requested precision.
 
 Shapes: B tiles, C channels, h and w the tile, s the scale.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import torch
 
-from tessera.engines import Engine, Tiles, working_bytes_per_pixel
-from tessera.engines.memory import without_memory_errors
+from tessera.engines.engine import Engine, Tiles
+from tessera.engines.memory import without_memory_errors, working_bytes_per_pixel
 from tessera.errors import EngineError
 from tessera.machine import cores
 from tessera.weights.loaded_generator import LoadedGenerator
@@ -17,9 +17,9 @@ from tessera.zoo.int8_file import KEPT_KEY, products_beside_int8
 
 
 class OpenVinoFileEngine:
-    """Runs a file of OpenVINO on the processor, with products in fp32 or bf16, or in int8 where the file has them.
+    """Runs an OpenVINO file on the CPU, with products in fp32 or bf16, or in int8 where the file has them.
 
-    Raises EngineError for generators that are no such file.
+    Raises EngineError for other generators.
     """
 
     name = "openvino"
@@ -27,7 +27,7 @@ class OpenVinoFileEngine:
     def __init__(self, generator: LoadedGenerator, precision: str = "fp32", *, threads: int | None = None) -> None:
         network = generator.network
         if not isinstance(network, OpenVinoNetwork):
-            raise EngineError(f"{generator.name} is no file of OpenVINO; use --engine auto.")
+            raise EngineError(f"{generator.name} is not an OpenVINO file; leave `engine` at auto.")
         if generator.metadata.get(PRECISION_KEY) == "int8":
             self.precision = "int8"
             precision = products_beside_int8(generator.metadata.get(KEPT_KEY) == "0", precision)
@@ -46,5 +46,5 @@ class OpenVinoFileEngine:
             return self._network(torch.from_numpy(tiles)).numpy()
 
     def exact(self) -> Engine:
-        """The same file with products in fp32, but for those that are whole numbers in the file."""
+        """The same file with products in fp32, except those that the file has in int8."""
         return self if self._products == "fp32" else OpenVinoFileEngine(self._generator, threads=self.threads)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tessera.engines import Engine, Tiles
 from tessera.engines.compiled_cache import compiled_key, keep_compiled, read_compiled
+from tessera.engines.engine import Engine, Tiles
 from tessera.errors import EngineError
 from tessera.generators import GeneratorConfig, RRDBNetConfig, SRVGGNetCompactConfig
 from tessera.generators.family import SLOPE
@@ -143,13 +143,13 @@ def describe(generator: LoadedGenerator) -> Description:
     if not isinstance(config, RRDBNetConfig | SRVGGNetCompactConfig) or not _is_what_its_configuration_says(generator):
         raise EngineError(
             f"The kernels run rrdbnet and srvggnetcompact, and {generator.name} is {config.network}; "
-            "use --engine pytorch."
+            "use the pytorch engine."
         )
     widths = (config.features, config.growth) if isinstance(config, RRDBNetConfig) else (config.features,)
     if any(width % _BLOCK for width in widths):
         raise EngineError(
             f"The kernels run networks whose features come in sixteens, and {generator.name} has "
-            f"{' and '.join(map(str, widths))}; use --engine pytorch."
+            f"{' and '.join(map(str, widths))}; use the pytorch engine."
         )
     if isinstance(config, RRDBNetConfig):
         return Description(

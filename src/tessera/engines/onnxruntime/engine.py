@@ -10,8 +10,8 @@ import re
 import numpy as np
 import torch
 
-from tessera.engines import Engine, Tiles, working_bytes_per_pixel
-from tessera.engines.memory import without_memory_errors
+from tessera.engines.engine import Engine, Tiles
+from tessera.engines.memory import without_memory_errors, working_bytes_per_pixel
 from tessera.errors import EngineError, WeightsError
 from tessera.libraries import import_library
 from tessera.weights.loaded_generator import LoadedGenerator
@@ -39,7 +39,9 @@ class OnnxRuntimeEngine:
     def __init__(self, generator: LoadedGenerator, *, device: str = "cpu", threads: int | None = None) -> None:
         network = generator.network
         if not isinstance(network, OnnxNetwork):
-            raise EngineError(f"ONNX Runtime runs .onnx files, and {generator.name} is none; use --engine auto.")
+            raise EngineError(
+                f"ONNX Runtime runs .onnx files, and {generator.name} is not one; leave `engine` at auto."
+            )
         self.precision = "fp32"
         self._network = network
         if device != "cpu" or threads is not None:

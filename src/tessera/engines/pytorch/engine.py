@@ -11,11 +11,11 @@ import threading
 
 import torch
 
-from tessera.engines import Engine, Tiles, working_bytes_per_pixel
-from tessera.engines.lanes import Network, lane_for, through
-from tessera.engines.memory import without_memory_errors
-from tessera.engines.replayed import Replayed, record_on_cuda
-from tessera.engines.wide_trunk import WideTrunk
+from tessera.engines.engine import Engine, Tiles
+from tessera.engines.memory import without_memory_errors, working_bytes_per_pixel
+from tessera.engines.pytorch.lanes import Network, lane_for, through
+from tessera.engines.pytorch.replayed import Replayed, record_on_cuda
+from tessera.engines.pytorch.wide_trunk import WideTrunk
 from tessera.errors import EngineError
 from tessera.generators import RRDBNet
 from tessera.weights.loaded_generator import LoadedGenerator
@@ -99,9 +99,11 @@ def _usable(device: str) -> torch.device:
     except RuntimeError:
         raise EngineError(f"{device!r} is not a device; use cpu, cuda, cuda:1 or mps.") from None
     if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise EngineError("No CUDA device can be used by this PyTorch; leave -g out to run on the processor.")
+        raise EngineError("This PyTorch cannot use a CUDA device; set `device` to cpu to run on the CPU.")
     if chosen.type == "cuda" and int(chosen.index or 0) >= torch.cuda.device_count():
-        raise EngineError(f"There is no GPU {chosen.index}; this machine has {torch.cuda.device_count()} (from 0).")
+        raise EngineError(
+            f"GPU {chosen.index} does not exist; this machine has {torch.cuda.device_count()}, numbered from 0."
+        )
     if chosen.type == "mps" and not torch.backends.mps.is_available():
-        raise EngineError("Apple's MPS cannot be used by this PyTorch; leave -g out to run on the processor.")
+        raise EngineError("This PyTorch cannot use Apple's MPS; set `device` to cpu to run on the CPU.")
     return chosen

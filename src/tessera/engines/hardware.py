@@ -1,0 +1,25 @@
+"""Reduced precisions that the hardware multiplies, on this processor and on GPUs."""
+
+from __future__ import annotations
+
+import functools
+
+from tessera.machine import processor
+
+
+@functools.cache
+def has_int8() -> bool:
+    """Whether this processor adds 8-bit products in 32 bits: faster than floating point, and without overflow."""
+    return bool({"AVX-512 VNNI", "AVX-VNNI", "AMX INT8"} & set(processor().features or ()))
+
+
+@functools.cache
+def has_bf16(device: str) -> bool:
+    """Whether the device multiplies bf16 in hardware (on CPUs: AVX-512 BF16, AMX or Arm BF16)."""
+    if device == "cpu":
+        return bool({"AVX-512 BF16", "AMX BF16", "BF16"} & set(processor().features or ()))
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    return False

@@ -1,0 +1,41 @@
+"""OpenVINO on the CPU (Intel, AMD, Arm): networks as compiled graphs, OpenVINO's own files, int8 companions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tessera.engines.engine import Engine, EngineInfo, OpenOptions, Products
+from tessera.engines.hardware import has_bf16
+
+if TYPE_CHECKING:
+    from tessera.weights.loaded_generator import LoadedGenerator
+
+
+def _open(generator: LoadedGenerator, options: OpenOptions) -> Engine:
+    if generator.dialect == "openvino":
+        from tessera.engines.openvino.file_engine import OpenVinoFileEngine
+
+        return OpenVinoFileEngine(generator, options.products, threads=options.threads)
+    from tessera.engines.openvino.engine import OpenVinoEngine
+
+    if options.int8 is not None:
+        return OpenVinoEngine(generator, threads=options.threads, int8=options.int8)
+    return OpenVinoEngine(generator, options.products, threads=options.threads)
+
+
+def _reduced_products(device: str) -> Products:
+    return "bf16" if has_bf16(device) else "fp32"
+
+
+OPENVINO = EngineInfo(
+    name="openvino",
+    title="OpenVINO",
+    open=_open,
+    package="openvino",
+    module="openvino",
+    install="pip install openvino",
+    reduced_products=_reduced_products,
+    runs_int8=True,
+    file_formats={"openvino": "an OpenVINO file"},
+    import_seconds=0.25,
+)

@@ -1,0 +1,34 @@
+"""PyTorch: the reference in fp32, and the only engine for GPUs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tessera.engines.engine import Engine, EngineInfo, OpenOptions, Products
+from tessera.engines.hardware import has_bf16
+
+if TYPE_CHECKING:
+    from tessera.weights.loaded_generator import LoadedGenerator
+
+
+def _open(generator: LoadedGenerator, options: OpenOptions) -> Engine:
+    from tessera.engines.pytorch.engine import TorchEngine
+
+    return TorchEngine(generator, options.products, device=options.device, threads=options.threads)
+
+
+def _reduced_products(device: str) -> Products:
+    return "bf16" if has_bf16(device) else "fp32"
+
+
+PYTORCH = EngineInfo(
+    name="pytorch",
+    title="PyTorch",
+    open=_open,
+    package="torch",
+    module="torch",
+    install="pip install torch",
+    devices=("cpu", "cuda", "mps"),
+    reduced_products=_reduced_products,
+    import_seconds=1.5,
+)
