@@ -11,8 +11,9 @@ SOURCE = Path(__file__).parent.parent / "src" / "tessera"
 FLOORS = (
     ("config", "errors", "libraries", "machine", "version", "wording"),
     ("generators", "native", "storage"),
+    ("discriminators",),
     ("images", "weights"),
-    ("dataset", "degrade", "discriminators", "zoo"),
+    ("dataset", "degrade", "zoo"),
     ("engines", "trunks"),
     ("losses", "metrics", "tiling"),
     ("planning",),

@@ -8,17 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tessera.discriminators import (
-    DISCRIMINATORS,
-    AttentionUNetConfig,
-    DiscriminatorConfig,
-    ESRDGANConfig,
-    MultiScaleConfig,
-    PatchConfig,
-    UNetConfig,
-    VGGStyleConfig,
-)
+from tessera.discriminators.attention_unet import AttentionUNetConfig
+from tessera.discriminators.catalog import DISCRIMINATORS
+from tessera.discriminators.config import DiscriminatorConfig
+from tessera.discriminators.esrdgan import ESRDGANConfig
 from tessera.discriminators.inputs import pad_to_multiple
+from tessera.discriminators.multi_scale import MultiScaleConfig
+from tessera.discriminators.patch import PatchConfig
+from tessera.discriminators.unet import UNetConfig
+from tessera.discriminators.vgg_style import VGGStyleConfig
 from tessera.errors import UsageError
 
 SMALL: list[DiscriminatorConfig] = [

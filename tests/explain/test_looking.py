@@ -9,13 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from explain.published import attention_state, direct_maps, direct_multi_maps, multi_state, save_basicsr
-from tessera.discriminators import AttentionUNetConfig, MultiScaleConfig, UNetConfig, load_discriminator
+from tessera.discriminators.attention_unet import AttentionUNetConfig
+from tessera.discriminators.multi_scale import MultiScaleConfig
 from tessera.discriminators.spectral_norm import SpectralConv2d
+from tessera.discriminators.unet import UNetConfig
 from tessera.errors import UsageError
 from tessera.explain import answers, attention_maps, live_maps
 from tessera.explain.live import live_picture
 from tessera.explain.looking import enlarged, gates_of, settle_norms
 from tessera.images.writer import write_picture
+from tessera.weights.discriminator_file import load_discriminator
 
 SIZES = [(256, 256), (250, 333), (64, 1000)]
 

@@ -8,10 +8,13 @@ import pytest
 import torch
 
 from explain.published import attention_state, multi_state, save_basicsr
-from tessera.discriminators import AttentionUNetConfig, MultiScaleConfig, UNetConfig, save_discriminator
+from tessera.discriminators.attention_unet import AttentionUNetConfig
+from tessera.discriminators.multi_scale import MultiScaleConfig
+from tessera.discriminators.unet import UNetConfig
 from tessera.errors import UsageError, WeightsError
 from tessera.explain.series import check_series, find_checkpoints
 from tessera.generators import RRDBNetConfig
+from tessera.weights.discriminator_file import save_discriminator
 from tessera.weights.files import save_weights
 
 

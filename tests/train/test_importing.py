@@ -9,7 +9,11 @@ import pytest
 import torch
 
 from tessera.config import checked, overlaid
-from tessera.discriminators import AttentionUNetConfig, ESRDGANConfig, MultiScaleConfig, UNetConfig, VGGStyleConfig
+from tessera.discriminators.attention_unet import AttentionUNetConfig
+from tessera.discriminators.esrdgan import ESRDGANConfig
+from tessera.discriminators.multi_scale import MultiScaleConfig
+from tessera.discriminators.unet import UNetConfig
+from tessera.discriminators.vgg_style import VGGStyleConfig
 from tessera.errors import UsageError
 from tessera.generators import ESRDnetConfig, RRDBNetConfig, SRVGGNetCompactConfig
 from tessera.train.importing import Imported, import_config

@@ -20,8 +20,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tessera.discriminators.config import SLOPE, DiscriminatorConfig
+from tessera.discriminators.declaration import Discriminator, own_names
 from tessera.discriminators.inputs import check_batch, crop_to, pad_to_multiple
 from tessera.discriminators.spectral_norm import SpectralConv2d
+from tessera.generators.dialect import Dialect, ScaleHint, Shapes, convolution_shape
 
 
 class AttentionUNetConfig(DiscriminatorConfig, frozen=True, extra="forbid"):
@@ -34,8 +36,13 @@ class AttentionUNetConfig(DiscriminatorConfig, frozen=True, extra="forbid"):
         """The sides are halved three times."""
         return 8
 
+    @property
+    def attention_scales(self) -> int:
+        """The gates see the picture at full size only."""
+        return 1
+
     def build(self) -> "AttentionUNet":
-        """Make the network with fresh weights."""
+        """Build the network with random weights."""
         return AttentionUNet(self)
 
 
@@ -169,3 +176,25 @@ class AttentionUNet(nn.Module):
                 *(crop_to(gate.attention(skip, down.signal), x.shape[-2:], divisor) for gate, skip, divisor in gates)
             ),
         )
+
+
+def _infer(shapes: Shapes, hint: ScaleHint) -> DiscriminatorConfig:
+    del hint
+    features, inputs, _ = convolution_shape(shapes, "conv0.weight")
+    return AttentionUNetConfig(in_channels=inputs, features=features)
+
+
+ATTENTION_UNET = Discriminator(
+    name="attention-unet",
+    config=AttentionUNetConfig,
+    dialects=(
+        Dialect(
+            name="a-esrgan",
+            description="the attention U-Net discriminator of A-ESRGAN",
+            marks=("conv0.weight", "gating.weight_orig"),
+            infer=_infer,
+            names=own_names,
+        ),
+    ),
+    summary="the attention U-Net of A-ESRGAN",
+)

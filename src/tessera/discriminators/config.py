@@ -23,7 +23,7 @@ SLOPE = 0.2
 class DiscriminatorConfig(BaseModel, ABC, frozen=True, extra="forbid"):
     """Base of all discriminator configurations: (B, C, H, W), RGB in [0, 1] -> a tuple of logits, full size first.
 
-    Each network gives one tensor per scale at which it judges: (B, 1, h, w), or (B, 1) for one verdict on all of it.
+    The network returns one tensor of logits per scale: (B, 1, h, w) per pixel or patch, or (B, 1) per picture.
     """
 
     network: str
@@ -32,14 +32,19 @@ class DiscriminatorConfig(BaseModel, ABC, frozen=True, extra="forbid"):
 
     @abstractmethod
     def build(self) -> nn.Module:
-        """Make the network with fresh weights, in training mode, on the default device."""
+        """Build the network with random weights, in training mode, on the default device."""
 
     @property
     def multiple(self) -> int:
-        """Sides that do not divide by this number are padded by the network, and its logits cropped."""
+        """The network pads sides to a multiple of this number and crops its logits."""
         return 1
 
     @property
     def required_side(self) -> int | None:
-        """The one height and width that the network takes; None where it takes any."""
+        """The height and width that the network requires; None for any size."""
         return None
+
+    @property
+    def attention_scales(self) -> int:
+        """At how many scales the network has attention gates (three at each); 0 for a network without."""
+        return 0

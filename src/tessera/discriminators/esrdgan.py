@@ -13,7 +13,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tessera.discriminators.config import SLOPE, DiscriminatorConfig, Features, InitScale
-from tessera.discriminators.inputs import check_batch
+from tessera.discriminators.declaration import Discriminator, own_names
+from tessera.discriminators.inputs import check_batch, last_map_side
+from tessera.generators.dialect import Dialect, ScaleHint, Shapes, convolution_shape
 
 WIDTHS = (1, 2, 4, 8, 8)
 HALVED = 1 << len(WIDTHS)
@@ -41,7 +43,7 @@ class ESRDGANConfig(DiscriminatorConfig, frozen=True, extra="forbid"):
         return self.input_size
 
     def build(self) -> "ESRDGANDiscriminator":
-        """Make the network with fresh weights."""
+        """Build the network with random weights."""
         return ESRDGANDiscriminator(self)
 
 
@@ -104,3 +106,45 @@ class ESRDGANDiscriminator(nn.Module):
         """Judge each picture of a batch as a whole."""
         check_batch(x, self.config)
         return (self.classifier(self.features(x).flatten(1)),)
+
+
+def _infer(shapes: Shapes, hint: ScaleHint) -> DiscriminatorConfig:
+    del hint
+    features, inputs, kernel = convolution_shape(shapes, "features.0.strideddownconv.0.weight")
+    if "features.0.strideddownconv.3.running_mean" in shapes:
+        norm = "batch"
+    else:  # neither of the other two has tensors, but instance normalization takes an index in the sequence
+        norm = "instance" if "features.1.strideddownconv.3.weight" in shapes else "none"
+    side = last_map_side(shapes, "classifier.0.weight", features * WIDTHS[-1])
+    return ESRDGANConfig.model_validate(
+        {
+            "in_channels": inputs,
+            "features": features,
+            "kernel": kernel,
+            "norm": norm,
+            "input_size": side << len(WIDTHS),
+        }
+    )
+
+
+def _notes(config: DiscriminatorConfig) -> tuple[str, ...]:
+    del config
+    return ("Its activation has no weights and cannot be inferred; assuming leaky ReLU.",)
+
+
+ESRDGAN = Discriminator(
+    name="esrdgan",
+    config=ESRDGANConfig,
+    dialects=(
+        Dialect(
+            name="esrdgan",
+            description="a discriminator of esrdgan",
+            marks=("features.0.strideddownconv.0.weight", "classifier.0.weight"),
+            infer=_infer,
+            names=own_names,
+            bgr=True,
+            notes=_notes,
+        ),
+    ),
+    summary="VGG128Discriminator of esrdgan, with a choice of kernel and normalization",
+)

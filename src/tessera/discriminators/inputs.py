@@ -4,12 +4,14 @@ Shapes: B pictures in a batch, C channels, H rows, W columns.
 """
 
 from collections.abc import Sequence
+from math import isqrt
 
 from torch import Tensor
 from torch.nn import functional as F
 
 from tessera.discriminators.config import DiscriminatorConfig
 from tessera.errors import UsageError
+from tessera.generators.dialect import Shapes
 
 
 def check_batch(x: Tensor, config: DiscriminatorConfig) -> None:
@@ -28,8 +30,8 @@ def check_batch(x: Tensor, config: DiscriminatorConfig) -> None:
     if side is not None and tuple(x.shape[-2:]) != (side, side):
         raise UsageError(
             f"The discriminator {config.network} takes pictures of {side}x{side} only, because its last layers are "
-            f"linear, and was given {x.shape[-2]}x{x.shape[-1]}. Crop to {side}x{side}, or take a discriminator that "
-            "gives a map (patch, unet, attention-unet, multi-scale)."
+            f"linear, and was given {x.shape[-2]}x{x.shape[-1]}. Crop to {side}x{side}, or use a discriminator that "
+            "takes any size."
         )
 
 
@@ -55,3 +57,10 @@ def crop_to(x: Tensor, size: Sequence[int], divisor: int = 1) -> Tensor:
     """
     height, width = size
     return x[..., : -(-height // divisor), : -(-width // divisor)]
+
+
+def last_map_side(shapes: Shapes, linear: str, channels: int) -> int:
+    """Side of the square map, of so many channels, that a linear layer reads; 0 for a map that is not square."""
+    shape = shapes.get(linear, ())
+    pixels = shape[1] // max(channels, 1) if len(shape) == 2 else 0
+    return isqrt(pixels) if isqrt(pixels) ** 2 == pixels else 0

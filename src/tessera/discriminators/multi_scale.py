@@ -16,7 +16,9 @@ from torch.nn import functional as F
 
 from tessera.discriminators.attention_unet import AttentionMaps, AttentionUNet, AttentionUNetConfig
 from tessera.discriminators.config import DiscriminatorConfig
+from tessera.discriminators.declaration import Discriminator, own_names
 from tessera.discriminators.inputs import check_batch, crop_to, pad_to_multiple
+from tessera.generators.dialect import Dialect, ScaleHint, Shapes, convolution_shape, count_numbers
 
 
 class MultiScaleConfig(DiscriminatorConfig, frozen=True, extra="forbid"):
@@ -35,8 +37,13 @@ class MultiScaleConfig(DiscriminatorConfig, frozen=True, extra="forbid"):
         """The smallest picture must divide for its network."""
         return self.single.multiple << (self.scales - 1)
 
+    @property
+    def attention_scales(self) -> int:
+        """Each of its networks has gates."""
+        return self.scales
+
     def build(self) -> "MultiScaleDiscriminator":
-        """Make the network with fresh weights."""
+        """Build the network with random weights."""
         return MultiScaleDiscriminator(self)
 
 
@@ -81,3 +88,26 @@ class MultiScaleDiscriminator(nn.Module):
             cropped = (crop_to(a, x.shape[-2:], divisor * inner) for a, inner in zip(maps, (4, 2, 1), strict=True))
             found.append(AttentionMaps(*cropped))
         return tuple(found)
+
+
+def _infer(shapes: Shapes, hint: ScaleHint) -> DiscriminatorConfig:
+    del hint
+    features, inputs, _ = convolution_shape(shapes, "layer0.conv0.weight")
+    scales = count_numbers(shapes, r"layer(\d{1,2})\.")
+    return MultiScaleConfig(in_channels=inputs, features=features, scales=scales)
+
+
+MULTI_SCALE = Discriminator(
+    name="multi-scale",
+    config=MultiScaleConfig,
+    dialects=(
+        Dialect(
+            name="a-esrgan",
+            description="the multi-scale discriminator of A-ESRGAN",
+            marks=("layer0.conv0.weight", "layer1.conv0.weight"),
+            infer=_infer,
+            names=own_names,
+        ),
+    ),
+    summary="attention U-Nets of A-ESRGAN at several sizes",
+)

@@ -13,8 +13,10 @@ from pydantic import model_validator
 from torch import Tensor, nn
 
 from tessera.discriminators.config import SLOPE, DiscriminatorConfig
+from tessera.discriminators.declaration import Discriminator, own_names
 from tessera.discriminators.inputs import check_batch
 from tessera.errors import UsageError
+from tessera.generators.dialect import Dialect, ScaleHint, Shapes, convolution_shape
 from tessera.generators.pytorch_gan import IMAGENET_DEVIATION, IMAGENET_MEAN
 
 WIDTHS = (1, 2, 4, 8)
@@ -40,7 +42,7 @@ class PatchConfig(DiscriminatorConfig, frozen=True, extra="forbid"):
         return self
 
     def build(self) -> "PatchDiscriminator":
-        """Make the network with fresh weights."""
+        """Build the network with random weights."""
         return PatchDiscriminator(self)
 
 
@@ -90,3 +92,25 @@ class PatchDiscriminator(nn.Module):
         if self.config.imagenet_space:
             x = (x - self.mean) / self.deviation
         return (self.model(x),)
+
+
+def _infer(shapes: Shapes, hint: ScaleHint) -> DiscriminatorConfig:
+    del hint
+    features, inputs, _ = convolution_shape(shapes, "model.0.weight")
+    return PatchConfig.model_validate({"in_channels": inputs, "features": features})
+
+
+PATCH = Discriminator(
+    name="patch",
+    config=PatchConfig,
+    dialects=(
+        Dialect(
+            name="pytorch-gan",
+            description="the discriminator of PyTorch-GAN",
+            marks=("model.0.weight", "model.3.running_mean", "model.23.weight"),
+            infer=_infer,
+            names=own_names,
+        ),
+    ),
+    summary="the patch discriminator of PyTorch-GAN",
+)

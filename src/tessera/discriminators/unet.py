@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tessera.discriminators.config import SLOPE, DiscriminatorConfig
+from tessera.discriminators.declaration import Discriminator, own_names
 from tessera.discriminators.inputs import check_batch, crop_to, pad_to_multiple
 from tessera.discriminators.spectral_norm import SpectralConv2d
+from tessera.generators.dialect import Dialect, ScaleHint, Shapes, convolution_shape
 
 
 class UNetConfig(DiscriminatorConfig, frozen=True, extra="forbid"):
@@ -27,7 +29,7 @@ class UNetConfig(DiscriminatorConfig, frozen=True, extra="forbid"):
         return 8
 
     def build(self) -> "UNetDiscriminator":
-        """Make the network with fresh weights."""
+        """Build the network with random weights."""
         return UNetDiscriminator(self)
 
 
@@ -76,3 +78,25 @@ class UNetDiscriminator(nn.Module):
         feat = F.leaky_relu(self.conv7(feat), SLOPE)
         feat = F.leaky_relu(self.conv8(feat), SLOPE)
         return (crop_to(self.conv9(feat), x.shape[-2:]),)
+
+
+def _infer(shapes: Shapes, hint: ScaleHint) -> DiscriminatorConfig:
+    del hint
+    features, inputs, _ = convolution_shape(shapes, "conv0.weight")
+    return UNetConfig(in_channels=inputs, features=features)
+
+
+UNET = Discriminator(
+    name="unet",
+    config=UNetConfig,
+    dialects=(
+        Dialect(
+            name="basicsr",
+            description="the U-Net discriminator of Real-ESRGAN",
+            marks=("conv0.weight", "conv1.weight_orig", "conv9.weight"),
+            infer=_infer,
+            names=own_names,
+        ),
+    ),
+    summary="the U-Net of Real-ESRGAN, one logit per pixel",
+)

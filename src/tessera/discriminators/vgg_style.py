@@ -6,6 +6,7 @@ of ESRGAN's first training code have it with a bias in every convolution.
 Shapes: B pictures in a batch, C channels, S the only side that a picture may have, F features.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -13,7 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tessera.discriminators.config import SLOPE, DiscriminatorConfig
-from tessera.discriminators.inputs import check_batch
+from tessera.discriminators.declaration import Discriminator, own_names
+from tessera.discriminators.inputs import check_batch, last_map_side
+from tessera.generators.dialect import Dialect, ScaleHint, Shapes, convolution_shape, count_numbers
 
 WIDTHS = (1, 2, 4, 8, 8, 8)
 SMALLEST_MAP = 4
@@ -55,7 +58,7 @@ class VGGStyleConfig(DiscriminatorConfig, frozen=True, extra="forbid"):
         return self.input_size
 
     def build(self) -> "VGGStyleDiscriminator":
-        """Make the network with fresh weights."""
+        """Build the network with random weights."""
         return VGGStyleDiscriminator(self)
 
 
@@ -91,3 +94,74 @@ class VGGStyleDiscriminator(nn.Module):
                     x = self.get_submodule(f"bn{level}_{half}")(x)
                 x = F.leaky_relu(x, SLOPE)
         return (self.linear2(F.leaky_relu(self.linear1(x.flatten(1)), SLOPE)),)
+
+
+def _build_config(shapes: Shapes, first: str, last: str, levels: int, *, biases: bool) -> DiscriminatorConfig:
+    features, inputs, _ = convolution_shape(shapes, first)
+    levels = min(levels, len(WIDTHS))
+    side = last_map_side(shapes, last, features * WIDTHS[levels - 1]) if levels else 0
+    return VGGStyleConfig.model_validate(
+        {
+            "in_channels": inputs,
+            "features": features,
+            "input_size": side << levels,
+            "biases": "all" if biases else "first",
+        }
+    )
+
+
+def _infer(shapes: Shapes, hint: ScaleHint) -> DiscriminatorConfig:
+    del hint
+    levels = count_numbers(shapes, r"conv(\d+)_0\.")
+    return _build_config(shapes, "conv0_0.weight", "linear1.weight", levels, biases="conv0_1.bias" in shapes)
+
+
+def _infer_sequential(shapes: Shapes, hint: ScaleHint) -> DiscriminatorConfig:
+    del hint
+    norms = count_numbers(shapes, r"features\.(\d+)\.running_mean")
+    biases = "features.2.bias" in shapes
+    return _build_config(shapes, "features.0.weight", "classifier.0.weight", (norms + 1) // 2, biases=biases)
+
+
+def _sequential_names(config: DiscriminatorConfig) -> Mapping[str, str]:
+    """The names in one `nn.Sequential`, where activations take an index too."""
+    assert isinstance(config, VGGStyleConfig)
+    modules = {"conv0_0": "features.0", "linear1": "classifier.0", "linear2": "classifier.2"}
+    index = 2
+    for level in range(config.levels):
+        for half in (0, 1) if level else (1,):
+            modules[f"conv{level}_{half}"] = f"features.{index}"
+            modules[f"bn{level}_{half}"] = f"features.{index + 1}"
+            index += 3
+    own = own_names(config)
+    return {name: f"{modules[module]}.{kind}" for name in own for module, kind in [name.split(".")]}
+
+
+VGG_STYLE = Discriminator(
+    name="vgg-style",
+    config=VGGStyleConfig,
+    dialects=(
+        Dialect(
+            name="basicsr",
+            description="a VGG-style discriminator of BasicSR",
+            marks=("conv0_0.weight", "linear1.weight"),
+            infer=_infer,
+            names=own_names,
+        ),
+        Dialect(
+            name="esrgan-old",
+            description="a VGG-style discriminator of ESRGAN's first training code",
+            marks=("features.0.weight", "features.2.bias", "classifier.0.weight", "classifier.2.weight"),
+            infer=_infer_sequential,
+            names=_sequential_names,
+        ),
+        Dialect(
+            name="esrgan-pytorch",
+            description="a VGG-style discriminator with the names of ESRGAN-Pytorch",
+            marks=("features.0.weight", "classifier.0.weight", "classifier.2.weight"),
+            infer=_infer_sequential,
+            names=_sequential_names,
+        ),
+    ),
+    summary="the VGG-style discriminator of ESRGAN, for one size of picture",
+)

@@ -11,18 +11,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tessera.discriminators import (
-    AttentionUNet,
-    AttentionUNetConfig,
-    DiscriminatorConfig,
-    MultiScaleConfig,
-    MultiScaleDiscriminator,
-)
+from tessera.discriminators.attention_unet import AttentionMaps
+from tessera.discriminators.catalog import DISCRIMINATORS
+from tessera.discriminators.config import DiscriminatorConfig
 from tessera.discriminators.spectral_norm import SpectralConv2d
 from tessera.errors import UsageError
 
@@ -30,6 +27,17 @@ _DIVISORS = (4, 2, 1)
 """How many times smaller than what its network sees each map is, the deepest first."""
 _ITERATIONS = 30
 """Of the power method: the norms of fresh layers are then right to half a percent."""
+
+
+@runtime_checkable
+class AttentionNetwork(Protocol):
+    """A discriminator with attention gates."""
+
+    config: DiscriminatorConfig
+
+    def attention(self, x: Tensor) -> tuple[AttentionMaps, ...]:
+        """(B, C, H, W) -> the maps of each scale, full size first."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,25 +55,23 @@ class Gate:
 def gates_of(config: DiscriminatorConfig) -> tuple[Gate, ...]:
     """The gates of a discriminator, those of the full size first, each from deep to shallow.
 
+    >>> from tessera.discriminators.multi_scale import MultiScaleConfig
     >>> [(gate.name, gate.divisor) for gate in gates_of(MultiScaleConfig())]
     [('A1_D1', 4), ('A2_D1', 2), ('A3_D1', 1), ('A1_D2', 8), ('A2_D2', 4), ('A3_D2', 2)]
 
     Raises UsageError for a discriminator without gates.
     """
-    if not isinstance(config, AttentionUNetConfig | MultiScaleConfig):
-        raise UsageError(
-            f"The discriminator {config.network} has no attention gates, so there is nothing to show. Those of A-ESRGAN"
-            " have them: attention-unet and multi-scale."
-        )
-    single = isinstance(config, AttentionUNetConfig)
+    scales = config.attention_scales
+    if not scales:
+        raise UsageError(_no_gates(config.network))
     return tuple(
         Gate(
-            name=f"A{depth}" if single else f"A{depth}_D{scale}",
+            name=f"A{depth}" if scales == 1 else f"A{depth}_D{scale}",
             depth=depth,
             scale=scale,
             divisor=divisor << (scale - 1),
         )
-        for scale in range(1, 2 if single else config.scales + 1)
+        for scale in range(1, scales + 1)
         for depth, divisor in enumerate(_DIVISORS, 1)
     )
 
@@ -99,16 +105,20 @@ def attention_maps(discriminator: nn.Module, picture: Tensor) -> dict[str, Tenso
     A3_D2 with twice the divisors, and so on. In eval mode, without gradients; neither the weights and buffers nor the
     mode of the network are changed. Raises UsageError for another network, or for what is no batch of pictures.
     """
-    if not isinstance(discriminator, AttentionUNet | MultiScaleDiscriminator):
+    if not isinstance(discriminator, AttentionNetwork):
         config = getattr(discriminator, "config", None)
-        kind = config.network if isinstance(config, DiscriminatorConfig) else type(discriminator).__name__
         raise UsageError(
-            f"The network {kind} has no attention gates. Those of A-ESRGAN have them: attention-unet and multi-scale."
+            _no_gates(config.network if isinstance(config, DiscriminatorConfig) else type(discriminator).__name__)
         )
     with only_looking(discriminator):
         found = discriminator.attention(picture)
     gates = iter(gates_of(discriminator.config))
     return {next(gates).name: each for maps in found for each in maps}
+
+
+def _no_gates(network: str) -> str:
+    gated = ", ".join(each.name for each in DISCRIMINATORS if each.has_attention)
+    return f"The discriminator {network} has no attention gates. Discriminators with attention gates: {gated}."
 
 
 def settle_norms(network: nn.Module) -> bool:

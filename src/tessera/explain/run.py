@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tessera.discriminators import load_discriminator
 from tessera.errors import PictureError
 from tessera.explain.agreement import averaged_down, edge_strength, error_strength, gate_numbers
 from tessera.explain.colormaps import colored, levels, mixed, stretched
@@ -41,6 +40,7 @@ from tessera.images.writer import write_picture
 from tessera.report.views import data_uri
 from tessera.storage.atomic import put_in_place, temporary_name
 from tessera.version import __version__
+from tessera.weights.discriminator_file import load_discriminator
 
 NUMBERS_NAME = "attention.json"
 PAGE_NAME = "attention.html"

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tessera.discriminators import DiscriminatorConfig, load_discriminator
-from tessera.discriminators.files import SUFFIXES
+from tessera.discriminators.config import DiscriminatorConfig
 from tessera.errors import UsageError, WeightsError
 from tessera.explain.looking import gates_of
+from tessera.weights.discriminator_file import SUFFIXES, load_discriminator
 
 _OURS = "discriminator.safetensors"
 _GENERATORS = ("average.safetensors", "generator.safetensors")

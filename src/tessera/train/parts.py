@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from tessera.discriminators import load_discriminator
 from tessera.engines.opening import find_file_engine
 from tessera.errors import TrainingError
 from tessera.losses import PerceptualLoss, load_perceptual_trunk
@@ -19,6 +18,7 @@ from tessera.train.averaging import averaged_copy
 from tessera.train.chance import chance
 from tessera.train.processes import Processes
 from tessera.train.recipe import OptimizerConfig, Recipe
+from tessera.weights.discriminator_file import load_discriminator
 from tessera.zoo.models import load_model
 
 Network = TypeVar("Network", bound=nn.Module)

@@ -7,24 +7,20 @@ defaults here. A user's file is laid over a recipe (`recipe = "realesrgan"`) or 
 from __future__ import annotations
 
 import difflib
+import functools
+import operator
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
 
 from pydantic import BaseModel, Field, model_validator
 
 from tessera.config import Values, checked, overlaid, parse_change, read_toml, with_changes
 from tessera.dataset.config import DataConfig
 from tessera.degrade import Degradation, MatlabBicubic
-from tessera.discriminators import (
-    AttentionUNetConfig,
-    ESRDGANConfig,
-    MultiScaleConfig,
-    PatchConfig,
-    UNetConfig,
-    VGGStyleConfig,
-)
+from tessera.discriminators.catalog import DISCRIMINATORS
+from tessera.discriminators.config import DiscriminatorConfig
 from tessera.errors import UsageError
 from tessera.generators import (
     ESRDnetConfig,
@@ -42,10 +38,11 @@ AnyGenerator = Annotated[
     RRDBNetConfig | SRVGGNetCompactConfig | ESRDnetConfig | ESRGANPytorchConfig | PyTorchGANConfig,
     Field(discriminator="network"),
 ]
-AnyDiscriminator = Annotated[
-    VGGStyleConfig | UNetConfig | AttentionUNetConfig | MultiScaleConfig | PatchConfig | ESRDGANConfig,
-    Field(discriminator="network"),
-]
+if TYPE_CHECKING:
+    AnyDiscriminator = DiscriminatorConfig
+else:  # a union that pydantic reads at run time
+    _CONFIGS = (each.config for each in DISCRIMINATORS)
+    AnyDiscriminator = Annotated[functools.reduce(operator.or_, _CONFIGS), Field(discriminator="network")]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 
@@ -270,11 +267,12 @@ class Recipe(Part, frozen=True):
         if not isinstance(values, dict):
             return values
         table = _without_foreign_sizes(cast(Values, values))
-        judge, data = table.get("discriminator"), table.get("data")
+        discriminator, data = table.get("discriminator"), table.get("data")
         patch = cast(Values, data).get("patch") if isinstance(data, dict) else None
-        if isinstance(judge, dict) and isinstance(patch, int):
-            known = cast(Values, judge)
-            if known.get("network") in ("vgg-style", "esrdgan") and "input_size" not in known:
+        if isinstance(discriminator, dict) and isinstance(patch, int):
+            known = cast(Values, discriminator)
+            fixed = [each.name for each in DISCRIMINATORS if not each.takes_any_size]
+            if known.get("network") in fixed and "input_size" not in known:
                 return {**table, "discriminator": {**known, "input_size": patch}}
         return table
 
@@ -301,8 +299,9 @@ class Recipe(Part, frozen=True):
             raise ValueError(
                 f"the discriminator takes {self.discriminator.required_side} pixels a side, and data.patch is {patch}"
             )
-        if self.report.attention_every and not isinstance(self.discriminator, AttentionUNetConfig | MultiScaleConfig):
-            raise ValueError("report.attention_every needs a discriminator with gates: attention-unet or multi-scale")
+        if self.report.attention_every and not (self.discriminator and self.discriminator.attention_scales):
+            gated = " or ".join(each.name for each in DISCRIMINATORS if each.has_attention)
+            raise ValueError(f"report.attention_every needs a discriminator with attention gates: {gated}")
         if self.grid is not None and scale == 1:
             raise ValueError("a grid loss needs a scale above 1: leave [grid] out")
         if self.distillation is not None and not (self.pixel.weight or self.perceptual or self.warm_up.pixel_only):

@@ -13,7 +13,6 @@ from typing import Any
 
 from torch import nn
 
-from tessera.discriminators import save_discriminator
 from tessera.errors import TrainingError
 from tessera.train.checkpoints import (
     Checkpoint,
@@ -27,6 +26,7 @@ from tessera.train.checkpoints import (
 from tessera.train.parts import Parts
 from tessera.train.pool import PairPool
 from tessera.train.recipe import Recipe
+from tessera.weights.discriminator_file import save_discriminator
 from tessera.weights.files import save_weights
 
 GENERATOR = "generator.safetensors"

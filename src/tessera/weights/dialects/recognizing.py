@@ -16,18 +16,9 @@ from tessera.generators import (
     RRDBNetConfig,
     SRVGGNetCompactConfig,
 )
+from tessera.weights.dialects.discriminators import find_discriminator, rename_spectral_norms
 from tessera.weights.dialects.layouts import DIALECTS, Dialect, MisfitError, Wish
 from tessera.weights.dialects.states import State, compare, listed, state_shapes
-
-DISCRIMINATORS: tuple[tuple[frozenset[str], str], ...] = (
-    (frozenset({"conv0.weight", "gating.weight_orig"}), "the attention U-Net discriminator of A-ESRGAN"),
-    (frozenset({"layer0.conv0.weight"}), "a multi-scale discriminator of A-ESRGAN"),
-    (frozenset({"conv0.weight", "conv9.weight", "conv1.weight_orig"}), "the U-Net discriminator of Real-ESRGAN"),
-    (frozenset({"conv0_0.weight", "linear1.weight"}), "a VGG-style discriminator of BasicSR"),
-    (frozenset({"features.0.strideddownconv.0.weight"}), "a discriminator of esrdgan"),
-    (frozenset({"features.0.weight", "classifier.0.weight", "classifier.2.weight"}), "a VGG-style discriminator"),
-    (frozenset({"model.0.weight", "model.3.running_mean", "model.23.weight"}), "the discriminator of PyTorch-GAN"),
-)
 
 
 @dataclass(frozen=True)
@@ -137,12 +128,12 @@ def _refuse_relatives(state: State) -> None:
             "these are weights of ESRGAN+ (`conv1x1`), whose dense blocks have further connections and noise. It is "
             "not supported; an ESRGAN without these connections is."
         )
-    for marks, what in DISCRIMINATORS:
-        if marks <= state.keys():
-            raise UnknownNetworkError(
-                f"this is a discriminator ({what}), which judges pictures and cannot enlarge them. Give the generator, "
-                "usually the file of the same name without `_netD` or `_D`."
-            )
+    discriminator = find_discriminator(rename_spectral_norms(state))
+    if discriminator is not None:
+        raise UnknownNetworkError(
+            f"this is a discriminator ({discriminator.description}), and a generator is needed. Give the generator, "
+            "usually the file of the same name without `_netD` or `_D`."
+        )
 
 
 def _nearest(state: State) -> str:

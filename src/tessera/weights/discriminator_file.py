@@ -5,6 +5,7 @@ What Tessera writes is safetensors with the complete configuration in its metada
 normalizations, the vectors of spectral norms), so that training can go on from it.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,14 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from tessera.config import config_from_json
+from tessera.discriminators.catalog import DISCRIMINATORS
 from tessera.discriminators.config import DiscriminatorConfig
-from tessera.discriminators.dialects import (
-    COUNTER,
-    Recognized,
-    recognize_discriminator,
-    unwrap_discriminator,
-)
-from tessera.discriminators.kinds import DISCRIMINATORS
 from tessera.errors import UsageError, WeightsError
 from tessera.weights.checkpoint import read_checkpoint
 from tessera.weights.described_file import (
@@ -33,7 +28,13 @@ from tessera.weights.described_file import (
     shown_metadata,
     write_described,
 )
-from tessera.weights.dialects import compare, state_shapes
+from tessera.weights.dialects.discriminators import (
+    COUNTER,
+    RecognizedDiscriminator,
+    recognize_discriminator,
+    unwrap_discriminator,
+)
+from tessera.weights.dialects.states import compare, state_shapes
 from tessera.weights.pickle_walk import Inert
 from tessera.weights.safetensors_file import read_safetensors
 
@@ -122,20 +123,19 @@ def assemble(config: DiscriminatorConfig, state: Mapping[str, Tensor]) -> nn.Mod
     return network.eval().requires_grad_(False)
 
 
-def _from_names(content: Any) -> tuple[Recognized, str]:
+def _from_names(content: Any) -> tuple[RecognizedDiscriminator, str]:
     if isinstance(content, Inert):
         raise WeightsError(f"it holds no dictionary of tensors but `{content.name}`.")
     unwrapped = unwrap_discriminator(content)
     found = recognize_discriminator(unwrapped.state)
-    return Recognized(found.config, found.state, found.dialect, (*unwrapped.notes, *found.notes)), unwrapped.wrapper
+    return dataclasses.replace(found, notes=(*unwrapped.notes, *found.notes)), unwrapped.wrapper
 
 
-def _read_safetensors(path: Path) -> tuple[Recognized, str, dict[str, str]]:
+def _read_safetensors(path: Path) -> tuple[RecognizedDiscriminator, str, dict[str, str]]:
     state, metadata = read_safetensors(path)
     if CONFIG_KEY not in metadata and GENERATOR_KEY in metadata:
         raise WeightsError(
-            "this is a generator that Tessera wrote, which enlarges pictures and cannot judge them. Give the file of "
-            "the discriminator."
+            "this is a generator that Tessera wrote, and a discriminator is needed. Give the discriminator's file."
         )
     if CONFIG_KEY not in metadata:
         found, wrapper = _from_names(state)
@@ -148,10 +148,10 @@ def _read_safetensors(path: Path) -> tuple[Recognized, str, dict[str, str]]:
             "changed after it was written; use the original file."
         )
     ordered = {name: state[name] for name in state_shapes(config)}
-    return Recognized(config, ordered, "tessera"), "raw", shown_metadata(metadata, CONFIG_KEY)
+    return RecognizedDiscriminator(config, ordered, "tessera"), "raw", shown_metadata(metadata, CONFIG_KEY)
 
 
-def _agreed(found: Recognized, asked: DiscriminatorConfig | None) -> DiscriminatorConfig:
+def _agreed(found: RecognizedDiscriminator, asked: DiscriminatorConfig | None) -> DiscriminatorConfig:
     """Give the configuration to build: what was asked for where the file allows it, else what the file says."""
     if asked is None or asked == found.config:
         return found.config
