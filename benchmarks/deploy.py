@@ -1,4 +1,4 @@
-"""Every figure of docs/deploy.md on int8: models quantized on photographs, measured on others, under two protocols.
+"""The int8 figures of docs/explanation/quantization.md: quantized on photographs, measured on others, two protocols.
 
 `python benchmarks/deploy.py FOLDER [MODEL ...]`; TESSERA_ASSETS names the folder with `photos/train`, `photos/val`
 and `weights`. Files and pages go to FOLDER; a model that is there already is measured again, and not made again. For

@@ -1,4 +1,4 @@
-"""The figures of docs/deploy.md on exported files: bytes, and how far each file is from its model.
+"""The figures of docs/howto/export.md on exported files: bytes, and how far each file is from its model.
 
 `python benchmarks/export.py [MODEL ...]`; models are names or files, and without any those of the page: TESSERA_ASSETS
 names the folder whose `weights` has those that were published as .pth. Each becomes ONNX in every precision as

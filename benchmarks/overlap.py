@@ -1,4 +1,4 @@
-"""How far a tiled result is from the untiled one, for each network and overlap: the table of docs/upscale.md.
+"""How far a tiled result is from the untiled one, for each network and overlap: the table of docs/explanation/tiles.md.
 
 Crops of photographs (the folder TESSERA_ASSETS names) are enlarged whole and in tiles, in fp32 and without the flat
 lock, and compared in levels of 255. `python benchmarks/overlap.py [MODEL ...]`.

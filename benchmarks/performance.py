@@ -1,4 +1,4 @@
-"""Whole programs in turn, from their start to the finished file: the tables of docs/performance.md.
+"""Whole programs in turn, from their start to the finished file: the tables of docs/explanation/performance.md.
 
 Each case is one network and the middle of one photograph of the folder TESSERA_ASSETS names; its programs are the plain
 PyTorch script, the plain ncnn script (benchmarks/plain) and `tessera upscale` at each precision. Wall time, processor

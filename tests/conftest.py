@@ -26,7 +26,7 @@ def pytest_configure() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _cache_of_these_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:  # pyright: ignore[reportUnusedFunction]
+def _cache_of_these_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Plans and other cached files go to a temporary folder, not to the user's cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TESSERA_CACHE", str(tmp_path_factory.mktemp("cache")))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import tessera
-from tessera.cli import main, printable
+from tessera.cli import main, make_printable
 
 MODULES = sorted(
     module.name
@@ -62,13 +62,13 @@ def test_no_arguments_show_the_help_as_wrong_usage(capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["upscael"], "no such command; did you mean `tessera upscale`?"),
-        (["frobnicate"], "no such command; there are upscale, evaluate, niqe, "),
+        (["upscael"], "unknown command; did you mean `tessera upscale`?"),
+        (["frobnicate"], "unknown command; the commands are upscale, evaluate, niqe, "),
         ([__file__], f"did you mean `tessera upscale {__file__}`?"),
-        (["--nonsense"], "has no option --nonsense"),
+        (["--nonsense"], "unknown option --nonsense"),
         (["upscale", "--tiel", "4", "a.png"], "did you mean --tile?"),
         (["upscale", "--Overwrite", "a.png"], "did you mean --overwrite?"),
-        (["upscale", "-q", "a.png"], "has no option -q; `tessera upscale --help` lists all options."),
+        (["upscale", "-q", "a.png"], "unknown option -q; `tessera upscale --help` lists all options."),
         (["upscale", "-t", "big", "a.png"], "'--tile'"),
         (["upscale", "a.png", "-t"], "requires an argument"),
         (["upscale"], "Nothing to upscale"),
@@ -89,8 +89,8 @@ def test_wrong_usage_is_one_sentence_and_exit_code_2(
 
 
 def test_what_is_shown_holds_no_control_characters() -> None:
-    assert printable("a\nb\rc\td\x1b[2J\x00\x9b\udcff") == r"a\nb\rc\td\x1b[2J\x00\x9b\udcff"
-    assert printable("Grüße 世界 🎉 'x'") == "Grüße 世界 🎉 'x'"
+    assert make_printable("a\nb\rc\td\x1b[2J\x00\x9b\udcff") == r"a\nb\rc\td\x1b[2J\x00\x9b\udcff"
+    assert make_printable("Grüße 世界 🎉 'x'") == "Grüße 世界 🎉 'x'"
 
 
 def test_names_that_the_terminals_encoding_cannot_say_are_escaped(tmp_path: Path) -> None:

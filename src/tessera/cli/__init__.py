@@ -1,7 +1,7 @@
-"""The command line: one file for each command, read only when that command is called.
+"""The command line: one module per command, imported when that command runs.
 
-`tessera --help` must not import torch (it answers in a tenth of a second), so commands are listed here by name with
-their one line of help, and their modules are imported when they run.
+The commands and their one-line help are listed here, so that `tessera --help` imports no command and no torch, and
+answers in a tenth of a second.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import sys
 import unicodedata
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import typer
 from typer.core import TyperGroup
@@ -23,34 +23,34 @@ from tessera.errors import Interrupted, TesseraError, UsageError
 from tessera.version import __version__
 
 _COMMANDS = {
-    "upscale": ("tessera.cli.upscale", "Enlarge pictures, folders of pictures, textures and animations."),
-    "evaluate": ("tessera.cli.evaluate", "Score results or models, under a protocol printed with the numbers."),
-    "niqe": ("tessera.cli.niqe", "Score how natural pictures look, without references."),
-    "compare": ("tessera.cli.compare", "Pictures of several folders side by side, as a page or a sheet."),
-    "data": ("tessera.cli.data", "Cut training pictures into windows, and find what is wrong with them."),
+    "upscale": ("tessera.cli.upscale", "Upscale pictures, folders, textures and animations."),
+    "evaluate": ("tessera.cli.evaluate", "Score results or models under a named protocol."),
+    "niqe": ("tessera.cli.niqe", "Score pictures with NIQE, without references."),
+    "compare": ("tessera.cli.compare", "Show pictures of several folders side by side, as a page or a sheet."),
+    "data": ("tessera.cli.data", "Check training data, and cut pictures into windows."),
     "train": ("tessera.cli.train", "Train and fine-tune generators; every run can be resumed."),
-    "attention": ("tessera.cli.attention", "Show what a discriminator looks at: its attention, over time and depth."),
-    "report": ("tessera.cli.report", "A training run as one HTML file: curves, pictures, events."),
-    "degrade": ("tessera.cli.degrade", "Show what a network is trained on; measure your own pictures."),
+    "attention": ("tessera.cli.attention", "Show what a discriminator attends to, over time and depth."),
+    "report": ("tessera.cli.report", "Write a training run as one HTML file: curves, pictures, events."),
+    "degrade": ("tessera.cli.degrade", "Preview the degradation of a recipe; estimate it from your pictures."),
     "config": ("tessera.cli.config", "List and check recipes, and import those of other programs."),
-    "models": ("tessera.cli.models", "List, inspect, convert, fetch and mix weights."),
-    "export": ("tessera.cli.export", "Write a model for other programs, and verify what was written."),
-    "quantize": ("tessera.cli.quantize", "Write a model in whole numbers (int8), its loss measured and in budget."),
-    "deploy-table": ("tessera.cli.deploy_table", "One row per model and precision: cost, quality, speed, memory."),
-    "profile": ("tessera.cli.profile", "Count what a network costs: parameters, work, memory."),
-    "npz": ("tessera.cli.npz", "Pictures to and from the NumPy archives of accelerators' tools."),
-    "bench": ("tessera.cli.bench", "Time engines and peers in turn on this machine, and check what they make."),
-    "doctor": ("tessera.cli.doctor", "Say what this machine has: cores, memory, GPUs, engines, weights."),
+    "models": ("tessera.cli.models", "List, download, inspect, convert and blend weights."),
+    "export": ("tessera.cli.export", "Export a model to other formats, and verify the file."),
+    "quantize": ("tessera.cli.quantize", "Quantize a model to int8, its loss measured and limited."),
+    "deploy-table": ("tessera.cli.deploy_table", "Compare models and precisions: cost, quality, speed, memory."),
+    "profile": ("tessera.cli.profile", "Count a network's parameters, multiply-adds and memory."),
+    "npz": ("tessera.cli.npz", "Convert pictures to and from the NumPy archives of accelerator tools."),
+    "bench": ("tessera.cli.bench", "Benchmark engines on this machine, and check their results."),
+    "doctor": ("tessera.cli.doctor", "Check installation and hardware: memory, GPUs, engines, weights."),
 }
 
-# What typer raises for a command line it cannot make sense of: the class that BadParameter is a kind of a kind of.
+# The base class of typer's usage errors, which typer does not export: BadParameter -> UsageError's base.
 _Refusal = cast("type[Exception]", typer.BadParameter.__mro__[2])
 
 _context = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
 class _LazyGroup(TyperGroup):
-    """Knows its commands by name; imports a command's module when it is called."""
+    """A group whose commands are known by name; a command's module is imported when it is needed."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(_COMMANDS)
@@ -74,17 +74,15 @@ class _LazyGroup(TyperGroup):
             near = difflib.get_close_matches(args[0], names, 1)
             if os.path.exists(args[0]):  # noqa: PTH110 - False, not an error, for any text
                 near = [f"upscale {args[0]}"]
-            known = f"{', '.join(names[:-1])} and {names[-1]}"
-            hint = f"; did you mean `tessera {near[0]}`?" if near else f"; there are {known}."
-            raise UsageError(f"`tessera {args[0]}`: no such command{hint}")
+            hint = f"did you mean `tessera {near[0]}`?" if near else f"the commands are {', '.join(names)}."
+            raise UsageError(f"`tessera {args[0]}`: unknown command; {hint}")
         return super().resolve_command(ctx, args)
 
 
 app = typer.Typer(
     cls=_LazyGroup,
-    help="Tessera: one toolkit for the ESRGAN family of super-resolution.",
+    help="Upscale pictures with the ESRGAN family of super-resolution networks, and train, measure and deploy them.",
     rich_markup_mode=None,
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings=_context,
@@ -98,15 +96,18 @@ def _show_version(value: bool) -> None:
 
 
 @app.callback()
-def _root(  # pyright: ignore[reportUnusedFunction]
-    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Print the version."),
-) -> None: ...
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options of `tessera` itself; its help is that of the app."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The `tessera` command -> exit code: 0 all done, 1 some failed, 2 wrong usage, 128 + signal when stopped."""
+    """Run the `tessera` command -> exit code: 0 all done, 1 some failed, 2 wrong usage, 128 + signal if stopped."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # file names may hold what the terminal's encoding cannot say
+        if hasattr(stream, "reconfigure"):  # for file names outside of the terminal's encoding
             cast(Any, stream).reconfigure(errors="backslashreplace")
     try:
         code = app(None if arguments is None else list(arguments), prog_name="tessera", standalone_mode=False)
@@ -117,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":
             print(cast(Any, error).format_message(), file=sys.stderr)
         else:
-            print_error(_sentence(error))
+            print_error(_describe_refusal(error))
         return 2
     except typer.Abort:
         return 130
@@ -125,21 +126,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def print_error(message: str) -> None:
-    """One line on standard error, with the command's name before it."""
-    print(f"tessera: {printable(show_options(message))}", file=sys.stderr)
+    """Print one line on standard error, after the program's name; fields of the library become options."""
+    print(f"tessera: {make_printable(show_options(message))}", file=sys.stderr)
 
 
 def print_progress(words: str) -> None:
-    """One line on standard error for who watches; nothing where nobody does."""
+    """Print one line on standard error if it is a terminal."""
     if sys.stderr.isatty():
         with contextlib.suppress(OSError):
             print(f"tessera: {words}", file=sys.stderr)
 
 
-def printable(text: str) -> str:
-    r"""Text safe to show: control characters, and bytes of file names that are no UTF-8, are written as escapes.
+def make_printable(text: str) -> str:
+    r"""Escape control characters, and bytes of file names that are not UTF-8, so that the text is safe to print.
 
-    >>> print(printable("a\nb\x1b[31m\udcff.png"))
+    >>> print(make_printable("a\nb\x1b[31m\udcff.png"))
     a\nb\x1b[31m\udcff.png
     """
     return "".join(
@@ -148,14 +149,15 @@ def printable(text: str) -> str:
     )
 
 
-def _sentence(refusal: Any) -> str:
-    """What typer says about a wrong command line, as a sentence with a way on."""
+def _describe_refusal(refusal: Any) -> str:
+    """Turn a usage error of typer into one sentence that says what to do."""
     context = refusal.ctx
     command = context.command_path if context is not None else "tessera"
     if context is None or not hasattr(refusal, "possibilities"):
-        said = refusal.format_message()
-        return f"{said if said.endswith('?') else said.rstrip('.') + '.'} `{command} --help` explains all options."
+        text = refusal.format_message()
+        end = "" if text.endswith(("?", ".")) else "."
+        return f"{text}{end} `{command} --help` explains all options."
     options = [name for parameter in context.command.params for name in parameter.opts if name.startswith("-")]
     near = difflib.get_close_matches(refusal.option_name.lower(), options, 1)
     hint = f"did you mean {near[0]}?" if near else f"`{command} --help` lists all options."
-    return f"`{command}` has no option {refusal.option_name}; {hint}"
+    return f"`{command}`: unknown option {refusal.option_name}; {hint}"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tessera.cli import print_error, printable
+from tessera.cli import make_printable, print_error
 from tessera.errors import UsageError
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ def _say(output: Path, series: Series, records: Sequence[PictureRecord]) -> None
 
     gates, count = gates_of(series.config), len(series.checkpoints)
     typer.echo(
-        printable(
+        make_printable(
             f"{output}: {len(gates)} gates at {count} checkpoint{'' if count == 1 else 's'}, {len(records)}"
             f" picture{'' if len(records) == 1 else 's'}; open {output / PAGE_NAME}."
         )
@@ -227,7 +227,7 @@ def _say(output: Path, series: Series, records: Sequence[PictureRecord]) -> None
             known = [each for each in found if not math.isnan(each)]
             value = f"{sum(known) / len(known):.3f}" if known else "unknown"
             ends.append(f"{value} at {series.checkpoints[place].label}")
-        typer.echo(printable(f"{gate.name} and edges, rank correlation{of}: {', '.join(ends)}"))
+        typer.echo(make_printable(f"{gate.name} and edges, rank correlation{of}: {', '.join(ends)}"))
 
 
 @contextmanager
@@ -242,4 +242,4 @@ def _progress(total: int, *, quiet: bool) -> Generator[Callable[[str], None]]:
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=total)
-        yield lambda words: bar.update(task, advance=1, description=printable(words))
+        yield lambda words: bar.update(task, advance=1, description=make_printable(words))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tessera.cli import print_progress, printable
+from tessera.cli import make_printable, print_progress
 from tessera.cli.reports import check_reports, write_report
 from tessera.errors import UsageError
 
@@ -87,16 +87,16 @@ def bench(
     chosen = _Chosen(engines, precisions, _device(device), count, rounds, peers)
     comparison = _programs(name, pixels, subject, chosen) if whole else _network(generator, pixels, subject, chosen)
     text = as_markdown([comparison], surroundings)
-    typer.echo(printable_lines(text), nl=False)
+    typer.echo(make_lines_printable(text), nl=False)
     write_report(markdown_file, text)
     write_report(json_file, json.dumps(as_dict([comparison], surroundings), indent=2) + "\n")
     if any(each.problem for each in comparison.measured):
         raise typer.Exit(1)
 
 
-def printable_lines(text: str) -> str:
+def make_lines_printable(text: str) -> str:
     """The same text with each line safe to show."""
-    return "".join(f"{printable(line)}\n" for line in text.splitlines())
+    return "".join(f"{make_printable(line)}\n" for line in text.splitlines())
 
 
 @dataclass(frozen=True)

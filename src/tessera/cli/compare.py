@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tessera.cli import print_error, printable
+from tessera.cli import make_printable, print_error
 from tessera.errors import UsageError
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def _write_html(output: Path, partners: Partners, notes: Sequence[str], comparis
 def _finish(output: Path, notes: Sequence[str], shown: Sequence[Comparison]) -> None:
     own = [note for comparison in shown for note in comparison.notes]
     for note in (*notes, *own[:_MOST_NOTES]):
-        typer.echo(printable(f"note: {note}"), err=True)
+        typer.echo(make_printable(f"note: {note}"), err=True)
     if len(own) > _MOST_NOTES:
         typer.echo(f"note: {len(own) - _MOST_NOTES} more of this kind are in the sheet.", err=True)
     problems = [problem for comparison in shown for problem in comparison.problems]
@@ -160,6 +160,6 @@ def _finish(output: Path, notes: Sequence[str], shown: Sequence[Comparison]) -> 
         print_error(problem)
     count = f"{len(shown)} subject{'' if len(shown) == 1 else 's'} compared"
     lost = f", {len(problems)} picture{'' if len(problems) == 1 else 's'} could not be read" if problems else ""
-    typer.echo(printable(f"{output}: {count}{lost}."))
+    typer.echo(make_printable(f"{output}: {count}{lost}."))
     if problems:
         raise typer.Exit(1)

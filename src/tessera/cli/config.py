@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tessera.cli import print_error, printable
+from tessera.cli import make_printable, print_error
 from tessera.errors import TesseraError, UsageError
 
 if TYPE_CHECKING:
@@ -85,9 +85,9 @@ def check(
     from tessera.train.recipe import load_recipe
 
     found = load_recipe(recipe, changes or ())
-    typer.echo(f"{printable(recipe)}: this recipe is sound.")
+    typer.echo(f"{make_printable(recipe)}: this recipe is sound.")
     for name, text in _summary(found):
-        typer.echo(f"  {name:<14} {printable(text)}")
+        typer.echo(f"  {name:<14} {make_printable(text)}")
 
 
 def _summary(recipe: Recipe) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from tessera.cli import print_error, printable
+from tessera.cli import make_printable, print_error
 from tessera.cli.reports import check_reports, write_report
 from tessera.errors import PictureError, UsageError
 from tessera.machine import cores
@@ -92,7 +92,9 @@ def crops(
     said = f", {before} of them there before" if before else ""
     lost = f", {failed} could not be read" if failed else ""
     windows = sum(cut.windows for cut in done)
-    typer.echo(printable(f"{output}: {counted(windows, 'window')} of {counted(len(done), 'picture')}{said}{lost}."))
+    typer.echo(
+        make_printable(f"{output}: {counted(windows, 'window')} of {counted(len(done), 'picture')}{said}{lost}.")
+    )
     if failed:
         raise typer.Exit(1)
 
@@ -149,12 +151,12 @@ def _print(report: Report, as_json: Path | None) -> None:
         if not found:
             continue
         said.append(f"{len(found)} {kind.name}")
-        typer.echo(printable(f"{kind.name} ({len(found)}){', a note' if kind.note else ''}: {kind.title}"))
+        typer.echo(make_printable(f"{kind.name} ({len(found)}){', a note' if kind.note else ''}: {kind.title}"))
         for finding in found[:_MOST_OF_A_KIND]:
-            typer.echo(printable(f"  {finding.sentence}"))
+            typer.echo(make_printable(f"  {finding.sentence}"))
         if len(found) > _MOST_OF_A_KIND:
             where = as_json if as_json is not None else "--json FILE"
-            typer.echo(printable(f"  and {len(found) - _MOST_OF_A_KIND} more, all of them in {where}"))
+            typer.echo(make_printable(f"  and {len(found) - _MOST_OF_A_KIND} more, all of them in {where}"))
     typer.echo(f"{counted(report.pictures, 'picture')} examined: {', '.join(said) if said else 'nothing found'}.")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tessera.cli import print_error, printable
+from tessera.cli import make_printable, print_error
 from tessera.cli.reports import write_report
 from tessera.errors import PictureError, TesseraError, UsageError
 
@@ -99,7 +99,7 @@ def degrade(
     write_report(json_file, json.dumps({"recipe": recipe, "seed": seed, "draws": made}, indent=1))
     for problem in lost:
         print_error(problem)
-    typer.echo(printable(f"{target}: {len(made)} draw{'' if len(made) == 1 else 's'} of {recipe}."))
+    typer.echo(make_printable(f"{target}: {len(made)} draw{'' if len(made) == 1 else 's'} of {recipe}."))
     if lost:
         raise typer.Exit(1)
 
@@ -305,11 +305,11 @@ def _estimate(folder: Path, scale: int) -> None:
             lost += 1
     if not damages:
         raise UsageError(f"--estimate {folder}: there are no pictures in it that can be measured.")
-    typer.echo(printable_lines(proposal(damages, folder.name, scale)))
+    typer.echo(make_lines_printable(proposal(damages, folder.name, scale)))
     if lost:
         raise typer.Exit(1)
 
 
-def printable_lines(text: str) -> str:
+def make_lines_printable(text: str) -> str:
     """Text of several lines, each safe to show."""
-    return "\n".join(map(printable, text.split("\n")))
+    return "\n".join(map(make_printable, text.split("\n")))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tessera.cli import print_progress, printable
+from tessera.cli import make_printable, print_progress
 from tessera.cli.reports import check_reports, write_report
 from tessera.errors import DownloadError, ModelNotFoundError, UsageError
 
@@ -106,7 +106,7 @@ def deploy_table(
             )
     text = as_markdown(rows, chosen, surroundings)
     for line in text.splitlines():
-        typer.echo(printable(line))
+        typer.echo(make_printable(line))
     write_report(markdown_file, text)
     write_report(json_file, json.dumps(as_dict(rows, chosen, surroundings), indent=2) + "\n")
     write_report(html_file, "".join(as_html(rows, chosen, surroundings)))

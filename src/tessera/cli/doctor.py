@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tessera.cli import printable
+from tessera.cli import make_printable
 
 if TYPE_CHECKING:
     from tessera.upscaling.doctor import EngineState, Findings
@@ -31,9 +31,9 @@ def doctor(as_json: AsJson = False) -> None:
         typer.echo(json.dumps(as_dict(found), indent=2, default=str))
     else:
         for heading, text in lines(found):
-            typer.echo(printable(f"{heading:<12}{text}").rstrip())
+            typer.echo(make_printable(f"{heading:<12}{text}").rstrip())
         for warning in warnings_about(found):
-            typer.echo(printable(f"! {warning}"))
+            typer.echo(make_printable(f"! {warning}"))
     if not found.can_upscale:
         raise typer.Exit(1)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tessera.cli import print_error, printable
+from tessera.cli import make_printable, print_error
 from tessera.cli.measuring import pristine_model, protocol_from_options
 from tessera.errors import UsageError
 
@@ -118,17 +118,17 @@ def evaluate(
     _write(result, output)
     if companions:
         problems += _companions(result, output)
-    typer.echo(printable_lines(result.as_markdown()))
-    typer.echo(printable(f"{output / 'report.html'} has the pictures, {output / 'scores.csv'} every score."))
+    typer.echo(make_lines_printable(result.as_markdown()))
+    typer.echo(make_printable(f"{output / 'report.html'} has the pictures, {output / 'scores.csv'} every score."))
     for problem in problems:
         print_error(problem)
     if problems or not result.means:
         raise typer.Exit(1)
 
 
-def printable_lines(text: str) -> str:
+def make_lines_printable(text: str) -> str:
     """Text of several lines, safe to show."""
-    return "\n".join(printable(line) for line in text.splitlines())
+    return "\n".join(make_printable(line) for line in text.splitlines())
 
 
 def _pictures(
@@ -252,7 +252,7 @@ class _Saying:
 
     def _say(self, what: str) -> None:
         if self._shows:
-            typer.echo(f"\r\x1b[K{printable(what)[:100]}", nl=False, err=True)
+            typer.echo(f"\r\x1b[K{make_printable(what)[:100]}", nl=False, err=True)
 
     def __exit__(self, *_: object) -> None:
         if self._shows:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tessera.cli import printable
+from tessera.cli import make_printable
 from tessera.errors import UsageError
 
 if TYPE_CHECKING:
@@ -72,9 +72,9 @@ def export(
     loaded = load_model(name, offline=offline)
     done = export_model(loaded, output, settings, check=check, overwrite=overwrite)
     for each in done.differences:
-        typer.echo(printable(_line(each)))
+        typer.echo(make_printable(_line(each)))
     files = " and ".join(path.name if number else str(path) for number, path in enumerate(done.paths))
-    typer.echo(printable(f"{files}: {done.bytes:,} bytes, {settings.precision}, run with {done.runtime}"))
+    typer.echo(make_printable(f"{files}: {done.bytes:,} bytes, {settings.precision}, run with {done.runtime}"))
     if not settings.form.has_metadata:
         license = loaded.license or "unknown"
         typer.echo(

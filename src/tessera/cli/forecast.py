@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from tessera.cli import printable
+from tessera.cli import make_printable
 from tessera.cli.progress import duration, print_json
 from tessera.errors import TesseraError
 from tessera.machine import cores, process_seconds
@@ -81,7 +81,7 @@ def print_forecast(
         if json_progress:
             print_json({**values, "state": state})
         else:
-            print(printable(f"{task.source}: {line}" if state != "done" else line))
+            print(make_printable(f"{task.source}: {line}" if state != "done" else line))
     if counts["done"]:
         total += upscaler.opening_seconds()
     if json_progress:

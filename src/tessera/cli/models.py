@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tessera.cli import printable
+from tessera.cli import make_printable
 from tessera.errors import ModelNotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -141,9 +141,9 @@ def _report_as_dict(report: WeightsReport) -> dict[str, Any]:
 
 
 def _print_report(report: WeightsReport) -> None:
-    typer.echo(printable(f"{report.path}"))
+    typer.echo(make_printable(f"{report.path}"))
     if report.problem is not None:
-        typer.echo(printable(f"  cannot be used: {report.problem}"))
+        typer.echo(make_printable(f"  cannot be used: {report.problem}"))
         return
     config = report.config.model_dump(mode="json", exclude={"network", "scale"}) if report.config is not None else {}
     rows = {
@@ -161,9 +161,9 @@ def _print_report(report: WeightsReport) -> None:
         **report.metadata,
     }
     for key, value in rows.items():
-        typer.echo(printable(f"  {key:<11} {value}"))
+        typer.echo(make_printable(f"  {key:<11} {value}"))
     for note in report.notes:
-        typer.echo(printable(f"  note: {note}"))
+        typer.echo(make_printable(f"  note: {note}"))
 
 
 @app.command()

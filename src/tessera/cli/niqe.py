@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from tessera.cli import print_error, printable
+from tessera.cli import make_printable, print_error
 from tessera.cli.measuring import pristine_model, protocol_from_options
 from tessera.errors import UsageError
 
@@ -81,7 +81,7 @@ def niqe(
             print_error(problem)
         if "niqe" in measured.scores:
             scores[path] = measured.scores["niqe"]
-            typer.echo(f"{scores[path]:.4f}  {printable(str(path))}")
+            typer.echo(f"{scores[path]:.4f}  {make_printable(str(path))}")
     if scores:
         mean = math.fsum(scores.values()) / len(scores)
         typer.echo(f"{mean:.4f}  mean of {len(scores)} ({scorer.protocol.in_words(None)['NIQE on']})")

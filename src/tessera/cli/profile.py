@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tessera.cli import printable
+from tessera.cli import make_printable
 from tessera.errors import UsageError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def profile(model: Model, shape: Shape = "3x128x128", as_json: AsJson = False, o
         typer.echo(json.dumps(_as_dict(loaded.name, found), indent=2))
         return
     for line in _lines(loaded.name, found):
-        typer.echo(printable(line))
+        typer.echo(make_printable(line))
 
 
 def _shape(text: str) -> tuple[int | None, int, int]:

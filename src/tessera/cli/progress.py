@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
-from tessera.cli import print_error, printable
+from tessera.cli import make_printable, print_error
 
 if TYPE_CHECKING:
     from tessera.upscaling.batch_report import FileResult
@@ -73,7 +73,7 @@ class BarWatcher:
 
     def begin(self, index: int, task: Task) -> None:
         """A new file."""
-        name = printable(task.source.name)
+        name = make_printable(task.source.name)
         name = name if len(name) <= 40 else f"{name[:20]}…{name[-19:]}"
         self._under_way[index] = _UnderWay(line=self._bar.add_task(name, total=None, count=""))
         if self._all is not None:
@@ -94,7 +94,7 @@ class BarWatcher:
         if self._all is not None:
             self._bar.update(self._all, completed=index + 1)
         if result.state == "failed":
-            text = f"tessera: {printable(result.message)}"
+            text = f"tessera: {make_printable(result.message)}"
             self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tessera.cli import print_progress, printable
+from tessera.cli import make_printable, print_progress
 from tessera.cli.reports import check_reports, write_report
 from tessera.errors import UsageError
 
@@ -123,7 +123,7 @@ def quantize(
         raise
     _write_findings(report, done)
     for line in _lines(done):
-        typer.echo(printable(line))
+        typer.echo(make_printable(line))
 
 
 def _made_place(output: Path) -> Path:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tessera.cli import printable
+from tessera.cli import make_printable
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -24,4 +24,4 @@ def report(run_folder: Run, output: Output = None) -> None:
     """
     from tessera.report.training import write_training_report
 
-    typer.echo(f"{printable(str(write_training_report(run_folder, output)))}: written.")
+    typer.echo(f"{make_printable(str(write_training_report(run_folder, output)))}: written.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tessera.cli import print_error, printable
+from tessera.cli import make_printable, print_error
 from tessera.errors import UsageError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def train(
     if outcome.stopped_by:
         raise typer.Exit(128 + outcome.stopped_by)
     if outcome.is_first and not quiet:
-        typer.echo(f"{printable(str(wanted.folder))}: {outcome.step:,} steps done.")
+        typer.echo(f"{make_printable(str(wanted.folder))}: {outcome.step:,} steps done.")
 
 
 def _going_on(wanted: Recipe) -> Recipe:
@@ -108,7 +108,7 @@ class _Shown:
         if self._quiet:
             return
         if self._bar is not None:
-            self._bar.console.print(printable(sentence), highlight=False, markup=False)
+            self._bar.console.print(make_printable(sentence), highlight=False, markup=False)
         else:
             print_error(sentence)
 

@@ -1,6 +1,6 @@
 """`tessera upscale`: options in, one batch, one line out.
 
-Option names follow inference_realesrgan.py where it has them (docs/upscale.md has the whole table).
+Option names follow inference_realesrgan.py where it has them (docs/howto/migrate.md has the whole table).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from tessera.cli import print_error, printable
+from tessera.cli import make_printable, print_error
 from tessera.cli.choosing import device_batch, model_name, suggest_fast
 from tessera.cli.migration import MigratingCommand
 from tessera.cli.stopping import leave, stop_signals
@@ -200,7 +200,7 @@ def upscale(
                     batch,
                     watcher=watcher,
                     stopped=lambda: stop.number is not None,
-                    say=lambda line: print(printable(line), file=sys.stderr) if verbose else None,
+                    say=lambda line: print(make_printable(line), file=sys.stderr) if verbose else None,
                 )
         else:
             upscaler = _open(name, settings, offline)
@@ -247,7 +247,7 @@ def _announce(upscaler: Upscaler, tasks: Sequence[Task], *, overwrite: bool, ver
     if verbose:
         with _engine_errors_are_his():
             for line in upscaler.plan_lines():
-                print(printable(line), file=sys.stderr)
+                print(make_printable(line), file=sys.stderr)
 
 
 @contextmanager
@@ -371,7 +371,7 @@ def _finish(result: BatchReport, naming: Naming, json_progress: bool, show_trace
             traceback.print_exception(entry.defect, file=sys.stderr)
     for note, noted in sources.items():
         more = f" (and {len(noted) - 1} more pictures)" if len(noted) > 1 else ""
-        print(printable(f"{noted[0]}: {note}{more}"), file=sys.stderr)
+        print(make_printable(f"{noted[0]}: {note}{more}"), file=sys.stderr)
     if json_progress:
         print_json({"event": "summary", **{name: value for name, value in result.as_json().items() if name != "files"}})
         return
@@ -381,4 +381,4 @@ def _finish(result: BatchReport, naming: Naming, json_progress: bool, show_trace
     if result.ignored:
         counts.append(f"{result.ignored} other files left alone")
     summary = f"{', '.join(counts)} in {duration(result.seconds)} with {result.model}; results in {naming.output}"
-    print(printable(summary))
+    print(make_printable(summary))

@@ -2,9 +2,9 @@
 
 Such a generator makes the s x s pixels of each input pixel by filters of their own, and nothing keeps these from
 having each its own level or its own share of an edge: a pattern that repeats every s pixels (Odena et al. 2016,
-"Deconvolution and checkerboard artifacts"; first values without it: Aitken et al. 2017). docs/models.md has how much
-of it adversarial training left in a network of ours. Photographs have no more power at these frequencies than beside
-them.
+"Deconvolution and checkerboard artifacts"; first values without it: Aitken et al. 2017). How much of it
+adversarial training left in one of our networks is in docs/explanation/own-models.md. Photographs have no more power at
+these frequencies than next to them.
 
 Shapes: B pictures, C channels, H and W their sides, s the scale; RGB in [0, 1].
 """

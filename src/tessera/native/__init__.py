@@ -1,1 +1,1 @@
-"""Tessera's own kernels: C sources, how they are built, and the loader (docs/kernels.md)."""
+"""Tessera's own kernels: C sources, how they are built, and the loader (docs/explanation/kernels.md)."""

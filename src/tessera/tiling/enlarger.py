@@ -160,8 +160,9 @@ def wanted_overlap(config: GeneratorConfig, settings: Settings) -> int:
 def default_overlap(config: GeneratorConfig) -> int:
     """Context on each side of a tile in input pixels, from the table that benchmarks/overlap.py measures.
 
-    Compact networks get all but the last two pixels of their reach, which leaves at most 1 level of 255 to the untiled
-    result; the reach of RRDB networks (94 to 349) is out of proportion, and docs/upscale.md gives what 24 leaves.
+    Compact networks get all but two pixels of their receptive field, which leaves at most 1 level of 255 to the untiled
+    result. The receptive field of RRDB networks (94 to 349) is too large for that; docs/explanation/tiles.md has the
+    error that an overlap of 24 leaves.
     """
     return (
         max(0, config.receptive_radius - 2)

@@ -1,6 +1,7 @@
 """Tessera's own kernels on the processor: Winograd's convolutions, with maps transformed once for all that read them.
 
-RRDBNet and SRVGGNetCompact, in fp32 or with products of bf16 where the processor has them; docs/kernels.md tells how.
+RRDBNet and SRVGGNetCompact, in fp32 or with bf16 products where the processor has them; the design is described in
+docs/explanation/kernels.md.
 
 Shapes: B tiles, C channels, h and w the tile, s the scale.
 """
@@ -28,7 +29,8 @@ _BLOCK = 16
 _SIDE = 128
 
 # How the blocks of RRDBNet's trunk are computed, up to which part of its depth. What goes wrong in the last blocks is
-# not made good by later ones, and what goes wrong in the first passes through all; measured, see docs/kernels.md.
+# not made good by later ones, and what goes wrong in the first passes through all; measured, see
+# docs/explanation/kernel-accuracy.md.
 _BF16: tuple[tuple[float, Kind], ...] = (
     (0.13, "F2 bf16"),
     (0.52, "F4 bf16"),
