@@ -1,4 +1,4 @@
-"""Tessera's own kernels on the CPU: RRDBNet and SRVGGNetCompact, in fp32 or bf16 (docs/kernels.md)."""
+"""Tessera's own kernels on the CPU: RRDBNet and SRVGGNetCompact, in fp32 or bf16 (docs/explanation/kernels.md)."""
 
 from __future__ import annotations
 
