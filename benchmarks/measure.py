@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tessera.images.picture import vips
+from tessera.images.libvips import vips
 from tessera.metrics.niqe import NiqeRows
 from tessera.metrics.ssim import ssim
 

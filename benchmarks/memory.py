@@ -13,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tessera.images.picture import Limits, PictureReader, vips
+from tessera.images.libvips import vips
+from tessera.images.picture_format import Limits
+from tessera.images.reader import PictureReader
 
 SIZES = ((2000, 2000), (8000, 8000))
 
@@ -51,7 +53,7 @@ def main() -> None:
                 command = [sys.executable, "-m", "tessera", "upscale", str(source), "-o", str(out), "--overwrite"]
                 mib, seconds = peak_mib([*command, "-n", model, "-t", tile])
                 smallest = smallest or mib
-                with PictureReader(out, limits=Limits(input_pixels=None)) as reader:
+                with PictureReader(out, limits=Limits(max_pixels=None)) as reader:
                     assert (reader.height, reader.width) == (height * 4, width * 4)
                 assert np.isfinite(mib)
                 print(

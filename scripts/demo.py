@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tessera import Picture, read_picture, write_picture
-from tessera.images.writer import laid_on_white
+from tessera.images.pixels import flatten_on_white
 
 ROOT = Path(__file__).resolve().parent.parent
 GAP = 12
@@ -44,7 +44,7 @@ def side_by_side(before: Path, after: Path) -> np.ndarray:
 
 
 def on_white(pixels: np.ndarray) -> np.ndarray:
-    return laid_on_white(pixels) if pixels.shape[2] == 4 else pixels
+    return flatten_on_white(pixels) if pixels.shape[2] == 4 else pixels
 
 
 if __name__ == "__main__":

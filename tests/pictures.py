@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tessera.images.picture import vips
+from tessera.images.libvips import vips
 
 Array = npt.NDArray[Any]
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tessera.engines.engine import Engine, Tiles
 from tessera.generators import GeneratorConfig
 from tessera.generators.config import Conv, Enlarge, Step
-from tessera.images.picture import Pixels
+from tessera.images.pixels import Pixels
 from tessera.tiling.mosaic import to_planes
 from tessera.weights.files import LoadedGenerator
 

@@ -19,13 +19,16 @@ from pictures import display_p3, exif_block, exif_tiff, gray_profile, ramp, save
 from stand_ins import loaded
 from tessera.errors import PictureError, TesseraError
 from tessera.generators import SRVGGNetCompactConfig
-from tessera.images.picture import Limits, PictureReader, read_picture, vips
+from tessera.images.libvips import vips
+from tessera.images.picture import read_picture
+from tessera.images.picture_format import Limits
+from tessera.images.reader import PictureReader
 from tessera.tiling.settings import OutScale, Settings
 from tessera.upscaling.upscaler import Forecast, Outcome, Upscaler
 
 HEIGHT, WIDTH, SCALE = 33, 37, 2
 SECONDS_A_CASE = 20
-LIMITS = Limits(input_pixels=2**18, output_pixels=2**20)
+LIMITS = Limits(max_pixels=2**18, max_output_pixels=2**20)
 OUTPUTS = ("png", "jpg", "webp", "tif", "gif", "ppm", "avif")
 WAYS = (
     Settings(limits=LIMITS),

@@ -20,7 +20,7 @@ import torch
 
 from pictures import ramp, save
 from tessera.generators import SRVGGNetCompactConfig
-from tessera.images.writer import PART_MARK
+from tessera.storage.atomic import PART_MARK
 from tessera.upscaling.journal import JOURNAL_NAME
 from tessera.weights.files import save_weights
 

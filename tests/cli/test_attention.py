@@ -15,7 +15,7 @@ from explain.published import attention_state, direct_maps, multi_state, save_ba
 from tessera import read_picture, write_picture
 from tessera.cli import main
 from tessera.generators import RRDBNetConfig
-from tessera.images.picture import vips
+from tessera.images.libvips import vips
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -25,7 +25,7 @@ from tessera.cli.migration import INSTEAD
 from tessera.errors import UsageError
 from tessera.generators import SRVGGNetCompactConfig
 from tessera.images.picture import read_picture
-from tessera.images.writer import PART_MARK
+from tessera.storage.atomic import PART_MARK
 from tessera.tiling.settings import Settings
 from tessera.upscaling.journal import JOURNAL_NAME
 from tessera.upscaling.upscaler import Upscaler

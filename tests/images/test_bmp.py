@@ -12,7 +12,7 @@ from PIL import Image
 
 from tessera import read_picture
 from tessera.errors import PictureError, TesseraError
-from tessera.images.picture import PictureReader
+from tessera.images.reader import PictureReader
 
 
 def textures(height: int, width: int, channels: int, seed: int = 0) -> np.ndarray:
@@ -72,7 +72,7 @@ def test_32_bits_without_alpha_are_rgb_and_with_it_rgba(tmp_path):
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (bmp(8, bytes(16), 4, 4, compression=1, extra=bytes(1024)), "compressed by RLE"),
+        (bmp(8, bytes(16), 4, 4, compression=1, extra=bytes(1024)), "compressed with RLE"),
         (bmp(24, bytes(10), 4, 4), "cut short"),
         (bmp(24, b"", 0, 4), "0x4"),
         (bmp(7, bytes(64), 4, 4), "7 bits"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from hypothesis import strategies as st
 
 from pictures import random_pixels
 from tessera.errors import PictureError
-from tessera.images import netpbm
-from tessera.images.picture import PictureReader, read_picture
+from tessera.images.codecs import netpbm
+from tessera.images.formats import recognize_format
+from tessera.images.picture import read_picture
+from tessera.images.reader import PictureReader
 
 
 def written(folder: Path, content: bytes, name: str = "a.ppm") -> Path:
@@ -69,14 +72,14 @@ def test_every_kind_is_read_and_stretched_to_the_whole_range(
         (b"P6\n2 2 255\n\x00\x00\x00", "cut short: 2x2 needs 12 bytes"),
         (b"P6\n9999999999 9999999999 255\n\x00", "cut short"),
         (b"P4\n17 2\n\x00\x00\x00", "needs 6 bytes"),
-        (b"P3\n1 1\n255\n1 2 x", "something other than numbers"),
-        (b"P3\n1 1\n255\n1 2    ", "holds 2 samples where 3"),
+        (b"P3\n1 1\n255\n1 2 x", "text other than numbers"),
+        (b"P3\n1 1\n255\n1 2    ", "3 samples expected, 2 found"),
         (b"P3\n1 1\n255\n1 -2 3", "numbers"),
         (b"P2\n1 1\n255\n999999999999999999999999", "numbers"),
         (b"P2\n1 1\n255\n1_0", "numbers"),
-        (b"P1\n3 1\n1 x", "something other than numbers"),
-        (b"P1\n3 1\n1 2 1", "other than numbers 0 and 1"),
-        (b"P1\n3 1\n1 1 ", "holds 2 samples where 3"),
+        (b"P1\n3 1\n1 x", "text other than numbers"),
+        (b"P1\n3 1\n1 2 1", "numbers other than 0 and 1"),
+        (b"P1\n3 1\n1 1 ", "3 samples expected, 2 found"),
         (b"P7\nWIDTH 1\nHEIGHT 1\nDEPTH 4\nMAXVAL 255\n", "PAM header is malformed"),
         (b"P7\nWIDTH 1\nHEIGHT 1\nMAXVAL 255\nENDHDR\n\x00", "PAM header is malformed"),
         (b"P7\nWIDTH 1\nHEIGHT 1\nDEPTH 5\nMAXVAL 255\nENDHDR\n" + b"\x00" * 9, "DEPTH 1 to 4"),
@@ -110,9 +113,9 @@ def test_another_formats_name_is_noted(tmp_path: Path) -> None:
 
 def test_what_only_begins_like_netpbm_is_not_taken_for_it() -> None:
     for start in (b"P", b"P6", b"P8\n", b"P6x", b"PK\x03\x04", b"P0 "):
-        assert not netpbm.is_netpbm(start)
+        assert recognize_format(start) is not netpbm.NETPBM
     for start in (b"P6#", b"P1\t", b"P7\n", b"P3\r", b"P5 "):
-        assert netpbm.is_netpbm(start)
+        assert recognize_format(start) is netpbm.NETPBM
 
 
 def test_trailing_bytes_are_left_alone(tmp_path: Path) -> None:
@@ -156,25 +159,26 @@ def test_a_header_written_is_a_header_read(tmp_path: Path) -> None:
     for channels in (1, 2, 3, 4):
         for dtype in (np.dtype(np.uint8), np.dtype(np.uint16)):
             pixels = random_pixels(3, 5, channels, dtype)
-            path = written(tmp_path, netpbm.header_bytes(3, 5, channels, dtype) + netpbm.pixel_bytes(pixels))
+            path = written(tmp_path, netpbm.encode_header(3, 5, channels, dtype) + netpbm.encode_pixels(pixels))
             header = netpbm.read_header(path)
             assert (header.height, header.width, header.channels, header.dtype) == (3, 5, channels, dtype)
-            assert np.array_equal(netpbm.read_rows(path, header, 1, 2), pixels[1:])
+            with PictureReader(path) as reader:
+                assert np.array_equal(reader.read_rows(1, 2), pixels[1:])
 
 
 def test_a_plain_file_is_parsed_once_for_all_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path, b"P2\n4 50\n255\n" + b"7 " * 200)
     calls: list[int] = []
-    original = netpbm.read_rows
+    original = Path.open
 
-    def counted(*arguments: object) -> object:
+    def count(self: Path, *arguments: Any, **options: Any) -> Any:
         calls.append(1)
-        return original(*arguments)  # type: ignore[arg-type]
+        return original(self, *arguments, **options)
 
-    monkeypatch.setattr(netpbm, "read_rows", counted)
     with PictureReader(path) as reader:
-        reader.survey()
-        reader.survey()
+        monkeypatch.setattr(Path, "open", count)
+        reader.measure_ranges()
+        reader.measure_ranges()
     assert len(calls) == 1
 
 

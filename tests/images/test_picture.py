@@ -35,9 +35,12 @@ from pictures import (
     with_exif,
 )
 from tessera.errors import LimitError, PictureError
-from tessera.images import netpbm
-from tessera.images.metadata import profile_name
-from tessera.images.picture import Limits, Picture, PictureReader, read_picture, vips
+from tessera.images.codecs import netpbm
+from tessera.images.icc import read_profile_name
+from tessera.images.libvips import vips
+from tessera.images.picture import Picture, read_picture
+from tessera.images.picture_format import Limits
+from tessera.images.reader import PictureReader
 from tessera.images.writer import write_picture
 
 SUFFIXES = (".jpg", ".png", ".webp", ".tif", ".avif", ".gif", ".ppm")
@@ -46,7 +49,7 @@ SUFFIXES = (".jpg", ".png", ".webp", ".tif", ".avif", ".gif", ".ppm")
 def failure(path: Path, **options: object) -> str:
     """The one sentence with which reading all of a file ends."""
     with pytest.raises(PictureError) as caught, PictureReader(path, **options) as reader:  # type: ignore[arg-type]
-        reader.survey()
+        reader.measure_ranges()
     sentence = str(caught.value)
     assert sentence.startswith(f"{path}: ")
     assert sentence.endswith(".")
@@ -165,9 +168,9 @@ def test_cmyk_goes_through_its_profile_to_srgb_and_says_so(
     (note,) = notes_of(path)
     assert note.startswith("CMYK was converted through ")
     assert note.endswith(" to sRGB.")
-    assert ("a general CMYK profile" in note) is not profile
+    assert ("a generic CMYK profile" in note) is not profile
     assert picture.metadata.icc_profile is not None
-    assert "RGB" in profile_name(picture.metadata.icc_profile)
+    assert "RGB" in read_profile_name(picture.metadata.icc_profile)
     write_picture(picture, tmp_path / "b.png")
     again = read_picture(tmp_path / "b.png")
     assert again.metadata.icc_profile == picture.metadata.icc_profile
@@ -205,7 +208,7 @@ def test_further_pages_of_a_tiff_are_left_with_a_note(tmp_path: Path) -> None:
     pages = np.concatenate([np.full((5, 6, 3), value, np.uint8) for value in (10, 90)])
     path = save(tmp_path / "a.tif", pages, page_height=5)
     assert read_picture(path).pixels.shape == (5, 6, 3)
-    assert notes_of(path) == ("Only the first of its 2 pages was taken.",)
+    assert notes_of(path) == ("Only the first of its 2 pages was used.",)
 
 
 # --- profiles that do not work -------------------------------------------------------------------------------------
@@ -233,9 +236,7 @@ def test_a_profile_that_does_not_work_is_left_out_with_a_note(
     if profile:
         what = "RGB" if channels == 3 else "gray"
         (note,) = notes_of(path)
-        assert (
-            note == f"Its ICC profile is damaged or not one for {what} and was left out: its numbers are taken as sRGB."
-        )
+        assert note == f"Its ICC profile is damaged or not for {what} and was ignored: its values are taken as sRGB."
     for suffix in SUFFIXES:
         write_picture(picture, tmp_path / f"b{suffix}")
         assert read_picture(tmp_path / f"b{suffix}").pixels.shape[:2] == (16, 16)
@@ -258,8 +259,8 @@ def test_cmyk_with_a_broken_profile_goes_through_a_general_one(tmp_path: Path) -
     path.write_bytes(jpeg_with_segments(path.read_bytes(), (0xE2, b"ICC_PROFILE\x00\x01\x01" + TORN)))
     assert read_picture(path).pixels.shape == (16, 16, 3)
     assert notes_of(path) == (
-        "Its ICC profile is damaged or not one for CMYK and was left out.",
-        "CMYK was converted through a general CMYK profile, as it has none to sRGB.",
+        "Its ICC profile is damaged or not for CMYK and was ignored.",
+        "CMYK was converted through a generic CMYK profile, as it has none to sRGB.",
     )
 
 
@@ -286,7 +287,7 @@ def test_rows_in_any_portions_are_the_whole_picture(tmp_path: Path, suffix: str,
     with PictureReader(path, random=True) as reader:
         backwards = [reader.read_rows(row, 1) for row in reversed(range(shape[0]))]
         assert np.array_equal(np.concatenate(backwards[::-1]), whole)
-        least, greatest = reader.survey()
+        least, greatest = reader.measure_ranges()
         assert np.array_equal(least, whole.reshape(-1, whole.shape[2]).min(axis=0))
         assert np.array_equal(greatest, whole.reshape(-1, whole.shape[2]).max(axis=0))
 
@@ -372,17 +373,17 @@ def test_what_is_no_ordinary_file_is_refused_at_once(tmp_path: Path) -> None:
     assert failure(tmp_path / "folder.png") == "is a folder, not a picture."
     os.mkfifo(tmp_path / "pipe.png")
     assert "is a pipe" in failure(tmp_path / "pipe.png")
-    assert "not an ordinary file" in failure(Path("/dev/zero"))
-    assert "there is no such file" in failure(tmp_path / "missing.png")
+    assert "not a regular file" in failure(Path("/dev/zero"))
+    assert "no such file" in failure(tmp_path / "missing.png")
     (tmp_path / "dangling.png").symlink_to(tmp_path / "missing.png")
-    assert "dangling link" in failure(tmp_path / "dangling.png")
+    assert "a link to a missing file" in failure(tmp_path / "dangling.png")
     (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
     assert "cannot be opened" in failure(tmp_path / "loop.png")
     assert "cannot be opened" in failure(tmp_path / ("n" * 300 + ".png"))
     assert "cannot be opened" in failure(tmp_path / "nul\x00.png")
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "s.png"))
-        assert "not an ordinary file" in failure(tmp_path / "s.png")
+        assert "not a regular file" in failure(tmp_path / "s.png")
     save(tmp_path / "a.png", ramp(3, 3))
     assert failure(tmp_path / "a.png" / "b.png")
     (tmp_path / "link.png").symlink_to(tmp_path / "a.png")
@@ -397,10 +398,10 @@ def test_an_unreadable_file_is_said_to_be_so(tmp_path: Path, monkeypatch: pytest
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", refuse)
-        assert failure(path) == "may not be read by this user."
+        assert failure(path) == "no permission to read it."
     with monkeypatch.context() as patch:
         patch.setattr(os, "open", refuse)
-        assert failure(path) == "may not be read by this user."
+        assert failure(path) == "no permission to read it."
 
 
 def test_a_file_that_vanishes_between_two_looks_is_one_sentence(
@@ -471,21 +472,21 @@ def test_a_picture_above_the_limit_names_the_flag_that_lifts_it(tmp_path: Path) 
     for suffix in SUFFIXES:
         path = tmp_path / f"a{suffix}"
         write_picture(Picture(ramp(30, 40)), path)
-        with pytest.raises(LimitError, match=r"40x30 is .* --max-pixels 1200 allows it\."):
-            read_picture(path, limits=Limits(input_pixels=1199))
-        assert read_picture(path, limits=Limits(input_pixels=1200)).pixels.shape[:2] == (30, 40)
-        assert read_picture(path, limits=Limits(input_pixels=None)).pixels.shape[:2] == (30, 40)
+        with pytest.raises(LimitError, match=r"40x30 has .* set `max_pixels` to 1200 to allow it\."):
+            read_picture(path, limits=Limits(max_pixels=1199))
+        assert read_picture(path, limits=Limits(max_pixels=1200)).pixels.shape[:2] == (30, 40)
+        assert read_picture(path, limits=Limits(max_pixels=None)).pixels.shape[:2] == (30, 40)
 
 
 def test_few_pixels_are_said_in_full_and_many_in_megapixels(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", ramp(30, 40))
-    with pytest.raises(LimitError, match=r"40x30 is 1,200 pixels, and at most 100 pixels are read; --max-pixels 1200"):
-        read_picture(path, limits=Limits(input_pixels=100))
+    with pytest.raises(LimitError, match="has 1,200 pixels, more than the limit of 100 pixels; set `max_pixels` to"):
+        read_picture(path, limits=Limits(max_pixels=100))
     path.write_bytes(png_of(20_000, 20_000, b""))
-    with pytest.raises(LimitError, match="is 400 megapixels, and at most 268 megapixels are read"):
+    with pytest.raises(LimitError, match="has 400 megapixels, more than the limit of 268 megapixels"):
         read_picture(path)
     path.write_bytes(png_of(2**14 + 1, 2**14, b""))
-    with pytest.raises(LimitError, match="is 268,451,840 pixels, and at most 268,435,456 pixels are read"):
+    with pytest.raises(LimitError, match="has 268,451,840 pixels, more than the limit of 268,435,456 pixels"):
         read_picture(path)
 
 
@@ -500,16 +501,18 @@ def test_a_png_that_claims_an_impossible_size_is_a_sentence(tmp_path: Path, size
 def test_a_png_that_claims_more_than_libvips_takes_is_a_sentence(tmp_path: Path, size: tuple[int, int]) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(png_of(*size, zlib.compress(b"\x00" * 3000)))
-    words = f"claims to be {size[0]}x{size[1]}, and a PNG of at most 100,000,000 pixels on a side can be read."
+    words = (
+        f"its header claims {size[0]}x{size[1]} pixels; PNG files of at most 100,000,000 pixels per side can be read."
+    )
     assert failure(path) == words
 
 
 def test_all_frames_of_an_animation_count_toward_the_limit(tmp_path: Path) -> None:
     path = _animation(tmp_path, 30)
-    with PictureReader(path, limits=Limits(input_pixels=200)) as reader:
+    with PictureReader(path, limits=Limits(max_pixels=200)) as reader:
         assert reader.info.frames_in_file == 30
     with pytest.raises(LimitError):
-        PictureReader(path, frames=True, limits=Limits(input_pixels=200))
+        PictureReader(path, frames=True, limits=Limits(max_pixels=200))
 
 
 def _animation(folder: Path, frames: int) -> Path:
@@ -609,7 +612,7 @@ def small_files(folder: Path) -> dict[str, bytes]:
         made[name] = header + pixels.tobytes() * 2
     made["plain.ppm"] = b"P3\n31 23\n255\n" + " ".join(map(str, pixels.ravel())).encode()
     made["plain.pbm"] = b"P1\n31 23\n" + b"0 1" * 800
-    made["pam"] = netpbm.header_bytes(23, 31, 4, np.dtype(np.uint8)) + ramp(23, 31, 4).tobytes()
+    made["pam"] = netpbm.encode_header(23, 31, 4, np.dtype(np.uint8)) + ramp(23, 31, 4).tobytes()
     return made
 
 
@@ -626,7 +629,7 @@ KINDS = [
     *("avif", "deep.avif", "gif", "animated.gif"),
     *("ppm", "deep.ppm", "pgm", "pbm", "plain.ppm", "plain.pbm", "pam"),
 ]
-FUZZ_LIMITS = Limits(input_pixels=2**21)
+FUZZ_LIMITS = Limits(max_pixels=2**21)
 SECONDS_A_CASE = 10
 
 
@@ -646,7 +649,7 @@ def outcome(path: Path) -> tuple[str, str]:
     for options in ({"frames": True}, {"random": True}):
         try:
             with PictureReader(path, limits=FUZZ_LIMITS, **options) as reader:
-                reader.survey()
+                reader.measure_ranges()
                 reader.read_rows(0, 1)
         except PictureError:
             pass
@@ -893,8 +896,9 @@ def test_plain_text_pixels_and_frames_of_a_webp_are_held(tmp_path: Path) -> None
 COPY_BY_ROWS = """
 import sys
 from pathlib import Path
-from tessera.images.picture import PictureReader
-from tessera.images.writer import PictureShape, PictureWriter
+from tessera.images.reader import PictureReader
+from tessera.images.frames import PictureShape
+from tessera.images.writer import PictureWriter
 
 def memory(name):
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(name + ":"))

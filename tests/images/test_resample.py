@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pictures import ramp, random_pixels
-from tessera.images.resample import Resampler, resampled_array
+from tessera.images.resample import Resampler, resample_array
 from tessera.images.resize import resize
 
 SIZES = [(57, 90), (11, 13), (40, 31), (1, 1), (200, 3), (39, 32)]
@@ -25,7 +25,7 @@ def test_it_is_the_resampling_that_tensors_get(shape: tuple[int, int], size: tup
     full = np.iinfo(dtype).max
     tensor = torch.from_numpy(pixels / full).permute(2, 0, 1)[None]
     expected = resize(tensor, size=size, kernel="lanczos3")[0].permute(1, 2, 0).clamp(0, 1).numpy() * full
-    got = resampled_array(pixels, size)
+    got = resample_array(pixels, size)
     assert got.dtype == dtype
     assert np.abs(got - expected).max() <= 0.53  # half a level for rounding
 
@@ -38,18 +38,18 @@ def test_a_flat_area_keeps_its_value_in_every_pixel(outscale: float, channels: i
     full = int(np.iinfo(dtype).max)
     for value in (0, 1, 128, 254, 255, full // 2, full - 1, full):
         pixels = np.full((23, 31, channels), value, dtype)
-        assert (resampled_array(pixels, size) == value).all()
+        assert (resample_array(pixels, size) == value).all()
         pixels[..., -1] = full  # opaque, or in RGB a color that is not gray
-        assert (resampled_array(pixels, size) == pixels[0, 0]).all()
+        assert (resample_array(pixels, size) == pixels[0, 0]).all()
 
 
 def test_16_bits_become_8_in_one_rounding() -> None:
     pixels = np.full((9, 9, 3), 128, np.uint16)  # 0.498 of 255
-    assert (resampled_array(pixels, (20, 20), np.dtype(np.uint8)) == 0).all()
-    assert (resampled_array(pixels + 1, (20, 20), np.dtype(np.uint8)) == 1).all()
+    assert (resample_array(pixels, (20, 20), np.dtype(np.uint8)) == 0).all()
+    assert (resample_array(pixels + 1, (20, 20), np.dtype(np.uint8)) == 1).all()
     smooth = ramp(40, 31, 3, np.uint16)
-    once = resampled_array(smooth, (57, 45), np.dtype(np.uint8))
-    assert np.abs(once - resampled_array(smooth, (57, 45)) / 257).max() <= 0.503
+    once = resample_array(smooth, (57, 45), np.dtype(np.uint8))
+    assert np.abs(once - resample_array(smooth, (57, 45)) / 257).max() <= 0.503
 
 
 @settings(max_examples=60, deadline=None)
@@ -64,7 +64,7 @@ def test_rows_in_any_portions_give_the_same_picture(
     height: int, width: int, target: tuple[int, int], channels: int, cuts: list[int]
 ) -> None:
     pixels = random_pixels(height, width, channels, np.uint16)
-    whole = resampled_array(pixels, target)
+    whole = resample_array(pixels, target)
     assert whole.shape == (*target, channels)
     taken = Resampler(size=(height, width), target=target, channels=channels, dtype=pixels.dtype)
     parts = [taken.take(part) for part in np.split(pixels, sorted(cut for cut in cuts if cut < height))]
@@ -88,7 +88,7 @@ def test_alpha_stays_wholly_opaque_or_transparent_away_from_edges(size: tuple[in
     pixels = ramp(40, 60, 4)
     pixels[:, :30, 3] = 0
     pixels[:, 30:, 3] = 255
-    again = resampled_array(pixels, size)
+    again = resample_array(pixels, size)
     edge = size[1] / 2
     near = 4 * max(1, size[1] / 60)
     assert (again[:, : int(edge - near), 3] == 0).all()
@@ -104,7 +104,7 @@ def test_no_color_appears_at_an_edge_of_alpha_that_was_not_there(hidden: int, si
     pixels[..., 3] = 0
     for center, color in ((15, (200, 40, 0)), (33, (20, 90, 0))):
         pixels[(x - center) ** 2 + (y - 24) ** 2 < 90] = (*color, 255)
-    again = resampled_array(pixels, size)
+    again = resample_array(pixels, size)
     seen = again[..., 3] > 0
     assert again[seen][:, 2].max() == 0  # nothing visible was blue
     faint = again[seen & (again[..., 3] < 100)].astype(int)
@@ -119,7 +119,7 @@ def test_the_color_of_a_soft_matte_is_kept() -> None:
     pixels[...] = (180, 90, 30, 0)
     pixels[..., 3] = np.clip(np.linspace(-80, 335, 30), 0, 255)[None, :]
     for size in ((75, 75), (21, 21)):
-        again = resampled_array(pixels, size)
+        again = resample_array(pixels, size)
         seen = again[..., 3] > 0
         assert np.abs(again[seen][:, :3].astype(int) - (180, 90, 30)).max() <= 1
 
@@ -127,14 +127,14 @@ def test_the_color_of_a_soft_matte_is_kept() -> None:
 def test_the_detail_under_a_flat_glass_is_as_sharp_as_without_it() -> None:
     pixels = random_pixels(24, 24, 4, np.uint8)
     pixels[..., 3] = 128
-    again = resampled_array(pixels, (60, 60))
+    again = resample_array(pixels, (60, 60))
     assert (again[..., 3] == 128).all()
-    assert np.abs(again[..., :3].astype(int) - resampled_array(pixels[..., :3], (60, 60))).max() <= 1
+    assert np.abs(again[..., :3].astype(int) - resample_array(pixels[..., :3], (60, 60))).max() <= 1
 
 
 def test_what_is_wholly_transparent_keeps_its_hidden_colors_smoothly() -> None:
     pixels = ramp(24, 24, 4)
     pixels[..., 3] = 0
-    again = resampled_array(pixels, (48, 48))
+    again = resample_array(pixels, (48, 48))
     assert (again[..., 3] == 0).all()
     assert np.abs(again[::2, ::2, :3].astype(int) - pixels[..., :3]).max() < 12

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tessera.images.filters import bands
+from tessera.images.filters import compute_bands
 from tessera.images.resize import resize
 
 
@@ -68,10 +68,10 @@ def test_enlarging_then_shrinking_by_area_returns_the_picture_nearly():
 def test_bands_give_what_one_matrix_gives(kernel, size, monkeypatch):
     image = torch.rand(2, 3, 300, 257, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     banded = resize(image, size=size, kernel=kernel)
-    bands.cache_clear()
+    compute_bands.cache_clear()
     monkeypatch.setattr("tessera.images.filters._LARGEST_WHOLE", 10**9)
     whole = resize(image, size=size, kernel=kernel)
-    bands.cache_clear()
+    compute_bands.cache_clear()
     torch.testing.assert_close(banded, whole, atol=1e-12, rtol=0)
 
 

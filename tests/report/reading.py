@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import numpy as np
 
 from pictures import Array
-from tessera.images.picture import vips
+from tessera.images.libvips import vips
 
 VOID = {"meta", "img", "input"}
 EMPTY = {"line", "path"}

@@ -189,7 +189,7 @@ def test_results_that_are_gone_damaged_or_mis_sized_are_named_and_the_rest_is_sh
     page = report(evaluation, tmp_path)
     root = parsed(page)
     assert "other is not shown: it is 128x96, beside 256x192." in root.text
-    assert "bicubic_0.png: there is no such file." in root.text
+    assert "bicubic_0.png: no such file." in root.text
     assert "mine_2.png" in root.text
     assert "Every score" in page
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pictures import display_p3, ramp, random_pixels, save
-from tessera.images.picture import Limits
+from tessera.images.picture_format import Limits
 from tessera.report.views import Region, bounded, fit, read_region, read_whole, where_they_differ
 
 LIMITS = Limits()

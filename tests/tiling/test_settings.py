@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tessera.errors import LimitError, UsageError
-from tessera.images.picture import Limits
+from tessera.images.picture_format import Limits
 from tessera.tiling.settings import OutScale, Settings
 
 
@@ -131,7 +131,7 @@ def test_every_setting_that_can_change_pixels_changes_the_fingerprint() -> None:
 
 
 def test_limits_do_not_change_the_fingerprint() -> None:
-    assert Settings(limits=Limits(input_pixels=None)).fingerprint == Settings().fingerprint
+    assert Settings(limits=Limits(max_pixels=None)).fingerprint == Settings().fingerprint
 
 
 def test_the_fingerprint_is_the_same_in_every_process() -> None:

@@ -21,7 +21,7 @@ import torch
 from pictures import ramp, save
 from stand_ins import FunctionEngine, nearest, repeated
 from tessera.errors import LimitError, PictureError, TesseraError
-from tessera.images.picture import PictureReader
+from tessera.images.reader import PictureReader
 from tessera.images.writer import PictureWriter
 from tessera.storage.atomic import PART_MARK, machine_token
 from tessera.storage.checksum import sha256_of
@@ -364,7 +364,7 @@ def test_while_one_file_has_the_network_the_next_is_read_and_the_last_is_written
         picture(f"in/{name}.png")
     met: dict[str, threading.Event] = {name: threading.Event() for name in ("b is read", "b has the network")}
     at_work = threading.Lock()
-    survey, finish = PictureReader.survey, PictureWriter.finish
+    survey, finish = PictureReader.measure_ranges, PictureWriter.finish
 
     def surveyed(self: PictureReader) -> Any:
         if self.path.stem == "b":
@@ -387,7 +387,7 @@ def test_while_one_file_has_the_network_the_next_is_read_and_the_last_is_written
             at_work.release()
 
     runs: list[torch.Tensor] = []
-    monkeypatch.setattr(PictureReader, "survey", surveyed)
+    monkeypatch.setattr(PictureReader, "measure_ranges", surveyed)
     monkeypatch.setattr(PictureWriter, "finish", finished)
     tasks, _ = find_tasks(["in"], Naming(output=Path("out")), journal := Journal(Path("out")), recursive=False)
     report = run_batch(tasks, Upscaler(nearest(4), engine=FunctionEngine(network), settings=Settings()), journal)

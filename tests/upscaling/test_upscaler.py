@@ -10,7 +10,7 @@ import tessera
 from stand_ins import FunctionEngine, nearest, repeated
 from tessera import Picture, Settings, Upscaler, load_generator, read_picture, write_picture
 from tessera.errors import LimitError, NonFiniteError, OutOfMemoryError, PictureError, UsageError
-from tessera.images.picture import Limits
+from tessera.images.picture_format import Limits
 from tessera.upscaling.upscaler import Changes
 
 
@@ -295,7 +295,7 @@ def test_files_and_arrays_are_resampled_alike(tmp_path):
 
 
 def test_all_frames_of_an_animation_are_written_with_their_times(tmp_path):
-    from tessera.images.picture import vips
+    from tessera.images.libvips import vips
 
     frames = np.zeros((60, 20, 3), np.uint8)
     for index, color in enumerate(((255, 0, 0), (0, 255, 0), (0, 0, 255))):
@@ -371,17 +371,17 @@ def test_a_retried_tile_is_reported(tmp_path):
 
 
 def test_an_array_that_would_become_too_large_is_refused():
-    with pytest.raises(LimitError, match=r"output_pixels=3600000000\b"):
-        upscaler(outscale=3000, limits=Limits(output_pixels=10**9)).upscale(noise(20, 20))
+    with pytest.raises(LimitError, match=r"max_output_pixels=3600000000\b"):
+        upscaler(outscale=3000, limits=Limits(max_output_pixels=10**9)).upscale(noise(20, 20))
 
 
 def test_limits_on_input_and_output_name_the_flag_that_lifts_them(tmp_path):
     source = save(tmp_path, "a.png", noise(50, 50))
-    with pytest.raises(LimitError, match="--max-pixels 2500"):
-        upscaler(limits=Limits(input_pixels=2000)).upscale_file(source, tmp_path / "b.png")
+    with pytest.raises(LimitError, match="set `max_pixels` to 2500"):
+        upscaler(limits=Limits(max_pixels=2000)).upscale_file(source, tmp_path / "b.png")
     with pytest.raises(LimitError, match="--max-output-pixels 40000"):
-        upscaler(limits=Limits(output_pixels=20_000)).upscale_file(source, tmp_path / "b.png")
-    upscaler(limits=Limits(input_pixels=None, output_pixels=None)).upscale_file(source, tmp_path / "b.png")
+        upscaler(limits=Limits(max_output_pixels=20_000)).upscale_file(source, tmp_path / "b.png")
+    upscaler(limits=Limits(max_pixels=None, max_output_pixels=None)).upscale_file(source, tmp_path / "b.png")
 
 
 def test_what_a_format_cannot_hold_is_refused_before_the_work(tmp_path):

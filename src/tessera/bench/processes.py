@@ -18,7 +18,9 @@ from tessera.bench import launcher
 from tessera.bench.difference import Difference, pixel_difference, problem_with
 from tessera.bench.turns import Comparison, Measured, Missing, Run, reason, take_turns
 from tessera.errors import EngineError
-from tessera.images.picture import Limits, Pixels, read_picture
+from tessera.images.picture import read_picture
+from tessera.images.picture_format import Limits
+from tessera.images.pixels import Pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +136,7 @@ class _Racer:
         ran = self._run(self._program)
         if not self._program.output.is_file():
             raise EngineError(f"It wrote no {self._program.output.name}.")
-        pixels = read_picture(self._program.output, limits=Limits(input_pixels=None)).pixels
+        pixels = read_picture(self._program.output, limits=Limits(max_pixels=None)).pixels
         self.written = pixels if self._reference is None else self.written
         if self._reference is not None:
             found = pixel_difference(_eight_bits(pixels), _eight_bits(self._reference))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tessera.errors import UsageError
-from tessera.images.picture import Pixels
+from tessera.images.pixels import Pixels
 
 
 def middle(pixels: Pixels, height: int, width: int, *, multiple: int = 1) -> Pixels:

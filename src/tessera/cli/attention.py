@@ -149,12 +149,12 @@ def _view(**choices: Any) -> ViewSettings:
 
 def _found(given: Sequence[Path]) -> list[Path]:
     """The pictures that files and folders name, each once."""
-    from tessera.images.formats import looks_like_a_picture
+    from tessera.images.formats import is_picture_name
 
     found: list[Path] = []
     for path in given:
         if os.path.isdir(path):  # noqa: PTH112 - False, not an error, for any text
-            inside = [each for each in sorted(path.iterdir()) if looks_like_a_picture(each) and each.is_file()]
+            inside = [each for each in sorted(path.iterdir()) if is_picture_name(each) and each.is_file()]
             if not inside:
                 raise UsageError(f"{path}: there are no pictures in this folder.")
             found += inside

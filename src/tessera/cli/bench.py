@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tessera.bench.turns import Comparison
     from tessera.engines.engine import Precision
     from tessera.engines.opening import EngineName
-    from tessera.images.picture import Pixels
+    from tessera.images.pixels import Pixels
     from tessera.weights.files import LoadedGenerator
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)

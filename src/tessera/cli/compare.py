@@ -61,7 +61,7 @@ def compare(
     if limit < 1:
         raise UsageError(f"--limit {limit}: expected 1 or more.")
     region = None if crop is None else parse_crop(crop)
-    from tessera.images.picture import Limits
+    from tessera.images.picture_format import Limits
     from tessera.report.comparison import SheetSettings, measure
     from tessera.report.partners import find_partners
 
@@ -69,7 +69,7 @@ def compare(
     _check_output(output, partners, overwrite)
     if max_pixels is not None and max_pixels < 0:
         raise UsageError(f"--max-pixels {max_pixels}: expected a number of pixels, or 0 for no limit.")
-    limits = Limits() if max_pixels is None else Limits(input_pixels=max_pixels or None)
+    limits = Limits() if max_pixels is None else Limits(max_pixels=max_pixels or None)
     default_side = 384 if kind == ".png" else 1024
     settings = SheetSettings(
         crop=region, max_side=default_side if max_side is None else max_side, columns=columns, limits=limits

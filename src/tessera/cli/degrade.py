@@ -144,12 +144,12 @@ def _read(path: Path) -> Shown:
     import numpy as np
 
     from tessera.images.picture import read_picture
-    from tessera.images.writer import laid_on_white
+    from tessera.images.pixels import flatten_on_white
 
     pixels = read_picture(path).pixels
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     if pixels.shape[2] in (2, 4):
-        pixels = laid_on_white(pixels)
+        pixels = flatten_on_white(pixels)
     if pixels.dtype != np.uint8:
         pixels = np.rint(pixels / 257)
     return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)).astype(np.uint8))
@@ -188,7 +188,8 @@ def _sheet(
     """Write the sheet -> what was drawn; nothing is shown twice while there are photographs left."""
     import numpy as np
 
-    from tessera.images.writer import PictureShape, PictureWriter
+    from tessera.images.frames import PictureShape
+    from tessera.images.writer import PictureWriter
     from tessera.report.letters import LINE_HEIGHT
 
     made: list[Any] = []
@@ -289,14 +290,14 @@ def _estimate(folder: Path, scale: int) -> None:
     """Measure every picture of a folder and print what follows."""
     from tessera.degrade.estimate import measure_file
     from tessera.degrade.proposal import proposal
-    from tessera.images.formats import looks_like_a_picture
+    from tessera.images.formats import is_picture_name
 
     if not folder.is_dir():
         raise UsageError(f"--estimate {folder}: there is no such folder.")
     damages: list[Damage] = []
     lost = 0
     for path in sorted(folder.iterdir()):
-        if not path.is_file() or not looks_like_a_picture(path):
+        if not path.is_file() or not is_picture_name(path):
             continue
         try:
             damages.append(measure_file(path))

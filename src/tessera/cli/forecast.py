@@ -34,7 +34,7 @@ def pixels_of(tasks: Sequence[Task], settings: Settings) -> int:
 
     What is already done counts too, so that a run that goes on plans as the one that was stopped.
     """
-    from tessera.images.picture import PictureReader
+    from tessera.images.reader import PictureReader
 
     wanted = [task for task in tasks if task.problem is None]
     sizes: list[int] = []

@@ -44,7 +44,7 @@ def niqe(
     some could not be, 2 wrong usage.
     """
     from tessera.evaluate.scoring import Scorer
-    from tessera.images.formats import looks_like_a_picture
+    from tessera.images.formats import is_picture_name
 
     if not inputs:
         raise UsageError("Nothing to score: name pictures or folders, as in `tessera niqe results`.")
@@ -56,7 +56,7 @@ def niqe(
         place = Path(text)
         if place.is_dir():
             found = sorted(place.rglob("*") if recursive else place.iterdir())
-            pictures = [path for path in found if path.is_file() and looks_like_a_picture(path)]
+            pictures = [path for path in found if path.is_file() and is_picture_name(path)]
             if not pictures:
                 raise UsageError(f"{place}: there are no pictures in this folder.")
             paths += pictures

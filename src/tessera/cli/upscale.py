@@ -141,7 +141,7 @@ def upscale(
     if not names:
         raise UsageError("Nothing to upscale: name pictures or folders, as in `tessera upscale photo.jpg`.")
     with stop_signals() as stop:
-        from tessera.images.picture import Limits
+        from tessera.images.picture_format import Limits
         from tessera.tiling.settings import OutScale as Size
         from tessera.tiling.settings import Settings
         from tessera.upscaling.batch import run_batch
@@ -167,8 +167,8 @@ def upscale(
             frames=frames,
             quality=quality,
             limits=Limits(
-                input_pixels=_limit("--max-pixels", max_pixels, default.input_pixels),
-                output_pixels=_limit("--max-output-pixels", max_output_pixels, default.output_pixels),
+                max_pixels=_limit("--max-pixels", max_pixels, default.max_pixels),
+                max_output_pixels=_limit("--max-output-pixels", max_output_pixels, default.max_output_pixels),
             ),
         )
         name = model_name(model, model_path, denoise, fast=fast)

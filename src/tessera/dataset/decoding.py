@@ -21,7 +21,8 @@ from torch import Tensor
 from tessera.dataset.sources import PictureRef
 from tessera.dataset.store import stored_bytes
 from tessera.errors import PictureError
-from tessera.images.picture import PictureReader, vips
+from tessera.images.libvips import vips
+from tessera.images.reader import PictureReader
 
 Pixels = npt.NDArray[np.unsignedinteger]
 

@@ -20,7 +20,7 @@ from tessera.dataset.decoding import Pixels, open_ref, rgb_rows
 from tessera.dataset.fingerprint import SIDE, area_weights
 from tessera.dataset.sources import PictureRef
 from tessera.errors import PictureError
-from tessera.images.picture import vips
+from tessera.images.libvips import vips
 from tessera.images.resize import resize
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)

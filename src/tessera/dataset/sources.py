@@ -15,15 +15,9 @@ from pathlib import Path
 from tessera.dataset.pairing import key_of
 from tessera.dataset.store import is_store, store_keys
 from tessera.errors import UsageError
-from tessera.images.formats import READABLE_EXTENSIONS
+from tessera.images.formats import list_readable_extensions
 
 _MOST_PROBLEMS = 20
-_EXTENSIONS = "|".join(sorted(extension.lstrip(".") for extension in READABLE_EXTENSIONS))
-_LINE = re.compile(
-    rf"(?P<gt>.+?\.(?:{_EXTENSIONS}))(?:\s*\([^)]*\)(?:\s+\d+)?)?"
-    rf"(?:\s*,\s*(?P<lq>.+?\.(?:{_EXTENSIONS})))?(?:\s.*)?",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,17 +177,23 @@ def _walk(folder: str, recursive: bool) -> list[str]:
 
 
 def _wanted(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in READABLE_EXTENSIONS  # noqa: PTH122 - a hundred thousand of these
+    return os.path.splitext(name)[1].lower() in list_readable_extensions()  # noqa: PTH122 - a hundred thousand of these
 
 
 def _listed(listing: Path, root: Path | None) -> list[_Entry]:
     """The lines of a meta-info file: `path (h,w,c)`, or `gt, lq`; what is not absolute begins at `root`."""
     base = root if root is not None else listing.parent
+    extensions = "|".join(sorted(re.escape(extension) for extension in list_readable_extensions()))
+    pattern = re.compile(
+        rf"(?P<gt>.+?(?:{extensions}))(?:\s*\([^)]*\)(?:\s+\d+)?)?"
+        rf"(?:\s*,\s*(?P<lq>.+?(?:{extensions})))?(?:\s.*)?",
+        re.IGNORECASE,
+    )
     entries: list[_Entry] = []
     for number, line in enumerate(listing.read_text(encoding="utf-8-sig").splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
-        found = _LINE.fullmatch(line.strip())
+        found = pattern.fullmatch(line.strip())
         if found is None:
             raise UsageError(f"{listing}, line {number}: {line!r} is neither a picture's path nor two with a comma.")
         lq = None if found["lq"] is None else PictureRef(str(base / found["lq"]))

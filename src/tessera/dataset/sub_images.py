@@ -20,8 +20,8 @@ from tessera.dataset.decoding import open_ref
 from tessera.dataset.processes import for_each
 from tessera.dataset.sources import PictureRef
 from tessera.errors import PictureError, UsageError
-from tessera.images.picture import vips
-from tessera.images.resample import resampled_array
+from tessera.images.libvips import vips
+from tessera.images.resample import resample_array
 from tessera.storage.atomic import temporary_name
 
 Pixels = npt.NDArray[np.unsignedinteger]
@@ -106,7 +106,7 @@ def cut_picture(ref: PictureRef, *, out: Path, config: CropsConfig) -> Cut:
         pixels = reader.read_rows(0, height)
     missing = iter(names)
     for _, size in versions:
-        version = pixels if size == (height, width) else resampled_array(pixels, size)
+        version = pixels if size == (height, width) else resample_array(pixels, size)
         for top, left in _windows(size, config):
             name = next(missing)
             if not name.exists():

@@ -18,7 +18,8 @@ from tessera.degrade.filtering import filter_lines
 from tessera.degrade.sharpen import gaussian_line
 from tessera.degrade.tables import luma_steps, luma_table_of, nearest_quality
 from tessera.errors import PictureError
-from tessera.images.picture import Limits, read_picture
+from tessera.images.picture import read_picture
+from tessera.images.picture_format import Limits
 
 Plane = npt.NDArray[np.float64]
 

@@ -13,7 +13,7 @@ from tessera.errors import UsageError
 from tessera.evaluate.making import resize_to, shrink
 from tessera.evaluate.protocol import Protocol
 from tessera.generators import GeneratorConfig
-from tessera.images.formats import looks_like_a_picture
+from tessera.images.formats import is_picture_name
 
 
 def bench_pairs(
@@ -26,7 +26,7 @@ def bench_pairs(
     """
     if not folder.is_dir():
         raise UsageError(f"--bench {folder}: there is no such folder.")
-    paths = sorted(path for path in folder.iterdir() if path.is_file() and looks_like_a_picture(path))[:most]
+    paths = sorted(path for path in folder.iterdir() if path.is_file() and is_picture_name(path))[:most]
     if not paths:
         raise UsageError(f"--bench {folder}: there are no pictures in this folder.")
     sizes = protocol.lq_size, protocol.gt_size

@@ -17,8 +17,9 @@ from torch import Tensor
 from tessera.deploy.settings import Precision
 from tessera.errors import UsageError
 from tessera.generators import GeneratorConfig
-from tessera.images.formats import looks_like_a_picture
-from tessera.images.picture import Pixels, read_picture
+from tessera.images.formats import is_picture_name
+from tessera.images.picture import read_picture
+from tessera.images.pixels import Pixels
 from tessera.planning.chart import chart
 
 SIZES = ((53, 37), (19, 29))
@@ -103,7 +104,7 @@ def picture_samples(folder: Path, config: GeneratorConfig, shape: tuple[int, int
     """
     if not folder.is_dir():
         raise UsageError(f"--check {folder}: there is no such folder.")
-    found = sorted(path for path in folder.iterdir() if path.is_file() and looks_like_a_picture(path))
+    found = sorted(path for path in folder.iterdir() if path.is_file() and is_picture_name(path))
     read = ((path.name, read_picture(path).pixels) for path in found[:_MOST_PICTURES])
     samples = [sample for name, pixels in read if (sample := _middle(name, pixels, config, shape)) is not None]
     if not samples:

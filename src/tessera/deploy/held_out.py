@@ -17,8 +17,9 @@ from torch import Tensor
 
 from tessera.errors import UsageError
 from tessera.generators import GeneratorConfig
-from tessera.images.formats import looks_like_a_picture
-from tessera.images.picture import Pixels, read_picture
+from tessera.images.formats import is_picture_name
+from tessera.images.picture import read_picture
+from tessera.images.pixels import Pixels
 from tessera.images.resize import resize
 from tessera.wording import counted
 
@@ -54,7 +55,7 @@ def read_folder(folder: Path, option: str, channels: int, *, fewest: int, most: 
     """The first pictures of a folder by name. Raises UsageError for a missing folder and for too few pictures."""
     if not folder.is_dir():
         raise UsageError(f"{option} {folder}: there is no such folder.")
-    paths = sorted(path for path in folder.iterdir() if path.is_file() and looks_like_a_picture(path))
+    paths = sorted(path for path in folder.iterdir() if path.is_file() and is_picture_name(path))
     if len(paths) < fewest:
         raise UsageError(
             f"{option} {folder}: expected {fewest} pictures or more, found {counted(len(paths), 'picture')} in it."

@@ -21,8 +21,9 @@ import torch
 from numpy.lib import format as npy
 
 from tessera.errors import PictureError, TesseraError, UsageError
-from tessera.images.formats import looks_like_a_picture
-from tessera.images.picture import Pixels, read_picture
+from tessera.images.formats import is_picture_name
+from tessera.images.picture import read_picture
+from tessera.images.pixels import Pixels
 from tessera.images.resize import resize
 from tessera.images.writer import write_picture
 from tessera.storage.atomic import put_in_place, temporary_name
@@ -42,7 +43,7 @@ def pack(folder: Path, output: Path, *, size: tuple[int, int] | None = None) -> 
     `size` each is resized to it by covered area, the aspect lost, as the vacc protocol does. Raises UsageError,
     PictureError.
     """
-    pictures = _in(folder, looks_like_a_picture, "pictures")
+    pictures = _in(folder, is_picture_name, "pictures")
     _not_one_name(pictures)
     _make(output)
     packed: list[Path] = []

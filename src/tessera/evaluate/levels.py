@@ -15,7 +15,8 @@ from torch import Tensor
 
 from tessera.evaluate.protocol import Channels, NiqeGray
 from tessera.images.color import luma_jpeg, luma_matlab
-from tessera.images.picture import Limits, PictureReader
+from tessera.images.picture_format import Limits
+from tessera.images.reader import PictureReader
 
 _MOST_ROWS, _FEWEST_ROWS = 256, 16
 _PIXELS_AT_A_TIME = 2**19
@@ -37,7 +38,7 @@ class Levels:
     """
 
     def __init__(self, path: Path, *, limits: Limits | None = None) -> None:
-        self._reader = PictureReader(path, limits=limits or Limits(input_pixels=None))
+        self._reader = PictureReader(path, limits=limits or Limits(max_pixels=None))
         self.path = path
         self.height, self.width = self._reader.info.height, self._reader.info.width
         self.is_gray = self._reader.info.channels < 3

@@ -11,13 +11,15 @@ import numpy.typing as npt
 
 from tessera.errors import PictureError
 from tessera.evaluate.levels import rows_at_a_time
-from tessera.images.filters import Kernel, bands
-from tessera.images.picture import Limits, PictureReader
+from tessera.images.filters import Kernel, compute_bands
+from tessera.images.frames import PictureShape
+from tessera.images.picture_format import Limits
+from tessera.images.reader import PictureReader
 from tessera.images.resample import Resampler, RowResizer
-from tessera.images.writer import PictureShape, PictureWriter
+from tessera.images.writer import PictureWriter
 
 Enlargement = Literal["nearest", "bicubic", "lanczos3"]
-_NO_LIMITS = Limits(input_pixels=None, output_pixels=None)
+_NO_LIMITS = Limits(max_pixels=None, max_output_pixels=None)
 
 
 def shrink(source: Path, target: Path, scale: int, kernel: Kernel) -> None:
@@ -36,7 +38,9 @@ def shrink(source: Path, target: Path, scale: int, kernel: Kernel) -> None:
         def whole(levels: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
             return np.floor(np.clip(levels, 0, full) + 0.5)
 
-        down, across = (bands(length * scale, length, 1 / scale, kernel, edges="repeat") for length in (height, width))
+        down, across = (
+            compute_bands(length * scale, length, 1 / scale, kernel, edges="repeat") for length in (height, width)
+        )
         resizer = RowResizer(down, across, np.float64, between=whole)
         shape = PictureShape(height=height, width=width, channels=info.channels, dtype=info.dtype)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tessera.dataset.pairing import key_of as key_of
 from tessera.errors import UsageError
-from tessera.images.formats import looks_like_a_picture
+from tessera.images.formats import is_picture_name
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def pictures_in(folder: Path) -> list[Path]:
     """The pictures in a folder, in the order of their names. Raises UsageError when it is none or has none."""
     if not folder.is_dir():
         raise UsageError(f"{folder}: there is no such folder.")
-    found = sorted(path for path in folder.iterdir() if looks_like_a_picture(path) and path.is_file())
+    found = sorted(path for path in folder.iterdir() if is_picture_name(path) and path.is_file())
     if not found:
         raise UsageError(f"{folder}: there are no pictures in this folder.")
     return found
@@ -170,7 +170,7 @@ def _in_layout(root: Path, scale: int, benchmark: Benchmark) -> Found | None:
         return pair_folders(lq=lq, gt=gt)
     if gt is not None:
         return pair_folders(gt=gt)
-    flat = sorted(path for path in root.iterdir() if looks_like_a_picture(path) and path.is_file())
+    flat = sorted(path for path in root.iterdir() if is_picture_name(path) and path.is_file())
     if not flat:
         return None
     if any(re.search(rf"_SRF_{scale}_(HR|LR)$", path.stem) for path in flat):

@@ -24,7 +24,7 @@ from tessera.evaluate.learned import Learned
 from tessera.evaluate.levels import Levels, compared, gray_for_niqe
 from tessera.evaluate.protocol import Channels, NiqeGray, Protocol
 from tessera.images.color import rgb_to_lab
-from tessera.images.filters import bands
+from tessera.images.filters import compute_bands
 from tessera.images.resample import RowResizer
 from tessera.metrics.color_difference import ciede2000
 from tessera.metrics.niqe import NiqeRows, PristineModel
@@ -225,7 +225,7 @@ class Consistency(Sink):
     def __init__(self, lq: Levels, protocol: Protocol, size: tuple[int, int]) -> None:
         self._lq = lq
         down, across = (
-            bands(long, short, short / long, protocol.lq_kernel)
+            compute_bands(long, short, short / long, protocol.lq_kernel)
             for long, short in zip(size, (lq.height, lq.width), strict=True)
         )
         self._resizer = RowResizer(down, across, np.float64)

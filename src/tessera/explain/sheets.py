@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from tessera.explain.subject import Shown
-from tessera.images.metadata import Field, Metadata
-from tessera.images.picture import vips
-from tessera.images.resample import resampled_array
-from tessera.images.writer import PictureShape, PictureWriter
+from tessera.images.frames import PictureShape
+from tessera.images.libvips import vips
+from tessera.images.metadata import Metadata, MetadataField
+from tessera.images.resample import resample_array
+from tessera.images.writer import PictureWriter
 from tessera.report.letters import LINE_HEIGHT, written
 
 GRID_SIDE = 240
@@ -38,7 +39,7 @@ def within(picture: Shown, side: int) -> Shown:
     if longest <= side:
         return picture
     target = (max(1, round(height * side / longest)), max(1, round(width * side / longest)))
-    return resampled_array(picture, target).astype(np.uint8)
+    return resample_array(picture, target).astype(np.uint8)
 
 
 def grid(rows: Sequence[Sequence[Cell]], title: str = "") -> Shown:
@@ -67,7 +68,7 @@ def write_animation(path: Path, frames: Sequence[Shown]) -> None:
     delays = [_FRAME_MS] * (len(frames) - 1) + [_LAST_FRAME_MS]
     types = vips().GValue
     metadata = Metadata(
-        animation=(Field("delay", types.array_int_type, delays), Field("loop", types.gint_type, 0)),
+        animation=(MetadataField("delay", types.array_int_type, delays), MetadataField("loop", types.gint_type, 0)),
     )
     shape = PictureShape(
         height=height * len(frames), width=width, channels=channels, dtype=np.dtype(np.uint8), frames=len(frames)

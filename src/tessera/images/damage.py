@@ -1,11 +1,17 @@
-"""What libvips says about a file that it cannot read -> one sentence that helps."""
+"""One helpful sentence for a file that cannot be read, from the reports of libvips and the operating system."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import stat
+import sys
+from collections.abc import Generator
 from pathlib import Path
 
-from tessera.images.png_color import png_size
+from tessera.errors import PictureError
+from tessera.images.codecs.png_chunks import read_png_size
+from tessera.images.formats import recognize_format
 
 _LONGEST_REASON = 150
 _LONGEST_PNG_SIDE = 100_000_000  # libvips' VIPS_MAX_COORD
@@ -14,21 +20,59 @@ _CUT_SHORT = (
 )
 
 
-def sentence(path: Path, error: Exception) -> str:
-    """One sentence from libvips' report."""
+def check_regular_file(path: Path) -> None:
+    """Raise PictureError unless the path is a regular file that is not empty."""
+    with explain_errors(path):
+        status = path.stat()  # before any open, because opening a pipe waits for a writer
+    if stat.S_ISDIR(status.st_mode):
+        raise PictureError(f"{path}: is a folder, not a picture.")
+    if not stat.S_ISREG(status.st_mode):
+        raise PictureError(f"{path}: is a pipe, a device or the like, not a regular file.")
+    if status.st_size == 0:
+        raise PictureError(f"{path}: is empty (0 bytes).")
+
+
+@contextlib.contextmanager
+def explain_errors(path: Path) -> Generator[None]:
+    """Turn errors of libvips and of the operating system about a file into PictureError."""
+    try:
+        yield
+    except PictureError:
+        raise
+    except FileNotFoundError:
+        what = "is a link to a missing file" if path.is_symlink() else "no such file"
+        raise PictureError(f"{path}: {what}.") from None
+    except PermissionError:
+        raise PictureError(f"{path}: no permission to read it.") from None
+    except (OSError, ValueError) as error:
+        raise PictureError(f"{path}: cannot be opened: {getattr(error, 'strerror', None) or error}.") from None
+    except Exception as error:
+        if not is_libvips_error(error):
+            raise
+        raise PictureError(describe_damage(path, error)) from None
+
+
+def is_libvips_error(error: BaseException) -> bool:
+    """Whether libvips raised it, without importing libvips."""
+    pyvips = sys.modules.get("pyvips")
+    return pyvips is not None and isinstance(error, pyvips.Error)
+
+
+def describe_damage(path: Path, error: Exception) -> str:
+    """Describe why libvips cannot read a file, in one sentence."""
     text = str(error)
     lowered = text.lower()
-    start, end, size = _ends_of_file(path)
-    kind = _guess(start)
+    start, end, size = _read_ends(path)
+    kind = _guess_kind(start)
     if kind or "not in a known format" in lowered or "is not a known file format" in lowered:
-        return f"{path}: is not a picture that can be read here{f' ({kind})' if kind else ''}."
-    claimed = png_size(start)
+        return f"{path}: is not a picture in a supported format{f' ({kind})' if kind else ''}."
+    claimed = read_png_size(start)
     if claimed is not None and not 0 < min(claimed) <= max(claimed) < 2**31:
         return f"{path}: is damaged: its header claims {claimed[1]}x{claimed[0]} pixels, which no PNG can have."
     if claimed is not None and max(claimed) > _LONGEST_PNG_SIDE:
         return (
-            f"{path}: claims to be {claimed[1]}x{claimed[0]}, and a PNG of at most {_LONGEST_PNG_SIDE:,} pixels on a"
-            " side can be read."
+            f"{path}: its header claims {claimed[1]}x{claimed[0]} pixels; PNG files of at most {_LONGEST_PNG_SIDE:,}"
+            " pixels per side can be read."
         )
     lacks_its_end = (start[:4] == b"\x89PNG" and b"IEND" not in end) or (
         start[:4] == b"RIFF" and int.from_bytes(start[4:8], "little") + 8 > size
@@ -43,27 +87,24 @@ def sentence(path: Path, error: Exception) -> str:
     return f"{path}: is damaged or unusual and cannot be decoded ({reason})."
 
 
-def _ends_of_file(path: Path) -> tuple[bytes, bytes, int]:
-    """The first and last bytes of a file, and how many it has."""
+def _read_ends(path: Path) -> tuple[bytes, bytes, int]:
+    """Read the first and last bytes of a file, and its size."""
     with contextlib.suppress(OSError), path.open("rb") as file:
         start = file.read(64)
         size = path.stat().st_size
-        file.seek(max(0, size - 64))
+        file.seek(max(0, size - 64), os.SEEK_SET)
         return start, file.read(64), size
     return b"", b"", 0
 
 
-def _guess(start: bytes) -> str:
+def _guess_kind(start: bytes) -> str:
     if start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"<":
         return "it looks like a web page or SVG"
-    if start[:2] == b"BM":
-        return "a BMP file with a header that is not known"
     if start[:4] == b"%PDF":
         return "a PDF"
     if start[:2] == b"PK":
         return "a zip archive"
-    if start[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1"):
-        return "HEIC, whose decoder the libvips wheel leaves out: convert it to JPEG, PNG or AVIF"
-    if start[:10] == b"\x00\x00\x00\x0cJXL \r\n" or start[:2] == b"\xff\x0a":
-        return "JPEG XL, which this libvips does not read: convert it to PNG"
-    return ""
+    form = recognize_format(start)
+    if form is None and start[:2] == b"BM":
+        return "a BMP file with an unknown header"
+    return form.hint if form is not None else ""

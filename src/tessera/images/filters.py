@@ -1,7 +1,7 @@
-"""How much each input pixel counts for each output pixel when a picture is resampled, as MATLAB's imresize has it.
+"""Resampling weights: bicubic, Lanczos, bilinear and area, defined as in MATLAB's imresize.
 
-The weights come in bands: a run of output pixels, the run of input pixels they look at, and the matrix between them, so
-that resampling is a few small matrix products whatever the picture's size. NumPy only, in float64.
+The weights come in bands: a run of output pixels, the run of input pixels they depend on, and the matrix between them,
+so that resampling is a few small matrix products at any picture size. NumPy only, in float64.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ Edges = Literal["mirror", "repeat", "wrap"]
 
 
 @functools.lru_cache(maxsize=64)
-def bands(
+def compute_bands(
     length: int,
     out_length: int,
     scale: float,
@@ -71,20 +71,26 @@ def bands(
     edges: Edges = "mirror",
     margin: int = 0,
 ) -> tuple[Band, ...]:
-    """The weights from `length` pixels to `out_length`, `scale` times as many.
+    """Compute the weights that resample `length` pixels to `out_length`, `scale` times as many.
 
-    Beyond the ends the picture is mirrored, its last pixel is repeated, or it begins again; with a `margin` so many
-    pixels are there before the first and after the last, and are numbered from the first of them.
+    Args:
+        length: Number of input pixels, without the margin.
+        out_length: Number of output pixels.
+        scale: Output pixels per input pixel.
+        kernel: "area" weights by covered area (as OpenCV's INTER_AREA when shrinking).
+        antialias: Widen the other kernels when shrinking.
+        edges: How the picture continues past its ends: mirrored, its last pixel repeated, or wrapped around.
+        margin: Number of real pixels before the first and after the last; pixels are then counted from the first of
+            them.
 
-    `area` counts by covered area (as OpenCV's INTER_AREA does when shrinking); the other kernels are widened when they
-    shrink and `antialias` is set. Every output's weights add up to one.
+    The weights of every output pixel add up to one.
     """
-    index, weights = _taps(out_length, scale, kernel, antialias)
-    index = _folded(index + margin, length + 2 * margin, edges)
+    index, weights = _compute_taps(out_length, scale, kernel, antialias)
+    index = _fold(index + margin, length + 2 * margin, edges)
     step = max(_FEWEST_IN_A_BAND, math.ceil(index.shape[1] * min(scale, 1.0)))
     if length * out_length <= _LARGEST_WHOLE:
         step = out_length
-    found: list[Band] = []
+    result: list[Band] = []
     for first in range(0, out_length, step):
         last = min(first + step, out_length)
         here = index[first:last]
@@ -92,17 +98,17 @@ def bands(
         matrix = np.zeros((last - first, stop - start))
         rows = np.broadcast_to(np.arange(last - first)[:, None], here.shape)
         np.add.at(matrix, (rows, here - start), weights[first:last])
-        found.append(Band(first, last, start, stop, matrix))
-    return tuple(found)
+        result.append(Band(first, last, start, stop, matrix))
+    return tuple(result)
 
 
-def reach(scale: float, kernel: Kernel) -> int:
-    """How many input pixels beyond the picture an output pixel at its edge looks at."""
-    index, _ = _taps(1, scale, kernel, antialias=True)
+def count_border_pixels(scale: float, kernel: Kernel) -> int:
+    """Count the input pixels past the edge that an output pixel at the edge depends on."""
+    index, _ = _compute_taps(1, scale, kernel, antialias=True)
     return 1 - int(index.min())
 
 
-def _folded(index: npt.NDArray[np.intp], length: int, edges: Edges) -> npt.NDArray[np.intp]:
+def _fold(index: npt.NDArray[np.intp], length: int, edges: Edges) -> npt.NDArray[np.intp]:
     if edges == "wrap":
         return np.remainder(index, length)
     if edges == "repeat":
@@ -111,8 +117,10 @@ def _folded(index: npt.NDArray[np.intp], length: int, edges: Edges) -> npt.NDArr
     return np.where(mirrored < length, mirrored, 2 * length - 1 - mirrored)
 
 
-def _taps(out_length: int, scale: float, kernel: Kernel, antialias: bool) -> tuple[npt.NDArray[np.intp], Floats]:
-    """For each output pixel the input pixels it looks at, and their weights: both (out_length, taps)."""
+def _compute_taps(
+    out_length: int, scale: float, kernel: Kernel, antialias: bool
+) -> tuple[npt.NDArray[np.intp], Floats]:
+    """For each output pixel, the input pixels it depends on and their weights: both (out_length, taps)."""
     center = (np.arange(out_length) + 0.5) / scale - 0.5
     if kernel == "area":
         width = 1 / scale

@@ -1,93 +1,85 @@
-"""What each picture format can hold: the one table that reading, naming and writing consult.
+"""The picture formats, and questions that their declarations answer.
 
-Figures are of the formats themselves and of libvips' writers for them (libvips documentation, "VipsForeignSave").
+To add a format, declare it in a module of `codecs/` and add it to `FORMATS`; reading, writing, file search, help texts
+and the table in the documentation follow.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
 from pathlib import Path
 
+from tessera.images.codecs.avif import AVIF
+from tessera.images.codecs.bmp import BMP
+from tessera.images.codecs.gif import GIF
+from tessera.images.codecs.jpeg import JPEG
+from tessera.images.codecs.libvips_loader import LibvipsLoader
+from tessera.images.codecs.netpbm import NETPBM
+from tessera.images.codecs.png import PNG
+from tessera.images.codecs.tiff import TIFF
+from tessera.images.codecs.unreadable import HEIC, JPEG_2000, JPEG_XL, OPENEXR, RADIANCE
+from tessera.images.codecs.webp import WEBP
+from tessera.images.picture_format import Open, PictureFormat
 
-@dataclass(frozen=True, kw_only=True)
-class Format:
-    """One file format, as far as writing it is concerned."""
-
-    name: str
-    extensions: tuple[str, ...]
-    deepest: int = 8
-    """Bits per channel that it keeps; a deeper picture is rounded to it."""
-    alpha: bool = True
-    alpha_levels: int | None = None
-    """How many degrees of transparency it knows, where they are fewer than its depth would give."""
-    colors: int | None = None
-    """How many colors one frame can have, where they are limited."""
-    longest_side: int = 2**31 - 1
-    """The limit on width and height in pixels, of the format or of its encoder (libjpeg: 65,500)."""
-    animated: bool = False
-    whole_in_memory: bool = False
-    """Whether its encoder must hold the whole picture (so memory is not bounded by the tile)."""
-    bytes_per_sample: float = 1.0
-    """Generous estimate of the file size, per channel and pixel of a photograph at 8 bits."""
-
-
-FORMATS: tuple[Format, ...] = (
-    Format(
-        name="JPEG",
-        extensions=(".jpg", ".jpeg", ".jpe", ".jfif"),
-        alpha=False,
-        longest_side=65_500,
-        bytes_per_sample=0.4,
-    ),
-    Format(name="PNG", extensions=(".png",), deepest=16),
-    Format(
-        name="WebP",
-        extensions=(".webp",),
-        longest_side=16_383,
-        animated=True,
-        whole_in_memory=True,
-        bytes_per_sample=0.4,
-    ),
-    Format(name="TIFF", extensions=(".tif", ".tiff"), deepest=16, longest_side=2**31 - 1),
-    Format(
-        name="AVIF",
-        extensions=(".avif", ".heif"),
-        deepest=12,
-        longest_side=16_384,
-        whole_in_memory=True,
-        bytes_per_sample=0.3,
-    ),
-    Format(
-        name="GIF",
-        extensions=(".gif",),
-        alpha_levels=2,
-        colors=256,
-        longest_side=65_535,
-        animated=True,
-        whole_in_memory=True,
-        bytes_per_sample=0.5,
-    ),
-    Format(name="PPM", extensions=(".ppm", ".pgm", ".pnm", ".pam"), deepest=16),
+FORMATS: tuple[PictureFormat, ...] = (
+    *(JPEG, PNG, WEBP, TIFF, AVIF, GIF, NETPBM, BMP),
+    *(HEIC, JPEG_XL, JPEG_2000, RADIANCE, OPENEXR),
 )
+"""In the order of help texts and tables; the first that matches a file's first bytes is its format."""
 
-READABLE_EXTENSIONS: frozenset[str] = frozenset(
-    extension for form in FORMATS for extension in form.extensions
-) | frozenset({".heic", ".pbm", ".bmp", ".jxl", ".jp2", ".hdr", ".exr"})
-"""What a folder is searched for. A name in this list that this libvips cannot read gets its own sentence."""
+_open_unknown = LibvipsLoader()
 
 
-def format_of_name(path: Path) -> Format | None:
-    """The format that a file name asks for, or None when its extension is not one that can be written.
+def list_writable_formats() -> tuple[PictureFormat, ...]:
+    """Return the formats that can be written."""
+    return tuple(form for form in FORMATS if form.save is not None)
 
-    >>> format_of_name(Path("a/holiday.JPG")).name
+
+def list_writable_extensions() -> tuple[str, ...]:
+    """Return the extensions of output files without the dot, the usual one of each format first.
+
+    >>> list_writable_extensions()[:7]
+    ('jpg', 'png', 'webp', 'tif', 'avif', 'gif', 'ppm')
+    """
+    formats = list_writable_formats()
+    usual = [form.extensions[0] for form in formats]
+    more = [extension for form in formats for extension in form.extensions[1:]]
+    return tuple(extension.removeprefix(".") for extension in (*usual, *more))
+
+
+def list_readable_extensions() -> frozenset[str]:
+    """Return the extensions that a folder is searched for; a file that cannot be decoded gets its own error."""
+    return _collect_extensions(FORMATS)
+
+
+def find_format(path: Path) -> PictureFormat | None:
+    """Find the format that a file name asks for; None if its extension is not that of a writable format.
+
+    >>> find_format(Path("a/holiday.JPG")).name
     'JPEG'
-    >>> format_of_name(Path("scan.bmp")) is None
+    >>> find_format(Path("scan.bmp")) is None
     True
     """
     extension = path.suffix.lower()
-    return next((form for form in FORMATS if extension in form.extensions), None)
+    return next((form for form in list_writable_formats() if extension in form.extensions), None)
 
 
-def looks_like_a_picture(path: Path) -> bool:
-    """Whether a folder walk should take this name for a picture."""
-    return path.suffix.lower() in READABLE_EXTENSIONS and not path.name.startswith(".")
+def recognize_format(start: bytes) -> PictureFormat | None:
+    """Recognize a format by a file's first 64 bytes; None if no format matches."""
+    return next((form for form in FORMATS if form.matches(start)), None)
+
+
+def choose_opener(start: bytes) -> Open:
+    """Return what opens a file with these first bytes; libvips if no format matches."""
+    form = recognize_format(start)
+    return form.open if form is not None else _open_unknown
+
+
+def is_picture_name(path: Path) -> bool:
+    """Whether a search of a folder takes this file name for a picture."""
+    return path.suffix.lower() in list_readable_extensions() and not path.name.startswith(".")
+
+
+@functools.lru_cache(maxsize=2)
+def _collect_extensions(formats: tuple[PictureFormat, ...]) -> frozenset[str]:
+    return frozenset(extension for form in formats for extension in (*form.extensions, *form.more_extensions))

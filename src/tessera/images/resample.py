@@ -1,7 +1,7 @@
-"""Finished pixels to any other size, row by row: Lanczos with three lobes, in NumPy, rounded once.
+"""Resampling of pixels row by row: Lanczos with three lobes, in NumPy, rounded once.
 
 The weights are those of `resize.resize(kernel="lanczos3")`: antialiased when shrinking, edges mirrored. (libvips could
-resample rows too, but it enlarges with a bicubic kernel whatever it is asked for, and darkens 16-bit pixels when it
+resample rows too, but it upscales with a bicubic kernel whatever kernel is set, and darkens 16-bit pixels when it
 shrinks them: 8.18, measured.)
 
 Shapes: h rows at a time, H height, W width, C channels (1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha).
@@ -17,30 +17,29 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tessera.images.filters import Band, Kernel, bands, reach
-
-Pixels = npt.NDArray[np.unsignedinteger]
+from tessera.images.filters import Band, Kernel, compute_bands, count_border_pixels
+from tessera.images.pixels import Pixels
 
 _FAINT = np.float32(1e-9)
-"""What colors under wholly transparent pixels weigh against visible ones, so that they count only among themselves."""
+"""Weight of colors under fully transparent pixels, so small that they count only among themselves."""
 _FLOATS_AT_A_TIME = 2**20
 
 
-def rows_beyond(length: int, target: int) -> int:
-    """How many rows beyond the ends a picture resampled from `length` to `target` rows looks at."""
-    return reach(target / length, "lanczos3")
+def count_border_rows(length: int, target: int) -> int:
+    """Count the rows past each end that resampling from `length` to `target` rows depends on."""
+    return count_border_pixels(target / length, "lanczos3")
 
 
-def resampled_array(
+def resample_array(
     pixels: Pixels, size: tuple[int, int], dtype: np.dtype[np.unsignedinteger] | None = None, *, wraps: bool = False
 ) -> Pixels:
-    """Pixels (H, W, C) -> (*size, C) by Lanczos, in uint8 or uint16 (`dtype`, or that of the pixels).
+    """Resample pixels (H, W, C) -> (*size, C) with Lanczos, in uint8 or uint16 (`dtype`, or that of the pixels).
 
-    Flat areas keep their value exactly, at the borders too; 16 bits that become 8 are rounded once. `wraps` is for
+    Flat areas keep their exact value, at the borders too; 16 bits that become 8 are rounded once. `wraps` is for
     textures that repeat.
     """
     height, width, channels = pixels.shape
-    beyond = rows_beyond(height, size[0]) if wraps else 0
+    beyond = count_border_rows(height, size[0]) if wraps else 0
     resampler = Resampler(
         size=(height, width), target=size, channels=channels, dtype=dtype or pixels.dtype, wrapped_rows=beyond
     )
@@ -51,34 +50,41 @@ def resampled_array(
     return np.concatenate([resampler.take(pixels[first : first + step]) for first in range(0, height, step)])
 
 
-def resized_planes(planes: npt.NDArray[np.float32], scale: int) -> npt.NDArray[np.float32]:
-    """`resize.resize(kernel="lanczos3")` of (C, H, W) float -> (C, s*H, s*W), not clipped."""
+def upsample_planes(planes: npt.NDArray[np.float32], scale: int) -> npt.NDArray[np.float32]:
+    """Upsample as `resize.resize(kernel="lanczos3")`: (C, H, W) float -> (C, s*H, s*W), not clipped."""
     _, height, width = planes.shape
     planes = np.concatenate(
         [
             np.matmul(band.matrix.astype(np.float32), planes[:, band.start : band.stop])
-            for band in bands(height, height * scale, scale, "lanczos3")
+            for band in compute_bands(height, height * scale, scale, "lanczos3")
         ],
         axis=1,
     )
     return np.concatenate(
         [
             np.matmul(planes[:, :, band.start : band.stop], band.matrix.astype(np.float32).T)
-            for band in bands(width, width * scale, scale, "lanczos3")
+            for band in compute_bands(width, width * scale, scale, "lanczos3")
         ],
         axis=2,
     )
 
 
 class Resampler:
-    """Takes the rows of one picture of `size` (H, W) from the top down and gives those of `target` (H, W).
+    """Resamples one picture from `size` (H, W) to `target` (H, W): takes rows from the top down, returns finished rows.
 
-    Colors are resampled premultiplied, so that what is transparent does not show. At an edge of alpha, dividing by the
-    little that Lanczos' lobes leave of it would make colors of nothing: the fainter a pixel is against those around
-    it, the more it takes their average visible color, which is never outside their range.
+    Colors are resampled premultiplied, so that colors under transparent pixels do not show. At an edge of alpha,
+    Lanczos' negative lobes can leave almost no alpha, and dividing by it would invent colors: the lower a pixel's alpha
+    against that of its neighbors, the more it takes their average visible color, which is always within their range.
 
-    `wrapped_rows` is for textures that repeat: so many rows of the other end come before the first and after the last,
-    and beyond the sides the picture begins again. `exact` works in float64, for inputs that must be MATLAB's.
+    Args:
+        size: (H, W) of the picture.
+        target: (H, W) of the result.
+        channels: 1 to 4; the last of 2 and 4 is alpha.
+        dtype: Type of the result, uint8 or uint16.
+        wrapped_rows: For textures that repeat: number of rows of the opposite end before the first and after the last
+            row; the sides are wrapped too.
+        kernel: Resampling kernel.
+        exact: Work in float64, for inputs that must equal MATLAB's.
     """
 
     def __init__(
@@ -96,15 +102,15 @@ class Resampler:
         self._dtype = dtype
         self._floats = np.dtype(np.float64 if exact else np.float32)
         vertical, horizontal = (target[axis] / size[axis] for axis in (0, 1))
-        down = bands(size[0], target[0], vertical, kernel, margin=wrapped_rows)
-        across = bands(size[1], target[1], horizontal, kernel, edges="wrap" if wrapped_rows else "mirror")
+        down = compute_bands(size[0], target[0], vertical, kernel, margin=wrapped_rows)
+        across = compute_bands(size[1], target[1], horizontal, kernel, edges="wrap" if wrapped_rows else "mirror")
         self._sharp = RowResizer(down, across, self._floats)
         if self._alpha:
-            self._soft = RowResizer([*map(_positive, down)], [*map(_positive, across)], self._floats)
+            self._soft = RowResizer([*map(_keep_main_lobe, down)], [*map(_keep_main_lobe, across)], self._floats)
         self._width, self._channels = target[1], channels
 
     def take(self, rows: Pixels) -> Pixels:
-        """The next rows (h, W, C) -> those of the result that are finished by them, perhaps none."""
+        """Take the next rows (h, W, C) -> the rows of the result that are finished by them, if any."""
         step = max(16, _FLOATS_AT_A_TIME // max(1, rows.shape[1] * self._channels))
         parts = [self._take_few(rows[first : first + step]) for first in range(0, len(rows), step)]
         return np.concatenate(parts) if parts else np.empty((0, self._width, self._channels), self._dtype)
@@ -112,30 +118,30 @@ class Resampler:
     def _take_few(self, rows: Pixels) -> Pixels:
         values = rows.transpose(2, 0, 1).astype(self._floats) / self._floats.type(np.iinfo(rows.dtype).max)
         if not self._alpha:
-            return self._quantized(self._sharp.take(values))
+            return self._quantize(self._sharp.take(values))
         color, alpha = values[:-1], values[-1:]
         sharp = self._sharp.take(np.concatenate((color * alpha, alpha)))
         weight = alpha + _FAINT
         soft = self._soft.take(np.concatenate((color * weight, weight, weight * weight)))
         kept, around, squares = sharp[-1:], soft[-2:-1], soft[-1:]
-        # 1 where alpha is the same all around, whatever it is; the share that is visible where it is all or nothing
+        # 1 where alpha is equal all around; the visible share where it is 0 or full
         even = around * around / squares
         trust = np.clip(np.minimum(kept / around, even), 0, 1)
         exact = np.clip(sharp[:-1] / np.maximum(kept, _FAINT), 0, 1)
         color = soft[:-2] / around
         color += trust * (exact - color)
-        return self._quantized(np.concatenate((color, kept)))
+        return self._quantize(np.concatenate((color, kept)))
 
-    def _quantized(self, values: npt.NDArray[np.floating]) -> Pixels:
+    def _quantize(self, values: npt.NDArray[np.floating]) -> Pixels:
         full = self._floats.type(65_535 if self._dtype.itemsize == 2 else 255)
         return np.rint(np.clip(values, 0, 1) * full).astype(self._dtype).transpose(1, 2, 0)
 
 
 class RowResizer:
-    """Resamples a picture whose rows come one after another, holding the few that are still needed.
+    """Resamples a picture whose rows arrive one after another, holding the few that are still needed.
 
-    `down` and `across` are the weights of `kernels.bands`; `between` is done to what is finished in height
-    and not yet in width. The result does not depend on how rows are portioned.
+    `down` and `across` are weights of `filters.compute_bands`; `between` is applied after the vertical pass and before
+    the horizontal one. The result does not depend on how many rows arrive at a time.
     """
 
     def __init__(
@@ -147,9 +153,9 @@ class RowResizer:
         between: Callable[[npt.NDArray[Any]], npt.NDArray[Any]] | None = None,
     ) -> None:
         self._between = between
-        self._waiting = collections.deque(_typed(band, dtype) for band in down)
-        self._across = [_typed(band, dtype) for band in across]
-        # Of the rows that this band and those after it look at, the first; and of this and those before it, the last.
+        self._waiting = collections.deque(_convert_band(band, dtype) for band in down)
+        self._across = [_convert_band(band, dtype) for band in across]
+        # The first row that this band and those after it depend on, and the last of this and those before it.
         starts = np.minimum.accumulate([band.start for band in reversed(down)])[::-1]
         self._needed = collections.deque(int(start) for start in starts)
         self._until = collections.deque(int(stop) for stop in np.maximum.accumulate([band.stop for band in down]))
@@ -157,7 +163,7 @@ class RowResizer:
         self._first = 0
 
     def take(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """The next rows (C, h, W) -> those of the result that are finished by them, (C, *, out W), perhaps none."""
+        """Take the next rows (C, h, W) -> the rows of the result that are finished by them, (C, *, out W), if any."""
         self._held = rows if self._held is None else np.concatenate((self._held, rows), axis=1)
         ready: list[npt.NDArray[Any]] = []
         while self._waiting and self._first + self._held.shape[1] >= self._until[0]:
@@ -177,11 +183,11 @@ class RowResizer:
         return np.concatenate(ready, axis=1)
 
 
-def _typed(band: Band, dtype: npt.DTypeLike) -> Band:
+def _convert_band(band: Band, dtype: npt.DTypeLike) -> Band:
     return dataclasses.replace(band, matrix=np.asarray(band.matrix, dtype))
 
 
-def _positive(band: Band) -> Band:
-    """The main lobe alone, whose results are never outside the range of what goes in."""
+def _keep_main_lobe(band: Band) -> Band:
+    """Keep only the main lobe, whose results are always within the range of the input."""
     matrix = np.maximum(band.matrix, 0)
     return dataclasses.replace(band, matrix=matrix / matrix.sum(axis=1, keepdims=True))

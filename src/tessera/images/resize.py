@@ -1,4 +1,4 @@
-"""Resampling on tensors as MATLAB's imresize has it: bicubic, area, Lanczos, with antialiasing when shrinking.
+"""Resampling of tensors, defined as in MATLAB's imresize: bicubic, area, Lanczos, antialiased when shrinking.
 
 Shapes: B pictures, C channels, H height, W width.
 """
@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from tessera.images.filters import Kernel, bands
+from tessera.images.filters import Kernel, compute_bands
 
 
 def resize(
@@ -23,9 +23,9 @@ def resize(
 ) -> Tensor:
     """Resample by `scale` or to `size` (H, W): (..., H, W) -> (..., ceil(scale*H), ceil(scale*W)), any float range.
 
-    Height is done first, then width; borders repeat the edge pixel symmetrically; nothing is clipped or rounded. The
-    same definition as MATLAB's imresize (systems that publish x4 figures made their inputs with it). Works in the
-    image's own type, on its own device, and gradients pass. Raises ValueError unless exactly one of both is given.
+    Height comes first, then width; borders are mirrored; nothing is clipped or rounded. Defined as MATLAB's imresize,
+    which made the inputs of published x4 scores. Keeps the image's type and device, and gradients pass. Raises
+    ValueError unless exactly one of `scale` and `size` is given.
     """
     if (scale is None) == (size is None):
         raise ValueError("give either scale or size")
@@ -38,14 +38,14 @@ def resize(
     image = torch.cat(
         [
             torch.matmul(torch.from_numpy(band.matrix).to(image), image[..., band.start : band.stop, :])
-            for band in bands(height, out_height, scales[0], kernel, antialias=antialias)
+            for band in compute_bands(height, out_height, scales[0], kernel, antialias=antialias)
         ],
         dim=-2,
     )
     return torch.cat(
         [
             torch.matmul(image[..., band.start : band.stop], torch.from_numpy(band.matrix).to(image).T)
-            for band in bands(width, out_width, scales[1], kernel, antialias=antialias)
+            for band in compute_bands(width, out_width, scales[1], kernel, antialias=antialias)
         ],
         dim=-1,
     )

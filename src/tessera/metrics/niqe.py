@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tessera.images.filters import Band, bands
+from tessera.images.filters import Band, compute_bands
 
 BLOCK = 96
 _WINDOW = 7
@@ -132,8 +132,8 @@ class _Halver:
     """Half the size by antialiased bicubic, as MATLAB's imresize has it, of rows that come one after another."""
 
     def __init__(self, height: int, width: int) -> None:
-        self._waiting = list(bands(height, height // 2, 0.5, "bicubic"))
-        self._across = bands(width, width // 2, 0.5, "bicubic")
+        self._waiting = list(compute_bands(height, height // 2, 0.5, "bicubic"))
+        self._across = compute_bands(width, width // 2, 0.5, "bicubic")
         self._held: Tensor | None = None
         self._first = 0
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from tessera.errors import PictureError, UsageError
-from tessera.images.picture import Limits
-from tessera.images.resample import resampled_array
+from tessera.images.picture_format import Limits
+from tessera.images.resample import resample_array
 from tessera.report.partners import Entry, Group
 from tessera.report.views import (
     Region,
@@ -153,7 +153,7 @@ def _view(entry: Entry, measured: Measured, whole: Shown, region: Region, limits
 
 
 def _smaller(picture: Shown, target: Size) -> Shown:
-    return resampled_array(picture, target).astype(np.uint8)
+    return resample_array(picture, target).astype(np.uint8)
 
 
 def _region(wholes: Sequence[Shown], full: Size, wished: Region | None, group_name: str, notes: list[str]) -> Region:

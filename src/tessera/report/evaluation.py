@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tessera.errors import PictureError
 from tessera.evaluate.scores import Difference, Evaluation, MetricInfo, Row
-from tessera.images.picture import Limits
+from tessera.images.picture_format import Limits
 from tessera.report.page import Cell, name, page, section, sentences, table, text, write_page
 from tessera.report.plot import Point, scatter
 from tessera.report.views import (
@@ -39,7 +39,7 @@ _MOST_METHODS = 10
 _CROP_SIDE = 128
 _SEARCH_SIDE = 1536
 _SIGNIFICANT = 0.05
-_LIMITS = Limits(input_pixels=None)
+_LIMITS = Limits(max_pixels=None)
 """Pictures that were scored have passed the limits."""
 
 

@@ -13,7 +13,7 @@ import unicodedata
 import numpy as np
 import numpy.typing as npt
 
-from tessera.images.picture import vips
+from tessera.images.libvips import vips
 
 Coverage = npt.NDArray[np.uint8]
 """(H, W), 255 where there is ink."""

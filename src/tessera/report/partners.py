@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tessera.errors import UsageError
-from tessera.images.formats import looks_like_a_picture
+from tessera.images.formats import is_picture_name
 
 _ENDING = re.compile(
     r"[ _.\-]+(?:out|output|sr|hr|lr|gt|lq|srf[ _\-]?\d|result|nearest|bilinear|bicubic|lanczos|[1-9]x)$"
@@ -115,7 +115,7 @@ def _named(folders: Sequence[Path]) -> list[dict[str, Path]]:
 
 def _files(folder: Path) -> list[Path]:
     try:
-        return [path for path in folder.iterdir() if looks_like_a_picture(path) and path.is_file()]
+        return [path for path in folder.iterdir() if is_picture_name(path) and path.is_file()]
     except OSError as error:
         raise UsageError(f"{folder}: this folder cannot be listed: {error.strerror}.") from None
 

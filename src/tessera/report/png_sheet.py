@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tessera.images.writer import PictureShape, PictureWriter
+from tessera.images.frames import PictureShape
+from tessera.images.writer import PictureWriter
 from tessera.report.comparison import CROP_SIDE, ENLARGED, Comparison, Measured, SheetSettings, View
 from tessera.report.letters import LINE_HEIGHT, written
 from tessera.report.views import Shown

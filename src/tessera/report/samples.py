@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from tessera.errors import PictureError
-from tessera.images.picture import Limits
+from tessera.images.picture_format import Limits
 from tessera.report.page import name, text
 from tessera.report.views import Region, Shown, data_uri, fit, read_region, read_size
 from tessera.wording import counted
@@ -29,7 +29,7 @@ SAMPLES_LEAD = (
     " the truth."
 )
 SAMPLES_HEADS = ("input, enlarged as it is", "bicubic", "output", "truth")
-_LIMITS = Limits(input_pixels=2**27)
+_LIMITS = Limits(max_pixels=2**27)
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,10 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tessera.errors import PictureError
+from tessera.images.libvips import vips
 from tessera.images.metadata import Metadata
-from tessera.images.picture import Limits, PictureReader, Pixels, vips
+from tessera.images.picture_format import Limits
+from tessera.images.pixels import Pixels, flatten_on_white
+from tessera.images.reader import PictureReader
 from tessera.images.resample import Resampler
-from tessera.images.writer import laid_on_white
 
 Size = tuple[int, int]
 Shown = npt.NDArray[np.uint8]
@@ -167,7 +169,7 @@ def where_they_differ(pictures: Sequence[Shown], full: Size, *, side: int, unit:
 def in_srgb(pixels: Pixels, metadata: Metadata) -> Shown:
     """Pixels (H, W, C) in 8 or 16 bits -> (H, W, 3) in 8-bit sRGB, through their profile and on white."""
     if pixels.shape[2] in (2, 4):
-        pixels = laid_on_white(pixels)
+        pixels = flatten_on_white(pixels)
     deep, gray = pixels.dtype == np.uint16, pixels.shape[2] == 1
     if metadata.icc_profile is not None:
         image = vips().Image.new_from_array(np.ascontiguousarray(pixels))

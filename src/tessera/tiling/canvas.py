@@ -15,7 +15,7 @@ from typing import BinaryIO, Self
 import numpy as np
 
 from tessera.errors import PictureError
-from tessera.images.picture import Pixels
+from tessera.images.pixels import Pixels
 
 LARGEST_IN_MEMORY_BYTES = 24 * 2**20
 _ROWS_AT_A_TIME = 64

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from tessera.engines.engine import Batching, Engine
 from tessera.errors import OutOfMemoryError
 from tessera.generators import GeneratorConfig
-from tessera.images.picture import Pixels
+from tessera.images.pixels import Pixels
 from tessera.machine import available_memory_bytes
 from tessera.tiling.fidelity import CONTEXT
 from tessera.tiling.mosaic import AlphaMode, MosaicCount, MosaicPlan, mosaic

@@ -19,8 +19,8 @@ import numpy as np
 from tessera.engines.engine import Engine, Tiles
 from tessera.errors import NonFiniteError
 from tessera.images.color import luma_jpeg
-from tessera.images.picture import Pixels
-from tessera.images.resample import resized_planes
+from tessera.images.pixels import Pixels
+from tessera.images.resample import upsample_planes
 from tessera.tiling.canvas import Canvas
 from tessera.tiling.fidelity import Plane, color_difference, lock_colors, lock_flat_areas, within_neighbors
 from tessera.tiling.prefetch import one_ahead
@@ -303,7 +303,7 @@ def _alpha(lq: Plane, enlarged: Plane | None, plan: MosaicPlan) -> Plane:
     _, height, width = lq.shape
     if plan.flat_alpha is not None:
         return np.full((1, height * plan.scale, width * plan.scale), lq[0, 0, 0])
-    sr = resized_planes(lq, plan.scale) if enlarged is None else lock_flat_areas(lq, enlarged)
+    sr = upsample_planes(lq, plan.scale) if enlarged is None else lock_flat_areas(lq, enlarged)
     return within_neighbors(lq, sr)
 
 

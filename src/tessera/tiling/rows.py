@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from tessera.images.picture import Pixels
+from tessera.images.pixels import Pixels
 
 _BLEED_STEPS = (1, 2, 3, 6, 12)
 BLEED_RADIUS = sum(_BLEED_STEPS) + 1

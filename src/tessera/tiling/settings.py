@@ -13,7 +13,7 @@ from typing import Literal
 from tessera.engines.engine import Precision
 from tessera.engines.opening import EngineName
 from tessera.errors import LimitError, UsageError
-from tessera.images.picture import Limits
+from tessera.images.picture_format import Limits
 
 SMALLEST_TILE = 32
 MOST_THREADS = 1024

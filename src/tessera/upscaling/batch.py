@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tessera.errors import Interrupted, LimitError, PictureError, TesseraError
-from tessera.images.formats import format_of_name
+from tessera.images.formats import find_format
 from tessera.storage.atomic import machine_token, owner_of
 from tessera.storage.checksum import sha256_of
 from tessera.tiling.prefetch import THREADS, Turns
@@ -259,7 +259,7 @@ class _Run:
         if task.problem is not None:
             raise PictureError(task.problem)
         digest = _sha256(task.source)
-        form = format_of_name(task.output)
+        form = find_format(task.output)
         candidates = [task]
         if form is not None and not form.alpha and not task.named_by_user:
             candidates.append(dataclasses.replace(task, output=task.output.with_suffix(".png")))

@@ -11,11 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from tessera.errors import LimitError, UsageError
-from tessera.images.formats import Format, format_of_name
-from tessera.images.metadata import lost_in
-from tessera.images.picture import PictureReader
-from tessera.images.resample import rows_beyond
-from tessera.images.writer import PictureShape, PictureWriter, check_size, laid_on_white, leaves_its_profile
+from tessera.images.correction import list_losses
+from tessera.images.formats import find_format
+from tessera.images.frames import PictureShape
+from tessera.images.picture_format import PictureFormat
+from tessera.images.pixels import flatten_on_white
+from tessera.images.reader import PictureReader
+from tessera.images.resample import count_border_rows
+from tessera.images.writer import PictureWriter, must_convert_to_srgb
 from tessera.machine import free_disk_bytes
 from tessera.tiling.canvas import LARGEST_IN_MEMORY_BYTES
 from tessera.tiling.enlarger import Enlarger
@@ -81,14 +84,14 @@ class FileJob:
         self._output = output
         self._flat_alpha: int | None = None
         if survey:
-            least, greatest = reader.survey()
+            least, greatest = reader.measure_ranges()
             if reader.info.has_alpha and least[-1] == greatest[-1]:
                 self._flat_alpha = int(least[-1])
         info = reader.info
-        form = format_of_name(output)
+        form = find_format(output)
         if form is None:
             raise UsageError(f"{output}: {output.suffix or 'a name without extension'} is no format to write.")
-        self._form: Format = form
+        self._form: PictureFormat = form
         self._frames = info.frames if form.animated else 1
         self._keeps_alpha = info.has_alpha and form.alpha
         self._depth = min(info.depth, 16 if form.deepest > 8 else 8)
@@ -108,18 +111,18 @@ class FileJob:
         if info.frames > 1 and not form.animated:
             yield f"{form.name} is no animation: only the first of {info.frames} frames was written."
         channels = info.channels if self._keeps_alpha else info.channels - info.has_alpha
-        if leaves_its_profile(form, metadata, channels):
+        if must_convert_to_srgb(form, metadata, channels):
             self.color_space = "sRGB" if channels > 2 else "sRGB gray"
             yield f"{form.name} cannot carry the profile: colors were converted to {self.color_space}."
             metadata = metadata.without_icc()
-        for kind in lost_in(metadata, form.name):
+        for kind in list_losses(metadata, form):
             yield f"{form.name} cannot carry {kind}."
 
     def check(self) -> None:
         """Raise LimitError when the output would be larger than allowed, than its format holds or than the disk."""
         forecast = self.forecast(SMALLEST_TILE)
         pixels = forecast.out_height * forecast.out_width * forecast.frames
-        limit = self._enlarger.settings.limits.output_pixels
+        limit = self._enlarger.settings.limits.max_output_pixels
         native = forecast.height * forecast.width * self._enlarger.scale**2
         if limit is not None and max(pixels, native) > limit:
             raise LimitError(
@@ -127,7 +130,7 @@ class FileJob:
                 f" ({max(pixels, native) / 1e6:,.0f} megapixels on the way), and at most {limit / 1e6:,.0f} are made;"
                 f" --max-output-pixels {max(pixels, native)} allows it."
             )
-        check_size(self._output, self._form, self._shape())
+        self._form.check_size(self._output, *self._shape().size_in_file)
         free = free_disk_bytes(self._output.parent)
         if free is not None and free < forecast.file_bytes:
             raise LimitError(
@@ -150,7 +153,9 @@ class FileJob:
             file_height=height,
             file_width=width,
             file_depth=self._depth,
-            wrapped_rows=rows_beyond(info.height * scale, height) if resized and enlarger.settings.seamless else 0,
+            wrapped_rows=count_border_rows(info.height * scale, height)
+            if resized and enlarger.settings.seamless
+            else 0,
         )
 
     def forecast(self, tile: int) -> Forecast:
@@ -224,6 +229,6 @@ class FileJob:
                 source = FrameRows(reader, info.height, frame)
                 bleed = has_alpha and self._flat_alpha is None
                 for rows in enlarger.finished_rows(source, plan, count, bleed=bleed, rows_beyond=shape.wrapped_rows):
-                    writer.write_rows(rows if self._keeps_alpha or not has_alpha else laid_on_white(rows))
+                    writer.write_rows(rows if self._keeps_alpha or not has_alpha else flatten_on_white(rows))
             writer.finish()
         return count

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tessera.errors import UsageError
-from tessera.images.formats import FORMATS, READABLE_EXTENSIONS, format_of_name, looks_like_a_picture
+from tessera.images.formats import find_format, is_picture_name, list_readable_extensions, list_writable_extensions
 from tessera.upscaling.journal import Journal
 
 _OF_THE_SYSTEM = frozenset({"desktop.ini", "thumbs.db"})
@@ -39,7 +39,7 @@ class Naming:
     extension: str = "auto"
 
     def __post_init__(self) -> None:
-        known = sorted(extension.lstrip(".") for form in FORMATS for extension in form.extensions)
+        known = list_writable_extensions()
         if self.extension != "auto" and self.extension.lstrip(".").lower() not in known:
             raise UsageError(f"--ext {self.extension}: expected auto or one of {', '.join(known)}.")
         if re.search(r"[/\\\x00]", self.suffix):
@@ -47,7 +47,7 @@ class Naming:
 
     def name(self, source: Path, *, with_extension: bool = False) -> str:
         """The output's file name for a source; `with_extension` tells photo.jpg and photo.png apart."""
-        form = format_of_name(source)
+        form = find_format(source)
         extension = source.suffix if form is not None else ".png"
         if self.extension != "auto":
             extension = "." + self.extension.lstrip(".").lower()
@@ -61,14 +61,14 @@ class Naming:
         """
         one = len(inputs) == 1 and not os.path.isdir(inputs[0])  # noqa: PTH112 - False, not an error, for any text
         extension = self.output.suffix.lower()
-        if not one or extension not in READABLE_EXTENSIONS or self.output.is_dir():
+        if not one or extension not in list_readable_extensions() or self.output.is_dir():
             return False
-        form = format_of_name(self.output)
+        form = find_format(self.output)
         if form is None:
             raise UsageError(
                 f"-o {self.output}: {extension} can be read, not written; choose .png, .jpg, .tif or .webp."
             )
-        if self.extension != "auto" and format_of_name(Path(f"x.{self.extension.lstrip('.')}")) is not form:
+        if self.extension != "auto" and find_format(Path(f"x.{self.extension.lstrip('.')}")) is not form:
             raise UsageError(f"-o {self.output} and --ext {self.extension} ask for two formats; leave one out.")
         return True
 
@@ -161,14 +161,14 @@ class _Search:
             for name in sorted(files):
                 if name.startswith(".") or name.lower() in _OF_THE_SYSTEM:
                     continue
-                if not looks_like_a_picture(Path(name)):
+                if not is_picture_name(Path(name)):
                     self.ignored += 1
                 elif (identity := os.path.join(real, name)) not in self._ours:  # noqa: PTH118 - thousands of these
                     self.found.setdefault(identity, _Found(Path(place, name), below))
 
     def _add_pattern(self, pattern: str) -> None:
         files = [path for path in _matches(pattern) if path.is_file()]
-        pictures = [path for path in files if looks_like_a_picture(path)]
+        pictures = [path for path in files if is_picture_name(path)]
         self.ignored += len(files) - len(pictures)
         if not pictures:
             self._add(_Found(Path(pattern), problem=f"{pattern}: no picture matches this pattern."))

@@ -21,8 +21,11 @@ import numpy.typing as npt
 from tessera.engines.engine import Engine, Precision, Tiles
 from tessera.engines.opening import EngineName
 from tessera.errors import LimitError, UsageError
-from tessera.images.picture import Limits, Picture, PictureReader, Pixels
-from tessera.images.resample import resampled_array
+from tessera.images.picture import Picture
+from tessera.images.picture_format import Limits
+from tessera.images.pixels import Pixels
+from tessera.images.reader import PictureReader
+from tessera.images.resample import resample_array
 from tessera.planning import UNANNOUNCED_PIXELS
 from tessera.planning.handling import handling_seconds_per_megapixel
 from tessera.planning.preparing import Ready, open_named, prepare
@@ -204,7 +207,7 @@ class Upscaler:
         with self._reader(path) as reader:
             if not reader.info.has_alpha:
                 return False
-            least, _ = reader.survey()
+            least, _ = reader.measure_ranges()
             return int(least[-1]) != np.iinfo(reader.info.dtype).max
 
     def opening_seconds(self) -> float:
@@ -269,11 +272,11 @@ class Upscaler:
         enlarger = self._enlarger
         target = enlarger.target_size(height, width)
         native = (height * self.scale, width * self.scale)
-        largest, limit = max(target[0] * target[1], native[0] * native[1]), self.settings.limits.output_pixels
+        largest, limit = max(target[0] * target[1], native[0] * native[1]), self.settings.limits.max_output_pixels
         if limit is not None and largest > limit:
             raise LimitError(
                 f"An array of {width}x{height} would become {target[1]}x{target[0]}, {largest / 1e6:,.0f} megapixels on"
-                f" the way, and at most {limit / 1e6:,.0f} are made; Limits(output_pixels={largest}) allows it."
+                f" the way, and at most {limit / 1e6:,.0f} are made; Limits(max_output_pixels={largest}) allows it."
             )
 
         def run(tile: int) -> MosaicCount:
@@ -292,7 +295,7 @@ class Upscaler:
         enlarger.with_smaller_tiles(run, height=height, width=width)
         result = np.concatenate(parts)
         if target != native:
-            result = resampled_array(result, target, pixels.dtype, wraps=self.settings.seamless)
+            result = resample_array(result, target, pixels.dtype, wraps=self.settings.seamless)
         return result[..., 0] if array.ndim == 2 else result
 
     def _upscale_tensor(self, tensor: Any) -> Tensor:

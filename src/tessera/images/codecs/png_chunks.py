@@ -1,16 +1,18 @@
-"""What a PNG says about its colors in chunks that libvips drops: gAMA, cHRM and cICP (PNG, third edition, 11.3.2).
+"""PNG chunks: size, density, and color information that libvips drops (PNG, third edition, 11.3.2 and 11.3.4).
 
-They are not applied here, but a user whose colors shift should be told why.
+gAMA, cHRM and cICP are not applied, but a note tells the user why colors may shift.
 """
 
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_WANTED = frozenset((b"IHDR", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"cICP"))
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_WANTED = frozenset((b"IHDR", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"cICP", b"pHYs"))
+_METER = 1
 _MOST_CHUNKS = 10_000
 _MOST_BYTES = 64
 _SRGB_GAMMA, _GAMMA_OFF = 45_455, 500
@@ -20,19 +22,33 @@ _SRGB_CODE_POINTS = (1, 13, 0, 1)
 """BT.709 primaries, sRGB's curve, RGB, full range (ITU-T H.273)."""
 
 
-def png_size(start: bytes) -> tuple[int, int] | None:
-    """The (H, W) that a file which begins so claims, when it is a PNG."""
-    if start[:8] != _SIGNATURE or start[12:16] != b"IHDR" or len(start) < 24:
+def encode_chunk(kind: bytes, data: bytes) -> bytes:
+    """Build a chunk: length, kind, data, checksum."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
+
+
+def read_png_size(start: bytes) -> tuple[int, int] | None:
+    """Read the (H, W) that the first 24 bytes of a PNG file claim; None if it is not a PNG."""
+    if start[:8] != SIGNATURE or start[12:16] != b"IHDR" or len(start) < 24:
         return None
     width, height = struct.unpack_from(">II", start, 16)
     return height, width
 
 
-def color_notes(path: Path) -> Iterator[str]:
-    """One sentence for what a PNG says about its colors and what is not followed; none for a file that says sRGB."""
+def read_png_density(path: Path) -> tuple[float, float] | None:
+    """Read the density in pixels per millimeter (pHYs); None if absent, or if it is only a ratio."""
+    body = dict(_chunks_before_pixels(path)).get(b"pHYs", b"")
+    if len(body) < 9 or body[8] != _METER:
+        return None
+    across, down = struct.unpack_from(">II", body)
+    return (across / 1000, down / 1000) if across and down else None
+
+
+def describe_color_chunks(path: Path) -> Iterator[str]:
+    """Describe color information that is not applied, in one sentence; nothing for a file that says sRGB."""
     chunks = dict(_chunks_before_pixels(path))
     code_points = tuple(chunks.get(b"cICP", b"")[:4])
-    followed = "its ICC profile is used instead" if b"iCCP" in chunks else "the numbers are taken as sRGB"
+    followed = "its ICC profile is used instead" if b"iCCP" in chunks else "the values are taken as sRGB"
     if len(code_points) == 4 and code_points != _SRGB_CODE_POINTS:
         primaries, transfer = code_points[:2]
         yield f"Its color coding (PNG cICP: primaries {primaries}, transfer {transfer}) is not applied: {followed}."
@@ -55,9 +71,9 @@ def color_notes(path: Path) -> Iterator[str]:
 
 
 def _chunks_before_pixels(path: Path) -> Iterator[tuple[bytes, bytes]]:
-    """The chunks about color, each with its first bytes."""
+    """The chunks about color and density, each with its first bytes."""
     with path.open("rb") as file:
-        if file.read(8) != _SIGNATURE:
+        if file.read(8) != SIGNATURE:
             return
         for _ in range(_MOST_CHUNKS):
             head = file.read(8)

@@ -1,4 +1,6 @@
-"""PPM, PGM, PBM and PAM: the formats that the libvips wheel leaves out (netpbm's ppm(5), pgm(5), pbm(5), pam(5)).
+"""PPM, PGM, PBM and PAM, read and written here because the libvips package leaves them out.
+
+Format: netpbm's manual pages ppm(5), pgm(5), pbm(5), pam(5).
 
 Shapes: H height, W width, C channels.
 """
@@ -6,14 +8,19 @@ Shapes: H height, W width, C channels.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tessera.errors import PictureError
+from tessera.images.libvips import read_image_rows
+from tessera.images.metadata import Metadata
+from tessera.images.picture_format import OpenPicture, PictureFormat, PictureInfo, ReadOptions, SaveOptions
+from tessera.images.pixels import Pixels
 
 _MAGIC_CHANNELS = {b"P1": 1, b"P2": 1, b"P3": 3, b"P4": 1, b"P5": 1, b"P6": 3, b"P7": 0}
 _LONGEST_HEADER_BYTES = 4096
@@ -25,7 +32,7 @@ _COMMENT = re.compile(rb"#[^\n]*")
 
 @dataclass(frozen=True, kw_only=True)
 class NetpbmHeader:
-    """The header: what the pixels are and where they begin."""
+    """The header: layout of the pixels and where they start."""
 
     magic: bytes
     width: int
@@ -36,45 +43,68 @@ class NetpbmHeader:
 
     @property
     def plain(self) -> bool:
-        """Whether the pixels are written as decimal text."""
+        """Whether the pixels are stored as decimal text."""
         return self.magic in (b"P1", b"P2", b"P3")
 
     @property
     def dtype(self) -> np.dtype[np.unsignedinteger]:
-        """The type in which the pixels are handed on."""
+        """uint8 or uint16, as the pixels are delivered."""
         return np.dtype(np.uint16 if self.maximum > 255 else np.uint8)
 
 
-def is_netpbm(start: bytes) -> bool:
-    """Whether a file that begins so is netpbm's.
-
-    >>> is_netpbm(b"P6\\n2 2\\n255\\n")
-    True
-    """
+def _matches(start: bytes) -> bool:
     return start[:2] in _MAGIC_CHANNELS and start[2:3] in (b" ", b"\t", b"\n", b"\r", b"#")
+
+
+def _open(path: Path, options: ReadOptions) -> OpenPicture:
+    header = read_header(path)
+    options.limits.check_input(path, header.height, header.width)
+    info = PictureInfo(
+        name=path.name,
+        format_name="PPM",
+        height=header.height,
+        width=header.width,
+        channels=header.channels,
+        depth=header.dtype.itemsize * 8,
+        color_space="gray" if header.channels < 3 else "sRGB (assumed: the format has no profile)",
+        decoder_bytes=6 * header.height * header.width * header.channels if header.plain else 0,
+        notes=("Its 1-bit pixels were expanded to 8 bits.",) if header.magic in (b"P1", b"P4") else (),
+    )
+    read = _PlainRows(path, header).read if header.plain else _binary_reader(path, header)
+    return OpenPicture(info=info, metadata=Metadata(), read_rows=read)
+
+
+def _save(image: Any, path: Path, options: SaveOptions) -> None:
+    with path.open("wb") as file:
+        dtype = np.dtype(np.uint16 if image.format == "ushort" else np.uint8)
+        file.write(encode_header(image.height, image.width, image.bands, dtype))
+        for rows in read_image_rows(image):
+            file.write(encode_pixels(rows))
 
 
 def read_header(path: Path) -> NetpbmHeader:
     """Read the header of a netpbm file.
 
-    Raises PictureError when it is malformed or declares more pixels than the file holds.
+    Raises PictureError if it is malformed or declares more pixels than the file has.
     """
     with path.open("rb") as file:
         start = file.read(_LONGEST_HEADER_BYTES)
     header = _parse_pam(path, start) if start[:2] == b"P7" else _parse_pnm(path, start)
     if header.width < 1 or header.height < 1 or not 1 <= header.maximum <= 65_535:
-        raise PictureError(f"{path}: its netpbm header gives {header.width}x{header.height}, maximum {header.maximum}.")
-    held = path.stat().st_size - header.offset_bytes
-    if held < _row_bytes(header) * header.height:
         raise PictureError(
-            f"{path}: cut short: {header.width}x{header.height} needs {_row_bytes(header) * header.height} bytes of"
-            f" pixels and the file holds {max(held, 0)}."
+            f"{path}: its netpbm header claims {header.width}x{header.height}, maximum {header.maximum}."
+        )
+    found = path.stat().st_size - header.offset_bytes
+    if found < _count_row_bytes(header) * header.height:
+        raise PictureError(
+            f"{path}: is cut short: {header.width}x{header.height} needs {_count_row_bytes(header) * header.height}"
+            f" bytes of pixels, the file has {max(found, 0)}."
         )
     return header
 
 
-def _row_bytes(header: NetpbmHeader) -> int:
-    """The fewest bytes that one row can take."""
+def _count_row_bytes(header: NetpbmHeader) -> int:
+    """Smallest possible size of one row in the file."""
     if header.magic == b"P4":
         return (header.width + 7) // 8
     if header.magic == b"P1":
@@ -87,9 +117,9 @@ def _row_bytes(header: NetpbmHeader) -> int:
 def _parse_pnm(path: Path, start: bytes) -> NetpbmHeader:
     magic = start[:2]
     numbers: list[int] = []
-    wanted = 2 if magic in (b"P1", b"P4") else 3
+    needed = 2 if magic in (b"P1", b"P4") else 3
     position = 2
-    while len(numbers) < wanted:
+    while len(numbers) < needed:
         while position < len(start) and start[position : position + 1].isspace():
             position += 1
         if start[position : position + 1] == b"#":
@@ -108,7 +138,7 @@ def _parse_pnm(path: Path, start: bytes) -> NetpbmHeader:
         width=numbers[0],
         height=numbers[1],
         channels=_MAGIC_CHANNELS[magic],
-        maximum=numbers[2] if wanted == 3 else 1,
+        maximum=numbers[2] if needed == 3 else 1,
         offset_bytes=position + 1,
     )
 
@@ -136,58 +166,71 @@ def _parse_pam(path: Path, start: bytes) -> NetpbmHeader:
     )
 
 
-def read_rows(path: Path, header: NetpbmHeader, first: int, count: int) -> npt.NDArray[np.unsignedinteger]:
-    """Read `count` rows from row `first` on, stretched to the whole range of 8 or 16 bits -> (count, W, C)."""
-    shape = (count, header.width, header.channels)
-    if header.plain:
-        values = _plain_values(path, header)[first * header.width * header.channels :][
-            : count * header.width * header.channels
-        ]
-    else:
-        row_bytes = _row_bytes(header)
+def _binary_reader(path: Path, header: NetpbmHeader) -> Callable[[int, int], Pixels]:
+    row_bytes = _count_row_bytes(header)
+
+    def read_rows(first: int, count: int) -> Pixels:
         with path.open("rb") as file:
             file.seek(header.offset_bytes + first * row_bytes)
             data = file.read(count * row_bytes)
         if len(data) != count * row_bytes:
-            raise PictureError(f"{path}: cut short at row {first + len(data) // row_bytes} of {header.height}.")
+            raise PictureError(f"{path}: is cut short at row {first + len(data) // row_bytes} of {header.height}.")
         if header.magic == b"P4":
             bits = np.unpackbits(np.frombuffer(data, np.uint8).reshape(count, row_bytes), axis=1)[:, : header.width]
-            values = (1 - bits).reshape(-1)
-        else:
-            stored = np.dtype(">u2") if header.maximum > 255 else np.dtype(np.uint8)
-            values = np.frombuffer(data, stored)
+            return _stretch(1 - bits, header)
+        stored = np.dtype(">u2") if header.maximum > 255 else np.dtype(np.uint8)
+        return _stretch(np.frombuffer(data, stored), header)
+
+    return read_rows
+
+
+class _PlainRows:
+    """Rows of a file that stores pixels as text, decoded whole on first use (two bytes per sample)."""
+
+    def __init__(self, path: Path, header: NetpbmHeader) -> None:
+        self._path, self._header = path, header
+        self._pixels: Pixels | None = None
+
+    def read(self, first: int, count: int) -> Pixels:
+        if self._pixels is None:
+            self._pixels = _stretch(_parse_samples(self._path, self._header), self._header)
+        return self._pixels[first : first + count]
+
+
+def _stretch(values: npt.NDArray[np.unsignedinteger], header: NetpbmHeader) -> Pixels:
+    """Scale samples to the full range of 8 or 16 bits -> (h, W, C)."""
     full = int(np.iinfo(header.dtype).max)
     if header.maximum != full:  # rounded to the nearest; 65,535 squared and a half still fits 32 bits
-        held = np.minimum(values, header.maximum).astype(np.uint32)
-        return ((held * full + header.maximum // 2) // header.maximum).astype(header.dtype).reshape(shape)
-    return values.astype(header.dtype).reshape(shape)
+        capped = np.minimum(values, header.maximum).astype(np.uint32)
+        values = (capped * full + header.maximum // 2) // header.maximum
+    return values.astype(header.dtype).reshape(-1, header.width, header.channels)
 
 
-def _plain_values(path: Path, header: NetpbmHeader) -> npt.NDArray[np.uint16]:
-    """Every sample of a file that holds them as text (whole in memory, at two bytes each)."""
+def _parse_samples(path: Path, header: NetpbmHeader) -> npt.NDArray[np.uint16]:
+    """Parse all samples of a file that stores them as text."""
     needed = header.width * header.height * header.channels
     values = np.empty(needed, np.uint16)
     held = 0
-    for piece in _text_pieces(path, header.offset_bytes - 1):
+    for piece in _read_text(path, header.offset_bytes - 1):
         text = piece.translate(None, _SPACES) if header.magic == b"P1" else piece
         words = [text[at : at + 1] for at in range(len(text))] if header.magic == b"P1" else text.split()
         words = words[: needed - held]
         if not all(word.isdigit() and len(word) <= _MOST_DIGITS for word in words):
-            raise PictureError(f"{path}: holds something other than numbers among its pixels.")
+            raise PictureError(f"{path}: holds text other than numbers among its pixels.")
         numbers = np.array([int(word) for word in words], np.int64)
         if header.magic == b"P1":
             if (numbers > 1).any():
-                raise PictureError(f"{path}: holds something other than numbers 0 and 1 among its pixels.")
+                raise PictureError(f"{path}: holds numbers other than 0 and 1 among its pixels.")
             numbers = 1 - numbers
         values[held : held + len(words)] = np.minimum(numbers, header.maximum)
         held += len(words)
         if held == needed:
             return values
-    raise PictureError(f"{path}: holds {held} samples where {needed} are needed.")
+    raise PictureError(f"{path}: is cut short: {needed} samples expected, {held} found.")
 
 
-def _text_pieces(path: Path, offset_bytes: int) -> Iterator[bytes]:
-    """The text from here on in pieces that end between words, without comments."""
+def _read_text(path: Path, offset_bytes: int) -> Iterator[bytes]:
+    """Yield the text from an offset in pieces that end between words, without comments."""
     rest = b""
     with path.open("rb") as file:
         file.seek(offset_bytes)
@@ -196,17 +239,17 @@ def _text_pieces(path: Path, offset_bytes: int) -> Iterator[bytes]:
             ends = b"\n" if b"#" in rest else _SPACES
             cut = max(rest.rfind(bytes((end,))) for end in ends)
             if cut < 0 and len(rest) > 4 * _PIECE_BYTES:
-                raise PictureError(f"{path}: holds something other than numbers among its pixels.")
+                raise PictureError(f"{path}: holds text other than numbers among its pixels.")
             if cut >= 0:
                 yield _COMMENT.sub(b"", rest[:cut])
                 rest = rest[cut:]
     yield _COMMENT.sub(b"", rest)
 
 
-def header_bytes(height: int, width: int, channels: int, dtype: np.dtype[np.unsignedinteger]) -> bytes:
-    """The header for writing: PGM for one channel, PPM for three, PAM with alpha.
+def encode_header(height: int, width: int, channels: int, dtype: np.dtype[np.unsignedinteger]) -> bytes:
+    """Build a header: PGM for one channel, PPM for three, PAM with alpha.
 
-    >>> header_bytes(4, 6, 3, np.dtype(np.uint8))
+    >>> encode_header(4, 6, 3, np.dtype(np.uint8))
     b'P6\\n6 4\\n255\\n'
     """
     maximum = int(np.iinfo(dtype).max)
@@ -222,6 +265,17 @@ def header_bytes(height: int, width: int, channels: int, dtype: np.dtype[np.unsi
     )
 
 
-def pixel_bytes(pixels: npt.NDArray[np.unsignedinteger]) -> bytes:
-    """(H, W, C) -> the bytes as netpbm stores them (16 bits big-endian)."""
+def encode_pixels(pixels: npt.NDArray[np.unsignedinteger]) -> bytes:
+    """Convert (H, W, C) to bytes as netpbm stores them (16 bits big-endian)."""
     return pixels.astype(pixels.dtype.newbyteorder(">"), copy=False).tobytes()
+
+
+NETPBM = PictureFormat(
+    name="PPM",
+    extensions=(".ppm", ".pgm", ".pnm", ".pam"),
+    more_extensions=(".pbm",),
+    matches=_matches,
+    open=_open,
+    save=_save,
+    deepest=16,
+)

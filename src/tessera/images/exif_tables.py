@@ -1,9 +1,9 @@
-"""EXIF and IPTC in TIFF files, and the cut of the thumbnail from an EXIF block; all are directories of tags.
+"""EXIF blocks, and EXIF and IPTC in TIFF files: all are directories of tags.
 
 libvips (8.18) carries EXIF in every format but TIFF, and keeps only the first quarter of a TIFF's IPTC (it counts
-words where libtiff counts bytes). A TIFF keeps it in its own structure: the descriptive tags among
-those of the picture, and two directories below it (TIFF 6.0, section 2; BigTIFF as libtiff has it; EXIF 2.32, 4.6).
-An EXIF block is itself a small TIFF without pixels, so one reader and one writer of directories serve both.
+words where libtiff counts bytes). A TIFF keeps EXIF in its own structure: the descriptive tags among those of the
+picture, and two directories below it (TIFF 6.0, section 2; BigTIFF as in libtiff; EXIF 2.32, 4.6). An EXIF block is
+itself a small TIFF without pixels, so one reader and one writer of directories serve both.
 """
 
 from __future__ import annotations
@@ -30,10 +30,15 @@ _DESCRIPTIONS = frozenset(
 )
 _UNIT_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 1, 7: 1, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _UNITS = {5: 2, 10: 2}
-_LONG, _UNDEFINED, _IFD8 = 4, 7, 18
+_SHORT, _LONG, _RATIONAL, _UNDEFINED, _IFD8 = 3, 4, 5, 7, 18
+_NO_ABSOLUTE_UNIT = 1
 _MOST_ENTRIES = 4096
 _MOST_BYTES = 2**24
-_PREFIX = b"Exif\x00\x00"
+PREFIX = b"Exif\x00\x00"
+_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 282, 283, 296
+RESOLUTION_TAGS = frozenset({_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT})
+COLOR_SPACE = 40961
+_MM_PER_UNIT = {2: 25.4, 3: 10.0}
 
 
 class _MalformedError(Exception):
@@ -74,8 +79,8 @@ class _Entry:
 _Table = dict[int, _Entry]
 
 
-def read_exif(path: Path) -> bytes | None:
-    """The EXIF of a TIFF file as a block, less orientation, sizes and resolution; None when it has none (or broken)."""
+def read_tiff_exif(path: Path) -> bytes | None:
+    """Read the EXIF of a TIFF file as a block, without orientation, sizes and resolution; None if absent or broken."""
     try:
         with path.open("rb") as file:
             layout, at = _read_start(file)
@@ -89,11 +94,11 @@ def read_exif(path: Path) -> bytes | None:
     at = _write_tables(block, tables, layout.order, _Layout(layout.order, big=False))
     block.seek(4)
     block.write(struct.pack(layout.order + "I", at))
-    return _PREFIX + block.getvalue()
+    return PREFIX + block.getvalue()
 
 
-def read_iptc(path: Path) -> bytes | None:
-    """The IPTC records of a TIFF file; None when it has none (or broken)."""
+def read_tiff_iptc(path: Path) -> bytes | None:
+    """Read the IPTC records of a TIFF file; None if absent or broken."""
     try:
         with path.open("rb") as file:
             layout, at = _read_start(file)
@@ -103,19 +108,27 @@ def read_iptc(path: Path) -> bytes | None:
     return entry.data if entry else None
 
 
-def add_exif(path: Path, block: bytes, *, height: int, width: int, iptc: bytes = b"") -> None:
-    """Append an EXIF block's directories, their sizes made true, and IPTC to a TIFF file; a broken block is left out.
+def edit_tiff(
+    path: Path, block: bytes, *, height: int, width: int, iptc: bytes = b"", has_density: bool = True
+) -> None:
+    """Append a directory to a TIFF file with an EXIF block's tags (sizes corrected) and IPTC.
 
-    Maker's notes are copied as they are; offsets that some makers put inside them no longer lead anywhere.
+    A broken block is left out. Without `has_density` the resolution that libvips always writes becomes 1:1 without
+    unit (TIFF 6.0, section 8: the tags must be there, and unit 1 stands for no absolute dimensions).
+    Maker notes are copied as they are; offsets that some makers put inside them are no longer valid.
     """
     tables: dict[int, _Table] = {}
     block_layout = _Layout("<", big=False)
     with contextlib.suppress(_MalformedError, struct.error):
-        source = io.BytesIO(block.removeprefix(_PREFIX))
+        source = io.BytesIO(block.removeprefix(PREFIX))
         block_layout, at = _read_start(source)
         tables = _read_tables(source, block_layout, at, _DESCRIPTIONS)
     if iptc:
         tables.setdefault(0, {})[_IPTC] = _Entry(_UNDEFINED, len(iptc), iptc)
+    if not has_density:
+        one = _Entry(_RATIONAL, 1, struct.pack(block_layout.order + "II", 1, 1))
+        unit = _Entry(_SHORT, 1, struct.pack(block_layout.order + "H", _NO_ABSOLUTE_UNIT))
+        tables.setdefault(0, {}).update({_X_RESOLUTION: one, _Y_RESOLUTION: one, _RESOLUTION_UNIT: unit})
     if not any(tables.values()):
         return
     if _EXIF_POINTER in tables:
@@ -124,15 +137,64 @@ def add_exif(path: Path, block: bytes, *, height: int, width: int, iptc: bytes =
     with path.open("r+b") as file:
         layout, at = _read_start(file)
         own, following = _raw_entries(file, layout, at)
+        if not has_density:
+            own = {tag: entry for tag, entry in own.items() if tag not in RESOLUTION_TAGS}
         file.seek(0, os.SEEK_END)
         first = _write_tables(file, tables, block_layout.order, layout, own, following)
         file.seek(8 if layout.big else 4)
         file.write(struct.pack(layout.word, first))
 
 
-def without_thumbnail(block: bytes) -> bytes:
-    """An EXIF block whose second directory, that of the thumbnail, is no longer led to (libexif then leaves it out)."""
-    body = block.removeprefix(_PREFIX)
+def read_density(block: bytes) -> tuple[float, float] | None:
+    """Read the resolution in an EXIF block as pixels per millimeter; None if absent or broken."""
+    try:
+        layout, table = _read_first_table(block)
+        unit = struct.unpack(layout.order + "H", table[_RESOLUTION_UNIT].data)[0] if _RESOLUTION_UNIT in table else 2
+        ratios = [struct.unpack(layout.order + "II", table[tag].data) for tag in (_X_RESOLUTION, _Y_RESOLUTION)]
+        across, down = (over / under / _MM_PER_UNIT[unit] for over, under in ratios)
+    except (_MalformedError, struct.error, KeyError, ZeroDivisionError):
+        return None
+    return across, down
+
+
+def has_tag(block: bytes, tag: int) -> bool:
+    """Whether an EXIF block has a tag in its first or in its Exif directory."""
+    with contextlib.suppress(_MalformedError, struct.error):
+        source = io.BytesIO(block.removeprefix(PREFIX))
+        layout, at = _read_start(source)
+        tables = _read_tables(source, layout, at, {tag})
+        return any(tag in tables.get(name, {}) for name in (0, _EXIF_POINTER))
+    return False
+
+
+def remove_tags(block: bytes, tags: Collection[int]) -> bytes:
+    """Remove tags from the first and from the Exif directory of an EXIF block -> a block of the same length.
+
+    A directory gets shorter and leaves a gap behind it, so that no offset changes. A broken block stays as it is.
+    """
+    body = bytearray(block.removeprefix(PREFIX))
+    prefix = block[: len(block) - len(body)]
+    try:
+        source = io.BytesIO(body)
+        layout, first = _read_start(source)
+        entries, _ = _raw_entries(source, layout, first)
+        places = [first]
+        if _EXIF_POINTER in entries:
+            places.append(struct.unpack_from(layout.word, entries[_EXIF_POINTER], 4 + layout.word_bytes)[0])
+        for at in places:
+            own, following = _raw_entries(source, layout, at)
+            left = b"".join(entry for tag, entry in own.items() if tag not in tags)
+            count = sum(tag not in tags for tag in own)
+            table = struct.pack(layout.count, count) + left + struct.pack(layout.word, following)
+            body[at : at + len(table)] = table
+    except (_MalformedError, struct.error):
+        return block
+    return prefix + bytes(body)
+
+
+def remove_thumbnail(block: bytes) -> bytes:
+    """Unlink the second directory of an EXIF block, that of the thumbnail (libexif then leaves it out)."""
+    body = block.removeprefix(PREFIX)
     try:
         layout, at = _read_start(io.BytesIO(body))
         (count,) = struct.unpack_from(layout.count, body, at)
@@ -142,6 +204,12 @@ def without_thumbnail(block: bytes) -> bytes:
     except (_MalformedError, struct.error):
         return block
     return block[: len(block) - len(body)] + body[:link] + b"\x00" * 4 + body[link + 4 :]
+
+
+def _read_first_table(block: bytes) -> tuple[_Layout, _Table]:
+    source = io.BytesIO(block.removeprefix(PREFIX))
+    layout, at = _read_start(source)
+    return layout, _read_table(source, layout, at, RESOLUTION_TAGS, [_MOST_BYTES])
 
 
 def _read_start(file: BinaryIO) -> tuple[_Layout, int]:

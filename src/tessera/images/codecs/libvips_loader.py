@@ -1,0 +1,168 @@
+"""Reading a picture with libvips: any of its color spaces and depths -> upright gray or RGB, 8 or 16 bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tessera.errors import PictureError
+from tessera.images.icc import attach_usable_profile, read_profile_name
+from tessera.images.libvips import open_image, set_blob, vips
+from tessera.images.metadata import Density, read_metadata
+from tessera.images.picture_format import OpenPicture, PictureInfo, ReadOptions
+from tessera.images.pixels import Pixels
+
+_LARGEST_COPY_IN_MEMORY_BYTES = 100 * 2**20
+"""Above this size libvips puts a decoded copy on the disk (VIPS_DISC_THRESHOLD)."""
+_SAMPLES = {
+    **dict.fromkeys(("lab", "lch", "xyz", "yxy"), ("float",)),
+    "labs": ("short",),
+    "labq": ("uchar",),
+}
+"""Sample types in color spaces that are neither gray nor RGB nor CMYK; everywhere else 8 or 16 bits."""
+
+
+def _hold_nothing(head: Any, frames: int) -> int:
+    return 0
+
+
+def _no_density(path: Path) -> Density | None:
+    return None
+
+
+def _no_blobs(path: Path) -> Mapping[str, bytes]:
+    return {}
+
+
+def _no_notes(path: Path) -> Iterable[str]:
+    return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LibvipsLoader:
+    """The `open` of a format that libvips decodes, and what differs from format to format."""
+
+    format_name: str | None = None
+    """None takes the name of libvips' loader."""
+    animated: bool = False
+    """Whether further pages of a file are frames."""
+    held_bytes: Callable[[Any, int], int] = _hold_nothing
+    """(header, frames) -> what libvips and the codec hold in memory beyond rows; measured on 6 and 24 megapixels."""
+    density: Callable[[Path], Density | None] = _no_density
+    """For formats in which libvips does not report whether the file declares one."""
+    blobs: Callable[[Path], Mapping[str, bytes]] = _no_blobs
+    """Metadata that libvips does not read, as header fields."""
+    notes_expansion: bool = False
+    """Whether a note says that a palette or fewer than 8 bits were expanded."""
+    color_notes: Callable[[Path], Iterable[str]] = _no_notes
+    """Notes on color information that is not applied."""
+
+    def __call__(self, path: Path, options: ReadOptions) -> OpenPicture:
+        """Read the header and prepare the pixels. Raises PictureError, LimitError, OSError and libvips' error."""
+        order = "random" if options.random else "sequential"
+        head = image = open_image(path, access=order)
+        options.limits.check_input(path, head.height, head.width)
+        pages = int(head.get("n-pages")) if head.get_typeof("n-pages") else 1
+        frames = pages if options.frames and self.animated else 1
+        upright = _read_orientation(head) == 1
+        if frames > 1 or (not upright and not options.random):
+            options.limits.check_input(path, head.height * frames, head.width)
+            order = order if upright else "random"
+            image = open_image(path, access=order, **({"n": -1} if frames > 1 else {}))
+        image, space, notes = _normalize(path, image if upright else image.autorot())
+        image = _attach(image, self.blobs(path))
+        held = self.held_bytes(head, frames)
+        if order == "random":  # libvips decodes into a copy, on the disk if it is large
+            held += min(count_decoded_bytes(head) * frames, _LARGEST_COPY_IN_MEMORY_BYTES)
+        info = PictureInfo(
+            name=path.name,
+            format_name=self.format_name or _name_loader(head),
+            height=image.height // frames,
+            width=image.width,
+            channels=image.bands,
+            depth=16 if image.format == "ushort" else 8,
+            color_space=space,
+            frames=frames,
+            frames_in_file=pages,
+            decoder_bytes=held,
+            notes=(*self.color_notes(path), *self._describe(head, pages, frames), *notes),
+        )
+        metadata = read_metadata(image, density=self.density(path))
+        return OpenPicture(info=info, metadata=metadata, read_rows=_row_reader(image, info), rereads=order == "random")
+
+    def _describe(self, head: Any, pages: int, frames: int) -> Iterable[str]:
+        if pages > 1 and frames == 1:
+            what, how = ("frames", "; `frames` takes all") if self.animated else ("pages", "")
+            yield f"Only the first of its {pages} {what} was used{how}."
+        bits = int(head.get("bits-per-sample")) if head.get_typeof("bits-per-sample") else 8
+        if self.notes_expansion and head.get_typeof("palette"):
+            yield f"Its palette was expanded to {'gray' if head.bands < 3 else 'RGB'}."
+        elif self.notes_expansion and bits < 8:
+            yield f"Its {bits}-bit pixels were expanded to 8 bits."
+
+
+def count_decoded_bytes(head: Any) -> int:
+    """Size of the decoded pixels of one frame."""
+    return head.height * head.width * head.bands * (2 if head.format == "ushort" else 1)
+
+
+def _row_reader(image: Any, info: PictureInfo) -> Callable[[int, int], Pixels]:
+    region = vips().Region.new(image)
+
+    def read_rows(first: int, count: int) -> Pixels:
+        data = region.fetch(0, first, info.width, count)
+        return np.frombuffer(data, info.dtype).reshape(count, info.width, info.channels)
+
+    return read_rows
+
+
+def _attach(image: Any, blobs: Mapping[str, bytes]) -> Any:
+    if blobs:
+        image = image.copy()
+        for name, value in blobs.items():
+            set_blob(image, name, value)
+    return image
+
+
+def _name_loader(head: Any) -> str:
+    return str(head.get("vips-loader")).removesuffix("load_source").removesuffix("load").upper()
+
+
+def _read_orientation(head: Any) -> int:
+    value = int(head.get("orientation")) if head.get_typeof("orientation") else 1
+    return value if 1 <= value <= 8 else 1
+
+
+def _normalize(path: Path, image: Any) -> tuple[Any, str, list[str]]:
+    """Convert an image to gray or RGB in 8 or 16 bits -> image, name of its color space, notes for the user."""
+    kind, sample = image.interpretation, image.format
+    if sample not in _SAMPLES.get(kind, ("uchar", "ushort")) or not 1 <= image.bands - (kind == "cmyk") <= 4:
+        raise PictureError(
+            f"{path}: holds {image.bands} channels of type {sample}, expected gray or RGB in 8 or 16 bits, with or"
+            " without alpha. Convert it first."
+        )
+    image, profile, note = attach_usable_profile(image)
+    notes = [note] if note else []
+    if kind == "cmyk":
+        depth = 16 if sample == "ushort" else 8
+        image = image.icc_transform("srgb", embedded=True, input_profile="cmyk", depth=depth, intent="relative")
+        through = f"its profile ({read_profile_name(profile)})" if profile else "a generic CMYK profile, as it has none"
+        notes.append(f"CMYK was converted through {through} to sRGB.")
+        return image, "sRGB (from CMYK)", notes
+    if kind in _SAMPLES or kind == "hsv":
+        deep = sample != "uchar"
+        image = image.colourspace("rgb16" if deep else "srgb")
+        notes.append(f"{kind.upper()} ({sample}) was converted to {16 if deep else 8}-bit sRGB.")
+        return image.copy(), "sRGB (converted)", notes
+    if image.get_typeof("heif-bitdepth") and sample == "ushort":
+        # libheif's 10 and 12 bits arrive shifted up, so that white would be 65,472 or 65,520 of 65,535.
+        bits = int(image.get("heif-bitdepth"))
+        if 8 < bits < 16:
+            image = (image * (65_535 / (65_535 - 2 ** (16 - bits) + 1))).rint().cast("ushort")
+    if profile:
+        return image, f"{read_profile_name(profile)} (kept)", notes
+    return image, "gray" if image.bands < 3 else "sRGB (assumed: the file has no profile)", notes

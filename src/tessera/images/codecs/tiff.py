@@ -1,0 +1,61 @@
+"""TIFF and BigTIFF: read and written by libvips, EXIF and IPTC by `exif_tables` because libvips drops them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tessera.images.codecs.exif_cleanup import choose_kept
+from tessera.images.codecs.libvips_loader import LibvipsLoader
+from tessera.images.exif_tables import edit_tiff, read_tiff_exif, read_tiff_iptc
+from tessera.images.libvips import get_blob
+from tessera.images.picture_format import ALL_KINDS, PictureFormat, SaveOptions
+
+_STARTS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+_LARGEST_CLASSIC_BYTES = 3.5 * 2**30
+"""Of pixels; a classic TIFF ends at 4 GiB."""
+
+
+def _matches(start: bytes) -> bool:
+    return start.startswith(_STARTS)
+
+
+def _read_blobs(path: Path) -> Mapping[str, bytes]:
+    found = {"exif-data": read_tiff_exif(path), "iptc-data": read_tiff_iptc(path)}
+    return {name: block for name, block in found.items() if block}
+
+
+def _save(image: Any, path: Path, options: SaveOptions) -> None:
+    pixel_bytes = image.width * image.height * image.bands * (2 if image.format == "ushort" else 1)
+    exif, iptc = get_blob(image, "exif-data"), get_blob(image, "iptc-data")
+    if iptc:
+        image = image.copy()
+        image.remove("iptc-data")
+    image.tiffsave(
+        os.fsencode(path),
+        compression="deflate",
+        predictor="horizontal",
+        bigtiff=pixel_bytes > _LARGEST_CLASSIC_BYTES,
+        keep=choose_kept(image, options.metadata),
+    )
+    edit_tiff(
+        path,
+        exif,
+        height=options.height,
+        width=options.width,
+        iptc=iptc,
+        has_density=options.metadata.density is not None,
+    )
+
+
+TIFF = PictureFormat(
+    name="TIFF",
+    extensions=(".tif", ".tiff"),
+    matches=_matches,
+    open=LibvipsLoader(format_name="TIFF", blobs=_read_blobs, notes_expansion=True),
+    save=_save,
+    deepest=16,
+    metadata=ALL_KINDS,
+)

@@ -1,0 +1,68 @@
+"""The libvips library: set up once, files opened by descriptor, rows taken from an image."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tessera.images.pixels import Pixels
+
+_ROWS_AT_A_TIME = 64
+
+
+@functools.cache
+def vips() -> Any:
+    """Return the pyvips module, set up on first use: no operation cache, no untrusted loaders, warnings not printed."""
+    logging.getLogger("pyvips").addHandler(logging.NullHandler())
+    logging.getLogger("pyvips").propagate = False
+    import pyvips
+
+    pyvips.cache_set_max(0)
+    pyvips.block_untrusted_set(True)
+    return pyvips
+
+
+def open_image(path: Path, **options: Any) -> Any:
+    """Open a file with the loader that libvips finds for its bytes. Raises OSError and libvips' error.
+
+    libvips gets a descriptor instead of a name, so that no name can be misread as options or fail to be UTF-8.
+    """
+    with _descriptor(path) as descriptor:
+        source = vips().Source.new_from_descriptor(descriptor)
+        return vips().Image.new_from_source(source, "", fail_on="error", **options)
+
+
+def read_image_rows(image: Any) -> Iterator[Pixels]:
+    """Yield the rows of an 8-bit or 16-bit image from the top down, (h, W, C) each."""
+    region = vips().Region.new(image)
+    dtype = np.dtype(np.uint16 if image.format == "ushort" else np.uint8)
+    for first in range(0, image.height, _ROWS_AT_A_TIME):
+        count = min(_ROWS_AT_A_TIME, image.height - first)
+        data = region.fetch(0, first, image.width, count)
+        yield np.frombuffer(data, dtype).reshape(count, image.width, image.bands)
+
+
+def get_blob(image: Any, name: str) -> bytes:
+    """Return a binary header field, empty if there is none."""
+    return bytes(image.get(name)) if image.get_typeof(name) else b""
+
+
+def set_blob(image: Any, name: str, value: bytes) -> None:
+    """Set a binary header field (on a copy that no other code holds)."""
+    image.set_type(vips().GValue.blob_type, name, value)
+
+
+@contextlib.contextmanager
+def _descriptor(path: Path) -> Generator[int]:
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
