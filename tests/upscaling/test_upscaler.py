@@ -387,7 +387,7 @@ def test_limits_on_input_and_output_name_the_flag_that_lifts_them(tmp_path):
 def test_what_a_format_cannot_hold_is_refused_before_the_work(tmp_path):
     source = save(tmp_path, "a.png", noise(1, 5000))
     engine = FunctionEngine(repeated())
-    with pytest.raises(LimitError, match="WebP holds at most 16,383"):
+    with pytest.raises(LimitError, match="WebP allows at most 16,383"):
         upscaler(engine=engine).upscale_file(source, tmp_path / "b.webp")
     assert not engine.shapes
 
