@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tessera.engines.engine import Engine, Tiles
 from tessera.generators import GeneratorConfig
-from tessera.generators.config import Conv, Enlarge, Step
+from tessera.generators.drawing import Map, Pen
 from tessera.images.pixels import Pixels
 from tessera.tiling.mosaic import to_planes
 from tessera.weights.files import LoadedGenerator
@@ -24,10 +24,9 @@ class NearestConfig(GeneratorConfig, frozen=True, extra="forbid"):
     def multiple(self) -> int:
         return self.input_multiple
 
-    def steps(self):
-        step: Step = Enlarge(self.scale)
-        yield Conv(3, 3, 1)
-        yield step
+    def draw(self, pen: Pen[Map], picture: Map) -> Map:
+        """A convolution that the network does not have, so that it costs something."""
+        return pen.nearest(pen.conv("conv", picture, 3, kernel=1), self.scale)
 
     def build(self) -> nn.Module:
         return Nearest(self.scale, self.input_multiple)

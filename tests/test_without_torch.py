@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tessera.engines.compiled_cache import compiled_folder
-from tessera.generators import GENERATORS, RRDBNetConfig, SRVGGNetCompactConfig
+from tessera.generators import GENERATORS, SRVGGNetCompactConfig
 from tessera.upscaling.upscaler import Upscaler
 from tessera.weights.files import save_weights
 from tessera.zoo import known_files
@@ -95,16 +95,6 @@ except ImportError as error:
     configs = [known.config() for known in GENERATORS]
     expected = [f"{c.network} {c.receptive_radius} {c.multiply_adds(12, 8)} {c.multiple}" for c in configs]
     assert answers == expected
-
-
-def test_the_networks_are_there_under_their_names_when_they_are_asked_for():
-    from tessera import generators
-
-    assert isinstance(RRDBNetConfig(blocks=1, features=4, growth=2).build(), generators.RRDBNet)
-    for name in generators.__all__:
-        assert getattr(generators, name) is not None
-    with pytest.raises(AttributeError, match="no attribute 'RRDBNot'"):
-        _ = generators.RRDBNot
 
 
 OPENED = """

@@ -7,7 +7,9 @@ need: reading, laying changes over each other, and saying in one sentence which 
 from __future__ import annotations
 
 import difflib
+import functools
 import json
+import operator
 import tomllib
 import types
 import typing
@@ -15,7 +17,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, GetCoreSchemaHandler, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema
 
 from tessera.errors import UsageError, WeightsError
 from tessera.libraries import import_library
@@ -23,6 +27,20 @@ from tessera.libraries import import_library
 Values = dict[str, Any]
 Record = TypeVar("Record", bound=BaseModel)
 ConfigT = TypeVar("ConfigT", bound=BaseModel, covariant=True)
+
+
+class OneOf:
+    """Marks a field of a base type that holds one of these records, told apart by the literal field `network`.
+
+    For lists of records that are declared elsewhere: `Annotated[GeneratorConfig, OneOf(*kinds)]` is validated like the
+    union of the kinds.
+    """
+
+    def __init__(self, *kinds: type[BaseModel]) -> None:
+        self.union: Any = functools.reduce(operator.or_, kinds)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return handler.generate_schema(typing.Annotated[self.union, Field(discriminator="network")])
 
 
 def read_toml(path: Path) -> Values:
@@ -153,8 +171,14 @@ def _followed(kind: type[BaseModel], location: tuple[str | int, ...]) -> tuple[l
         if owner is None and not isinstance(part, int) and not _is_table(here):
             continue  # a part of pydantic's own way, such as "tuple" or "int"
         names.append(str(part))
-        here = owner.model_fields[str(part)].annotation if owner and str(part) in owner.model_fields else _inner(here)
+        field = owner.model_fields.get(str(part)) if owner else None
+        here = _inner(here) if field is None else _type_of(field)
     return names, owner
+
+
+def _type_of(field: FieldInfo) -> Any:
+    marks = (mark for mark in field.metadata if isinstance(mark, OneOf))
+    return next((mark.union for mark in marks), field.annotation)
 
 
 def _members(kind: Any) -> list[type[BaseModel]]:

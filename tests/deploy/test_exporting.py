@@ -280,7 +280,7 @@ def test_openvino_files_run_with_openvino_alone_and_can_be_named_by_either_file(
     reduced = open_engine(loaded, "exact")
     assert (reduced.name, reduced.precision, reduced.exact()) == ("openvino", "fp32", reduced)
     (tmp_path / "a.bin").unlink()
-    with pytest.raises(WeightsError, match=r"a\.bin is not beside"):
+    with pytest.raises(WeightsError, match=r"a\.bin is missing"):
         load_weights(tmp_path / "a.xml")
 
 

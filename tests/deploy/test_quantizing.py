@@ -19,7 +19,7 @@ from deploy.test_exporting import run_onnx
 from stand_ins import nearest, ran
 from tessera.deploy import quantizing
 from tessera.deploy.calibrating import calibrate, round_weight, round_with_feedback, rounded
-from tessera.deploy.drawing import record
+from tessera.deploy.dataflow import find_sources, group_sources, parts_of
 from tessera.deploy.drop import Drop, Score, measure_drop
 from tessera.deploy.held_out import Pair
 from tessera.deploy.int8_onnx import int8_onnx_bytes
@@ -119,18 +119,18 @@ def test_joined_maps_are_rounded_once_in_openvino_because_they_share_a_zero(tmp_
     path = tmp_path / "a.xml"
     write_int8_openvino(path, network, {CONFIG_KEY: config.model_dump_json()})
     found = ran(open_engine(load_weights(path), "exact", engine="openvino"), x)
-    for _, each in network.drawing.convolutions:
-        assert len({network.quantizers[part].zero for part in network.drawing.parts(each.reads[0])}) == 1
+    for _, each in network.graph.convolutions:
+        assert len({network.quantizers[part].zero for part in parts_of(network.graph, each.reads[0])}) == 1
     assert decibels(found, network.run(x)) > 75
 
 
 def test_maps_that_are_read_at_once_or_with_the_same_third_one_are_one_group():
-    drawing = record(FAMILY["rrdbnet"], made(FAMILY["rrdbnet"]).state)
-    groups = drawing.read_together()
-    assert sorted(number for group in groups for number in group) == list(drawing.sources())
+    layers = FAMILY["rrdbnet"].layers
+    groups = group_sources(layers)
+    assert sorted(number for group in groups for number in group) == list(find_sources(layers))
     dense = [group for group in groups if len(group) > 1]
     assert [len(group) for group in dense] == [5, 5, 5]  # a dense block's input and what four convolutions add
-    joined = [set(drawing.parts(each.reads[0])) for _, each in drawing.convolutions]
+    joined = [set(parts_of(layers, each.reads[0])) for _, each in layers.convolutions]
     assert all(any(parts <= set(group) for group in groups) for parts in joined)
 
 
@@ -230,7 +230,7 @@ def test_rounding_one_unit_alone_is_what_keeping_all_others_gives():
     x = whole(2, 3, 16, 16)
     calibrated = calibrate(config, generator.state, x, "max")
     network = rounded(calibrated, x)
-    everything = {made.layer for _, made in calibrated.drawing.convolutions}
+    everything = {made.name for _, made in calibrated.graph.convolutions}
     with torch.inference_mode():
         exact = generator.network(x)
     for each in sensitivities(network, with_its_own_truth(generator, x)):
@@ -252,9 +252,7 @@ def test_a_loss_in_decibels_is_that_of_two_errors_that_have_nothing_in_common():
 
 def test_a_dense_block_is_one_unit():
     generator = made(FAMILY["rrdbnet"])
-    names = [
-        unit.name for unit in units(calibrate(generator.config, generator.state, whole(1, 3, 8, 8), "max").drawing)
-    ]
+    names = [unit.name for unit in units(calibrate(generator.config, generator.state, whole(1, 3, 8, 8), "max").graph)]
     assert names == [
         *("conv_first", "body.0.rdb1", "body.0.rdb2", "body.0.rdb3"),
         *("conv_body", "conv_up1", "conv_up2", "conv_hr", "conv_last"),

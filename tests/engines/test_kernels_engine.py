@@ -64,7 +64,7 @@ def test_other_networks_and_widths_are_refused_by_name():
     with pytest.raises(EngineError, match="run rrdbnet and srvggnetcompact, and stand-in is nearest; use the pytorch"):
         KernelsEngine(nearest())
     odd = made(RRDBNetConfig(blocks=1, features=24, growth=16))
-    with pytest.raises(EngineError, match="come in sixteens, and stand-in has 24 and 16"):
+    with pytest.raises(EngineError, match="multiples of 16, and stand-in has 24 and 16"):
         KernelsEngine(odd)
 
 

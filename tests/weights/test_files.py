@@ -350,11 +350,11 @@ def test_a_name_decides_between_x2_and_x3_and_the_caller_before_it(tmp_path: Pat
         torch.save(to_dialect(config, weights_of(config), "esrgan-old"), path)
         assert load_weights(path).config.scale == scale
         assert load_weights(path, scale=3).config == config
-        with pytest.raises(WeightsError, match="x4 was asked for"):
+        with pytest.raises(WeightsError, match="x4 was requested"):
             load_weights(path, scale=4)
     good = loaded(tmp_path)
     assert good.source is not None
-    with pytest.raises(WeightsError, match="these weights enlarge x4, and x2"):
+    with pytest.raises(WeightsError, match="the scale of these weights is x4, and x2"):
         load_weights(good.source, scale=2)
 
 

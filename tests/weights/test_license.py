@@ -69,4 +69,4 @@ def test_a_part_without_a_share_has_no_say() -> None:
     assert interpolate([(ends[0], 0.5), (ends[1], 0.5)]).license == "MIT AND Apache-2.0"
     mixed = interpolate([(ends[0], 0), (ends[1], 1)])
     assert mixed.license == "Apache-2.0"
-    assert [part["license"] for part in json.loads(mixed.metadata["tessera.mixed_from"])] == ["MIT", "Apache-2.0"]
+    assert [part["licence"] for part in json.loads(mixed.metadata["tessera.mixed_from"])] == ["MIT", "Apache-2.0"]

@@ -366,7 +366,7 @@ def test_other_tags_are_refused_and_so_are_numbers_of_other_lengths(tmp_path: Pa
 def test_a_lone_file_is_refused(tmp_path: Path) -> None:
     path, _ = write(tmp_path, SMALL_SRVGG)
     path.with_suffix(".bin").unlink()
-    with pytest.raises(WeightsError, match=r"model\.bin is not beside"):
+    with pytest.raises(WeightsError, match=r"model\.bin is missing"):
         read_ncnn(path)
 
 

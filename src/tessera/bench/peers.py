@@ -15,11 +15,11 @@ from torch import Tensor
 
 from tessera.bench.network import Contender, Opened
 from tessera.engines.engine import Precision
-from tessera.engines.ncnn.engine import write_numbers, write_param
 from tessera.engines.opening import EngineName, open_engine
 from tessera.errors import EngineError
 from tessera.libraries import import_library
 from tessera.weights.loaded_generator import LoadedGenerator
+from tessera.weights.ncnn_writer import write_param, write_values
 
 NAMES: tuple[EngineName, ...] = tuple(name for name in get_args(EngineName) if name != "auto")
 
@@ -71,13 +71,13 @@ def plain_ncnn(generator: LoadedGenerator) -> Opened:
         ncnn = import_library("ncnn")
     except ImportError as error:
         raise EngineError(f"The package `ncnn` cannot be imported ({error}): pip install ncnn") from error
-    text, modules = write_param(generator.config)
+    text, values = write_param(generator.config)
     net: Any = ncnn.Net()
     net.opt.num_threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory() as folder:
         param, numbers = Path(folder, "network.param"), Path(folder, "network.bin")
         param.write_text(text, encoding="ascii")
-        numbers.write_bytes(write_numbers(generator.network.state_dict(), modules))
+        numbers.write_bytes(write_values(generator.network.state_dict(), values))
         if net.load_param(str(param)) != 0 or net.load_model(str(numbers)) != 0:
             raise EngineError("ncnn cannot load this network.")
 

@@ -69,7 +69,7 @@ def deploy_table(
     from tessera.deploy.table import forms_of, measure_model
     from tessera.deploy.table_pages import as_dict, as_html, as_markdown
     from tessera.evaluate.protocol import find_protocol
-    from tessera.generators.drawing import can_draw
+    from tessera.generators import find_generator
     from tessera.upscaling.doctor import examine
     from tessera.zoo.models import load_model
 
@@ -77,7 +77,7 @@ def deploy_table(
     chosen = find_protocol(protocol)
     loaded = [load_model(name, offline=offline) for name in models]
     for each in loaded:
-        if not can_draw(each.config):
+        if find_generator(each.config) is None:
             raise UsageError(f"{each.name}: only networks of the family can be written in other precisions.")
     whole = _int8_files(loaded, int8 or ())
     found = examine()

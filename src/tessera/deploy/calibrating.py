@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tessera.deploy.drawing import Drawing, Made, record
+from tessera.deploy.dataflow import find_scalable, find_sources, group_sources, parts_of
 from tessera.deploy.equalizing import arrays_by_place, equalized
 from tessera.deploy.int8_network import (
     Arrays,
@@ -29,6 +29,7 @@ from tessera.deploy.int8_network import (
 )
 from tessera.deploy.ranges import Method, Quantizer, find_ranges, quantizer
 from tessera.generators import GeneratorConfig
+from tessera.generators.layers import Layer, Layers
 
 LARGEST_WEIGHT = 127
 HEADROOM = 1.25
@@ -46,7 +47,7 @@ class Calibrated:
     """A network that is ready to be rounded: equalized, with what rounds each map."""
 
     config: GeneratorConfig
-    drawing: Drawing
+    graph: Layers
     arrays: Arrays
     quantizers: Mapping[int, Quantizer]
 
@@ -56,15 +57,15 @@ def calibrate(
     config: GeneratorConfig, state: Mapping[str, Tensor], pictures: Tensor, method: Method, *, percentile: float = 99.99
 ) -> Calibrated:
     """Find what rounds each map, and equalize: pictures (B, C, H, W) in [0, 1]."""
-    drawing = record(config, state)
+    graph = config.layers
     plain = {name: value.detach().to("cpu", torch.float32).numpy() for name, value in state.items()}
-    arrays = arrays_by_place(drawing, plain)
-    wanted = set(drawing.sources())
-    importance = _importance(drawing, arrays)
+    arrays = arrays_by_place(graph, plain)
+    wanted = set(find_sources(graph))
+    importance = _importance(graph, arrays)
     ranges: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def observed(number: int, made: Made, inputs: Sequence[Tensor]) -> Tensor:
-        value = apply(made, inputs, arrays)
+    def observed(number: int, node: Layer, inputs: Sequence[Tensor]) -> Tensor:
+        value = apply(node, inputs, arrays)
         if number in wanted:
             low, high = find_ranges(value.transpose(0, 1).flatten(1), method, percentile=percentile)
             if method == "max":
@@ -72,15 +73,15 @@ def calibrate(
             ranges[number] = low, high
         return value
 
-    walk(drawing, pictures, observed)
+    walk(graph, pictures, observed)
     if 0 in wanted:  # a picture's range is known: its levels are whole numbers themselves
         ranges[0] = torch.zeros(config.in_channels), torch.ones(config.in_channels)
-    found = _quantizers(drawing, ranges, importance)
-    free = drawing.free()
-    scaled = equalized(drawing, arrays, {number: found[number].scale for number in free})
+    found = _quantizers(graph, ranges, importance)
+    free = find_scalable(graph)
+    scaled = equalized(graph, arrays, {number: found[number].scale for number in free})
     for number in free:
         found[number] = Quantizer(np.ones_like(found[number].scale), found[number].zero)
-    return Calibrated(config, drawing, scaled, found)
+    return Calibrated(config, graph, scaled, found)
 
 
 @torch.inference_mode()
@@ -98,26 +99,26 @@ def rounded(
     in [0, 1]. `per_channel` gives each output channel a scale of its own, otherwise a layer has one. Layers that are
     `known` keep their whole weights, and get new biases.
     """
-    drawing, arrays = calibrated.drawing, calibrated.arrays
+    graph, arrays = calibrated.graph, calibrated.arrays
     layers: dict[str, Int8Layer] = {}
 
-    def both(_: int, made: Made, inputs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    def both(_: int, node: Layer, inputs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         exact, ours = [each[0] for each in inputs], [each[1] for each in inputs]
-        if made.kind != "conv" or made.layer in kept:
-            return apply(made, exact, arrays), apply(made, ours, arrays)
-        layer, wanted, got = round_layer(calibrated, made, exact[0], ours[0], per_channel=per_channel, known=known)
-        layers[made.layer] = layer
-        return activated(wanted, made), activated(got, made)
+        if node.kind != "conv" or node.name in kept:
+            return apply(node, exact, arrays), apply(node, ours, arrays)
+        layer, wanted, got = round_layer(calibrated, node, exact[0], ours[0], per_channel=per_channel, known=known)
+        layers[node.name] = layer
+        return activated(wanted, node), activated(got, node)
 
-    walk(drawing, (pictures, pictures), both)
-    read = {part for _, made in drawing.convolutions if made.layer in layers for part in drawing.parts(made.reads[0])}
+    walk(graph, (pictures, pictures), both)
+    read = {part for _, node in graph.convolutions if node.name in layers for part in parts_of(graph, node.reads[0])}
     quantizers = {number: each for number, each in calibrated.quantizers.items() if number in read}
-    return Int8Network(calibrated.config, drawing, arrays, quantizers, layers)
+    return Int8Network(calibrated.config, graph, arrays, quantizers, layers)
 
 
 def round_layer(
     calibrated: Calibrated,
-    made: Made,
+    node: Layer,
     exact: Tensor,
     ours: Tensor,
     *,
@@ -128,12 +129,12 @@ def round_layer(
 
     The mean difference of each output channel is taken into its bias.
     """
-    weight, bias = calibrated.arrays[f"{made.layer}.weight"], calibrated.arrays[f"{made.layer}.bias"]
-    reader = joined(calibrated.drawing, calibrated.quantizers, made.reads[0])
+    weight, bias = calibrated.arrays[f"{node.name}.weight"], calibrated.arrays[f"{node.name}.bias"]
+    reader = joined(calibrated.graph, calibrated.quantizers, node.reads[0])
     whole = reader.whole(ours)
     wanted = convolved(exact, weight, bias)
-    if known is not None and made.layer in known:
-        number, scale = known[made.layer].weight, known[made.layer].scale
+    if known is not None and node.name in known:
+        number, scale = known[node.name].weight, known[node.name].scale
     else:
         folded = weight * reader.scale.numpy().reshape(1, -1, 1, 1)
         _, scale = round_weight(folded, whole.square().mean((0, 2, 3)).numpy(), per_channel=per_channel)
@@ -225,28 +226,28 @@ def _whole(weight: NDArray[np.float32], scale: NDArray[np.float32]) -> NDArray[n
 
 
 def _quantizers(
-    drawing: Drawing, ranges: Mapping[int, tuple[Tensor, Tensor]], importance: Mapping[int, Tensor]
+    graph: Layers, ranges: Mapping[int, tuple[Tensor, Tensor]], importance: Mapping[int, Tensor]
 ) -> dict[int, Quantizer]:
     """What rounds each map, from the least and largest of its channels: maps that are read together share a zero.
 
     OpenVINO fits joined maps with zeros of their own into one range and rounds them again, in coarser steps.
     """
     found: dict[int, Quantizer] = {}
-    for group in drawing.read_together():
+    for group in group_sources(graph):
         low, high = (torch.cat([ranges[number][end] for number in group]) for end in (0, 1))
         shared = quantizer(low, high, torch.cat([importance[number] for number in group]))
-        ends = np.cumsum([drawing.channels[number] for number in group])
+        ends = np.cumsum([graph.all[number].channels for number in group])
         for number, scale in zip(group, np.split(shared.scale, ends[:-1]), strict=True):
             found[number] = Quantizer(scale, shared.zero)
     return found
 
 
-def _importance(drawing: Drawing, arrays: Arrays) -> Mapping[int, Tensor]:
+def _importance(graph: Layers, arrays: Arrays) -> Mapping[int, Tensor]:
     """How much an error in a channel of a map is heard: squares of the weights that read it, (C,) for each map."""
     found: dict[int, Tensor] = {}
-    for _, made in drawing.convolutions:
-        squares = torch.from_numpy(arrays[f"{made.layer}.weight"]).square().sum((0, 2, 3))
-        parts = drawing.parts(made.reads[0])
-        for part, mine in zip(parts, squares.split([drawing.channels[part] for part in parts]), strict=True):
+    for _, node in graph.convolutions:
+        squares = torch.from_numpy(arrays[f"{node.name}.weight"]).square().sum((0, 2, 3))
+        parts = parts_of(graph, node.reads[0])
+        for part, mine in zip(parts, squares.split([graph.all[part].channels for part in parts]), strict=True):
             found[part] = found.get(part, torch.zeros(len(mine))) + mine
     return found

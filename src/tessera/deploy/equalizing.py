@@ -14,41 +14,42 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from tessera.deploy.drawing import Drawing
+from tessera.deploy.dataflow import find_convolution, find_scalable, parts_of
 from tessera.deploy.int8_network import Arrays
+from tessera.generators.layers import Layers
 
 
-def equalized(drawing: Drawing, arrays: Arrays, scales: Mapping[int, NDArray[np.float32]]) -> Arrays:
+def equalized(graph: Layers, arrays: Arrays, scales: Mapping[int, NDArray[np.float32]]) -> Arrays:
     """The arrays of the same network, with each map of `scales` divided by its (C,) positive numbers.
 
     Raises ValueError for a map that may not be scaled.
     """
-    free = set(drawing.free())
+    free = set(find_scalable(graph))
     found = {name: array.astype(np.float64) for name, array in arrays.items()}
     for number, scale in scales.items():
-        maker = drawing.maker(number)
+        maker = find_convolution(graph, number)
         if number not in free or maker is None:
             raise ValueError(f"map {number} is read by more than convolutions; its channels cannot be scaled")
-        found[f"{maker.layer}.weight"] /= scale[:, None, None, None]
-        found[f"{maker.layer}.bias"] /= scale
-    for _, made in drawing.convolutions:
-        columns = [scales.get(part) for part in drawing.parts(made.reads[0])]
+        found[f"{maker.name}.weight"] /= scale[:, None, None, None]
+        found[f"{maker.name}.bias"] /= scale
+    for _, node in graph.convolutions:
+        columns = [scales.get(part) for part in parts_of(graph, node.reads[0])]
         if any(each is not None for each in columns):
-            parts = drawing.parts(made.reads[0])
+            parts = parts_of(graph, node.reads[0])
             whole = [
-                np.ones(drawing.channels[part]) if each is None else each
+                np.ones(graph.all[part].channels) if each is None else each
                 for part, each in zip(parts, columns, strict=True)
             ]
-            found[f"{made.layer}.weight"] *= np.concatenate(whole)[None, :, None, None]
+            found[f"{node.name}.weight"] *= np.concatenate(whole)[None, :, None, None]
     return {name: array.astype(np.float32) for name, array in found.items()}
 
 
-def arrays_by_place(drawing: Drawing, state: Arrays) -> Arrays:
-    """The numbers of each place in a drawing, under the place's own name: places that share a module get copies."""
+def arrays_by_place(graph: Layers, state: Arrays) -> Arrays:
+    """The numbers of each place in a graph, under the place's own name: places that share a module get copies."""
     found: dict[str, NDArray[np.float32]] = {}
-    for made in drawing.maps:
-        if made.kind in ("conv", "prelu"):
-            found[f"{made.layer}.weight"] = state[f"{made.module}.weight"]
-        if made.kind == "conv":
-            found[f"{made.layer}.bias"] = state[f"{made.module}.bias"]
+    for node in graph.all:
+        if node.kind in ("conv", "prelu"):
+            found[f"{node.name}.weight"] = state[f"{node.module}.weight"]
+        if node.kind == "conv":
+            found[f"{node.name}.bias"] = state[f"{node.module}.bias"]
     return found

@@ -39,14 +39,14 @@ from tessera.deploy.settings import ExportSettings
 from tessera.deploy.stored import stored
 from tessera.deploy.torchscript import torchscript_archive
 from tessera.engines.memory import is_memory_error
-from tessera.engines.ncnn.engine import write_numbers, write_param
 from tessera.engines.opening import open_engine
-from tessera.errors import EngineError, ExportError, TesseraError, UsageError
-from tessera.generators import GENERATORS
+from tessera.errors import ExportError, TesseraError, UsageError
+from tessera.generators import find_generator
 from tessera.libraries import import_library
 from tessera.storage.atomic import temporary_name
 from tessera.storage.checksum import sha256_of
 from tessera.weights.files import LoadedGenerator, load_weights, save_weights
+from tessera.weights.ncnn_writer import write_param, write_values
 
 State = Mapping[str, Tensor]
 Writer = Callable[[Path, LoadedGenerator, State, ExportSettings, Mapping[str, str]], None]
@@ -122,7 +122,7 @@ def _refuse(
 ) -> None:
     """Say what cannot be done before the work begins."""
     config = loaded.config
-    if not any(isinstance(config, known.config) for known in GENERATORS):
+    if find_generator(config) is None:
         raise UsageError(
             f"{loaded.name}: only networks of the family can be exported, and this one is from outside it; its layers"
             " are not known here."
@@ -130,11 +130,6 @@ def _refuse(
     if settings.shape is not None and any(side % config.multiple for side in settings.shape):
         height, width = settings.shape
         raise UsageError(f"--shape {height}x{width}: both sides have to divide by {config.multiple} for this network.")
-    if settings.format == "ncnn":
-        try:
-            write_param(config)
-        except EngineError as error:
-            raise UsageError(f"{loaded.name}: {error} Take --format onnx.") from error
     package = _PACKAGES.get(settings.format)
     if package is not None and importlib.util.find_spec(package) is None:
         raise UsageError(
@@ -225,9 +220,9 @@ def _write_torchscript(
 def _write_ncnn(
     path: Path, loaded: LoadedGenerator, state: State, settings: ExportSettings, about: Mapping[str, str]
 ) -> None:
-    text, modules = write_param(loaded.config)
-    numbers = {name: stored(name, tensor, settings.precision).float() for name, tensor in state.items()}
-    path.with_suffix(".bin").write_bytes(write_numbers(numbers, modules, half=settings.precision == "fp16"))
+    text, values = write_param(loaded.config)
+    rounded = {name: stored(name, tensor, settings.precision).float() for name, tensor in state.items()}
+    path.with_suffix(".bin").write_bytes(write_values(rounded, values, half=settings.precision == "fp16"))
     path.write_text(text, encoding="ascii")
 
 

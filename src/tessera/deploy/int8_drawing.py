@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol, TypeVar
 
-from tessera.deploy.drawing import Made
 from tessera.deploy.int8_network import Int8Layer, Int8Network
 from tessera.deploy.ranges import Quantizer
 from tessera.generators.drawing import Pen
+from tessera.generators.layers import Layer
 
 Map = TypeVar("Map")
 
@@ -35,57 +35,57 @@ def draw_int8(network: Int8Network, pen: Int8Pen[Map], picture: Map) -> Map:
     exact, whole = needed(network)
     floats: dict[int, Map] = {0: picture}
     wholes: dict[int, Map] = {}
-    for number, made in enumerate(network.drawing.maps):
-        if made.kind in ("concat", "nearest"):
+    for number, node in enumerate(network.graph.all):
+        if node.kind in ("concat", "nearest"):
             for wanted, maps in ((exact, floats), (whole, wholes)):
                 if number in wanted:
-                    maps[number] = _told(pen, made, maps)
+                    maps[number] = _told(pen, node, maps)
             continue
-        if made.kind == "conv" and made.layer in network.layers:
-            layer = network.layers[made.layer]
-            floats[number] = pen.conv_int8(made.layer, layer, wholes[made.reads[0]], made.slope)
-        elif made.kind != "picture":
-            floats[number] = _told(pen, made, floats)
+        if node.kind == "conv" and node.name in network.layers:
+            layer = network.layers[node.name]
+            floats[number] = pen.conv_int8(node.name, layer, wholes[node.reads[0]], node.slope)
+        elif node.kind != "picture":
+            floats[number] = _told(pen, node, floats)
         if number in whole:
             wholes[number] = pen.rounded(floats[number], network.quantizers[number])
-    return floats[network.drawing.end]
+    return floats[network.graph.end]
 
 
 def needed(network: Int8Network) -> tuple[set[int], set[int]]:
     """The numbers of the maps that are read in fp32, and of those that are read as whole numbers."""
-    exact, whole = {network.drawing.end}, set[int]()
-    for number, made in reversed(tuple(enumerate(network.drawing.maps))):
-        if made.kind in ("concat", "nearest"):
+    exact, whole = {network.graph.end}, set[int]()
+    for number, node in reversed(tuple(enumerate(network.graph.all))):
+        if node.kind in ("concat", "nearest"):
             for wanted in (exact, whole):
                 if number in wanted:
-                    wanted.update(made.reads)
-        elif made.kind == "conv" and made.layer in network.layers:
-            whole.update(made.reads)
+                    wanted.update(node.reads)
+        elif node.kind == "conv" and node.name in network.layers:
+            whole.update(node.reads)
         else:
-            exact.update(made.reads)
+            exact.update(node.reads)
     return exact, whole
 
 
-def _told(pen: Int8Pen[Map], made: Made, maps: Mapping[int, Map]) -> Map:
+def _told(pen: Int8Pen[Map], node: Layer, maps: Mapping[int, Map]) -> Map:
     """One operation as the pen knows it."""
-    inputs = [maps[read] for read in made.reads]
+    inputs = [maps[read] for read in node.reads]
     x = inputs[0]
-    match made.kind:
+    match node.kind:
         case "conv":
-            return pen.conv(made.layer, x, made.slope)
+            return pen.conv(node.name, x, node.channels, kernel=node.kernel, slope=node.slope)
         case "prelu":
-            return pen.prelu(made.layer, x)
+            return pen.prelu(node.name, x)
         case "concat":
             return pen.concat(inputs)
         case "add":
-            return pen.add(x, inputs[1], made.factor)
+            return pen.add(x, inputs[1], node.factor)
         case "affine":
-            return pen.affine(x, made.factors, made.offsets)
+            return pen.affine(x, node.factors, node.offsets)
         case "nearest":
-            return pen.nearest(x, int(made.factor))
+            return pen.nearest(x, int(node.factor))
         case "shuffle":
-            return pen.shuffle(x, int(made.factor))
+            return pen.shuffle(x, int(node.factor))
         case "unshuffle":
-            return pen.unshuffle(x, int(made.factor))
+            return pen.unshuffle(x, int(node.factor))
         case "picture":
             return x

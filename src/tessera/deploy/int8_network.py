@@ -2,7 +2,7 @@
 
 A layer in int8 reads the whole numbers q - zero of its input, multiplies them with whole weights, and scales the sums
 of each output channel; scales of input channels are part of the weights. Sums of the trunk are never rounded. What
-lies between two layers is rounded once, where it is made, for all that read it.
+lies between two layers is rounded once, where it is node, for all that read it.
 
 Shapes: B pictures, C channels, H rows, W columns, O output channels, K the kernel's height and width.
 """
@@ -19,9 +19,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tessera.deploy.drawing import Drawing, Made
+from tessera.deploy.dataflow import parts_of
 from tessera.deploy.ranges import LEVELS, Quantizer
 from tessera.generators import GeneratorConfig
+from tessera.generators.layers import Layer, Layers
 
 Value = TypeVar("Value")
 Arrays = Mapping[str, NDArray[np.float32]]
@@ -46,12 +47,12 @@ class Int8Layer:
 
 @dataclass(frozen=True)
 class Int8Network:
-    """Everything that a writer needs: the drawing, numbers of all layers in fp32, and those of the layers in int8."""
+    """Everything that a writer needs: the graph, numbers of all layers in fp32, and those of the layers in int8."""
 
     config: GeneratorConfig
-    drawing: Drawing
+    graph: Layers
     arrays: Arrays
-    """`LAYER.weight` and `LAYER.bias` of every place in the drawing, equalized."""
+    """`LAYER.weight` and `LAYER.bias` of every place in the graph, equalized."""
     quantizers: Mapping[int, Quantizer]
     """Of the maps that layers in int8 read, by the maps' numbers."""
     layers: Mapping[str, Int8Layer]
@@ -60,20 +61,20 @@ class Int8Network:
     @property
     def kept(self) -> tuple[str, ...]:
         """The convolutions that are not in int8."""
-        return tuple(made.layer for _, made in self.drawing.convolutions if made.layer not in self.layers)
+        return tuple(node.name for _, node in self.graph.convolutions if node.name not in self.layers)
 
     @torch.inference_mode()
     def run(self, x: Tensor) -> Tensor:
         """What a runtime makes of it, in PyTorch: (B, C, H, W) in [0, 1] -> (B, C, s*H, s*W), not clipped."""
 
-        def step(_: int, made: Made, inputs: Sequence[Tensor]) -> Tensor:
-            if made.kind == "conv" and made.layer in self.layers:
-                layer = self.layers[made.layer]
-                whole = joined(self.drawing, self.quantizers, made.reads[0]).whole(inputs[0])
-                return activated(convolved(whole, layer.kernel, layer.bias), made)
-            return apply(made, inputs, self.arrays)
+        def step(_: int, node: Layer, inputs: Sequence[Tensor]) -> Tensor:
+            if node.kind == "conv" and node.name in self.layers:
+                layer = self.layers[node.name]
+                whole = joined(self.graph, self.quantizers, node.reads[0]).whole(inputs[0])
+                return activated(convolved(whole, layer.kernel, layer.bias), node)
+            return apply(node, inputs, self.arrays)
 
-        return walk(self.drawing, x, step)
+        return walk(self.graph, x, step)
 
 
 @dataclass(frozen=True)
@@ -89,49 +90,49 @@ class InputQuantizer:
         return torch.clamp((values / self.scale).round_(), -self.zero, LEVELS - self.zero)
 
 
-def joined(drawing: Drawing, quantizers: Mapping[int, Quantizer], number: int) -> InputQuantizer:
+def joined(graph: Layers, quantizers: Mapping[int, Quantizer], number: int) -> InputQuantizer:
     """What rounds a map, from what rounds its parts."""
-    parts = [quantizers[part] for part in drawing.parts(number)]
+    parts = [quantizers[part] for part in parts_of(graph, number)]
     scale = torch.cat([torch.from_numpy(part.scale) for part in parts])
     zero = torch.cat([torch.full((len(part.scale),), float(part.zero)) for part in parts])
     return InputQuantizer(scale.reshape(1, -1, 1, 1), zero.reshape(1, -1, 1, 1))
 
 
-def walk(drawing: Drawing, picture: Value, step: Callable[[int, Made, Sequence[Value]], Value]) -> Value:
-    """Make map after map with `step(number, made, what it reads)`; each is let go after its last reader."""
-    last = {read: number for number, made in enumerate(drawing.maps) for read in made.reads}
+def walk(graph: Layers, picture: Value, step: Callable[[int, Layer, Sequence[Value]], Value]) -> Value:
+    """Make map after map with `step(number, node, what it reads)`; each is let go after its last reader."""
+    last = {read: number for number, node in enumerate(graph.all) for read in node.reads}
     values: dict[int, Value] = {0: picture}
-    for number, made in enumerate(drawing.maps):
-        if made.kind == "picture":
+    for number, node in enumerate(graph.all):
+        if node.kind == "picture":
             continue
-        values[number] = step(number, made, [values[read] for read in made.reads])
-        for read in set(made.reads):
-            if last[read] == number and read != drawing.end:
+        values[number] = step(number, node, [values[read] for read in node.reads])
+        for read in set(node.reads):
+            if last[read] == number and read != graph.end:
                 del values[read]
-    return values[drawing.end]
+    return values[graph.end]
 
 
-def apply(made: Made, inputs: Sequence[Tensor], arrays: Arrays) -> Tensor:
+def apply(node: Layer, inputs: Sequence[Tensor], arrays: Arrays) -> Tensor:
     """One operation in fp32."""
     x = inputs[0]
-    match made.kind:
+    match node.kind:
         case "conv":
-            return activated(convolved(x, arrays[f"{made.layer}.weight"], arrays[f"{made.layer}.bias"]), made)
+            return activated(convolved(x, arrays[f"{node.name}.weight"], arrays[f"{node.name}.bias"]), node)
         case "prelu":
-            return F.prelu(x, torch.from_numpy(arrays[f"{made.layer}.weight"]))
+            return F.prelu(x, torch.from_numpy(arrays[f"{node.name}.weight"]))
         case "concat":
             return torch.cat(list(inputs), 1)
         case "add":
-            return torch.add(inputs[1], x, alpha=made.factor)
+            return torch.add(inputs[1], x, alpha=node.factor)
         case "affine":
-            factors, offsets = (torch.tensor(each).reshape(1, -1, 1, 1) for each in (made.factors, made.offsets))
+            factors, offsets = (torch.tensor(each).reshape(1, -1, 1, 1) for each in (node.factors, node.offsets))
             return x * factors + offsets
         case "nearest":
-            return F.interpolate(x, scale_factor=made.factor, mode="nearest")
+            return F.interpolate(x, scale_factor=node.factor, mode="nearest")
         case "shuffle":
-            return F.pixel_shuffle(x, int(made.factor))
+            return F.pixel_shuffle(x, int(node.factor))
         case "unshuffle":
-            return F.pixel_unshuffle(x, int(made.factor))
+            return F.pixel_unshuffle(x, int(node.factor))
         case "picture":
             return x
 
@@ -142,6 +143,6 @@ def convolved(x: Tensor, weight: NDArray[np.float32], bias: NDArray[np.float32])
     return F.conv2d(x, torch.from_numpy(weight), torch.from_numpy(bias), padding=(height // 2, width // 2))
 
 
-def activated(x: Tensor, made: Made) -> Tensor:
+def activated(x: Tensor, node: Layer) -> Tensor:
     """The leaky ReLU behind a convolution, where there is one."""
-    return x if made.slope is None else F.leaky_relu(x, made.slope)
+    return x if node.slope is None else F.leaky_relu(x, node.slope)

@@ -23,7 +23,6 @@ from tessera.deploy.settings import ExportSettings
 from tessera.deploy.stored import stored
 from tessera.errors import UsageError
 from tessera.generators import GeneratorConfig
-from tessera.generators.drawing import draw
 from tessera.libraries import import_library
 from tessera.version import __version__
 
@@ -42,7 +41,7 @@ def onnx_bytes(
     the `onnx` package, and for weights that do not fit into one file; the file was passed by ONNX's checker.
     """
     pen = OnnxPen(state, settings)
-    return finished(pen, draw(config, pen, INPUT), config, settings, metadata)
+    return finished(pen, config.draw(pen, INPUT), config, settings, metadata)
 
 
 def finished(
@@ -103,7 +102,7 @@ class OnnxPen:
         self.initializers: dict[str, Any] = {}
         self.bytes = 0
 
-    def conv(self, module: str, x: str, slope: float | None = None) -> str:
+    def conv(self, module: str, x: str, outputs: int, *, kernel: int = 3, slope: float | None = None) -> str:
         """A convolution that keeps height and width, with a leaky ReLU after it if there is a slope."""
         name = f"{module}.weight"
         weight = self._state[name]

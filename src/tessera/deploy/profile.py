@@ -8,19 +8,29 @@ Shapes: C channels, H height, W width of the input.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from math import prod
 from typing import Literal
 
 from tessera.errors import UsageError
-from tessera.generators import GeneratorConfig
-from tessera.generators.drawing import can_draw, draw
+from tessera.generators import GeneratorConfig, find_generator
+from tessera.generators import layers as drawn
 from tessera.weights.dialects import state_shapes
 
 Kind = Literal["convolution", "activation", "sum", "join", "enlargement", "rearrangement", "scaling"]
 KINDS: tuple[Kind, ...] = ("convolution", "activation", "sum", "join", "enlargement", "rearrangement", "scaling")
+KIND_OF: dict[drawn.Kind, Kind] = {
+    "conv": "convolution",
+    "prelu": "activation",
+    "add": "sum",
+    "concat": "join",
+    "nearest": "enlargement",
+    "shuffle": "rearrangement",
+    "unshuffle": "rearrangement",
+    "affine": "scaling",
+}
+"""Layers of a drawing by what they are called here."""
 
 VACC_DIVISOR = 0.9e9
 """VastModelZOO's export script divides by this and calls the result G."""
@@ -99,19 +109,16 @@ def profile(config: GeneratorConfig, height: int, width: int) -> Profile:
     that work in place or fuse layers need less, those that unfold convolutions more. Raises UsageError for a network
     from outside the family and for sizes that it cannot take.
     """
-    if not can_draw(config):
+    if find_generator(config) is None:
         raise UsageError("The layers of a network from outside the family are not known, so they cannot be counted.")
     if min(height, width) < 1 or height % config.multiple or width % config.multiple:
         raise UsageError(
             f"A picture of {width}x{height} is none that this network takes: both sides have to divide by"
             f" {config.multiple}."
         )
-    shapes = state_shapes(config)
-    counter = _Counter(shapes, height, width)
-    picture = counter.picture(config.in_channels)
-    end = draw(config, counter, picture)
-    operations = counter.operations
+    operations, end = list_operations(config.layers, height, width)
     convolutions = [each for each in operations if each.kind == "convolution"]
+    shapes = state_shapes(config)
     slopes = sum(prod(shape) for name, shape in shapes.items() if len(shape) == 1 and not name.endswith(".bias"))
     parameters = sum(prod(shape) for shape in shapes.values())
     return Profile(
@@ -121,10 +128,10 @@ def profile(config: GeneratorConfig, height: int, width: int) -> Profile:
         parameters=parameters,
         parameters_without_slopes=parameters - slopes,
         layers=tuple(_together(kind, operations) for kind in KINDS if any(each.kind == kind for each in operations)),
-        multiply_adds=sum(each.multiply_adds for each in convolutions),
+        multiply_adds=config.multiply_adds(height, width),
         biases=sum(each.biases for each in convolutions),
         leaky_values=sum(each.values for each in operations if each.leaky),
-        peak_values=peak_values(operations, counter.picture_values, end.number),
+        peak_values=peak_values(operations, config.in_channels * height * width, end),
         sum_values=sum(each.values for each in operations),
     )
 
@@ -154,80 +161,20 @@ def _together(kind: Kind, operations: Sequence[Operation]) -> LayerCost:
     return LayerCost(kind, len(ours), sum(each.multiply_adds for each in ours), sum(each.values for each in ours))
 
 
-@dataclass(frozen=True)
-class _Map:
-    """A feature map: its number, its channels and how much larger than the input it is."""
-
-    number: int
-    channels: int
-    zoom: Fraction
-
-
-class _Counter:
-    """The pen that writes down what each operation costs."""
-
-    def __init__(self, shapes: Mapping[str, tuple[int, ...]], height: int, width: int) -> None:
-        self._shapes = shapes
-        self._pixels = height * width
-        self.operations: list[Operation] = []
-        self.picture_values = 0
-
-    def picture(self, channels: int) -> _Map:
-        self.picture_values = channels * self._pixels
-        return _Map(0, channels, Fraction(1))
-
-    def conv(self, module: str, x: _Map, slope: float | None = None) -> _Map:
-        outputs, inputs, *kernel = self._shapes[f"{module}.weight"]
-        pixels = self._pixels_of(x.zoom)
-        found = self._made(
-            "convolution",
-            (x,),
-            outputs,
-            x.zoom,
-            multiply_adds=inputs * outputs * prod(kernel) * pixels,
-            biases=outputs * pixels,
-        )
-        return found if slope is None else self._made("activation", (found,), outputs, x.zoom, leaky=slope != 0)
-
-    def prelu(self, module: str, x: _Map) -> _Map:
-        return self._made("activation", (x,), x.channels, x.zoom)
-
-    def concat(self, maps: Sequence[_Map]) -> _Map:
-        return self._made("join", maps, sum(each.channels for each in maps), maps[0].zoom)
-
-    def add(self, x: _Map, y: _Map, factor: float = 1.0) -> _Map:
-        channels = max(x.channels, y.channels)
-        products = channels * self._pixels_of(x.zoom) if factor != 1 else 0
-        return self._made("sum", (x, y), channels, x.zoom, multiply_adds=products)
-
-    def affine(self, x: _Map, factors: Sequence[float], offsets: Sequence[float]) -> _Map:
-        products = x.channels * self._pixels_of(x.zoom)
-        return self._made("scaling", (x,), x.channels, x.zoom, multiply_adds=products)
-
-    def nearest(self, x: _Map, factor: int) -> _Map:
-        return self._made("enlargement", (x,), x.channels, x.zoom * factor)
-
-    def shuffle(self, x: _Map, factor: int) -> _Map:
-        return self._made("rearrangement", (x,), x.channels // factor**2, x.zoom * factor)
-
-    def unshuffle(self, x: _Map, factor: int) -> _Map:
-        return self._made("rearrangement", (x,), x.channels * factor**2, x.zoom / factor)
-
-    def _made(
-        self,
-        kind: Kind,
-        reads: Sequence[_Map],
-        channels: int,
-        zoom: Fraction,
-        *,
-        multiply_adds: int = 0,
-        biases: int = 0,
-        leaky: bool = False,
-    ) -> _Map:
-        values = channels * self._pixels_of(zoom)
-        numbers = tuple(each.number for each in reads)
-        self.operations.append(Operation(kind, numbers, values, multiply_adds, biases, leaky))
-        return _Map(len(self.operations), channels, zoom)
-
-    def _pixels_of(self, zoom: Fraction) -> int:
-        return int(self._pixels * zoom**2)
+def list_operations(layers: drawn.Layers, height: int, width: int) -> tuple[list[Operation], int]:
+    """List what a plain program would do, and give the number of the result; an activation is an operation."""
+    operations: list[Operation] = []
+    numbers = {0: 0}
+    for number, layer in enumerate(layers.all):
+        if layer.kind == "picture":
+            continue
+        pixels = int(layer.zoom**2 * height * width)
+        values = layer.channels * pixels
+        reads = tuple(numbers[read] for read in layer.reads)
+        products = layers.multiply_adds_of(layer, height, width)
+        biases = values if layer.kind == "conv" else 0
+        operations.append(Operation(KIND_OF[layer.kind], reads, values, products, biases))
+        if layer.slope is not None:
+            operations.append(Operation("activation", (len(operations),), values, leaky=layer.slope != 0))
+        numbers[number] = len(operations)
+    return operations, numbers[layers.end]

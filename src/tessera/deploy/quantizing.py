@@ -33,7 +33,7 @@ from tessera.deploy.sensitivity import Sensitivity, sensitivities, shares, units
 from tessera.engines.opening import open_engine
 from tessera.errors import ExportError, TesseraError, UsageError
 from tessera.evaluate.protocol import find_protocol
-from tessera.generators import CONFIG_KEY, GENERATORS, GeneratorConfig
+from tessera.generators import CONFIG_KEY, GeneratorConfig, find_generator
 from tessera.libraries import import_library
 from tessera.storage.atomic import temporary_name
 from tessera.storage.checksum import sha256_of
@@ -126,7 +126,7 @@ def quantize(
     told("rounding all layers")
     network = rounded(calibrated, pictures.calibration, per_channel=settings.per_channel)
     told("rounding each unit alone")
-    probes = _probes(pictures.choosing, loaded.config, len(units(calibrated.drawing)))
+    probes = _probes(pictures.choosing, loaded.config, len(units(calibrated.graph)))
     costs = sensitivities(network, probes)
     temporary = temporary_name(output)
     temporaries = tuple(temporary.with_suffix(path.suffix) for path in paths)
@@ -139,7 +139,7 @@ def quantize(
             runtime=_runtime(settings),
             drop=drop,
             kept=network.kept,
-            layers=len(calibrated.drawing.convolutions),
+            layers=len(calibrated.graph.convolutions),
             sensitivities=costs,
         )
         if not drop.fits(settings.max_drop_db):
@@ -194,7 +194,7 @@ def _refuse(
     loaded: LoadedGenerator, output: Path, paths: Sequence[Path], settings: Int8Settings, *, overwrite: bool
 ) -> None:
     """Say what cannot be done before the work begins."""
-    if not any(isinstance(loaded.config, known.config) for known in GENERATORS):
+    if find_generator(loaded.config) is None:
         raise UsageError(
             f"{loaded.name}: only networks of the family can be quantized, and this one is from outside it; its layers"
             " are not known here."

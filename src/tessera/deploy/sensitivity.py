@@ -1,7 +1,7 @@
 """Which layers lose most: each unit of a network rounded alone, and how far the picture then is from that of fp32.
 
 A unit is what reads the same map first: a dense block is one, and so is a convolution by itself. What a unit does not
-touch is made once and looked up afterwards.
+touch is node once and looked up afterwards.
 
 Shapes: B pictures, C channels, H rows, W columns.
 """
@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tessera.deploy.drawing import Drawing, Made
+from tessera.deploy.dataflow import parts_of
 from tessera.deploy.held_out import Pair
 from tessera.deploy.int8_network import Int8Network, activated, apply, convolved, joined
+from tessera.generators.layers import Layer, Layers
 
 _LEAST_ERROR = 1e-7
 """Of a model to the truth (70 dB), so that a flat picture does not decide alone."""
@@ -49,11 +50,11 @@ class Sensitivity:
     """Of the difference to fp32, in levels of 255 squared."""
 
 
-def units(drawing: Drawing) -> tuple[Unit, ...]:
+def units(graph: Layers) -> tuple[Unit, ...]:
     """All convolutions, those together that begin with the same map."""
     found: dict[int, list[str]] = {}
-    for _, made in drawing.convolutions:
-        found.setdefault(drawing.parts(made.reads[0])[0], []).append(made.layer)
+    for _, node in graph.convolutions:
+        found.setdefault(parts_of(graph, node.reads[0])[0], []).append(node.name)
     return tuple(Unit(tuple(layers)) for layers in found.values())
 
 
@@ -67,7 +68,7 @@ def sensitivities(network: Int8Network, pairs: Pair) -> tuple[Sensitivity, ...]:
     memory = _Memory(network, pairs.lq)
     own = _mean_squares(memory.result.clamp(0, 1) - pairs.gt).clamp(min=_LEAST_ERROR)
     found: list[Sensitivity] = []
-    for unit in units(network.drawing):
+    for unit in units(network.graph):
         error = _mean_squares(memory.with_rounded(unit) - memory.result)
         drop = float((10 * torch.log10(1 + error / own)).mean())
         found.append(Sensitivity(unit, drop, float(error.mean()) * 255**2))
@@ -79,45 +80,45 @@ def _mean_squares(difference: Tensor) -> Tensor:
 
 
 class _Memory:
-    """Every map of the fp32 network but joins and enlargements, which are made again where they are wanted."""
+    """Every map of the fp32 network but joins and enlargements, which are node again where they are wanted."""
 
     def __init__(self, network: Int8Network, pictures: Tensor) -> None:
         self._of = network
         self._maps: dict[int, Tensor] = {0: pictures}
-        for number, made in enumerate(network.drawing.maps):
-            if made.kind not in ("picture", "concat", "nearest"):
-                self._maps[number] = apply(made, [self._exact(read) for read in made.reads], network.arrays)
-        self.result = self._exact(network.drawing.end)
+        for number, node in enumerate(network.graph.all):
+            if node.kind not in ("picture", "concat", "nearest"):
+                self._maps[number] = apply(node, [self._exact(read) for read in node.reads], network.arrays)
+        self.result = self._exact(network.graph.end)
 
     def with_rounded(self, unit: Unit) -> Tensor:
         """The result with this unit alone in whole numbers."""
-        drawing = self._of.drawing
-        last = {read: number for number, made in enumerate(drawing.maps) for read in made.reads}
+        graph = self._of.graph
+        last = {read: number for number, node in enumerate(graph.all) for read in node.reads}
         touched: dict[int, Tensor] = {}
-        for number, made in enumerate(drawing.maps):
-            if made.kind == "conv" and made.layer in unit.layers:
-                touched[number] = self._rounded(made, touched)
-            elif any(read in touched for read in made.reads):
-                inputs = [touched[read] if read in touched else self._exact(read) for read in made.reads]
-                touched[number] = apply(made, inputs, self._of.arrays)
-            for read in set(made.reads):
+        for number, node in enumerate(graph.all):
+            if node.kind == "conv" and node.name in unit.layers:
+                touched[number] = self._rounded(node, touched)
+            elif any(read in touched for read in node.reads):
+                inputs = [touched[read] if read in touched else self._exact(read) for read in node.reads]
+                touched[number] = apply(node, inputs, self._of.arrays)
+            for read in set(node.reads):
                 if last[read] == number:
                     touched.pop(read, None)
-        return touched.get(drawing.end, self.result)
+        return touched.get(graph.end, self.result)
 
-    def _rounded(self, made: Made, touched: dict[int, Tensor]) -> Tensor:
-        read, arrays, layer = made.reads[0], self._of.arrays, self._of.layers[made.layer]
+    def _rounded(self, node: Layer, touched: dict[int, Tensor]) -> Tensor:
+        read, arrays, layer = node.reads[0], self._of.arrays, self._of.layers[node.name]
         exact = self._exact(read)
-        whole = joined(self._of.drawing, self._of.quantizers, read).whole(touched.get(read, exact))
+        whole = joined(self._of.graph, self._of.quantizers, read).whole(touched.get(read, exact))
         got = convolved(whole, layer.kernel, layer.bias)
-        wanted = convolved(exact, arrays[f"{made.layer}.weight"], arrays[f"{made.layer}.bias"])
-        return activated(got + (wanted - got).mean((0, 2, 3), keepdim=True), made)
+        wanted = convolved(exact, arrays[f"{node.name}.weight"], arrays[f"{node.name}.bias"])
+        return activated(got + (wanted - got).mean((0, 2, 3), keepdim=True), node)
 
     def _exact(self, number: int) -> Tensor:
         if number in self._maps:
             return self._maps[number]
-        made = self._of.drawing.maps[number]
-        return apply(made, [self._exact(read) for read in made.reads], self._of.arrays)
+        node = self._of.graph.all[number]
+        return apply(node, [self._exact(read) for read in node.reads], self._of.arrays)
 
 
 def shares(found: Sequence[Sensitivity]) -> dict[str, float]:

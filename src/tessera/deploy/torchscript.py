@@ -16,19 +16,11 @@ from torch import Tensor
 
 from tessera.deploy.settings import ExportSettings
 from tessera.deploy.stored import stored
-from tessera.generators import GeneratorConfig
-from tessera.generators.drawing import draw
+from tessera.generators import GeneratorConfig, find_generator
 from tessera.weights.torchscript_file import attribute_of, torchscript_bytes
 
 _FP32 = 6
 """PyTorch's number for float32 in programs."""
-_CLASSES = {
-    "rrdbnet": "RRDBNet",
-    "srvggnetcompact": "SRVGGNetCompact",
-    "esrdnet": "ESRDnet",
-    "esrgan-pytorch": "ESRGANPytorch",
-    "pytorch-gan": "GeneratorRRDB",
-}
 
 
 def torchscript_archive(
@@ -39,9 +31,11 @@ def torchscript_archive(
     forward: (B, C, H, W) float32 in [0, 1] -> (B, C, s*H, s*W) float32, not clipped.
     """
     tensors = {name: stored(name, tensor, settings.precision) for name, tensor in state.items()}
+    declared = find_generator(config)
+    assert declared is not None, "the caller checks that the network is one of the family"
     pen = _ProgramPen(tensors)
-    end = draw(config, pen, "input")
-    return torchscript_bytes(_CLASSES[config.network], "\n".join([*pen.lines, f"return {end}"]), tensors, metadata)
+    end = config.draw(pen, "input")
+    return torchscript_bytes(declared.class_name, "\n".join([*pen.lines, f"return {end}"]), tensors, metadata)
 
 
 class _ProgramPen:
@@ -51,15 +45,15 @@ class _ProgramPen:
         self._tensors = tensors
         self.lines: list[str] = []
 
-    def conv(self, module: str, x: str, slope: float | None = None) -> str:
+    def conv(self, module: str, x: str, outputs: int, *, kernel: int = 3, slope: float | None = None) -> str:
         """A convolution that keeps height and width, with a leaky ReLU after it if there is a slope."""
         weight = self._tensors[f"{module}.weight"]
-        kernel = f"self.{attribute_of(f'{module}.weight')}"
+        values = f"self.{attribute_of(f'{module}.weight')}"
         if weight.dtype != torch.float32:
-            kernel = f"torch.to({kernel}, {_FP32})"
-        pad = [side // 2 for side in weight.shape[2:]]
+            values = f"torch.to({values}, {_FP32})"
+        pad = [kernel // 2, kernel // 2]
         bias = f"self.{attribute_of(f'{module}.bias')}"
-        found = self._is(f"torch.conv2d({x}, {kernel}, {bias}, [1, 1], {pad}, [1, 1], 1)")
+        found = self._is(f"torch.conv2d({x}, {values}, {bias}, [1, 1], {pad}, [1, 1], 1)")
         return found if slope is None else self._is(f"torch.leaky_relu({found}, {slope:.17g})")
 
     def prelu(self, module: str, x: str) -> str:

@@ -104,7 +104,7 @@ MULTI_SCALE = Discriminator(
         Dialect(
             name="a-esrgan",
             description="the multi-scale discriminator of A-ESRGAN",
-            marks=("layer0.conv0.weight", "layer1.conv0.weight"),
+            marks=("layer0.conv0.weight", "layer0.gating.weight_orig"),
             infer=_infer,
             names=own_names,
         ),

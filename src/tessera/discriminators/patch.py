@@ -17,7 +17,7 @@ from tessera.discriminators.declaration import Discriminator, own_names
 from tessera.discriminators.inputs import check_batch
 from tessera.errors import UsageError
 from tessera.generators.dialect import Dialect, ScaleHint, Shapes, convolution_shape
-from tessera.generators.pytorch_gan import IMAGENET_DEVIATION, IMAGENET_MEAN
+from tessera.generators.pytorch_gan.declaration import IMAGENET_DEVIATION, IMAGENET_MEAN
 
 WIDTHS = (1, 2, 4, 8)
 

@@ -5,13 +5,12 @@ Nothing here imports a library.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tessera.engines.engine import Tiles
 from tessera.errors import OutOfMemoryError
+from tessera.generators import GeneratorConfig, find_generator
 
-if TYPE_CHECKING:
-    from tessera.generators import GeneratorConfig
+_UNKNOWN_FEATURES = 64
+"""Assumed for networks whose layers are unknown."""
 
 
 class without_memory_errors:  # noqa: N801 - reads as a statement
@@ -43,9 +42,10 @@ def working_bytes_per_pixel(config: GeneratorConfig, precision: str) -> int:
     Compact networks keep their features at the input's size; the others upsample them first and hold about three maps
     of the output's size (measured: 14 KB a pixel for RRDBNet x4 in fp32, 0.5 KB for SRVGG).
     """
-    features = int(getattr(config, "features", 64))
+    known = find_generator(config) is not None
+    features = config.layers.features if known else _UNKNOWN_FEATURES
     value = 4 if precision == "fp32" else 2
     pictures = 16 * config.out_channels * config.scale**2
-    if config.network == "srvggnetcompact":
+    if known and config.layers.is_chain:
         return features * value * 4 + pictures
     return features * value * (3 * config.scale**2 + 8) + pictures

@@ -1,20 +1,23 @@
-"""What every generator's configuration has in common, and the arithmetic that follows from it.
+"""The base of all generator configurations.
 
-A configuration is a frozen record of whole numbers. It comes from code, from a recipe or from the metadata of a file
-that somebody else wrote, so every field is bounded. A configuration lists its layers in order (`steps`), and the reach
-of the network, its cost and its smallest input are computed from that list, not measured.
+A configuration is a frozen record of sizes. It comes from code, from a recipe or from the metadata of a file, so every
+field is bounded. It draws its network (`draw`); the receptive field, the cost and the memory of the network are
+computed from that drawing, without PyTorch.
 
 Shapes: B pictures in a batch, C channels, H rows, W columns, s the scale.
 """
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from fractions import Fraction
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
+
+from tessera.generators.drawing import Map, Pen
+from tessera.generators.layers import Layers, record_layers
+from tessera.libraries import import_library
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,31 +28,21 @@ Blocks = Annotated[int, Field(ge=1, le=256)]
 Scale = Annotated[int, Field(ge=1, le=16)]
 
 
-class Conv(NamedTuple):
-    """A square convolution with stride 1, padded so that height and width stay."""
-
-    inputs: int
-    outputs: int
-    kernel: int = 3
+def _require_odd(kernel: int) -> int:
+    if kernel % 2 == 0:
+        raise ValueError(f"a kernel of {kernel} would shift the picture by half a pixel: give an odd size")
+    return kernel
 
 
-class Enlarge(NamedTuple):
-    """Nearest-neighbor enlargement or a pixel shuffle: one pixel becomes factor x factor."""
-
-    factor: int
-
-
-class Unshuffle(NamedTuple):
-    """A pixel unshuffle: factor x factor pixels become the channels of one."""
-
-    factor: int
-
-
-Step = Conv | Enlarge | Unshuffle
+OddKernel = Annotated[int, Field(ge=1, le=15), AfterValidator(_require_odd)]
+Factor = Annotated[float, Field(ge=0, le=1)]
 
 
 class GeneratorConfig(BaseModel, ABC, frozen=True, extra="forbid"):
     """Base of all generator configurations: (B, C, H, W) -> (B, C, s*H, s*W), RGB in [0, 1]."""
+
+    network_class: ClassVar[str] = ""
+    """The network's class as `module:Class`. It is a path because the class needs PyTorch and this record does not."""
 
     network: str
     in_channels: ImageChannels = 3
@@ -57,12 +50,21 @@ class GeneratorConfig(BaseModel, ABC, frozen=True, extra="forbid"):
     scale: Scale = 4
 
     @abstractmethod
-    def steps(self) -> Iterator[Step]:
-        """Yield the longest chain of layers from input to output; dense and skip connections are shorter."""
+    def draw(self, pen: Pen[Map], picture: Map) -> Map:
+        """Pass every operation to a pen, from the picture to the result, and return the handle of the result.
 
-    @abstractmethod
+        (B, C, H, W) -> (B, C, s*H, s*W). Raises EngineError where the layers are unknown.
+        """
+
     def build(self) -> nn.Module:
-        """Make the network with fresh weights, in training mode, on the default device."""
+        """Build the network with fresh weights, in training mode, on the default device."""
+        network: Any = load_class(self.network_class)
+        return network(self)
+
+    def is_config_of(self, network: nn.Module) -> bool:
+        """Tell whether a network was built from this configuration: same class, same sizes."""
+        kind = type(network)
+        return f"{kind.__module__}:{kind.__qualname__}" == self.network_class and vars(network).get("config") == self
 
     @property
     def multiple(self) -> int:
@@ -70,27 +72,14 @@ class GeneratorConfig(BaseModel, ABC, frozen=True, extra="forbid"):
         return 1
 
     @property
-    def receptive_radius(self) -> int:
-        """How many input pixels away a change can still be felt, horizontally or vertically.
+    def layers(self) -> Layers:
+        """The layers of the network in order. Raises EngineError where they are unknown."""
+        return _layers_of(self)
 
-        Follows the layers backwards from every phase of an output pixel, so it is exact for any chain of steps.
-        """
-        steps = list(self.steps())
-        phases = self.scale * self.multiple
-        reach = 0
-        for phase in range(phases):
-            low = high = phase
-            for step in reversed(steps):
-                match step:
-                    case Conv(kernel=kernel):
-                        low, high = low - kernel // 2, high + kernel // 2
-                    case Enlarge(factor=factor):
-                        low, high = low // factor, high // factor
-                    case Unshuffle(factor=factor):
-                        low, high = low * factor, high * factor + factor - 1
-            here = phase // self.scale
-            reach = max(reach, here - low, high - here)
-        return reach
+    @property
+    def receptive_radius(self) -> int:
+        """The distance in input pixels, horizontally or vertically, up to which a change has an effect."""
+        return self.layers.receptive_radius(self.scale, self.multiple)
 
     def multiply_adds(self, height: int, width: int) -> int:
         """Count the multiply-adds of all convolutions for an input of this size, without the biases.
@@ -99,22 +88,15 @@ class GeneratorConfig(BaseModel, ABC, frozen=True, extra="forbid"):
         >>> RRDBNetConfig().multiply_adds(128, 128)
         293713477632
         """
-        zoom = Fraction(1)
-        per_pixel = Fraction(0)
-        for step in self.steps():
-            match step:
-                case Conv(inputs=inputs, outputs=outputs, kernel=kernel):
-                    per_pixel += inputs * outputs * kernel**2 * zoom**2
-                case Enlarge(factor=factor):
-                    zoom *= factor
-                case Unshuffle(factor=factor):
-                    zoom /= factor
-        return int(per_pixel * height * width)
+        return self.layers.multiply_adds(height, width)
 
 
-def rrdb_steps(features: int, growth: int, blocks: int, last_kernel: int = 3) -> Iterator[Step]:
-    """Yield the convolutions of a trunk of residual-in-residual dense blocks (three dense blocks of five each)."""
-    for _ in range(blocks * 3):
-        for earlier in range(4):
-            yield Conv(features + earlier * growth, growth)
-        yield Conv(features + 4 * growth, features, last_kernel)
+@functools.lru_cache(maxsize=64)
+def _layers_of(config: GeneratorConfig) -> Layers:
+    return record_layers(config)
+
+
+def load_class(path: str) -> Any:
+    """Import the class that `module:Class` names."""
+    module, _, name = path.partition(":")
+    return getattr(import_library(module), name)

@@ -1,43 +1,37 @@
-"""The list of all generators, and how a file's metadata names one of them."""
+"""The list of all generators, and the lookups in it.
+
+To add a generator, write a folder with its declaration and its network and add one line here.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tessera import config
 from tessera.generators.config import GeneratorConfig
-from tessera.generators.family import (
-    ESRDnetConfig,
-    ESRGANPytorchConfig,
-    PyTorchGANConfig,
-    RRDBNetConfig,
-    SRVGGNetCompactConfig,
-)
+from tessera.generators.esrdnet.declaration import ESRDNET
+from tessera.generators.esrgan_pytorch.declaration import ESRGAN_PYTORCH
+from tessera.generators.generator import Generator
+from tessera.generators.pytorch_gan.declaration import PYTORCH_GAN
+from tessera.generators.rrdbnet.declaration import RRDBNET
+from tessera.generators.srvgg.declaration import SRVGG
 
 CONFIG_KEY = "tessera.config"
-"""Where the metadata of a weights file has the configuration."""
+"""The metadata key of the configuration in a weights file."""
+
+GENERATORS: tuple[Generator, ...] = (RRDBNET, SRVGG, ESRDNET, ESRGAN_PYTORCH, PYTORCH_GAN)
 
 
-@dataclass(frozen=True)
-class Generator:
-    """One kind of network: its name in configurations, the configuration and what it is."""
-
-    name: str
-    config: type[GeneratorConfig]
-    summary: str
+def find_generator(config: GeneratorConfig) -> Generator | None:
+    """Find the declaration that a configuration belongs to; None for a network from outside the family."""
+    return next((generator for generator in GENERATORS if type(config) is generator.config), None)
 
 
-GENERATORS: tuple[Generator, ...] = (
-    Generator("rrdbnet", RRDBNetConfig, "RRDBNet of ESRGAN, Real-ESRGAN and A-ESRGAN"),
-    Generator("srvggnetcompact", SRVGGNetCompactConfig, "SRVGGNetCompact, the small network of Real-ESRGAN"),
-    Generator("esrdnet", ESRDnetConfig, "ESRDnet of esrdgan, RRDBNet with a choice of kernel sizes"),
-    Generator("esrgan-pytorch", ESRGANPytorchConfig, "the generator of ESRGAN-Pytorch, one shared enlargement"),
-    Generator("pytorch-gan", PyTorchGANConfig, "GeneratorRRDB of PyTorch-GAN, wide dense blocks and pixel shuffle"),
-)
+def list_names() -> str:
+    """List the names of all generators, for messages."""
+    return ", ".join(generator.name for generator in GENERATORS)
 
 
 def config_from_json(text: str) -> GeneratorConfig:
-    """Rebuild a configuration from the JSON that `save_weights` put into the metadata.
+    """Rebuild a configuration from the JSON that `save_weights` puts into the metadata.
 
     Raises WeightsError for anything but a complete configuration of a known network.
     """

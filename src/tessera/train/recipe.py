@@ -7,42 +7,27 @@ defaults here. A user's file is laid over a recipe (`recipe = "realesrgan"`) or 
 from __future__ import annotations
 
 import difflib
-import functools
-import operator
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import BaseModel, Field, model_validator
 
-from tessera.config import Values, checked, overlaid, parse_change, read_toml, with_changes
+from tessera.config import OneOf, Values, checked, overlaid, parse_change, read_toml, with_changes
 from tessera.dataset.config import DataConfig
 from tessera.degrade import Degradation, MatlabBicubic
 from tessera.discriminators.catalog import DISCRIMINATORS
 from tessera.discriminators.config import DiscriminatorConfig
 from tessera.errors import UsageError
-from tessera.generators import (
-    ESRDnetConfig,
-    ESRGANPytorchConfig,
-    PyTorchGANConfig,
-    RRDBNetConfig,
-    SRVGGNetCompactConfig,
-)
+from tessera.generators import GENERATORS, GeneratorConfig
 from tessera.losses import AdversarialConfig, GridConfig, PerceptualConfig, PixelConfig
 from tessera.train.schedule import MultiStep, Schedule
 from tessera.train.tricks import TricksConfig
 from tessera.train.watch import WatchConfig
 
-AnyGenerator = Annotated[
-    RRDBNetConfig | SRVGGNetCompactConfig | ESRDnetConfig | ESRGANPytorchConfig | PyTorchGANConfig,
-    Field(discriminator="network"),
-]
-if TYPE_CHECKING:
-    AnyDiscriminator = DiscriminatorConfig
-else:  # a union that pydantic reads at run time
-    _CONFIGS = (each.config for each in DISCRIMINATORS)
-    AnyDiscriminator = Annotated[functools.reduce(operator.or_, _CONFIGS), Field(discriminator="network")]
+AnyGenerator = Annotated[GeneratorConfig, OneOf(*(generator.config for generator in GENERATORS))]
+AnyDiscriminator = Annotated[DiscriminatorConfig, OneOf(*(each.config for each in DISCRIMINATORS))]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 

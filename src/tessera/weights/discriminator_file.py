@@ -28,12 +28,8 @@ from tessera.weights.described_file import (
     shown_metadata,
     write_described,
 )
-from tessera.weights.dialects.discriminators import (
-    COUNTER,
-    RecognizedDiscriminator,
-    recognize_discriminator,
-    unwrap_discriminator,
-)
+from tessera.weights.dialects.discriminators import COUNTER, recognize_discriminator, unwrap_discriminator
+from tessera.weights.dialects.reading import Recognized
 from tessera.weights.dialects.states import compare, state_shapes
 from tessera.weights.pickle_walk import Inert
 from tessera.weights.safetensors_file import read_safetensors
@@ -123,7 +119,7 @@ def assemble(config: DiscriminatorConfig, state: Mapping[str, Tensor]) -> nn.Mod
     return network.eval().requires_grad_(False)
 
 
-def _from_names(content: Any) -> tuple[RecognizedDiscriminator, str]:
+def _from_names(content: Any) -> tuple[Recognized[DiscriminatorConfig], str]:
     if isinstance(content, Inert):
         raise WeightsError(f"it holds no dictionary of tensors but `{content.name}`.")
     unwrapped = unwrap_discriminator(content)
@@ -131,7 +127,7 @@ def _from_names(content: Any) -> tuple[RecognizedDiscriminator, str]:
     return dataclasses.replace(found, notes=(*unwrapped.notes, *found.notes)), unwrapped.wrapper
 
 
-def _read_safetensors(path: Path) -> tuple[RecognizedDiscriminator, str, dict[str, str]]:
+def _read_safetensors(path: Path) -> tuple[Recognized[DiscriminatorConfig], str, dict[str, str]]:
     state, metadata = read_safetensors(path)
     if CONFIG_KEY not in metadata and GENERATOR_KEY in metadata:
         raise WeightsError(
@@ -148,10 +144,10 @@ def _read_safetensors(path: Path) -> tuple[RecognizedDiscriminator, str, dict[st
             "changed after it was written; use the original file."
         )
     ordered = {name: state[name] for name in state_shapes(config)}
-    return RecognizedDiscriminator(config, ordered, "tessera"), "raw", shown_metadata(metadata, CONFIG_KEY)
+    return Recognized(config, ordered, "tessera"), "raw", shown_metadata(metadata, CONFIG_KEY)
 
 
-def _agreed(found: RecognizedDiscriminator, asked: DiscriminatorConfig | None) -> DiscriminatorConfig:
+def _agreed(found: Recognized[DiscriminatorConfig], asked: DiscriminatorConfig | None) -> DiscriminatorConfig:
     """Give the configuration to build: what was asked for where the file allows it, else what the file says."""
     if asked is None or asked == found.config:
         return found.config

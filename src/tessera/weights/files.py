@@ -10,7 +10,7 @@ Shapes: B pictures in a batch, C channels, H rows, W columns, s the scale.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -18,9 +18,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from tessera.errors import UnknownNetworkError, UsageError, WeightsError
-from tessera.generators import CONFIG_KEY, GENERATORS, GeneratorConfig, config_from_json
-from tessera.generators.config import Step
+from tessera.errors import EngineError, UnknownNetworkError, UsageError, WeightsError
+from tessera.generators import CONFIG_KEY, GeneratorConfig, config_from_json, find_generator
+from tessera.generators.drawing import Map, Pen
 from tessera.libraries import import_library
 from tessera.weights.checkpoint import read_checkpoint
 from tessera.weights.described_file import (
@@ -79,9 +79,9 @@ class ForeignConfig(GeneratorConfig, frozen=True, extra="forbid"):
         """Not known: 0."""
         return 0
 
-    def steps(self) -> Iterator[Step]:
-        """Not known."""
-        yield from ()
+    def draw(self, pen: Pen[Map], picture: Map) -> Map:
+        """Not possible: raises EngineError."""
+        raise EngineError(f"The layers of a network of the kind {self.architecture} are unknown.")
 
     def build(self) -> nn.Module:
         """Not possible from here: raises WeightsError."""
@@ -375,7 +375,7 @@ def assemble(config: GeneratorConfig, state: Mapping[str, Tensor]) -> nn.Module:
 def _check_scale(config: GeneratorConfig, scale: int | None) -> None:
     if scale is not None and scale != config.scale:
         raise WeightsError(
-            f"these weights enlarge x{config.scale}, and x{scale} was asked for. Ask for x{config.scale}."
+            f"the scale of these weights is x{config.scale}, and x{scale} was requested. Request x{config.scale}."
         )
 
 
@@ -399,7 +399,7 @@ def save_weights(
     """
     path = Path(path)
     check_name(path)
-    if not any(isinstance(config, known.config) for known in GENERATORS):
+    if find_generator(config) is None:
         raise UsageError(f"{path}: weights of a network of the kind {config.network} cannot be written, only used.")
     problem = compare(state_shapes(config), state)
     if problem:

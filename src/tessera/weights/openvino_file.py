@@ -72,7 +72,7 @@ def read_openvino(path: Path) -> OpenVinoFile:
     """
     if not path.with_suffix(".bin").is_file():
         raise WeightsError(
-            f"an OpenVINO model is two files, and {path.with_suffix('.bin').name} is not beside this one. Fetch both."
+            f"an OpenVINO model is two files, and {path.with_suffix('.bin').name} is missing. Fetch both."
         )
     try:
         model: Any = openvino_core().read_model(str(path))

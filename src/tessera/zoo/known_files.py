@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import BaseModel, Field, ValidationError
 
 from tessera.errors import WeightsError
-from tessera.generators import GENERATORS, GeneratorConfig, config_from_json
+from tessera.generators import GeneratorConfig, config_from_json, find_generator
 from tessera.storage.cache import Key, forget_cached, read_cached, write_cached
 from tessera.storage.checksum import sha256_of
 from tessera.version import __version__
@@ -129,7 +129,7 @@ def _reader(path: Path, scale: int | None, key: Key, config: GeneratorConfig) ->
 
 
 def _remember(loaded: LoadedGenerator, key: Key) -> None:
-    if not any(type(loaded.config) is known.config for known in GENERATORS):
+    if find_generator(loaded.config) is None:
         return
     record = _Record(
         config=loaded.config.model_dump_json(),

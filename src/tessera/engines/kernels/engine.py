@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from tessera.engines.compiled_cache import compiled_key, keep_compiled, read_compiled
 from tessera.engines.engine import Engine, Tiles
 from tessera.errors import EngineError
-from tessera.generators import GeneratorConfig, RRDBNetConfig, SRVGGNetCompactConfig
-from tessera.generators.family import SLOPE
+from tessera.generators import GeneratorConfig, RRDBNetConfig, SRVGGNetCompactConfig, find_generator
+from tessera.generators.rrdbnet import declaration as rrdbnet
+from tessera.generators.srvgg import declaration as srvgg
+from tessera.generators.structure import compute_the_same, layers_without_names
 from tessera.machine import cores
 from tessera.native.library import Description, Kind, Network
 
@@ -123,8 +126,9 @@ def _weights(generator: LoadedGenerator) -> NDArray[np.float32]:
     kept = read_compiled(key)
     if kept is not None:
         return np.frombuffer(kept, np.float32)
-    state = generator.network.state_dict().values()
-    weights = np.concatenate([tensor.detach().to("cpu").numpy().astype(np.float32).ravel() for tensor in state])
+    state = generator.network.state_dict()
+    tensors = (state[name] for name in generator.config.layers.weights_in_order)
+    weights = np.concatenate([tensor.detach().to("cpu").numpy().astype(np.float32).ravel() for tensor in tensors])
     keep_compiled(key, weights.tobytes())
     return weights
 
@@ -133,39 +137,61 @@ def _is_what_its_configuration_says(generator: LoadedGenerator) -> bool:
     """Whether the network has the weights that its configuration asks for; one that was not read yet is of ours."""
     if not generator.is_read:
         return True
-    from tessera.weights.dialects import state_shapes
+    from tessera.weights.dialects import shapes_of, state_shapes
 
-    shapes = {name: tuple(tensor.shape) for name, tensor in generator.network.state_dict().items()}
-    return shapes == state_shapes(generator.config)
+    return shapes_of(generator.network.state_dict()) == state_shapes(generator.config)
 
 
 def describe(generator: LoadedGenerator) -> Description:
-    """What the kernels need to know of a generator; raises EngineError when they cannot run it."""
+    """Describe a generator to the kernels. Raises EngineError when they cannot run it."""
     config = generator.config
-    if not isinstance(config, RRDBNetConfig | SRVGGNetCompactConfig) or not _is_what_its_configuration_says(generator):
+    known = find_generator(config) is not None and _is_what_its_configuration_says(generator)
+    same = _find_supported(config) if known else None
+    if same is None:
         raise EngineError(
             f"The kernels run rrdbnet and srvggnetcompact, and {generator.name} is {config.network}; "
             "use the pytorch engine."
         )
-    widths = (config.features, config.growth) if isinstance(config, RRDBNetConfig) else (config.features,)
+    widths = (same.features, same.growth) if isinstance(same, RRDBNetConfig) else (same.features,)
     if any(width % _BLOCK for width in widths):
         raise EngineError(
-            f"The kernels run networks whose features come in sixteens, and {generator.name} has "
+            f"The kernels need features in multiples of {_BLOCK}, and {generator.name} has "
             f"{' and '.join(map(str, widths))}; use the pytorch engine."
         )
-    if isinstance(config, RRDBNetConfig):
-        return Description(
-            network="rrdbnet",
-            in_channels=config.in_channels,
-            out_channels=config.out_channels,
-            features=config.features,
-            scale=config.scale,
-            blocks=config.blocks,
-            growth=config.growth,
-            unshuffle=config.unshuffle,
-            stages=config.stages,
-            slope=SLOPE,
-        )
+    return _describe_rrdbnet(same) if isinstance(same, RRDBNetConfig) else _describe_srvgg(same)
+
+
+def _find_supported(config: GeneratorConfig) -> RRDBNetConfig | SRVGGNetCompactConfig | None:
+    """Find the network with the same layers among the two structures that the kernels have."""
+    if isinstance(config, RRDBNetConfig | SRVGGNetCompactConfig):
+        return config
+    layers = layers_without_names(config.layers)
+    for infer in (rrdbnet.infer_from_layers, srvgg.infer_from_layers):
+        try:
+            same = infer(layers)
+        except ValidationError:
+            continue
+        if compute_the_same(same.layers, config.layers):
+            return same
+    return None
+
+
+def _describe_rrdbnet(config: RRDBNetConfig) -> Description:
+    return Description(
+        network="rrdbnet",
+        in_channels=config.in_channels,
+        out_channels=config.out_channels,
+        features=config.features,
+        scale=config.scale,
+        blocks=config.blocks,
+        growth=config.growth,
+        unshuffle=config.unshuffle,
+        stages=config.stages,
+        slope=rrdbnet.SLOPE,
+    )
+
+
+def _describe_srvgg(config: SRVGGNetCompactConfig) -> Description:
     return Description(
         network="srvggnetcompact",
         in_channels=config.in_channels,
@@ -174,5 +200,5 @@ def describe(generator: LoadedGenerator) -> Description:
         scale=config.scale,
         blocks=config.convolutions,
         learned_slopes=config.activation == "prelu",
-        slope={"relu": 0.0, "leakyrelu": 0.1}.get(config.activation, 1.0),
+        slope=srvgg.SLOPES.get(config.activation, 1.0),
     )

@@ -1,7 +1,7 @@
-"""ncnn on the processor: fp32 with Winograd's convolutions, for RRDBNet and SRVGGNetCompact.
+"""ncnn on the processor: fp32 with Winograd's convolutions, for all of Tessera's networks.
 
-Weights that came as ncnn files are read from these files. Any other weights are written down in ncnn's format, in
-memory: the text of layers by `write_param`, the numbers by `write_numbers`; `tessera.weights.ncnn` explains the format.
+Weights that came as ncnn files are read from these files. Any other weights are written in ncnn's format, in memory
+(`tessera.weights.ncnn_writer`).
 
 Shapes: B tiles, C channels, h and w the tile, s the scale.
 """
@@ -10,23 +10,21 @@ from __future__ import annotations
 
 import ctypes
 import io
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from tessera.engines.engine import Tiles
 from tessera.engines.memory import without_memory_errors
 from tessera.errors import EngineError, OutOfMemoryError, WeightsError
-from tessera.generators import GeneratorConfig, RRDBNetConfig, SRVGGNetCompactConfig
-from tessera.generators.rrdbnet import RESIDUAL, SLOPE
+from tessera.generators import GeneratorConfig, find_generator, list_names
 from tessera.libraries import import_library
 from tessera.machine import cores
-from tessera.weights.dialects import state_shapes
-from tessera.weights.ncnn import MAGIC, TAG_FP16, TAG_FP32, Layer, parse_param, read_ncnn
+from tessera.weights.dialects import shapes_of, state_shapes
+from tessera.weights.ncnn import read_ncnn
+from tessera.weights.ncnn_text import Layer, parse_param
+from tessera.weights.ncnn_writer import write_param, write_values
 
 if TYPE_CHECKING:
     from tessera.engines.engine import Engine
@@ -38,9 +36,9 @@ _MAPS_AT_ONCE = 12
 
 
 class NcnnEngine:
-    """Runs RRDBNet or SRVGGNetCompact with ncnn on the processor, in fp32 (Lavin and Gray, 2016, for the convolutions).
+    """Runs a generator with ncnn on the processor, in fp32 (Lavin and Gray, 2016, for the convolutions).
 
-    Raises EngineError for other networks, and when the `ncnn` package cannot be imported.
+    Raises EngineError for networks from outside the family, and when the `ncnn` package cannot be imported.
     """
 
     name = "ncnn"
@@ -49,11 +47,11 @@ class NcnnEngine:
     def __init__(self, generator: LoadedGenerator, *, threads: int | None = None) -> None:
         self.threads = cores().usable if threads is None else threads
         config = generator.config
-        shapes = {name: tuple(tensor.shape) for name, tensor in generator.network.state_dict().items()}
-        if not isinstance(config, RRDBNetConfig | SRVGGNetCompactConfig) or shapes != state_shapes(config):
+        shapes = shapes_of(generator.network.state_dict())
+        if find_generator(config) is None or shapes != state_shapes(config):
             raise EngineError(
-                f"The ncnn engine runs rrdbnet and srvggnetcompact, and {generator.name} is {config.network}; "
-                "use the pytorch engine."
+                f"The ncnn engine runs {list_names()}, and {generator.name} is {config.network}; use the pytorch"
+                " engine."
             )
         self._config = config
         self._net, self._input, self._output = _open(generator, config, self.threads)
@@ -86,28 +84,27 @@ class NcnnEngine:
         place[...] = mat.numpy()  # a view again, of memory that goes with `mat`
 
 
-def _bytes_per_pixel(config: RRDBNetConfig | SRVGGNetCompactConfig) -> int:
+def _bytes_per_pixel(config: GeneratorConfig) -> int:
+    """Estimate the working memory of an input pixel from the widest maps before and after upsampling."""
+    layers = config.layers
     pictures = 16 * config.out_channels * config.scale**2
-    maps = config.features * 4 * _MAPS_AT_ONCE
-    if isinstance(config, SRVGGNetCompactConfig):
-        return maps + pictures
-    joined = (config.features + 4 * config.growth) * 4 * _MAPS_AT_ONCE // config.unshuffle**2
-    return maps * config.scale**2 + joined + pictures
+    *inner, _ = (layer for _, layer in layers.convolutions)
+    widest = max(layer.channels * layer.zoom**2 for layer in inner if layer.channels == layers.features)
+    joined = max((layer.channels * layer.zoom**2 for layer in layers.all if layer.kind == "concat"), default=0)
+    return int((widest + joined) * 4 * _MAPS_AT_ONCE) + pictures
 
 
 # -------------------------------------------------------------------------------------------------------- loading
 
 
-def _open(
-    generator: LoadedGenerator, config: RRDBNetConfig | SRVGGNetCompactConfig, threads: int
-) -> tuple[Any, str, str]:
-    """A net with the generator's numbers, and the names of its input and output."""
+def _open(generator: LoadedGenerator, config: GeneratorConfig, threads: int) -> tuple[Any, str, str]:
+    """A net with the generator's weights, and the names of its input and output."""
     own = _from_its_files(generator, threads)
     if own is not None:
         return own
-    text, modules = write_param(config)
-    numbers = io.BytesIO(write_numbers(generator.network.state_dict(), modules))
-    return _load(text, numbers, threads), "in0", "out0"
+    text, values = write_param(config)
+    content = io.BytesIO(write_values(generator.network.state_dict(), values))
+    return _load(text, content, threads), "in0", "out0"
 
 
 def _from_its_files(generator: LoadedGenerator, threads: int) -> tuple[Any, str, str] | None:
@@ -167,137 +164,3 @@ def _load(text: str, numbers: BinaryIO, threads: int) -> Any:
 _address = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
     ("PyCapsule_GetPointer", ctypes.pythonapi)
 )
-
-
-# -------------------------------------------------------------------------------------------------------- writing
-
-
-@dataclass
-class _Text:
-    """Layers while they are written; a blob may be read several times, and gets its Split at the end.
-
-    ncnn knows a float by its point or exponent: where it wants one, it takes the bits of `1` for a tiny number.
-    """
-
-    layers: list[tuple[str, tuple[str, ...], str, str]] = field(
-        default_factory=list[tuple[str, tuple[str, ...], str, str]]
-    )
-    modules: list[str] = field(default_factory=list[str])
-
-    def layer(self, kind: str, inputs: tuple[str, ...], parameters: str = "", module: str | None = None) -> str:
-        """Add a layer; what it makes has the name that is returned."""
-        output = "in0" if kind == "Input" else f"b{len(self.layers)}"
-        self.layers.append((kind, inputs, output, parameters))
-        if module is not None:
-            self.modules.append(module)
-        return output
-
-    def conv(self, module: str, x: str, inputs: int, outputs: int, slope: float | None = None) -> str:
-        """A convolution of 3x3, with a leaky ReLU in it if there is a slope."""
-        leaky = "" if slope is None else f" 9=2 -23310=1,{slope:e}"
-        return self.layer("Convolution", (x,), f"0={outputs} 1=3 4=1 5=1 6={outputs * inputs * 9}{leaky}", module)
-
-    def nearest(self, x: str, factor: int) -> str:
-        """Repeat each pixel."""
-        return self.layer("Interp", (x,), f"0=1 1={factor:e} 2={factor:e}")
-
-    def add(self, x: str, y: str, factor: float = 1.0) -> str:
-        """factor * x + y."""
-        return self.layer("Eltwise", (x, y), f"0=1 -23301=2,{factor:e},{1:e}")
-
-    def finished(self) -> str:
-        """The whole text: in ncnn each blob is read by one layer, so what is read more often is split."""
-        reads: dict[str, int] = {}
-        for _, inputs, _, _ in self.layers:
-            for name in inputs:
-                reads[name] = reads.get(name, 0) + 1
-        given = dict.fromkeys(reads, 0)
-        lines: list[str] = []
-        blobs = 0
-
-        def line(kind: str, name: str, inputs: list[str], outputs: list[str], parameters: str) -> None:
-            nonlocal blobs
-            blobs += len(outputs)
-            lines.append(" ".join([kind, name, f"{len(inputs)}", f"{len(outputs)}", *inputs, *outputs, parameters]))
-
-        for number, (kind, inputs, output, parameters) in enumerate(self.layers):
-            copies: list[str] = []
-            for name in inputs:
-                copies.append(name if reads[name] == 1 else f"{name}_{given[name]}")
-                given[name] += 1
-            last = number == len(self.layers) - 1
-            line(kind, f"{kind.lower()}{number}", copies, ["out0" if last else output], parameters)
-            if reads.get(output, 0) > 1:
-                line("Split", f"split{number}", [output], [f"{output}_{copy}" for copy in range(reads[output])], "")
-        return "\n".join([MAGIC, f"{len(lines)} {blobs}", *lines, ""])
-
-
-def write_param(config: GeneratorConfig) -> tuple[str, list[str]]:
-    """The layers of a network in ncnn's text, from `in0` to `out0`, and its modules in the order of their numbers.
-
-    Raises EngineError for networks other than RRDBNet and SRVGGNetCompact.
-    """
-    text = _Text()
-    if isinstance(config, RRDBNetConfig):
-        _write_rrdbnet(text, config)
-    elif isinstance(config, SRVGGNetCompactConfig):
-        _write_srvgg(text, config)
-    else:
-        raise EngineError(f"Only rrdbnet and srvggnetcompact can be written for ncnn, not {config.network}.")
-    return text.finished(), text.modules
-
-
-def _write_rrdbnet(text: _Text, config: RRDBNetConfig) -> None:
-    features, growth = config.features, config.growth
-    x = text.layer("Input", ())
-    if config.unshuffle > 1:
-        x = text.layer("Reorg", (x,), f"0={config.unshuffle}")
-    first = x = text.conv("conv_first", x, config.in_channels * config.unshuffle**2, features)
-    for block in range(config.blocks):
-        before = x
-        for dense in (1, 2, 3):
-            seen = [x]
-            for number in (1, 2, 3, 4, 5):
-                joined = seen[0] if len(seen) == 1 else text.layer("Concat", tuple(seen), "0=0")
-                inputs = features + (number - 1) * growth
-                outputs, slope = (growth, SLOPE) if number < 5 else (features, None)
-                seen.append(text.conv(f"body.{block}.rdb{dense}.conv{number}", joined, inputs, outputs, slope))
-            x = text.add(seen[-1], x, RESIDUAL)
-        x = text.add(x, before, RESIDUAL)
-    x = text.add(text.conv("conv_body", x, features, features), first)
-    for number, stage in enumerate(config.stages, start=1):
-        x = text.conv(f"conv_up{number}", text.nearest(x, stage), features, features, SLOPE)
-    x = text.conv("conv_hr", x, features, features, SLOPE)
-    text.conv("conv_last", x, features, config.out_channels)
-
-
-def _write_srvgg(text: _Text, config: SRVGGNetCompactConfig) -> None:
-    picture = x = text.layer("Input", ())
-    slope = {"relu": 0.0, "leakyrelu": 0.1}.get(config.activation)
-    inputs = config.in_channels
-    for index in range(config.convolutions + 1):
-        x = text.conv(f"body.{2 * index}", x, inputs, config.features, slope)
-        inputs = config.features
-        if slope is None:
-            x = text.layer("PReLU", (x,), f"0={config.features}", f"body.{2 * index + 1}")
-    x = text.conv(f"body.{2 * config.convolutions + 2}", x, inputs, config.out_channels * config.scale**2)
-    x = text.layer("PixelShuffle", (x,), f"0={config.scale}")
-    text.layer("BinaryOp", (x, text.nearest(picture, config.scale)), "0=0")
-
-
-def write_numbers(state: Mapping[str, Tensor], modules: list[str], *, half: bool = False) -> bytes:
-    """The numbers of a network as ncnn's `.bin` has them: of a convolution the tag, the weights, the bias.
-
-    With `half` the weights of convolutions are fp16, filled up to whole groups of 4 bytes; all else is fp32.
-    """
-    parts: list[bytes] = []
-    for module in modules:
-        weight = state[f"{module}.weight"].detach().to("cpu", torch.float32).contiguous()
-        kind = "<f2" if half and weight.ndim == 4 else "<f4"
-        if weight.ndim == 4:
-            parts.append((TAG_FP16 if half else TAG_FP32).to_bytes(4, "little"))
-        numbers = weight.numpy().astype(kind, copy=False).tobytes()
-        parts.append(numbers + bytes(-len(numbers) % 4))
-        if f"{module}.bias" in state:
-            parts.append(state[f"{module}.bias"].detach().to("cpu", torch.float32).numpy().astype("<f4").tobytes())
-    return b"".join(parts)

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tessera.generators import GeneratorConfig
-from tessera.generators.drawing import can_draw, draw
+from tessera.generators import GeneratorConfig, find_generator
 from tessera.libraries import import_library
 
 Arrays = Mapping[str, NDArray[np.float32]]
@@ -32,11 +31,11 @@ def write_graph(
     (B, C, h, w) float32 -> (B, C, s*h, s*w) float32. The graph has copies of the arrays. -1 leaves a size open.
     `kernel` makes the node of a convolution's kernel, in fp32, where it is to be stored in another type.
     """
-    if not can_draw(config):
+    if find_generator(config) is None:
         return None
     graph = GraphPen(arrays, kernel)
     picture = graph.input(shape)
-    end = draw(config, graph, picture)
+    end = config.draw(graph, picture)
     openvino = import_library("openvino")  # what is compiled in it has no types
     return openvino.Model([end], [picture], config.network)
 
@@ -53,7 +52,7 @@ class GraphPen:
         """The picture; -1 leaves a size open."""
         return self._ops.parameter(list(shape), np.float32, name="lq")
 
-    def conv(self, module: str, x: Any, slope: float | None = None) -> Any:
+    def conv(self, module: str, x: Any, outputs: int, *, kernel: int = 3, slope: float | None = None) -> Any:
         """A convolution that keeps height and width, with a leaky ReLU after it if there is a slope."""
         weight = self._arrays[f"{module}.weight"]
         return self.convolution(x, self._kernel(weight), weight.shape[2:], self._arrays[f"{module}.bias"], slope)

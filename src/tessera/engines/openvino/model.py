@@ -20,6 +20,7 @@ import numpy as np
 from tessera.engines.compiled_cache import compiled_key, forget_compiled, keep_compiled, read_compiled
 from tessera.engines.hardware import has_bf16
 from tessera.engines.openvino.graph import GRAPH_VERSION, write_graph
+from tessera.generators import find_generator
 from tessera.libraries import import_library
 from tessera.machine import processor
 from tessera.version import __version__
@@ -92,9 +93,7 @@ def _is_what_its_configuration_builds(generator: LoadedGenerator) -> bool:
     """Whether the network is one of ours, made from this very configuration; only such wait to be read."""
     if not generator.is_read:
         return True
-    network = generator.network
-    ours = type(network).__module__.startswith("tessera.generators.")
-    return ours and getattr(network, "config", None) == generator.config
+    return find_generator(generator.config) is not None and generator.config.is_config_of(generator.network)
 
 
 def _model(generator: LoadedGenerator) -> Any:

@@ -15,9 +15,8 @@ from tessera.engines.engine import Engine, Tiles
 from tessera.engines.memory import without_memory_errors, working_bytes_per_pixel
 from tessera.engines.pytorch.lanes import Network, lane_for, through
 from tessera.engines.pytorch.replayed import Replayed, record_on_cuda
-from tessera.engines.pytorch.wide_trunk import WideTrunk
 from tessera.errors import EngineError
-from tessera.generators import RRDBNet
+from tessera.generators import find_generator
 from tessera.weights.loaded_generator import LoadedGenerator
 
 _COMPUTED_TOGETHER = 4
@@ -51,8 +50,9 @@ class TorchEngine:
         # The loaded network stays as it is: it is the reference, and somebody else may be using it.
         network: torch.nn.Module = copy.deepcopy(generator.network).to(device=self._device, dtype=self._dtype)
         torch.nn.utils.convert_conv2d_weight_memory_format(network, torch.channels_last)
-        if precision == "bf16" and isinstance(network, RRDBNet):
-            network = WideTrunk(network)
+        known = find_generator(generator.config)
+        if precision == "bf16" and known is not None and generator.config.is_config_of(network):
+            network = known.wrap_bf16(network)
         self._network: Network = network
         if self._device.type == "cuda":
             self._network = Replayed(self._network, record_on_cuda)

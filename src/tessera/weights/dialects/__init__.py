@@ -6,21 +6,21 @@ A file of weights is a dictionary of names and tensors, sometimes inside other d
 dictionaries; tensors are renamed, copied or turned from BGR to RGB, never computed with.
 """
 
-from tessera.weights.dialects.layouts import DIALECTS, Dialect
-from tessera.weights.dialects.recognizing import Recognized, recognize, to_dialect
-from tessera.weights.dialects.states import Buildable, State, compare, state_shapes
+from tessera.weights.dialects.reading import GENERATOR_DIALECTS, Recognized
+from tessera.weights.dialects.recognizing import recognize, to_dialect
+from tessera.weights.dialects.states import Buildable, State, compare, shapes_of, state_shapes
 from tessera.weights.dialects.unwrapping import MAX_WRAPPERS, Unwrapped, unwrap
 
 __all__ = [
-    "DIALECTS",
+    "GENERATOR_DIALECTS",
     "MAX_WRAPPERS",
     "Buildable",
-    "Dialect",
     "Recognized",
     "State",
     "Unwrapped",
     "compare",
     "recognize",
+    "shapes_of",
     "state_shapes",
     "to_dialect",
     "unwrap",

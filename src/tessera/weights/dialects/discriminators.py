@@ -6,20 +6,17 @@ with.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
-from tessera.config import explain
 from tessera.discriminators.catalog import DISCRIMINATORS
 from tessera.discriminators.config import DiscriminatorConfig
 from tessera.errors import UnknownNetworkError
-from tessera.generators.dialect import Dialect, MisfitError, ScaleHint, Shapes
-from tessera.weights.dialects.layouts import DIALECTS as GENERATOR_DIALECTS
-from tessera.weights.dialects.states import State, compare, listed, state_shapes
+from tessera.generators.dialect import Dialect, ScaleHint, Shapes
+from tessera.weights.dialects.reading import GENERATOR_DIALECTS, Recognized, infer_config, rename
+from tessera.weights.dialects.states import State, listed, state_shapes
 from tessera.weights.dialects.unwrapping import MAX_WRAPPERS, Unwrapped, unwrap
 
 PARTS = ("discriminator", "net_d", "netD", "D")
@@ -32,16 +29,6 @@ _NEW_SPECTRAL = (
     (".parametrizations.weight.0._u", ".weight_u"),
     (".parametrizations.weight.0._v", ".weight_v"),
 )
-
-
-@dataclass(frozen=True)
-class RecognizedDiscriminator:
-    """The tensors of a file under the names of the network that `config` builds."""
-
-    config: DiscriminatorConfig
-    state: dict[str, Tensor]
-    dialect: str
-    notes: tuple[str, ...] = ()
 
 
 def discriminator_dialects() -> Iterator[Dialect[Any]]:
@@ -87,7 +74,7 @@ def _select_part(content: Any, depth: int = 0) -> Any:
 # --------------------------------------------------------------------------------------------------- recognizing
 
 
-def recognize_discriminator(state: State) -> RecognizedDiscriminator:
+def recognize_discriminator(state: State) -> Recognized[DiscriminatorConfig]:
     """Infer network and sizes from the names and shapes of tensors, and rename them to the network's own names.
 
     Raises UnknownNetworkError with what does not fit, or with what the file holds instead.
@@ -104,8 +91,8 @@ def recognize_discriminator(state: State) -> RecognizedDiscriminator:
     for known in GENERATOR_DIALECTS:
         if all(mark in state for mark in known.marks):
             raise UnknownNetworkError(
-                f"this is a generator ({known.network}), and a discriminator is needed. Give the discriminator, usually"
-                " the file whose name has `net_d`, `netD` or `_D` where this one has `net_g`, `netG` or `_G`."
+                f"this is a generator ({known.description}), and a discriminator is needed. Give the discriminator,"
+                " usually the file whose name has `net_d`, `netD` or `_D` where this one has `net_g`, `netG` or `_G`."
             )
     networks = "; ".join(each.description for each in discriminator_dialects())
     raise UnknownNetworkError(
@@ -137,28 +124,17 @@ def _strip_layer_prefix(state: State, notes: list[str]) -> State:
     return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
 
 
-def _read(dialect: Dialect[Any], state: State, notes: list[str]) -> RecognizedDiscriminator:
-    start = f"these weights look like {dialect.description}, but "
-    try:
-        config = dialect.infer({name: tuple(tensor.shape) for name, tensor in state.items()}, ScaleHint())
-    except MisfitError as error:
-        raise UnknownNetworkError(f"{start}{error}.") from error
-    except ValidationError as error:
-        raise UnknownNetworkError(f"{start}no network of these sizes can be built: {explain(error)}.") from error
-    names = dialect.names(config)
-    assert names is not None
+def _read(dialect: Dialect[Any], state: State, notes: list[str]) -> Recognized[DiscriminatorConfig]:
+    config, names = infer_config(dialect, state, ScaleHint())
     shapes = state_shapes(config)
     counters = {theirs for ours, theirs in names.items() if ours.endswith(COUNTER) and theirs not in state}
     if counters:  # PyTorch before 0.4.1 did not count; no result depends on the count
         notes.append("Its batch normalization has no batch counts; they were set to 0.")
         state = {**state, **{name: torch.zeros((), dtype=torch.int64) for name in counters}}
-    problems = compare({theirs: shapes[ours] for ours, theirs in names.items()}, state)
-    if problems:
-        raise UnknownNetworkError(f"{start}{problems}.")
-    renamed = {ours: state[theirs].detach().clone() for ours, theirs in names.items()}
+    renamed = rename(dialect, names, shapes, state)
     if dialect.bgr and config.in_channels >= 3:
         first = next(iter(shapes))
         order = [2, 1, 0, *range(3, config.in_channels)]
         renamed[first] = renamed[first][:, order].clone()
         notes.append("Its weights expect BGR; they were converted so that the network takes RGB.")
-    return RecognizedDiscriminator(config, renamed, dialect.name, (*notes, *dialect.notes(config)))
+    return Recognized(config, renamed, dialect.name, (*notes, *dialect.notes(config)))

@@ -1,109 +1,72 @@
 """From names and shapes to a network, and from a network to the names of another program."""
 
-from dataclasses import dataclass
+from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
-from tessera.config import explain
 from tessera.errors import UnknownNetworkError, WeightsError
-from tessera.generators import (
-    ESRDnetConfig,
-    ESRGANPytorchConfig,
-    GeneratorConfig,
-    PyTorchGANConfig,
-    RRDBNetConfig,
-    SRVGGNetCompactConfig,
-)
+from tessera.generators import GeneratorConfig
+from tessera.generators.dialect import Dialect, ScaleHint
 from tessera.weights.dialects.discriminators import find_discriminator, rename_spectral_norms
-from tessera.weights.dialects.layouts import DIALECTS, Dialect, MisfitError, Wish
-from tessera.weights.dialects.states import State, compare, listed, state_shapes
+from tessera.weights.dialects.reading import GENERATOR_DIALECTS, Recognized, infer_config, rename
+from tessera.weights.dialects.states import State, listed, state_shapes
 
 
-@dataclass(frozen=True)
-class Recognized:
-    """Weights under the names of the network that `config` builds."""
+def recognize(state: State, *, scale: int | None = None, named_scale: int | None = None) -> Recognized[GeneratorConfig]:
+    """Recognize the network and its sizes from names and shapes, and give the weights that network's own names.
 
-    config: GeneratorConfig
-    state: dict[str, Tensor]
-    dialect: str
-    notes: tuple[str, ...] = ()
+    A `scale` that contradicts the weights is an error. One upsampling stage can be x2 or x3, which the weights do not
+    tell: `scale`, or else `named_scale` (from the file's name), decides; the default is x2.
 
-
-def recognize(state: State, *, scale: int | None = None, named_scale: int | None = None) -> Recognized:
-    """Tell which network the weights belong to, how large it is, and rename them to that network's own names.
-
-    A `scale` that the weights cannot make is an error. One stage of enlargement can be x2 or x3, which the weights do
-    not tell: `scale`, or else `named_scale` (from the file's name), decides, and x2 is taken without either.
-
-    Raises UnknownNetworkError with the network that came nearest and the names that did not fit.
+    Raises UnknownNetworkError with the nearest network and the names that did not fit.
     """
     _refuse_relatives(state)
-    for dialect in DIALECTS:
+    for dialect in GENERATOR_DIALECTS:
         if all(mark in state for mark in dialect.marks):
-            return _read(dialect, state, Wish(scale, named_scale))
-    raise UnknownNetworkError(_nearest(state))
+            return _read(dialect, state, ScaleHint(scale, named_scale))
+    raise UnknownNetworkError(_describe_nearest(state))
 
 
 def to_dialect(config: GeneratorConfig, state: State, dialect: str) -> dict[str, Tensor]:
-    """Give weights the names (and color order) that another program expects; the opposite of `recognize`.
+    """Give weights the names (and color order) that another program expects; the inverse of `recognize`.
 
     Raises WeightsError when the dialect has no names for such a network.
     """
-    found = next((known for known in DIALECTS if known.name == dialect), None)
+    found = next((known for known in GENERATOR_DIALECTS if known.name == dialect), None)
     if found is None:
-        raise WeightsError(f"No dialect is called {dialect!r}; there are {listed(known.name for known in DIALECTS)}.")
-    usual = {"srvgg": SRVGGNetCompactConfig, "pytorch-gan": PyTorchGANConfig}.get(dialect, RRDBNetConfig)
-    fits = isinstance(config, usual) or (dialect == "esrdgan" and isinstance(config, ESRDnetConfig))
-    if dialect == "esrgan-pytorch" and isinstance(config, ESRGANPytorchConfig):
-        return dict(state)
-    if isinstance(config, RRDBNetConfig) and dialect in {"esrdgan", "esrgan-pytorch"}:
-        doublings = config.unshuffle == 1 and all(stage == 2 for stage in config.stages)
-        fits = doublings and (dialect == "esrdgan" or config.scale == 4)
-    if not fits:
-        raise WeightsError(f"The dialect {dialect} has no names for the weights of {config.network}.")
-    if dialect == "esrgan-pytorch":
-        for kind in ("weight", "bias"):
-            if not torch.equal(state[f"conv_up1.{kind}"], state[f"conv_up2.{kind}"]):
-                raise WeightsError(
-                    "ESRGAN-Pytorch uses one convolution for both enlargements, and these weights have two."
-                )
-    flipped = _flip_colors(config, dict(state)) if found.bgr else state
-    return {theirs: flipped[ours].clone() for ours, theirs in found.names(config).items()}
-
-
-def _read(dialect: Dialect, state: State, wish: Wish) -> Recognized:
-    start = f"these weights look like {dialect.network}, but "
-    try:
-        config = dialect.infer(state, wish)
-    except MisfitError as error:
-        raise UnknownNetworkError(f"{start}{error}.") from error
-    except ValidationError as error:
-        raise UnknownNetworkError(f"{start}its sizes are not ones that can be built: {explain(error)}.") from error
-    if wish.scale is not None and wish.scale != config.scale:
         raise WeightsError(
-            f"these weights enlarge x{config.scale}, and x{wish.scale} was asked for. Ask for x{config.scale}."
+            f"Unknown dialect {dialect!r}; expected one of {listed(known.name for known in GENERATOR_DIALECTS)}."
         )
-    names = dialect.names(config)
-    shapes = state_shapes(config)
-    problems = compare({theirs: shapes[ours] for ours, theirs in names.items()}, state)
-    if problems:
-        raise UnknownNetworkError(f"{start}{problems}.")
-    # Copies, so that no two weights share memory, also where one name in the file serves two places.
-    renamed = {ours: state[theirs].detach().clone() for ours, theirs in names.items()}
+    names = found.names(config)
+    if names is None:
+        raise WeightsError(f"The dialect {dialect} has no names for the weights of {config.network}.")
+    flipped = _flip_colors(config, dict(state)) if found.bgr else state
+    renamed: dict[str, Tensor] = {}
+    for ours, theirs in names.items():
+        if theirs in renamed and not torch.equal(renamed[theirs], flipped[ours]):
+            first = next(name for name, other in names.items() if other == theirs)
+            raise WeightsError(
+                f"The dialect {dialect} uses one tensor, `{theirs}`, for both `{first}` and `{ours}`, and these differ."
+            )
+        renamed[theirs] = flipped[ours].clone()
+    return renamed
+
+
+def _read(dialect: Dialect[Any], state: State, hint: ScaleHint) -> Recognized[GeneratorConfig]:
+    config, names = infer_config(dialect, state, hint)
+    if hint.requested is not None and hint.requested != config.scale:
+        raise WeightsError(
+            f"the scale of these weights is x{config.scale}, and x{hint.requested} was requested. Request"
+            f" x{config.scale}."
+        )
+    renamed = rename(dialect, names, state_shapes(config), state)
     notes: list[str] = []
     if dialect.bgr:
         renamed = _flip_colors(config, renamed)
-        notes.append("Its weights work on BGR; they were turned so that the network takes and gives RGB.")
-    if isinstance(config, RRDBNetConfig) and len(config.stages) == 1:
-        notes.append(
-            f"One stage of enlargement can be x2 or x3, which its weights do not tell; x{config.scale} was taken."
-        )
-    if isinstance(config, SRVGGNetCompactConfig) and config.activation != "prelu":
-        notes.append("Its activation has no weights and cannot be told; ReLU was taken.")
-    label = "basicsr" if dialect.name == "srvgg" else dialect.name
-    return Recognized(config, renamed, label, tuple(notes))
+        notes.append("Its weights work on BGR; they were converted to RGB.")
+    notes.extend(dialect.notes(config))
+    return Recognized(config, renamed, dialect.program or dialect.name, tuple(notes))
 
 
 def _flip_colors(config: GeneratorConfig, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -136,18 +99,19 @@ def _refuse_relatives(state: State) -> None:
         )
 
 
-def _nearest(state: State) -> str:
-    scores = [(sum(bool(dialect.pattern.match(name)) for name in state), dialect) for dialect in DIALECTS]
-    best, dialect = max(scores, key=lambda score: score[0])
+def _describe_nearest(state: State) -> str:
+    patterns = [(dialect, dialect.pattern) for dialect in GENERATOR_DIALECTS if dialect.pattern is not None]
+    scores = [(sum(bool(pattern.match(name)) for name in state), dialect, pattern) for dialect, pattern in patterns]
+    best, dialect, pattern = max(scores, key=lambda score: score[0])
     if best == 0:
         return (
             f"these weights belong to no network of the ESRGAN family; none of their names is known ({listed(state)})."
         )
-    strangers = [name for name in state if not dialect.pattern.match(name)]
+    strangers = [name for name in state if not pattern.match(name)]
     missing = [mark for mark in dialect.marks if mark not in state]
     text = (
-        f"these weights belong to no network of the ESRGAN family. The nearest is {dialect.network}: {best} of "
-        f"{len(state)} names are like its own, but {listed(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+        f"these weights belong to no network of the ESRGAN family. The nearest is {dialect.description}: {best} of "
+        f"{len(state)} names match, but {listed(missing)} {'is' if len(missing) == 1 else 'are'} missing"
     )
     return text + (
         f" and {listed(strangers)} {'does' if len(strangers) == 1 else 'do'} not belong." if strangers else "."

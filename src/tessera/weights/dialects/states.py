@@ -27,6 +27,11 @@ def state_shapes(config: Buildable) -> Mapping[str, tuple[int, ...]]:
     return MappingProxyType({name: tuple(tensor.shape) for name, tensor in network.state_dict().items()})
 
 
+def shapes_of(state: State) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of weights."""
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
 def compare(expected: Mapping[str, tuple[int, ...]], state: State) -> str:
     """Say in words how weights differ from what a network needs; an empty text when they fit."""
     parts: list[str] = []

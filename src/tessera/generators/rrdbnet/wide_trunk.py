@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tessera.generators import RRDBNet
-from tessera.generators.rrdbnet import RESIDUAL, RRDB, SLOPE, ResidualDenseBlock
+from tessera.generators.rrdbnet.declaration import RESIDUAL, SLOPE
+from tessera.generators.rrdbnet.network import RRDB, ResidualDenseBlock, RRDBNet
 
 
 class WideTrunk(nn.Module):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tessera.generators.family import RESIDUAL, SLOPE, RRDBNetConfig
+from tessera.generators.rrdbnet.declaration import RESIDUAL, SLOPE, RRDBNetConfig
 
 
 class ResidualDenseBlock(nn.Module):

@@ -10,7 +10,13 @@ Shapes: B pictures in a batch, C channels, H rows, W columns, F features, s the 
 import torch
 from torch import Tensor, nn
 
-from tessera.generators.family import IMAGENET_DEVIATION, IMAGENET_MEAN, PYTORCH_GAN_RESIDUAL, PyTorchGANConfig
+from tessera.generators.pytorch_gan.declaration import (
+    IMAGENET_DEVIATION,
+    IMAGENET_MEAN,
+    RESIDUAL,
+    SLOPE,
+    PyTorchGANConfig,
+)
 
 
 class DenseResidualBlock(nn.Module):
@@ -22,10 +28,10 @@ class DenseResidualBlock(nn.Module):
         def conv(earlier: int, *after: nn.Module) -> nn.Sequential:
             return nn.Sequential(nn.Conv2d((earlier + 1) * features, features, 3, padding=1), *after)
 
-        self.b1 = conv(0, nn.LeakyReLU())
-        self.b2 = conv(1, nn.LeakyReLU())
-        self.b3 = conv(2, nn.LeakyReLU())
-        self.b4 = conv(3, nn.LeakyReLU())
+        self.b1 = conv(0, nn.LeakyReLU(SLOPE))
+        self.b2 = conv(1, nn.LeakyReLU(SLOPE))
+        self.b3 = conv(2, nn.LeakyReLU(SLOPE))
+        self.b4 = conv(3, nn.LeakyReLU(SLOPE))
         self.b5 = conv(4)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -33,7 +39,7 @@ class DenseResidualBlock(nn.Module):
         seen = x
         for block in (self.b1, self.b2, self.b3, self.b4):
             seen = torch.cat((seen, block(seen)), 1)
-        return self.b5(seen) * PYTORCH_GAN_RESIDUAL + x
+        return self.b5(seen) * RESIDUAL + x
 
 
 class ResidualInResidualDenseBlock(nn.Module):
@@ -45,7 +51,7 @@ class ResidualInResidualDenseBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Add a fifth of what the three blocks found to the input."""
-        return self.dense_blocks(x) * PYTORCH_GAN_RESIDUAL + x
+        return self.dense_blocks(x) * RESIDUAL + x
 
 
 class GeneratorRRDB(nn.Module):
@@ -70,11 +76,11 @@ class GeneratorRRDB(nn.Module):
         self.upsampling = nn.Sequential()
         for _ in range(config.doublings):
             self.upsampling.extend(
-                [nn.Conv2d(features, 4 * features, 3, padding=1), nn.LeakyReLU(), nn.PixelShuffle(2)]
+                [nn.Conv2d(features, 4 * features, 3, padding=1), nn.LeakyReLU(SLOPE), nn.PixelShuffle(2)]
             )
         self.conv3 = nn.Sequential(
             nn.Conv2d(features, features, 3, padding=1),
-            nn.LeakyReLU(),
+            nn.LeakyReLU(SLOPE),
             nn.Conv2d(features, config.out_channels, 3, padding=1),
         )
 

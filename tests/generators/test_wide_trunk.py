@@ -7,8 +7,8 @@ import torch
 
 from stand_ins import loaded, ran
 from tessera.engines.pytorch.engine import TorchEngine
-from tessera.engines.pytorch.wide_trunk import with_wide_trunk
 from tessera.generators import RRDBNetConfig
+from tessera.generators.rrdbnet.wide_trunk import with_wide_trunk
 
 
 def network(**sizes: int):

@@ -10,7 +10,7 @@ Shapes: B pictures in a batch, C channels, H rows, W columns, F features, G grow
 import torch
 from torch import Tensor, nn
 
-from tessera.generators.family import ESRDnetConfig
+from tessera.generators.esrdnet.declaration import ESRDnetConfig
 
 
 class DenseConv(nn.Module):

@@ -9,8 +9,9 @@ Shapes: B pictures in a batch, C channels, H rows, W columns, F features.
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tessera.generators.family import SLOPE, ESRGANPytorchConfig
-from tessera.generators.rrdbnet import RRDB
+from tessera.generators.esrgan_pytorch.declaration import ESRGANPytorchConfig
+from tessera.generators.rrdbnet.declaration import SLOPE
+from tessera.generators.rrdbnet.network import RRDB
 
 
 class ESRGANPytorch(nn.Module):

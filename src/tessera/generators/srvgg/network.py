@@ -8,7 +8,7 @@ Shapes: B pictures in a batch, C channels, H rows, W columns, F features, s the 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tessera.generators.family import SRVGGNetCompactConfig
+from tessera.generators.srvgg.declaration import SLOPES, SRVGGNetCompactConfig
 
 
 def _activation(config: SRVGGNetCompactConfig) -> nn.Module:
@@ -18,7 +18,7 @@ def _activation(config: SRVGGNetCompactConfig) -> nn.Module:
         case "relu":
             return nn.ReLU()
         case "leakyrelu":
-            return nn.LeakyReLU(0.1)
+            return nn.LeakyReLU(SLOPES["leakyrelu"])
 
 
 class SRVGGNetCompact(nn.Module):

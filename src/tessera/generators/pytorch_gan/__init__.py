@@ -1,0 +1,1 @@
+"""GeneratorRRDB of PyTorch-GAN."""
