@@ -39,7 +39,7 @@ def test_scaling_every_channel_that_may_be_scaled_leaves_the_network_as_it_was(c
         expected = generator.network(x)
     assert torch.allclose(run(generator, layers, changed, x), expected, rtol=1e-4, atol=2e-5)
     one = find_convolution(layers, next(iter(scales)))
-    assert not np.allclose(changed[f"{one.layer}.weight"], arrays[f"{one.layer}.weight"], rtol=0.01)
+    assert not np.allclose(changed[f"{one.name}.weight"], arrays[f"{one.name}.weight"], rtol=0.01)
 
 
 def test_maps_of_the_trunk_may_not_be_scaled():
