@@ -212,7 +212,7 @@ def test_whole_pictures_are_bounded(tmp_path: Path) -> None:
     assert (tmp_path / "s.html").stat().st_size < 500_000
     result = run(first, second, "-o", tmp_path / "small.html", "--max-pixels", 1000)
     assert result.exit_code == 1
-    assert "--max-pixels 1260000 allows it" in result.output
+    assert "set --max-pixels to 1260000 to allow it" in result.output
 
 
 def test_a_sheet_that_cannot_be_written_is_a_sentence(folders: list[Path], tmp_path: Path) -> None:

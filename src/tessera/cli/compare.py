@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tessera.cli import make_printable, print_error
+from tessera.cli.options import show_options
 from tessera.errors import UsageError
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def _write_html(output: Path, partners: Partners, notes: Sequence[str], comparis
 def _finish(output: Path, notes: Sequence[str], shown: Sequence[Comparison]) -> None:
     own = [note for comparison in shown for note in comparison.notes]
     for note in (*notes, *own[:_MOST_NOTES]):
-        typer.echo(make_printable(f"note: {note}"), err=True)
+        typer.echo(make_printable(f"note: {show_options(note)}"), err=True)
     if len(own) > _MOST_NOTES:
         typer.echo(f"note: {len(own) - _MOST_NOTES} more of this kind are in the sheet.", err=True)
     problems = [problem for comparison in shown for problem in comparison.problems]

@@ -20,9 +20,11 @@ import typer
 from tessera.cli import make_printable, print_error
 from tessera.cli.choosing import device_batch, model_name, suggest_fast
 from tessera.cli.migration import MigratingCommand
+from tessera.cli.options import show_options
 from tessera.cli.stopping import leave, stop_signals
 from tessera.engines.opening import EngineName
 from tessera.errors import EngineError, OutOfMemoryError, TesseraError, UsageError
+from tessera.images.formats import describe_extensions, describe_qualities
 
 if TYPE_CHECKING:
     from tessera.engines.engine import Precision
@@ -53,8 +55,8 @@ Denoise = Annotated[
     float | None, _Opt("-dn", "--denoise-strength", "--denoise_strength", help="0 to 1, for realesr-general-x4v3.")
 ]
 Suffix = Annotated[str, _Opt("--suffix", help="NAME_out.EXT; empty for none.")]
-Ext = Annotated[str, _Opt("--ext", help="auto (the input's), jpg, png, webp, tif, avif, gif, ppm.")]
-Quality = Annotated[int | None, _Opt("--quality", help="1 to 100 for JPEG, WebP (95) and AVIF (90).")]
+Ext = Annotated[str, _Opt("--ext", help=f"auto (the input's format) or {describe_extensions()}.")]
+Quality = Annotated[int | None, _Opt("--quality", help=f"1 to 100, for {describe_qualities()}.")]
 PrecisionOption = Annotated[
     str, _Opt("--precision", help="exact (fp32), auto (bf16 where that is fast) or fast (less accurate still).")
 ]
@@ -371,7 +373,7 @@ def _finish(result: BatchReport, naming: Naming, json_progress: bool, show_trace
             traceback.print_exception(entry.defect, file=sys.stderr)
     for note, noted in sources.items():
         more = f" (and {len(noted) - 1} more pictures)" if len(noted) > 1 else ""
-        print(make_printable(f"{noted[0]}: {note}{more}"), file=sys.stderr)
+        print(make_printable(f"{noted[0]}: {show_options(note)}{more}"), file=sys.stderr)
     if json_progress:
         print_json({"event": "summary", **{name: value for name, value in result.as_json().items() if name != "files"}})
         return

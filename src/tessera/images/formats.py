@@ -47,6 +47,26 @@ def list_writable_extensions() -> tuple[str, ...]:
     return tuple(extension.removeprefix(".") for extension in (*usual, *more))
 
 
+def describe_extensions() -> str:
+    """List the usual extensions of output files for a help text.
+
+    >>> describe_extensions()
+    'jpg, png, webp, tif, avif, gif or ppm'
+    """
+    *first, last = (form.extensions[0].removeprefix(".") for form in list_writable_formats())
+    return f"{', '.join(first)} or {last}"
+
+
+def describe_qualities() -> str:
+    """List the formats that have a quality setting, with its default, for a help text.
+
+    >>> describe_qualities()
+    'JPEG (95), WebP (95) and AVIF (90)'
+    """
+    *first, last = (f"{form.name} ({form.quality})" for form in FORMATS if form.quality is not None)
+    return f"{', '.join(first)} and {last}"
+
+
 def list_readable_extensions() -> frozenset[str]:
     """Return the extensions that a folder is searched for; a file that cannot be decoded gets its own error."""
     return _collect_extensions(FORMATS)
