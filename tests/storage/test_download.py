@@ -611,10 +611,17 @@ def test_two_downloads_of_different_files_do_not_wait_for_each_other(server: Ser
     assert names(target) == ["model.pth", "other.pth"]
 
 
-def test_a_lock_that_is_no_lock_is_told_in_a_sentence(server: Server, target: Path) -> None:
+def test_a_lock_file_that_exists_already_is_used_and_not_changed(server: Server, target: Path) -> None:
     target.parent.mkdir()
-    target.with_name(".model.pth.lock").write_bytes(b"notes of mine " * 300)
-    with pytest.raises(DownloadError, match="cannot be locked"):
+    lock = target.with_name(".model.pth.lock")
+    lock.write_bytes(b"notes of mine")
+    fetch(server, target)
+    assert lock.read_bytes() == b"notes of mine"
+
+
+def test_a_folder_in_the_place_of_the_lock_is_one_sentence(server: Server, target: Path) -> None:
+    target.with_name(".model.pth.lock").mkdir(parents=True)
+    with pytest.raises(DownloadError, match=r"model\.pth"):
         fetch(server, target)
 
 

@@ -18,7 +18,6 @@ import os
 import random
 import shutil
 import socket
-import sqlite3
 import ssl
 import time
 import urllib.error
@@ -29,6 +28,8 @@ from dataclasses import asdict, dataclass
 from email.message import Message
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
+
+from filelock import FileLock, Timeout
 
 from tessera.errors import DownloadError, UsageError
 from tessera.storage.atomic import flush_folder
@@ -138,7 +139,7 @@ def download(
     task = _Task(target=target, sha256=wanted, size=size, timeout_seconds=timeout_seconds, report=on_progress)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _only_one(target, task.tell):
+        with _lock_target(target, task.tell):
             if target.exists():
                 return _check_existing(target, wanted, size)
             return _from_first_that_works(urls, task, tries)
@@ -396,36 +397,22 @@ def _seconds_asked(headers: Message) -> float | None:
 
 
 @contextlib.contextmanager
-def _only_one(target: Path, while_waiting: Callable[[], None]) -> Generator[None]:
-    """Hold the right to fetch this file; wait while another thread or process holds it.
+def _lock_target(target: Path, while_waiting: Callable[[], None]) -> Generator[None]:
+    """Hold the right to download this file; wait while another thread or process holds it.
 
-    The lock is an exclusive transaction on an empty SQLite file: the system releases it when its holder dies, however
-    it dies, on every platform, so there is no stale lock to judge. The empty file stays: removing it while another is
-    about to open it would leave two holders of two different files.
+    The lock file stays, because removing it while another process opens it would leave two holders of two files.
     """
-    path = target.with_name(f".{target.name}.lock")
-    path.touch()  # so that a folder that cannot be written to is told as such
+    lock = FileLock(target.with_name(f".{target.name}.lock"), preserve_lock_file=True)
+    while True:
+        try:
+            lock.acquire(timeout=LOCK_POLL_SECONDS)
+            break
+        except Timeout:
+            while_waiting()
     try:
-        with contextlib.closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as lock:
-            while not _begin(lock):
-                while_waiting()
-                time.sleep(LOCK_POLL_SECONDS)
-            yield
-    except sqlite3.DatabaseError as error:
-        raise DownloadError(
-            f"{path} cannot be locked ({error}). Delete it if no other download is under way, "
-            f"or name a folder on a local disk in TESSERA_MODELS."
-        ) from error
-
-
-def _begin(lock: sqlite3.Connection) -> bool:
-    try:
-        lock.execute("BEGIN EXCLUSIVE")
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
-            return False
-        raise
-    return True
+        yield
+    finally:
+        lock.release()
 
 
 def _size_of(path: Path) -> int:
