@@ -106,3 +106,36 @@ def test_optional_libraries_are_imported_with_their_telemetry_off(path):
     assert not {name.split(".")[0] for name in imported(path)} & {"openvino", "onnxruntime"}
     called = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
     assert "import_module" not in called, f"{path}: use libraries.import_library"
+
+
+def module_name(path: Path) -> str:
+    parts = ("tessera", *path.relative_to(SOURCE).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def test_no_file_imports_itself_through_others():
+    """Also not inside a function, and not for types alone."""
+    known = {module_name(path) for path in modules()}
+    above: dict[str, set[str]] = {}
+    for path in modules():
+        imports = set[str]()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                for alias in node.names:
+                    inner = f"{node.module}.{alias.name}"
+                    imports.add(inner if inner in known else node.module)
+            elif isinstance(node, ast.Import):
+                imports |= {alias.name for alias in node.names}
+        above[module_name(path)] = (imports & known) - {module_name(path)}
+    while ready := {name for name, imports in above.items() if not imports}:
+        above = {name: imports - ready for name, imports in above.items() if name not in ready}
+    # what is left imports each other in circles, or imports such a circle; drop the latter
+    while unused := {name for name in above if not any(name in imports for imports in above.values())}:
+        above = {name: imports for name, imports in above.items() if name not in unused}
+    assert not above, f"these files import each other in circles: {', '.join(sorted(above))}"
+
+
+def test_the_root_has_few_entries_and_few_floors():
+    entries = {path.name for path in SOURCE.iterdir() if path.name not in ("__pycache__", "py.typed")}
+    assert len(entries) <= 34
+    assert len(FLOORS) <= 16
