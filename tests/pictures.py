@@ -84,7 +84,7 @@ def exif_block(
     *, orientation: int = 1, width: int = 60, height: int = 40, order: str = "<", thumbnail: bytes = b""
 ) -> bytes:
     """EXIF as cameras write it: IFD0, Exif IFD with interoperability IFD, GPS IFD, and IFD1 with a thumbnail."""
-    exif = [
+    exif: list[tuple[int, int, Any]] = [
         (33434, RATIONAL, (1, 250)),
         (34855, SHORT, 400),
         (36864, UNDEFINED, b"0232"),
@@ -94,15 +94,15 @@ def exif_block(
         (40963, LONG, height),
         (42036, ASCII, "Tessera 35mm f/2"),
     ]
-    gps = [
+    gps: list[tuple[int, int, Any]] = [
         (0, BYTE, (2, 3, 0, 0)),
         (1, ASCII, "N"),
         (2, RATIONAL, (52, 1, 30, 1, 1234, 100)),
         (3, ASCII, "E"),
         (4, RATIONAL, (13, 1, 24, 1, 3600, 100)),
     ]
-    interop = [(1, ASCII, "R98")]
-    first = [
+    interop: list[tuple[int, int, Any]] = [(1, ASCII, "R98")]
+    first: list[tuple[int, int, Any]] = [
         (271, ASCII, "Mosaic Works"),
         (272, ASCII, "Tessera One"),
         (274, SHORT, orientation),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-import ncnn
 import numpy as np
 import pytest
 import torch
@@ -15,6 +15,7 @@ from tessera.weights.files import load_weights
 from tessera.zoo.models import resolve
 
 SIDE = 40
+ncnn: Any = pytest.importorskip("ncnn")
 MODELS = ("realesrgan-x4plus-anime", "realesr-animevideov3", "realesrgan-x4plus", "realsr-df2k")
 
 

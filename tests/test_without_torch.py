@@ -92,7 +92,7 @@ except ImportError as error:
 """
     *answers, refused = without_torch(code).splitlines()
     assert refused == "PyTorch is refused here"
-    configs = [known.config() for known in GENERATORS]
+    configs = [known.config.model_validate({}) for known in GENERATORS]
     expected = [f"{c.network} {c.receptive_radius} {c.multiply_adds(12, 8)} {c.multiple}" for c in configs]
     assert answers == expected
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from stand_ins import loaded, nearest, repeated, to_tensor
 from tessera.bench.network import Clocks, Contender, Opened, measure_network
-from tessera.bench.peers import ENGINES, contenders
+from tessera.bench.peers import NAMES, contenders
 from tessera.bench.turns import spread
 from tessera.errors import EngineError
 from tessera.generators import RRDBNetConfig, SRVGGNetCompactConfig
@@ -148,7 +148,7 @@ def test_every_real_candidate_makes_the_picture_of_the_reference(kind: str):
     assert {each.name for each in found.missing} <= {
         "plain ncnn",
         "spandrel",
-        *(f"{name} {p}" for name in ENGINES for p in ("exact", "auto")),
+        *(f"{name} {p}" for name in NAMES for p in ("exact", "auto")),
     }
 
 

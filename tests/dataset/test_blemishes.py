@@ -20,7 +20,7 @@ def texture(side: int = 512, seed: int = 0) -> np.ndarray:
     """Something like a photograph: power that falls with the frequency, down to the finest."""
     rng = np.random.default_rng(seed)
     layers = [gaussian_filter(rng.normal(0, 1, (side, side)), sigma) * sigma for sigma in (0.3, 1, 3, 9, 27)]
-    values = sum(layers)
+    values = np.sum(layers, axis=0)
     return np.clip(values / values.std() * 35 + 128, 0, 255).round()
 
 

@@ -3,14 +3,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tessera.dataset.crops import CropDraw, cut, draw_crop, on_grid, stream_of
+from tessera.dataset.crops import CropDraw, Purpose, cut, draw_crop, on_grid, stream_of
 
 
 def test_a_stream_belongs_to_seed_purpose_and_number_alone():
-    taken = {
+    purposes: tuple[Purpose, ...] = ("order", "crop", "degrade")
+    taken: dict[tuple[int, Purpose, int], tuple[float, ...]] = {
         (seed, purpose, number): tuple(stream_of(seed, purpose, number).random(4))
         for seed in (0, 1, 2**40)
-        for purpose in ("order", "crop", "degrade")
+        for purpose in purposes
         for number in (0, 1, 10**9)
     }
     assert len(set(taken.values())) == len(taken)

@@ -1,6 +1,7 @@
 import itertools
 import multiprocessing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,13 +23,13 @@ def data(tmp_path) -> CropDataset:
     return CropDataset(list_pictures([tmp_path / "hr"]), DataConfig(patch=16), seed=2)
 
 
-def taken(data: CropDataset, count: int, **options) -> list[dict]:
+def taken(data: CropDataset, count: int, **options: Any) -> list[Any]:
     return list(
         itertools.islice(batches_of(make_loader(data, batch=4, **{"workers": 0, "first_number": 0, **options})), count)
     )
 
 
-def same(one: list[dict], other: list[dict]) -> bool:
+def same(one: list[Any], other: list[Any]) -> bool:
     return len(one) == len(other) and all(
         torch.equal(a["gt"], b["gt"]) and torch.equal(a["number"], b["number"]) for a, b in zip(one, other, strict=True)
     )
@@ -50,14 +51,19 @@ def test_two_processes_together_read_what_one_with_their_batches_joined_reads(da
         assert torch.equal(torch.cat([ranks[0][step]["gt"], ranks[1][step]["gt"]]), one[step]["gt"])
 
 
+def numpy_state() -> np.ndarray:
+    state: Any = np.random.get_state()
+    return state[1].copy()
+
+
 def test_reading_leaves_the_global_streams_of_chance_alone(data):
     torch.manual_seed(1)
     np.random.seed(1)
-    before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    before = torch.get_rng_state(), numpy_state()
     taken(data, 3)
     taken(data, 3, workers=1)
     assert torch.equal(torch.get_rng_state(), before[0])
-    assert (np.random.get_state()[1] == before[1]).all()
+    assert (numpy_state() == before[1]).all()
 
 
 def test_a_batch_is_bytes_unless_one_of_it_has_16_bits():

@@ -1,6 +1,7 @@
 import os
 import signal
 import time
+from typing import Any
 
 import pytest
 
@@ -50,7 +51,7 @@ def test_items_are_taken_as_they_are_needed():
             taken.append(number)
             yield number
 
-    results = for_each(halved, items(), workers=2)
+    results: Any = for_each(halved, items(), workers=2)
     next(results)
     assert len(taken) <= 9
     results.close()

@@ -63,6 +63,7 @@ def test_pairs_stay_aligned_through_every_flip(tmp_path):
     turned = set()
     for number in range(60):
         sample = data[number]
+        assert "lq" in sample
         assert sample["lq"].shape == (3, 4, 4)
         assert torch.equal(sample["gt"], sample["lq"].repeat_interleave(4, 1).repeat_interleave(4, 2))
         turned.add(bytes(sample["lq"].numpy()))
@@ -77,6 +78,7 @@ def test_pairs_smaller_than_the_patch_stay_aligned(tmp_path):
     save(tmp_path / "hr" / "a.png", lq.repeat(4, axis=0).repeat(4, axis=1))
     for number in range(8):
         sample = crops(tmp_path / "hr", lq=tmp_path / "lr", scale=4)[number]
+        assert "lq" in sample
         assert torch.equal(sample["gt"], sample["lq"].repeat_interleave(4, 1).repeat_interleave(4, 2))
 
 

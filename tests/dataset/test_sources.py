@@ -64,6 +64,7 @@ def test_lists_may_have_sizes_spaces_in_names_and_inputs(tmp_path):
     )
     listing = list_pictures([tmp_path / "pairs.txt"])
     assert [ref.place for ref in listing.gt] == [str(tmp_path / "hr" / name) for name in ("my cat.png", "b.png")]
+    assert listing.lq is not None
     assert [ref.place for ref in listing.lq] == [str(tmp_path / "lr" / name) for name in ("my cat_x4.png", "b.png")]
     (tmp_path / "wrong.txt").write_text("hr/a.png\nhr/README\n")
     with pytest.raises(UsageError, match=r"wrong\.txt, line 2: 'hr/README' is neither"):
@@ -78,6 +79,7 @@ def test_pairs_are_found_by_name_below_their_folders(tmp_path):
     touch(tmp_path, "lr/one/0001x4.png", "lr/two/0001x4.webp", "lr/two/7x4_s001.png", "lr/only_here.png")
     listing = list_pictures([tmp_path / "hr"], [tmp_path / "lr"])
     assert places(listing, tmp_path) == ["hr/one/0001.png", "hr/two/0001.png", "hr/two/7_s001.png"]
+    assert listing.lq is not None
     found = [Path(ref.place).relative_to(tmp_path).as_posix() for ref in listing.lq]
     assert found == ["lr/one/0001x4.png", "lr/two/0001x4.webp", "lr/two/7x4_s001.png"]
     assert len(listing.problems) == 2

@@ -42,8 +42,8 @@ def one_block_at_a_time(picture: np.ndarray, quality: float) -> np.ndarray:
         for y in range(0, plane.shape[0], 8):
             for x in range(0, plane.shape[1], 8):
                 block = plane[y : y + 8, x : x + 8]
-                steps = np.round(fft.dctn(block - 128, norm="ortho") / table)
-                block[:] = fft.idctn(steps * table, norm="ortho") + 128
+                steps = np.round(np.asarray(fft.dctn(block - 128, norm="ortho")) / table)
+                block[:] = np.asarray(fft.idctn(steps * table, norm="ortho")) + 128
     y, cb, cr = planes[0], *(plane.repeat(2, 0).repeat(2, 1) - 128 for plane in planes[1:])
     rgb = np.dstack((y + 1.402 * cr, y - 0.344136 * cb - 0.714136 * cr, y + 1.772 * cb))
     return (rgb.clip(0, 255) / 255)[:height, :width]

@@ -8,9 +8,9 @@ from scipy import ndimage
 
 from tessera.degrade.blur import KernelDraw, kernel_weights
 from tessera.degrade.filtering import filter_each
-from tessera.degrade.lines import NO_FILTER, Resize, as_lines, filter_and_resize, filter_then_resize
+from tessera.degrade.lines import NO_FILTER, Resize, ResizeMode, as_lines, filter_and_resize, filter_then_resize
 
-MODES = ["area", "bilinear", "bicubic"]
+MODES: list[ResizeMode] = ["area", "bilinear", "bicubic"]
 FACTORS = [0.05, 0.15, 0.37, 0.5, 0.93, 1.0, 1.23, 1.5, 3.7]
 
 
@@ -18,7 +18,7 @@ def noise(*shape: int) -> torch.Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(0))
 
 
-def to_factor(picture: torch.Tensor, factor: float, mode: str) -> Resize:
+def to_factor(picture: torch.Tensor, factor: float, mode: ResizeMode) -> Resize:
     height, width = (int(side * factor) for side in picture.shape[-2:])
     return Resize(height=height, width=width, factor=factor, mode=mode)
 

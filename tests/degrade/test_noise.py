@@ -1,5 +1,7 @@
 """Noise has the moments that its draw says, and comes again from its seed."""
 
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
@@ -20,7 +22,7 @@ def flat(level: float, side: int = 128) -> torch.Tensor:
     return torch.full((1, 3, side, side), level)
 
 
-def noise_of(kind: str, amount: float, *, gray: bool = False, seed: int = 1) -> NoiseDraw:
+def noise_of(kind: Literal["gaussian", "poisson"], amount: float, *, gray: bool = False, seed: int = 1) -> NoiseDraw:
     return NoiseDraw(kind=kind, amounts=(amount,), gray=(gray,), seeds=(seed,))
 
 

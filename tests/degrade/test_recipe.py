@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -154,6 +155,8 @@ def test_a_draw_comes_back_from_json_and_gives_the_same_bits():
         gt = pictures_for(record)
         one, other = apply(gt, record), apply(gt, again)
         assert torch.equal(one.lq, other.lq)
+        assert one.gt_sharp is not None
+        assert other.gt_sharp is not None
         assert torch.equal(one.gt_sharp, other.gt_sharp)
 
 
@@ -164,6 +167,7 @@ def test_another_seed_gives_another_picture():
 
 def test_a_picture_comes_out_the_same_with_and_without_the_others():
     record = drawn(3, pictures=3)
+    assert isinstance(record, RealESRGANDraw)
     gt = pictures_for(record)
     together = apply(gt, record).lq
     for number in range(3):
@@ -185,14 +189,19 @@ def test_the_number_of_threads_changes_nothing_and_stays():
     assert torch.equal(*results)
 
 
+def numpy_state() -> np.ndarray:
+    state: Any = np.random.get_state()
+    return state[1].copy()
+
+
 def test_applying_touches_neither_its_input_nor_any_chance_but_its_own():
     record = drawn(4)
     gt = pictures_for(record)
-    kept, state, of_numpy = gt.clone(), torch.get_rng_state(), np.random.get_state()[1].copy()
+    kept, state, of_numpy = gt.clone(), torch.get_rng_state(), numpy_state()
     apply(gt, record)
     assert torch.equal(gt, kept)
     assert torch.equal(torch.get_rng_state(), state)
-    assert (np.random.get_state()[1] == of_numpy).all()
+    assert (numpy_state() == of_numpy).all()
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -310,7 +319,7 @@ def test_area_is_the_mean():
 
 
 def test_a_draw_cannot_be_changed():
-    record = drawn(0)
+    record: Any = drawn(0)
     with pytest.raises(dataclasses.FrozenInstanceError):
         record.scale = 2
 
@@ -322,6 +331,7 @@ def test_the_gpu_makes_the_same_pictures():
         record = drawn(seed, pictures=4, side=200)
         gt = pictures_for(record)
         here, there = apply(gt, record), apply(gt.cuda(), record)
+        assert there.gt_sharp is not None
         torch.testing.assert_close(there.gt_sharp.cpu(), here.gt_sharp, atol=2e-3, rtol=0)
         apart = (there.lq.cpu() - here.lq).abs() * 255
         assert float((apart > 1.5).float().mean()) < 0.02

@@ -102,7 +102,7 @@ def test_the_command_at_the_head_of_the_file_does_what_the_file_says(precision, 
     assert main(["config", "import", "theirs.yaml", "-o", "build.toml"]) == 0
     (line,) = re.findall("^# (tessera .*)$", Path("build.toml").read_text(encoding="utf-8"), re.MULTILINE)
     meant = {"MODEL": "model.safetensors", "THIS_FILE": "build.toml", "FOLDER": "photos"}
-    words = [meant.get(word, word) for word in line.split()[1:]]
+    words: list[str] = [meant.get(word, word) for word in str(line).split()[1:]]
     assert main([*words, *(["--max-drop", "99"] if precision == "int8" else [])]) == 0
     written = inspect_weights(Path(words[words.index("-o") + 1]))
     assert written.metadata["tessera.precision"] == precision

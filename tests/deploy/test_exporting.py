@@ -61,7 +61,8 @@ def run_program(content: bytes, x: torch.Tensor) -> torch.Tensor:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         module = torch.jit.load(io.BytesIO(content))
-    with torch.no_grad(), torch.jit.optimized_execution(False):
+    jit: Any = torch.jit
+    with torch.no_grad(), jit.optimized_execution(False):
         return module(x)
 
 

@@ -6,6 +6,7 @@ import io
 import pickle
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +35,8 @@ def photos(tmp_path: Path) -> Path:
 
 def result(folder: Path, name: str, array: np.ndarray, key: str = "output_0") -> None:
     folder.mkdir(exist_ok=True)
-    np.savez(folder / f"{name}.npz", **{key: array})
+    arrays: Any = {key: array}
+    np.savez(folder / f"{name}.npz", **arrays)
 
 
 def test_pictures_become_planes_of_rgb_in_the_order_of_the_list(photos, tmp_path):

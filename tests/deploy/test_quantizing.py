@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -140,7 +141,7 @@ def test_openvino_multiplies_whole_numbers(tmp_path):
     x = whole(2, 3, 16, 16)
     path = tmp_path / "a.xml"
     write_int8_openvino(path, rounded(calibrate(config, generator.state, x, "max"), x), {"tessera.precision": "int8"})
-    engine = open_engine(load_weights(path), "exact", engine="openvino")
+    engine: Any = open_engine(load_weights(path), "exact", engine="openvino")
     ran(engine, x)
     assert engine.precision == "int8"
     kinds = [
@@ -304,7 +305,7 @@ def test_the_layer_with_planted_outliers_is_the_one_that_is_kept(place):
     pictures_ = quantizing._Pictures(x, [], [], 2, ())
 
     def kept(**changes):
-        trial = JudgedByFidelity(generator, SMALL.model_copy(update=changes))
+        trial: Any = JudgedByFidelity(generator, SMALL.model_copy(update=changes))
         return quantizing._chosen(trial, calibrated, network, costs, pictures_, lambda _: None).kept
 
     whole_loss = JudgedByFidelity(generator, SMALL).measure(network, []).psnr_db
@@ -324,7 +325,7 @@ def test_a_model_that_loses_more_than_it_may_is_not_written(tmp_path, monkeypatc
     with pytest.raises(OverBudgetError, match=said) as caught:
         quantize(made(COMPACT), tmp_path / "a.xml", SMALL, calibration, evaluation=evaluation)
     assert [path for path in tmp_path.iterdir() if path.is_file()] == []
-    report = quantizing.report_of(caught.value.found)
+    report: Any = quantizing.report_of(caught.value.found)
     assert (report["file"], report["psnr_drop_db"], len(report["units"])) == (None, 0.31, 4)
 
 

@@ -135,7 +135,7 @@ def test_training_goes_on_from_a_file_as_if_it_had_not_stopped(tmp_path: Path) -
     for network in (resumed, whole):
         optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
         for _ in range(2):
-            sum(logits.mean() for logits in network(x)).backward()
+            torch.stack([logits.mean() for logits in network(x)]).sum().backward()
             optimizer.step()
     assert same(tuple(resumed.state_dict().values()), tuple(whole.state_dict().values()))
 

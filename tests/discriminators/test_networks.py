@@ -1,5 +1,6 @@
 """What the discriminators compute, against the same arithmetic written down a second way."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -83,7 +84,7 @@ def test_the_gates_have_the_published_sizes() -> None:
 
 def test_the_list_names_every_configuration_once() -> None:
     for known in DISCRIMINATORS:
-        assert known.config().network == known.name
+        assert known.config.model_validate({}).network == known.name
         assert known.summary
     assert len({known.name for known in DISCRIMINATORS}) == len(DISCRIMINATORS)
 
@@ -112,7 +113,7 @@ def test_the_sizes_inside_at_256_are_those_of_the_original() -> None:
 # --------------------------------------------------------------------------------- the arithmetic, a second time
 
 
-def resized(x: Tensor, size: tuple[int, int]) -> Tensor:
+def resized(x: Tensor, size: Sequence[int]) -> Tensor:
     """Bilinear interpolation, pixel centers at halves, borders repeated: as two matrices."""
 
     def matrix(outputs: int, inputs: int) -> Tensor:
@@ -208,7 +209,7 @@ def test_of_two_scales_the_last_layer_sees_the_whole_and_the_first_the_half() ->
     network = settled(MultiScaleConfig(features=4))
     x = torch.rand(1, 3, 32, 48, dtype=torch.float64)
     padded = F.pad(x, (1, 1, 1, 1))  # zeros, which are averaged in
-    half = sum(padded[..., i : i + 32 : 2, j : j + 48 : 2] for i in range(4) for j in range(4)) / 16
+    half = torch.stack([padded[..., i : i + 32 : 2, j : j + 48 : 2] for i in range(4) for j in range(4)]).sum(0) / 16
     first, first_maps = attention_unet(Weights(network, "layer1."), x)
     second, second_maps = attention_unet(Weights(network, "layer0."), half)
     for ours, expected in zip(network(x), (first, second), strict=True):
@@ -423,7 +424,8 @@ def test_the_gradient_reaches_the_picture_through_a_frozen_network_in_training_m
 ) -> None:
     network = built(config).train().requires_grad_(False)
     x = picture_for(config).requires_grad_()
-    loss = sum(F.binary_cross_entropy_with_logits(logits, torch.ones_like(logits)) for logits in network(x))
+    losses = [F.binary_cross_entropy_with_logits(logits, torch.ones_like(logits)) for logits in network(x)]
+    loss = torch.stack(losses).sum()
     loss.backward()
     assert x.grad is not None
     assert float(x.grad.abs().sum()) > 0
@@ -436,11 +438,11 @@ def test_real_and_made_pictures_are_judged_before_one_backward_and_all_weights_l
 ) -> None:
     network = built(config)
     real, made = picture_for(config), picture_for(config)
-    loss = sum(
+    losses = [
         F.softplus(-good).mean() + F.softplus(bad).mean()
         for good, bad in zip(network(real), network(made), strict=True)
-    )
-    loss.backward()
+    ]
+    torch.stack(losses).sum().backward()
     still = [name for name, parameter in network.named_parameters() if not bool(parameter.grad.abs().sum() > 0)]
     # under a normalization that takes the mean away, the bias before it has no effect
     assert [name for name in still if not name.endswith("bias")] == []

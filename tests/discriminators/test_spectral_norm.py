@@ -31,6 +31,10 @@ def equal_states(ours: nn.Module, theirs: nn.Module) -> bool:
     return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
 
 
+def same_gradients(one: Any, other: Any) -> bool:
+    return torch.allclose(one.grad, other.grad, atol=1e-6)
+
+
 @pytest.mark.parametrize("layer", LAYERS, ids=repr)
 def test_it_is_pytorchs_own_from_the_same_seed_bit_for_bit(layer: dict[str, Any]) -> None:
     ours, theirs = pair(layer)
@@ -43,9 +47,10 @@ def test_it_is_pytorchs_own_from_the_same_seed_bit_for_bit(layer: dict[str, Any]
         assert equal_states(ours, theirs), "one power iteration per run in training mode"
         out.square().sum().backward()
         expected.square().sum().backward()
-        assert torch.allclose(x.grad, y.grad, atol=1e-6)
-        assert torch.allclose(ours.weight_orig.grad, theirs.weight_orig.grad, atol=1e-6), step
-    ours.eval(), theirs.eval()
+        assert same_gradients(x, y)
+        assert same_gradients(ours.weight_orig, theirs.weight_orig), step
+    ours.eval()
+    theirs.eval()
     before = {name: tensor.clone() for name, tensor in ours.state_dict().items()}
     assert torch.equal(ours(x), theirs(x))
     assert all(torch.equal(before[name], tensor) for name, tensor in ours.state_dict().items())

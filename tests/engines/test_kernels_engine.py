@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from engines.sharing import assert_threads_share
 from native.networks import CONFIGS, made, noise
 from stand_ins import nearest, ran
+from tessera.engines.engine import Precision
 from tessera.engines.kernels.engine import KernelsEngine, choose_kinds, describe
 from tessera.engines.opening import choose_products, open_engine
 from tessera.errors import EngineError
@@ -86,7 +87,8 @@ def levels(sr: torch.Tensor) -> torch.Tensor:
 def test_real_weights_give_the_same_picture_in_fp32_and_nearly_so_in_bf16(assets: Path):
     generator = load_weights(assets / "weights" / "realesr-animevideov3.pth")
     reference = Reference(generator)
-    for precision, policy in (("fp32", "exact"), ("bf16", "auto"), ("bf16", "fast")):
+    cases: tuple[tuple[str, Precision], ...] = (("fp32", "exact"), ("bf16", "auto"), ("bf16", "fast"))
+    for precision, policy in cases:
         difference = reference.difference(KernelsEngine(generator, precision, fast=policy == "fast"))
         assert difference is not None
         assert difference.is_allowed(policy)
@@ -105,7 +107,7 @@ def pictures(assets: Path, side: int) -> dict[str, NDArray[np.float32]]:
     found = {name: middle(getattr(skimage.data, name)()) for name in names}
     for path in sorted((assets / "photos" / "val").glob("*.webp"))[:3]:
         found[path.stem] = middle(read_picture(path).pixels)
-    found["noise"] = np.random.default_rng(0).integers(0, 256, (1, 3, side, side)).astype(np.float32) / 255
+    found["noise"] = np.random.default_rng(0).integers(0, 256, (1, 3, side, side)).astype(np.float32) / np.float32(255)
     return found
 
 

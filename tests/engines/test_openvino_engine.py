@@ -91,9 +91,9 @@ def test_a_written_graph_gives_what_pytorch_gives_on_tiles_of_any_shape(
 class Doubled(nn.Module):
     """Has the weights of a compact network, and computes something else."""
 
-    def __init__(self, inner: nn.Module) -> None:
+    def __init__(self, inner: Any) -> None:
         super().__init__()
-        self.body = inner.body
+        self.body: nn.ModuleList = inner.body
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         for layer in self.body:

@@ -1,5 +1,7 @@
 """What the networks compute, against the same arithmetic written down a second way."""
 
+from typing import Any
+
 import torch
 from torch.nn import functional as F
 
@@ -98,6 +100,7 @@ def test_esrgan_pytorch_is_rrdbnet_with_one_convolution_used_twice() -> None:
 def test_esrdnet_scales_its_residuals_as_configured() -> None:
     torch.manual_seed(5)
     still = ESRDnetConfig(features=4, blocks=2, growth=2, rdb_residual=0.0, rrdb_residual=0.0)
-    body = still.build().model[1].module[0]
+    network: Any = still.build()
+    body = network.model[1].module[0]
     x = torch.rand(1, 4, 3, 3)
     assert torch.equal(body(x), x)

@@ -12,7 +12,7 @@ from tessera.generators.rrdbnet.wide_trunk import with_wide_trunk
 
 
 def network(**sizes: int):
-    config = RRDBNetConfig(**{"blocks": 3, "features": 16, "growth": 8, **sizes})
+    config = RRDBNetConfig.model_validate({"blocks": 3, "features": 16, "growth": 8, **sizes})
     torch.manual_seed(1)
     return config.build().eval().requires_grad_(False)
 

@@ -417,7 +417,9 @@ def test_an_animation_keeps_its_frames_delays_and_loop(tmp_path: Path, suffix: s
     assert still.info is not None
     assert still.info.notes == ("Only the first of its 3 frames was used; `frames` takes all.",)
     write_picture(still, tmp_path / f"still{output_suffix}")
-    assert read_picture(tmp_path / f"still{output_suffix}").info.frames_in_file == 1
+    still = read_picture(tmp_path / f"still{output_suffix}")
+    assert still.info is not None
+    assert still.info.frames_in_file == 1
 
 
 # --- EXIF in TIFF --------------------------------------------------------------------------------------------------

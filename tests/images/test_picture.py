@@ -183,7 +183,7 @@ def test_cmyk_goes_through_its_profile_to_srgb_and_says_so(
 def test_colors_under_transparent_pixels_are_kept_bit_for_bit(tmp_path: Path, suffix: str, channels: int) -> None:
     pixels = random_pixels(17, 23, channels, np.uint8)
     pixels[3:9, 4:15, -1] = 0
-    options = {"lossless": True, "exact": True} if suffix == ".webp" else {}
+    options: dict[str, Any] = {"lossless": True, "exact": True} if suffix == ".webp" else {}
     again = read_picture(save(tmp_path / f"a{suffix}", pixels, **options)).pixels
     assert np.array_equal(again[..., -1], pixels[..., -1])
     assert np.array_equal(again[..., 0], pixels[..., 0])
@@ -837,7 +837,7 @@ def test_a_damaged_png_checksum_is_a_sentence(tmp_path: Path) -> None:
 HEIGHT, WIDTH = 40, 60
 
 
-def decoder_bytes(path: Path, **options: bool) -> int:
+def decoder_bytes(path: Path, **options: Any) -> int:
     with PictureReader(path, **options) as reader:
         return reader.info.decoder_bytes
 

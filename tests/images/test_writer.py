@@ -162,7 +162,7 @@ def test_alpha_survives_exactly_in_lossless_formats_and_nearly_in_lossy_ones(tmp
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_alpha_is_laid_on_white_for_jpeg(tmp_path: Path, dtype: Any) -> None:
     full = int(np.iinfo(dtype).max)
-    pixels = np.zeros((1, 3, 4), dtype)
+    pixels: Any = np.zeros((1, 3, 4), dtype)
     pixels[0, :, 3] = (0, full // 2 + 1, full)
     laid = flatten_on_white(pixels)
     assert laid[0, 0].tolist() == [full] * 3

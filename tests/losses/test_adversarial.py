@@ -42,6 +42,11 @@ BY_HAND = {
 }
 
 
+def gradient_of(tensor: torch.Tensor) -> torch.Tensor:
+    assert tensor.grad is not None
+    return tensor.grad
+
+
 def drawn(*shape: int, seed: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
@@ -147,7 +152,7 @@ def test_detached_is_what_two_halves_one_after_another_add_up_to():
     (bce(r - f.mean(), torch.ones_like(r)) * 0.5).backward()
     f = d(sr)
     (bce(f - r.detach().mean(), torch.zeros_like(f)) * 0.5).backward()
-    expected = d.weight.grad.clone()
+    expected = gradient_of(d.weight).clone()
     d.zero_grad()
     discriminator_loss((d(gt),), (d(sr),), adversarial_preset("esrgan-basicsr")).backward()
     torch.testing.assert_close(d.weight.grad, expected, rtol=1e-12, atol=0)
@@ -160,7 +165,7 @@ def test_the_generators_real_term_reaches_it_through_the_mean_of_the_fake_even_w
         # [ -(1/2) sum p(r') / 2 ... the real term, the same for each; (p(f') - 1) / 2 ] / 2
         through_mean = -torch.sigmoid(torch.tensor([1.5, -0.5])).mean() / 2
         direct = (torch.sigmoid(torch.tensor([-2.0, 1.0])) - 1) / 2
-        torch.testing.assert_close(fake.grad.ravel(), (through_mean + direct) / 2)
+        torch.testing.assert_close(gradient_of(fake).ravel(), (through_mean + direct) / 2)
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -171,14 +176,14 @@ def test_the_adversarial_term_alone_moves_the_generator_and_its_own_step_leaves_
     lq, gt = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8)
     d.requires_grad_(False)
     generator_loss((d(gt),), (d(g(lq)),), config).backward()
-    assert g.weight.grad.abs().sum() > 0
+    assert gradient_of(g.weight).abs().sum() > 0
     assert d.weight.grad is None
     d.requires_grad_(True)
     g.zero_grad()
     sr = g(lq).detach()
     discriminator_loss((d(gt),), (d(sr),), config).backward()
     assert g.weight.grad is None
-    assert d.weight.grad.abs().sum() > 0
+    assert gradient_of(d.weight).abs().sum() > 0
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -186,7 +191,7 @@ def test_a_step_along_each_gradient_pulls_the_sides_the_way_they_should_go(name)
     real, fake = REAL.clone().requires_grad_(), FAKE.clone().requires_grad_()
     config = adversarial_preset(name)
     discriminator_loss((real,), (fake,), config).backward()
-    assert real.grad.sum() < 0 < fake.grad.sum()  # downhill, real logits rise and fake ones fall
+    assert gradient_of(real).sum() < 0 < gradient_of(fake).sum()  # downhill, real logits rise and fake ones fall
     (by_generator,) = torch.autograd.grad(generator_loss((real,), (fake,), config), fake)
     assert by_generator.sum() < 0
 
@@ -275,8 +280,9 @@ def test_smooth_labels_are_cross_entropy_with_them():
 
 def test_labels_may_differ_from_picture_to_picture():
     """Noisy labels: 0.95 and 1 for real, 0.02 and 0 for fake."""
-    targets = Targets(real=torch.tensor([[0.95], [1.0]]), fake=torch.tensor([[0.02], [0.0]]))
-    r, f, a, b = (t.numpy().ravel() for t in (REAL, FAKE, targets.real, targets.fake))
+    real, fake = torch.tensor([[0.95], [1.0]]), torch.tensor([[0.02], [0.0]])
+    targets = Targets(real=real, fake=fake)
+    r, f, a, b = (t.numpy().ravel() for t in (REAL, FAKE, real, fake))
     loss = discriminator_loss(REAL, FAKE, adversarial_preset("realesrgan"), targets=targets)
     expected = (a * s(-r) + (1 - a) * s(r)).mean() + (b * s(-f) + (1 - b) * s(f)).mean()
     assert float(loss) == pytest.approx(expected, rel=1e-6)
@@ -284,7 +290,7 @@ def test_labels_may_differ_from_picture_to_picture():
         REAL.view(2, 1, 1, 1).expand(2, 1, 4, 4),
         FAKE.view(2, 1, 1, 1).expand(2, 1, 4, 4),
         adversarial_preset("realesrgan"),
-        targets=Targets(real=targets.real.view(2, 1, 1, 1), fake=targets.fake.view(2, 1, 1, 1)),
+        targets=Targets(real=real.view(2, 1, 1, 1), fake=fake.view(2, 1, 1, 1)),
     )
     torch.testing.assert_close(maps, loss)
 
@@ -329,7 +335,7 @@ def test_large_logits_stay_finite_and_half_precision_is_computed_in_single():
         assert loss.dtype == torch.float32
         loss.backward()
         assert torch.isfinite(loss)
-        assert torch.isfinite(fake_grad.grad).all()
+        assert torch.isfinite(gradient_of(fake_grad)).all()
         assert torch.isfinite(discriminator_loss(real, fake, adversarial_preset(name)))
 
 

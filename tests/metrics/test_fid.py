@@ -67,7 +67,7 @@ def test_singular_covariances_agree_with_what_small_noise_tends_to():
     one, other = statistics(gaussian(6, 20, 6)), statistics(gaussian(9, 20, 7))
     found = one.distance(other)
     noise = 1e-10 * np.eye(20)
-    roots = sqrtm((one.covariance + noise) @ (other.covariance + noise)).real
+    roots = np.real(np.asarray(sqrtm((one.covariance + noise) @ (other.covariance + noise))))
     apart = one.mean - other.mean
     near = apart @ apart + np.trace(one.covariance) + np.trace(other.covariance) - 2 * np.trace(roots)
     assert found == pytest.approx(near, rel=1e-4)
@@ -135,7 +135,7 @@ class Seen(torch.nn.Module):
 
 
 def looking_glass() -> Trunk:
-    return Trunk([("pool3", Seen())], Normalization((0.5,) * 3, (0.5,) * 3))
+    return Trunk([("pool3", Seen())], Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)))
 
 
 def test_features_see_299_pixels_in_minus_one_to_one():

@@ -50,7 +50,7 @@ def plain(sr: np.ndarray, gt: np.ndarray, parts: LpipsModel) -> float:
                 a, b = x[:, row, column], y[:, row, column]
                 a, b = a / (np.sqrt((a**2).sum()) + 1e-10), b / (np.sqrt((b**2).sum()) + 1e-10)
                 places.append((head.double().numpy() * (a - b) ** 2).sum())
-        total += np.mean(places)
+        total += float(np.mean(places))
     return total
 
 

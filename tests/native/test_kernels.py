@@ -22,7 +22,7 @@ if library.problem() is not None:
     pytest.skip(f"{library.problem()}", allow_module_level=True)
 
 SETS = library.sets_here()
-WITH_BF16 = tuple(name for name in SETS if name in ("portable", "avx512_bf16"))
+WITH_BF16: tuple[library.InstructionSet, ...] = tuple(name for name in SETS if name in ("portable", "avx512_bf16"))
 EXACT, HALF = 2e-5, 3e-2
 SIZES = ((1, 1), (1, 9), (9, 1), (4, 4), (13, 18))
 
@@ -135,7 +135,7 @@ def test_pixels_are_clipped_and_rounded_to_the_nearest(name: str, dtype: type[np
     most = np.iinfo(dtype).max
     pixels = np.random.default_rng(2).integers(0, most, (2, 9, 12, generator.config.in_channels), dtype, endpoint=True)
     network = in_kernels(generator)
-    sr = network.run(np.ascontiguousarray((pixels.astype(np.float32) / most).transpose(0, 3, 1, 2)))
+    sr = network.run(np.ascontiguousarray((pixels.astype(np.float32) / np.float32(most)).transpose(0, 3, 1, 2)))
     wanted = np.rint(sr.clip(0, 1).astype(np.float64) * most).transpose(0, 2, 3, 1)
     assert wanted.min() == 0  # something is clipped
     found = network.run_pixels(pixels)
@@ -216,7 +216,7 @@ def test_descriptions_that_do_not_fit_are_refused_before_any_weight_is_read(chan
 
 
 def test_a_set_without_bf16_says_so():
-    without = [name for name in SETS if name not in WITH_BF16]
+    without: list[library.InstructionSet] = [name for name in SETS if name not in WITH_BF16]
     if not without:
         pytest.skip("every set here has bf16")
     with pytest.raises(EngineError, match="does not have the instruction set"):

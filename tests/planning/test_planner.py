@@ -15,7 +15,7 @@ from torch import Tensor
 from stand_ins import loaded, nearest
 from tessera import Upscaler
 from tessera.engines import opening
-from tessera.engines.engine import EngineInfo, Tiles
+from tessera.engines.engine import EngineInfo, Precision, Tiles
 from tessera.engines.opening import EngineName, find_engine
 from tessera.errors import EngineError, UsageError
 from tessera.generators import RRDBNetConfig
@@ -73,7 +73,7 @@ class World:
         self.opened.append((candidate.engine, candidate.precision, candidate.threads))
         return FakeEngine(self, network, candidate)
 
-    def planner(self, policy="auto", generator: LoadedGenerator | None = None, **options) -> Planner:
+    def planner(self, policy: Precision = "auto", generator: LoadedGenerator | None = None, **options) -> Planner:
         return Planner(generator or nearest(), policy, **{"threads": 2, **options}, opener=self.open, clock=self.clock)
 
 
@@ -432,9 +432,10 @@ def test_a_real_plan_gives_a_picture_within_its_policy(monkeypatch):
     monkeypatch.undo()
     generator = tiny()
     pixels = np.rint(chart(40).transpose(1, 2, 0) * 255).astype(np.uint8)
+    choices: tuple[tuple[Precision, EngineName], ...] = (("exact", "pytorch"), ("exact", "auto"), ("auto", "auto"))
     results = [
         Upscaler(generator, precision=precision, engine=engine, flat_lock=False).upscale(pixels).astype(int)
-        for precision, engine in (("exact", "pytorch"), ("exact", "auto"), ("auto", "auto"))
+        for precision, engine in choices
     ]
     assert np.abs(results[1] - results[0]).max() <= 1
     assert (np.abs(results[2] - results[0]) <= 1).mean() >= 0.98

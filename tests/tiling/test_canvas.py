@@ -1,5 +1,6 @@
 import errno
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,7 +52,8 @@ def test_a_full_disk_is_a_sentence(tmp_path, monkeypatch):
 
         def close(self) -> None: ...
 
-    with Canvas(10, 10, 3, np.dtype(np.uint8), folder=tmp_path) as canvas:
+    with Canvas(10, 10, 3, np.dtype(np.uint8), folder=tmp_path) as opened:
+        canvas: Any = opened
         canvas._file.close()
         canvas._file = Full()
         with pytest.raises(PictureError, match="no room"):

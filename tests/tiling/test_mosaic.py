@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -15,7 +17,7 @@ def plan(**changes) -> MosaicPlan:
     return MosaicPlan(**values)
 
 
-def picture(height: int, width: int, channels: int = 3, dtype=np.uint8, seed: int = 0) -> np.ndarray:
+def picture(height: int, width: int, channels: int = 3, dtype: Any = np.uint8, seed: int = 0) -> np.ndarray:
     top = np.iinfo(dtype).max
     return np.random.default_rng(seed).integers(0, top, (height, width, channels), dtype=dtype, endpoint=True)
 

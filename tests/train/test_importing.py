@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tessera.config import checked, overlaid
+from tessera.degrade import RealESRGANDegradation
 from tessera.discriminators.attention_unet import AttentionUNetConfig
 from tessera.discriminators.esrdgan import ESRDGANConfig
 from tessera.discriminators.multi_scale import MultiScaleConfig
@@ -283,6 +284,7 @@ def test_real_esrnets_options_sharpen_the_truth_before_the_pool(tmp_path):
     plain = imported(tmp_path, REAL_ESRNET.replace("gt_usm: True", "gt_usm: False")).recipe
     assert not plain.sharpen.pixel
     assert not plain.sharpen.before_pool
+    assert isinstance(plain.degradation, RealESRGANDegradation)
     assert not plain.degradation.sharpen, "inputs are made of the truth as it is then"
 
 
@@ -391,6 +393,7 @@ def test_every_number_of_the_degradation_arrives(tmp_path):
         position = text.index(before)
         text = text[:position] + after + text[position + len(before) :]
     made = imported(tmp_path, text).recipe.degradation
+    assert isinstance(made, RealESRGANDegradation)
     first, second, final = made.first, made.second, made.final
     assert (first.resize.up, first.resize.down, first.resize.keep) == (0.1, 0.6, 0.3)
     assert (second.resize.up, second.resize.down, second.resize.keep) == (0.5, 0.25, 0.25)

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -158,15 +159,20 @@ def test_the_average_is_its_formula():
             torch.testing.assert_close(mean, wanted_mean, rtol=1e-6, atol=1e-8)
 
 
+def gradients_of(network: Any) -> list[torch.Tensor]:
+    return [parameter.grad for parameter in network.parameters()]
+
+
 def test_accumulated_batches_give_the_gradient_of_the_joined_one():
-    halves, whole = [batch(1), batch(2)], None
-    whole = TrainingBatch(*(torch.cat([getattr(half, name) for half in halves]) for name in ("lq", "gt")), None)
+    halves = [batch(1), batch(2)]
+    lq, gt = (torch.cat([getattr(half, name) for half in halves]) for name in ("lq", "gt"))
+    whole = TrainingBatch(lq, gt, None)
     gradients = []
     for batches in (halves, [whole]):
         wanted = recipe(step={"accumulate": len(batches), "channels_last": False})
         parts = parts_of(wanted)
         train_step(wanted, parts, batches, MOMENT)
-        gradients.append([parameter.grad.clone() for parameter in parts.generator.parameters()])
+        gradients.append([gradient.clone() for gradient in gradients_of(parts.generator)])
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-8)
 
@@ -175,7 +181,7 @@ def test_clipping_limits_the_norm_of_all_gradients_together():
     wanted = recipe(step={"clip": 1e-3, "channels_last": False})
     parts = parts_of(wanted)
     result = train_step(wanted, parts, [batch()], MOMENT)
-    norm = math.sqrt(sum(float(parameter.grad.square().sum()) for parameter in parts.generator.parameters()))
+    norm = math.sqrt(sum(float(gradient.square().sum()) for gradient in gradients_of(parts.generator)))
     assert norm == pytest.approx(1e-3, rel=1e-3)
     assert result.losses["g_gradient"] > 1e-3  # as it was before
 
@@ -261,7 +267,7 @@ def test_a_step_that_is_no_number_changes_nothing_and_the_next_one_goes_on(judge
     if bad == "gt":  # only the discriminator's own loss sees it
         wanted = wanted.model_copy(update={"pixel": wanted.pixel.model_copy(update={"weight": 0.0})})
     parts = parts_of(wanted)
-    networks = (parts.generator, parts.discriminator, parts.average)
+    networks: Any = (parts.generator, parts.discriminator, parts.average)
     one = batch()
     getattr(one, bad)[0, 0, 0, 0] = math.nan
     before = [{name: value.clone() for name, value in each.state_dict().items()} for each in networks]
@@ -308,7 +314,7 @@ def test_bf16_gives_nearly_the_gradients_of_fp32():
         wanted = recipe(step={"precision": precision})
         parts = parts_of(wanted)
         assert train_step(wanted, parts, [batch()], MOMENT).finite
-        gradients.append(torch.cat([parameter.grad.flatten() for parameter in parts.generator.parameters()]))
+        gradients.append(torch.cat([gradient.flatten() for gradient in gradients_of(parts.generator)]))
         assert all(parameter.dtype == torch.float32 for parameter in parts.generator.parameters())
     assert float(nn.functional.cosine_similarity(*gradients, dim=0)) > 0.995
 

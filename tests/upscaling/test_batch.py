@@ -376,7 +376,7 @@ def test_while_one_file_has_the_network_the_next_is_read_and_the_last_is_written
             assert met["b has the network"].wait(10)
         finish(self)
 
-    def network(x: torch.Tensor, precision: str) -> torch.Tensor:
+    def network(x: torch.Tensor, precision: int) -> torch.Tensor:
         assert at_work.acquire(blocking=False), "two files have the network"
         try:
             if met["b is read"].wait(10) and runs:
@@ -474,9 +474,9 @@ def test_unfinished_files_of_another_machine_are_left_for_a_week() -> None:
     young = touch(*names)
     old = touch(*(name.replace("out/.", "out/.old") for name in names))
     for path in old:
-        os.utime(path, (time.time() - 8 * 86_400,) * 2)
+        os.utime(path, (time.time() - 8 * 86_400, time.time() - 8 * 86_400))
     for path in young:
-        os.utime(path, (time.time() - 6 * 86_400,) * 2)
+        os.utime(path, (time.time() - 6 * 86_400, time.time() - 6 * 86_400))
     remove_leftovers(Path("out"))
     remove_leftovers(Path("out"), of_this_process=True)
     assert all(path.exists() for path in young)

@@ -102,9 +102,9 @@ def test_an_output_folder_inside_the_input_folder_is_no_input(spelled: str) -> N
 def test_an_input_folder_can_be_its_own_output_folder_again_and_again() -> None:
     picture("in/a.png")
     picture("in/x/b.png")
-    for expected in ({"done": 2, "skipped": 0}, {"done": 0, "skipped": 2}):
+    for expected in ((2, 0), (0, 2)):
         report = run("in", output=Path("in"), recursive=True)
-        assert {state: report.count(state) for state in expected} == expected
+        assert (report.count("done"), report.count("skipped")) == expected
     assert sorted(str(path) for path in Path("in").rglob("*.png")) == [
         "in/a.png",
         "in/a_out.png",
@@ -234,7 +234,7 @@ def test_names_are_those_that_users_of_real_esrgan_know() -> None:
         (["in/a.bmp", "in/a.png"], {"suffix": ""}),
     ],
 )
-def test_no_two_inputs_share_an_output_on_any_file_system(names: list[str], naming: dict[str, str]) -> None:
+def test_no_two_inputs_share_an_output_on_any_file_system(names: list[str], naming: dict[str, Any]) -> None:
     touch(*names)
     outputs = list(find(*names, **naming).values())
     assert len({output.casefold().replace("e\u0301", "\u00e9") for output in outputs}) == len(names)

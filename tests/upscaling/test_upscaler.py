@@ -1,6 +1,7 @@
 import dataclasses
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ def upscaler(scale: int = 4, multiple: int = 1, engine: FunctionEngine | None = 
     return Upscaler(nearest(scale, multiple), engine=engine or FunctionEngine(repeated(scale)), **settings)
 
 
-def noise(height: int, width: int, channels: int = 3, dtype=np.uint8) -> np.ndarray:
+def noise(height: int, width: int, channels: int = 3, dtype: Any = np.uint8) -> np.ndarray:
     rng = np.random.default_rng(height * 1000 + width)
     shape = (height, width, channels) if channels else (height, width)
     return rng.integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)

@@ -206,8 +206,9 @@ def tensor_pickle(
             return (*identity, None) if legacy else identity
 
     buffer = io.BytesIO()
+    torch_: Any = torch
     rebuilt = Reduced(
-        torch._utils._rebuild_tensor_v2, "the storage", offset, size, stride, False, collections.OrderedDict()
+        torch_._utils._rebuild_tensor_v2, "the storage", offset, size, stride, False, collections.OrderedDict()
     )
     Pickler(buffer, protocol=2).dump({"w": rebuilt})
     return buffer.getvalue()

@@ -59,7 +59,9 @@ layouts = st.sampled_from(
 def test_any_rrdbnet_is_recognized_in_any_dialect(
     size: dict[str, int], growth: dict[str, int], layout: dict[str, int], channels: int, dialect: str
 ) -> None:
-    config = RRDBNetConfig(**size, **growth, **layout, in_channels=channels, out_channels=channels)
+    config = RRDBNetConfig.model_validate(
+        {**size, **growth, **layout, "in_channels": channels, "out_channels": channels}
+    )
     state = weights_of(config)
     if dialect == "esrdgan" and (config.unshuffle > 1 or 3 in config.stages):
         with pytest.raises(WeightsError):
@@ -75,7 +77,9 @@ def test_any_rrdbnet_is_recognized_in_any_dialect(
 @given(size=sizes, kernels=st.tuples(st.sampled_from([1, 3, 5, 7]), st.sampled_from([1, 3, 5])))
 @settings(max_examples=20, deadline=None)
 def test_any_esrdnet_is_recognized(size: dict[str, int], kernels: tuple[int, int]) -> None:
-    config = ESRDnetConfig(**size, growth=2, scale=2, lff_kernel=kernels[0], hr_kernel=kernels[1])
+    config = ESRDnetConfig.model_validate(
+        {**size, "growth": 2, "scale": 2, "lff_kernel": kernels[0], "hr_kernel": kernels[1]}
+    )
     state = weights_of(config)
     found = recognize(to_dialect(config, state, "esrdgan"))
     if kernels == (3, 3):

@@ -33,7 +33,7 @@ def write_nearest(
     stretch: tuple[float, float] | None = None,
 ) -> Path:
     """A network that repeats pixels, after nodes that make `x` of `picture`."""
-    sizes = np.float32([1, 1, *(stretch or (scale, scale))])
+    sizes = np.array([1, 1, *(stretch or (scale, scale))], np.float32)
     nodes = [
         *(before or (helper.make_node("Identity", ["picture"], ["x"]),)),
         helper.make_node("Resize", ["x", "", "scales"], ["out"], mode="nearest", nearest_mode="floor"),

@@ -66,7 +66,8 @@ def assert_same_network(one: LoadedGenerator, other: LoadedGenerator) -> None:
 
 
 def files(tmp_path: Path) -> list[Path]:
-    whole = saved(tmp_path / "own.safetensors", note="ü", **{"tessera.licence": "MIT"})
+    metadata: Any = {"note": "ü", "tessera.licence": "MIT"}
+    whole = saved(tmp_path / "own.safetensors", **metadata)
     checkpoint = tmp_path / "net_g.pth"
     torch.save({"params_ema": {name: value.double() for name, value in fresh(CONFIG, 2).items()}}, checkpoint)
     ncnn = saved_as_ncnn(tmp_path / "x2.ncnn.bin", CONFIG, 3)
