@@ -39,6 +39,7 @@ def test_scaling_every_channel_that_may_be_scaled_leaves_the_network_as_it_was(c
         expected = generator.network(x)
     assert torch.allclose(run(generator, layers, changed, x), expected, rtol=1e-4, atol=2e-5)
     one = find_convolution(layers, next(iter(scales)))
+    assert one is not None
     assert not np.allclose(changed[f"{one.name}.weight"], arrays[f"{one.name}.weight"], rtol=0.01)
 
 
@@ -59,7 +60,8 @@ def test_a_prelu_passes_scales_on_to_the_convolution_before_it():
     generator = made(SRVGGNetCompactConfig(features=8, convolutions=2))
     layers, _ = drawn(generator)
     assert [layers.all[number].kind for number in find_scalable(layers)] == ["prelu"] * 3
-    assert [find_convolution(layers, number).name for number in find_scalable(layers)] == ["body.0", "body.2", "body.4"]
+    found = [find_convolution(layers, number) for number in find_scalable(layers)]
+    assert [layer.name for layer in found if layer is not None] == ["body.0", "body.2", "body.4"]
 
 
 def test_a_module_that_is_drawn_twice_has_numbers_of_its_own_at_each_place():

@@ -41,7 +41,7 @@ def test_rrdbnet_follows_the_paper_step_by_step() -> None:
 
 def test_the_unshuffle_puts_rows_before_columns() -> None:
     torch.manual_seed(2)
-    network = RRDBNetConfig(scale=2, features=4, blocks=1, growth=2).build()
+    network: Any = RRDBNetConfig(scale=2, features=4, blocks=1, growth=2).build()
     seen: list[torch.Tensor] = []
     network.conv_first.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     x = torch.rand(1, 3, 4, 4)
@@ -64,7 +64,8 @@ def test_the_activations_of_srvgg_without_weights_have_the_slopes_of_the_origina
     x = torch.tensor([[[[-1.0]]]]).expand(1, 4, 1, 1)
     for activation, expected in (("relu", 0.0), ("leakyrelu", -0.1)):
         config = SRVGGNetCompactConfig.model_validate({"features": 4, "convolutions": 1, "activation": activation})
-        torch.testing.assert_close(config.build().body[1](x), torch.full_like(x, expected))
+        network: Any = config.build()
+        torch.testing.assert_close(network.body[1](x), torch.full_like(x, expected))
 
 
 def test_pytorch_gan_works_in_imagenet_space_and_gives_rgb() -> None:
@@ -81,7 +82,7 @@ def test_pytorch_gan_works_in_imagenet_space_and_gives_rgb() -> None:
 
 
 def test_pytorch_gan_activates_before_it_shuffles_with_a_slope_of_a_hundredth() -> None:
-    network = PyTorchGANConfig(features=4, blocks=1).build()
+    network: Any = PyTorchGANConfig(features=4, blocks=1).build()
     kinds = [type(layer).__name__ for layer in network.upsampling]
     assert kinds == ["Conv2d", "LeakyReLU", "PixelShuffle"] * 2
     slopes = {layer.negative_slope for layer in network.modules() if isinstance(layer, torch.nn.LeakyReLU)}
@@ -90,7 +91,7 @@ def test_pytorch_gan_activates_before_it_shuffles_with_a_slope_of_a_hundredth() 
 
 def test_esrgan_pytorch_is_rrdbnet_with_one_convolution_used_twice() -> None:
     torch.manual_seed(4)
-    network = ESRGANPytorchConfig(features=4, blocks=1, growth=2).build()
+    network: Any = ESRGANPytorchConfig(features=4, blocks=1, growth=2).build()
     calls: list[int] = []
     network.upsampling[0].register_forward_hook(lambda module, inputs, output: calls.append(output.shape[-1]))
     network(torch.rand(1, 3, 3, 3))

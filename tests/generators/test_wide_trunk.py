@@ -1,6 +1,7 @@
 """RRDBNet in bf16 with its trunk in fp32 is the same network, and nearer to it than bf16 throughout."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from tessera.generators import RRDBNetConfig
 from tessera.generators.rrdbnet.wide_trunk import with_wide_trunk
 
 
-def network(**sizes: int):
+def network(**sizes: int) -> Any:
     config = RRDBNetConfig.model_validate({"blocks": 3, "features": 16, "growth": 8, **sizes})
     torch.manual_seed(1)
     return config.build().eval().requires_grad_(False)
