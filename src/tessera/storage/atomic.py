@@ -1,7 +1,7 @@
-"""A file on its way to its place: written under a temporary name, flushed to the disk, renamed.
+"""Atomic writes: a file is written under a temporary name, flushed to the disk, then renamed to its place.
 
-The temporary name tells whose it is, so that what a killed run left can be told from what a living one is writing,
-also where two machines (or two containers with the same process numbers) share a folder.
+Our own because the temporary name records the owner, so that leftovers of a killed run can be told from files in
+progress, also where two machines (or two containers with the same process numbers) share a folder.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PART = re.compile(re.escape(PART_MARK) + r"(\d+)(?:-([0-9a-f]{8})-)?")
 
 @functools.cache
 def machine_token() -> str:
-    """Eight letters for this machine since it was started, and for this container: where process numbers are unique."""
+    """Return 8 hex digits for this machine since its start and this container: the scope of process numbers."""
     known = [socket.gethostname()]
     with contextlib.suppress(OSError):
         known.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
@@ -31,14 +31,14 @@ def machine_token() -> str:
 
 
 def temporary_name(path: Path) -> Path:
-    """A name beside `path`, hidden, with the same suffix, that no other process and no other machine will choose."""
+    """Make a hidden name next to `path`, with the same extension, that no other process or machine chooses."""
     # 40 letters take at most 160 bytes, of the 255 that a name may have
     owner = f"{os.getpid()}-{machine_token()}-{secrets.token_hex(6)}"
     return path.with_name(f".{path.stem[:40]}{PART_MARK}{owner}{path.suffix}")
 
 
 def owner_of(name: str) -> tuple[int, str] | None:
-    """The process and the machine that a temporary name belongs to ("" if it does not say); None for other names.
+    """Parse the process and machine that own a temporary name ("" if not recorded); None for other names.
 
     >>> owner_of(".a.tessera-part77-0123abcd-5f5f5f5f5f5f.png")
     (77, '0123abcd')
@@ -50,7 +50,7 @@ def owner_of(name: str) -> tuple[int, str] | None:
 
 
 def put_in_place(temporary: Path, path: Path) -> None:
-    """Flush a finished file to the disk and rename it to its place, replacing what was there."""
+    """Flush a finished file to the disk and rename it to its place, replacing an existing file."""
     descriptor = os.open(temporary, os.O_RDWR | getattr(os, "O_BINARY", 0))
     try:
         os.fsync(descriptor)
@@ -61,7 +61,7 @@ def put_in_place(temporary: Path, path: Path) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power cut, where the system knows how to and allows it."""
+    """Flush a folder, so that renames in it survive a power cut, where the system supports it."""
     if os.name != "posix":
         return
     with contextlib.suppress(OSError):  # some network file systems refuse; the file itself is flushed

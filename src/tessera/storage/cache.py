@@ -1,7 +1,7 @@
-"""Small records in the cache folder, one JSON file for each: written whole, and as good as none when damaged.
+"""Small records in the cache folder, one JSON file each: written atomically, ignored if damaged.
 
-A record lies under a digest of its key and has the key in it, so that one that came there in another way is not taken
-for it.
+Our own because keys are JSON and a record must be readable by people; a file's name is a digest of its key, and the key
+is stored in it too, so that a misplaced file is not taken for another record.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Key = Mapping[str, str | int | None]
 
 
 def read_cached(folder: str, key: Key) -> Any | None:
-    """The value that was kept for a key in a folder of the cache, as JSON has it; None when there is none."""
+    """Read the value stored for a key in a subfolder of the cache; None if absent or damaged."""
     path = _path(folder, key)
     try:
         if path.stat().st_size > LARGEST_BYTES:
@@ -34,7 +34,7 @@ def read_cached(folder: str, key: Key) -> Any | None:
 
 
 def write_cached(folder: str, key: Key, value: Any) -> None:
-    """Keep a value for a key; where it cannot be written, or is too large to be read again, nothing is kept."""
+    """Store a JSON value for a key; does nothing if it is larger than 1 MiB or cannot be written."""
     path = _path(folder, key)
     text = json.dumps({"key": dict(key), "value": value}, indent=1) + "\n"
     if len(text) > LARGEST_BYTES:
@@ -49,8 +49,8 @@ def write_cached(folder: str, key: Key, value: Any) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def forget_cached(folder: str, key: Key) -> None:
-    """Remove what was kept for a key, if the disk allows it."""
+def remove_cached(folder: str, key: Key) -> None:
+    """Remove the value stored for a key, if the disk allows it."""
     with contextlib.suppress(OSError):
         _path(folder, key).unlink(missing_ok=True)
 

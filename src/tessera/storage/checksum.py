@@ -1,4 +1,4 @@
-"""The SHA-256 of a file: how weights, inputs and outputs are told apart and known again."""
+"""SHA-256 checksums of files, by which weights, inputs and outputs are identified."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from pathlib import Path
 
 
 def sha256_of(path: Path) -> str:
-    """Give the SHA-256 of a file's bytes, in hexadecimal. Raises OSError when it cannot be read."""
+    """Compute the SHA-256 of a file, in hexadecimal. Raises OSError if it cannot be read."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
