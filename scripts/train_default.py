@@ -30,8 +30,8 @@ import torch
 
 from tessera.config import checked, read_toml
 from tessera.errors import TesseraError, TrainingError, UsageError
-from tessera.storage.atomic import put_in_place, temporary_name
-from tessera.storage.checksum import sha256_of
+from tessera.storage.atomic import choose_temporary_name, put_in_place
+from tessera.storage.checksum import compute_sha256
 from tessera.train.checkpoints import newest_whole
 from tessera.train.loop import train
 from tessera.train.recipe import Recipe, load_recipe
@@ -110,7 +110,7 @@ def check_pictures(photos: Path, table: Path = PICTURES, part: str = "train") ->
     for name in sorted(there - wanted.keys()):
         raise TrainingError(f"{photos / name} is not in {table.name}: put it elsewhere, or it would be trained on.")
     for name, digest in wanted.items():
-        found = sha256_of(photos / name)
+        found = compute_sha256(photos / name)
         if found != digest:
             raise TrainingError(f"{photos / name} is another picture: sha256 expected {digest}, found {found}.")
     lines = "".join(f"{wanted[name]}  {name}\n" for name in sorted(wanted))
@@ -205,7 +205,7 @@ def write_shipped(stage: Stage, recipe: Recipe, output: Path, data_hash: str) ->
         "tessera.training_pictures": f"{PICTURES.name}, train, sha256 {data_hash}",
     }
     if recipe.start.generator:
-        metadata["tessera.begun_from"] = f"{stage.begins_from}, sha256 {sha256_of(Path(recipe.start.generator))}"
+        metadata["tessera.begun_from"] = f"{stage.begins_from}, sha256 {compute_sha256(Path(recipe.start.generator))}"
     if TEACHER_KEY in trained.metadata:
         metadata[TEACHER_KEY] = trained.metadata[TEACHER_KEY]
     save_weights(output, trained.config, trained.state, metadata=metadata, dtype=torch.float16)
@@ -213,7 +213,7 @@ def write_shipped(stage: Stage, recipe: Recipe, output: Path, data_hash: str) ->
 
 def _copy(source: Path, place: Path) -> None:
     """Copy a file so that its place has all of it or nothing, whenever the script is killed."""
-    part = temporary_name(place)
+    part = choose_temporary_name(place)
     shutil.copyfile(source, part)
     put_in_place(part, place)
 
@@ -246,7 +246,7 @@ def is_scored(stages: Sequence[Stage], places: Places) -> bool:
 
 
 def _sums(stages: Sequence[Stage], places: Places) -> dict[str, str]:
-    return {stage.recipe: sha256_of(places.shipped(stage)) for stage in stages}
+    return {stage.recipe: compute_sha256(places.shipped(stage)) for stage in stages}
 
 
 def ship(places: Places, stages: Sequence[Stage] = STAGES, models: Path = MODELS) -> list[str]:

@@ -13,7 +13,7 @@ import torch
 from tessera import Picture, read_picture, save_weights, write_picture
 from tessera.cli import main
 from tessera.generators import SRVGGNetCompactConfig
-from tessera.storage.checksum import sha256_of
+from tessera.storage.checksum import compute_sha256
 from tessera.train.loop import train
 from tessera.train.recipe import load_recipe
 from tessera.weights.files import inspect_weights, load_weights
@@ -189,7 +189,7 @@ def test_a_models_card_is_of_the_file_that_is_shipped(name):
     card = (ROOT / "docs" / "models" / f"{name}.md").read_text(encoding="utf-8")
     path = resolve(name, offline=True)
     report = inspect_weights(path)
-    assert f"`{sha256_of(path)}`" in card
+    assert f"`{compute_sha256(path)}`" in card
     assert f"{path.stat().st_size:,} bytes" in card
     assert f"{report.parameters:,} weights" in card
     assert f"{int(report.metadata['tessera.step']):,}" in card

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from tessera.cli.models import app
 from tessera.errors import ModelNotFoundError, TesseraError, UsageError
 from tessera.generators import RRDBNetConfig, SRVGGNetCompactConfig
-from tessera.storage.checksum import sha256_of
+from tessera.storage.checksum import compute_sha256
 from tessera.weights.files import load_weights, save_weights
 from tessera.weights.published import MODELS, find_model
 from tessera.zoo import models as zoo
@@ -169,7 +169,7 @@ def test_convert_writes_down_source_sum_and_license_and_keeps_them_when_converte
         metadata = load_weights(output).metadata
         assert metadata["tessera.source"] == path.stem
         assert metadata["tessera.source_file"] == path.name
-        assert metadata["tessera.source_sha256"] == sha256_of(path)
+        assert metadata["tessera.source_sha256"] == compute_sha256(path)
         assert metadata["tessera.licence"] == "BSD-3-Clause"
         assert "  license     BSD-3-Clause\n" in run("inspect", output).output
 
@@ -234,7 +234,7 @@ def test_interpolate_writes_down_files_sums_and_both_licenses(tmp_path: Path) ->
         {
             "name": path.stem,
             "file": path.name,
-            "sha256": sha256_of(path),
+            "sha256": compute_sha256(path),
             "share": share,
             "licence": license,
         }

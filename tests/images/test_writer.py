@@ -29,7 +29,7 @@ from tessera.images.picture import Picture, read_picture
 from tessera.images.pixels import flatten_on_white
 from tessera.images.reader import PictureReader
 from tessera.images.writer import PictureWriter, must_convert_to_srgb, write_picture
-from tessera.storage.atomic import PART_MARK, machine_token, owner_of
+from tessera.storage.atomic import PART_MARK, identify_machine, parse_owner
 
 SUFFIXES = (".jpg", ".png", ".webp", ".tif", ".avif", ".gif", ".ppm")
 SMALL = ramp(40, 30)
@@ -405,7 +405,7 @@ def test_the_file_is_under_its_name_only_when_it_is_whole(tmp_path: Path) -> Non
         out.write_rows(SMALL)
         (part,) = tmp_path.iterdir()
         assert PART_MARK in part.name
-        assert owner_of(part.name) == (os.getpid(), machine_token())
+        assert parse_owner(part.name) == (os.getpid(), identify_machine())
         out.finish()
         assert [each.name for each in tmp_path.iterdir()] == ["a.png"]
     assert (tmp_path / "a.png").exists()
@@ -427,7 +427,7 @@ def test_two_writers_of_one_name_do_not_meet(tmp_path: Path) -> None:
 
 
 def test_a_temporary_name_that_is_taken_is_never_written_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "temporary_name", lambda path: path.with_name(f".taken{path.suffix}"))
+    monkeypatch.setattr(writer, "choose_temporary_name", lambda path: path.with_name(f".taken{path.suffix}"))
     for suffix in (".png", ".ppm"):
         taken = tmp_path / f".taken{suffix}"
         taken.write_bytes(b"another's")

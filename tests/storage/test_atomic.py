@@ -12,38 +12,45 @@ from pathlib import Path
 import pytest
 
 from tessera.storage import atomic as place
-from tessera.storage.atomic import PART_MARK, flush_folder, machine_token, owner_of, put_in_place, temporary_name
+from tessera.storage.atomic import (
+    PART_MARK,
+    choose_temporary_name,
+    flush_folder,
+    identify_machine,
+    parse_owner,
+    put_in_place,
+)
 
 
 @pytest.mark.parametrize("name", ["a.png", "写" * 80 + ".png", "🎨" * 60 + ".tiff", "-a.jpg", f"x{PART_MARK}77.png"])
 def test_a_temporary_name_is_hidden_short_beside_its_place_and_never_the_same(tmp_path: Path, name: str) -> None:
-    made = {temporary_name(tmp_path / name) for _ in range(50)}
+    made = {choose_temporary_name(tmp_path / name) for _ in range(50)}
     assert len(made) == 50
     for path in made:
         assert path.parent == tmp_path
         assert path.name.startswith(".")
         assert path.suffix == Path(name).suffix
         path.touch()  # so that its length is one the file system takes
-    assert {owner_of(path.name) for path in made if PART_MARK not in name} <= {(os.getpid(), machine_token())}
+    assert {parse_owner(path.name) for path in made if PART_MARK not in name} <= {(os.getpid(), identify_machine())}
 
 
 def test_the_owner_is_read_from_the_name() -> None:
-    assert owner_of(f".a{PART_MARK}77-0123abcd-5f5f.png") == (77, "0123abcd")
-    assert owner_of(f".a{PART_MARK}77-0.png") == (77, "")
-    assert owner_of(f".a{PART_MARK}77.png") == (77, "")
+    assert parse_owner(f".a{PART_MARK}77-0123abcd-5f5f.png") == (77, "0123abcd")
+    assert parse_owner(f".a{PART_MARK}77-0.png") == (77, "")
+    assert parse_owner(f".a{PART_MARK}77.png") == (77, "")
     for name in ("a.png", f"a{PART_MARK}77.png", f".a{PART_MARK}.png", ".a.png"):
-        assert owner_of(name) is None
+        assert parse_owner(name) is None
 
 
 def test_every_process_of_a_machine_has_its_token_and_another_machine_another(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    code = "from tessera.storage.atomic import machine_token; print(machine_token())"
+    code = "from tessera.storage.atomic import identify_machine; print(identify_machine())"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
-    assert said == machine_token()
+    assert said == identify_machine()
     assert len(said) == 8
     monkeypatch.setattr(socket, "gethostname", lambda: "another")
-    assert machine_token.__wrapped__() != said
+    assert identify_machine.__wrapped__() != said
 
 
 def test_a_machine_without_proc_has_a_token_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,7 +59,7 @@ def test_a_machine_without_proc_has_a_token_too(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(Path, "read_text", refuse)
     monkeypatch.setattr(Path, "stat", refuse)
-    assert len(machine_token.__wrapped__()) == 8
+    assert len(identify_machine.__wrapped__()) == 8
 
 
 def test_putting_in_place_replaces_and_removes_the_temporary_name(tmp_path: Path) -> None:

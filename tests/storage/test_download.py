@@ -20,7 +20,7 @@ import pytest
 
 from tessera.errors import DownloadError, UsageError
 from tessera.storage import download as module
-from tessera.storage.checksum import sha256_of
+from tessera.storage.checksum import compute_sha256
 from tessera.storage.download import download
 
 WHOLE = bytes((i * 7919 >> 5) & 0xFF for i in range(400_000))
@@ -678,4 +678,4 @@ def test_two_processes_fetch_the_file_once(server: Server, target: Path) -> None
 
 def test_the_sum_of_a_file_is_that_of_its_bytes(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(WHOLE)
-    assert sha256_of(tmp_path / "x") == SUM
+    assert compute_sha256(tmp_path / "x") == SUM

@@ -23,8 +23,8 @@ from stand_ins import FunctionEngine, nearest, repeated
 from tessera.errors import LimitError, PictureError, TesseraError
 from tessera.images.reader import PictureReader
 from tessera.images.writer import PictureWriter
-from tessera.storage.atomic import PART_MARK, machine_token
-from tessera.storage.checksum import sha256_of
+from tessera.storage.atomic import PART_MARK, identify_machine
+from tessera.storage.checksum import compute_sha256
 from tessera.tiling.settings import OutScale, Settings
 from tessera.upscaling import batch
 from tessera.upscaling.batch import forecasts, remove_leftovers, run_batch
@@ -448,7 +448,7 @@ def test_a_reader_of_progress_that_goes_away_is_no_failure_of_a_file() -> None:
 def test_unfinished_files_of_killed_runs_are_removed_and_those_of_living_ones_are_not() -> None:
     process = subprocess.Popen([sys.executable, "-c", "pass"])
     process.wait()
-    here = f"{machine_token()}-5f5f5f.png"
+    here = f"{identify_machine()}-5f5f5f.png"
     dead, living, other = touch(
         f"out/.a{PART_MARK}{process.pid}-{here}", f"out/.b{PART_MARK}{os.getppid()}-{here}", f"out/a{PART_MARK}1-{here}"
     )
@@ -577,7 +577,7 @@ def test_22000_files_that_are_done_are_skipped_in_linear_time(capsys: pytest.Cap
             run_of = batch._Run([task], upscaler(), Journal(Path("nowhere")), False)  # pyright: ignore[reportPrivateUsage]
             record = {"output": task.output.name, "state": "done", "key": run_of.choose(task)[1], "bytes": 4}
             # As `finish` writes it, without the flush that takes the disk's time.
-            record |= {"mtime_ns": task.output.stat().st_mtime_ns, "sha256": sha256_of(task.output)}
+            record |= {"mtime_ns": task.output.stat().st_mtime_ns, "sha256": compute_sha256(task.output)}
             lines.append(json.dumps(record))
         (output / JOURNAL_NAME).write_text("\n".join(lines) + "\n")
         report = run(str(folder), output=output)

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tessera.storage.checksum import sha256_of
+from tessera.storage.checksum import compute_sha256
 from tessera.upscaling import journal as module
 from tessera.upscaling.journal import JOURNAL_NAME, Journal, key_of
 
@@ -93,9 +93,9 @@ def test_bytes_are_read_only_where_the_time_is_another(
 
     def counted(path: Path) -> str:
         read.append(path)
-        return sha256_of(path)
+        return compute_sha256(path)
 
-    monkeypatch.setattr(module, "sha256_of", counted)
+    monkeypatch.setattr(module, "compute_sha256", counted)
     assert journal.is_done(output, "k")
     assert not read
     os.utime(output, ns=(1, 1))

@@ -14,7 +14,7 @@ import torch
 from stand_ins import loaded, nearest
 from tessera.errors import WeightsError
 from tessera.generators import GeneratorConfig, RRDBNetConfig, SRVGGNetCompactConfig
-from tessera.storage.checksum import sha256_of
+from tessera.storage.checksum import compute_sha256
 from tessera.weights.files import load_weights, save_weights
 from tessera.weights.loaded_generator import LoadedGenerator
 from tessera.weights.ncnn_writer import write_param, write_values
@@ -185,7 +185,7 @@ def test_onnx_files_and_networks_outside_the_family_are_not_kept(
 ):
     for name, generator in (("net.onnx", loaded(CONFIG.build(), CONFIG)), ("net.pth", nearest())):
         (tmp_path / name).write_bytes(b"something")
-        read = replace(generator, sha256=sha256_of(tmp_path / name))
+        read = replace(generator, sha256=compute_sha256(tmp_path / name))
         monkeypatch.setattr("tessera.weights.files.load_weights", lambda *_, read=read, **__: read)
         assert open_weights(tmp_path / name) is read
         assert open_weights(tmp_path / name) is read
@@ -204,10 +204,10 @@ def test_the_zoo_gives_a_published_model_its_name_and_reads_neither_network_nor_
 
     def weigh(path: Path) -> str:
         weighed.append(path)
-        return sha256_of(path)
+        return compute_sha256(path)
 
-    monkeypatch.setattr(zoo, "sha256_of", weigh)
-    monkeypatch.setattr(known_files, "sha256_of", weigh)
+    monkeypatch.setattr(zoo, "compute_sha256", weigh)
+    monkeypatch.setattr(known_files, "compute_sha256", weigh)
     again = zoo.load_model(model.name, offline=True)
     assert not again.is_read
     assert sorted(weighed) == [path, path.with_suffix(".param")]

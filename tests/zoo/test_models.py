@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tessera.errors import DownloadError, ModelNotFoundError, UsageError, WeightsError
-from tessera.storage.checksum import sha256_of
+from tessera.storage.checksum import compute_sha256
 from tessera.weights import published
 from tessera.weights.files import inspect_weights
 from tessera.weights.published import MODELS, Model, PackagedFile, RemoteFile, find_model
@@ -572,5 +572,5 @@ def test_the_official_file_of_the_asset_folder_has_the_listed_sum() -> None:
     path = resolve(Path(assets) / "weights/realesr-animevideov3.pth", offline=True)
     remote = find_model("realesr-animevideov3").remote
     assert remote is not None
-    assert sha256_of(path) in remote.sha256
+    assert compute_sha256(path) in remote.sha256
     assert path.stat().st_size == remote.bytes

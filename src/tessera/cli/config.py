@@ -156,11 +156,11 @@ def _hand_out(text: str, output: Path | None, *, force: bool) -> None:
     if output is None:
         typer.echo(text, nl=False)
         return
-    from tessera.storage.atomic import put_in_place, temporary_name
+    from tessera.storage.atomic import choose_temporary_name, put_in_place
 
     if output.exists() and not force:
         raise UsageError(f"{output}: this file exists. --force replaces it.")
-    temporary = temporary_name(output)
+    temporary = choose_temporary_name(output)
     try:
         temporary.write_text(text, encoding="utf-8")
         put_in_place(temporary, output)

@@ -19,7 +19,7 @@ import numpy as np
 from tessera.dataset.decoding import Decoded
 from tessera.dataset.sources import PictureRef
 from tessera.errors import UsageError
-from tessera.storage.atomic import put_in_place, temporary_name
+from tessera.storage.atomic import choose_temporary_name, put_in_place
 
 _LAYOUT = "1"
 _WITH_ALPHA = "-alpha"
@@ -89,7 +89,7 @@ class DiskCache:
         return decoded
 
     def _keep(self, path: Path, decoded: Decoded) -> None:
-        temporary = temporary_name(path)
+        temporary = choose_temporary_name(path)
         try:
             with temporary.open("wb") as file:
                 np.save(file, np.ascontiguousarray(decoded.pixels))

@@ -22,7 +22,7 @@ from tessera.dataset.sources import PictureRef
 from tessera.errors import PictureError, UsageError
 from tessera.images.libvips import vips
 from tessera.images.resample import resample_array
-from tessera.storage.atomic import temporary_name
+from tessera.storage.atomic import choose_temporary_name
 
 Pixels = npt.NDArray[np.unsignedinteger]
 
@@ -139,7 +139,7 @@ def _write(pixels: Pixels, path: Path, compression: int) -> None:
     gray, deep = pixels.shape[2] < 3, pixels.dtype == np.uint16
     image = vips().Image.new_from_array(np.ascontiguousarray(pixels))
     image = image.copy(interpretation=("grey16" if gray else "rgb16") if deep else ("b-w" if gray else "srgb"))
-    temporary = temporary_name(path)
+    temporary = choose_temporary_name(path)
     try:
         temporary.write_bytes(image.pngsave_buffer(compression=compression, filter="sub"))
         temporary.replace(path)

@@ -43,8 +43,8 @@ from tessera.engines.opening import open_engine
 from tessera.errors import ExportError, TesseraError, UsageError
 from tessera.generators import find_generator
 from tessera.libraries import import_library
-from tessera.storage.atomic import temporary_name
-from tessera.storage.checksum import sha256_of
+from tessera.storage.atomic import choose_temporary_name
+from tessera.storage.checksum import compute_sha256
 from tessera.weights.files import LoadedGenerator, load_weights, save_weights
 from tessera.weights.ncnn_writer import write_param, write_values
 
@@ -90,7 +90,7 @@ def export(
             photographs += picture_samples(check, loaded.config, settings.shape)
         reference = reference_of(loaded.network)
         asked = [(sample, reference(sample.pixels)) for sample in (*samples, *photographs)]
-    temporary = temporary_name(output)
+    temporary = choose_temporary_name(output)
     temporaries = tuple(temporary.with_suffix(path.suffix) for path in paths)
     about = passport(loaded, settings)
     write = _WRITERS[settings.format]
@@ -114,7 +114,7 @@ def export(
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
     size = sum(path.stat().st_size for path in paths)
-    return Exported(tuple(reversed(paths)), size, sha256_of(paths[0]), runtime, tuple(differences))
+    return Exported(tuple(reversed(paths)), size, compute_sha256(paths[0]), runtime, tuple(differences))
 
 
 def _refuse(

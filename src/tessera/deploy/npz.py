@@ -26,7 +26,7 @@ from tessera.images.picture import read_picture
 from tessera.images.pixels import Pixels
 from tessera.images.resize import resize
 from tessera.images.writer import write_picture
-from tessera.storage.atomic import put_in_place, temporary_name
+from tessera.storage.atomic import choose_temporary_name, put_in_place
 from tessera.weights.pickle_walk import DAMAGE
 
 INPUT_KEY, OUTPUT_KEY = "input_0", "output_0"
@@ -207,7 +207,7 @@ def _write_archive(path: Path, arrays: dict[str, npt.NDArray[Any]]) -> None:
 
 
 def _put(path: Path, write: Callable[[Path], object]) -> None:
-    with _removed_in_the_end(temporary_name(path)) as temporary:
+    with _removed_in_the_end(choose_temporary_name(path)) as temporary:
         try:
             write(temporary)
             put_in_place(temporary, path)

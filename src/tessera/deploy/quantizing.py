@@ -35,8 +35,8 @@ from tessera.errors import ExportError, TesseraError, UsageError
 from tessera.evaluate.protocol import find_protocol
 from tessera.generators import CONFIG_KEY, GeneratorConfig, find_generator
 from tessera.libraries import import_library
-from tessera.storage.atomic import temporary_name
-from tessera.storage.checksum import sha256_of
+from tessera.storage.atomic import choose_temporary_name
+from tessera.storage.checksum import compute_sha256
 from tessera.version import __version__
 from tessera.weights.files import load_weights
 from tessera.weights.loaded_generator import LoadedGenerator
@@ -128,7 +128,7 @@ def quantize(
     told("rounding each unit alone")
     probes = _probes(pictures.choosing, loaded.config, len(units(calibrated.graph)))
     costs = sensitivities(network, probes)
-    temporary = temporary_name(output)
+    temporary = choose_temporary_name(output)
     temporaries = tuple(temporary.with_suffix(path.suffix) for path in paths)
     trial = _Trial(loaded, settings, output, temporary)
     try:
@@ -158,7 +158,7 @@ def quantize(
     return Quantized(
         paths=tuple(reversed(paths)),
         bytes=sum(path.stat().st_size for path in paths),
-        sha256=sha256_of(paths[0]),
+        sha256=compute_sha256(paths[0]),
         **vars(found),
     )
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tessera.machine import cache_folder
-from tessera.storage.atomic import PART_MARK, put_in_place, temporary_name
+from tessera.storage.atomic import PART_MARK, choose_temporary_name, put_in_place
 
 MOST_BYTES = 2 * 2**30
 _MAGIC = b"tessera compiled 1\n"
@@ -69,7 +69,7 @@ def keep_compiled(key: str, content: bytes, most_bytes: int = MOST_BYTES) -> boo
     if len(content) > most_bytes:
         return False
     path = _path(key)
-    temporary = temporary_name(path)
+    temporary = choose_temporary_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:

@@ -38,7 +38,7 @@ from tessera.explain.sheets import (
 from tessera.explain.subject import Role, Shown, Subject, as_pixels, check_memory, generator_of
 from tessera.images.writer import write_picture
 from tessera.report.views import data_uri
-from tessera.storage.atomic import put_in_place, temporary_name
+from tessera.storage.atomic import choose_temporary_name, put_in_place
 from tessera.version import __version__
 from tessera.weights.discriminator_file import load_discriminator
 
@@ -124,7 +124,7 @@ def _numbers(records: Sequence[PictureRecord], series: Series, view: ViewSetting
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:
-    part = temporary_name(path)
+    part = choose_temporary_name(path)
     try:
         text = json.dumps(values, indent=1, ensure_ascii=True, allow_nan=False)
         part.write_text(text + "\n", encoding="utf-8")

@@ -29,7 +29,7 @@ from tessera.images.picture import Picture
 from tessera.images.picture_format import PictureFormat, SaveOptions
 from tessera.images.pixels import Pixels, flatten_on_white, validate_pixels
 from tessera.images.png_stream import PngStream
-from tessera.storage.atomic import put_in_place, temporary_name
+from tessera.storage.atomic import choose_temporary_name, put_in_place
 
 
 class PictureWriter:
@@ -58,7 +58,7 @@ class PictureWriter:
         self._metadata = metadata or Metadata()
         self._quality = quality or self._form.quality
         self._resizer = FrameResizer(shape)
-        self._temporary = temporary_name(path)
+        self._temporary = choose_temporary_name(path)
         try:
             self._temporary.touch(exist_ok=False)  # never write into an existing file
         except OSError as error:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tessera.errors import PictureError
 from tessera.report.style import SORT, STYLE
-from tessera.storage.atomic import put_in_place, temporary_name
+from tessera.storage.atomic import choose_temporary_name, put_in_place
 from tessera.version import __version__
 
 _ALONE = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
@@ -100,7 +100,7 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[Cell]], *, 
 
 def write_page(path: Path, pieces: Iterable[str]) -> None:
     """Write a page; it appears whole or not at all. Raises PictureError when it cannot be written."""
-    temporary = temporary_name(path)
+    temporary = choose_temporary_name(path)
     try:
         with temporary.open("x", encoding="utf-8", newline="\n") as file:
             file.writelines(pieces)

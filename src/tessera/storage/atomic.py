@@ -20,7 +20,7 @@ _PART = re.compile(re.escape(PART_MARK) + r"(\d+)(?:-([0-9a-f]{8})-)?")
 
 
 @functools.cache
-def machine_token() -> str:
+def identify_machine() -> str:
     """Return 8 hex digits for this machine since its start and this container: the scope of process numbers."""
     known = [socket.gethostname()]
     with contextlib.suppress(OSError):
@@ -30,19 +30,19 @@ def machine_token() -> str:
     return hashlib.sha256("\n".join(known).encode(errors="surrogateescape")).hexdigest()[:8]
 
 
-def temporary_name(path: Path) -> Path:
+def choose_temporary_name(path: Path) -> Path:
     """Make a hidden name next to `path`, with the same extension, that no other process or machine chooses."""
     # 40 letters take at most 160 bytes, of the 255 that a name may have
-    owner = f"{os.getpid()}-{machine_token()}-{secrets.token_hex(6)}"
+    owner = f"{os.getpid()}-{identify_machine()}-{secrets.token_hex(6)}"
     return path.with_name(f".{path.stem[:40]}{PART_MARK}{owner}{path.suffix}")
 
 
-def owner_of(name: str) -> tuple[int, str] | None:
+def parse_owner(name: str) -> tuple[int, str] | None:
     """Parse the process and machine that own a temporary name ("" if not recorded); None for other names.
 
-    >>> owner_of(".a.tessera-part77-0123abcd-5f5f5f5f5f5f.png")
+    >>> parse_owner(".a.tessera-part77-0123abcd-5f5f5f5f5f5f.png")
     (77, '0123abcd')
-    >>> owner_of("a.png") is None
+    >>> parse_owner("a.png") is None
     True
     """
     found = _PART.search(name) if name.startswith(".") else None

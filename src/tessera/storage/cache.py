@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tessera.machine import cache_folder
-from tessera.storage.atomic import put_in_place, temporary_name
+from tessera.storage.atomic import choose_temporary_name, put_in_place
 
 LARGEST_BYTES = 2**20
 
@@ -41,7 +41,7 @@ def write_cached(folder: str, key: Key, value: Any) -> None:
         return
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = temporary_name(path)
+        temporary = choose_temporary_name(path)
         try:
             temporary.write_text(text, encoding="utf-8")
             put_in_place(temporary, path)

@@ -33,7 +33,7 @@ from filelock import FileLock, Timeout
 
 from tessera.errors import DownloadError, UsageError
 from tessera.storage.atomic import flush_folder
-from tessera.storage.checksum import sha256_of
+from tessera.storage.checksum import compute_sha256
 from tessera.version import __version__
 
 Progress = Callable[[int, int | None], None]
@@ -350,7 +350,7 @@ def _land(task: _Task) -> str:
     found_bytes = _size_of(task.part)
     if task.size is not None and found_bytes != task.size:
         raise _WrongFileError(f"it sent {found_bytes:,} bytes, and {task.size:,} were expected")
-    digest = sha256_of(task.part)
+    digest = compute_sha256(task.part)
     if task.sha256 is not None and digest not in task.sha256:
         expected = " or ".join(sorted(task.sha256))
         raise _WrongFileError(f"it sent other bytes than were published (sha256 expected {expected}, found {digest})")
@@ -361,7 +361,7 @@ def _land(task: _Task) -> str:
 
 
 def _check_existing(target: Path, sha256: frozenset[str] | None, size: int | None) -> str:
-    digest = sha256_of(target)
+    digest = compute_sha256(target)
     if (sha256 is not None and digest not in sha256) or (size is not None and target.stat().st_size != size):
         raise DownloadError(
             f"{target} is there already, but it is not the published file (sha256 found {digest}). "

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from tessera.errors import FileError
-from tessera.storage.atomic import put_in_place, temporary_name
+from tessera.storage.atomic import choose_temporary_name, put_in_place
 
 _BINARY: int = getattr(os, "O_BINARY", 0)
 _CAREFULLY: int = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | _BINARY
@@ -38,7 +38,7 @@ def replace_file(path: Path, *, mode: int = 0o666) -> Generator[IO[bytes]]:
     Raises:
         OSError: the folder is missing or not writable, or the disk is full. Nothing is left behind then.
     """
-    temporary = temporary_name(path)
+    temporary = choose_temporary_name(path)
     descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _CAREFULLY, mode)
     try:
         with os.fdopen(descriptor, "w+b") as file:

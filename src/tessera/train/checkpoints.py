@@ -25,8 +25,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from tessera.errors import TrainingError, WeightsError
-from tessera.storage.atomic import flush_folder, temporary_name
-from tessera.storage.checksum import sha256_of
+from tessera.storage.atomic import choose_temporary_name, flush_folder
+from tessera.storage.checksum import compute_sha256
 
 STATE_NAME = "state.json"
 _STEP = re.compile(r"\d{9}")
@@ -66,12 +66,14 @@ def write_checkpoint(root: Path, step: int, files: Mapping[str, WriteFile], fact
     One of the same step is replaced, and until then kept.
     """
     place = checkpoint_folder(root, step)
-    part = temporary_name(place)
+    part = choose_temporary_name(place)
     try:
         part.mkdir(parents=True)
         for name, write in files.items():
             write(part / name)
-        listed = {name: {"bytes": (part / name).stat().st_size, "sha256": sha256_of(part / name)} for name in files}
+        listed = {
+            name: {"bytes": (part / name).stat().st_size, "sha256": compute_sha256(part / name)} for name in files
+        }
         body = json.dumps({"step": step, "files": listed, "facts": dict(facts)}, sort_keys=True, allow_nan=True)
         text = json.dumps({"sha256": hashlib.sha256(body.encode()).hexdigest(), "body": body})
         with (part / STATE_NAME).open("w", encoding="utf-8") as file:
@@ -79,7 +81,7 @@ def write_checkpoint(root: Path, step: int, files: Mapping[str, WriteFile], fact
         for path in part.iterdir():
             _flush_file(path)
         flush_folder(part)
-        old = temporary_name(place)
+        old = choose_temporary_name(place)
         if place.exists():
             place.rename(old)
         part.rename(place)
@@ -117,7 +119,7 @@ def read_checkpoint_folder(folder: Path) -> Checkpoint:
         state = json.loads(body)
         for name, known in state["files"].items():
             path = folder / name
-            if path.stat().st_size != known["bytes"] or sha256_of(path) != known["sha256"]:
+            if path.stat().st_size != known["bytes"] or compute_sha256(path) != known["sha256"]:
                 raise TrainingError(f"{folder}: {name} is not what was written.")
         return Checkpoint(folder, int(state["step"]), state["facts"])
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -23,7 +23,7 @@ from tessera.config import written_toml
 from tessera.errors import TrainingError, UsageError
 from tessera.images.writer import write_picture
 from tessera.libraries import import_library
-from tessera.storage.atomic import put_in_place, temporary_name
+from tessera.storage.atomic import choose_temporary_name, put_in_place
 from tessera.train.recipe import Recipe
 
 CONFIG_NAME = "config.toml"
@@ -67,7 +67,7 @@ class RunFolder:
 
     def replace(self, name: str, text: str) -> None:
         """Put a whole text file in its place. Raises OSError."""
-        part = temporary_name(self.path / name)
+        part = choose_temporary_name(self.path / name)
         try:
             part.write_text(text, encoding="utf-8")
             put_in_place(part, self.path / name)
@@ -132,7 +132,7 @@ class RunFolder:
         Line by line, because there may be millions. Raises TrainingError; the metrics are then what they were.
         """
         path = self.path / METRICS_NAME
-        part = temporary_name(path)
+        part = choose_temporary_name(path)
         try:
             with part.open("w", encoding="utf-8") as file:
                 file.writelines(

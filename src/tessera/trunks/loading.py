@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tessera.errors import UnknownModelError, WeightsError
-from tessera.storage.checksum import sha256_of
+from tessera.storage.checksum import compute_sha256
 from tessera.trunks.classifiers import VGG16_WIDTHS, VGG19_WIDTHS, Widths, distilled_vgg19, vgg
 from tessera.trunks.table import TRUNKS, PublishedTrunk
 from tessera.trunks.trunk import Trunk
@@ -76,7 +76,7 @@ def _installed(published: PublishedTrunk) -> Path | None:
         return None
     places = (spec.submodule_search_locations or ()) if spec is not None else ()
     paths = (Path(place) / packaged.path for place in places)
-    return next((path for path in paths if path.is_file() and sha256_of(path) in published.remote.sha256), None)
+    return next((path for path in paths if path.is_file() and compute_sha256(path) in published.remote.sha256), None)
 
 
 def _fetched(published: PublishedTrunk, *, offline: bool) -> Path:

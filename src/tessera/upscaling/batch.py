@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tessera.errors import Interrupted, LimitError, PictureError, TesseraError
 from tessera.images.formats import find_format
-from tessera.storage.atomic import machine_token, owner_of
-from tessera.storage.checksum import sha256_of
+from tessera.storage.atomic import identify_machine, parse_owner
+from tessera.storage.checksum import compute_sha256
 from tessera.tiling.prefetch import THREADS, Turns
 from tessera.upscaling.batch_report import BatchReport, FileResult, State
 from tessera.upscaling.finding import Task, folded, inode
@@ -362,7 +362,7 @@ def _as_sentences(task: Task) -> Generator[None]:
 def _sha256(source: Path) -> str:
     """The hash of a file; of what is none, nothing (reading a pipe or a device might never end)."""
     try:
-        return sha256_of(source) if stat.S_ISREG(source.stat().st_mode) else ""
+        return compute_sha256(source) if stat.S_ISREG(source.stat().st_mode) else ""
     except OSError as error:
         raise PictureError(f"{source}: cannot be read: {error.strerror}.") from None
 
@@ -374,12 +374,12 @@ def remove_leftovers(folder: Path, *, of_this_process: bool = False) -> None:
     """
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            owner = owner_of(entry.name)
+            owner = parse_owner(entry.name)
             if owner is None:
                 continue
             process, machine = owner
             with contextlib.suppress(OSError):
-                if machine != machine_token():
+                if machine != identify_machine():
                     dead = time.time() - entry.stat(follow_symlinks=False).st_mtime > _OLD_SECONDS
                 else:
                     dead = (process == os.getpid() and of_this_process) or not _is_running(process)

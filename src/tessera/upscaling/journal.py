@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tessera.storage.checksum import sha256_of
+from tessera.storage.checksum import compute_sha256
 
 JOURNAL_NAME = ".tessera-journal.jsonl"
 
@@ -84,7 +84,7 @@ class Journal:
             found = output.stat()
             if found.st_size != entry.bytes or not stat.S_ISREG(found.st_mode):
                 return False
-            return not entry.sha256 or found.st_mtime_ns == entry.mtime_ns or sha256_of(output) == entry.sha256
+            return not entry.sha256 or found.st_mtime_ns == entry.mtime_ns or compute_sha256(output) == entry.sha256
         except OSError:
             return False
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from tessera.errors import UsageError, WeightsError
-from tessera.storage.checksum import sha256_of
+from tessera.storage.checksum import compute_sha256
 from tessera.weights.safetensors_file import DTYPE_NAMES, write_safetensors
 
 FORMAT_KEY = "format"
@@ -39,7 +39,7 @@ def plain(dtype: torch.dtype) -> str:
 def hashed(path: Path) -> str:
     """The SHA-256 of a weights file. Raises WeightsError when it cannot be read."""
     try:
-        return sha256_of(path)
+        return compute_sha256(path)
     except OSError as error:
         raise WeightsError(f"{path}: this file cannot be read ({error.strerror or error}).") from error
 

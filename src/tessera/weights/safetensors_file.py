@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from tessera.errors import WeightsError
-from tessera.storage.atomic import put_in_place, temporary_name
+from tessera.storage.atomic import choose_temporary_name, put_in_place
 from tessera.weights.checkpoint import LIMIT_BYTES, describe_other_file
 
 MAX_HEADER_BYTES = 16 << 20
@@ -76,7 +76,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mappi
         position = end
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
-    temporary = temporary_name(path)
+    temporary = choose_temporary_name(path)
     try:
         with temporary.open("wb") as file:
             file.write(struct.pack("<Q", len(text)))

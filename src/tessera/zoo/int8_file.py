@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from tessera.storage.checksum import sha256_of
+from tessera.storage.checksum import compute_sha256
 from tessera.zoo.models import models_folder
 
 if TYPE_CHECKING:
@@ -122,5 +122,5 @@ def metadata_of(path: Path) -> dict[str, str]:
 
 
 def _digest(path: Path) -> str:
-    both = sha256_of(path) + sha256_of(path.with_suffix(".bin"))
+    both = compute_sha256(path) + compute_sha256(path.with_suffix(".bin"))
     return hashlib.sha256(both.encode()).hexdigest()

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, ValidationError
 from tessera.errors import WeightsError
 from tessera.generators import GeneratorConfig, config_from_json, find_generator
 from tessera.storage.cache import Key, forget_cached, read_cached, write_cached
-from tessera.storage.checksum import sha256_of
+from tessera.storage.checksum import compute_sha256
 from tessera.version import __version__
 from tessera.weights.license import license_of
 from tessera.weights.loaded_generator import LoadedGenerator, Unread
@@ -75,8 +75,8 @@ def _key(path: Path, scale: int | None, sha256: str | None) -> Key | None:
     if suffix not in WEIGHTS_SUFFIXES or suffix in (ONNX_SUFFIX, OPENVINO_SUFFIX):
         return None
     try:
-        param = sha256_of(path.with_suffix(".param")) if suffix in NCNN_SUFFIXES else None
-        weights = sha256 or sha256_of(hashed_file(path))
+        param = compute_sha256(path.with_suffix(".param")) if suffix in NCNN_SUFFIXES else None
+        weights = sha256 or compute_sha256(hashed_file(path))
     except OSError:
         return None
     return {

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from tessera.errors import DownloadError, ModelNotFoundError, UnknownModelError, UsageError
 from tessera.storage.atomic import flush_folder
-from tessera.storage.checksum import sha256_of
+from tessera.storage.checksum import compute_sha256
 from tessera.weights.names import WEIGHTS_SUFFIXES
 from tessera.weights.published import DEFAULT_MODEL as DEFAULT_MODEL
 from tessera.weights.published import Model, PackagedFile, RemoteFile, find_model, names_alike
@@ -121,7 +121,7 @@ def _resolved(
     if model.packaged is not None:
         packaged = _find_packaged(model.packaged)
         if packaged is not None:
-            found = sha256_of(packaged)
+            found = compute_sha256(packaged)
             if found == model.packaged.sha256:
                 return packaged, found
             packaged_problem = (
@@ -242,7 +242,7 @@ def _refuse_if_unreachable(
 
 def _check_known(path: Path, remote: RemoteFile) -> str:
     """The sha256 of a file that is here, which has to be the one that is known."""
-    digest = sha256_of(path)
+    digest = compute_sha256(path)
     wanted = remote.sha256 or _remembered(path)
     if not wanted:
         _remember(path, digest)
