@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tessera.errors import UsageError
-from tessera.evaluate.pairs import Pair, find_benchmark, key_of, matched, open_benchmark, pair_folders
+from tessera.evaluate.pairs import PicturePair, find_benchmark, key_of, match_by_name, open_benchmark, pair_folders
 
 NAMES = ("baby", "bird", "butterfly", "head", "woman")
 LAYOUTS = {
@@ -60,7 +60,7 @@ def test_a_set_without_references_has_inputs_only(tmp_path):
 def test_unknown_sets_and_missing_folders_get_a_sentence(tmp_path):
     with pytest.raises(UsageError, match="did you mean Set14"):
         find_benchmark("Set-1")
-    with pytest.raises(UsageError, match="no folder called Urban100"):
+    with pytest.raises(UsageError, match="no folder Urban100"):
         open_benchmark(find_benchmark("urban100"), tmp_path, 4)
     (tmp_path / "Urban100").mkdir()
     with pytest.raises(UsageError, match="no pictures for scale 4"):
@@ -72,8 +72,11 @@ def test_unknown_sets_and_missing_folders_get_a_sentence(tmp_path):
 def test_what_has_no_partner_is_named():
     results = [Path("sr/a_out.png"), Path("sr/b.png"), Path("sr/c.png")]
     references = [Path("gt/a.png"), Path("gt/c.png"), Path("gt/d.png")]
-    pairs, problems = matched(results, references, ("results", "references"))
-    assert pairs == [Pair("a", gt=references[0], sr=results[0]), Pair("c", gt=references[1], sr=results[2])]
+    pairs, problems = match_by_name(results, references, ("results", "references"))
+    assert pairs == [
+        PicturePair("a", gt=references[0], sr=results[0]),
+        PicturePair("c", gt=references[1], sr=results[2]),
+    ]
     assert problems == [
         "sr/b.png: has no partner among the references.",
         "gt/d.png: has no partner among the results.",
@@ -82,7 +85,9 @@ def test_what_has_no_partner_is_named():
 
 def test_a_result_may_carry_the_name_of_its_method():
     results = [Path("baby_RCAN_x4.png"), Path("baby_2_RCAN_x4.png"), Path("babylon_x4.png")]
-    pairs, problems = matched(results, [Path("baby_HR_x4.png"), Path("baby_2_HR_x4.png")], ("results", "references"))
+    pairs, problems = match_by_name(
+        results, [Path("baby_HR_x4.png"), Path("baby_2_HR_x4.png")], ("results", "references")
+    )
     assert [(pair.sr, pair.gt) for pair in pairs] == [
         (results[0], Path("baby_HR_x4.png")),
         (results[1], Path("baby_2_HR_x4.png")),
@@ -91,11 +96,11 @@ def test_a_result_may_carry_the_name_of_its_method():
 
 
 def test_ambiguous_names_are_not_guessed():
-    _, problems = matched([Path("a_out.png")], [Path("a_HR.png"), Path("a_x4.png")], ("results", "references"))
+    _, problems = match_by_name([Path("a_out.png")], [Path("a_HR.png"), Path("a_x4.png")], ("results", "references"))
     assert "several possible partners" in problems[0]
-    pairs, problems = matched([Path("a_out.png"), Path("a_sr.png")], [Path("a.png")], ("results", "references"))
+    pairs, problems = match_by_name([Path("a_out.png"), Path("a_sr.png")], [Path("a.png")], ("results", "references"))
     assert len(pairs) == 1
-    assert "belongs to another" in problems[0]
+    assert "already paired with another" in problems[0]
 
 
 @pytest.mark.parametrize("name", ["x4.png", "_out.png", "img.png", "2x.png"])

@@ -5,15 +5,15 @@ from tessera.evaluate.protocol import PROTOCOLS, find_protocol
 
 
 def test_protocols_differ_and_say_so():
-    words = [tuple(protocol.in_words(4).values()) for protocol in PROTOCOLS]
+    words = [tuple(protocol.describe(4).values()) for protocol in PROTOCOLS]
     assert len(set(words)) == len(PROTOCOLS) == 6
-    assert "4 pixels of each side (the scale)" in find_protocol("paper").in_words(4)["crop"]
+    assert "4 pixels from each side (the scale)" in find_protocol("paper").describe(4)["crop"]
 
 
 def test_equal_pictures_score_what_the_protocol_says():
-    assert find_protocol("paper").in_words(4)["PSNR of equal pictures"].startswith("infinite")
-    assert find_protocol("esrdgan").in_words(4)["PSNR of equal pictures"].startswith("128.1 dB")
-    assert find_protocol("pyiqa").in_words(4)["PSNR of equal pictures"].startswith("80.0 dB")
+    assert find_protocol("paper").describe(4)["PSNR of equal pictures"].startswith("infinite")
+    assert find_protocol("esrdgan").describe(4)["PSNR of equal pictures"].startswith("128.1 dB")
+    assert find_protocol("pyiqa").describe(4)["PSNR of equal pictures"].startswith("80.0 dB")
 
 
 def test_a_changed_protocol_has_another_name():

@@ -11,13 +11,16 @@ import torch
 from stand_ins import FunctionEngine, nearest, repeated
 from tessera import Upscaler, read_picture, write_picture
 from tessera.errors import UsageError
-from tessera.evaluate import making
 from tessera.evaluate.companions import write_companions
+from tessera.evaluate.feeds import LoadedMetric, load_metrics
 from tessera.evaluate.pairs import pair_folders
 from tessera.evaluate.protocol import find_protocol
+from tessera.evaluate.resampling import copy_as_png, downsample
 from tessera.evaluate.run import Method, evaluate_methods, evaluate_results
 from tessera.evaluate.scoring import Scorer
 from tessera.images.resize import resize
+from tessera.metrics.catalog import find_metric
+from tessera.metrics.niqe import PristineModel, start_niqe
 
 
 def textures(height: int, width: int, seed: int) -> np.ndarray:
@@ -37,7 +40,13 @@ def references(tmp_path) -> Path:
 
 
 def scorer(protocol: str = "paper", *metrics: str) -> Scorer:
-    return Scorer(metrics=metrics or ("psnr", "ssim"), protocol=find_protocol(protocol), scale=4)
+    return Scorer(metrics=load_metrics(metrics or ("psnr", "ssim")), protocol=find_protocol(protocol), scale=4)
+
+
+def niqe_metric() -> LoadedMetric:
+    features = np.random.default_rng(0).normal(1, 0.3, (200, 36))
+    model = PristineModel(features.mean(0), np.cov(features, rowvar=False))
+    return LoadedMetric(find_metric("niqe"), start_niqe(model))
 
 
 def model(name: str = "repeat") -> Method:
@@ -49,7 +58,7 @@ def methods() -> list[Method]:
 
 
 def test_inputs_are_made_as_matlab_makes_them(references, tmp_path):
-    making.shrink(references / "p1.png", tmp_path / "lq.png", 4, "bicubic")
+    downsample(references / "p1.png", tmp_path / "lq.png", 4, "bicubic")
     gt = torch.from_numpy(textures(51, 64, 1)[:48].astype(np.float64) / 255).permute(2, 0, 1)[None]
     expected = (resize(gt, scale=0.25).clamp(0, 1) * 255).round()[0].permute(1, 2, 0).numpy()
     made = read_picture(tmp_path / "lq.png").pixels
@@ -96,16 +105,16 @@ def test_an_evaluation_of_other_pictures_takes_the_place_of_the_last(references,
     evaluate_methods(pair_folders(gt=references), methods(), scorer(), tmp_path / "out", title="t")
     inputs = tmp_path / "lq"
     for path in references.iterdir():
-        making.copy(path, inputs / path.name)
+        copy_as_png(path, inputs / path.name)
     result = evaluate_methods(
         pair_folders(lq=inputs, gt=inputs),
         [model()],
-        Scorer(metrics=("psnr",), protocol=find_protocol("paper"), scale=4),
+        Scorer(metrics=load_metrics(("psnr",)), protocol=find_protocol("paper"), scale=4),
         tmp_path / "out",
         title="t",
     )
     assert read_picture(existing(result.rows[0].sr)).pixels.shape[0] == 200
-    assert "one size" in result.failures[0]
+    assert "the same size" in result.failures[0]
 
 
 def test_two_models_are_compared_with_each_other(references, tmp_path):
@@ -122,12 +131,13 @@ def test_a_broken_picture_is_named_and_the_others_are_scored(references, tmp_pat
     assert {row.picture for row in result.rows if row.scores} == {"p0", "p2"}
 
 
-def test_originals_are_enlarged_where_the_protocol_says_so(references, tmp_path):
-    rough = Scorer(metrics=("niqe",), protocol=find_protocol("a-esrgan"), scale=4)
+def test_originals_are_upscaled_where_the_protocol_says_so(references, tmp_path):
+    rough = Scorer(metrics=[niqe_metric()], protocol=find_protocol("a-esrgan"), scale=4)
     result = evaluate_methods(pair_folders(gt=references), [Method(name="bicubic")], rough, tmp_path / "out", title="t")
-    enlarged = read_picture(tmp_path / "out" / "pictures" / "bicubic" / "p0.png")
-    assert enlarged.pixels.shape == (200, 256, 3)
-    assert result.metrics == ()
+    upscaled = read_picture(tmp_path / "out" / "pictures" / "bicubic" / "p0.png")
+    assert upscaled.pixels.shape == (200, 256, 3)
+    assert [metric.name for metric in result.metrics] == ["niqe"]
+    assert all(row.gt is None for row in result.rows)
 
 
 def test_the_sizes_of_vacc_are_made_by_area(references, tmp_path):
@@ -143,7 +153,7 @@ def test_the_sizes_of_vacc_are_made_by_area(references, tmp_path):
 
 
 def test_averaging_over_pixels_is_the_decibels_of_the_mean_error(references, tmp_path):
-    pooled = Scorer(metrics=("psnr",), protocol=find_protocol("paper", averaging="pixels"), scale=4)
+    pooled = Scorer(metrics=load_metrics(("psnr",)), protocol=find_protocol("paper", averaging="pixels"), scale=4)
     found = evaluate_methods(pair_folders(gt=references), [Method(name="bicubic")], pooled, tmp_path / "a", title="t")
     errors, weights = [], []
     for row in found.rows:
@@ -158,13 +168,13 @@ def test_averaging_over_pixels_is_the_decibels_of_the_mean_error(references, tmp
 
 def test_a_model_of_another_scale_is_refused(references, tmp_path):
     other = Method(name="x2", upscaler=Upscaler(nearest(2), engine=FunctionEngine(repeated(2))))
-    with pytest.raises(UsageError, match="2 times, and --scale is 4"):
+    with pytest.raises(UsageError, match="scale: expected 2, the scale of x2, found 4"):
         evaluate_methods(pair_folders(gt=references), [other], scorer(), tmp_path / "out", title="t")
 
 
 def test_given_results_are_scored(references, tmp_path):
     for path in references.iterdir():
-        making.copy(path, tmp_path / "sr" / f"{path.stem}_out.png")
+        copy_as_png(path, tmp_path / "sr" / f"{path.stem}_out.png")
     result = evaluate_results(pair_folders(sr=tmp_path / "sr", gt=references), scorer(), title="t")
     assert [row.scores["psnr"] for row in result.rows] == [math.inf] * 3
     assert result.as_json()["means"][0]["mean"] == "inf"
@@ -191,7 +201,7 @@ def test_companions_are_what_esrdgan_leaves(references, tmp_path):
 def test_inputs_made_from_references_are_the_stored_ones_in_every_pixel(name, scale, assets, tmp_path):
     values = differing = 0
     for gt in sorted((assets / "bench" / name / f"HR_x{scale}").iterdir()):
-        making.shrink(gt, tmp_path / gt.name, scale, "bicubic")
+        downsample(gt, tmp_path / gt.name, scale, "bicubic")
         ours = read_picture(tmp_path / gt.name).pixels.astype(int)
         stored = read_picture(assets / "bench" / name / f"LR_x{scale}" / gt.name).pixels
         values += ours.size

@@ -6,12 +6,14 @@ import pytest
 import torch
 
 from tessera import read_picture, write_picture
-from tessera.evaluate.levels import as_levels, gray_for_niqe
+from tessera.evaluate.feeds import LoadedMetric, load_metrics
+from tessera.evaluate.levels import as_levels, convert_to_gray
 from tessera.evaluate.protocol import find_protocol
-from tessera.evaluate.scoring import METRICS, Scorer
+from tessera.evaluate.scoring import Scorer
 from tessera.images.color import luma_jpeg, luma_matlab
 from tessera.images.resize import resize
-from tessera.metrics.niqe import PristineModel, niqe
+from tessera.metrics.catalog import METRICS, find_metric
+from tessera.metrics.niqe import PristineModel, niqe, start_niqe
 from tessera.metrics.psnr import psnr
 from tessera.metrics.ssim import ms_ssim, ssim
 
@@ -45,12 +47,12 @@ def tensor(pixels: np.ndarray) -> torch.Tensor:
 
 
 def every(protocol: str = "paper", scale: int = 4) -> Scorer:
-    return Scorer(
-        metrics=[metric.name for metric in METRICS],
-        protocol=find_protocol(protocol),
-        scale=scale,
-        pristine=pristine(),
-    )
+    """A scorer with every metric that needs no file."""
+    names = [
+        metric.info.name for metric in METRICS if metric.info.trunk is None and metric.info.name not in ("niqe", "pi")
+    ]
+    niqe_metric = LoadedMetric(find_metric("niqe"), start_niqe(pristine()))
+    return Scorer(metrics=(*load_metrics(names), niqe_metric), protocol=find_protocol(protocol), scale=scale)
 
 
 def test_strips_give_what_the_functions_give_for_whole_pictures(tmp_path):
@@ -59,14 +61,14 @@ def test_strips_give_what_the_functions_give_for_whole_pictures(tmp_path):
     lq = (resize(tensor(gt), scale=0.25).clamp(0, 255).round()[0].permute(1, 2, 0).numpy()[:150, :82]).astype(np.uint8)
     gt, sr = gt[:, :328], sr[:, :328]
     paths = files(tmp_path, gt=gt, sr=sr, lq=lq)
-    scores = every().measure(paths["sr"], gt=paths["gt"], lq=paths["lq"]).scores
+    scores = every().score(paths["sr"], gt=paths["gt"], lq=paths["lq"]).scores
     inside = (..., slice(4, -4), slice(4, -4))
     pair = [luma_matlab(tensor(pixels) / 255)[inside] for pixels in (sr, gt)]
     assert scores["psnr"] == pytest.approx(float(psnr(*pair, data_range=255)), abs=1e-9)
     assert scores["rmse"] == pytest.approx(255 / 10 ** (scores["psnr"] / 20), rel=1e-9)
     assert scores["ssim"] == pytest.approx(float(ssim(*pair, data_range=255)), abs=1e-12)
     assert scores["ms-ssim"] == pytest.approx(float(ms_ssim(*pair, data_range=255)), abs=1e-12)
-    assert scores["niqe"] == pytest.approx(niqe(gray_for_niqe(tensor(sr)[0], "y"), pristine()), abs=1e-9)
+    assert scores["niqe"] == pytest.approx(niqe(convert_to_gray(tensor(sr)[0], "y"), pristine()), abs=1e-9)
     small = resize(tensor(sr), scale=0.25)
     assert scores["lr-psnr"] == pytest.approx(float(psnr(small, tensor(lq), data_range=255)), abs=1e-9)
 
@@ -76,11 +78,11 @@ def test_protocols_give_different_numbers_for_equal_pictures(protocol, tmp_path)
     gt = textures(60, 60)
     sr = worse(gt)
     paths = files(tmp_path, gt=gt, sr=sr)
-    scorer = Scorer(metrics=("psnr",), protocol=find_protocol(protocol), scale=4)
+    scorer = Scorer(metrics=load_metrics(("psnr",)), protocol=find_protocol(protocol), scale=4)
     channels = {"paper": lambda x: luma_matlab(x / 255), "pyiqa": luma_jpeg}.get(protocol, lambda x: x)
     inside = (..., slice(4, -4), slice(4, -4)) if protocol in ("paper", "basicsr") else (...,)
     expected = psnr(*(channels(tensor(pixels))[inside] for pixels in (sr, gt)), data_range=255)
-    assert scorer.measure(paths["sr"], gt=paths["gt"]).scores["psnr"] == pytest.approx(
+    assert scorer.score(paths["sr"], gt=paths["gt"]).scores["psnr"] == pytest.approx(
         float(expected), abs=1e-3
     )  # less eps
 
@@ -89,44 +91,48 @@ def test_a_reference_of_one_channel_is_compared_as_it_is(tmp_path):
     gt = textures(40, 40)[..., 0]
     sr = worse(gt)
     paths = files(tmp_path, gt=gt, sr=sr, rgb=np.dstack([sr] * 3))
-    scorer = Scorer(metrics=("psnr",), protocol=find_protocol("paper"), scale=4)
+    scorer = Scorer(metrics=load_metrics(("psnr",)), protocol=find_protocol("paper"), scale=4)
     error = ((sr.astype(float) - gt)[4:-4, 4:-4] ** 2).mean()
     for result in ("sr", "rgb"):
-        score = scorer.measure(paths[result], gt=paths["gt"]).scores["psnr"]
+        score = scorer.score(paths[result], gt=paths["gt"]).scores["psnr"]
         assert score == pytest.approx(10 * math.log10(255**2 / error), abs=1e-9)
 
 
 def test_sixteen_bits_count_as_fractions_of_a_level_unless_the_protocol_rounds(tmp_path):
     gt = np.full((40, 40, 3), 100, np.uint8)
     paths = files(tmp_path, gt=gt, sr=(gt.astype(np.uint16) * 257 + 100))
-    unrounded = Scorer(metrics=("rmse",), protocol=find_protocol("esrdgan"), scale=4)
-    assert unrounded.measure(paths["sr"], gt=paths["gt"]).scores["rmse"] == pytest.approx(100 / 257)
-    rounded = Scorer(metrics=("rmse",), protocol=find_protocol("basicsr"), scale=4)
-    assert rounded.measure(paths["sr"], gt=paths["gt"]).scores["rmse"] == 0
+    unrounded = Scorer(metrics=load_metrics(("rmse",)), protocol=find_protocol("esrdgan"), scale=4)
+    assert unrounded.score(paths["sr"], gt=paths["gt"]).scores["rmse"] == pytest.approx(100 / 257)
+    rounded = Scorer(metrics=load_metrics(("rmse",)), protocol=find_protocol("basicsr"), scale=4)
+    assert rounded.score(paths["sr"], gt=paths["gt"]).scores["rmse"] == 0
 
 
 @pytest.mark.parametrize(("gray", "value"), [("y", 81), ("gray", 76), ("pil-l", 76)])
 def test_the_gray_of_niqe_is_that_of_its_tool(gray, value):
     red = np.zeros((1, 1, 3), np.uint8)
     red[..., 0] = 255
-    assert float(gray_for_niqe(as_levels(red), gray)) == value  # 81.481 and 76.245 rounded; 76.245 cut by Pillow
-    assert float(gray_for_niqe(as_levels(np.full((1, 1, 3), 255, np.uint8)), gray)) == (235 if gray == "y" else 255)
+    assert float(convert_to_gray(as_levels(red), gray)) == value  # 81.481 and 76.245 rounded; 76.245 cut by Pillow
+    assert float(convert_to_gray(as_levels(np.full((1, 1, 3), 255, np.uint8)), gray)) == (235 if gray == "y" else 255)
 
 
 def test_a_shifted_result_is_named_and_scored(tmp_path):
     gt = textures(120, 140)
     paths = files(tmp_path, gt=gt, sr=np.roll(gt, (1, -2), (0, 1)))
-    measured = Scorer(metrics=("psnr",), protocol=find_protocol("paper"), scale=4).measure(paths["sr"], gt=paths["gt"])
-    assert measured.scores["psnr"] < 25
-    assert "(2 left and 1 down, in pixels)" in measured.problems[0]
+    found = Scorer(metrics=load_metrics(("psnr",)), protocol=find_protocol("paper"), scale=4).score(
+        paths["sr"], gt=paths["gt"]
+    )
+    assert found.scores["psnr"] < 25
+    assert "(2 left and 1 down, in pixels)" in found.problems[0]
 
 
 def test_a_reference_with_a_few_pixels_more_is_cut_and_said(tmp_path):
     gt = textures(43, 50)
     paths = files(tmp_path, gt=gt, sr=gt[:40, :48])
-    measured = Scorer(metrics=("psnr",), protocol=find_protocol("paper"), scale=4).measure(paths["sr"], gt=paths["gt"])
-    assert measured.scores["psnr"] == math.inf
-    assert "was cut to 48x40" in measured.notes[0]
+    found = Scorer(metrics=load_metrics(("psnr",)), protocol=find_protocol("paper"), scale=4).score(
+        paths["sr"], gt=paths["gt"]
+    )
+    assert found.scores["psnr"] == math.inf
+    assert "cropped from 50x43 to 48x40" in found.notes[0]
 
 
 def bad_pictures(folder: Path) -> dict[str, tuple[Path, Path, str]]:
@@ -134,7 +140,7 @@ def bad_pictures(folder: Path) -> dict[str, tuple[Path, Path, str]]:
     (folder / "broken.png").write_bytes(good["gt"].read_bytes()[:2000])
     (folder / "text.png").write_text("no picture")
     return {
-        "other size": (good["small"], good["gt"], "one size"),
+        "other size": (good["small"], good["gt"], "the same size"),
         "cut short": (folder / "broken.png", good["gt"], "cut short"),
         "no picture": (folder / "text.png", good["gt"], "not a picture"),
         "no file": (folder / "none.png", good["gt"], "no such file"),
@@ -146,34 +152,32 @@ def bad_pictures(folder: Path) -> dict[str, tuple[Path, Path, str]]:
 @pytest.mark.parametrize("kind", ["other size", "cut short", "no picture", "no file", "reference missing", "one pixel"])
 def test_bad_input_gets_one_sentence(kind, tmp_path):
     sr, gt, sentence = bad_pictures(tmp_path)[kind]
-    scorer = Scorer(metrics=("psnr", "ssim"), protocol=find_protocol("paper"), scale=4)
-    measured = scorer.measure(sr, gt=gt)
-    assert measured.scores == {}
-    assert len(measured.problems) == 1
-    assert sentence in measured.problems[0]
+    scorer = Scorer(metrics=load_metrics(("psnr", "ssim")), protocol=find_protocol("paper"), scale=4)
+    found = scorer.score(sr, gt=gt)
+    assert found.scores == {}
+    assert len(found.problems) == 1
+    assert sentence in found.problems[0]
 
 
 def test_what_cannot_be_scored_does_not_keep_the_rest_from_it(tmp_path):
     flat = np.full((120, 120, 3), 90, np.uint8)
     paths = files(tmp_path, sr=flat, gt=flat, lq=flat[:7])
-    measured = every().measure(paths["sr"], gt=paths["gt"], lq=paths["lq"])
-    assert set(measured.scores) == {"psnr", "ssim", "rmse", "delta-e"}
-    assert measured.scores["psnr"] == math.inf
-    assert measured.scores["ssim"] == pytest.approx(1)
-    assert len(measured.problems) == 3
+    found = every().score(paths["sr"], gt=paths["gt"], lq=paths["lq"])
+    assert set(found.scores) == {"psnr", "ssim", "rmse", "delta-e"}
+    assert found.scores["psnr"] == math.inf
+    assert found.scores["ssim"] == pytest.approx(1)
+    assert len(found.problems) == 3
     assert {"ms-ssim", "NIQE", "cannot be compared"} <= {
-        word for word in ("ms-ssim", "NIQE", "cannot be compared") if word in " ".join(measured.problems)
+        word for word in ("ms-ssim", "NIQE", "cannot be compared") if word in " ".join(found.problems)
     }
 
 
 @pytest.mark.assets
 def test_rcan_on_set5_scores_what_its_paper_says(assets):
-    scorer = Scorer(metrics=("psnr", "ssim"), protocol=find_protocol("paper"), scale=4)
+    scorer = Scorer(metrics=load_metrics(("psnr", "ssim")), protocol=find_protocol("paper"), scale=4)
     folder = assets / "bench" / "Set5"
     scores = [
-        scorer.measure(
-            folder / "RCAN_x4" / f"{name}_RCAN_x4.png", gt=folder / "RCAN_HR_x4" / f"{name}_HR_x4.png"
-        ).scores
+        scorer.score(folder / "RCAN_x4" / f"{name}_RCAN_x4.png", gt=folder / "RCAN_HR_x4" / f"{name}_HR_x4.png").scores
         for name in ("baby", "bird", "butterfly", "head", "woman")
     ]
     assert np.mean([each["psnr"] for each in scores]) == pytest.approx(32.63, abs=0.01)
@@ -185,12 +189,11 @@ def test_rcan_on_set5_scores_what_its_paper_says(assets):
 def test_niqe_of_baboon_is_the_known_score(gray, crop, score, assets):
     model = PristineModel.load(assets / "weights" / "niqe_pris_params.npz")
     scorer = Scorer(
-        metrics=("niqe",),
+        metrics=[LoadedMetric(find_metric("niqe"), start_niqe(model))],
         protocol=find_protocol("paper", niqe_gray=gray, niqe_crop=crop),
         scale=4,
-        pristine=model,
     )
-    found = scorer.measure(assets / "inputs" / "niqe_baboon.png").scores["niqe"]
+    found = scorer.score(assets / "inputs" / "niqe_baboon.png").scores["niqe"]
     assert found == pytest.approx(score, abs=1e-3)
 
 

@@ -15,14 +15,31 @@ import pytest
 from pictures import Array, ramp, random_pixels, save
 from report.reading import decoded, parsed
 from tessera.errors import PictureError
-from tessera.evaluate.scores import Difference, Evaluation, Mean, MetricInfo, Row
+from tessera.evaluate.scores import Evaluation, Mean, PairedDifference, ScoreRow
+from tessera.metrics.metric import MetricInfo
 from tessera.report import write_report
 from tessera.report.evaluation import main_method, ranking_metric
 
 PSNR = MetricInfo(
-    name="psnr", title="PSNR (dB)", higher_is_better=True, needs=("gt",), range="0 to inf", source="a book", decimals=2
+    name="psnr",
+    title="PSNR (dB)",
+    summary="Distance in decibels.",
+    source="a book",
+    higher_is_better=True,
+    lowest=0,
+    highest=math.inf,
+    needs=("gt",),
+    decimals=2,
 )
-NIQE = MetricInfo(name="niqe", title="NIQE", higher_is_better=False, needs=(), range="0 to 100", source="a paper")
+NIQE = MetricInfo(
+    name="niqe",
+    title="NIQE",
+    summary="Distance from photographs.",
+    source="a paper",
+    higher_is_better=False,
+    lowest=0,
+    highest=100,
+)
 HOSTILE = (
     '<img src=x onerror="alert(1)">',
     "quote\"'&amp;",
@@ -36,7 +53,7 @@ MARK = (97, 130)  # row and column
 
 def scored(folder: Path, names: tuple[str, ...] = ("one", "two", "three"), **changes: object) -> Evaluation:
     """Pictures 192 x 256, of which the results carry one red pixel, at the same place, among noise of their own."""
-    rows: list[Row] = []
+    rows: list[ScoreRow] = []
     for index, picture in enumerate(names):
         gt = ramp(192, 256, seed=index)
         gt[MARK] = (255, 0, 0)
@@ -50,13 +67,13 @@ def scored(folder: Path, names: tuple[str, ...] = ("one", "two", "three"), **cha
             sr[MARK] = (255, 0, 0)
             path = save(folder / f"{method}_{index}.png", sr)
             scores = {"psnr": 20.0 + 5 * place + index, "niqe": 9.0 - place - index / 10}
-            rows.append(Row(method=method, picture=picture, scores=scores, sr=path, gt=gt_path, lq=lq_path))
+            rows.append(ScoreRow(method=method, picture=picture, scores=scores, sr=path, gt=gt_path, lq=lq_path))
     means = [
         Mean(method=method, metric=metric, mean=start + step * place, low=start - 1, high=start + 9, count=len(names))
         for place, method in enumerate(("bicubic", "mine", "other"))
         for metric, start, step in (("psnr", 21.0, 5.0), ("niqe", 9.0, -1.0))
     ]
-    difference = Difference(
+    difference = PairedDifference(
         method="mine", other="bicubic", metric="niqe", difference=-1.0, low=-1.5, high=-0.5, p_value=0.003, count=3
     )
     evaluation = Evaluation(
@@ -214,7 +231,7 @@ def test_the_size_of_the_report_is_bounded_whatever_is_scored(tmp_path: Path) ->
     noise = save(tmp_path / "noise.png", random_pixels(600, 900, 3, np.uint8))
     methods = tuple(f"method {index}" for index in range(20))
     rows = tuple(
-        Row(method=method, picture=f"{index:02}", scores={"psnr": float(index)}, sr=noise, gt=noise)
+        ScoreRow(method=method, picture=f"{index:02}", scores={"psnr": float(index)}, sr=noise, gt=noise)
         for method in methods
         for index in range(12)
     )

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from report.reading import parsed
-from tessera.evaluate.scores import MetricInfo
+from tessera.report.axis import AxisLabel
 from tessera.report.plot import Point, scatter
 
-PSNR = MetricInfo(name="psnr", title="PSNR (dB)", higher_is_better=True, needs=("gt",), range="", source="")
-NIQE = MetricInfo(name="niqe", title="NIQE", higher_is_better=False, needs=(), range="", source="")
+PSNR = AxisLabel(title="PSNR (dB)", higher_is_better=True)
+NIQE = AxisLabel(title="NIQE", higher_is_better=False)
 
 
 def names(svg: str) -> list[tuple[float, float, float, float]]:

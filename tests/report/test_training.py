@@ -15,7 +15,8 @@ import pytest
 from pictures import Array, random_pixels, save
 from report.reading import Element, decoded, parsed
 from tessera.errors import PictureError, UsageError
-from tessera.report.curves import STRETCHES, Curve, Panel, draw_panel, log_ticks, thinned, ticks
+from tessera.report.axis import log_ticks, ticks
+from tessera.report.curves import STRETCHES, Curve, Panel, draw_panel, thinned
 from tessera.report.run_record import Series, read_run
 from tessera.report.samples import MOST_SHEETS, differing, evenly
 from tessera.report.training import write_training_report

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tessera.cli import make_printable, print_progress
-from tessera.cli.reports import check_reports, write_report
+from tessera.cli import print_progress
+from tessera.cli.reports import check_reports, make_lines_printable, write_report
 from tessera.errors import UsageError
 
 if TYPE_CHECKING:
@@ -92,11 +92,6 @@ def bench(
     write_report(json_file, json.dumps(as_dict([comparison], surroundings), indent=2) + "\n")
     if any(each.problem for each in comparison.measured):
         raise typer.Exit(1)
-
-
-def make_lines_printable(text: str) -> str:
-    """The same text with each line safe to show."""
-    return "".join(f"{make_printable(line)}\n" for line in text.splitlines())
 
 
 @dataclass(frozen=True)

@@ -64,12 +64,12 @@ def deploy_table(
     forms of a model take turns, so that their times can be compared.
     """
     from tessera.bench.surroundings import describe
-    from tessera.cli.measuring import pristine_model
     from tessera.deploy.bench_pairs import bench_pairs
     from tessera.deploy.table import forms_of, measure_model
     from tessera.deploy.table_pages import as_dict, as_html, as_markdown
     from tessera.evaluate.protocol import find_protocol
     from tessera.generators import find_generator
+    from tessera.metrics.niqe import load_pristine_model
     from tessera.upscaling.doctor import examine
     from tessera.zoo.models import load_model
 
@@ -84,7 +84,7 @@ def deploy_table(
     count = threads or found.cores.usable
     surroundings = describe(found, count)
     try:
-        pristine = pristine_model(niqe_model, offline=offline)
+        pristine = load_pristine_model(niqe_model, offline=offline)
     except (ModelNotFoundError, DownloadError) as error:  # the table is worth having without it
         print_progress(f"no NIQE: {error}")
         pristine = None

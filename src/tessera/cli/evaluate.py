@@ -1,57 +1,76 @@
-"""`tessera evaluate`: pictures and references, or models and a test set, in; tables, intervals and a report out."""
+"""`tessera evaluate`: score results or models, and write tables, intervals and a report."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Literal
 
 import typer
 
 from tessera.cli import make_printable, print_error
-from tessera.cli.measuring import pristine_model, protocol_from_options
-from tessera.errors import UsageError
-
-if TYPE_CHECKING:
-    from tessera.evaluate.pairs import Found
-    from tessera.evaluate.protocol import Protocol
-    from tessera.evaluate.run import Method
-    from tessera.evaluate.scores import Evaluation
+from tessera.cli.measuring import complete_metrics, parse_crop
+from tessera.cli.reports import make_lines_printable
+from tessera.evaluate.protocol import PROTOCOLS, Averaging, Channels, LqKernel, NiqeGray
+from tessera.metrics.catalog import metric_names
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _Opt = typer.Option
-Sr = Annotated[Path | None, _Opt("--sr", help="A folder of results to score.")]
-Gt = Annotated[Path | None, _Opt("--gt", help="A folder of references.")]
-Lq = Annotated[Path | None, _Opt("--lq", help="A folder of inputs.")]
+_PROTOCOLS = [protocol.name for protocol in PROTOCOLS]
+Sr = Annotated[Path | None, _Opt("--sr", help="Folder of existing results to score.")]
+Gt = Annotated[Path | None, _Opt("--gt", help="Folder of references (ground truth).")]
+Lq = Annotated[Path | None, _Opt("--lq", help="Folder of inputs (low resolution).")]
 Models = Annotated[
-    list[str] | None, _Opt("-n", "--model", help="A model (name, file, mix), bicubic or lanczos; as often as you like.")
+    list[str] | None,
+    _Opt("-n", "--model", help="Model name, weights file, blend A@0.5+B@0.5, bicubic or lanczos; repeatable."),
 ]
-Bench = Annotated[str | None, _Opt("--bench", help="A test set: Set5, Set14, BSD100, Urban100, Manga109, DIV2K ...")]
-Data = Annotated[Path | None, _Opt("--data", help="The folder that test sets lie in. [default: TESSERA_DATA]")]
-Scale = Annotated[int, _Opt("-s", "--scale", help="The factor.")]
+Bench = Annotated[
+    str | None, _Opt("--bench", help="Test set: Set5, Set14, BSD100, Urban100, Manga109, DIV2K, RealSRSet ...")
+]
+Data = Annotated[Path | None, _Opt("--data", help="Folder that contains the test sets. [default: TESSERA_DATA]")]
+Scale = Annotated[int, _Opt("-s", "--scale", help="Upscaling factor.")]
 MetricsOption = Annotated[
-    str | None, _Opt("--metrics", help="Such as psnr,ssim,niqe. [default: psnr,ssim with references, else niqe]")
+    str | None,
+    _Opt(
+        "--metrics",
+        help=f"Comma-separated: {', '.join(metric_names())}. [default: psnr,ssim with references, else niqe]",
+        autocompletion=complete_metrics,
+    ),
 ]
 ProtocolOption = Annotated[
-    str, _Opt("--protocol", help="paper, basicsr, a-esrgan, vacc, esrdgan or pyiqa: how numbers are measured.")
+    str,
+    _Opt(
+        "--protocol",
+        help=f"How scores are measured: {', '.join(_PROTOCOLS[:-1])} or {_PROTOCOLS[-1]}.",
+        autocompletion=lambda: _PROTOCOLS,
+    ),
 ]
-Channels = Annotated[str | None, _Opt("--channels", help="Instead of the protocol's: y, y-full or rgb.")]
-Crop = Annotated[str | None, _Opt("--crop", help="Instead of the protocol's: pixels cut from each side, or scale.")]
-Eps = Annotated[float | None, _Opt("--eps", help="Instead of the protocol's: added to the mean squared error.")]
-Averaging = Annotated[str | None, _Opt("--averaging", help="Instead of the protocol's: pictures or pixels.")]
-LqKernel = Annotated[
-    str | None, _Opt("--lq-kernel", help="Instead of the protocol's: bicubic, area, lanczos3 or bilinear.")
+ChannelsOption = Annotated[Channels | None, _Opt("--channels", help="Channels of PSNR and SSIM. [default: protocol's]")]
+Crop = Annotated[
+    str | None, _Opt("--crop", help="Pixels cropped from each side before scoring, or scale. [default: protocol's]")
 ]
-Luma = Annotated[str | None, _Opt("--luma", help="NIQE's gray instead of the protocol's: y, gray or pil-l.")]
-Output = Annotated[Path, _Opt("-o", "--output", help="The folder for tables, pictures and the report.")]
-NiqeModel = Annotated[Path | None, _Opt("--niqe-model", help="NIQE's statistics (.npz). [default: fetched]")]
-Ma = Annotated[str | None, _Opt("--ma", help="For pi: a table (picture, score), or a command with {picture} in it.")]
-Companions = Annotated[bool, _Opt("--companions", help="Also write what esrdgan's test mode writes.")]
-Limit = Annotated[int | None, _Opt("--limit", help="Only the first so many pictures.")]
-Device = Annotated[str, _Opt("-g", "--device", help="cpu, 0 (the first GPU), mps.")]
-PrecisionOption = Annotated[str, _Opt("--precision", help="exact (fp32), auto or fast.")]
+Eps = Annotated[float | None, _Opt("--eps", help="Added to the mean squared error. [default: protocol's]")]
+AveragingOption = Annotated[
+    Averaging | None, _Opt("--averaging", help="Average PSNR over pictures or over pixels. [default: protocol's]")
+]
+LqKernelOption = Annotated[
+    LqKernel | None, _Opt("--lq-kernel", help="Kernel that makes inputs from references. [default: protocol's]")
+]
+Luma = Annotated[NiqeGray | None, _Opt("--luma", help="Gray conversion of NIQE. [default: protocol's]")]
+Output = Annotated[Path, _Opt("-o", "--output", help="Folder for tables, pictures and the report.")]
+NiqeModel = Annotated[Path | None, _Opt("--niqe-model", help="NIQE's statistics (.npz). [default: downloaded]")]
+Ma = Annotated[
+    str | None, _Opt("--ma", help="Ma scores for pi: a table (picture, score) or a command with {picture} in it.")
+]
+Companions = Annotated[bool, _Opt("--companions", help="Also write the files that esrdgan's test mode writes.")]
+Limit = Annotated[int | None, _Opt("--limit", help="Score only the first N pictures.")]
+Device = Annotated[str, _Opt("-g", "--device", help="cpu, a GPU number (0 is the first), or mps.")]
+PrecisionOption = Annotated[
+    Literal["exact", "auto", "fast"], _Opt("--precision", help="Precision of the models; exact is fp32.")
+]
 Offline = Annotated[bool, _Opt("--offline", help="Never download anything.")]
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -68,11 +87,11 @@ def evaluate(
     scale: Scale = 4,
     metrics: MetricsOption = None,
     protocol: ProtocolOption = "paper",
-    channels: Channels = None,
+    channels: ChannelsOption = None,
     crop: Crop = None,
     eps: Eps = None,
-    averaging: Averaging = None,
-    lq_kernel: LqKernel = None,
+    averaging: AveragingOption = None,
+    lq_kernel: LqKernelOption = None,
     luma: Luma = None,
     output: Output = Path("evaluation"),
     niqe_model: NiqeModel = None,
@@ -83,177 +102,64 @@ def evaluate(
     precision: PrecisionOption = "exact",
     offline: Offline = False,
 ) -> None:
-    """Score results against references, or models on a test set, under a protocol that is printed with the numbers.
+    """Score results against references, or models on a test set, under a protocol that is printed with the scores.
 
-    Writes scores.csv, scores.json, scores.md and report.html into the output folder; bicubic and Lanczos are rows that
-    are always there. Exit code: 0 all scored, 1 something could not be, 2 wrong usage.
+    Writes scores.csv, scores.json, scores.md and report.html into the output folder; models are always compared with
+    bicubic and Lanczos. Exit code: 0 all scored, 1 some pictures or metrics failed, 2 wrong usage.
     """
-    from tessera.evaluate import run
-    from tessera.evaluate.learned import load_learned
-    from tessera.evaluate.scoring import Scorer
+    from tessera.evaluate.protocol import find_protocol
+    from tessera.evaluate.session import EvaluationRequest, run_evaluation
+    from tessera.report import write_report
 
-    chosen = protocol_from_options(
-        protocol, channels=channels, crop=crop, eps=eps, averaging=averaging, lq_kernel=lq_kernel, luma=luma
-    )
-    if not 1 <= scale <= 16:
-        raise UsageError(f"--scale {scale}: expected 1 to 16.")
-    if limit is not None and limit < 1:
-        raise UsageError(f"--limit {limit}: expected at least one picture.")
-    title, found = _pictures(sr, gt, lq, models, bench, data, scale, limit)
-    names = _metrics(metrics, found, chosen, sr is not None)
-    scorer = Scorer(
-        metrics=names,
-        protocol=chosen,
+    request = EvaluationRequest(
+        protocol=find_protocol(
+            protocol,
+            channels=channels,
+            crop=parse_crop(crop),
+            eps=eps,
+            averaging=averaging,
+            lq_kernel=lq_kernel,
+            niqe_gray=luma,
+        ),
+        output=output,
         scale=scale,
-        pristine=pristine_model(niqe_model, offline=offline) if {"niqe", "pi"} & set(names) else None,
-        learned=load_learned(names, ma=ma, offline=offline),
+        sr=sr,
+        gt=gt,
+        lq=lq,
+        models=tuple(models or ()),
+        bench=bench,
+        data=data,
+        metrics=tuple(word.strip().lower() for word in (metrics or "").split(",") if word.strip()),
+        limit=limit,
+        device=f"cuda:{device}" if device.isdecimal() else device,
+        precision=precision,
+        niqe_model=niqe_model,
+        ma=ma,
+        companions=companions,
+        offline=offline,
     )
-    with _Saying() as say:
-        if sr is not None:
-            result = run.evaluate_results(found, scorer, title=title, say=say)
-        else:
-            methods = _methods(models or [], precision, device, offline, scale)
-            result = run.evaluate_methods(found, methods, scorer, output, title=title, say=say)
-    problems = [*result.failures]
-    _write(result, output)
-    if companions:
-        problems += _companions(result, output)
-    typer.echo(make_lines_printable(result.as_markdown()))
-    typer.echo(make_printable(f"{output / 'report.html'} has the pictures, {output / 'scores.csv'} every score."))
+    with _show_progress() as progress:
+        result, problems = run_evaluation(request, progress)
+    write_report(result, output / "report.html")
+    typer.echo(make_lines_printable(result.as_markdown()), nl=False)
+    typer.echo(make_printable(f"Report with pictures: {output / 'report.html'}; all scores: {output / 'scores.csv'}"))
     for problem in problems:
         print_error(problem)
     if problems or not result.means:
         raise typer.Exit(1)
 
 
-def make_lines_printable(text: str) -> str:
-    """Text of several lines, safe to show."""
-    return "\n".join(make_printable(line) for line in text.splitlines())
+@contextmanager
+def _show_progress() -> Generator[Callable[[str], None]]:
+    """One line on the terminal with the picture in work; nothing where standard error is not a terminal."""
+    shows = sys.stderr.isatty()
 
-
-def _pictures(
-    sr: Path | None,
-    gt: Path | None,
-    lq: Path | None,
-    models: Sequence[str] | None,
-    bench: str | None,
-    data: Path | None,
-    scale: int,
-    limit: int | None,
-) -> tuple[str, Found]:
-    """What is to be scored, from the options; senseless combinations get their sentence."""
-    import dataclasses
-    import os
-
-    from tessera.evaluate.pairs import find_benchmark, open_benchmark, pair_folders
-
-    if sr is not None and (models or bench or lq is not None):
-        raise UsageError(
-            "--sr scores pictures that are there; --model, --bench and --lq make them: use one or the other."
-        )
-    if bench is not None and (gt is not None or lq is not None):
-        raise UsageError("--bench knows its pictures; --gt and --lq name others: use one or the other.")
-    if bench is not None:
-        place = data or (Path(os.environ["TESSERA_DATA"]) if os.environ.get("TESSERA_DATA") else None)
-        if place is None:
-            raise UsageError(f"--bench {bench}: --data (or TESSERA_DATA) names the folder that test sets lie in.")
-        benchmark = find_benchmark(bench)
-        title, found = f"{benchmark.name} x{scale}", open_benchmark(benchmark, place, scale)
-    elif sr is not None or gt is not None or lq is not None:
-        title = " against ".join(str(place) for place in (sr or lq, gt) if place is not None)
-        found = pair_folders(sr=sr, lq=lq, gt=gt)
-    else:
-        raise UsageError("Nothing to score: give --sr with --gt, or --model with --bench, or --lq, or --gt.")
-    if sr is None and not models:
-        raise UsageError("--model says what shall be scored on these pictures: a name, a file, bicubic or lanczos.")
-    if not found.pairs:
-        raise UsageError("No two pictures belong together by their names: " + " ".join(found.problems[:3]))
-    return title, dataclasses.replace(found, pairs=found.pairs[:limit])
-
-
-def _metrics(text: str | None, found: Found, protocol: Protocol, given: bool) -> tuple[str, ...]:
-    from tessera.evaluate.scoring import METRICS
-
-    known = [metric.name for metric in METRICS]
-    has_gt = any(pair.gt is not None for pair in found.pairs) and not protocol.enlarge_originals
-    if text is None:
-        return ("psnr", "ssim") if has_gt else ("niqe",)
-    words = [word.strip().lower() for word in text.split(",") if word.strip()]
-    names = tuple(dict.fromkeys("lpips-alex" if word == "lpips" else word for word in words))
-    for name in names:
-        if name not in known:
-            raise UsageError(f"--metrics {name}: there are {', '.join(known)}.")
-        needs = next(metric.needs for metric in METRICS if metric.name == name)
-        if "gt" in needs and not has_gt:
-            raise UsageError(f"--metrics {name} needs references (--gt), and there are none here.")
-        if "lq" in needs and given:
-            raise UsageError(f"--metrics {name} needs the inputs, which --sr does not know; use --model instead.")
-    if not names:
-        raise UsageError(f"--metrics names none; there are {', '.join(known)}.")
-    return names
-
-
-def _methods(models: Sequence[str], precision: str, device: str, offline: bool, scale: int) -> list[Method]:
-    """The baselines, and each model once, under names that differ."""
-    from tessera.evaluate.run import BASELINES, Method
-    from tessera.upscaling.upscaler import Upscaler
-
-    if precision not in ("exact", "auto", "fast"):
-        raise UsageError(f"--precision {precision}: expected exact, auto or fast.")
-    methods = [Method(name=name) for name in BASELINES]
-    for model in dict.fromkeys(models):
-        if model in BASELINES:
-            continue
-        # What papers score is the network's own output: in one number type throughout, its colors as they are.
-        upscaler = Upscaler(
-            model,
-            precision=precision,
-            device=f"cuda:{device}" if device.isdecimal() else device,
-            flat_lock=False,
-            offline=offline,
-        )
-        name = upscaler.generator.name
-        methods.append(Method(name=name if all(name != each.name for each in methods) else model, upscaler=upscaler))
-    return methods
-
-
-def _write(result: Evaluation, folder: Path) -> None:
-    from tessera.report import write_report
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "scores.csv").write_text(result.as_csv(), encoding="utf-8")
-        (folder / "scores.json").write_text(json.dumps(result.as_json(), indent=2) + "\n", encoding="utf-8")
-        (folder / "scores.md").write_text(result.as_markdown(), encoding="utf-8")
-        write_report(result, folder / "report.html")
-    except OSError as error:
-        raise UsageError(f"-o {folder}: cannot be written to: {error.strerror}.") from None
-
-
-def _companions(result: Evaluation, folder: Path) -> list[str]:
-    from tessera.evaluate.companions import write_companions
-    from tessera.evaluate.run import BASELINES
-
-    problems: list[str] = []
-    for method in result.methods:
-        if method not in BASELINES:
-            problems += write_companions(result, method, folder / "companions" / method.replace("/", "_"))
-    return problems
-
-
-class _Saying:
-    """One line on the terminal that says what is at hand; nothing when nobody looks."""
-
-    def __enter__(self) -> Any:
-        import sys
-
-        self._shows = sys.stderr.isatty()
-        return self._say
-
-    def _say(self, what: str) -> None:
-        if self._shows:
+    def show(what: str) -> None:
+        if shows:
             typer.echo(f"\r\x1b[K{make_printable(what)[:100]}", nl=False, err=True)
 
-    def __exit__(self, *_: object) -> None:
-        if self._shows:
+    try:
+        yield show
+    finally:
+        if shows:
             typer.echo("\r\x1b[K", nl=False, err=True)

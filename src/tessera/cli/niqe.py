@@ -1,30 +1,34 @@
-"""`tessera niqe`: how natural pictures look, by their statistics alone."""
+"""`tessera niqe`: score how natural pictures look, without references."""
 
 from __future__ import annotations
 
 import csv
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tessera.cli import make_printable, print_error
-from tessera.cli.measuring import pristine_model, protocol_from_options
 from tessera.errors import UsageError
+from tessera.evaluate.protocol import NiqeGray
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _Opt = typer.Option
 Inputs = Annotated[list[str] | None, typer.Argument(metavar="PATH", help="Pictures and folders.")]
 Luma = Annotated[
-    str, _Opt("--luma", "--convert", help="y (MATLAB, BasicSR), gray (OpenCV) or pil-l (Pillow, A-ESRGAN).")
+    NiqeGray,
+    _Opt(
+        "--luma", "--convert", help="Gray conversion: y (MATLAB, BasicSR), gray (OpenCV) or pil-l (Pillow, A-ESRGAN)."
+    ),
 ]
-Crop = Annotated[int, _Opt("--crop", help="Pixels cut from each side first.")]
-Recursive = Annotated[bool, _Opt("-r", "--recursive", help="Folders below, too.")]
-AsCsv = Annotated[Path | None, _Opt("--csv", help="Also write the scores here.")]
-NiqeModel = Annotated[Path | None, _Opt("--niqe-model", help="NIQE's statistics (.npz). [default: fetched]")]
+Crop = Annotated[int, _Opt("--crop", help="Pixels cropped from each side first.")]
+Recursive = Annotated[bool, _Opt("-r", "--recursive", help="Include subfolders.")]
+AsCsv = Annotated[Path | None, _Opt("--csv", help="Also write the scores to this CSV file.")]
+NiqeModel = Annotated[Path | None, _Opt("--niqe-model", help="NIQE's statistics (.npz). [default: downloaded]")]
 Offline = Annotated[bool, _Opt("--offline", help="Never download anything.")]
 
 
@@ -38,57 +42,59 @@ def niqe(
     niqe_model: NiqeModel = None,
     offline: Offline = False,
 ) -> None:
-    """Print the NIQE of each picture and their mean; lower looks more natural. Pictures need 192x96 pixels.
+    """Print the NIQE of each picture and their mean; lower looks more natural. Pictures need 192x96 pixels at least.
 
-    Which gray is used decides the number: y is BasicSR's and MATLAB's, pil-l A-ESRGAN's. Exit code: 0 all scored, 1
-    some could not be, 2 wrong usage.
+    Scores depend on the gray conversion: y is that of BasicSR and MATLAB, pil-l that of A-ESRGAN. Exit code: 0 all
+    scored, 1 some pictures failed, 2 wrong usage.
     """
+    from tessera.evaluate.feeds import load_metrics
+    from tessera.evaluate.protocol import find_protocol
     from tessera.evaluate.scoring import Scorer
-    from tessera.images.formats import is_picture_name
+    from tessera.metrics.metric import Sources
 
     if not inputs:
         raise UsageError("Nothing to score: name pictures or folders, as in `tessera niqe results`.")
-    if crop < 0:
-        raise UsageError(f"--crop {crop}: expected a number of pixels.")
-    protocol = protocol_from_options("paper", luma=luma)
+    protocol = find_protocol("paper", niqe_gray=luma, niqe_crop=crop)
+    paths = _list_pictures(inputs, recursive=recursive)
+    metrics = load_metrics(("niqe",), Sources(niqe_model=niqe_model, offline=offline))
+    scorer = Scorer(metrics=metrics, protocol=protocol, scale=1)
+    scores: dict[Path, float] = {}
+    failed = False
+    for path in paths:
+        found = scorer.score(path)
+        for problem in found.problems:
+            failed = True
+            print_error(problem)
+        if "niqe" in found.scores:
+            scores[path] = found.scores["niqe"]
+            typer.echo(f"{scores[path]:.4f}  {make_printable(str(path))}")
+    if scores:
+        mean = math.fsum(scores.values()) / len(scores)
+        typer.echo(f"{mean:.4f}  mean of {len(scores)} ({scorer.protocol.describe(None)['NIQE on']})")
+    if as_csv is not None:
+        _write_csv(as_csv, scores)
+    if failed or not scores:
+        raise typer.Exit(1)
+
+
+def _list_pictures(inputs: Sequence[str], *, recursive: bool) -> list[Path]:
+    """The pictures that files and folders name, each once. Raises UsageError."""
+    from tessera.images.formats import is_picture_name
+
     paths: list[Path] = []
     for text in inputs:
         place = Path(text)
         if place.is_dir():
-            found = sorted(place.rglob("*") if recursive else place.iterdir())
-            pictures = [path for path in found if path.is_file() and is_picture_name(path)]
+            inside = sorted(place.rglob("*") if recursive else place.iterdir())
+            pictures = [path for path in inside if path.is_file() and is_picture_name(path)]
             if not pictures:
-                raise UsageError(f"{place}: there are no pictures in this folder.")
+                raise UsageError(f"{place}: no pictures in this folder.")
             paths += pictures
         elif place.exists():
             paths.append(place)
         else:
-            raise UsageError(f"{place}: there is no such file or folder.")
-    import dataclasses
-
-    scorer = Scorer(
-        metrics=("niqe",),
-        protocol=dataclasses.replace(protocol, niqe_crop=crop),
-        scale=1,
-        pristine=pristine_model(niqe_model, offline=offline),
-    )
-    scores: dict[Path, float] = {}
-    problems = 0
-    for path in dict.fromkeys(paths):
-        measured = scorer.measure(path)
-        for problem in measured.problems:
-            problems += 1
-            print_error(problem)
-        if "niqe" in measured.scores:
-            scores[path] = measured.scores["niqe"]
-            typer.echo(f"{scores[path]:.4f}  {make_printable(str(path))}")
-    if scores:
-        mean = math.fsum(scores.values()) / len(scores)
-        typer.echo(f"{mean:.4f}  mean of {len(scores)} ({scorer.protocol.in_words(None)['NIQE on']})")
-    if as_csv is not None:
-        _write_csv(as_csv, scores)
-    if problems or not scores:
-        raise typer.Exit(1)
+            raise UsageError(f"{place}: no such file or folder.")
+    return list(dict.fromkeys(paths))
 
 
 def _write_csv(path: Path, scores: dict[Path, float]) -> None:
@@ -98,4 +104,4 @@ def _write_csv(path: Path, scores: dict[Path, float]) -> None:
             table.writerow(["picture", "niqe"])
             table.writerows([str(picture), score] for picture, score in scores.items())
     except OSError as error:
-        raise UsageError(f"--csv {path}: cannot be written: {error.strerror}.") from None
+        raise UsageError(f"--csv {path}: cannot be written ({error.strerror}).") from None

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tessera.deploy.held_out import Pair, pair_of, read_levels, read_photograph
 from tessera.errors import UsageError
-from tessera.evaluate.making import resize_to, shrink
 from tessera.evaluate.protocol import Protocol
+from tessera.evaluate.resampling import downsample, resize_to
 from tessera.generators import GeneratorConfig
 from tessera.images.formats import is_picture_name
 
@@ -48,7 +48,7 @@ def _pair(path: Path, config: GeneratorConfig, protocol: Protocol, side: int | N
     if protocol.lq_size is None or protocol.gt_size is None:
         return pair_of(whole, config, max(whole.size) if side is None else side)
     small, lq, gt = (place / f"{name}.png" for name in ("small", "lq", "gt"))
-    shrink(path, small, config.scale, protocol.lq_kernel)
+    downsample(path, small, config.scale, protocol.lq_kernel)
     resize_to(small, lq, protocol.lq_size, "area")
     resize_to(path, gt, protocol.gt_size, "area")
     one, other = (read_levels(each, config.in_channels)[None] for each in (lq, gt))

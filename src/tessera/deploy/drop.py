@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tessera.deploy.held_out import Pair
-from tessera.evaluate.levels import compared
+from tessera.evaluate.levels import select_channels
 from tessera.evaluate.protocol import Protocol
 from tessera.metrics.psnr import psnr
 from tessera.metrics.ssim import SMALLEST_SIDE, ssim
@@ -81,7 +81,7 @@ def score(result: Tensor, truth: Tensor, protocol: Protocol, crop: int) -> Score
 
     `crop` pixels of each side are left out.
     """
-    sides = [compared(_levels(each)[0].expand(3, -1, -1), protocol.channels) for each in (result, truth)]
+    sides = [select_channels(_levels(each)[0].expand(3, -1, -1), protocol.channels) for each in (result, truth)]
     if crop and min(truth.shape[2:]) > 2 * crop + SMALLEST_SIDE:
         sides = [each[:, crop:-crop, crop:-crop] for each in sides]
     one, other = (each[None].double() for each in sides)

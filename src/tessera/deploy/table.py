@@ -30,7 +30,7 @@ from tessera.deploy.profile import Profile, profile
 from tessera.deploy.settings import ExportSettings, Precision
 from tessera.engines.hardware import has_bf16
 from tessera.engines.openvino.file_engine import OpenVinoFileEngine
-from tessera.evaluate.levels import gray_for_niqe
+from tessera.evaluate.levels import convert_to_gray
 from tessera.evaluate.protocol import Protocol
 from tessera.images.writer import write_picture
 from tessera.metrics.niqe import PristineModel, niqe
@@ -189,7 +189,7 @@ def _niqe(result: Tensor, protocol: Protocol, pristine: PristineModel | None) ->
     if pristine is None:
         return None
     try:
-        return niqe(gray_for_niqe(result[0].expand(3, -1, -1), protocol.niqe_gray), pristine)
+        return niqe(convert_to_gray(result[0].expand(3, -1, -1), protocol.niqe_gray), pristine)
     except ValueError:  # too small, or flat
         return None
 

@@ -11,7 +11,7 @@ from tessera.bench.surroundings import Surroundings
 from tessera.deploy.drop import MOST_DB
 from tessera.deploy.table import SIDE, Row
 from tessera.evaluate.protocol import Protocol
-from tessera.evaluate.scores import MetricInfo
+from tessera.report.axis import AxisLabel
 from tessera.report.page import Cell, page, section, sentences, table, text
 from tessera.report.plot import Point, scatter
 
@@ -35,30 +35,14 @@ _HEADS = (
     "peak MiB",
 )
 _WORDS = 2
-_ACROSS = MetricInfo(
-    name="speed",
-    title="Output megapixels per second",
-    higher_is_better=True,
-    needs=(),
-    range="0 upwards",
-    source="the fastest turn",
-    decimals=2,
-)
-_UP = MetricInfo(
-    name="psnr",
-    title="PSNR to the truth (dB)",
-    higher_is_better=True,
-    needs=("gt",),
-    range="0 to infinity",
-    source="the protocol",
-    decimals=2,
-)
+_ACROSS = AxisLabel(title="Output megapixels per second", higher_is_better=True)
+_UP = AxisLabel(title="PSNR against the reference (dB)", higher_is_better=True)
 
 
 def notes(rows: Sequence[Row], protocol: Protocol, surroundings: Surroundings) -> list[str]:
     """What has to be known to read the table."""
     pictures = max((row.pictures for row in rows), default=0)
-    words = "; ".join(f"{name}: {value}" for name, value in protocol.in_words(None).items())
+    words = "; ".join(f"{name}: {value}" for name, value in protocol.describe(None).items())
     found = [
         surroundings.sentence,
         f"{pictures} pictures. {words}. Here a picture's PSNR counts as {MOST_DB:.1f} dB at most, what rounding to"
@@ -80,7 +64,7 @@ def as_dict(rows: Sequence[Row], protocol: Protocol, surroundings: Surroundings)
     """Everything, for programs."""
     return {
         "notes": notes(rows, protocol, surroundings),
-        "protocol": protocol.in_words(None),
+        "protocol": protocol.describe(None),
         "rows": [
             {
                 "model": row.model,

@@ -1,4 +1,4 @@
-"""What esrdgan's test mode leaves beside each result: the input, nearest and bicubic, the reference, metrics.csv."""
+"""The files that esrdgan's test mode writes: results, inputs, nearest and bicubic, references, metrics.csv."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import csv
 from pathlib import Path
 
 from tessera.errors import TesseraError
-from tessera.evaluate import making
+from tessera.evaluate.feeds import load_metrics
 from tessera.evaluate.protocol import find_protocol
+from tessera.evaluate.resampling import copy_as_png, upsample
 from tessera.evaluate.scores import Evaluation
 from tessera.evaluate.scoring import Scorer
 
 
 def write_companions(evaluation: Evaluation, method: str, folder: Path) -> tuple[str, ...]:
-    """Write NAME_sr_4x.png, _nearest_4x, _bicubic_4x, _lr, _hr and metrics.csv for a method -> problems.
+    """Write NAME_sr_4x.png, _nearest_4x, _bicubic_4x, _lr, _hr and metrics.csv for a method -> failures.
 
-    metrics.csv has PSNR as esrdgan measures it, whatever protocol the evaluation follows: all channels, no crop,
-    results not rounded.
+    metrics.csv has PSNR as esrdgan measures it under any protocol: all channels, no crop, results not rounded.
     """
     scale = evaluation.scale or 4
-    scorer = Scorer(metrics=("psnr",), protocol=find_protocol("esrdgan"), scale=scale)
+    scorer = Scorer(metrics=load_metrics(("psnr",)), protocol=find_protocol("esrdgan"), scale=scale)
     folder.mkdir(parents=True, exist_ok=True)
     problems: list[str] = []
     with (folder / "metrics.csv").open("w", newline="", encoding="utf-8") as file:
@@ -30,17 +30,17 @@ def write_companions(evaluation: Evaluation, method: str, folder: Path) -> tuple
                 continue
             names = {role: folder / f"{row.picture}_{role}_{scale}x.png" for role in ("sr", "nearest", "bicubic")}
             try:
-                making.copy(row.sr, names["sr"])
-                making.enlarge(row.lq, names["nearest"], scale, "nearest")
-                making.enlarge(row.lq, names["bicubic"], scale, "bicubic")
-                making.copy(row.lq, folder / f"{row.picture}_lr.png")
+                copy_as_png(row.sr, names["sr"])
+                upsample(row.lq, names["nearest"], scale, "nearest")
+                upsample(row.lq, names["bicubic"], scale, "bicubic")
+                copy_as_png(row.lq, folder / f"{row.picture}_lr.png")
                 if row.gt is not None:
-                    making.copy(row.gt, folder / f"{row.picture}_hr.png")
+                    copy_as_png(row.gt, folder / f"{row.picture}_hr.png")
             except TesseraError as error:
                 problems.append(str(error))
                 continue
             for role, path in names.items():
-                measured = scorer.measure(path, gt=row.gt)
-                if "psnr" in measured.scores:
-                    table.writerow([f"{row.picture}_{role}", measured.scores["psnr"]])
+                scores = scorer.score(path, gt=row.gt).scores
+                if "psnr" in scores:
+                    table.writerow([f"{row.picture}_{role}", scores["psnr"]])
     return tuple(problems)

@@ -22,10 +22,10 @@ _MOST_ROWS, _FEWEST_ROWS = 256, 16
 _PIXELS_AT_A_TIME = 2**19
 
 
-def rows_at_a_time(width: int) -> int:
+def count_rows_at_a_time(width: int) -> int:
     """How many rows to read at a time, so that what is in memory does not grow with the width either.
 
-    >>> rows_at_a_time(2000), rows_at_a_time(10_000)
+    >>> count_rows_at_a_time(2000), count_rows_at_a_time(10_000)
     (256, 52)
     """
     return max(_FEWEST_ROWS, min(_MOST_ROWS, _PIXELS_AT_A_TIME // width))
@@ -49,6 +49,10 @@ class Levels:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
         self._reader.close()
 
     def read_rows(self, first: int, count: int) -> Tensor:
@@ -67,14 +71,14 @@ def as_levels(pixels: np.ndarray) -> Tensor:
     return values.expand(3, -1, -1) if values.shape[0] == 1 else values
 
 
-def compared(levels: Tensor, channels: Channels) -> Tensor:
+def select_channels(levels: Tensor, channels: Channels) -> Tensor:
     """(3, h, W) in levels -> what PSNR and SSIM look at, (3, h, W) or (1, h, W)."""
     if channels == "rgb":
         return levels
     return luma_matlab(levels / 255) if channels == "y" else luma_jpeg(levels)
 
 
-def gray_for_niqe(levels: Tensor, gray: NiqeGray) -> Tensor:
+def convert_to_gray(levels: Tensor, gray: NiqeGray) -> Tensor:
     """(3, h, W) in levels -> (h, W) in whole levels, by one of the three conversions in use."""
     if gray == "y":
         return luma_matlab(levels / 255)[0].round()

@@ -14,25 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-
-@dataclass(frozen=True, kw_only=True)
-class MetricInfo:
-    """What a metric's number means."""
-
-    name: str
-    """As on the command line and in the columns: psnr, ssim, niqe ..."""
-    title: str
-    """As in a table's head: PSNR (dB)."""
-    higher_is_better: bool
-    needs: tuple[str, ...]
-    """What it looks at besides the result: "gt", "lq", nothing."""
-    range: str
-    source: str
-    decimals: int = 4
+from tessera.metrics.metric import MetricInfo
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class ScoreRow:
     """One picture by one method."""
 
     method: str
@@ -58,7 +44,7 @@ class Mean:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Difference:
+class PairedDifference:
     """How much `method` scores over `other` on the same pictures: the mean difference, its interval, its p-value."""
 
     method: str
@@ -82,14 +68,14 @@ class Evaluation:
     metrics: tuple[MetricInfo, ...]
     methods: tuple[str, ...]
     pictures: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[ScoreRow, ...]
     means: tuple[Mean, ...]
-    differences: tuple[Difference, ...] = ()
+    differences: tuple[PairedDifference, ...] = ()
     problems: tuple[str, ...] = ()
     """Sentences about pictures without partner and the like."""
     notes: tuple[str, ...] = ()
 
-    def row(self, method: str, picture: str) -> Row | None:
+    def row(self, method: str, picture: str) -> ScoreRow | None:
         """The row of a picture by a method."""
         return next((row for row in self.rows if (row.method, row.picture) == (method, picture)), None)
 
@@ -119,7 +105,7 @@ class Evaluation:
 
     def as_markdown(self) -> str:
         """The means with their intervals, the differences, and the protocol."""
-        head = ["model", *(f"{metric.title} {'↑' if metric.higher_is_better else '↓'}" for metric in self.metrics)]
+        head = ["model", *(f"{metric.title} {metric.arrow}" for metric in self.metrics)]
         lines = [f"# {self.title}", "", *_table(head, [self._summary(method) for method in self.methods])]
         lines += ["", "Mean over the pictures [95 % interval of it]."]
         if self.differences:
@@ -145,11 +131,11 @@ class Evaluation:
         cells = [method]
         for metric in self.metrics:
             mean = self.mean(method, metric.name)
-            cells.append("-" if mean is None else in_words(mean, metric.decimals))
+            cells.append("-" if mean is None else describe_mean(mean, metric.decimals))
         return cells
 
 
-def in_words(mean: Mean, decimals: int) -> str:
+def describe_mean(mean: Mean, decimals: int) -> str:
     """A mean with its interval: 28.4210 [26.1, 30.7]."""
     if mean.count < 2 or not math.isfinite(mean.mean) or math.isnan(mean.low):
         return f"{mean.mean:.{decimals}f}"

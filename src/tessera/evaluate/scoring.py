@@ -1,218 +1,183 @@
 """One result against its reference and its input: files read in strips, every metric fed with the same rows.
 
-What needs a whole picture at once (LPIPS, DISTS) gets it after the strips. Shapes: h rows at a time, W width.
+Metrics of whole pictures (LPIPS, DISTS) get them after the last strip. Shapes: h rows at a time, W width.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from tessera.errors import TesseraError
-from tessera.evaluate.learned import LEARNED_METRICS, Learned
-from tessera.evaluate.levels import Levels, rows_at_a_time
-from tessera.evaluate.protocol import Channels, Protocol
-from tessera.evaluate.scores import MetricInfo
-from tessera.evaluate.sinks import (
-    Alignment,
-    Compared,
-    Consistency,
-    Niqe,
-    PerceptualIndex,
-    Sink,
-    Whole,
-    Work,
-    opened,
+from tessera.errors import PictureError, TesseraError
+from tessera.evaluate.feeds import (
+    PIRM_CROP,
+    AlignmentCheck,
+    Feed,
+    GrayFeed,
+    InputFeed,
+    LoadedMetric,
+    Measurement,
+    PairFeed,
+    WholeFeed,
+    crop_border,
 )
-from tessera.metrics.niqe import PristineModel
-
-METRICS: tuple[MetricInfo, ...] = (
-    MetricInfo(
-        name="psnr",
-        title="PSNR (dB)",
-        higher_is_better=True,
-        needs=("gt",),
-        range="0 to infinity",
-        source="10 log10(255^2 / MSE)",
-    ),
-    MetricInfo(
-        name="ssim",
-        title="SSIM",
-        higher_is_better=True,
-        needs=("gt",),
-        range="-1 to 1",
-        source="Wang et al. 2004",
-        decimals=4,
-    ),
-    MetricInfo(
-        name="ms-ssim",
-        title="MS-SSIM",
-        higher_is_better=True,
-        needs=("gt",),
-        range="0 to 1",
-        source="Wang, Simoncelli, Bovik 2003",
-    ),
-    MetricInfo(
-        name="rmse",
-        title="RMSE (levels)",
-        higher_is_better=False,
-        needs=("gt",),
-        range="0 to 255",
-        source="PIRM 2018 (Blau et al.)",
-        decimals=3,
-    ),
-    MetricInfo(
-        name="delta-e",
-        title="CIEDE2000",
-        higher_is_better=False,
-        needs=("gt",),
-        range="0 to about 100; 1 can just be seen",
-        source="CIE 142-2001, mean over the pixels",
-        decimals=3,
-    ),
-    MetricInfo(
-        name="niqe",
-        title="NIQE",
-        higher_is_better=False,
-        needs=(),
-        range="0 upwards; photographs have 2 to 5",
-        source="Mittal et al. 2013",
-    ),
-    MetricInfo(
-        name="lr-psnr",
-        title="LR consistency (dB)",
-        higher_is_better=True,
-        needs=("lq",),
-        range="0 to infinity",
-        source="PSNR of the shrunken result and the input, RGB (Lugmayr et al. 2021)",
-        decimals=2,
-    ),
-    *LEARNED_METRICS,
-)
-
-
-def metric_info(name: str) -> MetricInfo | None:
-    """What is known of a metric, by its name."""
-    return next((metric for metric in METRICS if metric.name == name), None)
+from tessera.evaluate.levels import Levels, count_rows_at_a_time
+from tessera.evaluate.protocol import Channels, NiqeGray, Protocol
+from tessera.metrics.metric import Frame, Rows
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
+class PictureScores:
     """The scores of one picture, and sentences about those it could not get."""
 
     scores: dict[str, float]
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    squared_error: float = math.nan
-    """Mean squared error in levels, for the protocol that averages over pixels."""
-    values: int = 0
-    """How many values that is the mean of."""
-    features: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None = None
-    """FID's features of the result and of the reference, when "fid" is among the metrics."""
+    states: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """By the metric's name, what `Metric.pool` needs from this picture."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scorer:
-    """Measures results under one protocol. `pristine` is NIQE's model, wanted when "niqe" is among the metrics."""
+    """Measures results with loaded metrics under one protocol."""
 
-    metrics: Sequence[str]
+    metrics: Sequence[LoadedMetric]
     protocol: Protocol
     scale: int
-    pristine: PristineModel | None = None
-    learned: Learned = field(default_factory=Learned)
 
-    def measure(self, sr: Path, *, gt: Path | None = None, lq: Path | None = None) -> Measured:
-        """Score one result. What cannot be had gets a sentence; the other metrics are measured all the same."""
+    def score(self, sr: Path, *, gt: Path | None = None, lq: Path | None = None) -> PictureScores:
+        """Score one result. A metric that fails becomes a sentence in `problems`; the others are still measured."""
         try:
-            with Levels(sr) as result:
-                return self._measure(result, gt, lq)
+            with Levels(sr) as result, contextlib.ExitStack() as opened:
+                return _PictureScoring(self, result, opened).run(gt, lq)
         except TesseraError as error:
-            return Measured(scores={}, problems=(str(error),))
+            return PictureScores(scores={}, problems=(str(error),))
 
-    def _measure(self, result: Levels, gt: Path | None, lq: Path | None) -> Measured:
-        work = Work(result.path)
-        size = result.height, result.width
-        reference: Levels | None = None
-        if gt is not None and any(name in _WITH_REFERENCE for name in self.metrics):
-            reference = opened(gt, work)
-        if reference is not None:
-            fault = self._size_fault(size, reference)
-            if fault:
-                work.problems.append(fault)
-                reference.__exit__(None, None, None)
-                reference = None
-            elif (reference.height, reference.width) != size:
-                work.notes.append(
-                    f"{reference.path.name}: {reference.width}x{reference.height} was cut to {size[1]}x{size[0]},"
-                    " as many pixels as a multiple of the scale leaves."
-                )
-        sinks = self._sinks(work, size, reference, lq)
-        try:
-            step = rows_at_a_time(max(result.width, reference.width if reference is not None else 0))
-            for first in range(0, result.height, step):
-                count = min(step, result.height - first)
-                rows = result.read_rows(first, count)
-                truth = reference.read_rows(first, count)[..., : result.width] if reference is not None else None
-                for sink in sinks:
-                    sink.take(rows, truth)
-        finally:
-            if reference is not None:
-                reference.__exit__(None, None, None)
-        for sink in sinks:
-            try:
-                sink.finish(work)
-            except (ValueError, TesseraError) as error:
-                work.problems.append(f"{result.path}: {error}.")
-        return Measured(
-            scores={name: work.scores[name] for name in self.metrics if name in work.scores},
-            problems=tuple(work.problems),
-            notes=tuple(work.notes),
-            squared_error=work.squared_error,
-            values=work.values,
-            features=work.features,
+
+class _PictureScoring:
+    """One run of a scorer over one picture."""
+
+    def __init__(self, scorer: Scorer, result: Levels, opened: contextlib.ExitStack) -> None:
+        self._scorer, self._result, self._opened = scorer, result, opened
+        self._size = result.height, result.width
+        self._problems: list[str] = []
+        self._notes: list[str] = []
+        self._measurements: list[Measurement] = []
+
+    def run(self, gt: Path | None, lq: Path | None) -> PictureScores:
+        """Open what belongs to the result, feed all metrics with its rows, and collect what they found."""
+        reference = self._open_reference(gt)
+        feeds = self._build_feeds(reference, lq)
+        alignment = AlignmentCheck(self._size) if reference is not None and feeds else None
+        self._read(reference, feeds if alignment is None else [*feeds, alignment])
+        for measurement in self._measurements:
+            measurement.finish()
+            if measurement.error is not None:
+                self._problems.append(f"{self._result.path}: {str(measurement.error).rstrip('.')}.")
+        shift = alignment.describe_shift() if alignment is not None else None
+        if shift is not None:
+            self._problems.append(
+                f"{self._result.path}: appears shifted against its reference ({shift}, in pixels), so its scores are"
+                " those of a misaligned pair."
+            )
+        by_name = {each.metric.info.name: each for each in self._measurements}
+        ordered = [by_name[name] for each in self._scorer.metrics if (name := each.metric.info.name) in by_name]
+        return PictureScores(
+            scores={each.metric.info.name: each.score for each in ordered if each.score is not None},
+            problems=tuple(self._problems),
+            notes=tuple(self._notes),
+            states={each.metric.info.name: each.state for each in ordered if each.state is not None},
         )
 
-    def _size_fault(self, size: tuple[int, int], reference: Levels) -> str | None:
-        beyond = reference.height - size[0], reference.width - size[1]
-        if all(0 <= pixels < max(self.scale, 1) or pixels == 0 for pixels in beyond):
+    def _read(self, reference: Levels | None, feeds: Sequence[Feed]) -> None:
+        result = self._result
+        step = count_rows_at_a_time(max(result.width, reference.width if reference is not None else 0))
+        for first in range(0, result.height, step):
+            count = min(step, result.height - first)
+            rows = result.read_rows(first, count)
+            others = reference.read_rows(first, count)[..., : result.width] if reference is not None else None
+            for feed in feeds:
+                feed.take(rows, others)
+        for feed in feeds:
+            feed.finish()
+
+    def _open_reference(self, path: Path | None) -> Levels | None:
+        """Open the reference where a metric needs it; None, with a problem, where it cannot be compared."""
+        if path is None or not any("gt" in each.metric.info.needs for each in self._scorer.metrics):
             return None
-        return (
-            f"{reference.path}: is {reference.width}x{reference.height}, and the result {size[1]}x{size[0]}; pictures"
-            " must have one size to be compared."
-        )
+        try:
+            reference = self._opened.enter_context(Levels(path))
+        except TesseraError as error:
+            self._problems.append(str(error))
+            return None
+        height, width = self._size
+        beyond = reference.height - height, reference.width - width
+        if any(not 0 <= pixels < max(self._scorer.scale, 1) for pixels in beyond):
+            self._problems.append(
+                f"{path}: is {reference.width}x{reference.height}, and the result {width}x{height}; pictures must have"
+                " the same size to be compared."
+            )
+            return None
+        if any(beyond):
+            self._notes.append(
+                f"{path.name}: cropped from {reference.width}x{reference.height} to {width}x{height}, a multiple of the"
+                " scale."
+            )
+        return reference
 
-    def _sinks(self, work: Work, size: tuple[int, int], reference: Levels | None, lq: Path | None) -> list[Sink]:
-        protocol, sinks = self.protocol, list[Sink]()
-        crop = protocol.crop_of(self.scale)
-        inside = size[0] - 2 * crop, size[1] - 2 * crop
+    def _build_feeds(self, reference: Levels | None, lq: Path | None) -> list[Feed]:
+        """A feed for each kind of rows that a metric reads, where the pictures for it are there."""
+        protocol, scale, size = self._scorer.protocol, self._scorer.scale, self._size
+        crop = protocol.crop_of(scale)
+        feeds: list[Feed] = []
         if reference is not None:
-            if min(inside) < 1:
-                work.problems.append(
-                    f"{work.path}: nothing is left of {size[1]}x{size[0]} after cutting {crop} pixels."
+            if min(size) - 2 * crop < 1:
+                self._problems.append(
+                    f"{self._result.path}: nothing is left of {size[1]}x{size[0]} after cropping {crop} pixels."
                 )
             else:
-                wanted = [name for name in ("psnr", "rmse", "ssim", "ms-ssim", "delta-e") if name in self.metrics]
+                # Scripts behind papers' tables convert color pictures only.
                 channels: Channels = "y-full" if protocol.channels == "y" and reference.is_gray else protocol.channels
-                sinks.append(Compared(wanted, protocol, channels, crop, size, work))
-                sinks.append(Alignment(size))
-                learned = {name: run for name, run in self.learned.compared.items() if name in self.metrics}
-                inception = self.learned if "fid" in self.metrics and self.learned.inception is not None else None
-                if learned or inception is not None:
-                    sinks.append(Whole(learned, inception, protocol, crop, size))
-        if "niqe" in self.metrics and self.pristine is not None:
-            sinks.append(Niqe(self.pristine, protocol, protocol.niqe_crop_of(self.scale), size))
-        if "pi" in self.metrics and self.pristine is not None and self.learned.ma is not None:
-            sinks.append(PerceptualIndex(self.pristine, protocol, size, self.learned.ma))
-        if "lr-psnr" in self.metrics and lq is not None:
-            consistency = Consistency.open(lq, protocol, self.scale, size, work)
-            if consistency is not None:
-                sinks.append(consistency)
-        return sinks
+                selections: tuple[tuple[Rows, Channels], ...] = (("channels", channels), ("rgb", "rgb"))
+                for rows, selected in selections:
+                    if pairs := self._start(rows, crop):
+                        border = crop_border(size, crop)
+                        feeds.append(PairFeed(pairs, border, channels=selected, rounded=protocol.rounded))
+                if whole := self._start("whole", crop):
+                    feeds.append(WholeFeed(whole, crop_border(size, crop), rounded=protocol.rounded))
+        grays: tuple[tuple[Rows, int, NiqeGray], ...] = (
+            ("gray", protocol.niqe_crop_of(scale), protocol.niqe_gray),
+            ("pirm-gray", PIRM_CROP, "y"),
+        )
+        for rows, border, gray in grays:
+            if alone := self._start(rows, border):
+                feeds.append(GrayFeed(alone, crop_border(size, border), gray))
+        if lq is not None and any(each.metric.rows == "input" for each in self._scorer.metrics):
+            try:
+                opened = self._opened.enter_context(InputFeed.open(lq, size, scale))
+                feeds.append(InputFeed(self._start("input", 0), opened, protocol, size))
+            except PictureError as error:
+                self._problems.append(str(error))
+        return feeds
 
-
-_WITH_REFERENCE = frozenset(metric.name for metric in METRICS if "gt" in metric.needs)
+    def _start(self, rows: Rows, crop: int) -> list[Measurement]:
+        """Start the metrics that read these rows; those that need a larger picture become problems."""
+        height, width = (max(0, length - 2 * crop) for length in self._size)
+        started: list[Measurement] = []
+        for each in self._scorer.metrics:
+            if each.metric.rows != rows:
+                continue
+            least = each.metric.info.smallest_side
+            if min(height, width) < least:
+                self._problems.append(
+                    f"{self._result.path}: {each.metric.info.name} needs {least} pixels a side after cropping, found"
+                    f" {min(height, width)}."
+                )
+                continue
+            frame = Frame(path=self._result.path, height=height, width=width, eps=self._scorer.protocol.eps)
+            started.append(Measurement(each.metric, each.start(frame)))
+        self._measurements += started
+        return started

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tessera.images.color import rgb_to_lab
+from tessera.metrics.metric import Accumulator, Frame
 
 _POWER = 25.0**7
 
@@ -57,6 +58,30 @@ def ciede2000(first: Tensor, second: Tensor) -> Tensor:
 def mean_color_difference(sr: Tensor, gt: Tensor) -> Tensor:
     """Mean CIEDE2000 of sRGB pictures in [0, 1], (B, 3, H, W) twice -> (B,) float64; 0 is equal."""
     return ciede2000(rgb_to_lab(sr.double()), rgb_to_lab(gt.double())).flatten(1).mean(dim=1)
+
+
+class ColorDifference:
+    """Mean CIEDE2000 of a picture that comes in rows."""
+
+    def __init__(self) -> None:
+        self._total, self._count = 0.0, 0
+
+    def take(self, sr: Tensor, gt: Tensor) -> None:
+        """Add the next rows, (3, h, W) twice, sRGB in levels of 255."""
+        apart = ciede2000(rgb_to_lab(sr / 255), rgb_to_lab(gt / 255))
+        self._total += float(apart.sum())
+        self._count += apart.numel()
+
+    @property
+    def mean(self) -> float:
+        """The mean over all pixels so far."""
+        return self._total / self._count
+
+
+def start_color_difference(_: Frame) -> Accumulator:
+    """Start CIEDE2000 on a picture whose rows are RGB in levels of 255."""
+    difference = ColorDifference()
+    return Accumulator(difference.take, lambda: difference.mean)
 
 
 def _hue(b: Tensor, a: Tensor) -> Tensor:

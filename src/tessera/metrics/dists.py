@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tessera.errors import UsageError, WeightsError
-from tessera.metrics.lpips import check_pair
+from tessera.metrics.metric import Accumulator, Frame, Start
+from tessera.metrics.whole import check_pair, measure_whole
 from tessera.trunks import Trunk, fetch_published, load_trunk, read_tensors, take_tensors
 from tessera.weights.published import RemoteFile
 
@@ -99,6 +100,15 @@ def dists(sr: Tensor, gt: Tensor, model: DistsModel, *, shorter_side: int | None
         # 1 less the weighted similarities, as the weights have the sum 1; in this order equal pictures give 0 itself.
         total = total + ((1 - texture) * alpha + (1 - structure) * beta).sum(dim=1) / share
     return total
+
+
+def start_dists(model: DistsModel) -> Start:
+    """Start DISTS on whole pictures, at their own size."""
+
+    def start(_: Frame) -> Accumulator:
+        return measure_whole(lambda sr, gt: float(dists(sr, gt, model)))
+
+    return start
 
 
 def l2_pool(maps: Tensor) -> Tensor:

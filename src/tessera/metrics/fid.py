@@ -6,16 +6,18 @@ pictures, H height, W width, N pictures at a time, D features of each.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from tessera.errors import NonFiniteError, UsageError
 from tessera.images.resize import resize
-from tessera.trunks import Trunk
+from tessera.metrics.metric import Accumulator, Frame, Start
+from tessera.trunks import Trunk, load_trunk
 
 Floats = npt.NDArray[np.float64]
 
@@ -129,6 +131,41 @@ def frechet_distance(mean1: Floats, cov1: Floats, mean2: Floats, cov2: Floats) -
     overlap = np.linalg.svd(roots[0] @ roots[1], compute_uv=False).sum()
     distance = float(apart @ apart + np.trace(covariances[0]) + np.trace(covariances[1]) - 2 * overlap)
     return max(distance, 0.0)
+
+
+def load_features(*, offline: bool = False) -> Callable[[Tensor], Tensor]:
+    """Load Inception -> what turns RGB in [0, 1], (B, 3, H, W), into features (B, 2048).
+
+    Raises what `trunks.load_trunk` raises.
+    """
+    trunk = load_trunk("inception", offline=offline)
+    return lambda batch: inception_features(trunk, batch)
+
+
+def start_fid(features: Callable[[Tensor], Tensor]) -> Start:
+    """Start FID on whole pictures; `features` maps (1, 3, H, W) to (1, 2048)."""
+
+    def start(_: Frame) -> Accumulator:
+        found: list[Floats] = []
+
+        def take(sr: Tensor, gt: Tensor) -> None:
+            with torch.inference_mode():
+                found.extend(np.asarray(features(each).double().cpu()) for each in (sr, gt))
+
+        return Accumulator(take, state=lambda: (found[0], found[1]))
+
+    return start
+
+
+def pool_fid(states: Sequence[tuple[Floats, Floats]]) -> float | None:
+    """FID from the features of results and references, (1, 2048) each; None below two pictures."""
+    if len(states) < FEWEST_PICTURES:
+        return None
+    results, references = FrechetStatistics(), FrechetStatistics()
+    for result, reference in states:
+        results.take(result)
+        references.take(reference)
+    return results.distance(references)
 
 
 def _root(covariance: Floats) -> Floats:

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from tessera.errors import UsageError
+from tessera.metrics.metric import Accumulator, Frame, Start
+from tessera.metrics.whole import check_pair, measure_whole
 from tessera.trunks import Trunk, fetch_published, load_trunk, read_tensors, take_tensors
 from tessera.weights.published import RemoteFile
 
@@ -145,14 +147,13 @@ def lpips(sr: Tensor, gt: Tensor, model: LpipsModel) -> Tensor:
     return total
 
 
-def check_pair(sr: Tensor, gt: Tensor, smallest_side: int, metric: str) -> None:
-    """Raise UsageError unless both are RGB of one size that the metric can measure."""
-    if sr.ndim != 4 or sr.shape != gt.shape or sr.shape[1] != 3:
-        raise UsageError(
-            f"{metric} compares two batches (B, 3, H, W) of one size, found {tuple(sr.shape)} and {tuple(gt.shape)}."
-        )
-    if min(sr.shape[-2:]) < smallest_side:
-        raise UsageError(f"{metric} needs {smallest_side} pixels a side, found {tuple(sr.shape[-2:])}.")
+def start_lpips(model: LpipsModel) -> Start:
+    """Start LPIPS on whole pictures."""
+
+    def start(_: Frame) -> Accumulator:
+        return measure_whole(lambda sr, gt: float(lpips(sr, gt, model)))
+
+    return start
 
 
 def _scaled(picture: Tensor) -> Tensor:

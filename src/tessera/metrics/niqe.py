@@ -17,7 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tessera.errors import UsageError
 from tessera.images.filters import Band, compute_bands
+from tessera.metrics.metric import Accumulator, Frame, Start
+from tessera.weights.published import NIQE_MODEL
+from tessera.zoo.models import fetch_file
 
 BLOCK = 96
 _WINDOW = 7
@@ -47,6 +51,20 @@ class PristineModel:
         if mean.shape != (FEATURES,) or covariance.shape != (FEATURES, FEATURES):
             raise ValueError(f"{path}: expected {FEATURES} features, found {mean.shape} and {covariance.shape}")
         return PristineModel(mean.astype(np.float64), covariance.astype(np.float64))
+
+
+def load_pristine_model(path: Path | None = None, *, offline: bool = False) -> PristineModel:
+    """Load NIQE's statistics of undistorted photographs from `path`, or the published file, fetched on first use.
+
+    Raises UsageError for a file without such statistics, ModelNotFoundError where the published file is unavailable.
+    """
+    if path is not None and not path.is_file():
+        raise UsageError(f"no such file: {path}.", field="niqe_model")
+    found = path or fetch_file(NIQE_MODEL, what="NIQE's statistics", offline=offline)
+    try:
+        return PristineModel.load(found)
+    except (ValueError, OSError) as error:
+        raise UsageError(f"{found}: not a file of NIQE statistics ({error}).") from None
 
 
 def niqe(gray: Tensor, model: PristineModel) -> float:
@@ -98,6 +116,16 @@ class NiqeRows:
         apart = model.mean - np.nanmean(features, axis=0)
         covariance = (model.covariance + np.cov(whole, rowvar=False)) / 2
         return math.sqrt(apart @ np.linalg.pinv(covariance) @ apart)
+
+
+def start_niqe(model: PristineModel) -> Start:
+    """Start NIQE on pictures whose gray rows are in levels of 255."""
+
+    def start(frame: Frame) -> Accumulator:
+        rows = NiqeRows(frame.height, frame.width)
+        return Accumulator(rows.take, lambda: rows.score(model))
+
+    return start
 
 
 class _Scale:

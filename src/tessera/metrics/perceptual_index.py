@@ -10,10 +10,11 @@ import csv
 import math
 import shlex
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tessera.errors import EngineError, UsageError
+from tessera.metrics.metric import Accumulator, Frame, Start
 
 PIRM_LIMITS = (11.5, 12.5, 16.0)
 """The largest RMSE of each region, on Y in levels of 255 with 4 pixels cropped."""
@@ -43,6 +44,30 @@ def pirm_region(rmse: float) -> int | None:
     if not rmse >= 0:
         raise UsageError(f"An RMSE is 0 or more, found {rmse}.")
     return next((region for region, limit in enumerate(PIRM_LIMITS, 1) if rmse <= limit), None)
+
+
+def open_ma(source: str | None) -> Callable[[Path], float]:
+    """Open the source of Ma: a command that contains {picture}, or a table of scores. Raises UsageError."""
+    if source is None:
+        raise UsageError(
+            "pi needs Ma scores: give a table (picture, score) or a command with {picture} in it.", field="ma"
+        )
+    if PICTURE in source:
+        return lambda path: ma_from_command(source, path)
+    table = ma_from_file(Path(source))
+    return lambda path: ma_of(path, table)
+
+
+def start_perceptual_index(niqe: Start, ma: Callable[[Path], float]) -> Start:
+    """Start PI on pictures whose rows are Y with 4 pixels cropped."""
+
+    def start(frame: Frame) -> Accumulator:
+        inner = niqe(frame)
+        score = inner.score
+        assert score is not None
+        return Accumulator(inner.take, lambda: perceptual_index(ma=ma(frame.path), niqe=score()))
+
+    return start
 
 
 def ma_from_file(path: Path) -> dict[str, float]:

@@ -6,9 +6,12 @@ Shapes: B pictures, C channels, H height, W width; h rows at a time.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+from tessera.metrics.metric import Accumulator, Frame
 
 
 def mse(sr: Tensor, gt: Tensor) -> Tensor:
@@ -39,24 +42,51 @@ def decibels(error: Tensor, *, data_range: float, eps: float = 0.0) -> Tensor:
 
 
 class SquaredError:
-    """The same for a picture that comes in rows: the mean of squared differences."""
+    """Mean squared error of a picture that comes in rows."""
 
     def __init__(self) -> None:
         self._total = 0.0
         self.count = 0
-        """How many values came."""
+        """How many values were added."""
 
     def take(self, sr: Tensor, gt: Tensor) -> None:
-        """The next rows, (C, h, W) twice."""
+        """Add the next rows, (C, h, W) twice."""
         self._total += float(((sr.double() - gt.double()) ** 2).sum())
         self.count += sr.numel()
 
     @property
     def mean(self) -> float:
-        """The mean squared error of what came."""
+        """The mean squared error of all rows so far."""
         return self._total / self.count
 
     def psnr(self, *, data_range: float, eps: float = 0.0) -> float:
-        """In dB, see `psnr`."""
+        """PSNR in dB, see `psnr`."""
         error = self.mean + eps
         return math.inf if error == 0 else 10 * math.log10(data_range**2 / error)
+
+
+def start_psnr(frame: Frame) -> Accumulator:
+    """Start PSNR on a picture whose rows are in levels of 255."""
+    error = SquaredError()
+    return Accumulator(
+        error.take,
+        lambda: error.psnr(data_range=255, eps=frame.eps),
+        lambda: (error.mean, error.count, frame.eps),
+    )
+
+
+def start_rmse(frame: Frame) -> Accumulator:
+    """Start RMSE on a picture whose rows are in levels of 255."""
+    error = SquaredError()
+    return Accumulator(error.take, lambda: math.sqrt(error.mean))
+
+
+def pool_psnr(states: Sequence[tuple[float, int, float]]) -> float:
+    """PSNR of the mean squared error of several pictures, from (MSE in levels squared, values, eps) of each.
+
+    >>> round(pool_psnr([(1.0, 100, 0.0), (3.0, 100, 0.0)]), 2)
+    45.12
+    """
+    values = sum(count for _, count, _ in states)
+    error = sum(mean * count for mean, count, _ in states) / values + states[0][2]
+    return 10 * math.log10(255**2 / error) if error else math.inf

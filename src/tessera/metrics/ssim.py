@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tessera.metrics.metric import Accumulator, Frame
+
 WINDOW = 11
 _SIGMA = 1.5
 _K1, _K2 = 0.01, 0.03
@@ -135,6 +137,18 @@ class MsSsimRows:
         self._odd[scale] = pair[:, :, even:] if even < pair.shape[2] else None
         if even:
             self._feed(_halved(pair[:, :, :even]), scale + 1)
+
+
+def start_ssim(_: Frame) -> Accumulator:
+    """Start SSIM on a picture whose rows are in levels of 255."""
+    rows = SsimRows(data_range=255)
+    return Accumulator(rows.take, lambda: rows.score)
+
+
+def start_ms_ssim(_: Frame) -> Accumulator:
+    """Start MS-SSIM on a picture whose rows are in levels of 255."""
+    rows = MsSsimRows(data_range=255)
+    return Accumulator(rows.take, lambda: rows.score)
 
 
 def _halved(pair: Tensor) -> Tensor:

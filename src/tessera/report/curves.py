@@ -8,27 +8,21 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from tessera.report.axis import Axis, fit_axis, format_tick
 from tessera.report.page import text
 from tessera.report.run_record import Series
 
 Floats = npt.NDArray[np.float64]
-Across = Callable[[float], float]
-"""Steps -> pixels from the left."""
-
 STRETCHES = 300
 """How many are drawn at most."""
 _WIDTH, _HEIGHT = 560, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 74, 14, 12, 40
-_LOG_FROM = 20.0
-"""How many times the least value the greatest is, from where a logarithmic axis shows more."""
-_LEAST_LOG = 1e-44
-"""What is smaller is 0 in single precision, and has no place on a logarithmic axis."""
 _DOTS = 40
 """Up to so many values are marked one by one."""
 
@@ -89,15 +83,12 @@ def thinned(series: Series, stretches: int = STRETCHES) -> Thinned:
 def draw_panel(panel: Panel, *, last_step: int, marks: Sequence[int] = ()) -> str:
     """A panel -> a figure whose axis runs from step 0 to `last_step`; `marks` are steps with an upright line."""
     drawn = [thinned(curve.series) for curve in panel.curves]
-    axis = _axis(panel, drawn)
+    axis = _fit_upright(panel, drawn)
     if axis is None:
         nothing = '<p class="soft">No value was a number.</p>'
         return f'<figure class="curve-box">\n<h3>{text(panel.title)}</h3>\n{nothing}</figure>\n'
     last_step = max(1, last_step)
-
-    def across(step: float) -> float:
-        return _LEFT + step / last_step * (_WIDTH - _LEFT - _RIGHT)
-
+    across = Axis(least=0, greatest=last_step, start=_LEFT, end=_WIDTH - _RIGHT)
     said = text(f"{panel.title}: {'; '.join(map(_said, panel.curves))}")
     data = json.dumps([list(_points(each)) for each in drawn], separators=(",", ":"))
     names = json.dumps([curve.label for curve in panel.curves])
@@ -106,11 +97,11 @@ def draw_panel(panel: Panel, *, last_step: int, marks: Sequence[int] = ()) -> st
         f'<div class="curve" data-points="{text(data)}" data-names="{text(names)}" data-left="{_LEFT}"'
         f' data-across="{_WIDTH - _LEFT - _RIGHT}" data-last="{last_step}" aria-label="{said}">\n'
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{said}">\n',
-        *_grid(axis, last_step, across),
+        *_grid(axis, across),
         *_marks(marks, last_step, across),
     ]
     if panel.level is not None:
-        y = axis.up(panel.level)
+        y = axis.place(panel.level)
         lines.append(f'<line class="level" x1="{_LEFT}" y1="{y:.1f}" x2="{_WIDTH - _RIGHT}" y2="{y:.1f}"/>\n')
     for index, each in enumerate(drawn):
         lines += _line(each, index, axis, across)
@@ -132,86 +123,25 @@ def short(value: float) -> str:
 # ------------------------------------------------------------------------------------------------------------- axes
 
 
-@dataclass(frozen=True)
-class _Axis:
-    """The upright axis."""
-
-    least: float
-    greatest: float
-    log: bool
-    only: float | None = None
-    """The one value that there is."""
-
-    def up(self, value: float) -> float:
-        """Where a value lies, in pixels from the top; what lies beyond the axis is drawn on its edge."""
-        low, high, at = (math.log10(each) if self.log else each for each in (self.least, self.greatest, value))
-        share = min(1.0, max(0.0, (at - low) / (high - low)))
-        return _HEIGHT - _BOTTOM - share * (_HEIGHT - _TOP - _BOTTOM)
-
-    def ticks(self) -> list[float]:
-        """Round numbers on it."""
-        if self.only is not None:
-            return [self.only]
-        return log_ticks(self.least, self.greatest) if self.log else ticks(self.least, self.greatest)
-
-
-def _axis(panel: Panel, drawn: Sequence[Thinned]) -> _Axis | None:
+def _fit_upright(panel: Panel, drawn: Sequence[Thinned]) -> Axis | None:
     known = np.concatenate([each[~np.isnan(each)] for thin in drawn for each in (thin.least, thin.greatest)])
     if not len(known):
         return None
+    bottom = _HEIGHT - _BOTTOM
     if panel.within is not None:
-        return _Axis(*panel.within, log=False)
-    least, greatest = float(known.min()), float(known.max())
-    if least > _LEAST_LOG and greatest / least >= _LOG_FROM:
-        room = (greatest / least) ** 0.05
-        return _Axis(least / room, greatest * room, log=True)
-    room = 0.07 * (greatest - least)
-    if not math.isfinite(room) or room <= 1e-9 * max(abs(least), abs(greatest)):
-        room = 0.05 * max(abs(least), abs(greatest)) or 1.0
-        return _Axis(least - room, greatest + room, log=False, only=float(f"{least:.5g}"))
-    return _Axis(least - room, greatest + room, log=False)
+        return Axis(least=panel.within[0], greatest=panel.within[1], start=bottom, end=_TOP)
+    return fit_axis(known.tolist(), start=bottom, end=_TOP, may_be_log=True)
 
 
-def ticks(least: float, greatest: float) -> list[float]:
-    """Round numbers within a span, three to eight of them.
-
-    >>> ticks(0, 12), ticks(0.19, 0.33)
-    ([0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0], [0.2, 0.25, 0.3])
-    """
-    rough = (greatest - least) / 6
-    if not (rough > 0 and math.isfinite(rough)):
-        return []
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(each * power for each in (1, 2, 5, 10) if each * power >= rough * 0.999)
-    first, last = math.ceil(least / step - 1e-9), math.floor(greatest / step + 1e-9)
-    return [float(f"{index * step:.12g}") for index in range(first, last + 1)]
-
-
-def log_ticks(least: float, greatest: float) -> list[float]:
-    """Powers of ten within a span, with 2 and 5 times them while there is room.
-
-    >>> log_ticks(0.011, 0.3), log_ticks(1e-8, 2.0)
-    ([0.02, 0.05, 0.1, 0.2], [1e-08, 1e-06, 0.0001, 0.01, 1.0])
-    """
-    exponents = range(math.floor(math.log10(least)), math.ceil(math.log10(greatest)) + 1)
-    for digits in ((1, 2, 5), (1,)):
-        found = [float(f"{digit}e{exponent}") for exponent in exponents for digit in digits]
-        found = [value for value in found if least <= value <= greatest]
-        if len(found) <= 7:
-            return found
-    return found[:: math.ceil(len(found) / 7)]
-
-
-def _grid(axis: _Axis, last_step: int, across: Across) -> Iterator[str]:
+def _grid(axis: Axis, across: Axis) -> Iterator[str]:
     bottom = _HEIGHT - _BOTTOM
     for value in axis.ticks():
-        y = axis.up(value)
+        y = axis.place(value)
         yield f'<line class="grid" x1="{_LEFT}" y1="{y:.1f}" x2="{_WIDTH - _RIGHT}" y2="{y:.1f}"/>'
-        shown = f"{value:g}".replace("-", "−")
-        yield f'<text x="{_LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{shown}</text>\n'
-    for value in ticks(0, last_step):
+        yield f'<text x="{_LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{format_tick(value)}</text>\n'
+    for value in across.ticks():
         if value == int(value):
-            x = across(value)
+            x = across.place(value)
             yield f'<line class="axis" x1="{x:.1f}" y1="{bottom}" x2="{x:.1f}" y2="{bottom + 4}"/>'
             place = f'x="{_WIDTH - 2}" text-anchor="end"' if x > _WIDTH - 40 else f'x="{x:.1f}" text-anchor="middle"'
             yield f'<text {place} y="{bottom + 18}">{_steps(value)}</text>\n'
@@ -233,24 +163,24 @@ def _steps(value: float) -> str:
 # ------------------------------------------------------------------------------------------------------------ lines
 
 
-def _marks(marks: Sequence[int], last_step: int, across: Across) -> Iterator[str]:
-    places = dict.fromkeys(round(across(step)) for step in marks if 0 <= step <= last_step)
+def _marks(marks: Sequence[int], last_step: int, across: Axis) -> Iterator[str]:
+    places = dict.fromkeys(round(across.place(step)) for step in marks if 0 <= step <= last_step)
     for x in places:
         yield f'<line class="event" x1="{x}" y1="{_TOP}" x2="{x}" y2="{_HEIGHT - _BOTTOM}"/>\n'
 
 
-def _line(thin: Thinned, index: int, axis: _Axis, across: Across) -> Iterator[str]:
+def _line(thin: Thinned, index: int, axis: Axis, across: Axis) -> Iterator[str]:
     """The band, the mean, and ticks below where a value is no number."""
-    xs = [across(float(step)) for step in thin.steps]
+    xs = [across.place(float(step)) for step in thin.steps]
     known = ~np.isnan(thin.mean)
     band: list[str] = []
     mean: list[str] = []
     for run in _runs(known):
-        spots = [f"{xs[at]:.1f} {axis.up(float(thin.mean[at])):.1f}" for at in run]
+        spots = [f"{xs[at]:.1f} {axis.place(float(thin.mean[at])):.1f}" for at in run]
         mean.append(f"M{'L'.join(spots)}" if len(spots) > 1 else f"M{spots[0]}h0")
         if (thin.greatest[run] > thin.least[run]).any():
-            upper = [f"{xs[at]:.1f} {axis.up(float(thin.greatest[at])):.1f}" for at in run]
-            lower = [f"{xs[at]:.1f} {axis.up(float(thin.least[at])):.1f}" for at in reversed(run)]
+            upper = [f"{xs[at]:.1f} {axis.place(float(thin.greatest[at])):.1f}" for at in run]
+            lower = [f"{xs[at]:.1f} {axis.place(float(thin.least[at])):.1f}" for at in reversed(run)]
             band.append(f"M{'L'.join([*upper, *lower])}Z")
     if band:
         yield f'<path class="band line{index}" d="{"".join(band)}"/>\n'
@@ -258,7 +188,7 @@ def _line(thin: Thinned, index: int, axis: _Axis, across: Across) -> Iterator[st
         yield f'<path class="mean line{index}" d="{"".join(mean)}"/>\n'
     if known.sum() <= _DOTS:
         for at in np.flatnonzero(known):
-            y = axis.up(float(thin.mean[at]))
+            y = axis.place(float(thin.mean[at]))
             yield f'<circle class="dot line{index}" cx="{xs[at]:.1f}" cy="{y:.1f}" r="2.5"></circle>'
         yield "\n"
     bottom = _HEIGHT - _BOTTOM

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tessera.errors import PictureError
-from tessera.evaluate.scores import Difference, Evaluation, MetricInfo, Row
+from tessera.evaluate.scores import Evaluation, PairedDifference, ScoreRow
 from tessera.images.picture_format import Limits
+from tessera.metrics.metric import MetricInfo
+from tessera.report.axis import AxisLabel
 from tessera.report.page import Cell, name, page, section, sentences, table, text, write_page
 from tessera.report.plot import Point, scatter
 from tessera.report.views import (
@@ -103,8 +105,8 @@ def _pairs(pairs: dict[str, str]) -> str:
 
 
 def _head(metric: MetricInfo) -> str:
-    arrow, words = ("↑", "higher is better") if metric.higher_is_better else ("↓", "lower is better")
-    return f'{text(metric.title)} <span aria-hidden="true">{arrow}</span><span class="hidden">, {words}</span>'
+    words = "higher is better" if metric.higher_is_better else "lower is better"
+    return f'{text(metric.title)} <span aria-hidden="true">{metric.arrow}</span><span class="hidden">, {words}</span>'
 
 
 def _summary(evaluation: Evaluation) -> str:
@@ -169,7 +171,7 @@ def _differences(evaluation: Evaluation) -> str:
     return table(caption, ["Pair", "Metric", "Mean difference", "p", "Pictures", "Means"], rows, sortable=True)
 
 
-def _verdict(difference: Difference, metric: MetricInfo | None) -> tuple[str, str]:
+def _verdict(difference: PairedDifference, metric: MetricInfo | None) -> tuple[str, str]:
     """What a difference says, in words, and the class that colors it."""
     sure = difference.p_value < _SIGNIFICANT and not difference.low <= 0 <= difference.high
     if metric is None or not sure:
@@ -199,12 +201,13 @@ def _meanings(evaluation: Evaluation) -> str:
             Cell("higher" if metric.higher_is_better else "lower", classes="words"),
             Cell(text(metric.range), classes="words"),
             Cell(text(", ".join(["sr", *metric.needs])), classes="words"),
+            Cell(text(metric.summary), classes="words"),
             Cell(text(metric.source), classes="words"),
         ]
         for metric in evaluation.metrics
     ]
-    caption = "sr: the result; gt: the truth; lq: the input."
-    return table(caption, ["Metric", "Better", "Range", "Looks at", "Source"], rows)
+    caption = "sr: result; gt: reference; lq: input."
+    return table(caption, ["Metric", "Better", "Range", "Reads", "Measures", "Source"], rows)
 
 
 def _plot(evaluation: Evaluation) -> str:
@@ -227,8 +230,13 @@ def _plot(evaluation: Evaluation) -> str:
     caption = "Means over the pictures; squares are baselines."
     if left_out:
         caption += f" Not shown, because a mean is missing or infinite: {', '.join(map(name, left_out))}."
-    drawn = f'<div class="scroll" role="region" aria-label="Plot" tabindex="0">\n{scatter(points, across, up)}</div>\n'
+    svg = scatter(points, _label(across), _label(up))
+    drawn = f'<div class="scroll" role="region" aria-label="Plot" tabindex="0">\n{svg}</div>\n'
     return f'<figure style="margin:0">\n{drawn}<figcaption>{caption}</figcaption>\n</figure>\n'
+
+
+def _label(metric: MetricInfo) -> AxisLabel:
+    return AxisLabel(title=metric.title, higher_is_better=metric.higher_is_better)
 
 
 def _extremes(evaluation: Evaluation) -> Iterator[str]:
@@ -270,7 +278,7 @@ class _View:
     is_input: bool = False
 
 
-def _crops(evaluation: Evaluation, main: Row, metric: MetricInfo) -> str:
+def _crops(evaluation: Evaluation, main: ScoreRow, metric: MetricInfo) -> str:
     views: list[_View] = []
     rows = [row for each in evaluation.methods if (row := evaluation.row(each, main.picture)) is not None]
     rows = [row for row in rows if row.sr is not None]
@@ -306,7 +314,7 @@ def _crops(evaluation: Evaluation, main: Row, metric: MetricInfo) -> str:
     return f'<div class="crops row">\n{"".join(lines)}</div>\n{said}{sentences(lost) if lost else ""}'
 
 
-def _same_subject(views: list[_View], main: Row) -> tuple[list[_View], Size, list[str]]:
+def _same_subject(views: list[_View], main: ScoreRow) -> tuple[list[_View], Size, list[str]]:
     """The views whose sizes belong together, the size of the largest, and sentences about those left out.
 
     The size that counts is that of the reference, or of the main method's result.

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tessera.evaluate.scores import MetricInfo
+from tessera.report.axis import Axis, AxisLabel, fit_axis, format_tick
 from tessera.report.page import text
 
 _WIDTH, _HEIGHT = 640, 420
@@ -53,46 +53,19 @@ class _Box:
 _FRAME = _Box(_LEFT, _TOP, _WIDTH - _RIGHT, _HEIGHT - _BOTTOM)
 
 
-def scatter(points: Sequence[Point], across: MetricInfo, up: MetricInfo) -> str:
+def scatter(points: Sequence[Point], across: AxisLabel, up: AxisLabel) -> str:
     """Points of finite means -> an SVG element, with an arrow to where both metrics are better."""
     arrow, taken = _better_corner(across.higher_is_better, up.higher_is_better)
-    span_x, span_y = (0.0, 1.0), (0.0, 1.0)
-
-    def place(x: float, y: float) -> tuple[float, float]:
-        return (
-            _FRAME.left + (x - span_x[0]) / (span_x[1] - span_x[0]) * (_FRAME.right - _FRAME.left),
-            _FRAME.bottom - (y - span_y[0]) / (span_y[1] - span_y[0]) * (_FRAME.bottom - _FRAME.top),
-        )
-
-    for room in (0.12, 0.18, 0.25, 0.35):  # until no point lies in the arrow's corner
-        span_x, span_y = _span([point.x for point in points], room), _span([point.y for point in points], room)
-        spots = [place(point.x, point.y) for point in points]
-        if not any(map(taken.meets, map(_marked, spots))):
-            break
-
+    axes = _fit_axes(points, taken)
+    spots = [(axes[0].place(point.x), axes[1].place(point.y)) for point in points]
+    values = "; ".join(f"{point.name} {point.x:.4g}, {point.y:.4g}" for point in points)
     lines = [
         f'<svg class="plot" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-labelledby="plot-title">\n'
-        f'<title id="plot-title">{text(up.title)} against {text(across.title)}: '
-        f"{text('; '.join(f'{p.name} {p.x:.4g}, {p.y:.4g}' for p in points))}</title>\n"
+        f'<title id="plot-title">{text(up.title)} against {text(across.title)}: {text(values)}</title>\n',
+        *_grid(*axes),
+        *_titles(across, up),
+        arrow,
     ]
-    for value in _ticks(*span_x):
-        x, _ = place(value, span_y[0])
-        lines.append(f'<line class="grid" x1="{x:.1f}" y1="{_FRAME.top}" x2="{x:.1f}" y2="{_FRAME.bottom}"/>')
-        lines.append(f'<text class="soft" x="{x:.1f}" y="{_FRAME.bottom + 18}" text-anchor="middle">{value:g}</text>\n')
-    for value in _ticks(*span_y):
-        _, y = place(span_x[0], value)
-        lines.append(f'<line class="grid" x1="{_FRAME.left}" y1="{y:.1f}" x2="{_FRAME.right}" y2="{y:.1f}"/>')
-        lines.append(f'<text class="soft" x="{_FRAME.left - 8}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>\n')
-    lines.append(f'<path class="axis" d="M{_FRAME.left} {_FRAME.top}V{_FRAME.bottom}H{_FRAME.right}"/>\n')
-    middle = (_FRAME.left + _FRAME.right) / 2
-    better_x = "→ better" if across.higher_is_better else "← better"
-    better_y = "→ better" if up.higher_is_better else "← better"  # the text is turned, so right is up
-    lines.append(
-        f'<text x="{middle}" y="{_HEIGHT - 12}" text-anchor="middle">{text(across.title)} ({better_x})</text>\n'
-        f'<text transform="translate(18 {(_FRAME.top + _FRAME.bottom) / 2}) rotate(-90)" text-anchor="middle">'
-        f"{text(up.title)} ({better_y})</text>\n"
-    )
-    lines.append(arrow)
     blocked = [taken, *map(_marked, spots)]
     boxes: list[_Box | None] = []
     for point, spot in zip(points, spots, strict=True):
@@ -101,6 +74,41 @@ def scatter(points: Sequence[Point], across: MetricInfo, up: MetricInfo) -> str:
         lines += [draw(point, spot, box) for point, spot, box in zip(points, spots, boxes, strict=True)]
     lines.append("</svg>\n")
     return "".join(lines)
+
+
+def _fit_axes(points: Sequence[Point], taken: _Box) -> tuple[Axis, Axis]:
+    """Axes with enough room that no point lies in the arrow's corner, where that is possible."""
+    xs, ys = [point.x for point in points], [point.y for point in points]
+    for margin in (0.12, 0.18, 0.25, 0.35):
+        across = fit_axis(xs, start=_FRAME.left, end=_FRAME.right, margin=margin)
+        up = fit_axis(ys, start=_FRAME.bottom, end=_FRAME.top, margin=margin)
+        marks = [_marked((across.place(point.x), up.place(point.y))) for point in points]
+        if not any(map(taken.meets, marks)):
+            break
+    return across, up
+
+
+def _grid(across: Axis, up: Axis) -> Iterator[str]:
+    for value in across.ticks():
+        x = across.place(value)
+        yield f'<line class="grid" x1="{x:.1f}" y1="{_FRAME.top}" x2="{x:.1f}" y2="{_FRAME.bottom}"/>'
+        yield f'<text class="soft" x="{x:.1f}" y="{_FRAME.bottom + 18}" text-anchor="middle">'
+        yield f"{format_tick(value)}</text>\n"
+    for value in up.ticks():
+        y = up.place(value)
+        yield f'<line class="grid" x1="{_FRAME.left}" y1="{y:.1f}" x2="{_FRAME.right}" y2="{y:.1f}"/>'
+        yield f'<text class="soft" x="{_FRAME.left - 8}" y="{y + 4:.1f}" text-anchor="end">'
+        yield f"{format_tick(value)}</text>\n"
+    yield f'<path class="axis" d="M{_FRAME.left} {_FRAME.top}V{_FRAME.bottom}H{_FRAME.right}"/>\n'
+
+
+def _titles(across: AxisLabel, up: AxisLabel) -> Iterator[str]:
+    words = {True: "→ better", False: "← better"}  # the text of the upright axis is turned, so right is up
+    middle = (_FRAME.left + _FRAME.right) / 2
+    yield f'<text x="{middle}" y="{_HEIGHT - 12}" text-anchor="middle">'
+    yield f"{text(across.title)} ({words[across.higher_is_better]})</text>\n"
+    yield f'<text transform="translate(18 {(_FRAME.top + _FRAME.bottom) / 2}) rotate(-90)" text-anchor="middle">'
+    yield f"{text(up.title)} ({words[up.higher_is_better]})</text>\n"
 
 
 def _marked(spot: tuple[float, float]) -> _Box:
@@ -172,23 +180,3 @@ def _better_corner(right: bool, top: bool) -> tuple[str, _Box]:
         f'<text class="toward" x="{word_x}" y="{y + 4}" text-anchor="{anchor}">better</text>\n'
     )
     return svg, _Box(left, min(y, tip_y) - 8, end, max(y, tip_y) + 8)
-
-
-def _span(values: Sequence[float], share: float) -> tuple[float, float]:
-    """An axis with some room at both ends of the values."""
-    least, greatest = min(values), max(values)
-    room = share * (greatest - least) or 0.05 * abs(least) or 1.0
-    return least - room, greatest + room
-
-
-def _ticks(least: float, greatest: float) -> list[float]:
-    """Round numbers inside a span, four to nine of them.
-
-    >>> _ticks(26.2, 33.1)
-    [27.0, 28.0, 29.0, 30.0, 31.0, 32.0, 33.0]
-    """
-    rough = (greatest - least) / 6
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(each * power for each in (1, 2, 2.5, 5, 10) if each * power >= rough * 0.85)
-    first = math.ceil(least / step)
-    return [round(index * step, 12) for index in range(first, math.floor(greatest / step) + 1)]

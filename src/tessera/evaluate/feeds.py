@@ -1,0 +1,230 @@
+"""Rows of a result, converted once for all metrics that read the same: one feed for each kind of `metrics.metric.Rows`.
+
+Only metrics of whole pictures (LPIPS, DISTS, FID) hold the rows until the end. Shapes: C channels, h rows at a time, H
+height, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tessera.dataset.alignment import WINDOW, shift_between
+from tessera.errors import PictureError, TesseraError
+from tessera.evaluate import protocol as protocols
+from tessera.evaluate.levels import Levels, convert_to_gray, select_channels
+from tessera.evaluate.protocol import Channels, NiqeGray
+from tessera.images.filters import compute_bands
+from tessera.images.resample import RowResizer
+from tessera.metrics.catalog import find_metric
+from tessera.metrics.metric import Accumulator, Metric, Sources, Start
+
+PIRM_CROP = 4
+"""Pixels that PIRM 2018 cuts from each side before NIQE."""
+
+
+@dataclass(frozen=True)
+class LoadedMetric:
+    """A metric with its weights loaded."""
+
+    metric: Metric
+    start: Start
+
+
+def load_metrics(names: Sequence[str], sources: Sources | None = None) -> tuple[LoadedMetric, ...]:
+    """Load metrics by name. Raises UsageError for an unknown one, and what fetching and reading weights raises."""
+    metrics = [find_metric(name) for name in names]
+    return tuple(LoadedMetric(metric, metric.load(sources or Sources())) for metric in metrics)
+
+
+class Measurement:
+    """One metric on one picture. An error ends this metric only; the others go on."""
+
+    def __init__(self, metric: Metric, accumulator: Accumulator) -> None:
+        self.metric = metric
+        self.error: Exception | None = None
+        self.score: float | None = None
+        self.state: Any = None
+        self._accumulator = accumulator
+
+    def take(self, *rows: Tensor) -> None:
+        """Pass rows to the metric, unless it has failed."""
+        if self.error is None:
+            try:
+                self._accumulator.take(*rows)
+            except (ValueError, TesseraError) as error:
+                self.error = error
+
+    def finish(self) -> None:
+        """Read the score and the state."""
+        if self.error is not None:
+            return
+        try:
+            self.score = self._accumulator.score() if self._accumulator.score is not None else None
+            self.state = self._accumulator.state() if self._accumulator.state is not None else None
+        except (ValueError, TesseraError) as error:
+            self.error = error
+
+
+class Feed(Protocol):
+    """Takes rows of the result and of the reference, in levels of 255, and passes them on as its metrics need them."""
+
+    def take(self, rows: Tensor, reference: Tensor | None) -> None:
+        """Take the next rows (3, h, W), and those of the reference where there is one."""
+        ...
+
+    def finish(self) -> None:
+        """Pass on what was held until the end."""
+        ...
+
+
+class Crop:
+    """Cuts a border from pictures that come in rows."""
+
+    def __init__(self, top: int, left: int, height: int, width: int) -> None:
+        self._first, self._last = top, top + height
+        self._columns = slice(left, left + width)
+        self._row = 0
+
+    def cut(self, *parts: Tensor | None) -> tuple[Tensor, ...]:
+        """(3, h, W) each -> what of these rows lies inside, possibly no row."""
+        known = [part for part in parts if part is not None]
+        here = slice(max(0, self._first - self._row), max(0, self._last - self._row))
+        self._row += known[0].shape[1]
+        return tuple(part[:, here, self._columns] for part in known)
+
+
+def crop_border(size: tuple[int, int], border: int) -> Crop:
+    """A crop that leaves out `border` pixels of each side of a picture of `size` (H, W)."""
+    return Crop(border, border, max(0, size[0] - 2 * border), max(0, size[1] - 2 * border))
+
+
+class PairFeed:
+    """Result and reference inside the crop, in RGB or in the protocol's channels."""
+
+    def __init__(
+        self, measurements: Sequence[Measurement], crop: Crop, *, channels: Channels = "rgb", rounded: bool
+    ) -> None:
+        self._measurements, self._crop, self._rounded = measurements, crop, rounded
+        self._channels: Channels = channels
+
+    def take(self, rows: Tensor, reference: Tensor | None) -> None:
+        """Pass on the pair in the channels that are compared."""
+        sr, gt = self._crop.cut(rows, reference)
+        if sr.shape[1]:
+            sr = sr.round() if self._rounded else sr
+            pair = [select_channels(part, self._channels) for part in (sr, gt)]
+            for measurement in self._measurements:
+                measurement.take(*pair)
+
+    def finish(self) -> None:
+        """Nothing is held."""
+
+
+class WholeFeed:
+    """Result and reference as whole RGB pictures in [0, 1], at the end."""
+
+    def __init__(self, measurements: Sequence[Measurement], crop: Crop, *, rounded: bool) -> None:
+        self._measurements, self._crop, self._rounded = measurements, crop, rounded
+        self._parts: list[Tensor] = []
+
+    def take(self, rows: Tensor, reference: Tensor | None) -> None:
+        """Hold the rows inside the crop."""
+        sr, gt = self._crop.cut(rows, reference)
+        self._parts.append(torch.stack((sr.round() if self._rounded else sr, gt)).div(255).float())
+
+    def finish(self) -> None:
+        """Pass on both pictures, (1, 3, H, W)."""
+        pair = torch.cat(self._parts, dim=2)
+        for measurement in self._measurements:
+            measurement.take(pair[:1], pair[1:])
+
+
+class GrayFeed:
+    """The result alone, in gray."""
+
+    def __init__(self, measurements: Sequence[Measurement], crop: Crop, gray: NiqeGray) -> None:
+        self._measurements, self._crop = measurements, crop
+        self._gray: NiqeGray = gray
+
+    def take(self, rows: Tensor, reference: Tensor | None) -> None:
+        """Pass on the rows inside the crop, (h, W)."""
+        (sr,) = self._crop.cut(rows)
+        gray = convert_to_gray(sr, self._gray)
+        for measurement in self._measurements:
+            measurement.take(gray)
+
+    def finish(self) -> None:
+        """Nothing is held."""
+
+
+class InputFeed:
+    """The result, downsampled again, and the input that it was made from."""
+
+    def __init__(
+        self, measurements: Sequence[Measurement], lq: Levels, protocol: protocols.Protocol, size: tuple[int, int]
+    ) -> None:
+        self._measurements, self._lq = measurements, lq
+        down, across = (
+            compute_bands(long, short, short / long, protocol.lq_kernel)
+            for long, short in zip(size, (lq.height, lq.width), strict=True)
+        )
+        self._resizer = RowResizer(down, across, np.float64)
+        self._row = 0
+
+    @staticmethod
+    def open(path: Path, size: tuple[int, int], scale: int) -> Levels:
+        """Open the input of a result of `size` (H, W). Raises PictureError where the two do not fit each other."""
+        lq = Levels(path)
+        if (lq.height * scale, lq.width * scale) != size:
+            lq.close()
+            raise PictureError(
+                f"{path}: {scale} times {lq.width}x{lq.height} is not {size[1]}x{size[0]}, so the result cannot be"
+                " compared with its input."
+            )
+        return lq
+
+    def take(self, rows: Tensor, reference: Tensor | None) -> None:
+        """Downsample these rows and pass them on with those of the input."""
+        small = torch.from_numpy(self._resizer.take(rows.numpy()))
+        if small.shape[1]:
+            lq = self._lq.read_rows(self._row, small.shape[1])
+            self._row += small.shape[1]
+            for measurement in self._measurements:
+                measurement.take(small, lq)
+
+    def finish(self) -> None:
+        """Nothing is held."""
+
+
+class AlignmentCheck:
+    """Finds out whether a result is shifted against its reference, from the middle of both."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        height, width = (min(length, WINDOW) for length in size)
+        self._crop = Crop((size[0] - height) // 2, (size[1] - width) // 2, height, width)
+        self._parts: list[Tensor] = []
+
+    def take(self, rows: Tensor, reference: Tensor | None) -> None:
+        """Hold what lies in the middle of the picture."""
+        pair = self._crop.cut(rows, reference)
+        if pair[0].shape[1]:
+            self._parts.append(torch.stack([part.mean(dim=0) for part in pair]))
+
+    def finish(self) -> None:
+        """Nothing is passed on."""
+
+    def describe_shift(self) -> str | None:
+        """The shift in words, such as "2 left and 1 down"; None where the two are aligned."""
+        shift = shift_between(*torch.cat(self._parts, dim=1))
+        if shift is None:
+            return None
+        down, right = shift
+        ways = [(right, "right", "left"), (down, "down", "up")]
+        return " and ".join(f"{abs(by)} {plus if by > 0 else minus}" for by, plus, minus in ways if by)
