@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tessera.storage.cache import LARGEST_BYTES, forget_cached, read_cached, write_cached
+from tessera.storage.cache import LARGEST_BYTES, read_cached, remove_cached, write_cached
 
 KEY = {"what": "a thing", "scale": None, "size": 3}
 VALUE = {"numbers": [1, 2.5], "text": "ü", "none": None}
@@ -23,9 +23,9 @@ def test_what_was_kept_is_given_back_for_the_same_key_only(folder: Path):
     assert read_cached("things", {**KEY, "size": 4}) is None
     assert read_cached("others", KEY) is None
     assert len(list(folder.iterdir())) == 1
-    forget_cached("things", KEY)
+    remove_cached("things", KEY)
     assert read_cached("things", KEY) is None
-    forget_cached("things", KEY)
+    remove_cached("things", KEY)
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", "null", '{"key": {}}', "\0" * 50, "[" * 100_000, "other", "long"])

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from tessera.errors import WeightsError
 from tessera.generators import GeneratorConfig, config_from_json, find_generator
-from tessera.storage.cache import Key, forget_cached, read_cached, write_cached
+from tessera.storage.cache import Key, read_cached, remove_cached, write_cached
 from tessera.storage.checksum import compute_sha256
 from tessera.version import __version__
 from tessera.weights.license import license_of
@@ -119,7 +119,7 @@ def _reader(path: Path, scale: int | None, key: Key, config: GeneratorConfig) ->
         if _key(path, scale, loaded.sha256) != key:
             raise WeightsError(f"{path}: this file changed after it was opened. Run the same again to use it as it is.")
         if loaded.config != config:
-            forget_cached(FOLDER, key)
+            remove_cached(FOLDER, key)
             raise WeightsError(
                 f"{path}: what was kept about this file in the cache was wrong and is forgotten. Run the same again."
             )
