@@ -24,7 +24,8 @@ from tessera.images.picture import read_picture
 from tessera.images.picture_format import Limits
 from tessera.images.reader import PictureReader
 from tessera.tiling.settings import OutScale, Settings
-from tessera.upscaling.upscaler import Forecast, Outcome, Upscaler
+from tessera.upscaling.filejob import Forecast, Outcome
+from tessera.upscaling.upscaler import Upscaler
 
 HEIGHT, WIDTH, SCALE = 33, 37, 2
 SECONDS_A_CASE = 20

@@ -15,6 +15,7 @@ from tessera.cli import upscale as command
 from tessera.cli.choosing import model_name, suggest_fast
 from tessera.errors import ModelNotFoundError, UsageError
 from tessera.generators import SRVGGNetCompactConfig
+from tessera.planning.preparing import Ready
 from tessera.upscaling.upscaler import Upscaler
 from tessera.weights.files import save_weights
 from tessera.weights.published import DEFAULT_MODEL, FAST_MODEL
@@ -68,13 +69,11 @@ def fast_takes(monkeypatch: pytest.MonkeyPatch) -> Callable[[float | Exception],
                 if isinstance(seconds, Exception):
                     raise seconds
 
-            def expect(self, pixels: int, *, on_plan: Callable[[float], None]) -> None:
+            def expect(self, pixels: int) -> None:
                 asked.append((pixels,))
-                self.on_plan = on_plan
 
-            def plan_lines(self) -> None:
-                assert isinstance(seconds, float)
-                self.on_plan(seconds)
+            def prepare(self) -> SimpleNamespace:
+                return SimpleNamespace(choice=SimpleNamespace(seconds=seconds))
 
         monkeypatch.setattr(tessera.upscaling.upscaler, "Upscaler", Expected)
         return asked
@@ -124,9 +123,10 @@ def tiny(tmp_path: Path) -> Path:
 
 
 def test_the_plan_reports_the_expected_time_once(tiny: Path) -> None:
-    heard: list[float] = []
+    heard: list[Ready] = []
     upscaler = Upscaler(load_model(tiny), engine="pytorch")
-    upscaler.expect(3_000_000, on_plan=heard.append)
+    upscaler.expect(3_000_000)
+    upscaler.on_plan(heard.append)
     assert heard == []  # nothing is measured before it is needed
     upscaler.plan_lines()
     upscaler.plan_lines()
@@ -134,12 +134,13 @@ def test_the_plan_reports_the_expected_time_once(tiny: Path) -> None:
 
 
 def test_the_expected_time_grows_linearly_with_the_pixels(tiny: Path) -> None:
-    heard: list[float] = []
+    heard: list[Ready] = []
     for pixels in (1_000_000, 2_000_000, 3_000_000):  # the first measures; the others read the cached plan
         upscaler = Upscaler(load_model(tiny), engine="pytorch")
-        upscaler.expect(pixels, on_plan=heard.append)
+        upscaler.expect(pixels)
+        upscaler.on_plan(heard.append)
         upscaler.plan_lines()
-    first, second, third = heard
+    first, second, third = (each.choice.seconds for each in heard if each.choice and each.choice.seconds)
     assert third > second > first > 0
     assert third - second == pytest.approx(second - first)
 

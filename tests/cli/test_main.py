@@ -105,7 +105,7 @@ def test_names_that_the_terminals_encoding_cannot_say_are_escaped(tmp_path: Path
     )
     assert result.returncode == 1
     assert result.stdout.endswith("results in \\u4e16\n")
-    assert result.stderr == "tessera: no-\\u4e16.png: there is no such file or folder.\n"
+    assert result.stderr == "tessera: no-\\u4e16.png: no such file or folder.\n"
 
 
 GUARD = """

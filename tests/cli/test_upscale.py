@@ -105,35 +105,41 @@ def test_when_nothing_can_be_tried_no_network_is_loaded(monkeypatch: pytest.Monk
     code, out, err = upscale("missing.png", "--report", "r.json")
     assert code == 1
     assert out.startswith("0 done, 1 failed")
-    assert err == "tessera: missing.png: there is no such file or folder.\n"
+    assert err == "tessera: missing.png: no such file or folder.\n"
     assert json.loads(Path("r.json").read_text())["failed"] == 1
 
 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["empty"], "There are no pictures in empty."),
-        (["a.png", "-s", "big"], "--outscale big: expected a factor"),
+        (["empty"], "No pictures in empty."),
+        (["a.png", "-s", "big"], "--outscale: expected a factor such as 2 or 1.5, 1920x or x1080, found 'big'"),
         (["a.png", "-s", "4x"], "for 4 times as large write 4"),
-        (["a.png", "-t", "8"], "--tile 8: expected at least 32 pixels, or 0 for one piece"),
-        (["a.png", "--ext", "psd"], "--ext psd: expected"),
-        (["a.png", "--alpha", "bicubic"], "--alpha bicubic: expected auto, model or lanczos"),
-        (["a.png", "--alpha_upsampler", "x"], "--alpha_upsampler x: expected realesrgan or bicubic"),
-        (["a.png", "--precision", "half"], "--precision half: expected exact, auto or fast"),
+        (["a.png", "-t", "8"], "--tile: expected at least 32 input pixels, or 0 (disables tiling), found 8"),
+        (["a.png", "--ext", "psd"], "--ext: expected"),
+        (
+            ["a.png", "--alpha", "bicubic"],
+            "'bicubic' is not one of 'auto', 'model', 'lanczos'",
+        ),
+        (["a.png", "--alpha_upsampler", "x"], "'x' is not one of 'realesrgan', 'bicubic'"),
+        (
+            ["a.png", "--precision", "half"],
+            "'half' is not one of 'exact', 'auto', 'fast'",
+        ),
         (["a.png", "--precision", "fast", "--fp32"], "contradict"),
-        (["a.png", "-g", "0,,1"], "expected a device, or several with commas between them"),
+        (["a.png", "-g", "0,,1"], "expected a device, or several separated by commas"),
         (["a.png", "-g", "0,1", "--dry-run"], "name one of the devices"),
         (["a.png", "-dn", "2"], "-dn 2.0: expected 0"),
         (["a.png", "-dn", "0.5"], "-dn works with -n realesr-general-x4v3 only"),
         (["a.png", "--max-pixels", "-1"], "--max-pixels -1"),
-        (["a.png", "--model_path", "no.pth"], "--model_path no.pth: there is no such file"),
+        (["a.png", "--model_path", "no.pth"], "--model_path no.pth: no such file"),
         (["a.png", "-o", "a.png"], "inputs are never replaced"),
         (["a.png", "-o", "x.bmp"], "can be read, not written"),
         (["a.png", "--report", "empty"], "--report empty: is a folder"),
         (["a.png", "--report", "a.png"], "is one of the inputs"),
         (["a.png", "--report", "a.png/r.json"], "--report a.png/r.json: cannot be written there"),
         (["a.png", "--report", "r.json", "--dry-run"], "--report with --dry-run"),
-        (["weights.pth", "-i", "a.png"], "is a weights file, no picture; write -n weights.pth"),
+        (["weights.pth", "-i", "a.png"], "is a weights file, not a picture; write -n weights.pth"),
         (["", "a.png"], "empty text"),
     ],
 )
@@ -184,7 +190,9 @@ def test_what_is_not_there_is_wrong_usage_and_missing_weights_are_a_failure(
 def test_the_help_tells_these_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     main(["upscale", "--help"])
     text = " ".join(capsys.readouterr().out.split())
-    assert "1 some failed or the weights cannot be had, 2 wrong usage (also a model or a GPU that there is not)" in text
+    assert (
+        "1 some failed or weights unavailable, 2 wrong usage (including an unknown model or an unavailable GPU)" in text
+    )
 
 
 @pytest.mark.parametrize(("scale", "code"), [("1e9", 1), ("1e300", 1), ("nan", 2), ("inf", 2), ("1e400", 2)])
@@ -447,7 +455,7 @@ def test_a_signal_drops_the_file_at_hand_and_says_how_to_go_on(
     done = 5 - left
     assert least <= done <= most
     assert out.startswith(f"{done} done")
-    assert f"tessera: stopped, {left} left to do; run the same command again to go on from here." in err
+    assert f"tessera: stopped, {left} left to do; run the same command again to resume." in err
     assert not parts()
     assert [signal.getsignal(each) for each, _ in SIGNALS] == handlers
     got, out, _ = upscale("in", "-t", "32")
@@ -470,7 +478,7 @@ def test_a_signal_while_the_network_is_loaded_stops_at_once(
     monkeypatch.setattr(command, "_open", opened)
     got, out, err = upscale("a.png")
     assert (got, out) == (code, "")
-    assert err == "tessera: stopped; run the same command again to go on from here.\n"
+    assert err == "tessera: stopped; run the same command again to resume.\n"
     assert not reached
     assert not Path("results").exists()
 

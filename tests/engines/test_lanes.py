@@ -9,8 +9,8 @@ from tessera.engines.engine import Batching
 from tessera.engines.pytorch.engine import TorchEngine
 from tessera.engines.pytorch.lanes import PlainLane, packed, through, unpacked
 from tessera.generators import SRVGGNetCompactConfig
-from tessera.tiling.enlarger import Enlarger
 from tessera.tiling.mosaic import to_planes
+from tessera.tiling.pipeline import Pipeline
 from tessera.tiling.settings import Settings
 
 
@@ -74,14 +74,14 @@ def test_a_processor_wants_one_tile_at_a_time_and_a_gpu_as_many_as_its_memory_ho
     config = SRVGGNetCompactConfig(features=8, convolutions=1)
     engine = TorchEngine(loaded(config.build(), config))
     assert isinstance(engine, Batching)
-    enlarger = Enlarger(generator=loaded(config.build(), config), engine=engine, settings=Settings())
-    assert enlarger.plan(64).batch == 1
+    pipeline = Pipeline(generator=loaded(config.build(), config), engine=engine, settings=Settings())
+    assert pipeline.plan(64).batch == 1
     monkeypatch.setattr(engine, "_device", torch.device("cuda"))
     for tiles, expected in ((0, 2), (1, 2), (2, 4), (100, 8)):
         free = int(64 * 64 * engine.bytes_per_pixel * tiles / 0.4) + 100
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, free))
-        assert enlarger.plan(64).batch == expected
-    assert enlarger.plan(0).batch == 1
+        assert pipeline.plan(64).batch == expected
+    assert pipeline.plan(0).batch == 1
 
 
 def test_tiles_of_8_bits_travel_as_bytes_and_lose_nothing():

@@ -452,7 +452,7 @@ def test_when_planning_fails_it_is_pytorch_and_the_lines_say_so(monkeypatch):
 
 def test_threads_are_checked_and_no_part_of_what_decides_pixels():
     assert Settings(threads=1).fingerprint == Settings().fingerprint
-    with pytest.raises(UsageError, match="--threads 0: expected 1 to"):
+    with pytest.raises(UsageError, match="threads: expected 1 to 1024, found 0"):
         Settings(threads=0)
 
 

@@ -29,9 +29,11 @@ from tessera.tiling.settings import OutScale, Settings
 from tessera.upscaling import batch
 from tessera.upscaling.batch import forecasts, remove_leftovers, run_batch
 from tessera.upscaling.batch_report import BatchReport, FileResult
+from tessera.upscaling.filejob import Forecast
 from tessera.upscaling.finding import Naming, Task, find_tasks
 from tessera.upscaling.journal import JOURNAL_NAME, Journal
-from tessera.upscaling.upscaler import Forecast, Upscaler
+from tessera.upscaling.source import Source
+from tessera.upscaling.upscaler import Upscaler
 
 
 @pytest.fixture(autouse=True)
@@ -144,7 +146,7 @@ def test_what_tessera_did_not_make_is_not_replaced_unless_asked_for() -> None:
     Path("out/a_out.png").write_bytes(b"mine")
     [result] = run("in").results
     assert result.state == "failed"
-    assert "was not made by Tessera" in result.message
+    assert "is not an output of Tessera" in result.message
     assert Path("out/a_out.png").read_bytes() == b"mine"
     assert states(run("in", overwrite=True)) == ["done"]
     Path("out/a_out.png").write_bytes(b"")
@@ -196,8 +198,8 @@ def test_a_bug_is_a_failure_of_that_file_alone_and_keeps_its_traceback(monkeypat
     picture("in/b.png")
     upscale_file = Upscaler.upscale_file
 
-    def broken(self: Upscaler, path: Path, output: Path, **more: Any) -> Any:
-        if path.name == "a.png":
+    def broken(self: Upscaler, path: Source, output: Path, **more: Any) -> Any:
+        if path.path.name == "a.png":
             raise KeyError("oops")
         return upscale_file(self, path, output, **more)
 
@@ -213,7 +215,7 @@ def test_a_bug_is_a_failure_of_that_file_alone_and_keeps_its_traceback(monkeypat
 def test_what_the_system_refuses_is_a_sentence_and_no_bug(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     picture("in/a.png")
 
-    def broken(self: Upscaler, path: Path, output: Path, **more: Any) -> Any:
+    def broken(self: Upscaler, path: Source, output: Path, **more: Any) -> Any:
         raise error
 
     monkeypatch.setattr(Upscaler, "upscale_file", broken)
@@ -243,7 +245,7 @@ def test_a_pipe_or_device_in_the_place_of_an_output_is_not_replaced() -> None:
     Path("out").mkdir()
     os.mkfifo("out/a_out.png")
     [result] = run("in", overwrite=True).results
-    assert "pipe, a device" in result.message
+    assert "pipe or a device" in result.message
     assert Path("out/a_out.png").is_fifo()
 
 
@@ -251,7 +253,7 @@ def test_a_file_in_the_place_of_an_output_folder_is_a_sentence() -> None:
     picture("in/x/a.png")
     touch("out/x")
     [result] = run("in", recursive=True).results
-    assert result.message == "in/x/a.png: out/x: is a file, so outputs cannot go into it."
+    assert result.message == "in/x/a.png: out/x: is a file, not a folder for outputs."
 
 
 def test_a_name_that_becomes_too_long_is_a_sentence() -> None:
@@ -310,7 +312,7 @@ def test_alpha_that_goes_to_png_replaces_neither_an_input_nor_another_output() -
     before = Path("in/a.png").read_bytes()
     [result] = run("in/a.png", extension="jpg", suffix="", output=Path("in"), overwrite=True).results
     assert result.state == "failed"
-    assert "another picture's name" in result.message
+    assert "the name of another picture" in result.message
     assert Path("in/a.png").read_bytes() == before
 
 

@@ -117,7 +117,7 @@ def test_when_a_process_is_killed_its_files_fail_with_a_sentence_and_a_later_run
     failed = [result for result in report.results if result.state == "failed"]
     assert failed
     assert {int(result.source.stem) % 2 for result in failed} == {1}
-    assert all("the process for cpu was ended by signal 9" in result.message for result in failed)
+    assert all("the process for cpu ended by signal 9" in result.message for result in failed)
     assert not [path for path in Path("out").iterdir() if PART_MARK in path.name]
     again = in_this_process(batch(weights, "out", "cpu"))
     assert again.count("done") + again.count("skipped") == FILES

@@ -166,17 +166,17 @@ def test_inputs_that_are_not_there_are_problems_of_their_own() -> None:
     Path("broken.png").symlink_to("nowhere.png")
     tasks = {str(task.source): task.problem for task in tasks_for("a.png", "no.png", "broken.png", "n" * 300)}
     assert tasks["a.png"] is None
-    assert tasks["no.png"] == "no.png: there is no such file or folder."
-    assert "link to a file that is not there" in (tasks["broken.png"] or "")
+    assert tasks["no.png"] == "no.png: no such file or folder."
+    assert "is a broken link" in (tasks["broken.png"] or "")
     assert "no such file" in (tasks["n" * 300] or "")
 
 
 def test_a_folder_without_pictures_is_named_with_a_way_on() -> None:
     touch("in/a.txt", "in/below/a.png")
     Path("empty").mkdir()
-    with pytest.raises(UsageError, match=r"no pictures in empty\."):
+    with pytest.raises(UsageError, match=r"No pictures in empty\."):
         find("empty")
-    with pytest.raises(UsageError, match=r"no pictures in in \(1 other files\); --recursive looks into"):
+    with pytest.raises(UsageError, match=r"No pictures in in \(1 other files\); `recursive` includes"):
         find("in")
     with pytest.raises(UsageError, match="empty text"):
         find("")
@@ -251,7 +251,7 @@ def test_names_tell_what_they_were_made_from_where_two_would_be_the_same() -> No
 
 def test_thousands_of_equal_names_take_no_time() -> None:
     found = [finding._Found(Path(f"{index}/a.png")) for index in range(20_000)]  # pyright: ignore[reportPrivateUsage]
-    tasks = finding._named(found, Naming())  # pyright: ignore[reportPrivateUsage]
+    tasks = finding._name_outputs(found, Naming())  # pyright: ignore[reportPrivateUsage]
     assert len({task.output for task in tasks}) == 20_000
 
 
@@ -271,10 +271,10 @@ def test_minus_o_names_a_file_for_one_input_and_a_picture_name_and_else_a_folder
     [
         (["a.png"], {"output": Path("y.bmp")}, "can be read, not written"),
         (["a.png"], {"output": Path("y.png"), "extension": "jpg"}, "two formats"),
-        (["?.png"], {"output": Path("y.png")}, "names one file, but .* gives 2"),
+        (["?.png"], {"output": Path("y.png")}, "is one file, but .* matches 2"),
         (["a.png", "b.png"], {"output": Path("a.png")}, "is a file"),
-        (["a.png"], {"extension": "psd"}, "--ext psd: expected auto or one of"),
-        (["a.png"], {"suffix": "../../x"}, "--suffix"),
+        (["a.png"], {"extension": "psd"}, "extension: expected auto or one of"),
+        (["a.png"], {"suffix": "../../x"}, "suffix: expected no path"),
         (["a.png"], {"output": Path(), "suffix": ""}, "is itself an input"),
         (["a.png"], {"output": Path("a.png")}, "is itself an input"),
     ],

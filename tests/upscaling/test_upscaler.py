@@ -12,7 +12,7 @@ from stand_ins import FunctionEngine, nearest, repeated
 from tessera import Picture, Settings, Upscaler, load_generator, read_picture, write_picture
 from tessera.errors import LimitError, NonFiniteError, OutOfMemoryError, PictureError, UsageError
 from tessera.images.picture_format import Limits
-from tessera.upscaling.upscaler import Changes
+from tessera.tiling.settings import Changes
 
 
 def upscaler(scale: int = 4, multiple: int = 1, engine: FunctionEngine | None = None, **settings) -> Upscaler:
@@ -72,8 +72,8 @@ def test_a_tensor_comes_back_as_a_tensor(shape):
         *(torch.zeros(3, 4, 4, dtype=torch.uint8), "photo.jpg"),
     ],
 )
-def test_what_is_no_picture_gets_a_sentence(wrong):
-    with pytest.raises(UsageError, match=r"expected|Expected|must be|path is no picture"):
+def test_what_is_not_a_picture_is_a_usage_error(wrong):
+    with pytest.raises(UsageError, match=r"expected|Expected|must be|path is not a picture"):
         upscaler().upscale(wrong)
 
 
@@ -230,7 +230,7 @@ def test_small_tiles_say_what_their_overlap_costs(tmp_path):
     assert outcome.notes == ()
     deep = Upscaler(load_generator("realesr-animevideov3", offline=True), engine=FunctionEngine(repeated(4)), tile=32)
     outcome = deep.upscale_file(source, tmp_path / "c.png")
-    assert "overlap of 12 pixels; 16" in outcome.notes[0]
+    assert "overlap of 12 pixels; this model needs a 16-pixel overlap" in outcome.notes[0]
 
 
 def test_transparency_stays_transparent_when_resampled(tmp_path):
@@ -331,7 +331,7 @@ def test_running_out_of_memory_at_any_tile_starts_again_with_smaller_tiles(faili
     outcome = upscaler(engine=engine, tile=80, overlap=8).upscale_file(source, tmp_path / "b.png")
     np.testing.assert_array_equal(read_picture(tmp_path / "b.png").pixels, enlarged(pixels))
     assert outcome.tiles_tried == (80, 40)
-    assert any("80" in note and "40 fitted" in note for note in outcome.notes)
+    assert any("80" in note and "40 fit" in note for note in outcome.notes)
     np.testing.assert_array_equal(upscaler(engine=engine, tile=80, overlap=8).upscale(pixels), enlarged(pixels))
 
 
@@ -376,11 +376,11 @@ def test_an_array_that_would_become_too_large_is_refused():
         upscaler(outscale=3000, limits=Limits(max_output_pixels=10**9)).upscale(noise(20, 20))
 
 
-def test_limits_on_input_and_output_name_the_flag_that_lifts_them(tmp_path):
+def test_limits_on_input_and_output_name_the_setting_that_lifts_them(tmp_path):
     source = save(tmp_path, "a.png", noise(50, 50))
     with pytest.raises(LimitError, match="set `max_pixels` to 2500"):
         upscaler(limits=Limits(max_pixels=2000)).upscale_file(source, tmp_path / "b.png")
-    with pytest.raises(LimitError, match="--max-output-pixels 40000"):
+    with pytest.raises(LimitError, match="`max_output_pixels` 40000"):
         upscaler(limits=Limits(max_output_pixels=20_000)).upscale_file(source, tmp_path / "b.png")
     upscaler(limits=Limits(max_pixels=None, max_output_pixels=None)).upscale_file(source, tmp_path / "b.png")
 
@@ -415,11 +415,11 @@ def test_a_disk_that_is_too_small_is_noticed_before_the_work(tmp_path, monkeypat
 
 
 def test_unknown_settings_and_senseless_ones_get_a_sentence():
-    with pytest.raises(UsageError, match="no such setting"):
+    with pytest.raises(UsageError, match="tiles: unknown setting"):
         upscaler(tiles=3)
     with pytest.raises(UsageError, match="at least 32"):
         upscaler(tile=8)
-    with pytest.raises(UsageError, match="leaves nothing"):
+    with pytest.raises(UsageError, match="half of `tile` 64"):
         upscaler(tile=64, overlap=32)
 
 

@@ -78,7 +78,7 @@ def test_a_picture_is_enlarged_in_tiles(tmp_path):
 
 def test_nothing_is_planned_for_a_file_that_one_engine_runs(tmp_path):
     with tessera.Upscaler(write_nearest(tmp_path / "a.onnx")) as upscaler:
-        assert upscaler.plan_lines() == ("plan: onnxruntime fp32, which alone runs this kind of file",)
+        assert upscaler.plan_lines() == ("plan: onnxruntime fp32, the only engine for this file",)
 
 
 def test_half_precision_is_taken(tmp_path):

@@ -172,8 +172,8 @@ import numpy as np
 
 generator = load_model(sys.argv[1])
 ready = preparing.prepare(generator, Settings(precision="fast", engine="openvino"), 10**9)
-np.save(sys.argv[3], ready.enlarger.engine.run(np.load(sys.argv[2])))
-print(ready.enlarger.engine.precision, generator.is_read, "torch" in sys.modules)
+np.save(sys.argv[3], ready.pipeline.engine.run(np.load(sys.argv[2])))
+print(ready.pipeline.engine.precision, generator.is_read, "torch" in sys.modules)
 """
 
 

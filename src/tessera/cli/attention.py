@@ -185,7 +185,7 @@ def _subjects(
 ) -> dict[Path, ReadSubject]:
     """What reads each picture, by the folder below the output that its files go to: its name where there are more."""
     from tessera.explain.subject import read_subject
-    from tessera.upscaling.finding import folded
+    from tessera.upscaling.finding import fold_name
 
     if len(found) > 1 and generated is not None:
         raise UsageError(f"--generated {generated} belongs to one picture, and there are {len(found)}.")
@@ -199,10 +199,10 @@ def _subjects(
     for path in found:
         folder = Path(path.stem) if len(found) > 1 else Path()
         number = 1
-        while folded(folder) in taken:
+        while fold_name(folder) in taken:
             number += 1
             folder = Path(f"{path.stem}-{number}")
-        taken.add(folded(folder))
+        taken.add(fold_name(folder))
         subjects[folder] = partial(read_subject, path, reference=reference, generated=generated, model=loaded)
     return subjects
 

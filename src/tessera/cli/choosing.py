@@ -1,4 +1,4 @@
-"""Which model and devices `tessera upscale` takes, and when it is worth saying that another model is much faster."""
+"""Model and devices of `tessera upscale`, and the suggestion of a faster model."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from tessera.upscaling.upscaler import Upscaler
 
 LONG_SECONDS = 60.0
-"""From here on a user should know that there is a faster model."""
+"""From here on a faster model is suggested."""
 
 
 def model_name(model: str | None, model_path: str | None, denoise: float | None, *, fast: bool = False) -> str:
-    """Give the one model that -n, --model_path, -dn and --fast name together. Raises UsageError."""
+    """The model that -n, --model_path, -dn and --fast name together. Raises UsageError."""
     from tessera.weights.published import DEFAULT_MODEL, FAST_MODEL, find_model
 
     if fast:
@@ -31,10 +31,10 @@ def model_name(model: str | None, model_path: str | None, denoise: float | None,
     if model_path is not None:
         if denoise is not None:
             raise UsageError(
-                "-dn mixes two published models: use it with -n realesr-general-x4v3, without --model_path."
+                "-dn blends two published models: use it with -n realesr-general-x4v3, without --model_path."
             )
         if not Path(model_path).exists():
-            raise UsageError(f"--model_path {model_path}: there is no such file.")
+            raise UsageError(f"--model_path {model_path}: no such file.")
         return model_path
     name = model or DEFAULT_MODEL
     if denoise is None:
@@ -45,12 +45,12 @@ def model_name(model: str | None, model_path: str | None, denoise: float | None,
     with contextlib.suppress(ModelNotFoundError):
         name = find_model(name).name
     if name != general:
-        raise UsageError(f"-dn works with -n {general} only; for other pairs mix files: -n A.pth@0.2+B.pth@0.8.")
+        raise UsageError(f"-dn works with -n {general} only; blend other pairs with -n A.pth@0.2+B.pth@0.8.")
     return general if denoise == 1 else f"{general}@{denoise}+{wdn}@{round(1 - denoise, 9)}"
 
 
 def _refuse_another(model: str | None, model_path: str | None, denoise: float | None, fast: str) -> None:
-    """--fast names the model: another name beside it is a contradiction."""
+    """--fast names a model: another name next to it is a contradiction."""
     from tessera.weights.published import find_model
 
     with contextlib.suppress(ModelNotFoundError):
@@ -59,26 +59,27 @@ def _refuse_another(model: str | None, model_path: str | None, denoise: float | 
     named = {"-n": model, "--model_path": model_path, "-dn": denoise}
     for option, value in named.items():
         if value is not None:
-            raise UsageError(f"--fast takes the model {fast}, and {option} {value} asks for another; leave one out.")
+            raise UsageError(f"--fast selects the model {fast}, and {option} {value} another; leave one out.")
 
 
 def suggest_fast(upscaler: Upscaler, pixels: int, seconds: float) -> None:
-    """Say in one line what --fast would take, where the default model is expected to take more than a minute."""
+    """Suggest --fast in one line, with its expected time, where the default model would take more than a minute."""
     from tessera.cli.progress import duration
     from tessera.upscaling.upscaler import Upscaler
     from tessera.weights.published import DEFAULT_MODEL, FAST_MODEL
 
     if upscaler.generator.name != DEFAULT_MODEL or seconds <= LONG_SECONDS:
         return
-    expected: list[float] = []
-    with contextlib.suppress(TesseraError):  # where it cannot be had there is nothing to suggest
+    expected: float | None = None
+    with contextlib.suppress(TesseraError):  # nothing to suggest where the fast model is unavailable
         other = Upscaler(FAST_MODEL, settings=upscaler.settings, offline=True)
-        other.expect(pixels, on_plan=expected.append)
-        other.plan_lines()
-    if expected and expected[0] < seconds:
+        other.expect(pixels)
+        choice = other.prepare().choice
+        expected = None if choice is None else choice.seconds
+    if expected is not None and expected < seconds:
         print_error(
             f"{DEFAULT_MODEL} is expected to take about {duration(seconds)} here; with --fast ({FAST_MODEL}, which"
-            f" restores less detail) it would be about {duration(expected[0])}."
+            f" restores less detail) it would be about {duration(expected)}."
         )
 
 
@@ -92,8 +93,8 @@ def device_batch(
     overwrite: bool,
     ignored: int,
 ) -> DeviceBatch:
-    """Get the weights once, before the processes that want them, and gather what those need to know."""
-    from tessera.cli.forecast import pixels_of
+    """Fetch the weights once, before the processes that use them, and collect what those need."""
+    from tessera.upscaling.batch import count_pixels
     from tessera.upscaling.devices import DeviceBatch
     from tessera.zoo.models import load_model
 
@@ -104,7 +105,7 @@ def device_batch(
         model_sha256=load_model(model, offline=offline).sha256,
         settings=settings,
         journal_folder=journal_folder,
-        pixels=pixels_of(tasks, settings),
+        pixels=count_pixels(tasks, settings),
         overwrite=overwrite,
         ignored=ignored,
     )

@@ -1,8 +1,7 @@
-"""`tessera upscale --dry-run`: what a run would make and take, said before it is begun."""
+"""`tessera upscale --dry-run`: expected outputs, time, memory and disk space."""
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 import time
 from collections import Counter
@@ -13,59 +12,44 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from tessera.cli import make_printable
+from tessera.cli.options import describe_error
 from tessera.cli.progress import duration, print_json
 from tessera.errors import TesseraError
 from tessera.machine import cores, process_seconds
 from tessera.upscaling.batch import forecasts
+from tessera.upscaling.estimating import Estimator
 
 if TYPE_CHECKING:
-    from tessera.tiling.settings import Settings
+    from tessera.upscaling.filejob import Forecast
     from tessera.upscaling.finding import Task
     from tessera.upscaling.journal import Journal
-    from tessera.upscaling.upscaler import Forecast, Upscaler
+    from tessera.upscaling.upscaler import Upscaler
 
 
-_PICTURES_LOOKED_AT = 64
 _SAMPLE_SIDE = 512
-
-
-def pixels_of(tasks: Sequence[Task], settings: Settings) -> int:
-    """Input pixels of a whole batch, from the headers of its first pictures.
-
-    What is already done counts too, so that a run that goes on plans as the one that was stopped.
-    """
-    from tessera.images.reader import PictureReader
-
-    wanted = [task for task in tasks if task.problem is None]
-    sizes: list[int] = []
-    for task in wanted[:_PICTURES_LOOKED_AT]:
-        with contextlib.suppress(TesseraError, OSError), PictureReader(task.source, limits=settings.limits) as reader:
-            info = reader.info
-            sizes.append(info.height * info.width * (info.frames if settings.frames else 1))
-    return round(sum(sizes) / max(len(sizes), 1) * len(wanted))
 
 
 def print_forecast(
     tasks: Sequence[Task], upscaler: Upscaler, journal: Journal, overwrite: bool, json_progress: bool
 ) -> None:
-    """Say what a run would take: the network's time from its plan, the rest timed now.
+    """Print the forecast of a run: the network's time from its plan, the rest timed now.
 
-    The rest is the start of this very process, getting ready once more, and a small picture on its way without network.
+    The rest is the start of this process, a second preparation, and a small picture processed without the network.
     """
     total = process_seconds()
-    coding, usable = _Coding(), cores().usable
+    coding, estimator, usable = _Coding(), Estimator(upscaler), cores().usable
     counts: Counter[str] = Counter()
     for task, found in forecasts(tasks, upscaler, journal, overwrite=overwrite):
         values: dict[str, Any] = {"event": "forecast", "input": str(task.source), "output": str(task.output)}
         if found is None:
             state, line = "skipped", "already done"
         elif isinstance(found, TesseraError):
-            state, line = "failed", f"would fail: {found}"
+            state, line = "failed", f"would fail: {describe_error(found)}"
             values["message"] = str(found)
         else:
-            beside = upscaler.handling_seconds(found) + coding.seconds(task.output, found)
-            # One thread does it while the network runs, and takes its part of the cores.
-            seconds = upscaler.network_seconds(found) + (beside / usable if found.tiles > 1 else beside)
+            handling = estimator.handling_seconds(found) + coding.seconds(task.output, found)
+            # One thread handles tiles while the network runs, and takes its share of the cores.
+            seconds = estimator.network_seconds(found) + (handling / usable if found.tiles > 1 else handling)
             total += seconds
             state, line = "done", _forecast_line(task, found, seconds)
             values |= {
@@ -83,7 +67,7 @@ def print_forecast(
         else:
             print(make_printable(f"{task.source}: {line}" if state != "done" else line))
     if counts["done"]:
-        total += upscaler.opening_seconds()
+        total += estimator.opening_seconds()
     if json_progress:
         print_json({"event": "summary", "seconds": round(total, 2), **counts})
     else:
@@ -94,13 +78,13 @@ def print_forecast(
 
 
 class _Coding:
-    """What reading and writing takes, from a picture of this format written and read once."""
+    """Seconds to read and write, from a picture of this format written and read once."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[float, float]] = {}
 
     def seconds(self, output: Path, forecast: Forecast) -> float:
-        """Read twice (a picture is looked through before it is enlarged), and written once."""
+        """Seconds to read twice (a picture is checked before it is upscaled) and write once."""
         suffix = output.suffix.lower()
         if suffix not in self._known:
             self._known[suffix] = _timed(suffix)
@@ -126,7 +110,7 @@ def _timed(suffix: str) -> tuple[float, float]:
             written = time.monotonic()
             read_picture(path)
             read = time.monotonic()
-        except (TesseraError, OSError):  # the real picture will tell what is wrong
+        except (TesseraError, OSError):  # the real picture will show the problem
             return 0.0, 0.0
     megapixels = _SAMPLE_SIDE**2 / 1e6
     return (read - written) / megapixels, (written - began) / megapixels

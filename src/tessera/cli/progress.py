@@ -1,4 +1,4 @@
-"""How a batch is shown while it runs: a bar for people, JSON lines for programs, only failures in a pipe."""
+"""Progress of a batch: a bar for people, JSON lines for programs, only failures in a pipe."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from tessera.cli import make_printable, print_error
+from tessera.cli.options import show_options
 
 if TYPE_CHECKING:
     from tessera.upscaling.batch_report import FileResult
@@ -16,19 +17,19 @@ if TYPE_CHECKING:
 
 @dataclass
 class _UnderWay:
-    """A file that has the network, or is being written while the next has it."""
+    """A file in the network, or being written while the next one is in it."""
 
     line: Any = None
     pixels: int = 0
     _began: float = field(default_factory=time.monotonic)
 
     def seconds(self) -> float:
-        """Since it got the network, never none."""
+        """Seconds since it entered the network, never 0."""
         return max(time.monotonic() - self._began, 1e-9)
 
 
 class QuietWatcher:
-    """Says at once what failed, on standard error, and nothing else."""
+    """Reports failures at once, on standard error, and nothing else."""
 
     def begin(self, index: int, task: Task) -> None:
         """A new file."""
@@ -37,7 +38,7 @@ class QuietWatcher:
         """One more tile."""
 
     def end(self, index: int, result: FileResult) -> None:
-        """The file is through."""
+        """The file is finished."""
         if result.state == "failed":
             print_error(result.message)
 
@@ -89,12 +90,12 @@ class BarWatcher:
         )
 
     def end(self, index: int, result: FileResult) -> None:
-        """The file is through."""
+        """The file is finished."""
         self._bar.remove_task(self._under_way.pop(index).line)
         if self._all is not None:
             self._bar.update(self._all, completed=index + 1)
         if result.state == "failed":
-            text = f"tessera: {make_printable(result.message)}"
+            text = f"tessera: {make_printable(show_options(result.message))}"
             self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -126,7 +127,7 @@ class JsonWatcher:
         )
 
     def end(self, index: int, result: FileResult) -> None:
-        """The file is through; its output may have another extension than at the beginning (alpha goes to PNG)."""
+        """The file is finished; its extension may have changed (alpha goes to PNG)."""
         self._under_way.pop(index, None)
         self._print(
             "end",
@@ -134,7 +135,7 @@ class JsonWatcher:
             state=result.state,
             input=str(result.source),
             output=str(result.output),
-            message=result.message,
+            message=show_options(result.message),
             seconds=round(result.seconds, 3),
         )
         if result.state == "failed":
@@ -150,7 +151,7 @@ def print_json(values: dict[str, Any]) -> None:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: 12.3 s, 4 min, 2.5 h."""
+    """Seconds for people: 12.3 s, 4 min, 2.5 h."""
     if seconds < 90:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,4 +1,4 @@
-"""Signals that stop a run: the first after the tile at hand, the second at once."""
+"""Signals that stop a run: the first after the current tile, the second at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tessera.tiling.prefetch import is_at_work
 
 
 class Stop:
-    """Takes SIGINT and SIGTERM: as KeyboardInterrupt at once, or, within `patiently`, as a wish the batch asks for."""
+    """Handles SIGINT and SIGTERM: KeyboardInterrupt at once, or, within `patiently`, a flag that the batch polls."""
 
     def __init__(self) -> None:
         self.number: int | None = None
@@ -25,7 +25,7 @@ class Stop:
 
     @contextmanager
     def patiently(self) -> Generator[None]:
-        """Let the tile at hand be finished; the second signal interrupts it all the same."""
+        """Let the current tile finish; a second signal interrupts it."""
         self._patient = True
         try:
             yield
@@ -33,7 +33,7 @@ class Stop:
             self._patient = False
 
     def __call__(self, number: int, frame: object) -> None:
-        """Take a signal."""
+        """Handle a signal."""
         again, self.number = self.number is not None, number
         if again or not self._patient:
             raise KeyboardInterrupt
@@ -43,7 +43,7 @@ class Stop:
 
 @contextmanager
 def stop_signals() -> Generator[Stop]:
-    """Handle SIGINT and SIGTERM inside (those that whoever started us has told us to ignore stay ignored)."""
+    """Handle SIGINT and SIGTERM inside (a signal ignored by the parent process stays ignored)."""
     stop = Stop()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     taken = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
@@ -52,10 +52,10 @@ def stop_signals() -> Generator[Stop]:
     try:
         yield stop
     except KeyboardInterrupt:
-        print_error("stopped; run the same command again to go on from here.")
+        print_error("stopped; run the same command again to resume.")
         leave(128 + (stop.number or signal.SIGINT))
     except BrokenPipeError:
-        # Whoever read our output has gone: say nothing more, so that nothing complains at the end either.
+        # The reader of our output has gone: print nothing more, so that closing the stream does not fail either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(141) from None
     finally:
@@ -64,7 +64,7 @@ def stop_signals() -> Generator[Stop]:
 
 
 def leave(code: int) -> NoReturn:
-    """End with this exit code, and where a tile is still in the works, without waiting for it."""
+    """Exit with this code, without waiting for a tile that is still running."""
     if is_at_work():
         sys.stdout.flush()
         sys.stderr.flush()

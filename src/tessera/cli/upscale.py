@@ -1,6 +1,7 @@
 """`tessera upscale`: options in, one batch, one line out.
 
-Option names follow inference_realesrgan.py where it has them (docs/howto/migrate.md has the whole table).
+Options for settings are derived from `tessera.tiling.settings`. Their names follow inference_realesrgan.py where it has
+them (docs/howto/migrate.md has the whole table).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import traceback
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -22,13 +23,14 @@ from tessera.cli.choosing import device_batch, model_name, suggest_fast
 from tessera.cli.migration import MigratingCommand
 from tessera.cli.options import show_options
 from tessera.cli.stopping import leave, stop_signals
-from tessera.engines.opening import EngineName
 from tessera.errors import EngineError, OutOfMemoryError, TesseraError, UsageError
 from tessera.images.formats import describe_extensions, describe_qualities
+from tessera.tiling import settings as declarations
+from tessera.tiling.settings import AlphaMode, Settings, declared_setting
 
 if TYPE_CHECKING:
     from tessera.engines.engine import Precision
-    from tessera.tiling.settings import AlphaMode, Settings
+    from tessera.planning.preparing import Ready
     from tessera.upscaling.batch import Watcher
     from tessera.upscaling.batch_report import BatchReport, State
     from tessera.upscaling.finding import Naming, Task
@@ -36,63 +38,63 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-_Word = TypeVar("_Word", bound=str)
-
 _Opt = typer.Option
-Inputs = Annotated[list[str] | None, typer.Argument(metavar="IN", help="Pictures, folders, or patterns in quotes.")]
-MoreInputs = Annotated[list[str] | None, _Opt("-i", "--input", help="The same, as Real-ESRGAN's users know it.")]
-Output = Annotated[Path, _Opt("-o", "--output", help="A folder; or a file, when there is one input.")]
+
+
+def _setting(name: str, *names: str, help: str | None = None) -> Any:
+    """The option of a setting, with its declared help; without names it is the setting's own."""
+    own = f"--{name.replace('_', '-')}"
+    return _Opt(*(names or (own,)), help=help or declared_setting(name).help)
+
+
+Inputs = Annotated[list[str] | None, typer.Argument(metavar="IN", help="Pictures, folders, or quoted patterns.")]
+MoreInputs = Annotated[list[str] | None, _Opt("-i", "--input", help="Alias of IN, compatible with Real-ESRGAN.")]
+Output = Annotated[Path, _Opt("-o", "--output", help="Output folder; or a file, for a single input.")]
 Model = Annotated[
     str | None,
-    _Opt("-n", "--model-name", "--model_name", "--model", help="A name of `tessera models list`, a file, a mix."),
+    _Opt("-n", "--model", "--model-name", "--model_name", help="Model name, weights file, or blend A@0.5+B@0.5."),
 ]
-Fast = Annotated[bool, _Opt("--fast", help="The same as -n tessera-x4: many times faster than the default model.")]
+Fast = Annotated[bool, _Opt("--fast", help="Alias of -n tessera-x4, many times faster than the default model.")]
 ModelPath = Annotated[str | None, _Opt("--model-path", "--model_path", help="A weights file.")]
-OutScale = Annotated[
-    str | None, _Opt("-s", "--outscale", help="A factor (2, 1.5), 1920x or x1080. [default: the model's]")
-]
+OutScale = Annotated[str | None, _setting("outscale", "-s", "--outscale")]
 Denoise = Annotated[
-    float | None, _Opt("-dn", "--denoise-strength", "--denoise_strength", help="0 to 1, for realesr-general-x4v3.")
+    float | None,
+    _Opt("-dn", "--denoise-strength", "--denoise_strength", help="0 to 1, for realesr-general-x4v3."),
 ]
-Suffix = Annotated[str, _Opt("--suffix", help="NAME_out.EXT; empty for none.")]
-Ext = Annotated[str, _Opt("--ext", help=f"auto (the input's format) or {describe_extensions()}.")]
-Quality = Annotated[int | None, _Opt("--quality", help=f"1 to 100, for {describe_qualities()}.")]
-PrecisionOption = Annotated[
-    str, _Opt("--precision", help="exact (fp32), auto (bf16 where that is fast) or fast (less accurate still).")
+Suffix = Annotated[str, _Opt("--suffix", help="Suffix added to output names.")]
+Ext = Annotated[str, _Opt("--ext", help=f"Output format: {describe_extensions()}; auto: the input's.")]
+Quality = Annotated[declarations.QualitySetting, _setting("quality", help=f"1 to 100, for {describe_qualities()}.")]
+PrecisionOption = Annotated[declarations.PrecisionSetting, _setting("precision")]
+Fp32 = Annotated[bool, _Opt("--fp32", help="Alias of --precision exact.")]
+EngineOption = Annotated[declarations.EngineSetting, _setting("engine")]
+Threads = Annotated[declarations.ThreadsSetting, _setting("threads")]
+Device = Annotated[
+    str, _setting("device", "-g", "--device", "--gpu-id", "--gpu_id", help="cpu, mps, 0 (first GPU), or 0,1 (both).")
 ]
-Fp32 = Annotated[bool, _Opt("--fp32", help="The same as --precision exact.")]
-EngineOption = Annotated[EngineName, _Opt("--engine", help="auto: fastest on this machine, measured.")]
-Threads = Annotated[
-    int | None, _Opt("--threads", help="Threads of the engine on the processor. [default: as the plan has it]")
-]
-Device = Annotated[str, _Opt("-g", "--gpu-id", "--gpu_id", "--device", help="cpu, mps, 0 (the first GPU), 0,1 (both).")]
-Tile = Annotated[
-    int | None, _Opt("-t", "--tile", help="Longest side of a tile in input pixels; 0: one piece. [default: chosen]")
-]
-Overlap = Annotated[
-    int | None, _Opt("--overlap", "--tile-pad", "--tile_pad", help="Context around a tile. [default: measured]")
-]
-Alpha = Annotated[str | None, _Opt("--alpha", help="auto, model or lanczos: what enlarges alpha. [default: auto]")]
+Tile = Annotated[declarations.TileSetting, _setting("tile", "-t", "--tile")]
+Overlap = Annotated[declarations.OverlapSetting, _setting("overlap", "--overlap", "--tile-pad", "--tile_pad")]
+Alpha = Annotated[AlphaMode | None, _setting("alpha")]
 AlphaUpsampler = Annotated[
-    str | None, _Opt("--alpha-upsampler", "--alpha_upsampler", help="realesrgan (model) or bicubic (lanczos).")
+    Literal["realesrgan", "bicubic"] | None,
+    _Opt("--alpha-upsampler", "--alpha_upsampler", help="Alias of --alpha, compatible with Real-ESRGAN."),
 ]
-FlatLock = Annotated[bool, _Opt("--flat-lock/--no-flat-lock", help="Flat areas keep their exact color.")]
-ColorLock = Annotated[bool, _Opt("--color-lock", help="Give the input's low-frequency colors back.")]
-Seamless = Annotated[bool, _Opt("--seamless", help="For textures that repeat.")]
-Tta = Annotated[bool, _Opt("--tta", "-x", help="Mean over eight flips and turns: 8 times slower, a little better.")]
-Frames = Annotated[bool, _Opt("--frames", help="All frames of a GIF or WebP animation.")]
-Recursive = Annotated[bool, _Opt("-r", "--recursive", help="Folders below, too; the tree is kept.")]
-Overwrite = Annotated[bool, _Opt("--overwrite", help="Do again what is done; replace files that are not ours.")]
-ReportFile = Annotated[Path | None, _Opt("--report", help="Write a JSON report here.")]
+FlatLock = Annotated[declarations.FlatLockSetting, _setting("flat_lock", "--flat-lock/--no-flat-lock")]
+ColorLock = Annotated[declarations.ColorLockSetting, _setting("color_lock")]
+Seamless = Annotated[declarations.SeamlessSetting, _setting("seamless")]
+Tta = Annotated[declarations.TtaSetting, _setting("tta", "--tta", "-x")]
+Frames = Annotated[declarations.FramesSetting, _setting("frames")]
+Recursive = Annotated[bool, _Opt("-r", "--recursive", help="Include subfolders; the folder tree is kept.")]
+Overwrite = Annotated[bool, _Opt("--overwrite", help="Re-process finished files and overwrite existing ones.")]
+ReportFile = Annotated[Path | None, _Opt("--report", help="Write a JSON report to this file.")]
 JsonProgress = Annotated[bool, _Opt("--json-progress", help="Progress as JSON lines on standard output.")]
-DryRun = Annotated[bool, _Opt("--dry-run", help="Say what it would take and make; write nothing.")]
-Offline = Annotated[bool, _Opt("--offline", help="Never download weights; say instead where they belong.")]
-MaxPixels = Annotated[int | None, _Opt("--max-pixels", help="Largest input, in pixels; 0 lifts it. [default: 2^28]")]
+DryRun = Annotated[bool, _Opt("--dry-run", help="Show expected outputs, time and memory; write nothing.")]
+Offline = Annotated[bool, _Opt("--offline", help="Never download weights.")]
+MaxPixels = Annotated[int | None, _Opt("--max-pixels", help="Largest input in pixels; 0 = no limit. [default: 2^28]")]
 MaxOutput = Annotated[
-    int | None, _Opt("--max-output-pixels", help="Largest output, in pixels; 0 lifts it. [default: 2^32]")
+    int | None, _Opt("--max-output-pixels", help="Largest output in pixels; 0 = no limit. [default: 2^32]")
 ]
-Verbose = Annotated[bool, _Opt("-v", "--verbose", help="Say what was planned and measured: engine, tiles, speed.")]
-Traceback = Annotated[bool, _Opt("--traceback", help="Show where in the code a bug happened.")]
+Verbose = Annotated[bool, _Opt("-v", "--verbose", help="Show the plan: engine, tiles, measured speed.")]
+Traceback = Annotated[bool, _Opt("--traceback", help="Show the traceback of bugs.")]
 
 
 @app.command(cls=MigratingCommand, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -133,19 +135,17 @@ def upscale(
     verbose: Verbose = False,
     show_traceback: Traceback = False,
 ) -> None:
-    """Enlarge pictures: `tessera upscale photo.jpg` writes results/photo_out.jpg, four times as large.
+    """Upscale pictures: `tessera upscale photo.jpg` writes results/photo_out.jpg, four times as large.
 
-    What is done is written down in the output folder, so the same command run again goes on where it stopped. Exit
-    code: 0 all done, 1 some failed or the weights cannot be had, 2 wrong usage (also a model or a GPU that there is
-    not), 130 or 143 stopped.
+    A journal in the output folder records finished files, so the same command resumes an interrupted run. Exit codes:
+    0 all done, 1 some failed or weights unavailable, 2 wrong usage (including an unknown model or an unavailable GPU),
+    130 or 143 stopped.
     """
     names = [*(inputs or ()), *(more_inputs or ())]
     if not names:
         raise UsageError("Nothing to upscale: name pictures or folders, as in `tessera upscale photo.jpg`.")
     with stop_signals() as stop:
         from tessera.images.picture_format import Limits
-        from tessera.tiling.settings import OutScale as Size
-        from tessera.tiling.settings import Settings
         from tessera.upscaling.batch import run_batch
         from tessera.upscaling.batch_report import report_problems
         from tessera.upscaling.finding import Naming, find_tasks
@@ -154,7 +154,7 @@ def upscale(
         default = Limits()
         devices = _devices(device)
         settings = Settings(
-            outscale=None if outscale is None else Size.parse(outscale),
+            outscale=None if outscale is None else declarations.OutScale.parse(outscale),
             precision=_precision(precision, fp32),
             engine=engine,
             device=devices[0],
@@ -175,7 +175,7 @@ def upscale(
         )
         name = model_name(model, model_path, denoise, fast=fast)
         if dry_run and len(devices) > 1:
-            raise UsageError(f"-g {device} with --dry-run: name one of the devices.")
+            raise UsageError(f"--device {device} with --dry-run: name one of the devices.")
         naming = Naming(output=output, suffix=suffix, extension=ext)
         _refuse_weights(names)
         journal = Journal(naming.journal_folder(names))
@@ -190,14 +190,15 @@ def upscale(
             from tessera.cli.forecast import print_forecast
 
             upscaler = _open(name, settings, offline)
-            _announce(upscaler, tasks, overwrite=overwrite, verbose=verbose)
-            print_forecast(tasks, upscaler, journal, overwrite, json_progress)
+            _report_plan(upscaler, tasks, overwrite=overwrite, verbose=verbose)
+            with _show_engine_errors_as_usage():
+                print_forecast(tasks, upscaler, journal, overwrite, json_progress)
             return
         elif len(devices) > 1:
             from tessera.upscaling.devices import run_on_devices
 
             batch = device_batch(name, settings, offline, tasks, devices, journal.folder, overwrite, ignored)
-            with _engine_errors_are_his(), _watcher(json_progress, len(tasks)) as watcher, stop.patiently():
+            with _show_engine_errors_as_usage(), _watcher(json_progress, len(tasks)) as watcher, stop.patiently():
                 result = run_on_devices(
                     batch,
                     watcher=watcher,
@@ -206,8 +207,8 @@ def upscale(
                 )
         else:
             upscaler = _open(name, settings, offline)
-            _announce(upscaler, tasks, overwrite=overwrite, verbose=verbose)
-            with _watcher(json_progress, len(tasks)) as watcher, stop.patiently():
+            _report_plan(upscaler, tasks, overwrite=overwrite, verbose=verbose)
+            with _show_engine_errors_as_usage(), _watcher(json_progress, len(tasks)) as watcher, stop.patiently():
                 result = run_batch(
                     tasks,
                     upscaler,
@@ -221,7 +222,7 @@ def upscale(
         if report is not None:
             _write_report(report, result)
         if stop.number is not None:
-            print_error(f"stopped, {result.left} left to do; run the same command again to go on from here.")
+            print_error(f"stopped, {result.left} left to do; run the same command again to resume.")
             leave(128 + stop.number)
         if result.count("failed"):
             raise typer.Exit(1)
@@ -230,31 +231,28 @@ def upscale(
 def _open(model: str, settings: Settings, offline: bool) -> Upscaler:
     from tessera.upscaling.upscaler import Upscaler
 
-    with _engine_errors_are_his():
+    with _show_engine_errors_as_usage():
         return Upscaler(model, settings=settings, offline=offline)
 
 
-def _announce(upscaler: Upscaler, tasks: Sequence[Task], *, overwrite: bool, verbose: bool) -> None:
-    """Tell how much there is to do, which decides about the engine, and say what was decided."""
-    from tessera.cli.forecast import pixels_of
-
-    pixels = pixels_of(tasks, upscaler.settings)
-    # What was made before does not take its time again; by name, since the journal is asked with the engine's.
+def _report_plan(upscaler: Upscaler, tasks: Sequence[Task], *, overwrite: bool, verbose: bool) -> None:
+    """Once the engine is chosen, show the plan and suggest a faster model."""
+    # Finished files take no time again; judged by name, since reading the journal needs every checksum.
     left = sum(overwrite or not task.output.exists() for task in tasks) / len(tasks)
 
-    def on_plan(seconds: float) -> None:
-        suggest_fast(upscaler, round(pixels * left), seconds * left)
-
-    upscaler.expect(pixels, on_plan=on_plan if left else None)
-    if verbose:
-        with _engine_errors_are_his():
-            for line in upscaler.plan_lines():
+    def report(ready: Ready) -> None:
+        if verbose:
+            for line in ready.lines:
                 print(make_printable(line), file=sys.stderr)
+        if left and ready.choice is not None and ready.choice.seconds is not None:
+            suggest_fast(upscaler, round(ready.pixels * left), ready.choice.seconds * left)
+
+    upscaler.on_plan(report)
 
 
 @contextmanager
-def _engine_errors_are_his() -> Generator[None]:
-    """-g or --engine asks for what this machine has not: that is wrong usage."""
+def _show_engine_errors_as_usage() -> Generator[None]:
+    """An unavailable device or engine is wrong usage: --device or --engine names it."""
     try:
         yield
     except OutOfMemoryError:
@@ -263,18 +261,10 @@ def _engine_errors_are_his() -> Generator[None]:
         raise UsageError(str(error)) from error
 
 
-def _one_of(option: str, value: str, allowed: tuple[_Word, ...]) -> _Word:
-    """Give the one of the allowed words that was written. Raises UsageError."""
-    for word in allowed:
-        if word == value:
-            return word
-    raise UsageError(f"{option} {value}: expected {', '.join(allowed[:-1])} or {allowed[-1]}.")
-
-
-def _precision(precision: str, fp32: bool) -> Precision:
+def _precision(precision: Precision, fp32: bool) -> Precision:
     if fp32 and precision == "fast":
         raise UsageError("--fp32 and --precision fast contradict each other; leave one out.")
-    return "exact" if fp32 else _one_of("--precision", precision, ("exact", "auto", "fast"))
+    return "exact" if fp32 else precision
 
 
 def _limit(option: str, value: int | None, default: int | None) -> int | None:
@@ -284,26 +274,26 @@ def _limit(option: str, value: int | None, default: int | None) -> int | None:
 
 
 def _devices(text: str) -> list[str]:
-    """The devices of a list such as "0,1"; a number is a GPU, -1 the processor."""
+    """The devices of a list such as "0,1"; a number is a GPU, -1 the CPU."""
     names = [name.strip() for name in text.split(",")]
     if not all(names):
-        raise UsageError(f"-g {text}: expected a device, or several with commas between them, such as 0,1.")
+        raise UsageError(f"--device {text}: expected a device, or several separated by commas, such as 0,1.")
     return ["cpu" if name == "-1" else f"cuda:{int(name)}" if name.isdecimal() else name for name in names]
 
 
-def _alpha(alpha: str | None, alpha_upsampler: str | None) -> AlphaMode:
+def _alpha(alpha: AlphaMode | None, alpha_upsampler: str | None) -> AlphaMode:
     if alpha_upsampler is None:
-        return _one_of("--alpha", alpha or "auto", ("auto", "model", "lanczos"))
-    if alpha is not None or alpha_upsampler not in ("realesrgan", "bicubic"):
-        raise UsageError(f"--alpha_upsampler {alpha_upsampler}: expected realesrgan or bicubic, without --alpha.")
+        return alpha or "auto"
+    if alpha is not None:
+        raise UsageError("--alpha_upsampler and --alpha contradict each other; leave one out.")
     return "model" if alpha_upsampler == "realesrgan" else "lanczos"
 
 
 def _refuse_weights(names: Sequence[str]) -> None:
-    """Catch joeyballentine's order of words, in which the model comes first."""
+    """Catch the argument order of joeyballentine/ESRGAN, in which the model comes first."""
     for name in names:
         if name.lower().endswith((".pth", ".safetensors", ".param")) and Path(name).is_file():
-            raise UsageError(f"{name} is a weights file, no picture; write -n {name}.")
+            raise UsageError(f"{name} is a weights file, not a picture; write -n {name}.")
 
 
 @contextmanager
@@ -320,9 +310,9 @@ def _watcher(json_progress: bool, files: int) -> Generator[Watcher]:
 
 
 def _check_report(path: Path, tasks: Sequence[Task], dry_run: bool) -> None:
-    """Refuse before the work what could not be written after it."""
+    """Refuse a report file that could not be written after the work."""
     if dry_run:
-        raise UsageError("--report with --dry-run: nothing is done that could be reported; leave one out.")
+        raise UsageError("--report with --dry-run: a dry run has nothing to report; leave one out.")
     if path.is_dir():
         raise UsageError(f"--report {path}: is a folder; name a file, as in --report {path / 'report.json'}.")
     if path.exists() and any(path.samefile(task.source) for task in tasks if task.source.exists()):
@@ -352,7 +342,7 @@ def _write_report(path: Path, result: BatchReport) -> None:
 
 
 def _is_special(path: Path) -> bool:
-    """Whether this is a device or a pipe, such as /dev/stdout, which is written to and must not be replaced."""
+    """Whether this is a device or a pipe, such as /dev/stdout, which must not be replaced."""
     return path.exists() and not path.is_file()
 
 
@@ -361,7 +351,7 @@ def _beside(path: Path) -> Path:
 
 
 def _finish(result: BatchReport, naming: Naming, json_progress: bool, show_traceback: bool) -> None:
-    """Print notes (equal ones once), tracebacks if asked for, and the line that sums up."""
+    """Print notes (equal ones once), requested tracebacks, and the summary line."""
     from tessera.cli.progress import duration, print_json
 
     sources: dict[str, list[Path]] = {}
@@ -381,6 +371,6 @@ def _finish(result: BatchReport, naming: Naming, json_progress: bool, show_trace
     words: tuple[tuple[State, str], ...] = (("skipped", "already done"), ("failed", "failed"), ("dropped", "dropped"))
     counts += [f"{result.count(state)} {word}" for state, word in words if result.count(state)]
     if result.ignored:
-        counts.append(f"{result.ignored} other files left alone")
+        counts.append(f"{result.ignored} other files ignored")
     summary = f"{', '.join(counts)} in {duration(result.seconds)} with {result.model}; results in {naming.output}"
     print(make_printable(summary))

@@ -45,6 +45,21 @@ def choose_products(engine: str, precision: Precision, device: str = "cpu") -> P
     return "fp32" if precision == "exact" else find_engine(engine).reduced_products(device)
 
 
+def check_engine(generator: LoadedGenerator, engine: str, device: str) -> EngineInfo:
+    """The declaration of the engine that would run a generator, without importing its library.
+
+    Raises UsageError for an unknown name, EngineError for a file or device that the engine does not support.
+    """
+    own = find_file_engine(generator)
+    if own is not None and engine not in ("auto", own.name):
+        called = own.file_formats[generator.dialect]
+        raise EngineError(f"{generator.name} is {called}, which only {own.title} runs; leave `engine` at auto.")
+    info = own or find_engine("pytorch" if engine == "auto" else engine)
+    if info.devices == ("cpu",) and device != "cpu":
+        raise EngineError(f"The {info.title} engine runs on the CPU, not on {device}; use the pytorch engine there.")
+    return info
+
+
 def open_engine(
     generator: LoadedGenerator,
     precision: Precision = "auto",
@@ -71,13 +86,7 @@ def open_engine(
     """
     if precision not in PRECISIONS:
         raise UsageError(f"expected {join_words(PRECISIONS, 'or')}, found {precision!r}.", field="precision")
-    own = find_file_engine(generator)
-    if own is not None and engine not in ("auto", own.name):
-        called = own.file_formats[generator.dialect]
-        raise EngineError(f"{generator.name} is {called}, which only {own.title} runs; leave `engine` at auto.")
-    info = own or find_engine("pytorch" if engine == "auto" else engine)
-    if info.devices == ("cpu",) and device != "cpu":
-        raise EngineError(f"The {info.title} engine runs on the CPU, not on {device}; use the pytorch engine there.")
+    info = check_engine(generator, engine, device)
     problem = info.find_problem()
     if problem is not None:
         raise EngineError(f"The {info.title} engine is unavailable. {problem} {info.install}".rstrip())

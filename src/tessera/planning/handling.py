@@ -12,8 +12,8 @@ import numpy as np
 
 from tessera.engines.engine import Tiles
 from tessera.planning.chart import chart
-from tessera.tiling.enlarger import Enlarger
 from tessera.tiling.mosaic import MosaicCount, mosaic
+from tessera.tiling.pipeline import Pipeline
 from tessera.tiling.rows import ArrayRows
 
 _SIDE = 256
@@ -38,12 +38,12 @@ class _Idle:
         return self
 
 
-def handling_seconds_per_megapixel(enlarger: Enlarger) -> float:
+def handling_seconds_per_megapixel(pipeline: Pipeline) -> float:
     """Seconds of one thread for a megapixel of input, without the network, without reading and writing files."""
     planes = chart(_SIDE)
-    made = planes.repeat(enlarger.scale, axis=1).repeat(enlarger.scale, axis=2)
+    made = planes.repeat(pipeline.scale, axis=1).repeat(pipeline.scale, axis=2)
     pixels = np.rint(np.moveaxis(planes, 0, -1) * 255).astype(np.uint8)
-    plan = dataclasses.replace(enlarger.plan(0), multiple=1, network_channels=3, ensemble=False)
+    plan = dataclasses.replace(pipeline.plan(0), multiple=1, network_channels=3, ensemble=False)
     took: list[float] = []
     for _ in range(2):
         began = time.perf_counter()

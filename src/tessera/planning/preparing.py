@@ -1,4 +1,4 @@
-"""From what the user chose to an enlarger that can start: planned, or PyTorch where planning comes to nothing."""
+"""From settings to a pipeline ready to run: planned, or with PyTorch where planning fails."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from tessera.engines.engine import Engine
 from tessera.engines.hardware import has_int8
-from tessera.engines.opening import find_file_engine, open_engine
+from tessera.engines.opening import find_engine, find_file_engine, open_engine
 from tessera.planning.plan import Candidate, Choice, sentence_of
 from tessera.planning.planner import Planner, threads_for
-from tessera.tiling.enlarger import Enlarger, wanted_overlap
+from tessera.tiling.pipeline import Pipeline, choose_overlap
 from tessera.tiling.settings import Settings
 from tessera.weights.loaded_generator import LoadedGenerator
 
@@ -22,19 +22,21 @@ _RUNS_OF_AN_ENSEMBLE = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Ready:
-    """An enlarger, and how it came to be the one."""
+    """A pipeline with its open engine, and the plan behind the choice."""
 
-    enlarger: Enlarger
+    pipeline: Pipeline
     choice: Choice | None = None
-    """None where nothing was planned: an engine of the user's own, or a plan that failed."""
+    """None where nothing was planned: an engine of the user's own, or a failed plan."""
     lines: tuple[str, ...] = ()
-    """The plan in words, for -v."""
+    """The plan as lines of text."""
     planned: bool = True
-    """Whether there was anything to choose: not with an engine of the user's own."""
+    """False with an engine of the user's own."""
+    pixels: int = 0
+    """Input pixels that the plan was made for."""
 
 
 def open_named(generator: LoadedGenerator, settings: Settings) -> Engine:
-    """Open the engine and device that the user named. Raises EngineError when they cannot be had."""
+    """Open the engine and device that the settings name. Raises EngineError when they are unavailable."""
     return open_engine(
         generator,
         settings.precision,
@@ -44,22 +46,21 @@ def open_named(generator: LoadedGenerator, settings: Settings) -> Engine:
     )
 
 
-def prepare(generator: LoadedGenerator, settings: Settings, pixels: int, named: Engine | None = None) -> Ready:
-    """Plan for a job of so many input pixels; `named` is the engine that the user named, already open.
+def prepare(generator: LoadedGenerator, settings: Settings, pixels: int) -> Ready:
+    """Plan for this many input pixels and open the chosen engine.
 
-    Where planning fails, it is the engine named, or PyTorch, unchecked; that is what the lines say then.
+    Where planning fails, the named engine or PyTorch runs unchecked, and the lines say so. Raises EngineError when the
+    named engine or device is unavailable.
     """
+    # A named engine or device that is unavailable is an error of the user, not a candidate to leave out.
+    named = open_named(generator, settings) if settings.engine != "auto" or settings.device != "cpu" else None
     if find_file_engine(generator) is not None:
-        return _for_file(generator, settings, named)
-    overlap = wanted_overlap(generator.config, settings)
-    pixels *= _RUNS_OF_AN_ENSEMBLE if settings.tta else 1
-    threads = threads_for(settings.device, settings.threads)
-    int8 = _int8_for(generator, settings)
+        return _prepare_file(generator, settings, named)
+    runs = pixels * (_RUNS_OF_AN_ENSEMBLE if settings.tta else 1)
+    int8 = _find_int8(generator, settings)
 
-    def opener(network: LoadedGenerator, candidate: Candidate) -> Engine:
-        same = named is not None and (named.name, named.precision) == (candidate.engine, candidate.precision)
-        alike = same and candidate.fast == (settings.precision == "fast" and candidate.engine == "kernels")
-        if named is not None and alike and network is generator and candidate.threads == threads:
+    def open_candidate(network: LoadedGenerator, candidate: Candidate) -> Engine:
+        if named is not None and network is generator and _is_named(named, candidate, settings):
             return named
         precision = "exact" if candidate.precision == "fp32" else "fast" if candidate.fast else "auto"
         return open_engine(
@@ -79,44 +80,52 @@ def prepare(generator: LoadedGenerator, settings: Settings, pixels: int, named: 
             device=settings.device,
             threads=settings.threads,
             tile=settings.tile,
-            overlap=overlap,
+            overlap=choose_overlap(generator.config, settings),
             int8=int8,
-            opener=opener,
+            opener=open_candidate,
         )
-        found = planner.engine_for(pixels)
+        found = planner.engine_for(runs)
         lines = tuple(planner.lines(None if found is None else found[1]))
     except Exception as error:  # the work can be done without a plan
         found, lines = None, (f"planning failed: {sentence_of(error)}",)
     if found is None:
         engine = named or open_named(generator, settings)
-        lines = (*lines, f"plan: {engine.name} {engine.precision}, because no candidate could be used")
-        return Ready(enlarger=Enlarger(generator=generator, engine=engine, settings=settings), lines=lines)
+        lines = (*lines, f"plan: {engine.name} {engine.precision}, because no candidate is usable")
+        pipeline = Pipeline(generator=generator, engine=engine, settings=settings)
+        return Ready(pipeline=pipeline, lines=lines, pixels=pixels)
     engine, choice = found
-    enlarger = Enlarger(generator=generator, engine=engine, settings=settings)
+    pipeline = Pipeline(generator=generator, engine=engine, settings=settings)
     if choice.tile:
-        enlarger = Enlarger(generator=generator, engine=engine, settings=settings, best_tile=choice.tile)
-    return Ready(enlarger=enlarger, choice=choice, lines=lines)
+        pipeline = Pipeline(generator=generator, engine=engine, settings=settings, best_tile=choice.tile)
+    return Ready(pipeline=pipeline, choice=choice, lines=lines, pixels=pixels)
 
 
-def _int8_for(generator: LoadedGenerator, settings: Settings) -> Int8File | None:
-    """The generator's file with whole numbers, where speed is asked for and it was measured to lose little."""
-    wanted = settings.precision == "fast" and settings.device == "cpu" and settings.engine in ("auto", "openvino")
-    if not wanted or not has_int8():
+def _is_named(named: Engine, candidate: Candidate, settings: Settings) -> bool:
+    """Whether a candidate is the engine that is open already."""
+    fast = settings.precision == "fast" and find_engine(candidate.engine).has_fast_mode
+    same = (named.name, named.precision) == (candidate.engine, candidate.precision)
+    return same and candidate.fast == fast and candidate.threads == threads_for(settings.device, settings.threads)
+
+
+def _find_int8(generator: LoadedGenerator, settings: Settings) -> Int8File | None:
+    """The generator's int8 companion, where speed is requested and its measured loss is small."""
+    engine_allows = settings.engine == "auto" or find_engine(settings.engine).runs_int8
+    if settings.precision != "fast" or settings.device != "cpu" or not engine_allows or not has_int8():
         return None
     from tessera.zoo.int8_file import MOST_LOST_DB, find_int8
 
     return find_int8(generator, most_db=MOST_LOST_DB)
 
 
-def _for_file(generator: LoadedGenerator, settings: Settings, named: Engine | None) -> Ready:
-    """A file that one runtime runs has nothing to choose but its precision, which has to be what the policy allows."""
+def _prepare_file(generator: LoadedGenerator, settings: Settings, named: Engine | None) -> Ready:
+    """A model file that one runtime runs: only its precision is checked against the policy."""
     engine = named or open_named(generator, settings)
-    line = f"plan: {engine.name} {engine.precision}, which alone runs this kind of file"
+    line = f"plan: {engine.name} {engine.precision}, the only engine for this file"
     if engine.precision != "fp32":
         from tessera.planning.checking import Reference  # PyTorch, which the runtime does not need
 
         difference = Reference(generator).difference(engine)
         if difference is None or not difference.is_allowed(settings.precision):
-            engine = engine.exact()
-            line = f"plan: {engine.name} fp32, because less is further from it than {settings.precision} allows"
-    return Ready(enlarger=Enlarger(generator=generator, engine=engine, settings=settings), lines=(line,))
+            reduced, engine = engine.precision, engine.exact()
+            line = f"plan: {engine.name} fp32, because {reduced} differs more than {settings.precision} allows"
+    return Ready(pipeline=Pipeline(generator=generator, engine=engine, settings=settings), lines=(line,))

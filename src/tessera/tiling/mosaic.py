@@ -27,7 +27,7 @@ from tessera.tiling.prefetch import one_ahead
 from tessera.tiling.rows import RollingRows, RowSource
 from tessera.tiling.tiles import Axis, fade_in, padded_length, plan_axis
 
-AlphaMode = Literal["model", "lanczos"]
+AlphaMethod = Literal["model", "lanczos"]
 
 _BLACK = 2 / 255
 _NOT_BLACK = 16 / 255
@@ -48,7 +48,7 @@ class MosaicPlan:
     """Where a band too wide for memory waits; None keeps it in memory."""
     network_channels: int = 3
     """1 runs a network for gray on each channel by itself."""
-    alpha: AlphaMode | None = None
+    alpha: AlphaMethod | None = None
     """How alpha is enlarged; None when there is none."""
     flat_alpha: int | None = None
     """The value of alpha when it is the same everywhere: it is written, not computed."""
@@ -58,6 +58,11 @@ class MosaicPlan:
     """How many tiles of a picture go through the network together."""
     ensemble: bool = False
     """Mean over the eight flips and turns of each tile (self-ensemble; Timofte et al. 2016, section 3.3)."""
+
+    @property
+    def bleeds(self) -> bool:
+        """Whether colors are spread under transparent pixels first: where alpha varies."""
+        return self.alpha is not None and self.flat_alpha is None
 
     def axes(self, height: int, width: int) -> tuple[Axis, Axis]:
         """Where the tiles lie in a picture of this size (rows, columns)."""

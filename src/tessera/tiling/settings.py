@@ -1,30 +1,36 @@
-"""How a picture is to be upscaled: the choices a user can make, checked once, in one frozen record."""
+"""Settings for upscaling, each declared once: its type, range, default and help in plain words.
+
+`Settings` is validated against the declarations; the keywords of `Upscaler`, the options of `tessera upscale` and the
+fields of a form are derived from them.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Any, Literal, TypedDict, get_args, get_origin, get_type_hints
 
 from tessera.engines.engine import Precision
 from tessera.engines.opening import EngineName
 from tessera.errors import LimitError, UsageError
 from tessera.images.picture_format import Limits
+from tessera.wording import join_words
 
 SMALLEST_TILE = 32
 MOST_THREADS = 1024
 LONGEST_SIDE = 2**31 - 1
-"""What TIFF and PNG can write down, in pixels; the other formats hold less."""
+"""The longest side in pixels that TIFF and PNG can store; other formats store less."""
 AlphaMode = Literal["auto", "model", "lanczos"]
 
 
 @dataclass(frozen=True)
 class OutScale:
-    """The size that is asked for: a factor of the input's, or a width, or a height in pixels."""
+    """A requested output size: a factor of the input's size, a width, or a height in pixels."""
 
     factor: float | None = None
     width: int | None = None
@@ -49,13 +55,13 @@ class OutScale:
         except ValueError:
             factor = 0.0
         if not 0 < factor < math.inf:
-            raise UsageError(f"--outscale {text}: expected a factor such as 2 or 1.5, or 1920x, or x1080.")
+            raise UsageError(f"expected a factor such as 2 or 1.5, 1920x or x1080, found {text!r}.", field="outscale")
         return OutScale(factor=factor)
 
     def size(self, *, height: int, width: int) -> tuple[int, int]:
-        """The (H, W) that a picture of this size gets; the other side keeps the proportions.
+        """The (H, W) of the output for an input of this size; the proportions stay.
 
-        Raises LimitError when a side would be longer than any format can write down.
+        Raises LimitError when a side would be longer than any format can store.
         """
         if self.width is not None:
             sides: tuple[float, float] = round(height * self.width / width), self.width
@@ -66,8 +72,8 @@ class OutScale:
             sides = height * self.factor, width * self.factor
         if max(sides) > LONGEST_SIDE:
             raise LimitError(
-                f"With --outscale {self} a side of a picture of {width}x{height} would be {max(sides):.3g} pixels long,"
-                f" and no format holds more than {LONGEST_SIDE:,}; choose a smaller one."
+                f"A picture of {width}x{height} would have a side of {max(sides):.3g} pixels with `outscale` {self};"
+                f" no format stores more than {LONGEST_SIDE:,}. Choose a smaller one."
             )
         return max(1, int(sides[0])), max(1, int(sides[1]))
 
@@ -78,60 +84,174 @@ class OutScale:
 
 
 def _positive(value: int, word: str) -> int:
-    if value <= 8:  # "4x" is what people say for four times as large
-        raise UsageError(f"--outscale {word} would be {value} pixels; for {value} times as large write {value}.")
+    if value <= 8:  # users write "4x" for four times as large
+        raise UsageError(
+            f"{word} is a size of {value} pixels; for {value} times as large write {value}.", field="outscale"
+        )
     return value
+
+
+# -------------------------------------------------------------------------------------------------------- declarations
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """Declaration of a setting, as metadata of its type."""
+
+    help: str
+    """One line for people; the range and the default are added to it."""
+    minimum: int | None = None
+    maximum: int | None = None
+    zero: str = ""
+    """Meaning of 0 where 0 lies outside the range."""
+    none: str = ""
+    """What None, the default, means."""
+    unit: str = ""
+
+    @property
+    def range(self) -> str:
+        """The allowed integers in words.
+
+        >>> Setting(help="", minimum=32, zero="disables tiling", unit="pixels").range
+        'at least 32 pixels, or 0 (disables tiling)'
+        """
+        unit = f" {self.unit}" if self.unit else ""
+        bounds = f"at least {self.minimum}" if self.maximum is None else f"{self.minimum} to {self.maximum}"
+        return f"{bounds}{unit}" + (f", or 0 ({self.zero})" if self.zero else "")
+
+    def allows(self, value: int) -> bool:
+        """Whether an integer is in the range."""
+        assert self.minimum is not None
+        fits = self.minimum <= value and (self.maximum is None or value <= self.maximum)
+        return fits or (bool(self.zero) and value == 0)
+
+
+# Each alias is the one declaration of a setting; `Settings` and `Changes` below only list them.
+OutScaleSetting = Annotated[
+    OutScale | None,
+    Setting(help="Output size: a factor (2, 1.5), a width (1920x) or a height (x1080).", none="the model's scale"),
+]
+PrecisionSetting = Annotated[
+    Precision, Setting(help="exact: fp32. auto: bf16 where the hardware is fast at it. fast: less accurate still.")
+]
+EngineSetting = Annotated[
+    EngineName, Setting(help="Library that runs the network. auto: the fastest here, measured on first use.")
+]
+DeviceSetting = Annotated[str, Setting(help="cpu, mps, or a GPU such as cuda or cuda:1.")]
+ThreadsSetting = Annotated[
+    int | None,
+    Setting(help="CPU threads of the engine.", minimum=1, maximum=MOST_THREADS, none="chosen by the planner"),
+]
+TileSetting = Annotated[
+    int | None,
+    Setting(
+        help="Longest side of a tile; smaller tiles need less memory.",
+        minimum=SMALLEST_TILE,
+        zero="disables tiling",
+        none="chosen by the planner",
+        unit="input pixels",
+    ),
+]
+OverlapSetting = Annotated[
+    int | None,
+    Setting(
+        help="Context on each side of a tile.",
+        minimum=0,
+        maximum=1024,
+        none="measured per network",
+        unit="input pixels",
+    ),
+]
+AlphaSetting = Annotated[
+    AlphaMode, Setting(help="How transparency is upscaled: with the model or with a Lanczos filter. auto: model.")
+]
+FlatLockSetting = Annotated[bool, Setting(help="Flat areas keep their exact color.")]
+ColorLockSetting = Annotated[bool, Setting(help="Match overall colors to the input.")]
+SeamlessSetting = Annotated[bool, Setting(help="For textures that repeat: opposite edges match.")]
+TtaSetting = Annotated[bool, Setting(help="Average over eight flips and rotations: 8x slower, slightly better.")]
+FramesSetting = Annotated[bool, Setting(help="All frames of a GIF or WebP animation.")]
+QualitySetting = Annotated[
+    int | None,
+    Setting(help="JPEG, WebP and AVIF quality.", minimum=1, maximum=100, none="95, AVIF 90"),
+]
+LimitsSetting = Annotated[Limits, Setting(help="Largest input and output in pixels.")]
+
+
+class Changes(TypedDict, total=False):
+    """The fields of `Settings` as keywords (except `engine`); `outscale` also as "1920x" or a factor."""
+
+    outscale: OutScale | str | float | None
+    precision: PrecisionSetting
+    device: DeviceSetting
+    threads: ThreadsSetting
+    tile: TileSetting
+    overlap: OverlapSetting
+    alpha: AlphaSetting
+    flat_lock: FlatLockSetting
+    color_lock: ColorLockSetting
+    seamless: SeamlessSetting
+    tta: TtaSetting
+    frames: FramesSetting
+    quality: QualitySetting
+    limits: LimitsSetting
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """All choices for upscaling. Raises UsageError when one makes no sense."""
+    """All settings for upscaling, validated and immutable.
 
-    outscale: OutScale | None = None
-    """None is the network's own scale."""
-    precision: Precision = "auto"
-    engine: EngineName = "auto"
-    device: str = "cpu"
-    threads: int | None = None
-    """How many threads the engine gets on the processor; None chooses."""
-    tile: int | None = None
-    """Longest side of a tile in input pixels; 0 is one piece; None chooses."""
-    overlap: int | None = None
-    """Context on each side of a tile in input pixels; None takes the measured value for the network."""
-    alpha: AlphaMode = "auto"
-    flat_lock: bool = True
-    color_lock: bool = False
-    seamless: bool = False
-    tta: bool = False
-    frames: bool = False
-    quality: int | None = None
-    limits: Limits = dataclasses.field(default_factory=Limits)
+    Args:
+        outscale: Output size as an `OutScale`: a factor of the input's size, a width or a height in pixels. None is the
+            model's own scale.
+        precision: "exact" computes in fp32; "auto" in bf16 where the hardware is fast at it; "fast" allows int8 and
+            modes that are less accurate still.
+        engine: Library that runs the network; "auto" takes the fastest here, measured on first use.
+        device: "cpu", "mps", or a GPU such as "cuda" or "cuda:1".
+        threads: CPU threads of the engine, 1 to 1024. None lets the planner choose.
+        tile: Longest side of a tile in input pixels, at least 32; 0 disables tiling. None lets the planner choose.
+        overlap: Context on each side of a tile in input pixels, 0 to 1024, less than half a tile. None takes the value
+            measured for the network.
+        alpha: How transparency is upscaled: "model", "lanczos", or "auto" (the model).
+        flat_lock: Flat areas keep their exact color.
+        color_lock: Match overall colors (the low frequencies) to the input.
+        seamless: Opposite edges match, for textures that repeat.
+        tta: Average over eight flips and rotations; 8x slower.
+        frames: All frames of an animation, not only the first.
+        quality: Quality of JPEG, WebP and AVIF files, 1 to 100. None is 95 (AVIF: 90).
+        limits: Largest input and output in pixels.
+
+    Raises:
+        UsageError: A value outside its range or of another type; `field` names the setting.
+    """
+
+    outscale: OutScaleSetting = None
+    precision: PrecisionSetting = "auto"
+    engine: EngineSetting = "auto"
+    device: DeviceSetting = "cpu"
+    threads: ThreadsSetting = None
+    tile: TileSetting = None
+    overlap: OverlapSetting = None
+    alpha: AlphaSetting = "auto"
+    flat_lock: FlatLockSetting = True
+    color_lock: ColorLockSetting = False
+    seamless: SeamlessSetting = False
+    tta: TtaSetting = False
+    frames: FramesSetting = False
+    quality: QualitySetting = None
+    limits: LimitsSetting = dataclasses.field(default_factory=Limits)
 
     def __post_init__(self) -> None:
-        for name, value, kind in (
-            ("tile", self.tile, int),
-            ("threads", self.threads, int),
-            ("overlap", self.overlap, int),
-            ("quality", self.quality, int),
-            ("outscale", self.outscale, OutScale),
-        ):
-            if value is not None and not isinstance(value, kind):
-                raise UsageError(f"The setting {name} is {value!r}: expected None or {kind.__name__}.")
-        if self.tile is not None and self.tile != 0 and self.tile < SMALLEST_TILE:
-            raise UsageError(f"--tile {self.tile}: expected at least {SMALLEST_TILE} pixels, or 0 for one piece.")
-        if self.threads is not None and not 1 <= self.threads <= MOST_THREADS:
-            raise UsageError(f"--threads {self.threads}: expected 1 to {MOST_THREADS}.")
-        if self.overlap is not None and not 0 <= self.overlap <= 1024:
-            raise UsageError(f"--overlap {self.overlap}: expected 0 to 1024 input pixels.")
+        for declared in declared_settings():
+            declared.check(getattr(self, declared.name))
         if self.tile and self.overlap is not None and 2 * self.overlap >= self.tile:
             raise UsageError(
-                f"--overlap {self.overlap} on both sides leaves nothing of a tile of {self.tile}; make it smaller than"
-                f" {self.tile // 2} or the tile larger."
+                f"expected less than {self.tile / 2:g}, half of `tile` {self.tile}, found {self.overlap}.",
+                field="overlap",
             )
-        if self.quality is not None and not 1 <= self.quality <= 100:
-            raise UsageError(f"--quality {self.quality}: expected 1 to 100.")
-        if self.alpha not in ("auto", "model", "lanczos"):
-            raise UsageError(f"--alpha {self.alpha}: expected auto, model or lanczos.")
+
+    def output_size(self, *, height: int, width: int, scale: int) -> tuple[int, int]:
+        """The (H, W) of the output for an input of this size and a network of this scale. Raises LimitError."""
+        return (self.outscale or OutScale(factor=scale)).size(height=height, width=width)
 
     @property
     def fingerprint(self) -> str:
@@ -139,3 +259,67 @@ class Settings:
         values = dataclasses.asdict(self)
         del values["limits"], values["threads"]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeclaredSetting:
+    """A field of `Settings` with its declaration, for options and forms."""
+
+    name: str
+    setting: Setting
+    types: tuple[type, ...]
+    """Allowed types; empty where `choices` lists the values."""
+    choices: tuple[str, ...]
+    default: Any
+
+    @property
+    def help(self) -> str:
+        """The help with range and default, as options show it."""
+        extra = [self.setting.range] if self.setting.minimum is not None else []
+        extra += [f"default: {self.setting.none}"] if self.setting.none else []
+        return f"{self.setting.help} [{'; '.join(extra)}]" if extra else self.setting.help
+
+    def check(self, value: object) -> None:
+        """Raise UsageError for a value that the declaration does not allow."""
+        if self.choices:
+            expected, fits = join_words(self.choices, "or"), value in self.choices
+        else:
+            expected = join_words(["None" if each is type(None) else each.__name__ for each in self.types], "or")
+            fits = isinstance(value, self.types) and (not isinstance(value, bool) or bool in self.types)
+            if fits and isinstance(value, int) and self.setting.minimum is not None:
+                expected, fits = self.setting.range, self.setting.allows(value)
+        if not fits:
+            raise UsageError(f"expected {expected}, found {value!r}.", field=self.name)
+
+
+@functools.cache
+def declared_settings() -> tuple[DeclaredSetting, ...]:
+    """Every field of `Settings` in order."""
+    hints = get_type_hints(Settings, include_extras=True)
+    return tuple(_declare(field.name, hints[field.name], field.default) for field in dataclasses.fields(Settings))
+
+
+def declared_setting(name: str) -> DeclaredSetting:
+    """The declaration of one setting."""
+    return next(each for each in declared_settings() if each.name == name)
+
+
+def change_settings(settings: Settings, changes: Changes) -> Settings:
+    """Settings with some fields replaced. Raises UsageError for unknown names and invalid values."""
+    known = [field.name for field in dataclasses.fields(Settings)]
+    values: dict[str, Any] = dict(changes)
+    for name in values:
+        if name not in known:
+            raise UsageError(f"unknown setting; expected one of {', '.join(known)}.", field=name)
+    if isinstance(outscale := values.get("outscale"), str | int | float):
+        values["outscale"] = OutScale.parse(outscale)
+    return dataclasses.replace(settings, **values)
+
+
+def _declare(name: str, hint: Any, default: Any) -> DeclaredSetting:
+    kind, setting = get_args(hint)
+    if get_origin(kind) is Literal:
+        return DeclaredSetting(name=name, setting=setting, types=(), choices=get_args(kind), default=default)
+    types = get_args(kind) or (kind,)
+    default = None if default is dataclasses.MISSING else default
+    return DeclaredSetting(name=name, setting=setting, types=types, choices=(), default=default)

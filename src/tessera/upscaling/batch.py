@@ -1,6 +1,6 @@
-"""Many files: done in order, journaled, reported; one that fails never stops the rest.
+"""Many files: processed in order, journaled, reported; one that fails never stops the rest.
 
-While the network is busy with one, the next is read and the one before it is written.
+While the network processes one, the next is read and the previous one is written.
 """
 
 from __future__ import annotations
@@ -17,36 +17,40 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tessera.errors import Interrupted, LimitError, PictureError, TesseraError
+from tessera.errors import EngineError, Interrupted, LimitError, OutOfMemoryError, PictureError, TesseraError
 from tessera.images.formats import find_format
 from tessera.storage.atomic import identify_machine, parse_owner
 from tessera.storage.checksum import compute_sha256
 from tessera.tiling.prefetch import THREADS, Turns
 from tessera.upscaling.batch_report import BatchReport, FileResult, State
-from tessera.upscaling.finding import Task, folded, inode
+from tessera.upscaling.finding import Task, fold_name, inode
 from tessera.upscaling.journal import Journal, key_of
+from tessera.upscaling.source import Source
 
 if TYPE_CHECKING:
-    from tessera.upscaling.upscaler import Forecast, Upscaler
+    from tessera.tiling.settings import Settings
+    from tessera.upscaling.filejob import Forecast
+    from tessera.upscaling.upscaler import Upscaler
 
 _OLD_SECONDS = 7 * 24 * 3600
+_PICTURES_MEASURED = 64
 _UNDER_WAY = 2
 _STOPPED = "stopped before it was finished"
 
 
 class Watcher(Protocol):
-    """Is told how a batch goes on: progress bars, JSON lines, tests."""
+    """Receives the progress of a batch: progress bars, JSON lines, tests."""
 
     def begin(self, index: int, task: Task) -> None:
-        """A file is begun."""
+        """A file is started."""
         ...
 
     def tile(self, index: int, done: int, total: int, pixels: int) -> None:
-        """A tile is done, which finished so many input pixels."""
+        """A tile of this many input pixels is done."""
         ...
 
     def end(self, index: int, result: FileResult) -> None:
-        """A file is through."""
+        """A file is finished."""
         ...
 
 
@@ -64,11 +68,12 @@ def run_batch(
     stopped: Callable[[], bool] = lambda: False,
     among: Sequence[Task] | None = None,
 ) -> BatchReport:
-    """Upscale file after file; every outcome is a result, and nothing but a stop ends the run early.
+    """Upscale file after file; every outcome is a result, and a failed file does not end the run.
 
-    `stopped` is asked between tiles; when it says so the file at hand is dropped without a trace and the rest is left
-    for a later run. KeyboardInterrupt has the same effect at once. `among` are the files of all processes, where this
-    one does a share of them.
+    The engine is planned when the first file needs it, after that file was checked. `stopped` is asked between tiles;
+    when true, the current file is dropped without a trace and the rest is left for a later run. KeyboardInterrupt does
+    the same at once. `among` are the files of all processes, where this one processes a share of them. Raises
+    EngineError when no engine can be opened.
     """
     began = time.monotonic()
     run = _Run(tasks, upscaler, journal, overwrite, watcher, stopped, among)
@@ -100,7 +105,7 @@ def run_batch(
 
 
 def _overlapped(run: _Run, tasks: Sequence[Task], conclude: Callable[[FileResult | None], None]) -> None:
-    """Conclude the results in order, with two files under way at a time, one of which has the network."""
+    """Conclude the results in order, with two files in progress at a time, one of which has the network."""
     pool = ThreadPoolExecutor(_UNDER_WAY, f"{THREADS}, files")
     under_way: deque[Future[FileResult | None]] = deque()
     first, wait = 0, True
@@ -121,7 +126,7 @@ def _overlapped(run: _Run, tasks: Sequence[Task], conclude: Callable[[FileResult
                 conclude_first()
         while under_way:
             conclude_first()
-    except KeyboardInterrupt:  # at once: what is under way ends at its next tile, and nobody waits for that
+    except KeyboardInterrupt:  # at once: what is in progress ends at its next tile, without being waited for
         wait = False
         for task, future in zip(tasks[first:], under_way, strict=False):
             conclude(
@@ -135,24 +140,40 @@ def _overlapped(run: _Run, tasks: Sequence[Task], conclude: Callable[[FileResult
 def forecasts(
     tasks: Sequence[Task], upscaler: Upscaler, journal: Journal, *, overwrite: bool = False
 ) -> Iterator[tuple[Task, Forecast | TesseraError | None]]:
-    """For --dry-run: each task with its Forecast, the error it would meet, or None when it is already done."""
+    """For a dry run: each task with its Forecast, the error it would meet, or None when it is already done."""
     run = _Run(tasks, upscaler, journal, overwrite)
     for task in tasks:
         try:
             with _as_sentences(task):
-                chosen, key = run.choose(task)
-                done = key is None
-            yield chosen, None if done else upscaler.forecast(chosen.source, chosen.output)
+                yield run.forecast(task)
         except TesseraError as error:
+            if run.engine_error is error:
+                raise
             yield task, error
 
 
+def count_pixels(tasks: Sequence[Task], settings: Settings, opened: Source | None = None) -> int:
+    """Input pixels of a whole batch, estimated from the headers of its first pictures.
+
+    Finished files count too, so that a resumed run plans as the interrupted one did. `opened` is one that is open.
+    """
+    pending = [task for task in tasks if task.problem is None]
+    sizes: list[int] = []
+    for task in pending[:_PICTURES_MEASURED]:
+        if opened is not None and task.source == opened.path:
+            sizes.append(opened.pixels)
+            continue
+        with contextlib.suppress(TesseraError, OSError), Source(task.source, settings) as source:
+            sizes.append(source.pixels)
+    return round(sum(sizes) / max(len(sizes), 1) * len(pending))
+
+
 class _DoneByAnotherError(Exception):
-    """Another process, with the same output folder, was quicker while a file waited for the network."""
+    """Another process with the same output folder finished a file while it waited for the network."""
 
 
 class _Run:
-    """A batch under way: what each of its files is done with."""
+    """A batch in progress: processes one file at a time per thread."""
 
     def __init__(
         self,
@@ -166,35 +187,37 @@ class _Run:
     ) -> None:
         self._upscaler, self._journal, self._overwrite = upscaler, journal, overwrite
         self._watcher, self._stopped = watcher, stopped
+        self._tasks = among or tasks
         self._ended = False
+        self.engine_error: EngineError | None = None
+        """Set when no engine can be opened: then no file can be processed."""
         self._choosing, self._network = Turns(), Turns()
-        self._telling, self._journaling = threading.Lock(), threading.Lock()
-        engine = upscaler.engine
-        self._fixed = (upscaler.generator.sha256, upscaler.settings.fingerprint, engine.name, engine.precision)
-        self._outputs = {folded(task.output) for task in among or tasks}
-        self._sources = {inode(task.source) for task in among or tasks}
+        self._telling, self._journaling, self._planning = threading.Lock(), threading.Lock(), threading.Lock()
+        self._fixed = (upscaler.generator.sha256, upscaler.settings.fingerprint, upscaler.own_engine)
+        self._outputs = {fold_name(task.output) for task in self._tasks}
+        self._sources = {inode(task.source) for task in self._tasks}
 
     def tell(self, what: Callable[[Watcher], None]) -> None:
-        """Tell the watcher something, one thing at a time."""
+        """Report something to the watcher, one event at a time."""
         if self._watcher is not None:
             with self._telling:
                 what(self._watcher)
 
     def end(self) -> None:
-        """Drop what is under way, at its next tile."""
+        """Drop what is in progress, at its next tile."""
         self._ended = True
 
     def is_to_end(self) -> bool:
-        """Whether no further file is to be begun."""
+        """Whether no further file is to be started."""
         return self._ended or self._stopped()
 
     def one(self, index: int, task: Task) -> FileResult | None:
-        """Do one file, whatever happens to it; None when the run was stopped before the network got to it.
+        """Process one file, whatever happens to it; None when the run was stopped before the network got to it.
 
-        Files take turns by their index, so every one from 0 on has to come here.
+        Files take turns by their index, so every one from 0 on has to come here. Only a missing engine is raised.
         """
         began = time.monotonic()
-        output, key, waited, told = task.output, None, 0.0, False
+        output, waited, told = task.output, 0.0, False
 
         def result(state: State, message: str = "", **more: Any) -> FileResult:
             return FileResult(task.source, output, state, time.monotonic() - began - waited, message, **more)
@@ -204,28 +227,35 @@ class _Run:
             told = True
             self.tell(lambda watcher: watcher.begin(index, task))
 
-        def on_ready() -> None:
-            nonlocal waited
-            waited += self._network.wait(index)
-            self._drop_if_to_end(task)
-            if self._is_done(output, key or ""):
-                raise _DoneByAnotherError
-            self._begin(task.source, output, key or "")
-            begin()
-
         try:
-            with _as_sentences(task):
+            with _as_sentences(task), contextlib.ExitStack() as stack:
                 waited += self._choosing.wait(index)
                 self._drop_if_to_end(task)
-                chosen, key = self.choose(task)
-                output = chosen.output
-                if key is None:
+                candidates = self._candidates(task)
+                done = self._find_done(candidates)
+                if done is not None:
+                    output = done.output
                     return result("skipped", "already done")
+                source = stack.enter_context(self._upscaler.open_source(task.source))
+                chosen, key = self._choose(candidates, source)
+                output = chosen.output
                 self._refuse_foreign(chosen)
-                self._make_folder(output.parent)
                 self._choosing.leave(index)
+                self._upscaler.check_job(source, output)  # before planning, which takes longer
+                self._prepare(source)
+
+                def on_ready() -> None:
+                    nonlocal waited
+                    waited += self._network.wait(index)
+                    self._drop_if_to_end(task)
+                    if self._is_done(output, key):
+                        raise _DoneByAnotherError
+                    self._make_folder(output.parent)
+                    self._begin(task.source, output, key)
+                    begin()
+
                 outcome = self._upscaler.upscale_file(
-                    task.source, output, on_ready=on_ready, on_tile=self._on_tile(index, task)
+                    source, output, on_ready=on_ready, on_tile=self._on_tile(index, task)
                 )
                 return result("done", self._finish(output, key), outcome=outcome)
         except _DoneByAnotherError:
@@ -234,8 +264,11 @@ class _Run:
             self.end()
             return result("dropped", _STOPPED) if told else None
         except TesseraError as error:
+            if error is self.engine_error:
+                self.end()
+                raise
             return result("failed", _about(task, output, str(error)))
-        except BrokenPipeError:  # whoever read our progress is gone: that is no trouble of this file
+        except BrokenPipeError:  # the reader of our progress has gone: not a failure of this file
             self.end()
             raise
         except Exception as error:
@@ -251,10 +284,36 @@ class _Run:
             finally:
                 self._network.leave(index)
 
-    def choose(self, task: Task) -> tuple[Task, str | None]:
-        """Decide where the output goes -> the task with it, and its key, or None when that output is already there.
+    def forecast(self, task: Task) -> tuple[Task, Forecast | None]:
+        """The task with its output and forecast; None when it is already done."""
+        candidates = self._candidates(task)
+        done = self._find_done(candidates)
+        if done is not None:
+            return done, None
+        with self._upscaler.open_source(task.source) as source:
+            chosen, _ = self._choose(candidates, source)
+            self._prepare(source)
+            return chosen, self._upscaler.forecast(source, chosen.output)
 
-        RGBA goes to PNG when the format that follows from the name has no alpha, as Real-ESRGAN's users know it.
+    def _prepare(self, source: Source) -> None:
+        """Plan for the whole batch when the first picture needs the engine."""
+        with self._planning:
+            if self.engine_error is not None:
+                raise self.engine_error
+            if not self._upscaler.is_prepared and not self._upscaler.is_announced:
+                self._upscaler.expect(count_pixels(self._tasks, self._upscaler.settings, source))
+            try:
+                self._upscaler.prepare()
+            except OutOfMemoryError:
+                raise
+            except EngineError as error:
+                self.engine_error = error
+                raise
+
+    def _candidates(self, task: Task) -> list[tuple[Task, str]]:
+        """Possible outputs of a task, each with its key.
+
+        RGBA goes to PNG when the format that the name asks for has no alpha, as in Real-ESRGAN.
         """
         if task.problem is not None:
             raise PictureError(task.problem)
@@ -263,19 +322,22 @@ class _Run:
         candidates = [task]
         if form is not None and not form.alpha and not task.named_by_user:
             candidates.append(dataclasses.replace(task, output=task.output.with_suffix(".png")))
-        keys = [key_of(digest, *self._fixed, each.output.name) for each in candidates]
-        for each, key in zip(candidates, keys, strict=True):
-            if self._is_done(each.output, key):
-                return each, None
-        if len(candidates) == 1 or not self._upscaler.has_visible_alpha(task.source):
-            return task, keys[0]
-        output = candidates[1].output
-        if folded(output) in self._outputs or (output.exists() and inode(output) in self._sources):
+        return [(each, key_of(digest, *self._fixed, each.output.name)) for each in candidates]
+
+    def _find_done(self, candidates: Sequence[tuple[Task, str]]) -> Task | None:
+        return next((each for each, key in candidates if self._is_done(each.output, key)), None)
+
+    def _choose(self, candidates: Sequence[tuple[Task, str]], source: Source) -> tuple[Task, str]:
+        """The output for a picture: PNG where it has alpha that the format cannot hold."""
+        if len(candidates) == 1 or not source.has_visible_alpha:
+            return candidates[0]
+        output = candidates[1][0].output
+        if fold_name(output) in self._outputs or (output.exists() and inode(output) in self._sources):
             raise PictureError(
-                f"{task.source}: has alpha, so it would become {output}, which is another picture's name;"
-                " --ext png or another --suffix tells them apart."
+                f"{source.path}: has alpha, so its output would be {output}, which is the name of another picture."
+                " Set `extension` to png or choose another `suffix`."
             )
-        return candidates[1], keys[1]
+        return candidates[1]
 
     def _is_done(self, output: Path, key: str) -> bool:
         with self._journaling:
@@ -295,31 +357,31 @@ class _Run:
             raise Interrupted(f"{task.source}: stopped.")
 
     def _refuse_foreign(self, task: Task) -> None:
-        """What is none of ours, or another picture's, is not replaced unless asked for (an empty file may be)."""
+        """Refuse to replace foreign files and outputs of other pictures without `overwrite` (except empty files)."""
         output = task.output
         if output.is_dir():
-            raise PictureError(f"{output}: is a folder, so no picture can be written under this name.")
+            raise PictureError(f"{output}: is a folder; a picture cannot be written to this name.")
         if output.exists() and not output.is_file():
-            raise PictureError(f"{output}: is a pipe, a device or the like, which no picture may replace.")
+            raise PictureError(f"{output}: is a pipe or a device, which a picture may not replace.")
         if self._overwrite or not output.exists() or not output.stat().st_size:
             return
         with self._journaling:
             source = self._journal.source_of(output)
         if source is None:
             raise PictureError(
-                f"{output}: exists and was not made by Tessera (its journal does not know it); --overwrite replaces it."
+                f"{output}: exists and is not an output of Tessera (not in its journal); `overwrite` replaces it."
             )
         if source and source != self._journal.path_from_here(task.source):
             raise PictureError(
-                f"{output}: was made from another picture, {self._journal.folder / source}; choose another folder with"
-                " -o or another --suffix, or --overwrite replaces it."
+                f"{output}: is the output of another picture, {self._journal.folder / source}; choose another `output`"
+                " folder or `suffix`, or let `overwrite` replace it."
             )
 
     def _make_folder(self, folder: Path) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except FileExistsError:
-            raise PictureError(f"{folder}: is a file, so outputs cannot go into it.") from None
+            raise PictureError(f"{folder}: is a file, not a folder for outputs.") from None
         except OSError as error:
             raise PictureError(f"{folder}: cannot be written to: {error.strerror}.") from None
 
@@ -335,7 +397,7 @@ class _Run:
             with self._journaling:
                 self._journal.finish(output, key)
         except OSError as error:
-            return f"done, but the journal cannot be written ({error.strerror}): a later run will do it again"
+            return f"done, but the journal cannot be written ({error.strerror}): a later run will process it again"
         return ""
 
 
@@ -347,7 +409,7 @@ def _about(task: Task, output: Path, sentence: str) -> str:
 
 @contextlib.contextmanager
 def _as_sentences(task: Task) -> Generator[None]:
-    """Turn what the system refuses, and running out of memory, into errors with a sentence."""
+    """Turn errors of the system and running out of memory into errors with a message."""
     try:
         yield
     except BrokenPipeError:
@@ -356,11 +418,11 @@ def _as_sentences(task: Task) -> Generator[None]:
         where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else task.source
         raise PictureError(f"{where}: {error.strerror or error}.") from error
     except MemoryError:
-        raise LimitError(f"{task.source}: memory ran out while it was read or written.") from None
+        raise LimitError(f"{task.source}: out of memory while reading or writing.") from None
 
 
 def _sha256(source: Path) -> str:
-    """The hash of a file; of what is none, nothing (reading a pipe or a device might never end)."""
+    """The checksum of a regular file, else an empty text (reading a pipe or a device might never end)."""
     try:
         return compute_sha256(source) if stat.S_ISREG(source.stat().st_mode) else ""
     except OSError as error:
@@ -368,9 +430,9 @@ def _sha256(source: Path) -> str:
 
 
 def remove_leftovers(folder: Path, *, of_this_process: bool = False) -> None:
-    """Delete unfinished files of runs that were killed (their process is gone), or of this one.
+    """Delete unfinished files of killed runs (their process is gone), or of this one.
 
-    Process numbers say nothing about another machine that shares the folder: what it left goes when it is a week old.
+    Process numbers mean nothing for another machine that shares the folder: its leftovers go after a week.
     """
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
@@ -388,7 +450,7 @@ def remove_leftovers(folder: Path, *, of_this_process: bool = False) -> None:
 
 
 def _is_running(process: int) -> bool:
-    if os.name != "posix":  # there os.kill does not ask but act; unfinished files stay until their picture is done
+    if os.name != "posix":  # os.kill(process, 0) would kill there; unfinished files stay until their picture is done
         return True
     try:
         os.kill(process, 0)

@@ -11,7 +11,7 @@ from tessera.upscaling.finding import Task
 from tessera.version import __version__
 
 if TYPE_CHECKING:
-    from tessera.upscaling.upscaler import Outcome
+    from tessera.upscaling.filejob import Outcome
 
 State = Literal["done", "skipped", "failed", "dropped"]
 

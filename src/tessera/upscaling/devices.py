@@ -1,7 +1,7 @@
-"""A batch on several devices: a process for each, which does its share of the files.
+"""A batch on several devices: one process per device, each with a share of the files.
 
-Every process has the network for itself and writes into the same journal, as independent runs in one output folder may.
-This one loads nothing: it hands out the files, passes on what it is told, and puts the report together.
+Every process loads the network and writes to the same journal, as independent runs in one output folder may. The parent
+loads nothing: it distributes the files, forwards progress, and assembles the report.
 """
 
 from __future__ import annotations
@@ -38,26 +38,26 @@ _LAST_WORD_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class DeviceBatch:
-    """Files for several devices, and all that their processes need to know."""
+    """Files for several devices, and everything that their processes need."""
 
     tasks: tuple[Task, ...]
     devices: tuple[str, ...]
     model: str
-    """A name of the zoo or a file, with its checksum below: it is on this machine already."""
+    """A model name or a file, present on this machine; its checksum is below."""
     model_sha256: str
     settings: Settings
     journal_folder: Path
     pixels: int
-    """Of all inputs together, roughly: it decides about the engine."""
+    """Estimated total of all inputs; the choice of the engine depends on it."""
     overwrite: bool = False
     ignored: int = 0
 
     def share(self, number: int) -> range:
-        """The places of the files that a device does: every second one of two, every third of three."""
+        """Indices of the files of a device: every second one of two devices, every third of three."""
         return range(number, len(self.tasks), len(self.devices))
 
     def settings_of(self, number: int) -> Settings:
-        """The settings with the device, which gets its part of the cores where it is the processor."""
+        """The settings for a device; CPU processes share the cores."""
         device, threads = self.devices[number], self.settings.threads
         if device == "cpu" and threads is None:
             threads = max(cores().usable // self.devices.count("cpu"), 1)
@@ -71,10 +71,10 @@ def run_on_devices(
     stopped: Callable[[], bool] = lambda: False,
     say: Callable[[str], None] = lambda line: None,
 ) -> BatchReport:
-    """Upscale all files, as `run_batch` does, on several devices at a time; `say` is given the plans in words.
+    """Upscale all files, as `run_batch` does, on several devices at a time; `say` receives the lines of the plans.
 
-    When a process ends before its files are done, those are reported as failed, and a later run does them. Raises
-    EngineError when a device cannot be had.
+    When a process ends before its files are done, those are reported as failed, and a later run processes them. Raises
+    EngineError when a device is unavailable.
     """
     began = time.monotonic()
     crew = _Crew(batch, watcher, say)
@@ -98,7 +98,7 @@ def run_on_devices(
 
 
 class _Crew:
-    """The processes, and what they have told so far."""
+    """The processes, and what they have reported so far."""
 
     def __init__(self, batch: DeviceBatch, watcher: Watcher | None, say: Callable[[str], None]) -> None:
         self.results: dict[int, FileResult] = {}
@@ -115,7 +115,7 @@ class _Crew:
             self._members[ours] = (number, process)
 
     def work(self, stopped: Callable[[], bool]) -> None:
-        """Listen to all until the last has ended."""
+        """Receive from all until the last has ended."""
         while self._members:
             if stopped():
                 self._stop.set()
@@ -132,11 +132,11 @@ class _Crew:
             process.kill()
 
     def dismiss(self) -> None:
-        """Ask those that are left to end, and wait for it, not for ever."""
+        """Ask the remaining processes to end, wait, and kill them after a timeout."""
         self._stop.set()
         end = time.monotonic() + _LAST_WORD_SECONDS
         for connection, (_, process) in self._members.items():
-            connection.close()  # who tells something then hears that nobody listens
+            connection.close()  # a process that sends now gets BrokenPipeError
             process.join(max(end - time.monotonic(), 0.0))
             if process.is_alive():
                 process.kill()
@@ -167,7 +167,7 @@ class _Crew:
             self._watcher.end(number, result)
 
     def _ended(self, connection: Connection) -> None:
-        """A process is gone; what it has not done without having been asked to stop, it failed at."""
+        """A process has ended; unless it was asked to stop, its unfinished files have failed."""
         number, process = self._members.pop(connection)
         connection.close()
         process.join()
@@ -182,8 +182,8 @@ class _Crew:
             if each not in self._begun:
                 self._begin(each)
             message = (
-                f"{task.source}: not done, because the process for {device} was ended {how};"
-                " run the same command again to go on."
+                f"{task.source}: not finished, because the process for {device} ended {how};"
+                " run the same command again to resume."
             )
             self._end(each, FileResult(task.source, task.output, "failed", message=message))
 
@@ -192,41 +192,44 @@ class _Crew:
 
 
 def _member(batch: DeviceBatch, number: int, connection: Connection, stop: Event, parent: int) -> None:
-    """Do the share of one device; signals are for the process that hands out the files."""
+    """Process the share of one device; signals are for the parent."""
     from tessera.upscaling.upscaler import Upscaler
 
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)
     places = batch.share(number)
-    # Nobody to tell anything to: then nobody wants the files any more, and what is begun is dropped.
+    # The parent has gone, so the results are no longer wanted.
     with contextlib.suppress(BrokenPipeError):
         try:
             upscaler = Upscaler(batch.model, settings=batch.settings_of(number), offline=True)
             upscaler.expect(batch.pixels // len(batch.devices))
-            for line in upscaler.plan_lines():
-                connection.send(("line", 0, f"{batch.devices[number]}: {line}"))
+            upscaler.on_plan(lambda ready: _send_lines(connection, batch.devices[number], ready.lines))
+            run_batch(
+                [batch.tasks[place] for place in places],
+                upscaler,
+                Journal(batch.journal_folder),
+                overwrite=batch.overwrite,
+                watcher=_ForwardingWatcher(connection, places),
+                stopped=lambda: stop.is_set() or os.getppid() != parent,
+                among=batch.tasks,
+            )
         except TesseraError as error:
             connection.send(("error", 0, str(error)))
-            return
-        run_batch(
-            [batch.tasks[place] for place in places],
-            upscaler,
-            Journal(batch.journal_folder),
-            overwrite=batch.overwrite,
-            watcher=_Teller(connection, places),
-            stopped=lambda: stop.is_set() or os.getppid() != parent,
-            among=batch.tasks,
-        )
 
 
-class _Teller:
-    """A watcher that passes everything on to the process that hands out the files."""
+def _send_lines(connection: Connection, device: str, lines: Sequence[str]) -> None:
+    for line in lines:
+        connection.send(("line", 0, f"{device}: {line}"))
+
+
+class _ForwardingWatcher:
+    """A watcher that forwards everything to the parent."""
 
     def __init__(self, connection: Connection, places: Sequence[int]) -> None:
         self._connection, self._places = connection, places
 
     def begin(self, index: int, task: Task) -> None:
-        """A file is begun."""
+        """A file is started."""
         self._connection.send(("begin", self._places[index], None))
 
     def tile(self, index: int, done: int, total: int, pixels: int) -> None:
@@ -234,7 +237,7 @@ class _Teller:
         self._connection.send(("tile", self._places[index], (done, total, pixels)))
 
     def end(self, index: int, result: FileResult) -> None:
-        """A file is through; an exception goes as its text, for not every exception can be sent."""
+        """A file is finished; an exception is sent as text, because not every exception can be pickled."""
         if result.defect is not None:
             text = "".join(traceback.format_exception(result.defect))
             result = dataclasses.replace(result, defect=RuntimeError(text))

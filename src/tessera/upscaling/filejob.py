@@ -1,8 +1,7 @@
-"""One picture file on its way into another: limits, forecasts, notes, and the run itself."""
+"""One picture file upscaled into another: limits, forecast, notes, and the run itself."""
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,26 +15,26 @@ from tessera.images.formats import find_format
 from tessera.images.frames import PictureShape
 from tessera.images.picture_format import PictureFormat
 from tessera.images.pixels import flatten_on_white
-from tessera.images.reader import PictureReader
 from tessera.images.resample import count_border_rows
 from tessera.images.writer import PictureWriter, must_convert_to_srgb
 from tessera.machine import free_disk_bytes
 from tessera.tiling.canvas import LARGEST_IN_MEMORY_BYTES
-from tessera.tiling.enlarger import Enlarger
 from tessera.tiling.mosaic import MosaicCount
+from tessera.tiling.pipeline import Pipeline, Subject
 from tessera.tiling.rows import FrameRows
-from tessera.tiling.settings import SMALLEST_TILE
+from tessera.tiling.settings import Settings
+from tessera.upscaling.source import Source
 
 _PROCESS_BYTES = 350 * 2**20
-"""Python, PyTorch, libvips and a compact network, before the first tile."""
+"""Memory of Python, PyTorch, libvips and a compact network, before the first tile."""
 
 TileDone = Callable[[int, int, int], None]
-"""Called after each tile with (tiles done, tiles in all, input pixels finished by it); it may raise to stop."""
+"""Called after each tile with (tiles done, total tiles, input pixels of this tile); it may raise to stop."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """What upscaling a picture will take, before it is begun."""
+    """Expected work, memory and disk space for one picture."""
 
     height: int
     width: int
@@ -44,17 +43,17 @@ class Forecast:
     frames: int
     tiles: int
     runs: int
-    """Runs of the network, at most: an alpha that is not flat takes one more for each tile."""
+    """Runs of the network, at most: an alpha channel that varies takes one more for each tile."""
     tile: int
     overlap: int
     memory_bytes: int
     file_bytes: int
-    """A generous guess of the size of the output."""
+    """Upper estimate of the size of the output."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What was done to one picture."""
+    """Result of upscaling one picture."""
 
     forecast: Forecast
     engine: str
@@ -63,34 +62,32 @@ class Outcome:
     tiles_retried: int
     """Tiles that came out NaN, infinite or black and were run again in fp32."""
     tiles_tried: tuple[int, ...]
-    """Tile sizes, the last of which succeeded; more than one when memory ran out."""
+    """Tile sizes, the last of which succeeded; several when memory ran out."""
     seconds: float
     color_space: str = ""
     color_error_before: float | None = None
-    """Mean color difference (`fidelity.color_difference`) of output and input before and after --color-lock."""
+    """Mean color difference (`fidelity.color_difference`) of output and input before and after the color lock."""
     color_error_after: float | None = None
     notes: tuple[str, ...] = ()
 
 
 class FileJob:
-    """One file on its way into another: what is decided about it once, and the run itself.
+    """One file on its way into another. It needs no engine until it runs, so it can be checked before planning.
 
-    `survey` decodes the whole picture first, which finds damage before the work, and an alpha that is flat.
+    `survey` decodes the whole picture first, which finds damage early, and an alpha channel that is flat.
     """
 
-    def __init__(self, enlarger: Enlarger, reader: PictureReader, output: Path, *, survey: bool) -> None:
-        self._enlarger = enlarger
-        self._reader = reader
+    def __init__(self, source: Source, output: Path, settings: Settings, scale: int, *, survey: bool) -> None:
+        self._source = source
         self._output = output
-        self._flat_alpha: int | None = None
+        self._settings, self._scale = settings, scale
         if survey:
-            least, greatest = reader.measure_ranges()
-            if reader.info.has_alpha and least[-1] == greatest[-1]:
-                self._flat_alpha = int(least[-1])
-        info = reader.info
+            source.extremes  # noqa: B018 - decodes the picture
+        self._flat_alpha = source.flat_alpha if survey else None
+        info = source.info
         form = find_format(output)
         if form is None:
-            raise UsageError(f"{output}: {output.suffix or 'a name without extension'} is no format to write.")
+            raise UsageError(f"{output}: cannot write {output.suffix or 'a file without an extension'}.")
         self._form: PictureFormat = form
         self._frames = info.frames if form.animated else 1
         self._keeps_alpha = info.has_alpha and form.alpha
@@ -99,17 +96,17 @@ class FileJob:
         self.notes = tuple(self._explain())
 
     def _explain(self) -> Iterator[str]:
-        info, form, metadata = self._reader.info, self._form, self._reader.metadata
+        info, form, metadata = self._source.info, self._form, self._source.reader.metadata
         if info.has_alpha and not form.alpha and self._flat_alpha != np.iinfo(info.dtype).max:
-            yield f"{form.name} has no alpha: the picture was laid on white."
+            yield f"{form.name} has no alpha: the picture was placed on white."
         if info.depth == 16 and form.deepest < 16:
             yield f"{form.name} holds {form.deepest} bits per channel: the 16-bit picture was rounded to them."
         if self._keeps_alpha and form.alpha_levels is not None and self._flat_alpha is None:
-            yield f"{form.name} knows only {form.alpha_levels} degrees of transparency: soft edges became hard."
+            yield f"{form.name} has only {form.alpha_levels} levels of transparency: soft edges became hard."
         if form.colors is not None:
-            yield f"{form.name} holds {form.colors} colors: others were replaced by their nearest."
+            yield f"{form.name} holds {form.colors} colors: others were replaced by the nearest."
         if info.frames > 1 and not form.animated:
-            yield f"{form.name} is no animation: only the first of {info.frames} frames was written."
+            yield f"{form.name} has no animations: only the first of {info.frames} frames was written."
         channels = info.channels if self._keeps_alpha else info.channels - info.has_alpha
         if must_convert_to_srgb(form, metadata, channels):
             self.color_space = "sRGB" if channels > 2 else "sRGB gray"
@@ -119,84 +116,94 @@ class FileJob:
             yield f"{form.name} cannot carry {kind}."
 
     def check(self) -> None:
-        """Raise LimitError when the output would be larger than allowed, than its format holds or than the disk."""
-        forecast = self.forecast(SMALLEST_TILE)
-        pixels = forecast.out_height * forecast.out_width * forecast.frames
-        limit = self._enlarger.settings.limits.max_output_pixels
-        native = forecast.height * forecast.width * self._enlarger.scale**2
+        """Raise LimitError when the output exceeds the limits, its format or the free disk space."""
+        info, shape = self._source.info, self._shape()
+        height, width = shape.size_in_file
+        pixels = height * width * self._frames
+        limit = self._settings.limits.max_output_pixels
+        native = info.height * info.width * self._scale**2
         if limit is not None and max(pixels, native) > limit:
             raise LimitError(
-                f"{self._reader.path}: would become {forecast.out_width}x{forecast.out_height}"
-                f" ({max(pixels, native) / 1e6:,.0f} megapixels on the way), and at most {limit / 1e6:,.0f} are made;"
-                f" --max-output-pixels {max(pixels, native)} allows it."
+                f"{self._source.path}: would become {width}x{height} ({max(pixels, native) / 1e6:,.0f} megapixels in"
+                f" the process); the limit is {limit / 1e6:,.0f}. `max_output_pixels` {max(pixels, native)} allows it."
             )
-        self._form.check_size(self._output, *self._shape().size_in_file)
-        free = free_disk_bytes(self._output.parent)
-        if free is not None and free < forecast.file_bytes:
+        self._form.check_size(self._output, *shape.size_in_file)
+        free, needed = free_disk_bytes(self._output.parent), self._file_bytes(shape)
+        if free is not None and free < needed:
             raise LimitError(
-                f"{self._output}: may need {forecast.file_bytes / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free in"
-                f" {self._output.parent}; free some space or choose another folder with -o."
+                f"{self._output}: may need {needed / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free in"
+                f" {self._output.parent}. Free some space or choose another `output` folder."
             )
 
     def _shape(self) -> PictureShape:
-        info, enlarger = self._reader.info, self._enlarger
-        scale = enlarger.scale
-        height, width = enlarger.target_size(info.height, info.width)
+        info, scale = self._source.info, self._scale
+        height, width = self._settings.output_size(height=info.height, width=info.width, scale=scale)
         resized = (height, width) != (info.height * scale, info.width * scale)
-        on_the_way = 16 if resized else self._depth
+        depth = 16 if resized else self._depth
         return PictureShape(
             height=info.height * scale * self._frames,
             width=info.width * scale,
             channels=info.channels if self._keeps_alpha else info.channels - info.has_alpha,
-            dtype=np.dtype(np.uint16 if on_the_way == 16 else np.uint8),
+            dtype=np.dtype(np.uint16 if depth == 16 else np.uint8),
             frames=self._frames,
             file_height=height,
             file_width=width,
             file_depth=self._depth,
-            wrapped_rows=count_border_rows(info.height * scale, height)
-            if resized and enlarger.settings.seamless
-            else 0,
+            wrapped_rows=count_border_rows(info.height * scale, height) if resized and self._settings.seamless else 0,
         )
 
-    def forecast(self, tile: int) -> Forecast:
-        """What the run will make and take with tiles of this size."""
-        info, enlarger = self._reader.info, self._enlarger
-        plan = enlarger.plan(tile)
+    def _file_bytes(self, shape: PictureShape) -> int:
+        height, width = shape.size_in_file
+        samples = height * width * shape.channels * self._frames
+        return int(samples * self._form.bytes_per_sample * (self._depth // 8)) + 2**16
+
+    def _subject(self, shape: PictureShape) -> Subject:
+        return Subject(
+            has_alpha=self._source.info.has_alpha,
+            flat_alpha=self._flat_alpha,
+            dtype=shape.dtype,
+            spill_folder=self._output.parent,
+        )
+
+    def forecast(self, pipeline: Pipeline, tile: int) -> Forecast:
+        """Expected work, memory and disk space with tiles of this size."""
+        info, shape = self._source.info, self._shape()
+        plan = pipeline.plan(tile, self._subject(shape))
         rows, columns = plan.axes(info.height, info.width)
-        shape = self._shape()
         height, width = shape.size_in_file
         samples = height * width * shape.channels * self._frames
         band = rows.tile * plan.scale * shape.width * shape.channels * shape.dtype.itemsize
+        tiles = len(rows) * len(columns) * self._frames
         return Forecast(
             height=info.height,
             width=info.width,
             out_height=height,
             out_width=width,
             frames=self._frames,
-            tiles=len(rows) * len(columns) * self._frames,
-            runs=len(rows) * len(columns) * self._frames * (2 if enlarger.alpha_mode(info.has_alpha) == "model" else 1),
+            tiles=tiles,
+            runs=tiles * (2 if plan.alpha == "model" else 1),
             tile=max(rows.tile, columns.tile),
             overlap=plan.overlap,
             memory_bytes=_PROCESS_BYTES
-            + rows.tile * columns.tile * enlarger.engine.bytes_per_pixel
+            + rows.tile * columns.tile * pipeline.engine.bytes_per_pixel
             + 2 * min(band, LARGEST_IN_MEMORY_BYTES)
             + info.decoder_bytes
             + (samples * shape.dtype.itemsize if self._form.whole_in_memory else 0),
-            file_bytes=int(samples * self._form.bytes_per_sample * (self._depth // 8)) + 2**16,
+            file_bytes=self._file_bytes(shape),
         )
 
-    def enlarge(self, on_tile: TileDone | None = None) -> Outcome:
-        """Do it: tiles are made smaller when memory runs out, and the output appears whole or not at all."""
-        began, enlarger, info = time.monotonic(), self._enlarger, self._reader.info
-        tried, count = enlarger.with_smaller_tiles(
-            lambda tile: self._attempt(tile, on_tile), height=info.height, width=info.width
+    def run(self, pipeline: Pipeline, on_tile: TileDone | None = None) -> Outcome:
+        """Upscale: tiles shrink when memory runs out, and the output appears whole or not at all."""
+        began, info = time.monotonic(), self._source.info
+        tried, count = pipeline.retry_with_smaller_tiles(
+            lambda tile: self._attempt(pipeline, tile, on_tile), height=info.height, width=info.width
         )
         pixels = max(count.color_pixels, 1)
-        locked = enlarger.settings.color_lock
+        locked = self._settings.color_lock
         return Outcome(
-            forecast=self.forecast(tried[-1]),
-            engine=enlarger.engine.name,
-            precision=enlarger.engine.precision,
+            forecast=self.forecast(pipeline, tried[-1]),
+            engine=pipeline.engine.name,
+            precision=pipeline.engine.precision,
             tiles=count.tiles,
             tiles_retried=count.retried,
             tiles_tried=tried,
@@ -204,31 +211,24 @@ class FileJob:
             color_space=self.color_space,
             color_error_before=count.color_error_before / pixels if locked else None,
             color_error_after=count.color_error_after / pixels if locked else None,
-            notes=(*info.notes, *self.notes, *enlarger.notes(count, tried)),
+            notes=(*info.notes, *self.notes, *pipeline.notes(count, tried)),
         )
 
-    def _attempt(self, tile: int, on_tile: TileDone | None) -> MosaicCount:
-        """One attempt with tiles of this size, from the first row to the file in its place."""
-        enlarger, reader = self._enlarger, self._reader
+    def _attempt(self, pipeline: Pipeline, tile: int, on_tile: TileDone | None) -> MosaicCount:
+        """One attempt with tiles of this size, from the first row to the finished file."""
+        reader, info, shape = self._source.reader, self._source.info, self._shape()
         reader.rewind()
-        info, shape = reader.info, self._shape()
-        has_alpha = info.has_alpha
-        plan = dataclasses.replace(
-            enlarger.plan(tile),
-            dtype=shape.dtype,
-            spill_folder=self._output.parent,
-            alpha=enlarger.alpha_mode(has_alpha),
-            flat_alpha=self._flat_alpha,
-        )
+        plan = pipeline.plan(tile, self._subject(shape))
         count = MosaicCount()
-        total = self.forecast(tile).tiles
+        rows, columns = plan.axes(info.height, info.width)
+        total = len(rows) * len(columns) * self._frames
         if on_tile is not None:
             count.on_tile = lambda done, pixels: on_tile(done, total, pixels)
-        with PictureWriter(self._output, shape, metadata=reader.metadata, quality=enlarger.settings.quality) as writer:
+        on_white = info.has_alpha and not self._keeps_alpha
+        with PictureWriter(self._output, shape, metadata=reader.metadata, quality=self._settings.quality) as writer:
             for frame in range(self._frames):
-                source = FrameRows(reader, info.height, frame)
-                bleed = has_alpha and self._flat_alpha is None
-                for rows in enlarger.finished_rows(source, plan, count, bleed=bleed, rows_beyond=shape.wrapped_rows):
-                    writer.write_rows(rows if self._keeps_alpha or not has_alpha else flatten_on_white(rows))
+                frame_rows = FrameRows(reader, info.height, frame)
+                for band in pipeline.upscale_rows(frame_rows, plan, count, rows_beyond=shape.wrapped_rows):
+                    writer.write_rows(flatten_on_white(band) if on_white else band)
             writer.finish()
         return count

@@ -1,4 +1,4 @@
-"""From what the user names to what there is to do: pictures found, outputs named, inputs never replaced."""
+"""From inputs to tasks: pictures found, outputs named, inputs never replaced."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _OF_THE_SYSTEM = frozenset({"desktop.ini", "thumbs.db"})
 
 @dataclass(frozen=True)
 class Task:
-    """One picture and where its output goes; `problem` says why it cannot even be tried."""
+    """One picture and where its output goes; `problem` says why it cannot be tried."""
 
     source: Path
     output: Path
     named_by_user: bool = False
-    """Whether the user gave the output's full name (then its extension is obeyed, whatever the picture holds)."""
+    """Whether the user named the output file, whose extension is then final."""
     problem: str | None = None
 
 
@@ -41,12 +41,12 @@ class Naming:
     def __post_init__(self) -> None:
         known = list_writable_extensions()
         if self.extension != "auto" and self.extension.lstrip(".").lower() not in known:
-            raise UsageError(f"--ext {self.extension}: expected auto or one of {', '.join(known)}.")
+            raise UsageError(f"expected auto or one of {', '.join(known)}, found {self.extension}.", field="extension")
         if re.search(r"[/\\\x00]", self.suffix):
-            raise UsageError(f"--suffix {self.suffix!r} may not hold a path.")
+            raise UsageError(f"expected no path separators, found {self.suffix!r}.", field="suffix")
 
     def name(self, source: Path, *, with_extension: bool = False) -> str:
-        """The output's file name for a source; `with_extension` tells photo.jpg and photo.png apart."""
+        """The output's file name for a source; `with_extension` distinguishes photo.jpg and photo.png."""
         form = find_format(source)
         extension = source.suffix if form is not None else ".png"
         if self.extension != "auto":
@@ -55,9 +55,9 @@ class Naming:
         return f"{stem}_{self.suffix}{extension}" if self.suffix else f"{stem}{extension}"
 
     def is_file_for(self, inputs: Sequence[str]) -> bool:
-        """Whether -o names a file: one input that is no folder, and a name that ends like a picture's.
+        """Whether the output is a file: one input that is not a folder, and a name that ends like a picture's.
 
-        Raises UsageError when it does and no such file can be written.
+        Raises UsageError when that format cannot be written.
         """
         one = len(inputs) == 1 and not os.path.isdir(inputs[0])  # noqa: PTH112 - False, not an error, for any text
         extension = self.output.suffix.lower()
@@ -66,14 +66,17 @@ class Naming:
         form = find_format(self.output)
         if form is None:
             raise UsageError(
-                f"-o {self.output}: {extension} can be read, not written; choose .png, .jpg, .tif or .webp."
+                f"{self.output}: {extension} can be read, not written; choose .png, .jpg, .tif or .webp.",
+                field="output",
             )
         if self.extension != "auto" and find_format(Path(f"x.{self.extension.lstrip('.')}")) is not form:
-            raise UsageError(f"-o {self.output} and --ext {self.extension} ask for two formats; leave one out.")
+            raise UsageError(
+                f"{self.output} and `extension` {self.extension} name two formats; leave one out.", field="output"
+            )
         return True
 
     def journal_folder(self, inputs: Sequence[str]) -> Path:
-        """The folder that outputs go to, where their journal lies."""
+        """The folder of the outputs and their journal."""
         return self.output.parent if self.is_file_for(inputs) else self.output
 
 
@@ -81,17 +84,17 @@ class Naming:
 class _Found:
     source: Path
     below: Path = Path()
-    """Its folder below the input folder, which is kept."""
+    """Its subfolder of the input folder, which the output keeps."""
     problem: str | None = None
 
 
 def find_tasks(
     inputs: Sequence[str], naming: Naming, journal: Journal, *, recursive: bool = False
 ) -> tuple[list[Task], int]:
-    """Turn files, folders and patterns into tasks -> them, and how many files were no pictures by name.
+    """Turn files, folders and patterns into tasks -> tasks, and the number of other files.
 
-    A folder gives the pictures in it, and below it when `recursive`, with the tree kept; outputs of earlier runs are no
-    inputs. Raises UsageError when there is nothing to do, or every output would replace an input.
+    A folder stands for its pictures, with `recursive` also those in subfolders, whose tree is kept; outputs of earlier
+    runs are not inputs. Raises UsageError when there are no pictures, or every output would replace an input.
     """
     search = _Search(naming, journal, recursive)
     for text in inputs:
@@ -101,17 +104,19 @@ def find_tasks(
         raise UsageError(search.nothing_found(inputs))
     if naming.is_file_for(inputs):
         if len(found) != 1:
-            raise UsageError(f"-o {naming.output} names one file, but {inputs[0]} gives {len(found)}: name a folder.")
+            raise UsageError(
+                f"{naming.output} is one file, but {inputs[0]} matches {len(found)}; name a folder.", field="output"
+            )
         tasks = [Task(found[0].source, naming.output, named_by_user=True, problem=found[0].problem)]
     else:
         if naming.output.exists() and not naming.output.is_dir():
-            raise UsageError(f"-o {naming.output}: is a file; outputs go to a folder, so name another one.")
-        tasks = _named(found, naming)
-    return _inputs_spared(tasks), search.ignored
+            raise UsageError(f"{naming.output} is a file; name a folder for several outputs.", field="output")
+        tasks = _name_outputs(found, naming)
+    return _refuse_inputs(tasks), search.ignored
 
 
 class _Search:
-    """Collects pictures from what the user named, each once."""
+    """Collects the named pictures, each once."""
 
     def __init__(self, naming: Naming, journal: Journal, recursive: bool) -> None:
         self._recursive = recursive
@@ -123,9 +128,9 @@ class _Search:
         self._below = False
 
     def add(self, text: str) -> None:
-        """Take one word of the command line."""
+        """Add a file, a folder or a pattern."""
         if not text:
-            raise UsageError("One of the inputs is an empty text: name pictures or folders.")
+            raise UsageError("One of the inputs is an empty text; name pictures or folders.")
         if os.path.isdir(text):  # noqa: PTH112 - False, not an error, for any text
             self._add_folder(Path(text))
         elif os.path.lexists(text):
@@ -133,13 +138,13 @@ class _Search:
         elif glob.has_magic(text):
             self._add_pattern(text)
         else:
-            self._add(_Found(Path(text), problem=f"{text}: there is no such file or folder."))
+            self._add(_Found(Path(text), problem=f"{text}: no such file or folder."))
 
     def nothing_found(self, inputs: Sequence[str]) -> str:
-        """The sentence for a search without result."""
-        hint = "; --recursive looks into the folders below" if self._below and not self._recursive else ""
+        """The message for a search without result."""
+        hint = "; `recursive` includes subfolders" if self._below and not self._recursive else ""
         others = f" ({self.ignored} other files)" if self.ignored else ""
-        return f"There are no pictures in {', '.join(inputs)}{others}{hint}."
+        return f"No pictures in {', '.join(inputs)}{others}{hint}."
 
     def _add(self, found: _Found) -> None:
         self.found.setdefault(_identity(found.source), found)
@@ -178,7 +183,7 @@ class _Search:
 
 
 def _matches(pattern: str) -> list[Path]:
-    """What a pattern names; ** goes down folders and not through links, which may lead round in circles."""
+    """Paths that match a pattern; ** enters folders but not links, which may be circular."""
     anchor = Path(pattern).anchor
     below = pattern[len(anchor) :] + ("/*" if pattern.endswith("**") else "")
     named = set(Path(pattern).parts)
@@ -189,40 +194,40 @@ def _matches(pattern: str) -> list[Path]:
     return [path for path in found if not any(part.startswith(".") and part not in named for part in path.parts)]
 
 
-_BROKEN_LINK = "is a link to a file that is not there."
+_BROKEN_LINK = "is a broken link."
 
 
-def _named(found: list[_Found], naming: Naming) -> list[Task]:
-    """NAME_out.EXT where that is one picture's alone; NAME_EXT_out.EXT, and then a number, tell the others apart."""
+def _name_outputs(found: list[_Found], naming: Naming) -> list[Task]:
+    """NAME_out.EXT where that is unique, else NAME_EXT_out.EXT, then with a number."""
     plain = [naming.output / each.below / naming.name(each.source) for each in found]
-    taken = Counter(folded(output) for output in plain)
+    taken = Counter(fold_name(output) for output in plain)
     used = {place for place, count in taken.items() if count == 1}
     numbers: Counter[str] = Counter()
     tasks: list[Task] = []
     for each, output in zip(found, plain, strict=True):
-        if taken[folded(output)] > 1:
+        if taken[fold_name(output)] > 1:
             output = output.with_name(naming.name(each.source, with_extension=True))
-            first, base = output, folded(output)
-            while folded(output) in used:
+            first, base = output, fold_name(output)
+            while fold_name(output) in used:
                 numbers[base] += 1
                 output = first.with_name(f"{first.stem}-{numbers[base] + 1}{first.suffix}")
-            used.add(folded(output))
+            used.add(fold_name(output))
         tasks.append(Task(each.source, output, problem=each.problem))
     return tasks
 
 
-def folded(path: Path) -> str:
-    """One text for all names that some file system takes for the same."""
+def fold_name(path: Path) -> str:
+    """One text for all names that some file system treats as equal."""
     return unicodedata.normalize("NFC", str(path).casefold())
 
 
-def _inputs_spared(tasks: list[Task]) -> list[Task]:
-    """Turn tasks down whose output is one of the inputs, however it is spelled."""
+def _refuse_inputs(tasks: list[Task]) -> list[Task]:
+    """Refuse tasks whose output is one of the inputs, however it is spelled."""
     sources = {inode(task.source) for task in tasks} - {None}
     refused = {task.output for task in tasks if inode(task.output) in sources}
     if not refused:
         return tasks
-    because = "is itself an input, and inputs are never replaced; choose another folder with -o or another --suffix."
+    because = "is itself an input, and inputs are never replaced; choose another `output` folder or `suffix`."
     if len(refused) == len(tasks):
         raise UsageError(f"{tasks[0].output}: {because}")
     return [
@@ -234,12 +239,12 @@ def _inputs_spared(tasks: list[Task]) -> list[Task]:
 
 
 def _identity(path: Path) -> str:
-    """One text for each name of a file, links in its folder followed, a link itself not."""
+    """One text per file name; links in its folder are resolved, a link itself is not."""
     return os.path.join(os.path.realpath(path.parent), path.name)  # noqa: PTH118 - thousands of these
 
 
 def inode(path: str | Path) -> tuple[int, int] | None:
-    """What tells one file from another, whatever their names; None for what is not there."""
+    """The identity of a file, whatever its name; None when it does not exist."""
     try:
         found = os.stat(path)  # noqa: PTH116 - thousands of these
     except (OSError, ValueError):

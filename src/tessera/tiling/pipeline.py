@@ -1,13 +1,16 @@
-"""A generator, an engine and the user's choices brought together: rows in, finished rows out.
+"""A generator, an engine and the user's settings combined: rows in, upscaled rows out.
 
-What is the same for a picture in memory and for one in a file is here: which tiles, how alpha is done, how large the
-result shall be, what happens when memory runs out.
+Shared by pictures in memory and pictures in files: the choice of tiles, the treatment of alpha, the retry when memory
+runs out. Shapes: H and W a picture, s the scale.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
 
 from tessera.engines.engine import Batching, Engine
 from tessera.errors import OutOfMemoryError
@@ -15,28 +18,41 @@ from tessera.generators import GeneratorConfig
 from tessera.images.pixels import Pixels
 from tessera.machine import available_memory_bytes
 from tessera.tiling.fidelity import CONTEXT
-from tessera.tiling.mosaic import AlphaMode, MosaicCount, MosaicPlan, mosaic
+from tessera.tiling.mosaic import AlphaMethod, MosaicCount, MosaicPlan, mosaic
 from tessera.tiling.rows import BledRows, RowSource, WrappedRows
-from tessera.tiling.settings import SMALLEST_TILE, OutScale, Settings
+from tessera.tiling.settings import SMALLEST_TILE, Settings
 from tessera.weights.loaded_generator import LoadedGenerator
 
 DEFAULT_TILE = 256
 LARGEST_PIECE = 512
-"""Pictures with no longer side are not cut when memory allows it."""
+"""Pictures whose longer side is at most this are not cut when memory allows it."""
 _SHARE_OF_MEMORY = 0.4
 _MOST_COMPACT_RADIUS = 64
 _OVERLAP_OF_DEEP_NETWORKS = 24
 
 
 @dataclass(frozen=True, kw_only=True)
-class Enlarger:
-    """How pictures are enlarged, whatever they come from and go to."""
+class Subject:
+    """Properties of one picture that its plan depends on, and where its rows go."""
+
+    has_alpha: bool = False
+    flat_alpha: int | None = None
+    """The value of alpha when it is the same everywhere: it is then written, not computed."""
+    dtype: np.dtype[np.unsignedinteger] | None = None
+    """Type of the finished rows; None keeps the input's."""
+    spill_folder: Path | None = None
+    """Folder for bands too wide for memory; None keeps them in memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """Upscales rows with one generator, engine and settings, wherever they come from and go to."""
 
     generator: LoadedGenerator
     engine: Engine
     settings: Settings
     best_tile: int = DEFAULT_TILE
-    """The tile size to begin with where none was asked for and memory allows it, as it was measured."""
+    """Measured best tile size in input pixels, used where the settings name none and memory allows it."""
 
     @property
     def scale(self) -> int:
@@ -44,9 +60,9 @@ class Enlarger:
         return self.generator.config.scale
 
     def first_tile(self, height: int, width: int) -> int:
-        """The tile size to begin with for a picture: what was asked for, or the best, or what memory allows of it.
+        """The tile size to start with for a picture: the requested one, or the best one that fits in memory.
 
-        A picture that is little larger than the best tile is taken in one piece, which saves its seams.
+        A picture little larger than the best tile is processed in one piece, which saves its seams.
         """
         if self.settings.tile is not None:
             return self.settings.tile
@@ -55,15 +71,11 @@ class Enlarger:
         best = max(self.best_tile, whole) if whole <= min(LARGEST_PIECE, 2 * self.best_tile) else self.best_tile
         return max(SMALLEST_TILE, min(best, affordable))
 
-    @property
-    def wanted_overlap(self) -> int:
-        """Context on each side of a tile, as asked for or as measured."""
-        return wanted_overlap(self.generator.config, self.settings)
-
-    def plan(self, tile: int) -> MosaicPlan:
-        """The plan for tiles of this size; overlaps that would leave a small tile nothing to do are cut."""
+    def plan(self, tile: int, subject: Subject | None = None) -> MosaicPlan:
+        """The one plan for a picture in tiles of this size; an overlap too large for small tiles is reduced."""
         settings, config = self.settings, self.generator.config
-        overlap = self.wanted_overlap
+        subject = subject or Subject()
+        overlap = choose_overlap(config, settings)
         if tile and (settings.overlap is None or 2 * overlap >= tile):
             overlap = min(overlap, tile * 3 // 8)
         return MosaicPlan(
@@ -72,52 +84,45 @@ class Enlarger:
             network_channels=config.in_channels,
             tile=tile,
             overlap=overlap,
+            dtype=subject.dtype,
+            spill_folder=subject.spill_folder,
+            alpha=choose_alpha_method(settings) if subject.has_alpha else None,
+            flat_alpha=subject.flat_alpha,
             flat_lock=settings.flat_lock,
             color_lock=settings.color_lock,
             batch=self.engine.tiles_at_once(tile**2) if tile and isinstance(self.engine, Batching) else 1,
             ensemble=settings.tta,
         )
 
-    def alpha_mode(self, has_alpha: bool) -> AlphaMode | None:
-        """How alpha is enlarged, or None when there is none (a flat alpha is not enlarged but written)."""
-        if not has_alpha:
-            return None
-        return "model" if self.settings.alpha == "auto" else self.settings.alpha
-
-    def target_size(self, height: int, width: int) -> tuple[int, int]:
-        """The (H, W) of the output for an input of this size."""
-        outscale = self.settings.outscale or OutScale(factor=self.scale)
-        return outscale.size(height=height, width=width)
-
-    def finished_rows(
-        self, source: RowSource, plan: MosaicPlan, count: MosaicCount, *, bleed: bool, rows_beyond: int = 0
+    def upscale_rows(
+        self, source: RowSource, plan: MosaicPlan, count: MosaicCount, *, rows_beyond: int = 0
     ) -> Iterator[Pixels]:
-        """Finished rows of one picture (or frame), at the network's scale, seamless if asked for.
+        """Upscale one picture or frame: rows of (h, W, C) in, rows of (s*h, s*W, C) out, from the top down.
 
-        `bleed` spreads colors under transparent pixels first. Of a seamless picture `rows_beyond` finished rows of the
-        other end come before the first and after the last.
+        For a seamless picture, `rows_beyond` finished rows of the opposite end come before the first and after the
+        last.
         """
         height, width, scale = source.height, source.width, plan.scale
         if not self.settings.seamless:
-            yield from mosaic(BledRows(source) if bleed else source, self.engine, plan, count)
+            yield from mosaic(BledRows(source) if plan.bleeds else source, self.engine, plan, count)
             return
         margin = max(plan.overlap, default_overlap(self.generator.config), -(-rows_beyond // scale))
         margin = -(-margin // plan.multiple) * plan.multiple
         source = WrappedRows(source, margin)
         first_row, last_row = margin * scale - rows_beyond, (margin + height) * scale + rows_beyond
         row = 0
-        for band in mosaic(BledRows(source) if bleed else source, self.engine, plan, count):
+        for band in mosaic(BledRows(source) if plan.bleeds else source, self.engine, plan, count):
             first, last = max(0, first_row - row), min(len(band), last_row - row)
             row += len(band)
             if first < last:
                 yield band[first:last, margin * scale : (margin + width) * scale]
 
-    def with_smaller_tiles(
+    def retry_with_smaller_tiles(
         self, run: Callable[[int], MosaicCount], *, height: int, width: int
     ) -> tuple[tuple[int, ...], MosaicCount]:
-        """Run with the chosen tile; when memory runs out, from the start again with half of it, down to 32.
+        """Run with the chosen tile size; when memory runs out, restart with half of it, down to 32.
 
-        -> the tile sizes tried, and what the last run counted. Raises OutOfMemoryError when none fitted.
+        -> the tile sizes tried, and the counts of the last run. Raises OutOfMemoryError when none fits.
         """
         tile, whole = self.first_tile(height, width), max(height, width)
         tried: list[int] = []
@@ -129,7 +134,7 @@ class Enlarger:
                 if (tile or whole) <= SMALLEST_TILE or whole <= SMALLEST_TILE:
                     sizes = ", ".join(str(each or "one piece") for each in tried)
                     raise OutOfMemoryError(
-                        f"Memory ran out on a picture of {width}x{height} with tiles of {sizes} pixels."
+                        f"Out of memory on a picture of {width}x{height} with tiles of {sizes} pixels."
                         " Close other programs, or use a smaller model such as realesr-animevideov3."
                     ) from None
                 tile = max(SMALLEST_TILE, min(tile or whole, whole) // 2 // 8 * 8)
@@ -140,17 +145,22 @@ class Enlarger:
             plural = "tile was" if count.retried == 1 else "tiles were"
             yield f"{count.retried} {plural} not finite or black in {self.engine.precision} and run again in fp32."
         if len(tried) > 1:
-            yield f"Memory ran out with tiles of {', '.join(map(str, tried[:-1]))}; {tried[-1]} fitted."
-        overlap, wanted = self.plan(tried[-1]).overlap, self.wanted_overlap
+            yield f"Out of memory with tiles of {', '.join(map(str, tried[:-1]))}; {tried[-1]} fit."
+        overlap, wanted = self.plan(tried[-1]).overlap, choose_overlap(self.generator.config, self.settings)
         if count.tiles > 1 and overlap < wanted:
             yield (
-                f"Tiles of {tried[-1]} leave room for an overlap of {overlap} pixels; {wanted} are what keeps this"
-                " model's seams invisible."
+                f"Tiles of {tried[-1]} allow an overlap of {overlap} pixels; this model needs a {wanted}-pixel overlap"
+                " to avoid visible seams."
             )
 
 
-def wanted_overlap(config: GeneratorConfig, settings: Settings) -> int:
-    """Context on each side of a tile in input pixels, as asked for or as measured."""
+def choose_alpha_method(settings: Settings) -> AlphaMethod:
+    """How transparency is upscaled: with the network unless the settings say otherwise."""
+    return "model" if settings.alpha == "auto" else settings.alpha
+
+
+def choose_overlap(config: GeneratorConfig, settings: Settings) -> int:
+    """Context on each side of a tile in input pixels: as set, or as measured for the network."""
     if settings.overlap is not None:
         return settings.overlap
     measured = default_overlap(config)
@@ -160,9 +170,9 @@ def wanted_overlap(config: GeneratorConfig, settings: Settings) -> int:
 def default_overlap(config: GeneratorConfig) -> int:
     """Context on each side of a tile in input pixels, from the table that benchmarks/overlap.py measures.
 
-    Compact networks get all but two pixels of their receptive field, which leaves at most 1 level of 255 to the untiled
-    result. The receptive field of RRDB networks (94 to 349) is too large for that; docs/explanation/tiles.md has the
-    error that an overlap of 24 leaves.
+    Compact networks get their receptive field less two pixels, which leaves at most 1 level of 255 to the untiled
+    result. The receptive field of RRDB networks (94 to 349 pixels) would cost too much; docs/explanation/tiles.md
+    has the error that an overlap of 24 leaves.
     """
     return (
         max(0, config.receptive_radius - 2)
