@@ -16,7 +16,7 @@ from tessera.engines.engine import Precision
 from tessera.engines.kernels.engine import KernelsEngine, choose_kinds, describe
 from tessera.engines.opening import choose_products, open_engine
 from tessera.errors import EngineError
-from tessera.generators import RRDBNetConfig
+from tessera.generators import ESRDnetConfig, ESRGANPytorchConfig, RRDBNetConfig
 from tessera.images.picture import read_picture
 from tessera.native import library
 from tessera.planning.checking import Reference
@@ -130,3 +130,16 @@ def test_bf16_stays_within_its_policy_on_text_fur_sky_faces_and_noise(assets: Pa
         x = torch.from_numpy(np.ascontiguousarray(pictures(assets, 64)[name]))
         with torch.inference_mode():
             assert (levels(ran(exact, x)) - levels(generator.network(x))).abs().max() <= 1
+
+
+@pytest.mark.parametrize(
+    "config",
+    [ESRDnetConfig(blocks=1, features=16, growth=16), ESRGANPytorchConfig(blocks=1, features=16, growth=16)],
+    ids=repr,
+)
+def test_networks_with_the_layers_of_rrdbnet_run_under_any_name(config):
+    generator = made(config)
+    x = torch.from_numpy(noise(config, 12, 16))
+    assert torch.allclose(ran(KernelsEngine(generator), x), generator.network(x), atol=1e-5)
+    with pytest.raises(EngineError, match="run rrdbnet and srvggnetcompact, and stand-in is esrdnet"):
+        KernelsEngine(made(ESRDnetConfig(blocks=1, features=16, growth=16, hr_kernel=5)))
