@@ -242,7 +242,7 @@ def test_constants_in_an_ncnn_file_must_be_those_of_the_network(tmp_path):
     export(made(FAMILY["pytorch-gan"]), tmp_path / "a.param", ExportSettings(format="ncnn"))
     path = tmp_path / "a.bin"
     content = bytearray(path.read_bytes())
-    content[:4] = np.float32(4.0).tobytes()  # the first factor, 1 / 0.229
+    content[4:8] = np.float32(4.0).tobytes()  # after the tag the first factor, 1 / 0.229
     path.write_bytes(content)
     with pytest.raises(WeightsError, match="other factors or offsets than pytorch-gan"):
         load_weights(path)

@@ -6,8 +6,8 @@ connection, slope, residual factor and upsampling. Only then do the values get n
 half-precision here, so nothing is lost or added on the way to another format.
 
 The format: `.bin` has for each convolution, in the order of the text, a tag (fp16 or 0), the weights (O, I, K, K)
-padded to 4 bytes, and the bias in fp32 without a tag; slopes of PReLU, and factors and offsets of Scale, are fp32
-without a tag. There is no header or trailer.
+padded to 4 bytes, and the bias in fp32 without a tag; slopes of PReLU are fp32 without a tag. There is no header or
+trailer.
 
 Shapes: O output channels, I input channels, K the kernel's height and width.
 """
@@ -197,10 +197,24 @@ def _read_prelu(reading: _Reading, layer: Layer, inputs: list[int]) -> int:
     return x
 
 
-def _read_scale(reading: _Reading, layer: Layer, inputs: list[int]) -> int:
-    if layer.integer(1) != 1:
-        raise MisfitError(f"{layer} has no offsets")
-    x = reading.structure.affine(inputs[0], layer.integer(0))
+def _read_depthwise(reading: _Reading, layer: Layer, inputs: list[int]) -> int:
+    channels = layer.integer(0)
+    _require(
+        layer,
+        kernel=(1, 1),
+        kernel_height=(11, 1),
+        stride=(3, 1),
+        stride_height=(13, 1),
+        padding=(4, 0),
+        weights=(6, channels),
+        groups=(7, channels),
+        int8=(8, 0),
+        activation=(9, 0),
+        dynamic=(19, 0),
+    )
+    if layer.integer(5) != 1:
+        raise MisfitError(f"{layer} has no bias")
+    x = reading.structure.affine(inputs[0], channels)
     reading.store(layer, x)
     return x
 
@@ -262,7 +276,7 @@ READERS: dict[str, Callable[[_Reading, Layer, list[int]], int]] = {
     "Convolution": _read_conv,
     "PReLU": _read_prelu,
     "ReLU": _read_relu,
-    "Scale": _read_scale,
+    "ConvolutionDepthWise": _read_depthwise,
     "Concat": _read_concat,
     "Eltwise": _read_eltwise,
     "BinaryOp": _read_binary,
@@ -364,6 +378,8 @@ def _read_values(file: BinaryIO, size: int, config: GeneratorConfig, order: list
     for stored in order:
         layer = stored.layer
         if stored.constants:
+            if int(take(1, torch.int32, f"the tag of {layer}")) != TAG_FP32:
+                raise MisfitError(f"{layer} has another tag than fp32 (0)")
             for values in stored.constants:
                 if not torch.allclose(take(len(values), torch.float32, f"{layer}"), torch.tensor(values)):
                     raise MisfitError(f"{layer} has other factors or offsets than {config.network}")

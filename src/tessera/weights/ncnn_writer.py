@@ -63,8 +63,11 @@ class _TextPen:
         return self._write("Eltwise", [x, y], x[1], f"0=1 -23301=2,{factor:e},{1:e}")
 
     def affine(self, x: tuple[str, int], factors: Sequence[float], offsets: Sequence[float]) -> tuple[str, int]:
+        # Not a Scale layer: that works in place, on memory that belongs to the caller.
+        channels = x[1]
         self.values.append((tuple(factors), tuple(offsets)))
-        return self._write("Scale", [x], x[1], f"0={x[1]} 1=1")
+        settings = f"0={channels} 1=1 5=1 6={channels} 7={channels}"
+        return self._write("ConvolutionDepthWise", [x], channels, settings)
 
     def nearest(self, x: tuple[str, int], factor: int) -> tuple[str, int]:
         return self._write("Interp", [x], x[1], f"0=1 1={factor:e} 2={factor:e}")
@@ -129,7 +132,7 @@ def write_values(state: Mapping[str, Tensor], values: Sequence[str | Constants],
     parts: list[bytes] = []
     for each in values:
         if not isinstance(each, str):
-            parts.append(np.array(each, "<f4").tobytes())
+            parts.append(TAG_FP32.to_bytes(4, "little") + np.array(each, "<f4").tobytes())
             continue
         weight = state[f"{each}.weight"].detach().to("cpu", torch.float32).contiguous()
         kind = "<f2" if half and weight.ndim == 4 else "<f4"
