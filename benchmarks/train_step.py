@@ -25,12 +25,12 @@ from tessera.dataset.loading import batches_of, make_loader, to_unit
 from tessera.dataset.samples import CropDataset
 from tessera.dataset.sources import list_pictures
 from tessera.losses import PerceptualLoss
-from tessera.train.batches import prepare
+from tessera.train.batches import prepare_batch
 from tessera.train.parts import Parts, build_parts
 from tessera.train.pool import PairPool
 from tessera.train.processes import Processes
 from tessera.train.recipe import Recipe, load_recipe
-from tessera.train.step import Moment, train_step
+from tessera.train.step import StepInfo, train_step
 from tessera.trunks import VGG19_WIDTHS, vgg
 
 STEPS = 4
@@ -88,14 +88,14 @@ def measure(recipe: Recipe) -> None:
     dataset = CropDataset(list_pictures(recipe.data.train), crops, seed=0)
     loader = make_loader(dataset, first_number=0, batch=recipe.data.batch, workers=recipe.data.workers)
     pool, reading = PairPool(recipe.pool), batches_of(loader)
-    wait, degrade = clock.timed("reading", lambda: next(reading)), clock.timed("degradation and pool", prepare)
+    wait, degrade = clock.timed("reading", lambda: next(reading)), clock.timed("degradation and pool", prepare_batch)
     shares: list[float] = []
     for step in range(1, STEPS + 2):
         clock.seconds.clear()
         start = time.perf_counter()
         batch = wait()
         ready = degrade(recipe, to_unit(batch["gt"]), None, pool, step, 0)
-        train_step(recipe, parts, [ready], Moment(step, 1000, step))
+        train_step(recipe, parts, [ready], StepInfo(step, 1000, step))
         whole = time.perf_counter() - start
         if step > 1:  # the first one lays out memory
             shares.append(report(step, whole, dict(clock.seconds)))

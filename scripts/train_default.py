@@ -32,7 +32,7 @@ from tessera.config import checked, read_toml
 from tessera.errors import TesseraError, TrainingError, UsageError
 from tessera.storage.atomic import choose_temporary_name, put_in_place
 from tessera.storage.checksum import compute_sha256
-from tessera.train.checkpoints import newest_whole
+from tessera.train.checkpoints import find_newest_checkpoint
 from tessera.train.loop import train
 from tessera.train.recipe import Recipe, load_recipe
 from tessera.train.records import CONFIG_NAME, RunFolder
@@ -126,10 +126,10 @@ class Lines:
     def __init__(self, every: int) -> None:
         self._every = every
 
-    def say(self, sentence: str) -> None:
+    def show_message(self, sentence: str) -> None:
         print(sentence, flush=True)
 
-    def step(self, step: int, steps: int, values: dict[str, float]) -> None:
+    def show_step(self, step: int, steps: int, values: dict[str, float]) -> None:
         if step % self._every == 0:
             told = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if "gradient" not in name)
             print(f"step {step:,} of {steps:,}  {told}", flush=True)
@@ -157,7 +157,7 @@ def step_reached(folder: Path) -> int | None:
     run = RunFolder(folder)
     if not run.exists:
         return None
-    newest = newest_whole(run.checkpoints)
+    newest = find_newest_checkpoint(run.checkpoints)
     return newest.step if newest is not None else 0
 
 
@@ -176,7 +176,7 @@ def train_piece(recipe: Recipe, seconds: float) -> int:
         timer.start()
     try:
         resume = RunFolder(recipe.folder).exists
-        outcome = train(recipe, resume=resume, watcher=Lines(recipe.report.every))
+        outcome = train(recipe, resume=resume, display=Lines(recipe.report.every))
     finally:
         timer.cancel()
     if outcome.stopped_by and outcome.stopped_by != signal.SIGUSR1:

@@ -18,7 +18,7 @@ from tessera.train.loop import train
 from tessera.train.recipe import load_recipe
 from tessera.weights.files import inspect_weights, load_weights
 from tessera.zoo.models import resolve
-from train.runs import Heard
+from train.runs import RecordingDisplay
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -86,7 +86,7 @@ def _lay_out_training(folder: Path) -> None:
         write_picture(noisy, folder / name)
     changes = [*SMALL, *SMALL_NETWORK[""], "checkpoint.every=1"]
     places = [f"data.train={folder / 'photos'}", f"runs={folder / 'runs'}"]
-    train(load_recipe("a-esrgan-multi", [*changes, *places]), resume=False, watcher=Heard())
+    train(load_recipe("a-esrgan-multi", [*changes, *places]), resume=False, display=RecordingDisplay())
     (folder / "train_realesrgan_x4plus.yml").write_text(
         "name: portraits\nmodel_type: RealESRGANModel\nscale: 4\n"
         "datasets: {train: {type: RealESRGANDataset, dataroot_gt: photos, gt_size: 256, batch_size_per_gpu: 12}}\n"

@@ -1,4 +1,4 @@
-"""Killed at any moment (kill -9), a batch resumes, and no output is half a file.
+"""Killed at any info (kill -9), a batch resumes, and no output is half a file.
 
 The moments are drawn from a seed: some while the program starts, the rest spread over its work, so that all of them
 together go once through the whole run.
@@ -106,7 +106,7 @@ def test_killed_at_random_moments_a_batch_resumes_and_equals_an_uninterrupted_on
         killed += in_time
         left = contents(outputs[-1]) if outputs[-1].exists() else {}
         with_part += any(PART_MARK in name for name in left)
-        # At every moment, what has its final name is whole.
+        # At every info, what has its final name is whole.
         assert all(expected[name] == data for name, data in left.items() if PART_MARK not in name)
         if not in_time:  # it had come to its end: the kills that are left go to another batch
             assert left == expected

@@ -9,7 +9,7 @@ import torch
 
 from pictures import random_pixels, save
 from tessera.dataset.config import DataConfig
-from tessera.dataset.loading import Heard, batches_of, collate, make_loader, to_unit
+from tessera.dataset.loading import SeenMessages, batches_of, collate, make_loader, to_unit
 from tessera.dataset.samples import CropDataset, Sample
 from tessera.dataset.sources import list_pictures
 from tessera.errors import PictureError, TrainingError, UsageError
@@ -80,7 +80,7 @@ def test_a_batch_is_bytes_unless_one_of_it_has_16_bits():
 
 def test_a_bad_picture_in_the_middle_is_said_once_and_loses_nothing(data, tmp_path):
     (tmp_path / "hr" / "4.png").write_bytes(b"damaged")
-    heard = Heard()
+    heard = SeenMessages()
     said = [sentence for batch in taken(data, 8, workers=2) for sentence in heard.new(batch["problem"])]
     assert len(said) == 1
     assert "4.png: is not a picture" in said[0]

@@ -68,7 +68,7 @@ from tessera.train.recipe import load_recipe
 from tessera.train.schema import schema_text
 from tessera.weights.discriminator_file import load_discriminator, save_discriminator
 from tessera.weights.files import load_weights
-from train.runs import SMALL, SMALL_RRDB, Heard, make_pictures
+from train.runs import SMALL, SMALL_RRDB, RecordingDisplay, make_pictures
 
 config = ToyConfig(features=2)
 network = config.build()
@@ -97,7 +97,7 @@ make_pictures(Path("photos"))
 changes = [*SMALL, *SMALL_RRDB, "name=toy", "steps=2", "discriminator={network = 'toy', features = 2}"]
 recipe = load_recipe("esrgan", [*changes, "start.discriminator=toy.pth"])
 assert recipe.discriminator == config
-train(recipe, resume=False, watcher=Heard())
+train(recipe, resume=False, display=RecordingDisplay())
 (last,) = Path("runs/toy/checkpoints").glob("*2/discriminator.safetensors")
 trained = load_discriminator(last)
 assert trained.config == config

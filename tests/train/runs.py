@@ -39,17 +39,17 @@ def make_trunk(path: Path) -> None:
     save_file(state, path)
 
 
-class Heard:
+class RecordingDisplay:
     """A watcher that remembers."""
 
     def __init__(self) -> None:
         self.sentences: list[str] = []
         self.steps: list[int] = []
 
-    def say(self, sentence: str) -> None:
+    def show_message(self, sentence: str) -> None:
         self.sentences.append(sentence)
 
-    def step(self, step: int, steps: int, values: dict[str, float]) -> None:
+    def show_step(self, step: int, steps: int, values: dict[str, float]) -> None:
         self.steps.append(step)
 
 

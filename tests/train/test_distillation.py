@@ -17,11 +17,11 @@ from tessera.train.loop import train
 from tessera.train.parts import Parts, build_parts
 from tessera.train.processes import Processes
 from tessera.train.recipe import Recipe, load_recipe
-from tessera.train.step import Moment, train_step
+from tessera.train.step import StepInfo, train_step
 from tessera.weights.files import load_weights, save_weights
-from train.runs import SMALL, Heard, make_pictures, make_trunk
+from train.runs import SMALL, RecordingDisplay, make_pictures, make_trunk
 
-MOMENT = Moment(step=50, steps=100, number=7)
+MOMENT = StepInfo(step=50, steps=100, number=7)
 TINY = {
     "name": "tiny",
     "steps": 100,
@@ -117,7 +117,7 @@ def test_the_teacher_stays_as_it_is_and_the_generator_comes_nearer(teacher: Path
     before = copy.deepcopy(parts.teacher.network.state_dict())
     first, _ = distances(parts, batch())
     for step in range(1, 60):
-        train_step(wanted, parts, [batch()], Moment(step, 100, step))
+        train_step(wanted, parts, [batch()], StepInfo(step, 100, step))
     last, _ = distances(parts, batch())
     assert last < 0.6 * first
     assert not parts.teacher.network.training
@@ -174,9 +174,9 @@ def test_a_taught_run_resumes_to_the_bit_and_not_with_another_teacher(
     def wanted(name: str, steps: int) -> Recipe:
         return load_recipe("tessera-x4-psnr", [*changes, f"name={name}", f"steps={steps}", "schedule.periods=[9]"])
 
-    train(wanted("whole", 4), resume=False, watcher=Heard())
-    train(wanted("halves", 2), resume=False, watcher=Heard())
-    train(wanted("halves", 4), resume=True, watcher=Heard())
+    train(wanted("whole", 4), resume=False, display=RecordingDisplay())
+    train(wanted("halves", 2), resume=False, display=RecordingDisplay())
+    train(wanted("halves", 4), resume=True, display=RecordingDisplay())
     whole, halves = (load_weights(tmp_path / "runs" / name / "latest.safetensors") for name in ("whole", "halves"))
     assert all(torch.equal(value, halves.state[name]) for name, value in whole.state.items())
     digest = hashlib.sha256(teacher.read_bytes()).hexdigest()
@@ -185,7 +185,7 @@ def test_a_taught_run_resumes_to_the_bit_and_not_with_another_teacher(
     config = RRDBNetConfig(features=4, growth=2, blocks=1)
     save_weights(teacher, config, config.build().state_dict())
     with pytest.raises(TrainingError, match="is another file than the run began with"):
-        train(wanted("whole", 6), resume=True, watcher=Heard())
+        train(wanted("whole", 6), resume=True, display=RecordingDisplay())
 
 
 @pytest.mark.parametrize("share", [0, 1.5, float("nan")])

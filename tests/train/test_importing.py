@@ -21,8 +21,8 @@ from tessera.train.importing import Imported, import_config
 from tessera.train.importing.writing import shortest, toml_text
 from tessera.train.parts import build_parts
 from tessera.train.processes import Processes
-from tessera.train.recipe import RECIPES, Recipe, load_recipe, shipped
-from tessera.train.schedule import rate_at
+from tessera.train.recipe import RECIPES, Recipe, load_recipe, read_shipped_recipe
+from tessera.train.schedule import learning_rate_at
 
 NETWORK_G = "network_g: {type: RRDBNet, num_in_ch: 3, num_out_ch: 3, num_feat: 64, num_block: 23, num_grow_ch: 32}"
 KERNELS = """\
@@ -313,7 +313,7 @@ def test_the_psnr_networks_options_have_the_rates_that_basicsr_has(tmp_path):
     assert (found.steps, found.pixel.weight, found.optimizer.betas) == (1_000_000, 1.0, (0.9, 0.99))
     shipped = load_recipe("rrdb-psnr")
     for step in (1, 125_000, 250_000, 250_001, 600_000, 1_000_000):
-        ours, theirs = (rate_at(each.schedule, 2e-4, step, 1_000_000) for each in (found, shipped))
+        ours, theirs = (learning_rate_at(each.schedule, 2e-4, step, 1_000_000) for each in (found, shipped))
         assert ours == pytest.approx(theirs)
 
 
@@ -902,7 +902,7 @@ def test_what_a_recipe_has_not_its_base_has_not_either():
     assert "layers = {" in text
     again = tomllib.loads(text)
     assert again == values
-    assert checked(Recipe, overlaid(shipped(base) if base else {}, again), "again") == recipe
+    assert checked(Recipe, overlaid(read_shipped_recipe(base) if base else {}, again), "again") == recipe
 
 
 @pytest.mark.parametrize("value", [1e-4, 5e-5, 1e-7, 0.1, 1 / 3, 12345.678, 400_000.0, 3.0, 1e22, 2.5e-4, 1e-300])

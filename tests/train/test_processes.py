@@ -60,7 +60,7 @@ def checkpoint(desk: Path, name: str, step: int) -> Path:
 
 
 def test_gradients_equal_those_of_one_process_with_the_joined_batch(desk):
-    """Adam's first moment after one step is a tenth of the gradient."""
+    """Adam's first info after one step is a tenth of the gradient."""
     one, two = (load_file(checkpoint(desk, name, 1) / "optimizers.safetensors") for name in ("one", "two"))
     moments = [name for name in one if name.endswith(".exp_avg")]
     assert any(name.startswith("discriminator") for name in moments)

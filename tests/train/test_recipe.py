@@ -9,12 +9,12 @@ from tessera.images.resize import resize
 from tessera.losses import adversarial_preset
 from tessera.train.batches import TrainingBatch
 from tessera.train.loop import train
-from tessera.train.parts import build_parts, fresh_generator
+from tessera.train.parts import build_fresh_generator, build_parts
 from tessera.train.processes import Processes
-from tessera.train.recipe import RECIPES, Recipe, load_recipe, resumable
-from tessera.train.step import Moment, train_step
+from tessera.train.recipe import RECIPES, Recipe, find_fixed_differences, load_recipe
+from tessera.train.step import StepInfo, train_step
 from tessera.weights.files import load_weights
-from train.runs import SMALL, SMALL_RRDB, Heard, make_pictures, make_trunk, trained_lines
+from train.runs import SMALL, SMALL_RRDB, RecordingDisplay, make_pictures, make_trunk, trained_lines
 
 # steps (or epochs), batch, patch, rate, beta2, EMA, (pixel, perceptual, adversarial) weights: systems as published
 PUBLISHED = {
@@ -66,7 +66,7 @@ def test_recipes_build_the_published_networks(name, blocks, parameters):
 def test_the_networks_that_recipes_begin_with_answer_to_their_input(name):
     """What a fresh network adds to enlarged pixels has to depend on the picture, or there is nothing to learn from."""
     recipe = load_recipe(name)
-    network = fresh_generator(recipe)
+    network = build_fresh_generator(recipe)
     lq = torch.rand(2, recipe.generator.in_channels, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         added = network(lq)
@@ -84,7 +84,7 @@ def test_a_few_steps_on_one_picture_beat_nearest_neighbor():
     gt = torch.stack([0.5 + 0.4 * torch.sin(x / (4 + c)) * torch.cos(y / (5 - c)) for c in range(3)])[None]
     batch = TrainingBatch(resize(gt, scale=1 / 4).clamp(0, 1), gt, None)
     for step in range(1, 21):
-        train_step(recipe, parts, [batch], Moment(step, 10_000, step))
+        train_step(recipe, parts, [batch], StepInfo(step, 10_000, step))
     nearest = torch.nn.functional.interpolate(batch.lq, scale_factor=4)
     with torch.no_grad():
         learned = (parts.generator(batch.lq) - gt).square().mean()
@@ -94,7 +94,7 @@ def test_a_few_steps_on_one_picture_beat_nearest_neighbor():
 
 def test_the_last_convolution_can_begin_at_nothing_while_all_before_it_live():
     plain, damped = (
-        fresh_generator(load_recipe("compact-psnr", [f"start.last_scale={scale}"])) for scale in (1.0, 0.0)
+        build_fresh_generator(load_recipe("compact-psnr", [f"start.last_scale={scale}"])) for scale in (1.0, 0.0)
     )
     lq = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -140,8 +140,8 @@ def test_every_recipe_trains_for_three_steps(name, tmp_path, monkeypatch):
         changes.append("start.generator=")
     changes.append("data.val=photos")
     recipe = load_recipe(name, changes)
-    watcher = Heard()
-    assert train(recipe, resume=False, watcher=watcher).step == 3
+    watcher = RecordingDisplay()
+    assert train(recipe, resume=False, display=watcher).step == 3
     run = tmp_path / "runs" / name
     lines = [line for line in trained_lines(run) if line["kind"] == "train"]
     assert [line["step"] for line in lines] == [1, 2, 3]
@@ -197,8 +197,11 @@ def test_the_discriminator_is_sized_by_the_crops():
 
 def test_a_run_may_be_lengthened_and_not_changed():
     begun = load_recipe("realesrgan")
-    assert resumable(begun, load_recipe("realesrgan", ["steps=9", "data.workers=7", "checkpoint.every=3"])) == []
-    assert resumable(begun, load_recipe("realesrgan", ["data.batch=3", "seed=7"])) == ["seed", "data"]
+    assert (
+        find_fixed_differences(begun, load_recipe("realesrgan", ["steps=9", "data.workers=7", "checkpoint.every=3"]))
+        == []
+    )
+    assert find_fixed_differences(begun, load_recipe("realesrgan", ["data.batch=3", "seed=7"])) == ["seed", "data"]
 
 
 def test_what_is_written_is_the_whole_recipe():

@@ -20,7 +20,7 @@ from torch import nn
 from tessera.errors import TrainingError, UsageError
 from tessera.images.picture import read_picture
 from tessera.train.recipe import Recipe
-from tessera.train.records import Board, RunFolder, read_metrics, sheet, write_sheet
+from tessera.train.records import Board, RunFolder, assemble_sheet, read_metrics, write_sheet
 
 full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 
@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> RunFolder:
 
 
 def steps(folder: RunFolder) -> list[int]:
-    return [line["step"] for line in folder.lines()]
+    return [line["step"] for line in folder.metrics()]
 
 
 # -------------------------------------------------------------------------------------------------------- the folder
@@ -74,7 +74,7 @@ def test_a_configuration_with_a_name_that_is_no_utf_8_is_a_sentence(tmp_path: Pa
 def test_lines_are_found_again_as_they_were_written(folder: RunFolder) -> None:
     folder.record(1, "train", {"pixel": 0.1, "rate": 1e-4})
     folder.record(1, "event", {"sentence": "Line\u2028break\x85, \udcff and 😀"})
-    assert folder.lines() == [
+    assert folder.metrics() == [
         {"step": 1, "kind": "train", "pixel": 0.1, "rate": 1e-4},
         {"step": 1, "kind": "event", "sentence": "Line\u2028break\x85, \udcff and 😀"},
     ]
@@ -98,7 +98,7 @@ def test_lines_that_are_torn_or_strange_are_left_out(folder: RunFolder) -> None:
     with (folder.path / "metrics.jsonl").open("ab") as file:
         file.write(b'[]\n{}\n\xff\x00\n{"step": null, "kind": "train"}\n' + b"[" * 100_000 + b'\n{"step": 2, "ki')
     assert steps(folder) == [1]
-    folder.drop_after(10)
+    folder.drop_lines_after(10)
     assert (folder.path / "metrics.jsonl").read_bytes().count(b"\n") == 1
 
 
@@ -112,7 +112,7 @@ def test_going_on_forgets_what_came_after_and_nothing_else(folder: RunFolder) ->
         write_sheet(folder.samples / f"{step:09d}.png", np.zeros((4, 4, 3), np.uint8))
     (folder.samples / "notes.png").write_bytes(b"mine")
     kept = (folder.path / "metrics.jsonl").read_bytes().splitlines(keepends=True)[:4]
-    folder.drop_after(4)
+    folder.drop_lines_after(4)
     assert (folder.path / "metrics.jsonl").read_bytes() == b"".join(kept)
     assert sorted(path.name for path in folder.samples.iterdir()) == [
         *(f"{step:09d}.png" for step in range(1, 5)),
@@ -129,7 +129,7 @@ def test_a_crash_while_forgetting_loses_nothing(folder: RunFolder, monkeypatch: 
 
     monkeypatch.setattr("tessera.train.records.put_in_place", fails)
     with pytest.raises(TrainingError, match="No space left on device"):
-        folder.drop_after(1)
+        folder.drop_lines_after(1)
     assert steps(folder) == [1, 2]
     assert not [path for path in folder.path.iterdir() if path.name.startswith(".")]
 
@@ -175,27 +175,27 @@ def another_process(path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
 @pytest.mark.skipif(sys.platform == "win32", reason="no such locks there")
 def test_two_processes_never_train_one_run_and_a_killed_one_leaves_no_lock(folder: RunFolder) -> None:
     lock = folder.path / ".lock"
-    with folder.only_one(), another_process(lock) as (_, answer):
+    with folder.lock(), another_process(lock) as (_, answer):
         assert answer == "refused"
     with another_process(lock) as (process, answer):
         assert answer == "held"
-        with pytest.raises(TrainingError, match="another process is training this run"), folder.only_one():
+        with pytest.raises(TrainingError, match="another process is training this run"), folder.lock():
             pass
         process.kill()
         process.wait()
-        with folder.only_one():
+        with folder.lock():
             pass
 
 
 def test_the_lock_is_given_back_when_the_run_ends_in_an_error(folder: RunFolder) -> None:
-    with pytest.raises(ZeroDivisionError), folder.only_one():
+    with pytest.raises(ZeroDivisionError), folder.lock():
         raise ZeroDivisionError
-    with folder.only_one():
+    with folder.lock():
         pass
 
 
 def test_a_lock_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="cannot be written"), RunFolder(tmp_path / "gone").only_one():
+    with pytest.raises(TrainingError, match="cannot be written"), RunFolder(tmp_path / "gone").lock():
         pass
 
 
@@ -230,7 +230,7 @@ def flat(height: int, width: int, value: int) -> np.ndarray:
 
 
 def test_a_sheet_has_each_picture_in_its_place_with_gray_between_and_beside() -> None:
-    pixels = sheet([[flat(10, 20, 1), flat(10, 20, 2)], [flat(6, 5, 3), flat(8, 5, 4), flat(8, 5, 5)]], gap=3)
+    pixels = assemble_sheet([[flat(10, 20, 1), flat(10, 20, 2)], [flat(6, 5, 3), flat(8, 5, 4), flat(8, 5, 5)]], gap=3)
     assert pixels.shape == (10 + 3 + 8, 20 + 3 + 20, 3)
     wanted = np.full((21, 43), 230)
     wanted[:10, :20], wanted[:10, 23:] = 1, 2
@@ -240,13 +240,13 @@ def test_a_sheet_has_each_picture_in_its_place_with_gray_between_and_beside() ->
 
 def test_a_sheet_of_one_picture_is_that_picture(tmp_path: Path) -> None:
     one = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
-    np.testing.assert_array_equal(sheet([[one]]), one)
+    np.testing.assert_array_equal(assemble_sheet([[one]]), one)
     write_sheet(tmp_path / "samples" / "1.png", one)
     np.testing.assert_array_equal(read_picture(tmp_path / "samples" / "1.png").pixels, one)
 
 
 def test_a_sheet_of_nothing_is_empty_and_not_written(tmp_path: Path) -> None:
-    pixels = sheet([])
+    pixels = assemble_sheet([])
     assert pixels.size == 0
     write_sheet(tmp_path / "1.png", pixels)
     assert not list(tmp_path.iterdir())
@@ -281,7 +281,7 @@ def test_weights_and_gradients_of_the_first_and_last_layer_are_written(tmp_path:
     network = Three()
     network(torch.rand(1, 3, 9, 9)).square().mean().backward()
     board = Board(tmp_path)
-    board.ends_of(7, "generator", network)
+    board.add_end_layers(7, "generator", network)
     board.close()
     found = accumulated(tmp_path)
     assert sorted(found.Tags()["histograms"]) == sorted(
@@ -302,8 +302,8 @@ def _kinds() -> list[str]:
 def test_a_network_of_one_layer_is_written_once_and_one_of_none_not_at_all(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     board = Board(tmp_path)
-    board.ends_of(1, "one", nn.Conv2d(3, 3, 1))
-    board.ends_of(1, "none", nn.ReLU())
+    board.add_end_layers(1, "one", nn.Conv2d(3, 3, 1))
+    board.add_end_layers(1, "none", nn.ReLU())
     board.close()
     assert sorted(accumulated(tmp_path).Tags()["histograms"]) == ["one/.bias", "one/.weight"]
 
@@ -311,12 +311,12 @@ def test_a_network_of_one_layer_is_written_once_and_one_of_none_not_at_all(tmp_p
 def test_numbers_are_written_under_their_group_and_what_is_none_is_left_out(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     board = Board(tmp_path)
-    board.scalars(5, "train", {"pixel": 0.25, "broken": math.nan, "endless": math.inf})
-    board.histogram(5, "sr", torch.tensor([math.nan]))
-    board.histogram(5, "sr", torch.zeros(0))
-    board.histogram(5, "sr", None)
-    board.picture(5, "samples", flat(4, 6, 9))
-    board.picture(5, "nothing", np.zeros((0, 0, 3), np.uint8))
+    board.add_scalars(5, "train", {"pixel": 0.25, "broken": math.nan, "endless": math.inf})
+    board.add_histogram(5, "sr", torch.tensor([math.nan]))
+    board.add_histogram(5, "sr", torch.zeros(0))
+    board.add_histogram(5, "sr", None)
+    board.add_picture(5, "samples", flat(4, 6, 9))
+    board.add_picture(5, "nothing", np.zeros((0, 0, 3), np.uint8))
     board.close()
     found = accumulated(tmp_path)
     tags = found.Tags()
@@ -328,10 +328,10 @@ def test_what_was_written_after_the_checkpoint_is_hidden_when_a_run_goes_on(tmp_
     pytest.importorskip("tensorboard")
     board = Board(tmp_path)
     for step in (1, 2, 3):
-        board.scalars(step, "train", {"pixel": float(step)})
+        board.add_scalars(step, "train", {"pixel": float(step)})
     board.close()
     again = Board(tmp_path, purge_after=1)
-    again.scalars(2, "train", {"pixel": 20.0})
+    again.add_scalars(2, "train", {"pixel": 20.0})
     again.close()
     assert [event.value for event in accumulated(tmp_path).Scalars("train/pixel")] == [1, 20]
 
@@ -349,9 +349,9 @@ def test_where_none_is_wanted_none_is_needed_and_nothing_is_written(
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     board = Board(None)
     assert not board.is_on
-    board.scalars(1, "train", {"pixel": 1.0})
-    board.ends_of(1, "generator", Three())
-    board.picture(1, "samples", flat(2, 2, 0))
+    board.add_scalars(1, "train", {"pixel": 1.0})
+    board.add_end_layers(1, "generator", Three())
+    board.add_picture(1, "samples", flat(2, 2, 0))
     board.close()
     assert not list(tmp_path.iterdir())
 

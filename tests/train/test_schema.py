@@ -10,7 +10,7 @@ import pytest
 
 from tessera.config import Values
 from tessera.errors import UsageError
-from tessera.train.recipe import RECIPES, Recipe, load_recipe, shipped
+from tessera.train.recipe import RECIPES, Recipe, load_recipe, read_shipped_recipe
 from tessera.train.schema import recipe_schema, schema_text
 
 KINDS = {"object": dict, "array": list, "string": str, "boolean": bool, "integer": int, "number": (int, float)}
@@ -92,7 +92,7 @@ def valid(values: Values) -> bool:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_shipped_recipe_is_valid(name):
-    assert valid(shipped(name))
+    assert valid(read_shipped_recipe(name))
     assert valid({"recipe": name})
 
 
@@ -173,6 +173,6 @@ def test_jsonschema_reads_it_alike():
     schema = recipe_schema()
     jsonschema.Draft7Validator.check_schema(schema)
     judge = jsonschema.Draft7Validator(schema)
-    assert all(judge.is_valid(shipped(name)) for name in RECIPES)
+    assert all(judge.is_valid(read_shipped_recipe(name)) for name in RECIPES)
     assert not judge.is_valid({"recipe": "realesrgan", "stepz": 3})
     assert not judge.is_valid({"recipe": "realesrgan", "generator": {"blocs": 3}})

@@ -14,7 +14,7 @@ from tessera.train.batches import TrainingBatch
 from tessera.train.parts import Parts, build_parts
 from tessera.train.processes import Processes
 from tessera.train.recipe import Recipe, load_recipe
-from tessera.train.step import Moment, answers, train_step
+from tessera.train.step import StepInfo, mean_predictions, train_step
 
 TINY = {
     "name": "tiny",
@@ -32,7 +32,7 @@ JUDGES = [
     {"network": "multi-scale", "features": 4, "scales": 2},
     {"network": "patch", "features": 4},
 ]
-MOMENT = Moment(step=50, steps=100, number=7)
+MOMENT = StepInfo(step=50, steps=100, number=7)
 
 
 def recipe(**more) -> Recipe:
@@ -153,7 +153,7 @@ def test_the_average_is_its_formula():
     assert parts.average is not None
     expected = weights(parts.average)
     for step in range(1, 4):
-        train_step(wanted, parts, [batch(step)], Moment(step, 100, step))
+        train_step(wanted, parts, [batch(step)], StepInfo(step, 100, step))
         expected = [0.9 * mean + 0.1 * now for mean, now in zip(expected, weights(parts.generator), strict=True)]
         for mean, wanted_mean in zip(parts.average.parameters(), expected, strict=True):
             torch.testing.assert_close(mean, wanted_mean, rtol=1e-6, atol=1e-8)
@@ -199,7 +199,7 @@ def test_warming_up_has_the_pixel_loss_alone_and_the_discriminator_waits():
     result = train_step(wanted, parts, [batch()], MOMENT)
     assert result.losses["generator"] == result.losses["pixel"] > 0.05  # with weight 1, not 0.01
     assert not moved(parts.discriminator, before)
-    after = train_step(wanted, parts, [batch()], Moment(51, 100, 8))
+    after = train_step(wanted, parts, [batch()], StepInfo(51, 100, 8))
     assert moved(parts.discriminator, before)
     assert after.losses["pixel"] < 0.02
 
@@ -210,7 +210,7 @@ def test_the_grid_loss_is_part_of_the_sum_after_warming_up() -> None:
     assert "grid" not in train_step(wanted, parts, [batch()], MOMENT).losses
     with torch.no_grad():
         expected = float(grid_loss(parts.generator(batch().lq), batch().gt, 4, GridConfig(weight=3.0, window=4)))
-    losses = train_step(wanted, parts, [batch()], Moment(51, 100, 8)).losses
+    losses = train_step(wanted, parts, [batch()], StepInfo(51, 100, 8)).losses
     assert losses["grid"] == pytest.approx(expected, rel=1e-4)
     assert losses["generator"] == pytest.approx(losses["pixel"] + losses["grid"], rel=1e-5)
 
@@ -239,7 +239,7 @@ def test_the_generator_can_start_later(step, generator_moves, judge_moves):
     parts = parts_of(wanted)
     assert parts.discriminator is not None
     generator, judge = weights(parts.generator), weights(parts.discriminator)
-    train_step(wanted, parts, [batch()], Moment(step, 100, step))
+    train_step(wanted, parts, [batch()], StepInfo(step, 100, step))
     assert moved(parts.generator, generator) == generator_moves
     assert moved(parts.discriminator, judge) == judge_moves
 
@@ -275,7 +275,7 @@ def test_a_step_that_is_no_number_changes_nothing_and_the_next_one_goes_on(judge
     for each, then in zip(networks, before, strict=True):
         for name, value in each.state_dict().items():
             assert torch.equal(value, then[name]), name
-    after = train_step(wanted, parts, [batch(1)], Moment(51, 100, 8))
+    after = train_step(wanted, parts, [batch(1)], StepInfo(51, 100, 8))
     assert after.finite
     assert all(bool(torch.isfinite(value).all()) for each in networks for value in each.state_dict().values())
 
@@ -359,7 +359,7 @@ def test_a_step_repeats_to_the_bit():
     for _ in range(2):
         parts = parts_of(wanted)
         torch.rand(3)  # whatever else happens to PyTorch's own chance
-        runs.append([train_step(wanted, parts, [batch(step)], Moment(step, 100, step)).losses for step in (1, 2, 3)])
+        runs.append([train_step(wanted, parts, [batch(step)], StepInfo(step, 100, step)).losses for step in (1, 2, 3)])
     assert runs[0] == runs[1]
 
 
@@ -374,9 +374,9 @@ def test_a_step_repeats_to_the_bit():
     ],
     ids=lambda value: f"{value.form}-{value.relativism}" if isinstance(value, AdversarialConfig) else "",
 )
-def test_answers_are_told_in_the_terms_of_the_loss(config, real, fake):
-    said = answers([torch.full((2, 1, 3, 3), 3.0)], [torch.full((2, 1, 3, 3), 1.0)], config)
+def test_mean_predictions_follow_the_form_of_the_loss(config, real, fake):
+    said = mean_predictions([torch.full((2, 1, 3, 3), 3.0)], [torch.full((2, 1, 3, 3), 1.0)], config)
     assert [float(value) for value in said] == pytest.approx([real, fake], rel=1e-5)
     step = recipe(discriminator={"network": "patch", "features": 4}, adversarial=config.model_dump())
-    sight = train_step(step, parts_of(step), [batch()], MOMENT).sight
-    assert math.isnan(sight.real_answer) == (config.form == "hinge")
+    statistics = train_step(step, parts_of(step), [batch()], MOMENT).statistics
+    assert math.isnan(statistics.real_prediction) == (config.form == "hinge")

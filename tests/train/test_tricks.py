@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from tessera.train.chance import chance
+from tessera.train.seeding import derive_rng
 from tessera.train.tricks import (
     TricksConfig,
+    add_noise,
     discriminator_targets,
     generator_targets,
     instance_noise_deviation,
-    noisy,
 )
 
 
 def rng(number: int = 0) -> np.random.Generator:
-    return chance(3, "labels", number)
+    return derive_rng(3, "labels", number)
 
 
 def test_without_tricks_real_is_one_and_fake_is_zero():
@@ -63,15 +63,15 @@ def test_instance_noise_fades_so_that_its_variance_falls_linearly():
     variances = [instance_noise_deviation(step, 1000) ** 2 for step in (0, 250, 500, 750, 1000)]
     assert variances == pytest.approx([1, 0.75, 0.5, 0.25, 0])
     pictures = torch.full((2, 3, 64, 64), 0.5)
-    added = noisy(pictures, 0.5, chance(0, "noise", 1)) - pictures
+    added = add_noise(pictures, 0.5, derive_rng(0, "noise", 1)) - pictures
     assert float(added.mean()) == pytest.approx(0, abs=0.01)  # esrdgan's own was uniform, in [0, 1)
     assert float(added.std()) == pytest.approx(0.5, rel=0.02)
-    assert noisy(pictures, 0.0, chance(0, "noise", 1)) is pictures
+    assert add_noise(pictures, 0.0, derive_rng(0, "noise", 1)) is pictures
 
 
 def test_the_same_number_gives_the_same_noise_and_another_one_other_noise():
     pictures = torch.zeros(1, 3, 8, 8)
-    one, same, other = (noisy(pictures, 1.0, chance(0, "noise", number)) for number in (1, 1, 2))
+    one, same, other = (add_noise(pictures, 1.0, derive_rng(0, "noise", number)) for number in (1, 1, 2))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
 
@@ -79,5 +79,5 @@ def test_the_same_number_gives_the_same_noise_and_another_one_other_noise():
 @pytest.mark.parametrize("changed", [{"seed": 1}, {"purpose": "crop"}, {"number": 1}, {"process": 1}])
 def test_every_part_of_a_chance_makes_another_one(changed):
     given = {"seed": 0, "purpose": "noise", "number": 0, "process": 0}
-    draws = [chance(**{**given, **change}).integers(2**62) for change in ({}, changed)]
+    draws = [derive_rng(**{**given, **change}).integers(2**62) for change in ({}, changed)]
     assert draws[0] != draws[1]

@@ -128,16 +128,16 @@ def _begins(place: str) -> str:
 
 def _rates(recipe: Recipe, optimizer: OptimizerConfig, *, of_discriminator: bool) -> str:
     """The rate at the beginning and wherever it jumps."""
-    from tessera.train.schedule import drops
+    from tessera.train.schedule import list_rate_changes
 
     schedule = (recipe.discriminator_schedule if of_discriminator else None) or recipe.schedule
     warm_up = f"over {schedule.warm_up:,} steps up to " if schedule.warm_up else ""
     cosine = f", along a cosine down to {schedule.floor:g}" if schedule.kind == "cosine-restarts" else ""
     settled = schedule.model_copy(update={"warm_up": 0})
     if recipe.steps:
-        marks = drops(settled, optimizer.rate, recipe.steps)
+        marks = list_rate_changes(settled, optimizer.rate, recipe.steps)
         return warm_up + ", ".join(f"{rate:g} from step {step:,}" for step, rate in marks) + cosine
-    marks = drops(settled, optimizer.rate, _WHOLE_RUN) if _in_shares(settled) else [(1, optimizer.rate)]
+    marks = list_rate_changes(settled, optimizer.rate, _WHOLE_RUN) if _in_shares(settled) else [(1, optimizer.rate)]
     return warm_up + ", ".join(f"{rate:g} from {100 * (step - 1) / _WHOLE_RUN:g} %" for step, rate in marks) + cosine
 
 

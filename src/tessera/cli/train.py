@@ -46,7 +46,7 @@ def train(
     if not wanted.data.train:
         raise UsageError("There is nothing to train on: give data.train=FOLDER.")
     with _Shown(wanted, quiet=quiet) as shown:
-        outcome = run(wanted, resume=resume, watcher=shown)
+        outcome = run(wanted, resume=resume, display=shown)
     if outcome.stopped_by:
         raise typer.Exit(128 + outcome.stopped_by)
     if outcome.is_first and not quiet:
@@ -56,14 +56,14 @@ def train(
 def _going_on(wanted: Recipe) -> Recipe:
     """What was begun, with what may be changed; refuse what may not."""
     from tessera.config import checked, read_toml
-    from tessera.train.recipe import Recipe, resumable
+    from tessera.train.recipe import Recipe, find_fixed_differences
     from tessera.train.records import CONFIG_NAME
 
     path = wanted.folder / CONFIG_NAME
     if not path.exists():
         raise UsageError(f"{wanted.folder}: there is no run to go on with. Leave out --resume to begin one.")
     begun = checked(Recipe, read_toml(path), str(path))
-    different = resumable(begun, wanted)
+    different = find_fixed_differences(begun, wanted)
     if different:
         raise UsageError(
             f"{wanted.folder}: this run was begun with another {' and '.join(different)}, and cannot change it. Go on"
@@ -103,7 +103,7 @@ class _Shown:
         if self._bar is not None:
             self._bar.stop()
 
-    def say(self, sentence: str) -> None:
+    def show_message(self, sentence: str) -> None:
         """A sentence, above the bar."""
         if self._quiet:
             return
@@ -112,7 +112,7 @@ class _Shown:
         else:
             print_error(sentence)
 
-    def step(self, step: int, steps: int, values: dict[str, float]) -> None:
+    def show_step(self, step: int, steps: int, values: dict[str, float]) -> None:
         """A step is done."""
         if self._quiet:
             return

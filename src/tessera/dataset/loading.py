@@ -37,16 +37,16 @@ class Batch(TypedDict):
     problem: list[str]
 
 
-class Heard:
+class SeenMessages:
     """Tells which sentences are new, so that each is said once in a run."""
 
     def __init__(self) -> None:
-        self._said: set[str] = set()
+        self._seen: set[str] = set()
 
     def new(self, sentences: Sequence[str]) -> list[str]:
         """Those that were not asked about before."""
-        fresh = [sentence for sentence in dict.fromkeys(sentences) if sentence not in self._said]
-        self._said.update(fresh)
+        fresh = [sentence for sentence in dict.fromkeys(sentences) if sentence not in self._seen]
+        self._seen.update(fresh)
         return fresh
 
 

@@ -104,7 +104,7 @@ MULTI_SCALE = Discriminator(
         Dialect(
             name="a-esrgan",
             description="the multi-scale discriminator of A-ESRGAN",
-            marks=("layer0.conv0.weight", "layer0.gating.weight_orig"),
+            marks=("layer0.conv0.weight",),
             infer=_infer,
             names=own_names,
         ),

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 
-def averaged_copy(network: nn.Module) -> nn.Module:
+def copy_for_averaging(network: nn.Module) -> nn.Module:
     """A copy to hold the average: in eval mode, without gradients."""
     return copy.deepcopy(network).eval().requires_grad_(False)
 

@@ -12,10 +12,10 @@ import numpy as np
 from torch import Tensor
 
 from tessera.degrade import BatchDraw, apply, draw, sharpen
-from tessera.train.chance import Purpose, chance
 from tessera.train.pool import PairPool
 from tessera.train.recipe import Recipe
-from tessera.train.tricks import noisy
+from tessera.train.seeding import Purpose, derive_rng
+from tessera.train.tricks import add_noise
 
 
 @dataclass(frozen=True)
@@ -32,26 +32,28 @@ class TrainingBatch:
     """How the crops of this number were degraded; with a pool, those that are trained on are others."""
 
 
-def prepare(recipe: Recipe, gt: Tensor, lq: Tensor | None, pool: PairPool, number: int, process: int) -> TrainingBatch:
+def prepare_batch(
+    recipe: Recipe, gt: Tensor, lq: Tensor | None, pool: PairPool, number: int, process: int
+) -> TrainingBatch:
     """Make a training batch of crops gt (B, 3, K, K) and, for pairs, lq (B, 3, p, p), in [0, 1] on the device.
 
     `number` is the batch's among all of the run; with it, the same crops give the same batch.
     """
 
     def rng(purpose: Purpose) -> np.random.Generator:
-        return chance(recipe.seed, purpose, number, process=process)
+        return derive_rng(recipe.seed, purpose, number, process=process)
 
     wanted, drawn = recipe.sharpen, None
     if lq is None:
-        lq, gt, drawn = _degraded(recipe, gt, rng)
+        lq, gt, drawn = _degrade(recipe, gt, rng)
         if recipe.pool:
             lq, gt = pool.exchange((lq, gt), rng("pool"))
     any_sharp = wanted.pixel or wanted.perceptual or wanted.adversarial
     sharp = sharpen(gt) if any_sharp and not wanted.before_pool else None
-    return TrainingBatch(noisy(lq, recipe.tricks.lq_noise, rng("lq noise")), gt, sharp, drawn)
+    return TrainingBatch(add_noise(lq, recipe.tricks.lq_noise, rng("lq noise")), gt, sharp, drawn)
 
 
-def _degraded(
+def _degrade(
     recipe: Recipe, gt: Tensor, rng: Callable[[Purpose], np.random.Generator]
 ) -> tuple[Tensor, Tensor, BatchDraw]:
     """(B, 3, K, K) -> lq (B, 3, p, p) and gt (B, 3, P, P), cut from the same place of all crops; and the draw."""
@@ -67,14 +69,15 @@ def _degraded(
         top, left = (int(place) for place in rng("crop").integers(0, free + 1, 2))
     else:
         top = left = free // 2
-    return *cut(made.lq, truth, top=top, left=left, patch=recipe.data.patch, scale=scale), drawn
+    return *crop_pair(made.lq, truth, top=top, left=left, patch=recipe.data.patch, scale=scale), drawn
 
 
-def cut(lq: Tensor, gt: Tensor, *, top: int, left: int, patch: int, scale: int) -> tuple[Tensor, Tensor]:
+def crop_pair(lq: Tensor, gt: Tensor, *, top: int, left: int, patch: int, scale: int) -> tuple[Tensor, Tensor]:
     """Crops of `patch` ground-truth pixels that belong together; `top` and `left` in low-resolution pixels.
 
     >>> import torch
-    >>> lq, gt = cut(torch.arange(36.).view(1, 1, 6, 6), torch.zeros(1, 1, 12, 12), top=1, left=2, patch=4, scale=2)
+    >>> lq, gt = torch.arange(36.).view(1, 1, 6, 6), torch.zeros(1, 1, 12, 12)
+    >>> lq, gt = crop_pair(lq, gt, top=1, left=2, patch=4, scale=2)
     >>> lq.flatten().tolist(), tuple(gt.shape)
     ([8.0, 9.0, 14.0, 15.0], (1, 1, 4, 4))
     """

@@ -126,31 +126,31 @@ def read_checkpoint_folder(folder: Path) -> Checkpoint:
         raise TrainingError(f"{folder}: this checkpoint is not whole ({error}).") from error
 
 
-def newest_whole(root: Path, say: Callable[[str], None] = lambda _: None) -> Checkpoint | None:
+def find_newest_checkpoint(root: Path, report: Callable[[str], None] = lambda _: None) -> Checkpoint | None:
     """The newest checkpoint that is whole; what is passed over is said."""
-    for folder in reversed(list(checkpoint_folders(root))):
+    for folder in reversed(list(list_checkpoints(root))):
         try:
             return read_checkpoint_folder(folder)
         except TrainingError as error:
-            say(f"{error} The one before it is used.")
+            report(f"{error} The one before it is used.")
     return None
 
 
-def checkpoint_folders(root: Path) -> Iterator[Path]:
+def list_checkpoints(root: Path) -> Iterator[Path]:
     """Every checkpoint's folder, in the order of the steps."""
     with contextlib.suppress(OSError):
         yield from sorted(path for path in root.iterdir() if _STEP.fullmatch(path.name) and path.is_dir())
 
 
-def prune(root: Path, *, keep: int, spared: Callable[[int], bool]) -> None:
-    """Remove all but the newest `keep` checkpoints and those whose step is spared; parts of dead runs go too."""
-    folders = list(checkpoint_folders(root))
+def remove_old_checkpoints(root: Path, *, keep: int, is_kept: Callable[[int], bool]) -> None:
+    """Remove all but the newest `keep` checkpoints and those whose step `is_kept`."""
+    folders = list(list_checkpoints(root))
     for folder in folders[: max(0, len(folders) - keep)]:
-        if not spared(int(folder.name)):
+        if not is_kept(int(folder.name)):
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def remove_parts(root: Path) -> None:
+def remove_unfinished(root: Path) -> None:
     """Remove what a killed run left half written. Only for the one process that writes here."""
     with contextlib.suppress(OSError):
         for path in list(root.iterdir()):

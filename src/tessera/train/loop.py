@@ -19,22 +19,22 @@ from tessera.dataset.loading import Batch, batches_of, make_loader, to_unit
 from tessera.dataset.samples import CropDataset
 from tessera.dataset.sources import list_pictures
 from tessera.errors import TrainingError
-from tessera.train.batches import TrainingBatch, prepare
-from tessera.train.checkpoints import Checkpoint, newest_whole, remove_parts
+from tessera.train.batches import TrainingBatch, prepare_batch
+from tessera.train.checkpoints import Checkpoint, find_newest_checkpoint, remove_unfinished
+from tessera.train.monitor import NonFiniteGuard
 from tessera.train.parts import build_parts
 from tessera.train.pool import PairPool
 from tessera.train.processes import Processes
 from tessera.train.recipe import Recipe
 from tessera.train.records import RunFolder
-from tessera.train.saving import leave_pool, restore_run, save_run
-from tessera.train.step import Moment, train_step
-from tessera.train.telling import Teller, Watcher
-from tessera.train.watch import Soundness
+from tessera.train.run_logger import ProgressDisplay, RunLogger
+from tessera.train.saving import restore_run, save_run, store_pool
+from tessera.train.step import StepInfo, train_step
 from tessera.wording import counted
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunResult:
     """How a run ended."""
 
     step: int
@@ -44,27 +44,27 @@ class Outcome:
     """Whether this process is the one that speaks for all."""
 
 
-def train(recipe: Recipe, *, resume: bool, watcher: Watcher) -> Outcome:
+def train(recipe: Recipe, *, resume: bool, display: ProgressDisplay) -> RunResult:
     """Begin a run, or go on with one. Raises TrainingError, UsageError, PictureError, WeightsError with a sentence."""
     processes = Processes(recipe.device)
     folder = RunFolder(recipe.folder)
-    _refuse_unless(folder, begun=resume)
+    _check_folder(folder, begun=resume)
     with contextlib.ExitStack() as stack:
         stack.callback(processes.finish)
         # Everything that can be missing or wrong comes up here, before anything is written.
-        run = _Run(recipe, folder, processes, Teller(recipe, folder, watcher, silent=not processes.is_first))
+        run = _Run(recipe, folder, processes, RunLogger(recipe, folder, display, silent=not processes.is_first))
         if processes.is_first:
             if not resume:
                 folder.create(recipe)
-            stack.enter_context(folder.only_one())
-            remove_parts(folder.checkpoints)
+            stack.enter_context(folder.lock())
+            remove_unfinished(folder.checkpoints)
         processes.wait()
-        stack.callback(run.teller.close)
-        run.begin(resume=resume)
-        return run.go()
+        stack.callback(run.logger.close)
+        run.start(resume=resume)
+        return run.run()
 
 
-def _refuse_unless(folder: RunFolder, *, begun: bool) -> None:
+def _check_folder(folder: RunFolder, *, begun: bool) -> None:
     if begun and not folder.exists:
         raise TrainingError(f"{folder.path}: there is no run to go on with. Leave out --resume to begin one.")
     if folder.exists and not begun:
@@ -76,12 +76,12 @@ def _refuse_unless(folder: RunFolder, *, begun: bool) -> None:
 class _Run:
     """The state of a run between its steps."""
 
-    def __init__(self, recipe: Recipe, folder: RunFolder, processes: Processes, teller: Teller) -> None:
+    def __init__(self, recipe: Recipe, folder: RunFolder, processes: Processes, logger: RunLogger) -> None:
         """Find the pictures and make all parts, as the recipe has them."""
         self.recipe = recipe
         self.folder = folder
         self.processes = processes
-        self.teller = teller
+        self.logger = logger
         self.step = 0
         self.samples = 0
         """Crops drawn so far, by all processes; never goes back, also when the step does."""
@@ -94,29 +94,29 @@ class _Run:
         writers = max(1, data.workers) * processes.count
         self.dataset = CropDataset(self.listing, crops, seed=recipe.seed, scale=recipe.generator.scale, writers=writers)
         self.pool = PairPool(0 if paired else recipe.pool)
-        self.soundness = Soundness(recipe.watch)
+        self.guard = NonFiniteGuard(recipe.watch)
         self.parts = build_parts(recipe, processes)
         self.steps = recipe.steps or math.ceil(recipe.epochs * len(self.listing) / self.samples_per_step)
 
-    def begin(self, *, resume: bool) -> None:
+    def start(self, *, resume: bool) -> None:
         """Take up the last checkpoint where there is one, and open the record."""
         for sentence in (*self.listing.problems, *self.parts.notes):
-            self.teller.say(sentence)
-        newest = newest_whole(self.folder.checkpoints, self.teller.say) if resume else None
+            self.logger.log_message(sentence)
+        newest = find_newest_checkpoint(self.folder.checkpoints, self.logger.log_message) if resume else None
         if newest is not None:
             self._restore(newest)
-            self.teller.best, self.teller.sums = newest.facts["best"], dict(newest.facts["sums"])
-            self.soundness = Soundness(self.recipe.watch, **newest.facts["soundness"])
+            self.logger.best, self.logger.loss_sums = newest.facts["best"], dict(newest.facts["sums"])
+            self.guard = NonFiniteGuard(self.recipe.watch, **newest.facts["soundness"])
         if self.processes.is_first:
-            self.folder.drop_after(self.step)
-        self.teller.open(self.parts, self.listing.gt[0], purge_after=self.step if resume else None)
-        self.teller.say(self._beginning(resumed=newest is not None))
+            self.folder.drop_lines_after(self.step)
+        self.logger.open(self.parts, self.listing.gt[0], purge_after=self.step if resume else None)
+        self.logger.log_message(self._describe_start(resumed=newest is not None))
         if newest is None:
             if self.recipe.start.generator and self.recipe.validation.every:
-                self.teller.validate(0, self.parts)  # what it begins from, to compare with
+                self.logger.validate(0, self.parts)  # what it begins from, to compare with
             self._save()
 
-    def _beginning(self, *, resumed: bool) -> str:
+    def _describe_start(self, *, resumed: bool) -> str:
         weights = sum(parameter.numel() for parameter in self.parts.generator.parameters())
         count, device = self.processes.count, self.processes.device
         return (
@@ -126,26 +126,26 @@ class _Run:
             f" {self.recipe.step.precision} on {f'{count} x {device}' if count > 1 else device}."
         )
 
-    def go(self) -> Outcome:
+    def run(self) -> RunResult:
         """Train to the end, or until a signal."""
-        with _signals() as wish:
-            reading = self._reading()
+        with _stop_on_signals() as stop_request:
+            reading = self._read_batches()
             while self.step < self.steps:
-                batches = self._next(reading)
-                if self._advance(batches):
-                    reading = self._reading()
-                (stop,) = self.processes.any(wish.number != 0)
+                batches = self._take_batches(reading)
+                if self._run_step(batches):
+                    reading = self._read_batches()
+                (stop,) = self.processes.any(stop_request.number != 0)
                 if stop:
                     self._save()
-                    self.teller.say(f"Stopped after step {self.step:,}, saved. Go on with --resume.")
-                    self.teller.page()
-                    return Outcome(self.step, wish.number or signal.SIGTERM, self.processes.is_first)
-            if self.teller.meter.samples:
-                self.teller.say(self.teller.throughput())
-            self.teller.page()
-            return Outcome(self.step, is_first=self.processes.is_first)
+                    self.logger.log_message(f"Stopped after step {self.step:,}, saved. Go on with --resume.")
+                    self.logger.write_report()
+                    return RunResult(self.step, stop_request.number or signal.SIGTERM, self.processes.is_first)
+            if self.logger.meter.samples:
+                self.logger.log_message(self.logger.describe_throughput())
+            self.logger.write_report()
+            return RunResult(self.step, is_first=self.processes.is_first)
 
-    def _reading(self) -> Iterator[Batch]:
+    def _read_batches(self) -> Iterator[Batch]:
         """Batches from the sample that comes next, with the time that waiting for them takes."""
         loader = make_loader(
             self.dataset,
@@ -158,13 +158,13 @@ class _Run:
         )
         batches = batches_of(loader)
         while True:
-            with self.teller.meter.waiting():
+            with self.logger.meter.waiting():
                 batch = next(batches)
             for problem in batch["problem"]:
-                self.teller.say(problem)
+                self.logger.log_message(problem)
             yield batch
 
-    def _next(self, reading: Iterator[Batch]) -> list[Batch]:
+    def _take_batches(self, reading: Iterator[Batch]) -> list[Batch]:
         """The batches of one step. An error of the data saves the run before it ends it."""
         try:
             return [next(reading) for _ in range(self.recipe.step.accumulate)]
@@ -174,84 +174,84 @@ class _Run:
                     self._save()
             raise
 
-    def _advance(self, batches: list[Batch]) -> bool:
+    def _run_step(self, batches: list[Batch]) -> bool:
         """One step and what belongs to it -> whether the run went back to a checkpoint."""
         number = self.samples // self.samples_per_batch
-        moment = Moment(self.step + 1, self.steps, number, self.soundness.rate)
-        with self.teller.meter.computing(self.samples_per_step):
-            prepared = [self._prepared(batch, number + index) for index, batch in enumerate(batches)]
-            result = train_step(self.recipe, self.parts, prepared, moment)
+        info = StepInfo(self.step + 1, self.steps, number, self.guard.rate)
+        with self.logger.meter.computing(self.samples_per_step):
+            prepared = [self._prepare(batch, number + index) for index, batch in enumerate(batches)]
+            result = train_step(self.recipe, self.parts, prepared, info)
         self.samples += self.samples_per_step
-        self.teller.drawn(number, prepared)
-        match self.soundness.judge(finite=result.finite):
-            case "go on":
+        self.logger.record_draws(number, prepared)
+        match self.guard.decide(finite=result.finite):
+            case "continue":
                 pass
             case "skip":
-                sentence = f"Step {moment.step:,}: the loss or a gradient is not finite; the step is left out."
-                self.teller.event(self.step, sentence)
+                sentence = f"Step {info.step:,}: the loss or a gradient is not finite; the step is left out."
+                self.logger.record_event(self.step, sentence)
                 return False
             case "roll back":
                 self._roll_back()
                 return True
             case "stop":
                 raise TrainingError(
-                    f"{self.folder.path}: losses are not finite after going back {self.soundness.roll_backs} times with"
+                    f"{self.folder.path}: losses are not finite after going back {self.guard.roll_backs} times with"
                     " lower rates. Lower optimizer.rate, set step.clip = 1, or train in fp32; the last good"
                     " checkpoint is kept."
                 )
         self.step += 1
-        self.teller.step(self.step, self.steps, self.parts, result.losses, result.sight)
-        self.teller.histograms(self.step, self.parts, prepared[0])
-        self.teller.attention(self.step, self.parts)
-        self._occasionally()
+        self.logger.log_step(self.step, self.steps, self.parts, result.losses, result.statistics)
+        self.logger.log_histograms(self.step, self.parts, prepared[0])
+        self.logger.log_attention(self.step, self.parts)
+        self._validate_and_save()
         return False
 
-    def _prepared(self, batch: Batch, number: int) -> TrainingBatch:
+    def _prepare(self, batch: Batch, number: int) -> TrainingBatch:
         device = self.processes.device
         gt = to_unit(batch["gt"].to(device, non_blocking=True))
         lq = to_unit(batch["lq"].to(device, non_blocking=True)) if "lq" in batch else None
-        return prepare(self.recipe, gt, lq, self.pool, number, self.processes.rank)
+        return prepare_batch(self.recipe, gt, lq, self.pool, number, self.processes.rank)
 
-    def _occasionally(self) -> None:
+    def _validate_and_save(self) -> None:
         validation, last = self.recipe.validation, self.step == self.steps
         if validation.every and (self.step % validation.every == 0 or last):
-            self.teller.validate(self.step, self.parts)
+            self.logger.validate(self.step, self.parts)
             self.processes.wait()
         if self.step % self.recipe.checkpoint.every == 0 or last:
             self._save()
 
     def _roll_back(self) -> None:
         """Go back to the last checkpoint, with lower rates and other crops than those it failed on."""
-        found = newest_whole(self.folder.checkpoints, self.teller.say)
+        found = find_newest_checkpoint(self.folder.checkpoints, self.logger.log_message)
         if found is None:
             raise TrainingError(f"{self.folder.path}: losses are not finite, and there is no checkpoint to go back to.")
         bad, samples = self.step + 1, self.samples
         self._restore(found)
-        self.samples, self.teller.sums = samples, dict(found.facts["sums"])
+        self.samples, self.logger.loss_sums = samples, dict(found.facts["sums"])
         self.processes.wait()
         if self.processes.is_first:
-            self.folder.drop_after(self.step, events=False)
-        self.teller.event(
+            self.folder.drop_lines_after(self.step, events=False)
+        self.logger.record_event(
             self.step,
             f"Step {bad:,}: losses or gradients were not finite again and again. Went back to step {self.step:,},"
-            f" with {self.soundness.rate:g} of the learning rates.",
+            f" with {self.guard.rate:g} of the learning rates.",
         )
 
     def _save(self) -> None:
         """A checkpoint of everything; the first process writes, the others wait."""
         if self.processes.count > 1:  # each process has a pool of its own
-            leave_pool(self.folder.checkpoints, self.processes.rank, self.pool)
+            store_pool(self.folder.checkpoints, self.processes.rank, self.pool)
             self.processes.wait()
         if self.processes.is_first:
             facts = {
                 "samples": self.samples,
-                "best": self.teller.best,
-                "sums": self.teller.sums,
-                "soundness": self.soundness.facts,
+                "best": self.logger.best,
+                "sums": self.logger.loss_sums,
+                "soundness": self.guard.facts,
                 "processes": self.processes.count,
             }
             if self.step:  # before the checkpoint: whoever finds that has the network of the same step, or a later one
-                self.teller.latest(self.step, self.parts)
+                self.logger.save_latest(self.step, self.parts)
             save_run(self.folder.checkpoints, self.step, self.recipe, self.parts, self.pool, facts)
         self.processes.wait()
 
@@ -260,7 +260,7 @@ class _Run:
         self.step = found.step
         self.samples = math.ceil(found.facts["samples"] / self.samples_per_batch) * self.samples_per_batch
         if found.facts["processes"] != self.processes.count:
-            self.teller.say(
+            self.logger.log_message(
                 f"This run had {found.facts['processes']} processes and has {self.processes.count} now: it goes on from"
                 " these weights, but not to the bit."
             )
@@ -270,23 +270,23 @@ class _Run:
 
 
 @dataclass
-class _Wish:
+class _StopRequest:
     number: int = 0
 
 
 @contextlib.contextmanager
-def _signals() -> Generator[_Wish]:
-    """Take SIGINT, SIGTERM and SIGUSR1 as the wish to stop after this step; the second one stops at once."""
-    wish = _Wish()
+def _stop_on_signals() -> Generator[_StopRequest]:
+    """Take SIGINT, SIGTERM and SIGUSR1 as requests to stop after this step; a second signal stops at once."""
+    stop_request = _StopRequest()
     if threading.current_thread() is not threading.main_thread():
-        yield wish
+        yield stop_request
         return
 
     def take(number: int, frame: FrameType | None) -> None:
         del frame
-        if wish.number:
+        if stop_request.number:
             raise KeyboardInterrupt
-        wish.number = number
+        stop_request.number = number
 
     names = ("SIGINT", "SIGTERM", "SIGUSR1")
     numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
@@ -295,7 +295,7 @@ def _signals() -> Generator[_Wish]:
     for number in taken:
         signal.signal(number, take)
     try:
-        yield wish
+        yield stop_request
     finally:
         for number in taken:
             signal.signal(number, before[number])

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from tessera.engines.opening import find_file_engine
 from tessera.errors import TrainingError
 from tessera.losses import PerceptualLoss, load_perceptual_trunk
-from tessera.train.averaging import averaged_copy
-from tessera.train.chance import chance
+from tessera.train.averaging import copy_for_averaging
 from tessera.train.processes import Processes
 from tessera.train.recipe import OptimizerConfig, Recipe
+from tessera.train.seeding import derive_rng
 from tessera.weights.discriminator_file import load_discriminator
 from tessera.zoo.models import load_model
 
@@ -63,32 +63,34 @@ class Parts:
 def build_parts(recipe: Recipe, processes: Processes) -> Parts:
     """Make networks, optimizers and losses. Raises TesseraError where weights or trunks are not there or do not fit."""
     notes: list[str] = []
-    device, layout = processes.device, _layout(recipe)
-    generator = _placed(_generator(recipe, notes).train().requires_grad_(True), device, layout)
+    device, layout = processes.device, _memory_format(recipe)
+    generator = _move(_build_generator(recipe, notes).train().requires_grad_(True), device, layout)
     discriminator = None
     if recipe.discriminator is not None:
-        discriminator = _placed(_discriminator(recipe, notes).train().requires_grad_(True), device, layout)
+        discriminator = _move(_build_discriminator(recipe, notes).train().requires_grad_(True), device, layout)
     perceptual = None
     if recipe.perceptual is not None and (recipe.perceptual.weight or recipe.perceptual.style_weight):
         trunk = load_perceptual_trunk(recipe.perceptual.trunk)
-        perceptual = _placed(PerceptualLoss(trunk, recipe.perceptual), device, layout)
+        perceptual = _move(PerceptualLoss(trunk, recipe.perceptual), device, layout)
     teacher = None
     if recipe.distillation is not None:
-        teacher = _teacher(recipe.distillation.teacher, recipe, device, layout)
+        teacher = _load_teacher(recipe.distillation.teacher, recipe, device, layout)
     if recipe.step.compile:
         for network in (generator, discriminator, teacher.network if teacher is not None else None):
             if network is not None:
                 network.compile()  # its forward only: names of weights stay
     half = recipe.step.precision == "fp16"
-    optimizer = _adam(recipe.optimizer, generator.parameters())
-    judging = recipe.discriminator_optimizer or recipe.optimizer
+    optimizer = _build_adam(recipe.optimizer, generator.parameters())
+    discriminator_config = recipe.discriminator_optimizer or recipe.optimizer
     return Parts(
         generator=generator,
         optimizer=optimizer,
         scaler=torch.amp.GradScaler(device.type, enabled=half),
-        average=averaged_copy(generator) if recipe.ema else None,
+        average=copy_for_averaging(generator) if recipe.ema else None,
         discriminator=discriminator,
-        discriminator_optimizer=_adam(judging, discriminator.parameters()) if discriminator is not None else None,
+        discriminator_optimizer=_build_adam(discriminator_config, discriminator.parameters())
+        if discriminator is not None
+        else None,
         discriminator_scaler=torch.amp.GradScaler(device.type, enabled=half),
         perceptual=perceptual,
         teacher=teacher,
@@ -97,32 +99,34 @@ def build_parts(recipe: Recipe, processes: Processes) -> Parts:
     )
 
 
-def _placed(network: Network, device: torch.device, layout: torch.memory_format) -> Network:
+def _move(network: Network, device: torch.device, layout: torch.memory_format) -> Network:
     move: Any = network.to  # whose types do not know that both may be given
     return move(device=device, memory_format=layout)
 
 
-def _layout(recipe: Recipe) -> torch.memory_format:
+def _memory_format(recipe: Recipe) -> torch.memory_format:
     return torch.channels_last if recipe.step.channels_last else torch.contiguous_format
 
 
-def _adam(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Adam:
+def _build_adam(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Adam:
     return torch.optim.Adam(parameters, lr=config.rate, betas=config.betas, weight_decay=config.weight_decay)
 
 
-def _generator(recipe: Recipe, notes: list[str]) -> nn.Module:
-    network = fresh_generator(recipe)
+def _build_generator(recipe: Recipe, notes: list[str]) -> nn.Module:
+    network = build_fresh_generator(recipe)
     if not recipe.start.generator:
         return network
     found = load_model(recipe.start.generator)
     if found.config == recipe.generator:
         network.load_state_dict(found.state)
         return network
-    _fit(network, found.state, recipe, f"{found.source or found.name} (x{found.config.scale})", notes)
+    _load_matching_tensors(network, found.state, recipe, f"{found.source or found.name} (x{found.config.scale})", notes)
     return network
 
 
-def _fit(network: nn.Module, state: Mapping[str, Tensor], recipe: Recipe, source: str, notes: list[str]) -> None:
+def _load_matching_tensors(
+    network: nn.Module, state: Mapping[str, Tensor], recipe: Recipe, source: str, notes: list[str]
+) -> None:
     """Take what fits. Raises TrainingError where not everything does and the recipe does not say that this is meant."""
     own = network.state_dict()
     if not own.keys() & state.keys() and [value.shape for value in own.values()] == [
@@ -145,17 +149,17 @@ def _fit(network: nn.Module, state: Mapping[str, Tensor], recipe: Recipe, source
     network.load_state_dict(fitting, strict=False)
 
 
-def fresh_generator(recipe: Recipe) -> nn.Module:
+def build_fresh_generator(recipe: Recipe) -> nn.Module:
     """A generator with first values that follow from the seed alone."""
-    rng = chance(recipe.seed, "initial weights", 0)
+    rng = derive_rng(recipe.seed, "initial weights", 0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(rng.integers(2**63 - 1)))
         network = recipe.generator.build()
-        initialize(network, recipe.start.init, recipe.start.init_scale, recipe.start.last_scale)
+        initialize_weights(network, recipe.start.init, recipe.start.init_scale, recipe.start.last_scale)
     return network
 
 
-def initialize(network: nn.Module, how: str, scale: float, last_scale: float = 1.0) -> None:
+def initialize_weights(network: nn.Module, how: str, scale: float, last_scale: float = 1.0) -> None:
     """Give a generator first values, from PyTorch's global chance.
 
     `basicsr`: Kaiming's normal values times 0.1, biases 0, in the convolutions of dense blocks (BasicSR);
@@ -178,19 +182,19 @@ def initialize(network: nn.Module, how: str, scale: float, last_scale: float = 1
             values.mul_(last_scale)
 
 
-def _discriminator(recipe: Recipe, notes: list[str]) -> nn.Module:
+def _build_discriminator(recipe: Recipe, notes: list[str]) -> nn.Module:
     assert recipe.discriminator is not None
-    rng = chance(recipe.seed, "initial weights", 1)
+    rng = derive_rng(recipe.seed, "initial weights", 1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(rng.integers(2**63 - 1)))
         network = recipe.discriminator.build()
     if recipe.start.discriminator:
         path = Path(recipe.start.discriminator)
-        _fit(network, load_discriminator(path).network.state_dict(), recipe, str(path), notes)
+        _load_matching_tensors(network, load_discriminator(path).network.state_dict(), recipe, str(path), notes)
     return network
 
 
-def _teacher(spec: str, recipe: Recipe, device: torch.device, layout: torch.memory_format) -> Teacher:
+def _load_teacher(spec: str, recipe: Recipe, device: torch.device, layout: torch.memory_format) -> Teacher:
     """Load the network that a generator learns from.
 
     Raises TrainingError where it enlarges by another factor, is not for RGB, cannot take inputs of the size of the
@@ -218,5 +222,5 @@ def _teacher(spec: str, recipe: Recipe, device: torch.device, layout: torch.memo
             f"distillation.teacher: {spec} needs data.patch to be a multiple of {scale * found.config.multiple}, and it"
             f" is {patch}."
         )
-    network = _placed(found.network.eval().requires_grad_(False), device, layout)
+    network = _move(found.network.eval().requires_grad_(False), device, layout)
     return Teacher(network, found.name, found.sha256)

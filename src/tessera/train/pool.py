@@ -44,12 +44,12 @@ class PairPool:
             raise ValueError("the pictures of the pool and of the batch have different sizes")
         free = self.size - len(self._held)
         if free:
-            self._held += [_cloned(batch, index) for index in range(min(free, count))]
+            self._held += [_clone(batch, index) for index in range(min(free, count))]
             return batch
         places = [int(place) for place in rng.permutation(self.size)[:count]]
         given = tuple(torch.stack([self._held[place][part] for place in places]) for part in range(len(batch)))
         for index, place in enumerate(places):
-            self._held[place] = _cloned(batch, index)
+            self._held[place] = _clone(batch, index)
         return given
 
     def state(self) -> dict[str, Tensor]:
@@ -61,7 +61,7 @@ class PairPool:
 
     def load(self, state: Mapping[str, Tensor], device: torch.device) -> None:
         """Hold what `state` gave; it comes back equal to the bit."""
-        parts = [_expanded(state[name]).to(device) for name in sorted(state)]
+        parts = [_expand(state[name]).to(device) for name in sorted(state)]
         self._held = list(zip(*(part.unbind() for part in parts), strict=True)) if parts else []
 
     def keep_share(self, process: int, processes: int) -> None:
@@ -69,7 +69,7 @@ class PairPool:
         self._held = self._held[process::processes]
 
 
-def _cloned(batch: Sequence[Tensor], index: int) -> Batch:
+def _clone(batch: Sequence[Tensor], index: int) -> Batch:
     return tuple(part[index].clone() for part in batch)
 
 
@@ -78,5 +78,5 @@ def _compact(values: Tensor) -> Tensor:
     return levels.to(torch.uint8) if torch.equal(levels / 255, values) else values
 
 
-def _expanded(values: Tensor) -> Tensor:
+def _expand(values: Tensor) -> Tensor:
     return values.float() / 255 if values.dtype == torch.uint8 else values

@@ -90,7 +90,7 @@ def _accelerator(*, cpu: bool) -> Any:
         accelerate = import_library("accelerate")
     except ModuleNotFoundError as error:
         raise UsageError("Training in several processes needs accelerate: pip install 'tessera-sr[train]'.") from error
-    # This module has the group of that moment as a default of its functions, and is imported by an optimizer's first
+    # This module has the group of that info as a default of its functions, and is imported by an optimizer's first
     # step. Were processes connected by then, it would keep the group alive to the very end; a thread of gloo that is
     # still giving back a tensor then asks for an interpreter that is no more, and the process aborts.
     import_library("torch.distributed.nn.functional")

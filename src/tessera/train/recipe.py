@@ -22,9 +22,9 @@ from tessera.discriminators.config import DiscriminatorConfig
 from tessera.errors import UsageError
 from tessera.generators import GENERATORS, GeneratorConfig
 from tessera.losses import AdversarialConfig, GridConfig, PerceptualConfig, PixelConfig
+from tessera.train.monitor import MonitorConfig
 from tessera.train.schedule import MultiStep, Schedule
 from tessera.train.tricks import TricksConfig
-from tessera.train.watch import WatchConfig
 
 AnyGenerator = Annotated[GeneratorConfig, OneOf(*(generator.config for generator in GENERATORS))]
 AnyDiscriminator = Annotated[DiscriminatorConfig, OneOf(*(each.config for each in DISCRIMINATORS))]
@@ -188,7 +188,7 @@ class ReportConfig(Part, frozen=True):
     """Write how each batch was degraded into `draws.jsonl`, complete enough to repeat it."""
 
 
-def _without_foreign_sizes(table: Values) -> Values:
+def _drop_foreign_sizes(table: Values) -> Values:
     """`generator.blocks` and `generator.growth` may be said of every network, also of those that have no such parts.
 
     Of a compact network `blocks` are its convolutions; a growth that a network does not have is left out.
@@ -240,7 +240,7 @@ class Recipe(Part, frozen=True):
     warm_up: WarmUpConfig = WarmUpConfig()
     step: StepConfig = StepConfig()
     tricks: TricksConfig = TricksConfig()
-    watch: WatchConfig = WatchConfig()
+    watch: MonitorConfig = MonitorConfig()
     validation: ValidationConfig = ValidationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     report: ReportConfig = ReportConfig()
@@ -251,7 +251,7 @@ class Recipe(Part, frozen=True):
         """A discriminator that takes one size only is built for the crops, unless its size is given."""
         if not isinstance(values, dict):
             return values
-        table = _without_foreign_sizes(cast(Values, values))
+        table = _drop_foreign_sizes(cast(Values, values))
         discriminator, data = table.get("discriminator"), table.get("data")
         patch = cast(Values, data).get("patch") if isinstance(data, dict) else None
         if isinstance(discriminator, dict) and isinstance(patch, int):
@@ -310,7 +310,7 @@ class Recipe(Part, frozen=True):
         return self.runs / self.name
 
 
-def shipped(name: str) -> Values:
+def read_shipped_recipe(name: str) -> Values:
     """The values of a recipe that comes with the package. Raises UsageError for a name that none has."""
     if name not in RECIPES:
         near = difflib.get_close_matches(name, RECIPES, 1)
@@ -328,22 +328,22 @@ def load_recipe(recipe: str, changes: Sequence[str] = ()) -> Recipe:
 
     A file may name the recipe that it changes (`recipe = "esrgan"`). Raises UsageError.
     """
-    values, where = _found(recipe)
+    values, where = _read_recipe(recipe)
     table = with_changes(values, [parse_change(change) for change in changes])
     table.setdefault("name", Path(recipe).stem)
-    return checked(Recipe, _listed(table), where)
+    return checked(Recipe, _wrap_single_paths(table), where)
 
 
-def _found(recipe: str) -> tuple[Values, str]:
+def _read_recipe(recipe: str) -> tuple[Values, str]:
     path = Path(recipe)
     if recipe in RECIPES or (path.suffix.lower() != ".toml" and not path.is_file()):
-        return shipped(recipe), f"recipe {recipe}"
+        return read_shipped_recipe(recipe), f"recipe {recipe}"
     values = read_toml(path)
     lower = values.pop("recipe", None)
-    return (overlaid(shipped(str(lower)), values) if lower is not None else values), str(path)
+    return (overlaid(read_shipped_recipe(str(lower)), values) if lower is not None else values), str(path)
 
 
-def _listed(table: Mapping[str, Any]) -> Values:
+def _wrap_single_paths(table: Mapping[str, Any]) -> Values:
     """One path where several may stand is taken as a list of one: `data.train=photos`."""
     data = table.get("data")
     if not isinstance(data, dict):
@@ -353,7 +353,7 @@ def _listed(table: Mapping[str, Any]) -> Values:
     return {**table, "data": {**known, **paths}}
 
 
-def resumable(before: Recipe, now: Recipe) -> list[str]:
+def find_fixed_differences(before: Recipe, now: Recipe) -> list[str]:
     """What differs between a run and the wish to go on with it, and may not: the names of the parts."""
     ignored = dict.fromkeys(CHANGEABLE)
     kept = {"workers", "cache", "cache_gib", "cache_folder"}

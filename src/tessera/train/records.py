@@ -96,10 +96,10 @@ class RunFolder:
             with (self.path / name).open("a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(line + "\n")
         except OSError as error:
-            raise _unwritten(self.path / name, error) from error
+            raise _describe_write_error(self.path / name, error) from error
 
     @contextlib.contextmanager
-    def only_one(self) -> Generator[None]:
+    def lock(self) -> Generator[None]:
         """Hold the run's lock, so that two commands never write to one run. Raises TrainingError where one is held."""
         try:
             locks = import_library("fcntl")
@@ -109,7 +109,7 @@ class RunFolder:
         try:
             handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            raise _unwritten(self.path / ".lock", error) from error
+            raise _describe_write_error(self.path / ".lock", error) from error
         try:
             try:
                 locks.flock(handle, locks.LOCK_EX | locks.LOCK_NB)
@@ -121,11 +121,11 @@ class RunFolder:
         finally:
             os.close(handle)
 
-    def lines(self) -> list[dict[str, Any]]:
+    def metrics(self) -> list[dict[str, Any]]:
         """The metrics as they were written; lines that are torn are left out."""
         return read_metrics(self.path / METRICS_NAME)
 
-    def drop_after(self, step: int, *, events: bool = True) -> None:
+    def drop_lines_after(self, step: int, *, events: bool = True) -> None:
         """Forget metrics of later steps, which a run that goes on from `step` will write again.
 
         What happened stays told where `events` is false: it led back to this step.
@@ -145,7 +145,7 @@ class RunFolder:
                 if sheet.stem.isdecimal() and int(sheet.stem) > step:
                     sheet.unlink()
         except OSError as error:
-            raise _unwritten(path, error) from error
+            raise _describe_write_error(path, error) from error
         finally:
             part.unlink(missing_ok=True)
 
@@ -166,7 +166,7 @@ def _metric_lines(path: Path) -> Iterator[dict[str, Any]]:
                     yield line
 
 
-def _unwritten(path: Path, error: OSError) -> TrainingError:
+def _describe_write_error(path: Path, error: OSError) -> TrainingError:
     return TrainingError(
         f"{path}: this cannot be written ({error.strerror or error}). The last checkpoint is kept; make room, then go"
         " on with --resume."
@@ -194,56 +194,56 @@ class Board:
             raise UsageError(
                 "TensorBoard is not installed: pip install 'tessera-sr[train]', or report.tensorboard=false."
             ) from error
-        with self._written():
+        with self._report_errors():
             self._writer = module.SummaryWriter(
                 str(folder), purge_step=None if purge_after is None else purge_after + 1
             )
 
     @contextlib.contextmanager
-    def _written(self) -> Generator[None]:
+    def _report_errors(self) -> Generator[None]:
         try:
             yield
         except OSError as error:
-            raise _unwritten(self._folder or Path(), error) from error
+            raise _describe_write_error(self._folder or Path(), error) from error
 
     @property
     def is_on(self) -> bool:
         """Whether anything is written."""
         return self._writer is not None
 
-    def scalars(self, step: int, group: str, values: Mapping[str, float]) -> None:
+    def add_scalars(self, step: int, group: str, values: Mapping[str, float]) -> None:
         """Write numbers under `group/name`."""
         for name, value in values.items():
             if self._writer is not None and math.isfinite(value):
-                with self._written():
+                with self._report_errors():
                     self._writer.add_scalar(f"{group}/{name}", value, step)
 
-    def histogram(self, step: int, name: str, values: Tensor | None) -> None:
+    def add_histogram(self, step: int, name: str, values: Tensor | None) -> None:
         """Write how values are spread."""
         if self._writer is not None and values is not None and values.numel():
             numbers = values.detach().float().cpu().numpy().ravel()
             if np.isfinite(numbers).all():
-                with self._written():
+                with self._report_errors():
                     self._writer.add_histogram(name, numbers, step)
 
-    def ends_of(self, step: int, name: str, network: nn.Module) -> None:
+    def add_end_layers(self, step: int, name: str, network: nn.Module) -> None:
         """Write weights and gradients of a network's first and last layer."""
         layers = [(layer, module) for layer, module in network.named_modules() if _has_weight(module)]
         for layer, module in {id(pair[1]): pair for pair in (layers[0], layers[-1])}.values() if layers else ():
             for parameter_name, parameter in module.named_parameters(recurse=False):
-                self.histogram(step, f"{name}/{layer}.{parameter_name}", parameter)
-                self.histogram(step, f"{name}/{layer}.{parameter_name}.gradient", parameter.grad)
+                self.add_histogram(step, f"{name}/{layer}.{parameter_name}", parameter)
+                self.add_histogram(step, f"{name}/{layer}.{parameter_name}.gradient", parameter.grad)
 
-    def picture(self, step: int, name: str, pixels: np.ndarray) -> None:
+    def add_picture(self, step: int, name: str, pixels: np.ndarray) -> None:
         """Write a picture (H, W, 3) of uint8."""
         if self._writer is not None and pixels.size:
-            with self._written():
+            with self._report_errors():
                 self._writer.add_image(name, pixels, step, dataformats="HWC")
 
     def close(self) -> None:
         """Finish the file."""
         if self._writer is not None:
-            with self._written():
+            with self._report_errors():
                 self._writer.close()
 
 
@@ -254,20 +254,20 @@ def _has_weight(module: nn.Module) -> bool:
 # ----------------------------------------------------------------------------------------------------- sample sheets
 
 
-def sheet(rows: Iterable[Iterable[np.ndarray]], *, gap: int = 8) -> np.ndarray:
+def assemble_sheet(rows: Iterable[Iterable[np.ndarray]], *, gap: int = 8) -> np.ndarray:
     """Pictures (H, W, 3) of uint8 in rows on light gray, each row as wide as its pictures; empty without rows."""
-    strips = [_joined(list(row), gap, axis=1) for row in rows]
+    strips = [_join(list(row), gap, axis=1) for row in rows]
     if not strips:
         return np.zeros((0, 0, 3), np.uint8)
     width = max(strip.shape[1] for strip in strips)
     padded = [np.pad(strip, ((0, 0), (0, width - strip.shape[1]), (0, 0)), constant_values=_GROUND) for strip in strips]
-    return _joined(padded, gap, axis=0)
+    return _join(padded, gap, axis=0)
 
 
 _GROUND = 230
 
 
-def _joined(pictures: list[np.ndarray], gap: int, *, axis: int) -> np.ndarray:
+def _join(pictures: list[np.ndarray], gap: int, *, axis: int) -> np.ndarray:
     across = 1 - axis
     side = max(picture.shape[across] for picture in pictures)
     parts: list[np.ndarray] = []
@@ -287,5 +287,5 @@ def write_sheet(path: Path, pixels: np.ndarray) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _unwritten(path, error) from error
+        raise _describe_write_error(path, error) from error
     write_picture(pixels, path)

@@ -19,7 +19,7 @@ from tessera.train.checkpoints import (
     WriteFile,
     load_optimizer,
     optimizer_tensors,
-    prune,
+    remove_old_checkpoints,
     tensor_writer,
     write_checkpoint,
 )
@@ -46,11 +46,13 @@ def save_run(
     """Write the checkpoint of a step, and remove those that need not be kept. Raises TrainingError."""
     scalers = {"scaler": parts.scaler.state_dict(), "discriminator_scaler": parts.discriminator_scaler.state_dict()}
     files = _files(step, recipe, parts, pool)
-    files |= {name: _laid_down(root, name) for name in map(_pool_name, range(1, parts.processes.count))}
+    files |= {name: _move_stored_pool(root, name) for name in map(_pool_name, range(1, parts.processes.count))}
     taught = {"teacher": parts.teacher.sha256} if parts.teacher is not None else {}
     written = write_checkpoint(root, step, files, {**facts, **scalers, **taught})
     every = recipe.checkpoint.keep_every
-    prune(root, keep=recipe.checkpoint.keep, spared=lambda old: bool(every) and old % every == 0 and old > 0)
+    remove_old_checkpoints(
+        root, keep=recipe.checkpoint.keep, is_kept=lambda old: bool(every) and old % every == 0 and old > 0
+    )
     return written
 
 
@@ -88,7 +90,7 @@ def _refuse_another_teacher(found: Checkpoint, parts: Parts) -> None:
         )
 
 
-def leave_pool(root: Path, rank: int, pool: PairPool) -> None:
+def store_pool(root: Path, rank: int, pool: PairPool) -> None:
     """Lay the pool of a process that does not write checkpoints where the one that does will find it."""
     if rank:
         tensor_writer(pool.state())(root / f".{_pool_name(rank)}")
@@ -98,7 +100,7 @@ def _pool_name(rank: int) -> str:
     return f"pool-{rank}.safetensors"
 
 
-def _laid_down(root: Path, name: str) -> WriteFile:
+def _move_stored_pool(root: Path, name: str) -> WriteFile:
     def move(path: Path) -> None:
         (root / f".{name}").replace(path)
 

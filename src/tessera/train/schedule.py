@@ -73,15 +73,15 @@ def warm_up_factor(step: int, length: int) -> float:
     return min(1.0, step / length) if length else 1.0
 
 
-def rate_at(schedule: MultiStep | CosineRestarts, base: float, step: int, steps: int) -> float:
+def learning_rate_at(schedule: MultiStep | CosineRestarts, base: float, step: int, steps: int) -> float:
     """The learning rate at a step."""
     return base * schedule.factor(step, steps, base)
 
 
-def drops(schedule: MultiStep | CosineRestarts, base: float, steps: int) -> list[tuple[int, float]]:
+def list_rate_changes(schedule: MultiStep | CosineRestarts, base: float, steps: int) -> list[tuple[int, float]]:
     """The rate at the beginning and wherever it jumps, for people to read.
 
-    >>> drops(MultiStep(milestones=(2, 0.5)), 1e-4, 8)
+    >>> list_rate_changes(MultiStep(milestones=(2, 0.5)), 1e-4, 8)
     [(1, 0.0001), (3, 5e-05), (5, 2.5e-05)]
     """
     if isinstance(schedule, MultiStep):
@@ -90,4 +90,4 @@ def drops(schedule: MultiStep | CosineRestarts, base: float, steps: int) -> list
     else:
         ends = accumulate(period * steps if period <= 1 else period for period in schedule.periods)
         marks = [1, *(math.ceil(end) + 1 for end, _ in pairwise([*ends, math.inf]) if end < steps)]
-    return [(mark, rate_at(schedule, base, mark, steps)) for mark in sorted(set(marks))]
+    return [(mark, learning_rate_at(schedule, base, mark, steps)) for mark in sorted(set(marks))]

@@ -3,7 +3,7 @@
 The order is that of ESRGAN's and Real-ESRGAN's code: both networks see both as they were before the step. Gradients of
 both are there before either moves, so that a step which is no number moves neither.
 
-Shapes: B crops, p side at low resolution, P side of the truth.
+Shapes: B crops, p side at low resolution, P side of the ground truth.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from torch import Tensor, nn
 from tessera.losses import AdversarialConfig, discriminator_loss, generator_loss, grid_loss, pixel_loss
 from tessera.train.averaging import update_average
 from tessera.train.batches import TrainingBatch
-from tessera.train.chance import Purpose, chance
+from tessera.train.monitor import StepStatistics, measure_batch
 from tessera.train.parts import Parts
 from tessera.train.recipe import Recipe
-from tessera.train.schedule import rate_at
-from tessera.train.tricks import discriminator_targets, generator_targets, instance_noise_deviation, noisy
-from tessera.train.watch import Sight, look_at
+from tessera.train.schedule import learning_rate_at
+from tessera.train.seeding import Purpose, derive_rng
+from tessera.train.tricks import add_noise, discriminator_targets, generator_targets, instance_noise_deviation
 from tessera.trunks import IMAGENET
 
 
 @dataclass(frozen=True)
-class Moment:
+class StepInfo:
     """Where in a run a step is: what its chance and its rates follow from."""
 
     step: int
@@ -50,53 +50,55 @@ class StepResult:
     losses: dict[str, float]
     finite: bool
     """Whether every loss and every gradient was a number; where not, both networks are as they were."""
-    sight: Sight
+    statistics: StepStatistics
 
 
-def train_step(recipe: Recipe, parts: Parts, batches: Sequence[TrainingBatch], moment: Moment) -> StepResult:
+def train_step(recipe: Recipe, parts: Parts, batches: Sequence[TrainingBatch], info: StepInfo) -> StepResult:
     """Carry out one step on one or more batches, whose gradients are averaged."""
-    losses = _Sums(len(batches))
-    adversarial = _adversarial_now(recipe, moment)
-    set_rates(recipe, parts, moment)
+    losses = _LossTotals(len(batches))
+    adversarial = _uses_discriminator(recipe, info)
+    set_learning_rates(recipe, parts, info)
 
-    trains = _trains_generator(recipe, moment)
-    kept = _buffers(parts.discriminator) if adversarial else []
-    outputs = _generator_pass(recipe, parts, batches, moment, losses, trains=trains, adversarial=adversarial)
+    trains = _updates_generator(recipe, info)
+    kept = _copy_buffers(parts.discriminator) if adversarial else []
+    outputs = _generator_pass(recipe, parts, batches, info, losses, trains=trains, adversarial=adversarial)
     if adversarial:
-        _discriminator_pass(recipe, parts, batches, outputs, moment, losses)
-    sides = [_generator_side(parts)] if trains else []
-    sides += [_judging_side(parts)] if adversarial else []
-    finite = _step_all(recipe, parts, sides, losses)
+        _discriminator_pass(recipe, parts, batches, outputs, info, losses)
+    updates = [_generator_update(parts)] if trains else []
+    updates += [_discriminator_update(parts)] if adversarial else []
+    finite = _apply_updates(recipe, parts, updates, losses)
     if not finite and adversarial:
-        _put_back(parts.discriminator, kept)
+        _restore_buffers(parts.discriminator, kept)
 
     values = losses.read()
-    sight = look_at(batches[0].lq, outputs[0], batches[0].gt)
+    statistics = measure_batch(batches[0].lq, outputs[0], batches[0].gt)
     if recipe.adversarial is not None and recipe.adversarial.form not in ("hinge", "wgan"):
         answered = (values.get(name, math.nan) for name in ("d_real", "d_fake"))
-        sight = dataclasses.replace(sight, **dict(zip(("real_answer", "fake_answer"), answered, strict=True)))
-    return StepResult(values, finite, sight)
+        statistics = dataclasses.replace(
+            statistics, **dict(zip(("real_prediction", "fake_prediction"), answered, strict=True))
+        )
+    return StepResult(values, finite, statistics)
 
 
-def _trains_generator(recipe: Recipe, moment: Moment) -> bool:
+def _updates_generator(recipe: Recipe, info: StepInfo) -> bool:
     step = recipe.step
-    return moment.step > step.generator_start and moment.step % step.generator_every == 0
+    return info.step > step.generator_start and info.step % step.generator_every == 0
 
 
-def _adversarial_now(recipe: Recipe, moment: Moment) -> bool:
+def _uses_discriminator(recipe: Recipe, info: StepInfo) -> bool:
     beginning = max(recipe.warm_up.pixel_only, recipe.step.discriminator_start)
-    return recipe.adversarial is not None and moment.step > beginning
+    return recipe.adversarial is not None and info.step > beginning
 
 
-def set_rates(recipe: Recipe, parts: Parts, moment: Moment) -> None:
+def set_learning_rates(recipe: Recipe, parts: Parts, info: StepInfo) -> None:
     """Give both optimizers the learning rate of this step."""
-    judging = recipe.discriminator_optimizer or recipe.optimizer
+    discriminator_config = recipe.discriminator_optimizer or recipe.optimizer
     for optimizer, config, schedule in (
         (parts.optimizer, recipe.optimizer, recipe.schedule),
-        (parts.discriminator_optimizer, judging, recipe.discriminator_schedule or recipe.schedule),
+        (parts.discriminator_optimizer, discriminator_config, recipe.discriminator_schedule or recipe.schedule),
     ):
         for group in optimizer.param_groups if optimizer is not None else ():
-            group["lr"] = moment.rate * rate_at(schedule, config.rate, moment.step, moment.steps)
+            group["lr"] = info.rate * learning_rate_at(schedule, config.rate, info.step, info.steps)
 
 
 # -------------------------------------------------------------------------------------------------------- generator
@@ -106,8 +108,8 @@ def _generator_pass(
     recipe: Recipe,
     parts: Parts,
     batches: Sequence[TrainingBatch],
-    moment: Moment,
-    losses: _Sums,
+    info: StepInfo,
+    losses: _LossTotals,
     *,
     trains: bool,
     adversarial: bool,
@@ -122,7 +124,7 @@ def _generator_pass(
             sr = sr.float()
             outputs.append(sr.detach())
             if trains:
-                total = _generator_losses(recipe, parts, batch, sr, moment, index, losses, adversarial=adversarial)
+                total = _generator_losses(recipe, parts, batch, sr, info, index, losses, adversarial=adversarial)
                 parts.scaler.scale(total / len(batches)).backward()  # pyright: ignore[reportUnknownMemberType]
     return outputs
 
@@ -132,28 +134,28 @@ def _generator_losses(
     parts: Parts,
     batch: TrainingBatch,
     sr: Tensor,
-    moment: Moment,
+    info: StepInfo,
     index: int,
-    losses: _Sums,
+    losses: _LossTotals,
     *,
     adversarial: bool,
 ) -> Tensor:
     """The sum of the generator's losses for one batch: a scalar with its graph."""
-    taught = _ask_teacher(recipe, parts, batch)
-    warms_up = moment.step <= recipe.warm_up.pixel_only
+    taught = _run_teacher(recipe, parts, batch)
+    warms_up = info.step <= recipe.warm_up.pixel_only
     pixel = recipe.pixel.model_copy(update={"weight": 1.0}) if warms_up else recipe.pixel
     seen = _colors(recipe, sr)
-    references = _references(recipe, _chosen(batch, sharpened=recipe.sharpen.pixel), taught)
+    references = _references(recipe, _select_target(batch, sharpened=recipe.sharpen.pixel), taught)
     total = losses.add(
         "pixel", _weighted_sum([(share, pixel_loss(seen, _colors(recipe, each), pixel)) for share, each in references])
     )
     if warms_up:
         return losses.add("generator", total)
     if recipe.grid is not None:
-        truth = _chosen(batch, sharpened=recipe.sharpen.pixel)  # a teacher may have a grid of its own
+        truth = _select_target(batch, sharpened=recipe.sharpen.pixel)  # a teacher may have a grid of its own
         total = total + losses.add("grid", grid_loss(sr, truth, recipe.generator.scale, recipe.grid))
     if parts.perceptual is not None:
-        references = _references(recipe, _chosen(batch, sharpened=recipe.sharpen.perceptual), taught)
+        references = _references(recipe, _select_target(batch, sharpened=recipe.sharpen.perceptual), taught)
         with _autocast(recipe, parts):
             seen_by_trunk = [(share, parts.perceptual(sr, each)) for share, each in references]
         perceptual = _weighted_sum([(share, each.perceptual) for share, each in seen_by_trunk])
@@ -162,12 +164,12 @@ def _generator_losses(
             style = _weighted_sum([(share, each.style) for share, each in seen_by_trunk])
             total = total + losses.add("style", style)
     if adversarial:
-        total = total + losses.add("adversarial", _adversarial_loss(recipe, parts, batch, sr, moment, index))
+        total = total + losses.add("adversarial", _adversarial_loss(recipe, parts, batch, sr, info, index))
     return losses.add("generator", total)
 
 
 @torch.no_grad()
-def _ask_teacher(recipe: Recipe, parts: Parts, batch: TrainingBatch) -> Tensor | None:
+def _run_teacher(recipe: Recipe, parts: Parts, batch: TrainingBatch) -> Tensor | None:
     """What the teacher makes of the inputs, (B, 3, P, P) in [0, 1]; None where there is no teacher."""
     if parts.teacher is None:
         return None
@@ -190,16 +192,16 @@ def _weighted_sum(terms: Sequence[tuple[float, Tensor]]) -> Tensor:
 
 
 def _adversarial_loss(
-    recipe: Recipe, parts: Parts, batch: TrainingBatch, sr: Tensor, moment: Moment, index: int
+    recipe: Recipe, parts: Parts, batch: TrainingBatch, sr: Tensor, info: StepInfo, index: int
 ) -> Tensor:
     """What the generator pays for being told apart; the discriminator passes gradients on and keeps none."""
     assert recipe.adversarial is not None
     real = None
     if recipe.adversarial.needs_real:
-        gt = _chosen(batch, sharpened=recipe.sharpen.adversarial)
+        gt = _select_target(batch, sharpened=recipe.sharpen.adversarial)
         with torch.no_grad():
-            real = _judged(recipe, parts, _noised(recipe, parts, gt, moment, index, "real for G"))
-    fake = _judged(recipe, parts, _noised(recipe, parts, sr, moment, index, "fake for G"))
+            real = _run_discriminator(recipe, parts, _add_instance_noise(recipe, parts, gt, info, index, "real for G"))
+    fake = _run_discriminator(recipe, parts, _add_instance_noise(recipe, parts, sr, info, index, "fake for G"))
     targets = generator_targets(recipe.tricks)
     return generator_loss(real, fake, recipe.adversarial, targets=targets, mean=parts.processes.mean)
 
@@ -212,31 +214,33 @@ def _discriminator_pass(
     parts: Parts,
     batches: Sequence[TrainingBatch],
     outputs: Sequence[Tensor],
-    moment: Moment,
-    losses: _Sums,
+    info: StepInfo,
+    losses: _LossTotals,
 ) -> None:
     """The discriminator's gradients on real pictures and on the generator's outputs, which it gets detached."""
     assert parts.discriminator_optimizer is not None
     assert recipe.adversarial is not None
     parts.discriminator_optimizer.zero_grad(set_to_none=True)
     for index, (batch, sr) in enumerate(zip(batches, outputs, strict=True)):
-        gt = _chosen(batch, sharpened=recipe.sharpen.adversarial)
-        real = _judged(recipe, parts, _noised(recipe, parts, gt, moment, index, "real for D"))
-        fake = _judged(recipe, parts, _noised(recipe, parts, sr, moment, index, "fake for D"))
-        targets = discriminator_targets(recipe.tricks, len(sr), _rng(recipe, parts, moment, index, "labels"))
+        gt = _select_target(batch, sharpened=recipe.sharpen.adversarial)
+        real = _run_discriminator(recipe, parts, _add_instance_noise(recipe, parts, gt, info, index, "real for D"))
+        fake = _run_discriminator(recipe, parts, _add_instance_noise(recipe, parts, sr, info, index, "fake for D"))
+        targets = discriminator_targets(recipe.tricks, len(sr), _rng(recipe, parts, info, index, "labels"))
         value = discriminator_loss(real, fake, recipe.adversarial, targets=targets, mean=parts.processes.mean)
         losses.add("discriminator", value)
-        for name, answer in zip(("d_real", "d_fake"), answers(real, fake, recipe.adversarial), strict=True):
+        for name, answer in zip(("d_real", "d_fake"), mean_predictions(real, fake, recipe.adversarial), strict=True):
             losses.add(name, answer)
         parts.discriminator_scaler.scale(value / len(batches)).backward()  # pyright: ignore[reportUnknownMemberType]
 
 
 @torch.no_grad()
-def answers(real: Sequence[Tensor], fake: Sequence[Tensor], config: AdversarialConfig) -> tuple[Tensor, Tensor]:
-    """What a discriminator says to real and to generated pictures, on average: () twice.
+def mean_predictions(
+    real: Sequence[Tensor], fake: Sequence[Tensor], config: AdversarialConfig
+) -> tuple[Tensor, Tensor]:
+    """Mean predictions of a discriminator for real and for generated pictures: () twice.
 
-    Probabilities of being real, or of looking more real than the other side where the loss compares; for least squares
-    its answers are such numbers themselves; for hinge and Wasserstein losses they have no bounds.
+    Probabilities of being real, or, for relativistic losses, of looking more real than the other side. For least
+    squares, the logits clamped to [0, 1]; for hinge and Wasserstein losses they have no bounds.
     """
     said: list[Tensor] = []
     for own, other in ((real, fake), (fake, real)):
@@ -255,7 +259,7 @@ def answers(real: Sequence[Tensor], fake: Sequence[Tensor], config: AdversarialC
 
 
 @dataclass(frozen=True)
-class _Side:
+class _Update:
     """One of the two networks, with what it is trained by."""
 
     name: str
@@ -264,56 +268,56 @@ class _Side:
     scaler: torch.amp.GradScaler
 
 
-def _generator_side(parts: Parts) -> _Side:
-    return _Side("generator", parts.generator, parts.optimizer, parts.scaler)
+def _generator_update(parts: Parts) -> _Update:
+    return _Update("generator", parts.generator, parts.optimizer, parts.scaler)
 
 
-def _judging_side(parts: Parts) -> _Side:
+def _discriminator_update(parts: Parts) -> _Update:
     assert parts.discriminator is not None
     assert parts.discriminator_optimizer is not None
-    return _Side("discriminator", parts.discriminator, parts.discriminator_optimizer, parts.discriminator_scaler)
+    return _Update("discriminator", parts.discriminator, parts.discriminator_optimizer, parts.discriminator_scaler)
 
 
-def _step_all(recipe: Recipe, parts: Parts, sides: Sequence[_Side], losses: _Sums) -> bool:
-    """Average gradients over all processes, limit them, and step all sides.
+def _apply_updates(recipe: Recipe, parts: Parts, updates: Sequence[_Update], losses: _LossTotals) -> bool:
+    """Average gradients over all processes, clip them, and step all optimizers.
 
     False, and no step at all, where a loss or a gradient is no number: networks step together or stay as they are.
     """
     sound = True
-    for side in sides:
-        parameters = list(side.network.parameters())
+    for update in updates:
+        parameters = list(update.network.parameters())
         parts.processes.average_gradients(parameters)  # before they are unscaled: what overflows does so for all
-        side.scaler.unscale_(side.optimizer)
-        norm = _norm(parameters, recipe.step.clip)
-        losses.note(f"{side.name[0]}_gradient", norm)
+        update.scaler.unscale_(update.optimizer)
+        norm = _gradient_norm(parameters, recipe.step.clip)
+        losses.note(f"{update.name[0]}_gradient", norm)
         # With loss scaling, gradients that are too large are the scaler's affair, which leaves the step out itself.
-        sound = sound and (math.isfinite(float(norm)) or side.scaler.is_enabled())
+        sound = sound and (math.isfinite(float(norm)) or update.scaler.is_enabled())
     read = losses.read()
-    sound = sound and all(math.isfinite(read[side.name]) for side in sides)
+    sound = sound and all(math.isfinite(read[update.name]) for update in updates)
     (unsound,) = parts.processes.any(not sound)
-    for side in sides:
-        before = side.scaler.get_scale()
+    for update in updates:
+        before = update.scaler.get_scale()
         if not unsound:
-            side.scaler.step(side.optimizer)
-        side.scaler.update()
-        left_out = unsound or side.scaler.get_scale() < before
-        if side.name == "generator" and parts.average is not None and not left_out:
+            update.scaler.step(update.optimizer)
+        update.scaler.update()
+        left_out = unsound or update.scaler.get_scale() < before
+        if update.name == "generator" and parts.average is not None and not left_out:
             update_average(parts.average, parts.generator, recipe.ema)
     return not unsound
 
 
-def _buffers(network: nn.Module | None) -> list[Tensor]:
+def _copy_buffers(network: nn.Module | None) -> list[Tensor]:
     """What a network remembers beside its parameters: statistics of batches, estimates of spectral norms."""
     return [buffer.clone() for buffer in network.buffers()] if network is not None else []
 
 
 @torch.no_grad()
-def _put_back(network: nn.Module | None, kept: Sequence[Tensor]) -> None:
+def _restore_buffers(network: nn.Module | None, kept: Sequence[Tensor]) -> None:
     for buffer, before in zip(network.buffers() if network is not None else (), kept, strict=True):
         buffer.copy_(before)
 
 
-def _norm(parameters: Iterable[nn.Parameter], limit: float) -> Tensor:
+def _gradient_norm(parameters: Iterable[nn.Parameter], limit: float) -> Tensor:
     """The norm of all gradients before they are limited, where there is a limit."""
     gradients = [parameter for parameter in parameters if parameter.grad is not None]
     if limit:
@@ -321,14 +325,14 @@ def _norm(parameters: Iterable[nn.Parameter], limit: float) -> Tensor:
     return nn.utils.get_total_norm([parameter.grad for parameter in gradients if parameter.grad is not None])
 
 
-def _judged(recipe: Recipe, parts: Parts, pictures: Tensor) -> tuple[Tensor, ...]:
+def _run_discriminator(recipe: Recipe, parts: Parts, pictures: Tensor) -> tuple[Tensor, ...]:
     assert parts.discriminator is not None
     with _autocast(recipe, parts):
         logits: tuple[Tensor, ...] = parts.discriminator(pictures)
     return tuple(each.float() for each in logits)
 
 
-def _chosen(batch: TrainingBatch, *, sharpened: bool) -> Tensor:
+def _select_target(batch: TrainingBatch, *, sharpened: bool) -> Tensor:
     return batch.sharp if sharpened and batch.sharp is not None else batch.gt
 
 
@@ -340,17 +344,19 @@ def _colors(recipe: Recipe, pictures: Tensor) -> Tensor:
 _INPUTS = ("real for G", "fake for G", "real for D", "fake for D")
 
 
-def _noised(recipe: Recipe, parts: Parts, pictures: Tensor, moment: Moment, index: int, what: str) -> Tensor:
+def _add_instance_noise(
+    recipe: Recipe, parts: Parts, pictures: Tensor, info: StepInfo, index: int, what: str
+) -> Tensor:
     """Instance noise, with draws of its own for each of a step's four inputs of the discriminator."""
     if not recipe.tricks.instance_noise:
         return pictures
     stream = parts.processes.rank * len(_INPUTS) + _INPUTS.index(what)
-    rng = chance(recipe.seed, "noise", moment.number + index, process=stream)
-    return noisy(pictures, instance_noise_deviation(moment.step, moment.steps), rng)
+    rng = derive_rng(recipe.seed, "noise", info.number + index, process=stream)
+    return add_noise(pictures, instance_noise_deviation(info.step, info.steps), rng)
 
 
-def _rng(recipe: Recipe, parts: Parts, moment: Moment, index: int, purpose: Purpose) -> np.random.Generator:
-    return chance(recipe.seed, purpose, moment.number + index, process=parts.processes.rank)
+def _rng(recipe: Recipe, parts: Parts, info: StepInfo, index: int, purpose: Purpose) -> np.random.Generator:
+    return derive_rng(recipe.seed, purpose, info.number + index, process=parts.processes.rank)
 
 
 @contextlib.contextmanager
@@ -372,7 +378,7 @@ def _autocast(recipe: Recipe, parts: Parts) -> torch.autocast:
 
 
 @dataclass
-class _Sums:
+class _LossTotals:
     """Losses by name, averaged over the batches of a step; on the device until they are read, all at once."""
 
     batches: int

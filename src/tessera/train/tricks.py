@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field
 from torch import Tensor
 
 from tessera.losses.adversarial import Targets
-from tessera.train.chance import torch_chance
+from tessera.train.seeding import derive_torch_generator
 
 LABEL_NOISE = 0.05
 """Standard deviation of a noisy label (esrdgan)."""
@@ -67,9 +67,9 @@ def instance_noise_deviation(step: int, steps: int) -> float:
     return math.sqrt(max(0.0, 1 - step / steps))
 
 
-def noisy(pictures: Tensor, deviation: float, rng: np.random.Generator) -> Tensor:
+def add_noise(pictures: Tensor, deviation: float, rng: np.random.Generator) -> Tensor:
     """Add Gaussian noise of this deviation, drawn from `rng`: (B, C, H, W) -> the same, not clipped."""
     if not deviation:
         return pictures
-    noise = torch.randn(pictures.shape, generator=torch_chance(rng), dtype=torch.float32)
+    noise = torch.randn(pictures.shape, generator=derive_torch_generator(rng), dtype=torch.float32)
     return pictures + deviation * noise.to(pictures)

@@ -24,8 +24,8 @@ from tessera.losses import PerceptualConfig, PerceptualLoss, load_perceptual_tru
 from tessera.metrics.niqe import PristineModel, niqe
 from tessera.metrics.psnr import psnr
 from tessera.metrics.ssim import SMALLEST_SIDE, ssim
-from tessera.train.chance import chance
 from tessera.train.recipe import Recipe
+from tessera.train.seeding import derive_rng
 from tessera.weights.published import NIQE_MODEL
 from tessera.zoo.models import fetch_file
 
@@ -46,7 +46,7 @@ class ValidationPair:
 
 
 @dataclass(frozen=True)
-class Progress:
+class ValidationResult:
     """What one check found."""
 
     scores: dict[str, float]
@@ -58,7 +58,7 @@ class Progress:
 class Validation:
     """The pictures and metrics of a recipe's validation; reads pictures once, scores them as often as asked."""
 
-    def __init__(self, recipe: Recipe, perceptual: PerceptualLoss | None, say: Callable[[str], None]) -> None:
+    def __init__(self, recipe: Recipe, perceptual: PerceptualLoss | None, report: Callable[[str], None]) -> None:
         """Find and read the pictures. What cannot be read or measured is said, and left out."""
         self._recipe = recipe
         self.pairs: list[ValidationPair] = []
@@ -69,28 +69,28 @@ class Validation:
             recipe.data.val, recipe.data.val_lq, root=recipe.data.root, recursive=recipe.data.recursive
         )
         for problem in listing.problems:
-            say(problem)
+            report(problem)
         for index, ref in enumerate(listing.gt):
             if len(self.pairs) == wanted.pictures:
                 break
             try:
                 self.pairs.append(self._pair(ref, listing.lq[index] if listing.lq is not None else None, index))
             except PictureError as error:
-                say(f"{error} It is left out of the validation.")
-        self._metrics = [name for name in wanted.metrics if self._has_what_it_needs(name, perceptual, say)]
+                report(f"{error} It is left out of the validation.")
+        self._metrics = [name for name in wanted.metrics if self._has_what_it_needs(name, perceptual, report)]
 
-    def _has_what_it_needs(self, metric: str, perceptual: PerceptualLoss | None, say: Callable[[str], None]) -> bool:
+    def _has_what_it_needs(self, metric: str, perceptual: PerceptualLoss | None, report: Callable[[str], None]) -> bool:
         try:
             if metric == "niqe":
                 self._pristine = PristineModel.load(fetch_file(NIQE_MODEL, what="NIQE's table of statistics"))
             if metric == "perceptual":
-                self._perceptual = perceptual if perceptual is not None else self._own_perceptual()
+                self._perceptual = perceptual if perceptual is not None else self._load_perceptual()
         except (TesseraError, ValueError, OSError) as error:
-            say(f"Validation goes without {metric}: {error}")
+            report(f"Validation goes without {metric}: {error}")
             return False
         return True
 
-    def _own_perceptual(self) -> PerceptualLoss:
+    def _load_perceptual(self) -> PerceptualLoss:
         trunk = load_perceptual_trunk(self._recipe.validation.trunk or "vgg19")
         layer = [name for name in trunk.layers if name.startswith(("conv", "relu"))][-1]
         return PerceptualLoss(
@@ -100,9 +100,9 @@ class Validation:
     def _pair(self, ref: PictureRef, lq_ref: PictureRef | None, index: int) -> ValidationPair:
         recipe, scale = self._recipe, self._recipe.generator.scale
         multiple = scale * recipe.generator.multiple
-        gt = _read(ref)
+        gt = _read_picture(ref)
         if lq_ref is not None:
-            lq = _read(lq_ref)
+            lq = _read_picture(lq_ref)
             sides = [length // scale for length in gt.shape[-2:]]
             if any(abs(length - side) > 1 for length, side in zip(lq.shape[-2:], sides, strict=True)):
                 raise PictureError(
@@ -112,28 +112,28 @@ class Validation:
             height, width = (min(a, b) // recipe.generator.multiple for a, b in zip(lq.shape[-2:], sides, strict=True))
             lq = lq[..., : height * recipe.generator.multiple, : width * recipe.generator.multiple]
             gt = gt[..., : height * multiple, : width * multiple]
-            return self._middle(ref, lq, gt)
+            return self._crop_pair(ref, lq, gt)
         gt = gt[..., : gt.shape[-2] // multiple * multiple, : gt.shape[-1] // multiple * multiple]
         if min(gt.shape[-2:]) < 8 * scale:
             raise PictureError(f"{ref}: too small to validate on.")
         if recipe.validation.crop:  # the truth is cut first: degrading all of a large photograph takes long
-            gt = middle(gt, recipe.validation.crop, multiple)
+            gt = crop_center(gt, recipe.validation.crop, multiple)
         height, width = gt.shape[-2:]
-        rng = chance(recipe.seed, "validation", index)
+        rng = derive_rng(recipe.seed, "validation", index)
         drawn = draw(recipe.degradation, pictures=1, height=height, width=width, scale=scale, rng=rng)
         return ValidationPair(ref.stem, apply(gt, drawn).lq, gt)
 
-    def _middle(self, ref: PictureRef, lq: Tensor, gt: Tensor) -> ValidationPair:
+    def _crop_pair(self, ref: PictureRef, lq: Tensor, gt: Tensor) -> ValidationPair:
         side, scale = self._recipe.validation.crop, self._recipe.generator.scale
         if side:
-            lq = middle(lq, max(1, side // scale), self._recipe.generator.multiple)
-            gt = middle(gt, max(1, side // scale) * scale, scale * self._recipe.generator.multiple)
+            lq = crop_center(lq, max(1, side // scale), self._recipe.generator.multiple)
+            gt = crop_center(gt, max(1, side // scale) * scale, scale * self._recipe.generator.multiple)
         if lq.shape[-2] * scale != gt.shape[-2] or lq.shape[-1] * scale != gt.shape[-1]:
             raise PictureError(f"{ref}: the middles of truth and input do not fit each other.")
         return ValidationPair(ref.stem, lq, gt)
 
     @torch.no_grad()
-    def check(self, generator: nn.Module, device: torch.device) -> Progress:
+    def run(self, generator: nn.Module, device: torch.device) -> ValidationResult:
         """Enlarge and score every picture. The generator is put into eval mode, and back into the mode it was in."""
         scores: dict[str, list[float]] = {name: [] for name in self._metrics}
         rows: list[list[np.ndarray]] = []
@@ -146,10 +146,10 @@ class Validation:
                 for name in self._metrics:
                     scores[name].append(self._score(name, sr, pair.gt, device))
                 if len(rows) < self._recipe.validation.shown:
-                    rows.append(sheet_row(pair.lq, sr, pair.gt))
+                    rows.append(build_sheet_row(pair.lq, sr, pair.gt))
         finally:
             generator.train(mode)
-        return Progress({name: _mean(values) for name, values in scores.items()}, rows)
+        return ValidationResult({name: _mean(values) for name, values in scores.items()}, rows)
 
     def _score(self, name: str, sr: Tensor, gt: Tensor, device: torch.device) -> float:
         if name == "perceptual":
@@ -177,19 +177,19 @@ def is_better(metric: str, now: float, before: float | None) -> bool:
     return before is None or (now < before if metric in LOWER_IS_BETTER else now > before)
 
 
-def sheet_row(lq: Tensor, sr: Tensor, gt: Tensor) -> list[np.ndarray]:
+def build_sheet_row(lq: Tensor, sr: Tensor, gt: Tensor) -> list[np.ndarray]:
     """The middles of input (enlarged as it is), bicubic enlargement, output and truth: (H, W, 3) of uint8 each."""
     scale = gt.shape[-1] // lq.shape[-1]
     nearest = F.interpolate(lq, scale_factor=scale, mode="nearest")
     bicubic = F.interpolate(lq, scale_factor=scale, mode="bicubic", align_corners=False)
-    return [_as_pixels(middle(picture, _SHEET_SIDE, scale)) for picture in (nearest, bicubic, sr, gt)]
+    return [_to_pixels(crop_center(picture, _SHEET_SIDE, scale)) for picture in (nearest, bicubic, sr, gt)]
 
 
-def _as_pixels(picture: Tensor) -> np.ndarray:
+def _to_pixels(picture: Tensor) -> np.ndarray:
     return (picture[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
 
 
-def middle(picture: Tensor, side: int, multiple: int = 1) -> Tensor:
+def crop_center(picture: Tensor, side: int, multiple: int = 1) -> Tensor:
     """The middle of (..., H, W), at most `side` a side, on the grid of `multiple`."""
     side = max(multiple, side // multiple * multiple)
     slices: list[slice] = []
@@ -199,7 +199,7 @@ def middle(picture: Tensor, side: int, multiple: int = 1) -> Tensor:
     return picture[..., slices[0], slices[1]]
 
 
-def _read(ref: PictureRef) -> Tensor:
+def _read_picture(ref: PictureRef) -> Tensor:
     return to_unit(to_chw(read_rgb(ref).pixels)).unsqueeze(0)
 
 

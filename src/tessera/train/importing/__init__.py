@@ -21,7 +21,7 @@ from tessera.train.importing.esrdgan import esrdgan_values
 from tessera.train.importing.files import read_commented_json, read_ini, read_yaml
 from tessera.train.importing.foreign import Note, Table, described
 from tessera.train.importing.writing import shortest, toml_text
-from tessera.train.recipe import Recipe, shipped
+from tessera.train.recipe import Recipe, read_shipped_recipe
 
 __all__ = ["Format", "Imported", "Note", "import_config"]
 
@@ -88,7 +88,9 @@ def _text(recipe: Recipe, path: Path, form: Format, notes: list[Note]) -> str:
     text = "\n".join([*head, "", toml_text({**({"recipe": base} if base else {}), **values})])
     again = tomllib.loads(text)
     lower = again.pop("recipe", None)
-    assert checked(Recipe, overlaid(shipped(lower) if lower else {}, again), "") == recipe, "it does not load again"
+    assert checked(Recipe, overlaid(read_shipped_recipe(lower) if lower else {}, again), "") == recipe, (
+        "it does not load again"
+    )
     return text
 
 

@@ -1,4 +1,4 @@
-"""A recipe as the shortest TOML that gives it: over the shipped recipe that is nearest, or over the defaults alone."""
+"""A recipe as the shortest TOML that gives it: as changes to the nearest shipped recipe, or to the defaults."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from tessera.config import Values, checked, overlaid
 from tessera.errors import UsageError
-from tessera.train.recipe import RECIPES, Recipe, shipped
+from tessera.train.recipe import RECIPES, Recipe, read_shipped_recipe
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _LONG = 10_000
@@ -22,11 +22,11 @@ _ALWAYS = ("name",)
 
 
 def shortest(recipe: Recipe) -> tuple[str, Values]:
-    """The shipped recipe to begin from ("" for none) and the values to lay over it, so that this recipe comes out."""
+    """The shipped recipe to start from ("" for none) and the values to change in it to get this recipe."""
     whole = cast(Values, _written(recipe.model_dump(mode="json")))
     candidates: list[tuple[str, Values, Values]] = []
     for base in RECIPES:
-        lower = shipped(base)
+        lower = read_shipped_recipe(base)
         if not _gives(recipe, overlaid(lower, whole)):
             continue  # it has parts that cannot be taken away again, such as a discriminator
         values = copy.deepcopy(whole)

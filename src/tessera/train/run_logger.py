@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tessera.dataset.decoding import read_rgb, to_chw
-from tessera.dataset.loading import Heard, to_unit
+from tessera.dataset.loading import SeenMessages, to_unit
 from tessera.dataset.sources import PictureRef
 from tessera.dataset.throughput import ThroughputMeter
 from tessera.degrade import to_json
@@ -22,43 +22,43 @@ from tessera.explain.live import LIVE_SIDE, live_maps, live_picture
 from tessera.machine import cores
 from tessera.report.training import write_training_report
 from tessera.train.batches import TrainingBatch
+from tessera.train.monitor import StepStatistics, TrainingMonitor
 from tessera.train.parts import Parts
 from tessera.train.recipe import Recipe
-from tessera.train.records import Board, RunFolder, sheet, write_sheet
+from tessera.train.records import Board, RunFolder, assemble_sheet, write_sheet
 from tessera.train.saving import publish
-from tessera.train.validation import Validation, is_better, middle
-from tessera.train.watch import Detectors, Sight
+from tessera.train.validation import Validation, crop_center, is_better
 
 LATEST = "latest.safetensors"
 BEST = "best.safetensors"
 
 
-class Watcher(Protocol):
+class ProgressDisplay(Protocol):
     """Whoever wants to see how a run goes."""
 
-    def say(self, sentence: str) -> None:
+    def show_message(self, sentence: str) -> None:
         """Something happened that the user should know."""
         ...
 
-    def step(self, step: int, steps: int, values: dict[str, float]) -> None:
+    def show_step(self, step: int, steps: int, values: dict[str, float]) -> None:
         """A step is done."""
         ...
 
 
-class Teller:
+class RunLogger:
     """Speaks for a run; `best` and `sums` are what a checkpoint has to keep of it."""
 
-    def __init__(self, recipe: Recipe, folder: RunFolder, watcher: Watcher, *, silent: bool) -> None:
+    def __init__(self, recipe: Recipe, folder: RunFolder, display: ProgressDisplay, *, silent: bool) -> None:
         self.meter = ThroughputMeter()
         self.best: float | None = None
-        self.sums: dict[str, list[float]] = {}
+        self.loss_sums: dict[str, list[float]] = {}
         """Losses since the last line of the log: sum and count, because not every step has every loss."""
         self._recipe = recipe
         self._folder = folder
-        self._watcher = watcher
+        self._display = display
         self._silent = silent
-        self._heard = Heard()
-        self._detectors = Detectors(recipe.watch, adversarial=recipe.adversarial is not None)
+        self._seen_messages = SeenMessages()
+        self._monitor = TrainingMonitor(recipe.watch, adversarial=recipe.adversarial is not None)
         self._board = Board(None)
 
     def open(self, parts: Parts, first: PictureRef, *, purge_after: int | None) -> None:
@@ -68,112 +68,114 @@ class Teller:
         """
         if self._silent:
             return
-        self._validation = Validation(self._recipe, parts.perceptual, self.say)
+        self._validation = Validation(self._recipe, parts.perceptual, self.log_message)
         events = self._folder.events if self._recipe.report.tensorboard else None
         self._board = Board(events, purge_after=purge_after)
-        self._looked_at = self._picture_to_look_at(first)
+        self._attention_picture = self._read_attention_picture(first)
 
     def close(self) -> None:
         """Finish what is open."""
         self._board.close()
 
-    def say(self, sentence: str) -> None:
+    def log_message(self, sentence: str) -> None:
         """A sentence for the user and for the log, once in a run."""
-        if not self._silent and self._heard.new([sentence]):
-            self._watcher.say(sentence)
+        if not self._silent and self._seen_messages.new([sentence]):
+            self._display.show_message(sentence)
             if self._folder.exists:
                 self._folder.log(sentence)
 
-    def event(self, step: int, sentence: str) -> None:
+    def record_event(self, step: int, sentence: str) -> None:
         """A sentence that belongs to the record too."""
-        self.say(sentence)
+        self.log_message(sentence)
         if not self._silent:
             self._folder.record(step, "event", {"sentence": sentence})
 
-    def drawn(self, number: int, batches: list[TrainingBatch]) -> None:
+    def record_draws(self, number: int, batches: list[TrainingBatch]) -> None:
         """How the batches from this number on were degraded, where the recipe wants that written down."""
         if self._recipe.report.draws and not self._silent:
             for index, batch in enumerate(batches):
                 if batch.drawn is not None:
                     self._folder.record_draw(number + index, to_json(batch.drawn))
 
-    def step(self, step: int, steps: int, parts: Parts, losses: Mapping[str, float], sight: Sight) -> None:
+    def log_step(
+        self, step: int, steps: int, parts: Parts, losses: Mapping[str, float], statistics: StepStatistics
+    ) -> None:
         """A step that is done: losses and rates in their turn, what the detectors find at once."""
         if self._silent:
             return
         for name, value in losses.items():
-            total, count = self.sums.get(name, (0.0, 0))
-            self.sums[name] = [total + value, count + 1]
-        self._watcher.step(step, steps, dict(losses))
-        for sentence in self._detectors.take(sight):
-            self.event(step, sentence)
+            total, count = self.loss_sums.get(name, (0.0, 0))
+            self.loss_sums[name] = [total + value, count + 1]
+        self._display.show_step(step, steps, dict(losses))
+        for sentence in self._monitor.update(statistics):
+            self.record_event(step, sentence)
         if step % self._recipe.report.every and step != steps:
             return
-        means = {name: total / count for name, (total, count) in self.sums.items()}
+        means = {name: total / count for name, (total, count) in self.loss_sums.items()}
         means["rate"] = parts.optimizer.param_groups[0]["lr"]
         self._folder.record(step, "train", {**means, "waiting": round(self.meter.waiting_share, 4)})
-        self._board.scalars(step, "train", means)
+        self._board.add_scalars(step, "train", means)
         shown = ", ".join(f"{name} {value:.4g}" for name, value in means.items())
-        self._folder.log(f"step {step:,}: {shown}; {self.throughput()}")
-        self.sums = {}
+        self._folder.log(f"step {step:,}: {shown}; {self.describe_throughput()}")
+        self.loss_sums = {}
 
-    def throughput(self) -> str:
+    def describe_throughput(self) -> str:
         """Whether reading or computing limits the speed."""
         data = self._recipe.data
         return self.meter.sentence(workers=data.workers, cores=cores().usable, cached=data.cache != "none")
 
     @torch.no_grad()
-    def histograms(self, step: int, parts: Parts, batch: TrainingBatch) -> None:
+    def log_histograms(self, step: int, parts: Parts, batch: TrainingBatch) -> None:
         """First and last layers with their gradients, outputs and the discriminator's answers, for TensorBoard."""
         every = self._recipe.report.histograms_every
         if not every or step % every or not self._board.is_on:
             return
-        self._board.ends_of(step, "generator", parts.generator)
+        self._board.add_end_layers(step, "generator", parts.generator)
         sr = parts.trained(batch.lq)
-        self._board.histogram(step, "pixels/sr", sr)
+        self._board.add_histogram(step, "pixels/sr", sr)
         if parts.discriminator is None:
             return
-        self._board.ends_of(step, "discriminator", parts.discriminator)
+        self._board.add_end_layers(step, "discriminator", parts.discriminator)
         parts.discriminator.eval()
         for name, pictures in (("real", batch.gt), ("fake", sr)):
             for scale, logits in enumerate(parts.discriminator(pictures), 1):
-                self._board.histogram(step, f"answers/{name}{scale}", logits.sigmoid())
+                self._board.add_histogram(step, f"answers/{name}{scale}", logits.sigmoid())
         parts.discriminator.train()
 
     def validate(self, step: int, parts: Parts) -> None:
         """Score the generator, write the sheet, keep the best."""
         if self._silent or not self._validation.pairs:
             return
-        progress = self._validation.check(parts.trained, parts.processes.device)
-        self._folder.record(step, "validation", progress.scores)
-        self._board.scalars(step, "validation", progress.scores)
-        pixels = sheet(progress.rows)
+        result = self._validation.run(parts.trained, parts.processes.device)
+        self._folder.record(step, "validation", result.scores)
+        self._board.add_scalars(step, "validation", result.scores)
+        pixels = assemble_sheet(result.rows)
         write_sheet(self._folder.samples / f"{step:09d}.png", pixels)
-        self._board.picture(step, "samples (input, bicubic, output, truth)", pixels)
-        scores = ", ".join(f"{name} {value:.4f}" for name, value in progress.scores.items())
-        self.say(f"Step {step:,}: {scores}")
+        self._board.add_picture(step, "samples (input, bicubic, output, truth)", pixels)
+        scores = ", ".join(f"{name} {value:.4f}" for name, value in result.scores.items())
+        self.log_message(f"Step {step:,}: {scores}")
         wanted = self._recipe.validation.best
-        score = progress.scores.get(wanted, math.nan)
+        score = result.scores.get(wanted, math.nan)
         if self._recipe.checkpoint.best and is_better(wanted, score, self.best):
             self.best = score
             publish(
                 self._folder.path / BEST, step, self._recipe, parts, {"tessera.validation": f"{wanted} {score:.4f}"}
             )
-        self.page()
+        self.write_report()
 
-    def attention(self, step: int, parts: Parts) -> None:
+    def log_attention(self, step: int, parts: Parts) -> None:
         """What the gates of the discriminator look at in one picture, in its turn."""
         every = self._recipe.report.attention_every
-        if self._silent or not every or step % every or parts.discriminator is None or self._looked_at is None:
+        if self._silent or not every or step % every or parts.discriminator is None or self._attention_picture is None:
             return
-        live = live_maps(parts.discriminator, self._looked_at)
+        live = live_maps(parts.discriminator, self._attention_picture)
         self._folder.record(step, "attention", live.numbers)
-        self._board.scalars(step, "attention", live.numbers)
-        self._board.picture(step, "attention", live.sheet)
+        self._board.add_scalars(step, "attention", live.numbers)
+        self._board.add_picture(step, "attention", live.sheet)
         write_sheet(self._folder.attention / f"{step:09d}.png", live.sheet)
 
-    def _picture_to_look_at(self, first: PictureRef) -> Tensor | None:
-        """The middle of the picture for the gates; what cannot be read is said, and nothing is looked at."""
+    def _read_attention_picture(self, first: PictureRef) -> Tensor | None:
+        """The center of the picture for attention maps; None, with a message, when it cannot be read."""
         if not self._recipe.report.attention_every:
             return None
         own = self._recipe.report.attention_picture
@@ -181,21 +183,21 @@ class Teller:
             if own is not None:
                 return live_picture(own)
             if self._validation.pairs:
-                return middle(self._validation.pairs[0].gt, LIVE_SIDE)
-            return middle(to_unit(to_chw(read_rgb(first).pixels)).unsqueeze(0), LIVE_SIDE)
+                return crop_center(self._validation.pairs[0].gt, LIVE_SIDE)
+            return crop_center(to_unit(to_chw(read_rgb(first).pixels)).unsqueeze(0), LIVE_SIDE)
         except PictureError as error:
-            self.say(f"{error} The run goes without looking at attention.")
+            self.log_message(f"{error} The run goes without looking at attention.")
             return None
 
-    def latest(self, step: int, parts: Parts) -> None:
+    def save_latest(self, step: int, parts: Parts) -> None:
         """The generator as it stands now, for use."""
         publish(self._folder.path / LATEST, step, self._recipe, parts, {})
 
-    def page(self) -> None:
+    def write_report(self) -> None:
         """The run as a page; one that cannot be written is no reason to stop."""
         if self._silent:
             return
         try:
             write_training_report(self._folder.path)
         except TesseraError as error:
-            self.say(str(error))
+            self.log_message(str(error))

@@ -1,7 +1,7 @@
 """What watches over a run: losses that are no numbers, and the ways in which adversarial training goes wrong unseen.
 
 Each detector looks at a window of recent steps, says a sentence when what it sees has lasted, and says it again only
-after it has been right for a window in between. Detectors warn; only losses that are no numbers stop a run.
+after it has been right for a window in between. Detectors only warn; only non-finite losses stop a run.
 
 Shapes: B pictures, C channels, h x w low resolution, H x W high resolution.
 """
@@ -19,10 +19,10 @@ from pydantic import BaseModel, Field
 from torch import Tensor
 from torch.nn import functional as F
 
-Answer = Literal["go on", "skip", "roll back", "stop"]
+Answer = Literal["continue", "skip", "roll back", "stop"]
 
 
-class WatchConfig(BaseModel, frozen=True, extra="forbid"):
+class MonitorConfig(BaseModel, frozen=True, extra="forbid"):
     """How patient the watch is."""
 
     skips: Annotated[int, Field(ge=0)] = 3
@@ -48,10 +48,10 @@ class WatchConfig(BaseModel, frozen=True, extra="forbid"):
 
 
 @dataclass
-class Soundness:
+class NonFiniteGuard:
     """Counts steps whose loss or gradients are no numbers, and says what to do about them."""
 
-    config: WatchConfig
+    config: MonitorConfig
     bad_in_a_row: int = 0
     good_in_a_row: int = 0
     roll_backs: int = 0
@@ -59,14 +59,14 @@ class Soundness:
     rate: float = 1.0
     """What the learning rates are to be multiplied with."""
 
-    def judge(self, *, finite: bool) -> Answer:
+    def decide(self, *, finite: bool) -> Answer:
         """What to do after a step whose loss and gradients are finite, or not."""
         if finite:
             self.bad_in_a_row = 0
             self.good_in_a_row += 1
             if self.good_in_a_row >= self.config.forgiven_after:
                 self.roll_backs = 0
-            return "go on"
+            return "continue"
         self.good_in_a_row = 0
         self.bad_in_a_row += 1
         if self.bad_in_a_row <= self.config.skips:
@@ -85,12 +85,12 @@ class Soundness:
 
 
 @dataclass(frozen=True)
-class Sight:
+class StepStatistics:
     """What the detectors see of one step; all of it small numbers on the CPU."""
 
-    real_answer: float = math.nan
+    real_prediction: float = math.nan
     """What the discriminator says to real pictures, on average, in [0, 1]; NaN where it says nothing so bounded."""
-    fake_answer: float = math.nan
+    fake_prediction: float = math.nan
     """The same for generated pictures."""
     color_shift_255: tuple[float, ...] = ()
     """Mean of the outputs less mean of the inputs, per channel, in levels."""
@@ -101,7 +101,7 @@ class Sight:
 
 
 @torch.no_grad()
-def look_at(lq: Tensor, sr: Tensor, gt: Tensor, *, side: int = 64) -> Sight:
+def measure_batch(lq: Tensor, sr: Tensor, gt: Tensor, *, side: int = 64) -> StepStatistics:
     """Measure one batch: lq (B, C, h, w), sr and gt (B, C, H, W), in [0, 1].
 
     What a picture adds is its difference to the bicubic enlargement of its input, seen in the middle `side` pixels.
@@ -120,38 +120,38 @@ def look_at(lq: Tensor, sr: Tensor, gt: Tensor, *, side: int = 64) -> Sight:
     likeness = float((products.sum() - products.trace()) / (count * (count - 1))) if count > 1 else math.nan
     energy = float(wanted.square().mean())
     detail = float(added.square().mean()) / energy if energy > 0 else math.nan
-    return Sight(color_shift_255=tuple(shift.tolist()), likeness=likeness, added_detail=detail)
+    return StepStatistics(color_shift_255=tuple(shift.tolist()), likeness=likeness, added_detail=detail)
 
 
 @dataclass
-class Detectors:
-    """Takes a sight a step and says what has lasted for a window."""
+class TrainingMonitor:
+    """Collects the statistics of each step and reports conditions that last for a whole window."""
 
-    config: WatchConfig
+    config: MonitorConfig
     adversarial: bool
-    _seen: deque[Sight] = field(init=False)
-    _said: dict[str, int] = field(default_factory=dict[str, int])
+    _seen: deque[StepStatistics] = field(init=False)
+    _reported: dict[str, int] = field(default_factory=dict[str, int])
     """What was said, and for how many steps it has been right since: a value near its limit is not said each time."""
 
     def __post_init__(self) -> None:
         self._seen = deque(maxlen=self.config.window)
 
-    def take(self, sight: Sight) -> list[str]:
+    def update(self, statistics: StepStatistics) -> list[str]:
         """Look at one more step -> the sentences that are new."""
-        self._seen.append(sight)
+        self._seen.append(statistics)
         if len(self._seen) < self.config.window:
             return []
         found = dict(self._findings())
-        new = [sentence for name, sentence in found.items() if name not in self._said]
-        right = {name: steps + 1 for name, steps in self._said.items() if name not in found}
+        new = [sentence for name, sentence in found.items() if name not in self._reported]
+        right = {name: steps + 1 for name, steps in self._reported.items() if name not in found}
         lasting = {name: steps for name, steps in right.items() if steps < self.config.window}
-        self._said = dict.fromkeys(found, 0) | lasting
+        self._reported = dict.fromkeys(found, 0) | lasting
         return new
 
     def _findings(self) -> list[tuple[str, str]]:
         findings: list[tuple[str, str]] = []
         limit = self.config.color_drift_255
-        channels = list(zip(*(sight.color_shift_255 for sight in self._seen), strict=False))
+        channels = list(zip(*(statistics.color_shift_255 for statistics in self._seen), strict=False))
         shifts = [math.fsum(channel) / len(channel) for channel in channels]
         if shifts and max(map(abs, shifts)) > limit and not self._recovers():
             said = ", ".join(f"{shift:+.1f}" for shift in shifts)
@@ -164,7 +164,7 @@ class Detectors:
             )
         if not self.adversarial:
             return findings
-        real, fake = (self._mean(name) for name in ("real_answer", "fake_answer"))
+        real, fake = (self._mean(name) for name in ("real_prediction", "fake_prediction"))
         saturation = self.config.saturation
         if real > saturation and fake < 1 - saturation:
             findings.append(
@@ -204,11 +204,11 @@ class Detectors:
 
     def _recovers(self) -> bool:
         """Whether colors come nearer within the window, as they do when a run begins from nothing."""
-        seen = [max(map(abs, sight.color_shift_255)) for sight in self._seen if sight.color_shift_255]
+        seen = [max(map(abs, statistics.color_shift_255)) for statistics in self._seen if statistics.color_shift_255]
         half = len(seen) // 2
         return math.fsum(seen[half:]) / max(1, len(seen) - half) < 0.9 * math.fsum(seen[:half]) / max(1, half)
 
     def _mean(self, name: str) -> float:
         """Over the window; NaN until half of it is known, because one step is nothing that has lasted."""
-        values = [value for sight in self._seen if not math.isnan(value := getattr(sight, name))]
+        values = [value for statistics in self._seen if not math.isnan(value := getattr(statistics, name))]
         return math.fsum(values) / len(values) if 2 * len(values) >= self.config.window else math.nan

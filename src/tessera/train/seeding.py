@@ -24,15 +24,15 @@ _NUMBERS: dict[Purpose, int] = {
 }
 
 
-def chance(seed: int, purpose: Purpose, number: int, *, process: int = 0) -> np.random.Generator:
+def derive_rng(seed: int, purpose: Purpose, number: int, *, process: int = 0) -> np.random.Generator:
     """The generator for one choice. Those of different seeds, purposes, numbers and processes have nothing in common.
 
-    >>> bool(chance(0, "crop", 7).integers(1000) == chance(0, "crop", 7).integers(1000))
+    >>> bool(derive_rng(0, "crop", 7).integers(1000) == derive_rng(0, "crop", 7).integers(1000))
     True
     """
     return np.random.default_rng(np.random.SeedSequence([seed, _NUMBERS[purpose], number, process]))
 
 
-def torch_chance(rng: np.random.Generator) -> torch.Generator:
+def derive_torch_generator(rng: np.random.Generator) -> torch.Generator:
     """A generator of PyTorch on the CPU that follows from one of NumPy."""
     return torch.Generator().manual_seed(int(rng.integers(2**63 - 1)))
