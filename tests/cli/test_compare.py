@@ -44,7 +44,7 @@ def folders(tmp_path: Path) -> list[Path]:
 def test_the_page_is_well_formed_alone_and_holds_every_picture(folders: list[Path], tmp_path: Path) -> None:
     result = run(*folders, "-o", tmp_path / "sheet.html")
     assert result.exit_code == 0, result.output
-    assert result.stdout == f"{tmp_path / 'sheet.html'}: 2 subjects compared.\n"
+    assert result.stdout == f"{tmp_path / 'sheet.html'}: 2 groups compared.\n"
     page = (tmp_path / "sheet.html").read_text(encoding="utf-8")
     root = parsed(page)
     assert [heading.text for heading in root.all("h2")] == ["cat", "dog"]
@@ -143,7 +143,7 @@ def test_an_unreadable_picture_is_named_and_the_others_are_shown(
     assert result.exit_code == 1
     assert "cat_out.png" in result.output
     assert "dogx4.png" in result.output
-    assert "2 subjects compared, 2 pictures could not be read." in result.output
+    assert "2 groups compared, 2 pictures could not be read." in result.output
     if kind == "html":
         root = parsed((tmp_path / "s.html").read_text(encoding="utf-8"))
         assert [button.text for button in root.all("button")] == ["hr", "lr", "hr", "lr", "hr", "sr", "hr", "sr"]
@@ -164,13 +164,13 @@ def test_a_subject_of_which_nothing_can_be_read_stops_nothing(folders: list[Path
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["none"], "there is no such file or folder"),
+        (["none"], "no such file or folder"),
         ([], "Name two or more folders"),
-        (["-o", "s.jpg"], "a sheet is NAME.html or NAME.png"),
-        (["-o", "none/s.png"], "there is no folder none"),
+        (["-o", "s.jpg"], "output: expected NAME.html or NAME.png"),
+        (["-o", "none/s.png"], "no folder none"),
         (["--crop", "1,2,3"], "expected X,Y,WxH in pixels"),
-        (["--crop", "1,2,0x9"], "its sides may be 1 to 512"),
-        (["--crop", "1,2,999x9"], "its sides may be 1 to 512"),
+        (["--crop", "1,2,0x9"], "expected sides of 1 to 512"),
+        (["--crop", "1,2,999x9"], "expected sides of 1 to 512"),
         (["--max-side", "3"], "expected 16 to 16384"),
         (["--columns", "0"], "expected 1 to 100"),
         (["--limit", "0"], "expected 1 or more"),
@@ -191,11 +191,11 @@ def test_wrong_usage_is_a_sentence(
 def test_a_sheet_is_replaced_only_when_asked_and_an_input_never(folders: list[Path], tmp_path: Path) -> None:
     sheet = tmp_path / "s.html"
     sheet.write_text("mine", encoding="utf-8")
-    assert "--overwrite" in str(run(*folders, "-o", sheet).exception)
+    assert "`overwrite`" in str(run(*folders, "-o", sheet).exception)
     assert sheet.read_text(encoding="utf-8") == "mine"
     assert run(*folders, "-o", sheet, "--overwrite").exit_code == 0
     result = run(*folders, "-o", folders[0] / "cat.png", "--overwrite")
-    assert "one of the pictures that are compared" in str(result.exception)
+    assert "is one of the inputs" in str(result.exception)
 
 
 def test_a_region_beyond_a_picture_is_moved_and_that_is_said(folders: list[Path], tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_nothing_found_two_of_one_step_and_no_such_place_are_said(tmp_path: Path
         find_checkpoints([tmp_path / "b"])
     touch(tmp_path / "c", "net_d_5.pth")
     touch(tmp_path / "d", "net_d_5.pth")
-    with pytest.raises(UsageError, match="both of step 5"):
+    with pytest.raises(UsageError, match="both step 5"):
         find_checkpoints([tmp_path / "c", tmp_path / "d"])
     with pytest.raises(UsageError, match="Name the checkpoints"):
         check_series([])

@@ -70,14 +70,18 @@ def test_folders_of_one_name_are_told_apart_by_those_above(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("names", "labels", "words"),
     [
-        ((), (), "nothing was named"),
-        (("a",), (), "only .*a was named"),
-        (("a", "none"), (), "there is no such file or folder"),
-        (("a", "empty"), (), "There are no pictures in .*empty"),
-        (("a", "b"), (), "no picture in common: there are 1.png in .*a and 2.png in .*b"),
+        ((), (), "found nothing"),
+        (("a",), (), "found only"),
+        (("a", "none"), (), "no such file or folder"),
+        (("a", "empty"), (), "no pictures in this folder"),
+        (
+            ("a", "b"),
+            (),
+            "No picture names match between the folders; they have, for example, 1.png in .*a and 2.png in .*b",
+        ),
         (("a", "a"), (), "named twice"),
         (("a", "a/1.png"), (), "is a folder and .* is a file"),
-        (("a", "c"), ("one",), "1 --label for 2 inputs"),
+        (("a", "c"), ("one",), "labels: expected one for each of the 2 inputs, or none, found 1"),
     ],
 )
 def test_what_cannot_be_compared_is_said_in_a_sentence(

@@ -19,7 +19,7 @@ from tessera.errors import UsageError
 if TYPE_CHECKING:
     from tessera.explain.page import PictureRecord
     from tessera.explain.run import ReadSubject
-    from tessera.explain.series import Series
+    from tessera.explain.series import CheckpointSeries
     from tessera.explain.settings import ViewSettings
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -207,7 +207,7 @@ def _subjects(
     return subjects
 
 
-def _say(output: Path, series: Series, records: Sequence[PictureRecord]) -> None:
+def _say(output: Path, series: CheckpointSeries, records: Sequence[PictureRecord]) -> None:
     """Say where everything is, and how the agreement with edges of each gate went."""
     from tessera.explain.looking import gates_of
     from tessera.explain.run import PAGE_NAME

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from tessera.explain.looking import gates_of
-from tessera.explain.series import Series
+from tessera.explain.series import CheckpointSeries
 from tessera.explain.settings import ViewSettings
 from tessera.explain.subject import Role
 from tessera.report.curves import Curve, Panel, draw_panel
 from tessera.report.page import Cell, name, page, sentences, table, text, write_page
-from tessera.report.run_record import Series as Points
+from tessera.report.run_record import Series
 from tessera.report.run_style import CURVE_SCRIPT, CURVE_STYLE
 
 
@@ -147,14 +147,16 @@ for (const part of document.querySelectorAll(".subject")) {
 """
 
 
-def write_attention_page(path: Path, records: Sequence[PictureRecord], series: Series, view: ViewSettings) -> None:
+def write_attention_page(
+    path: Path, records: Sequence[PictureRecord], series: CheckpointSeries, view: ViewSettings
+) -> None:
     """Write the page, whole or not at all. Raises PictureError when it cannot be written."""
     write_page(
         path, page("What the discriminator looks at", _body(records, series, view), script=CURVE_SCRIPT + SCRIPT)
     )
 
 
-def _body(records: Sequence[PictureRecord], series: Series, view: ViewSettings) -> Iterator[str]:
+def _body(records: Sequence[PictureRecord], series: CheckpointSeries, view: ViewSettings) -> Iterator[str]:
     yield f"<style>\n{CURVE_STYLE}{STYLE}</style>\n"
     first, last = series.checkpoints[0], series.checkpoints[-1]
     count = len(series.checkpoints)
@@ -219,14 +221,14 @@ def _sliders(record: PictureRecord) -> str:
     return "".join([*parts, "</div>\n"])
 
 
-def _agreement(records: Sequence[PictureRecord], series: Series) -> Iterator[str]:
+def _agreement(records: Sequence[PictureRecord], series: CheckpointSeries) -> Iterator[str]:
     known = [index for index, each in enumerate(series.checkpoints) if each.step is not None]
     if len(known) > 1:
         yield f'<div class="curves">\n{"".join(_panels(records, series, known))}</div>\n'
     yield _table(records, series)
 
 
-def _panels(records: Sequence[PictureRecord], series: Series, known: Sequence[int]) -> Iterator[str]:
+def _panels(records: Sequence[PictureRecord], series: CheckpointSeries, known: Sequence[int]) -> Iterator[str]:
     gates = gates_of(series.config)
     scales = sorted({gate.scale for gate in gates})
     steps = np.array([series.checkpoints[index].step for index in known], np.int64)
@@ -236,7 +238,7 @@ def _panels(records: Sequence[PictureRecord], series: Series, known: Sequence[in
             for gate in gates:
                 if gate.scale == scale:
                     values = _means(records, quantity, gate.name)
-                    points = Points(steps, np.array([values[index] for index in known], np.float64))
+                    points = Series(steps, np.array([values[index] for index in known], np.float64))
                     curves.append(Curve(label=gate.name, series=points))
             if all(np.isnan(curve.series.values).all() for curve in curves):
                 continue
@@ -254,7 +256,7 @@ def _means(records: Sequence[PictureRecord], quantity: Quantity, gate: str) -> l
     return [sum(values) / len(values) if values else math.nan for values in known]
 
 
-def _table(records: Sequence[PictureRecord], series: Series) -> str:
+def _table(records: Sequence[PictureRecord], series: CheckpointSeries) -> str:
     many = len(series.checkpoints) > 1
     head, rows = [""], [[Cell(name(gate.name))] for gate in gates_of(series.config)]
     for quantity in QUANTITIES:

@@ -22,7 +22,7 @@ from tessera.explain.agreement import averaged_down, edge_strength, error_streng
 from tessera.explain.colormaps import colored, levels, mixed, stretched
 from tessera.explain.looking import Gate, answers, attention_maps, enlarged, gates_of, settle_norms
 from tessera.explain.page import PictureRecord, Strip, write_attention_page
-from tessera.explain.series import Series, SeriesCheckpoint
+from tessera.explain.series import CheckpointSeries, SeriesCheckpoint
 from tessera.explain.settings import ViewSettings, check_device
 from tessera.explain.sheets import (
     FRAME_SIDE,
@@ -66,7 +66,7 @@ class ExplainedSeries:
 
 def explain_series(
     subjects: Mapping[Path, ReadSubject],
-    series: Series,
+    series: CheckpointSeries,
     output: Path,
     view: ViewSettings,
     *,
@@ -96,7 +96,7 @@ def explain_series(
     return ExplainedSeries(tuple(records), tuple(problems))
 
 
-def _numbers(records: Sequence[PictureRecord], series: Series, view: ViewSettings) -> dict[str, Any]:
+def _numbers(records: Sequence[PictureRecord], series: CheckpointSeries, view: ViewSettings) -> dict[str, Any]:
     return {
         "program": f"tessera {__version__}",
         "discriminator": series.config.model_dump(mode="json"),
@@ -138,7 +138,7 @@ def _write_json(path: Path, values: Mapping[str, Any]) -> None:
 class _Explaining:
     """One picture through all checkpoints."""
 
-    def __init__(self, subject: Subject, series: Series, folder: Path, view: ViewSettings) -> None:
+    def __init__(self, subject: Subject, series: CheckpointSeries, folder: Path, view: ViewSettings) -> None:
         self._subject, self._series, self._folder, self._view = subject, series, folder, view
         self._gates = gates_of(series.config)
         self._device = torch.device(view.device)

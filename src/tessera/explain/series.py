@@ -19,7 +19,9 @@ from tessera.weights.discriminator_file import SUFFIXES, load_discriminator
 _OURS = "discriminator.safetensors"
 _GENERATORS = ("average.safetensors", "generator.safetensors")
 # net_d_5000, net_d_latest, netD_5, D_100, discriminator_7, A_ESRGAN_Multi_D
-_JUDGE = re.compile(r"(?:.*[_.-])?(?:net_?)?d(?:iscriminator)?(?:[_-](?:iter[_-]?)?(\d{1,12}|latest))?", re.IGNORECASE)
+_DISCRIMINATOR = re.compile(
+    r"(?:.*[_.-])?(?:net_?)?d(?:iscriminator)?(?:[_-](?:iter[_-]?)?(\d{1,12}|latest))?", re.IGNORECASE
+)
 _NUMBER = re.compile(r".*?(\d{1,12})$")
 _WITHIN = ("checkpoints", "models")
 """Where runs of ours and of BasicSR have their checkpoints."""
@@ -45,7 +47,7 @@ class SeriesCheckpoint:
 
 
 @dataclass(frozen=True)
-class Series:
+class CheckpointSeries:
     """Checkpoints of one architecture."""
 
     config: DiscriminatorConfig
@@ -63,21 +65,23 @@ def find_checkpoints(places: Sequence[Path]) -> tuple[SeriesCheckpoint, ...]:
             within = list(_in_folder(place))
             if not within:
                 raise UsageError(
-                    f"{place}: there are no checkpoints of a discriminator in it (net_d_5000.pth, or"
+                    f"{place}: no checkpoints of a discriminator in this folder (net_d_5000.pth, or"
                     f" checkpoints/000005000/{_OURS}). Name the folder of a run, the folder of its checkpoints, or a"
                     " file."
                 )
         elif place.exists():
             within = [_of_file(place)]
         else:
-            raise UsageError(f"{place}: there is no such file or folder. Name the checkpoints of a discriminator.")
+            raise UsageError(f"{place}: no such file or folder. Name the checkpoints of a discriminator.")
         for each in within:
             found.setdefault(each.path.resolve(), each)
     ordered = sorted(found.values(), key=lambda each: (each.step is None, each.step or 0, each.path.name))
     return tuple(_named(ordered))
 
 
-def check_series(found: Sequence[SeriesCheckpoint], on_done: Callable[[int], None] = lambda _: None) -> Series:
+def check_series(
+    found: Sequence[SeriesCheckpoint], on_done: Callable[[int], None] = lambda _: None
+) -> CheckpointSeries:
     """Open each checkpoint once -> the series, with the checksum of each file.
 
     `on_done` hears how many are through. Raises WeightsError for a file that is no such discriminator, and UsageError
@@ -93,8 +97,8 @@ def check_series(found: Sequence[SeriesCheckpoint], on_done: Callable[[int], Non
             raise UsageError(f"{checkpoint.path}: {error}") from None
         if loaded.config.in_channels != 3:
             raise UsageError(
-                f"{checkpoint.path}: judges pictures of {loaded.config.in_channels} channels; those of RGB, with 3, can"
-                " be shown."
+                f"{checkpoint.path}: expected a discriminator of RGB pictures, found one of"
+                f" {loaded.config.in_channels} channels."
             )
         config = config or loaded.config
         if loaded.config != config:
@@ -105,8 +109,8 @@ def check_series(found: Sequence[SeriesCheckpoint], on_done: Callable[[int], Non
         checked.append(replace(checkpoint, sha256=loaded.sha256))
         on_done(number)
     if config is None:
-        raise UsageError("Name the checkpoints of a discriminator, as in --checkpoints runs/NAME.")
-    return Series(config, tuple(checked))
+        raise UsageError("name the checkpoints of a discriminator, such as runs/NAME.", field="checkpoints")
+    return CheckpointSeries(config, tuple(checked))
 
 
 def _words(config: DiscriminatorConfig) -> str:
@@ -119,20 +123,20 @@ def _in_folder(folder: Path) -> Iterator[SeriesCheckpoint]:
     try:
         inside = sorted(folder.iterdir())
     except OSError as error:
-        raise WeightsError(f"{folder}: this folder cannot be listed ({error.strerror or error}).") from error
+        raise WeightsError(f"{folder}: cannot list this folder ({error.strerror or error}).") from error
     ours = [each for each in (folder, *inside) if each.name.isdecimal() and (each / _OURS).is_file()]
-    judges = [each for each in inside if _is_judge(each) and each.name != _OURS]
-    if ours or judges:
+    others = [each for each in inside if _is_discriminator(each) and each.name != _OURS]
+    if ours or others:
         yield from (_of_file(each / _OURS) for each in ours)
-        yield from map(_of_file, judges)
+        yield from map(_of_file, others)
         return
     for name in _WITHIN:
         if (folder / name).is_dir():
             yield from _in_folder(folder / name)
 
 
-def _is_judge(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and bool(_JUDGE.fullmatch(path.stem)) and path.is_file()
+def _is_discriminator(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and bool(_DISCRIMINATOR.fullmatch(path.stem)) and path.is_file()
 
 
 def _of_file(path: Path) -> SeriesCheckpoint:
@@ -149,13 +153,13 @@ def _of_file(path: Path) -> SeriesCheckpoint:
 
 
 def _named(ordered: Sequence[SeriesCheckpoint]) -> Iterator[SeriesCheckpoint]:
-    """Give each its suffix, which no other may have: the step, or, beside others, the name of the file."""
+    """Give each checkpoint its own suffix: the step, or the name of the file where there are several."""
     taken: dict[str, Path] = {}
     for each in ordered:
         suffix = f"_{each.step}" if each.step is not None else f"_{each.path.stem}" if len(ordered) > 1 else ""
         if suffix in taken:
             raise UsageError(
-                f"{taken[suffix]} and {each.path} are both of {each.label}. Name the checkpoints of one run at a time."
+                f"{taken[suffix]} and {each.path} are both {each.label}. Name the checkpoints of one run at a time."
             )
         taken[suffix] = each.path
         yield replace(each, suffix=suffix)

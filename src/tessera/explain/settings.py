@@ -1,4 +1,4 @@
-"""How attention is shown."""
+"""How attention maps are drawn."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from tessera.explain.colormaps import Colormap
 
 
 class ViewSettings(BaseModel, frozen=True, extra="forbid"):
-    """Every choice about the pictures of attention; the defaults are those of the published pictures, in RGB."""
+    """Settings of attention pictures; the defaults are those of the published ones, in RGB."""
 
     colormap: Colormap = "jet"
     mix: Annotated[float, Field(ge=0.0, le=1.0)] = 0.7
-    """The share of the heat map in what is laid over the picture."""
+    """Weight of the heat map in its blend with the picture."""
     stretch: bool = False
-    """Whether each map goes from its least value to its greatest, which shows faint ones, and is not as published."""
+    """Whether each map is scaled to its own range, which shows faint ones; the published maps are not."""
     bgr: bool = False
-    """Whether the discriminator is shown BGR, as the published scripts do, though it was trained on RGB."""
+    """Whether the discriminator gets BGR, as in the published scripts, although it was trained on RGB."""
     real_only: bool = False
-    """Whether no generated picture is made."""
+    """Whether only the real picture is used."""
     animation: Literal["webp", "gif", "none"] = "webp"
     device: str = "cpu"
 
 
 def check_device(name: str) -> None:
-    """Raise UsageError where nothing can be calculated on a device of this name."""
+    """Raise UsageError where PyTorch cannot use a device of this name."""
     try:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise UsageError(f"--device {name}: cannot be used here ({first}). Say cpu, cuda, cuda:1 or mps.") from None
+        raise UsageError(f"{name} is unavailable ({first}). Use cpu, cuda, cuda:1 or mps.", field="device") from None

@@ -1,4 +1,4 @@
-"""Pictures that show the same, read for a sheet: each whole and bounded in size, and one region of all, aligned."""
+"""Pictures of one subject, read for a comparison sheet: each whole at a limited size, and an aligned region of all."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from tessera.report.views import (
 
 CROP_SIDE = 96
 ENLARGED = 4
-"""How many times crops are enlarged."""
+"""Magnification of the crops."""
 LONGEST_CROP = 512
 _SEARCH_SIDE = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
 class SheetSettings:
-    """How a sheet is made."""
+    """Settings of a comparison sheet. Raises UsageError for values out of range."""
 
     crop: Region | None = None
     max_side: int = 1024
@@ -44,28 +44,28 @@ class SheetSettings:
         if self.crop is not None:
             sides = self.crop.width, self.crop.height
             if min(sides) < 1 or max(sides) > LONGEST_CROP:
-                raise UsageError(f"--crop {self.crop}: its sides may be 1 to {LONGEST_CROP} pixels.")
+                raise UsageError(f"expected sides of 1 to {LONGEST_CROP} pixels, found {self.crop}.", field="crop")
         if not 16 <= self.max_side <= 16_384:
-            raise UsageError(f"--max-side {self.max_side}: expected 16 to 16384 pixels.")
+            raise UsageError(f"expected 16 to 16384 pixels, found {self.max_side}.", field="max_side")
         if self.columns is not None and not 1 <= self.columns <= 100:
-            raise UsageError(f"--columns {self.columns}: expected 1 to 100.")
+            raise UsageError(f"expected 1 to 100, found {self.columns}.", field="columns")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
-    """A group whose files' heads were read: sizes, that of the largest, and what cannot be read."""
+class SizedGroup:
+    """A group with the sizes of its files, that of the largest, and sentences about files that cannot be read."""
 
     group: Group
     sizes: dict[Path, Size]
     full: Size
     target: Size
-    """The size at which each is shown whole."""
+    """The size at which whole pictures are shown."""
     problems: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """One picture as it is shown; `whole` and `crop` are of equal size in all views of a group."""
+    """One picture as shown; `whole` and `crop` have the same size in all views of a group."""
 
     label: str
     path: Path
@@ -76,8 +76,8 @@ class View:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """A group as it is shown."""
+class GroupView:
+    """A group as shown."""
 
     name: str
     full: Size
@@ -88,8 +88,8 @@ class Comparison:
     notes: tuple[str, ...]
 
 
-def measure(group: Group, settings: SheetSettings) -> Measured:
-    """Read the heads of a group's files."""
+def read_sizes(group: Group, settings: SheetSettings) -> SizedGroup:
+    """Read the sizes of a group's files from their headers."""
     sizes: dict[Path, Size] = {}
     problems: list[str] = []
     for entry in group.entries:
@@ -98,39 +98,39 @@ def measure(group: Group, settings: SheetSettings) -> Measured:
         except PictureError as error:
             problems.append(str(error))
     full = max(sizes.values(), key=lambda size: (size[0] * size[1], size), default=(1, 1))
-    return Measured(
+    return SizedGroup(
         group=group, sizes=sizes, full=full, target=bounded(full, settings.max_side), problems=tuple(problems)
     )
 
 
-def read_comparison(measured: Measured, settings: SheetSettings) -> Comparison:
-    """Read a group's pictures; those that turn out to be damaged are missing from the views and named in problems."""
-    full, problems = measured.full, list(measured.problems)
+def read_group(sized: SizedGroup, settings: SheetSettings) -> GroupView:
+    """Read a group's pictures; damaged ones are missing from the views and named in problems."""
+    full, problems = sized.full, list(sized.problems)
     searched = bounded(full, max(settings.max_side, _SEARCH_SIDE))
     wholes: dict[Path, Shown] = {}
-    for entry in measured.group.entries:
-        if entry.path in measured.sizes:
+    for entry in sized.group.entries:
+        if entry.path in sized.sizes:
             try:
-                laid = fit(measured.sizes[entry.path], full)
+                laid = fit(sized.sizes[entry.path], full)
                 wholes[entry.path] = read_whole(entry.path, laid, searched, settings.limits)
             except PictureError as error:
                 problems.append(str(error))
     notes: list[str] = []
-    region = _region(list(wholes.values()), full, settings.crop, measured.group.name, notes)
+    region = _region(list(wholes.values()), full, settings.crop, sized.group.name, notes)
     views: list[View] = []
-    for entry in measured.group.entries:
+    for entry in sized.group.entries:
         if entry.path in wholes:
             try:
-                views.append(_view(entry, measured, wholes.pop(entry.path), region, settings.limits))
-            except PictureError as error:  # it changed since it was read whole
+                views.append(_view(entry, sized, wholes.pop(entry.path), region, settings.limits))
+            except PictureError as error:  # it changed after it was read whole
                 problems.append(str(error))
-    said = ", ".join(f"{view.label} ({view.how})" for view in views if view.how != "as it is")
-    if said:
-        notes.append(f"{measured.group.name}: shown at the size of the largest, {full[1]}x{full[0]}: {said}.")
-    return Comparison(
-        name=measured.group.name,
+    resized = ", ".join(f"{view.label} ({view.how})" for view in views if view.how != "as it is")
+    if resized:
+        notes.append(f"{sized.group.name}: shown at the size of the largest, {full[1]}x{full[0]}: {resized}.")
+    return GroupView(
+        name=sized.group.name,
         full=full,
-        target=measured.target,
+        target=sized.target,
         region=region,
         views=tuple(views),
         problems=tuple(problems),
@@ -138,10 +138,10 @@ def read_comparison(measured: Measured, settings: SheetSettings) -> Comparison:
     )
 
 
-def _view(entry: Entry, measured: Measured, whole: Shown, region: Region, limits: Limits) -> View:
-    laid = fit(measured.sizes[entry.path], measured.full)
-    if whole.shape[:2] != measured.target:
-        whole = _smaller(whole, measured.target)
+def _view(entry: Entry, sized: SizedGroup, whole: Shown, region: Region, limits: Limits) -> View:
+    laid = fit(sized.sizes[entry.path], sized.full)
+    if whole.shape[:2] != sized.target:
+        whole = _smaller(whole, sized.target)
     return View(
         label=entry.label,
         path=entry.path,
@@ -160,7 +160,9 @@ def _region(wholes: Sequence[Shown], full: Size, wished: Region | None, group_na
     if wished is not None:
         region = wished.inside(full)
         if region != wished:
-            notes.append(f"{group_name}: the region {wished} reaches beyond {full[1]}x{full[0]}; {region} is shown.")
+            notes.append(
+                f"{group_name}: the region {wished} lies partly outside {full[1]}x{full[0]}; {region} is shown instead."
+            )
         return region
     if not wholes:
         return Region(x=0, y=0, width=CROP_SIDE, height=CROP_SIDE).inside(full)

@@ -1,4 +1,4 @@
-"""Which pictures of several folders show the same: equal names, once the endings that tell a method apart are gone."""
+"""Pictures of several folders matched by name, after suffixes such as _out, x4 and _SR are removed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Pictures that show the same, in the order of the folders."""
+    """Pictures of the same subject, in the order of the folders."""
 
     name: str
     entries: tuple[Entry, ...]
@@ -37,7 +37,7 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class Partners:
-    """What is to be compared, and what has no partner, in sentences."""
+    """The groups to compare, and sentences about pictures without a partner."""
 
     labels: tuple[str, ...]
     groups: tuple[Group, ...]
@@ -45,25 +45,27 @@ class Partners:
 
 
 def find_partners(inputs: Sequence[Path], labels: Sequence[str] = ()) -> Partners:
-    """Two or more folders, or two or more picture files -> what belongs together.
+    """Match the pictures of two or more folders, or take two or more picture files as one group.
 
-    Raises UsageError when there is nothing to compare, or a label is missing or too many.
+    Raises UsageError where there is nothing to compare, or the number of labels is wrong.
     """
     for path in inputs:
         if not os.path.exists(path):  # noqa: PTH110 - False, not an error, for any text
-            raise UsageError(f"{path}: there is no such file or folder.")
+            raise UsageError(f"{path}: no such file or folder.")
     folders = [path for path in inputs if path.is_dir()]
     if len(inputs) < 2:
-        what = f"only {inputs[0]} was named" if inputs else "nothing was named"
-        raise UsageError(f"Name two or more folders, or two or more pictures, to compare: {what}.")
+        what = f"found only {inputs[0]}" if inputs else "found nothing"
+        raise UsageError(f"Name two or more folders, or two or more pictures, to compare; {what}.")
     if folders and len(folders) < len(inputs):
         file = next(path for path in inputs if not path.is_dir())
         raise UsageError(f"{folders[0]} is a folder and {file} is a file: name folders only, or pictures only.")
     if len({os.path.realpath(path) for path in inputs}) < len(inputs):
-        raise UsageError("One of the inputs is named twice: nothing differs from itself.")
+        raise UsageError("An input is named twice. Name different folders or pictures.")
     if labels and len(labels) != len(inputs):
-        raise UsageError(f"{len(labels)} --label for {len(inputs)} inputs: give one for each, in their order, or none.")
-    shown = tuple(labels) or _told_apart([path if folders else path.with_suffix("") for path in inputs])
+        raise UsageError(
+            f"expected one for each of the {len(inputs)} inputs, or none, found {len(labels)}.", field="labels"
+        )
+    shown = tuple(labels) or _shortest_distinct([path if folders else path.with_suffix("") for path in inputs])
     if not folders:
         entries = tuple(Entry(label=label, path=path) for label, path in zip(shown, inputs, strict=True))
         return Partners(labels=shown, groups=(Group(name=_key(inputs[0].stem), entries=entries),))
@@ -74,7 +76,7 @@ def _in_folders(folders: Sequence[Path], labels: tuple[str, ...]) -> Partners:
     named = _named(folders)
     for folder, pictures in zip(folders, named, strict=True):
         if not pictures:
-            raise UsageError(f"There are no pictures in {folder}.")
+            raise UsageError(f"{folder}: no pictures in this folder.")
     keys = list(dict.fromkeys(key for pictures in named for key in sorted(pictures)))
     groups: list[Group] = []
     missing: dict[str, list[str]] = {}
@@ -93,16 +95,16 @@ def _in_folders(folders: Sequence[Path], labels: tuple[str, ...]) -> Partners:
         examples = " and ".join(
             f"{next(iter(sorted(each.values()))).name} in {f}" for f, each in zip(folders, named, strict=True)
         )
-        raise UsageError(f"The folders have no picture in common: there are {examples}.")
+        raise UsageError(f"No picture names match between the folders; they have, for example, {examples}.")
     missing = {label: missing[label] for label in labels if label in missing}
     notes = () if not missing else ("Missing: " + "; ".join(f"{_few(v)} in {k}" for k, v in missing.items()) + ".",)
     return Partners(labels=labels, groups=tuple(groups), notes=notes)
 
 
 def _named(folders: Sequence[Path]) -> list[dict[str, Path]]:
-    """The pictures of each folder by the names of what they show.
+    """The pictures of each folder by subject.
 
-    Where a folder's names are those of no other, what all of them end in is taken for the name of a method.
+    Where no name of a folder matches, the common end of its names is taken for the name of a method.
     """
     files = [_files(folder) for folder in folders]
     named = [_by_key(paths, "") for paths in files]
@@ -117,11 +119,11 @@ def _files(folder: Path) -> list[Path]:
     try:
         return [path for path in folder.iterdir() if is_picture_name(path) and path.is_file()]
     except OSError as error:
-        raise UsageError(f"{folder}: this folder cannot be listed: {error.strerror}.") from None
+        raise UsageError(f"{folder}: cannot list this folder ({error.strerror}).") from None
 
 
 def _by_key(files: Sequence[Path], tail: str) -> dict[str, Path]:
-    """Pictures of one folder by the name of what they show; of two with one name, the plainer file has it."""
+    """Pictures of one folder by subject; of two with the same subject, the shorter name gets it."""
     found: dict[str, Path] = {}
     for path in sorted(files, key=lambda path: (len(path.stem), path.name)):
         keys = (_key(path.stem.removesuffix(tail)), _plain(path.stem), _plain(path.name))
@@ -132,7 +134,7 @@ def _by_key(files: Sequence[Path], tail: str) -> dict[str, Path]:
 
 
 def _key(stem: str) -> str:
-    """The name of what a picture shows.
+    """The subject of a picture, by its name.
 
     >>> [_key(stem) for stem in ("baby_out", "0801x4", "img_001_SRF_4_HR", "bird_x4_SR", "out", "img_002", "babyx4")]
     ['baby', '0801', 'img_001', 'bird', 'out', 'img_002', 'baby']
@@ -149,7 +151,7 @@ def _plain(stem: str) -> str:
 
 
 def _common_tail(stems: Sequence[str]) -> str:
-    """What all names of a folder end in, from an underscore on: the name of the method, often.
+    """The common end of all names of a folder, from an underscore on: often the name of a method.
 
     >>> _common_tail(["baby_RCAN_x4", "bird_RCAN_x4"]), _common_tail(["img_001", "img_002"]), _common_tail(["a_b"])
     ('_RCAN_x4', '', '')
@@ -163,10 +165,10 @@ def _common_tail(stems: Sequence[str]) -> str:
     return tail if all(len(stem) > len(tail) for stem in stems) else ""
 
 
-def _told_apart(paths: Sequence[Path]) -> tuple[str, ...]:
-    """The shortest ends of paths that differ.
+def _shortest_distinct(paths: Sequence[Path]) -> tuple[str, ...]:
+    """The shortest ends of paths that are all different.
 
-    >>> _told_apart([Path("a/x4"), Path("b/x4")]), _told_apart([Path("a/x"), Path("b/y")])
+    >>> _shortest_distinct([Path("a/x4"), Path("b/x4")]), _shortest_distinct([Path("a/x"), Path("b/y")])
     (('a/x4', 'b/x4'), ('x', 'y'))
     """
     absolute = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100 - links keep their names
@@ -178,7 +180,7 @@ def _told_apart(paths: Sequence[Path]) -> tuple[str, ...]:
 
 
 def _few(names: Sequence[str]) -> str:
-    """Names in a sentence, not more than five.
+    """Names in a sentence, at most five.
 
     >>> _few(list("abcdefg"))
     'a, b, c, d, e and 2 more'

@@ -1,6 +1,6 @@
-"""A comparison as one PNG: a block per group, in it each picture whole and the same region of each, under its label.
+"""A comparison as one PNG: a block per group with each picture whole and the same region of each, under its label.
 
-The layout is integers, known before any pixel is read; blocks are written as they are made, so memory holds one.
+The layout is integers, known before any pixel is read; blocks are written one by one, so memory holds one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from tessera.images.frames import PictureShape
 from tessera.images.writer import PictureWriter
-from tessera.report.comparison import CROP_SIDE, ENLARGED, Comparison, Measured, SheetSettings, View
+from tessera.report.comparison import CROP_SIDE, ENLARGED, GroupView, SheetSettings, SizedGroup, View
 from tessera.report.letters import LINE_HEIGHT, written
 from tessera.report.views import Shown
 
@@ -25,77 +25,77 @@ _PAPER, _INK, _SOFT = (np.array(color, np.uint8) for color in ((252, 252, 250), 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """Where things lie in a block: cells of one size, `columns` in a row, a title above."""
+    """The layout of a block: cells of one size, `columns` in a row, a title above."""
 
     whole: tuple[int, int]
-    """Room for a whole picture (H, W)."""
+    """Space for a whole picture (H, W)."""
     crop: tuple[int, int]
-    """Room for a crop, enlarged (H, W)."""
+    """Space for a magnified crop (H, W)."""
     cells: int
     columns: int
 
     @property
     def cell_width(self) -> int:
-        """Pixels from one side of a cell to the other."""
+        """Width of a cell in pixels."""
         return max(self.whole[1], self.crop[1], 160)
 
     @property
     def cell_height(self) -> int:
-        """Two lines of words, the whole picture, the crop."""
+        """Height of a cell: two lines of text, the whole picture, the crop."""
         return 2 * LINE_HEIGHT + self.whole[0] + _GAP // 2 + self.crop[0]
 
     @property
     def width(self) -> int:
-        """Pixels across the block."""
+        """Width of the block in pixels."""
         return _GAP + self.columns * (self.cell_width + _GAP)
 
     @property
     def height(self) -> int:
-        """Pixels down the block."""
+        """Height of the block in pixels."""
         rows = -(-self.cells // self.columns)
         return _GAP + LINE_HEIGHT + rows * (self.cell_height + _GAP)
 
     def corner(self, index: int) -> tuple[int, int]:
-        """The top left of a cell: (y, x)."""
+        """The top left corner of a cell: (y, x)."""
         row, column = divmod(index, self.columns)
         y = _GAP + LINE_HEIGHT + row * (self.cell_height + _GAP)
         return y, _GAP + column * (self.cell_width + _GAP)
 
 
-def layout(measured: Measured, settings: SheetSettings) -> Layout:
+def lay_out(sized: SizedGroup, settings: SheetSettings) -> Layout:
     """The layout of one group's block."""
     wished = settings.crop
     height, width = (CROP_SIDE, CROP_SIDE) if wished is None else (wished.height, wished.width)
-    cells = len(measured.group.entries)
+    cells = len(sized.group.entries)
     return Layout(
-        whole=measured.target,
-        crop=(ENLARGED * min(height, measured.full[0]), ENLARGED * min(width, measured.full[1])),
+        whole=sized.target,
+        crop=(ENLARGED * min(height, sized.full[0]), ENLARGED * min(width, sized.full[1])),
         cells=cells,
         columns=min(cells, settings.columns or _MOST_IN_A_ROW),
     )
 
 
 def write_png(
-    path: Path, measured: Sequence[Measured], comparisons: Iterator[Comparison], settings: SheetSettings
+    path: Path, sized: Sequence[SizedGroup], group_views: Iterator[GroupView], settings: SheetSettings
 ) -> None:
-    """Write a sheet; it appears whole or not at all. Raises PictureError, LimitError when it cannot be written."""
-    layouts = [layout(each, settings) for each in measured]
+    """Write a sheet atomically. Raises PictureError, LimitError."""
+    layouts = [lay_out(each, settings) for each in sized]
     width = max(each.width for each in layouts)
     shape = PictureShape(height=sum(each.height for each in layouts), width=width, channels=3, dtype=np.dtype(np.uint8))
     with PictureWriter(path, shape) as writer:
-        for place, group, comparison in zip(layouts, measured, comparisons, strict=True):
-            writer.write_rows(_block(place, group, comparison, width))
+        for place, group, group_view in zip(layouts, sized, group_views, strict=True):
+            writer.write_rows(_block(place, group, group_view, width))
         writer.finish()
 
 
-def _block(place: Layout, measured: Measured, comparison: Comparison, width: int) -> Shown:
+def _block(place: Layout, sized: SizedGroup, group_view: GroupView, width: int) -> Shown:
     canvas = np.empty((place.height, width, 3), np.uint8)
     canvas[:] = _PAPER
-    region = comparison.region
-    title = f"{comparison.name}   crops: {region} of {comparison.full[1]}x{comparison.full[0]}, {ENLARGED}x nearest"
+    region = group_view.region
+    title = f"{group_view.name}   crops: {region} of {group_view.full[1]}x{group_view.full[0]}, {ENLARGED}x nearest"
     _write(canvas, title, _GAP // 2, _GAP, width - 2 * _GAP, bold=True)
-    views = {view.path: view for view in comparison.views}
-    for index, entry in enumerate(measured.group.entries):
+    views = {view.path: view for view in group_view.views}
+    for index, entry in enumerate(sized.group.entries):
         y, x = place.corner(index)
         view = views.get(entry.path)
         _write(canvas, entry.label, y, x, place.cell_width, bold=True)
@@ -124,8 +124,8 @@ def _write(canvas: Shown, line: str, y: int, x: int, width: int, *, bold: bool =
     spot[:] = np.rint(spot + ink * (color.astype(float) - spot)).astype(np.uint8)
 
 
-def labels_of(measured: Sequence[Measured]) -> Iterator[str]:
-    """Every word that a sheet writes and a user chose."""
+def collect_labels(sized: Sequence[SizedGroup]) -> Iterator[str]:
+    """All texts of a sheet that come from the user."""
     return itertools.chain.from_iterable(
-        (each.group.name, *(entry.label for entry in each.group.entries)) for each in measured
+        (each.group.name, *(entry.label for entry in each.group.entries)) for each in sized
     )
