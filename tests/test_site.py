@@ -45,7 +45,9 @@ def test_the_reference_has_every_command_option_public_name_and_recipe(site: Pat
     commands = site / "html" / "reference" / "generated" / "commands"
     assert "--outscale" in text_of(commands / "upscale.html")
     assert "tessera models interpolate" in text_of(commands / "models.html")
-    api = text_of(site / "html" / "reference" / "api.html") + text_of(site / "html" / "reference" / "settings.html")
+    api = text_of(site / "html" / "reference" / "api.html") + text_of(
+        site / "html" / "reference" / "generated" / "settings.html"
+    )
     for name in tessera.__all__:
         assert name in api, name
     recipes = text_of(site / "html" / "reference" / "generated" / "recipes.html")

@@ -1,4 +1,4 @@
-"""Pages written at build time from what they describe: every command's own help, every recipe key, every recipe."""
+"""Pages generated at build time from the code: each command's help, settings, recipe keys and recipes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import typer
 
 from tessera.cli import app as command_line
+from tessera.tiling.settings import declared_settings
 from tessera.train.recipe import RECIPES
 
 SUMMARY = "Tessera runs, trains, measures, explains and exports super-resolution networks of the ESRGAN family."
@@ -19,7 +20,8 @@ SUMMARY = "Tessera runs, trains, measures, explains and exports super-resolution
 
 def write_pages(folder: Path) -> None:
     """Write all generated pages below `folder`; files that did not change keep their time, so they are not rebuilt."""
-    pages = dict(_command_pages()) | {"recipe-keys.rst": _recipe_keys(), "recipes.rst": _recipes()}
+    pages = dict(_command_pages())
+    pages |= {"settings.rst": _settings(), "recipe-keys.rst": _recipe_keys(), "recipes.rst": _recipes()}
     for name, text in pages.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,6 +76,32 @@ def _command(words: list[str], command: Any, context: Any) -> str:
                 parts.append(f"``{names}``\n   {_prose(text)}\n")
             else:
                 parts.append(f".. option:: {names}\n\n   {_prose(text)}\n")
+    return "\n".join(parts)
+
+
+# ------------------------------------------------------------------------------------------------------------- settings
+
+
+def _settings() -> str:
+    parts = [
+        _heading("Upscaling settings", "="),
+        "Every setting of ``tessera.Upscaler(...)`` and of ``tessera upscale``, generated from the one declaration of "
+        'each. In Python they are keyword arguments, ``Upscaler("realesrgan-x4plus", tile=192)``; on the command line '
+        "they are options, ``--tile 192``.\n",
+        ".. list-table::\n   :header-rows: 1\n   :widths: 16 18 22 44\n",
+        "   * - setting\n     - option\n     - values\n     - meaning",
+    ]
+    upscale = next(command for words, command, _ in commands() if words == ["upscale"])
+    options = {name for parameter in upscale.params for name in parameter.opts}
+    for each in declared_settings():
+        kinds = [kind.__name__ for kind in each.types if kind is not type(None)]
+        values = [f"``{choice}``" for choice in each.choices] or [f"``{kind}``" for kind in kinds]
+        option = f"--{each.name.replace('_', '-')}"
+        parts.append(f"   * - ``{each.name}``\n     - {f'``{option}``' if option in options else ''}")
+        parts.append(f"     - {', '.join(values)}\n     - {_prose(each.help)}")
+    parts.append("\n.. autoclass:: tessera.Settings()\n")
+    parts.append(".. autoclass:: tessera.tiling.settings.OutScale()\n   :members: parse\n")
+    parts.append(".. autoclass:: tessera.images.picture_format.Limits()\n   :members: max_pixels, max_output_pixels\n")
     return "\n".join(parts)
 
 
