@@ -219,7 +219,7 @@ def test_stretched_maps_use_the_whole_scale(run: Run, models: Path) -> None:
     [
         (("a.png",), 2, "Name the checkpoints"),
         (("models/net_d_5000.pth",), 2, "Name a picture"),
-        (("a.png", "-c", "empty"), 2, "no checkpoints of a discriminator in it"),
+        (("a.png", "-c", "empty"), 2, "no checkpoints of a discriminator in this folder"),
         (("a.png", "-c", "models/net_g_10000.pth"), 1, "net_g_10000.pth: this is a generator"),
         (("none.png", "-c", "models"), 1, "none.png"),
         (("a.png", "-c", "models", "--reference", "small.png"), 2, "small.png: has 20x20 pixels"),
@@ -230,7 +230,7 @@ def test_stretched_maps_use_the_whole_scale(run: Run, models: Path) -> None:
         (("a.png", "-c", "models", "-o", "."), 2, "a.png lies in it"),
         (("a.png", "-c", "models", "-o", "models"), 2, "has other files in it"),
         (("a.png", "-c", "models", "-o", "b.png"), 2, "is a file"),
-        (("a.png", "-c", "models", "--device", "warp"), 2, "--device warp"),
+        (("a.png", "-c", "models", "--device", "warp"), 2, "--device: warp is unavailable"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

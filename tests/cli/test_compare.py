@@ -88,7 +88,7 @@ def test_the_png_has_each_picture_under_its_label_and_aligned_crops(
 ) -> None:
     result = run(*folders, "-o", tmp_path / "s.png", "--crop", "96,80,64x48", "--columns", columns, "--limit", 1)
     assert result.exit_code == 0, result.output
-    assert "The first 1 of 2 subjects are shown" in result.output
+    assert "Only the first 1 of 2 groups are shown" in result.output
     pixels = read_picture(tmp_path / "s.png").pixels
     hr = read_picture(folders[0] / "cat.png").pixels
     enlarged = hr[80:128, 96:160].repeat(4, axis=0).repeat(4, axis=1)
@@ -109,7 +109,7 @@ def test_labels_beyond_ascii_without_text_in_libvips_are_said(
     labels = ["--label", "Zürich", "--label", "b", "--label", "<c>"]
     result = run(*folders, "-o", tmp_path / "s.png", *labels)
     assert result.exit_code == 0
-    assert "characters beyond ASCII are drawn as boxes" in result.output
+    assert "non-ASCII characters in labels are drawn as boxes" in result.output
 
 
 def test_files_can_be_named_and_sizes_may_differ(tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_a_sheet_is_replaced_only_when_asked_and_an_input_never(folders: list[Pa
 
 def test_a_region_beyond_a_picture_is_moved_and_that_is_said(folders: list[Path], tmp_path: Path) -> None:
     result = run(*folders, "-o", tmp_path / "s.html", "--crop", "230,150,32x32")
-    assert "the region 230,150,32x32 reaches beyond 240x160; 208,128,32x32 is shown" in result.output
+    assert "the region 230,150,32x32 lies partly outside 240x160; 208,128,32x32 is shown instead" in result.output
 
 
 def test_whole_pictures_are_bounded(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_other_programs_names_are_known(name: str, step: int | None, generator: 
 
 def test_nothing_found_two_of_one_step_and_no_such_place_are_said(tmp_path: Path) -> None:
     touch(tmp_path / "a", "net_g_5000.pth", "net_d_5.txt")
-    with pytest.raises(UsageError, match="there are no checkpoints of a discriminator in it"):
+    with pytest.raises(UsageError, match="no checkpoints of a discriminator in this folder"):
         find_checkpoints([tmp_path / "a"])
     with pytest.raises(UsageError, match="no such file or folder"):
         find_checkpoints([tmp_path / "b"])
@@ -86,7 +86,7 @@ def test_nothing_found_two_of_one_step_and_no_such_place_are_said(tmp_path: Path
     touch(tmp_path / "d", "net_d_5.pth")
     with pytest.raises(UsageError, match="both step 5"):
         find_checkpoints([tmp_path / "c", tmp_path / "d"])
-    with pytest.raises(UsageError, match="Name the checkpoints"):
+    with pytest.raises(UsageError, match="name the checkpoints"):
         check_series([])
 
 
@@ -116,5 +116,5 @@ def test_a_generator_and_a_discriminator_without_gates_are_refused_by_what_they_
         check_series(find_checkpoints([place]))
     gray = AttentionUNetConfig(features=1, in_channels=1)
     save_discriminator(tmp_path / "d.safetensors", gray, gray.build().state_dict())
-    with pytest.raises(UsageError, match="1 channels; those of RGB"):
+    with pytest.raises(UsageError, match="expected a discriminator of RGB pictures, found one of 1 channels"):
         check_series(find_checkpoints([tmp_path / "d.safetensors"]))
