@@ -1,6 +1,7 @@
 """The file list is the diagram: imports point to the ground floor, without cycles, and never at what is forbidden."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -139,3 +140,51 @@ def test_the_root_has_few_entries_and_few_floors():
     entries = {path.name for path in SOURCE.iterdir() if path.name not in ("__pycache__", "py.typed")}
     assert len(entries) <= 34
     assert len(FLOORS) <= 16
+
+
+# Modules whose messages still name options. The list only shrinks.
+SPEAK_COMMAND_LINE = {
+    "dataset/sub_images.py",
+    *(
+        f"deploy/{name}.py"
+        for name in ("bench_pairs", "build_file", "checking", "exporting", "int8_settings", "places")
+    ),
+    *(f"deploy/{name}.py" for name in ("quantizing", "settings", "stored", "table")),
+    *(f"train/{name}.py" for name in ("checkpoints", "loop", "records")),
+    *(f"train/importing/{name}.py" for name in ("basicsr", "datasets", "esrdgan")),
+    *("weights/file_network.py", "weights/published.py", "zoo/models.py"),
+}
+# Strings outside cli/ that hold an option for good reason.
+OPTIONS_ALLOWED = ("pip install", "apt install")
+# An option, but not a property of a style sheet.
+OPTION = re.compile(r"(?<![\"\w-])(?<!var\()--[a-z][a-z-]*(?![a-z-]|:)")
+
+
+def messages(path: Path) -> list[str]:
+    """String constants of a module, docstrings left out."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    documented = [node for node in ast.walk(tree) if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)]
+    docs = {
+        id(node.value)
+        for parent in documented
+        for node in parent.body
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+    constants = (node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in docs)
+    return [node.value for node in constants if isinstance(node.value, str)]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        path
+        for path in modules()
+        if station(path) != "cli" and path.relative_to(SOURCE).as_posix() not in SPEAK_COMMAND_LINE
+    ],
+    ids=lambda path: path.relative_to(SOURCE).as_posix(),
+)
+def test_the_library_does_not_speak_command_line(path):
+    """Errors name fields; the command line shows them as options (tessera.cli.options)."""
+    for text in messages(path):
+        if not any(words in text for words in OPTIONS_ALLOWED):
+            assert OPTION.search(text) is None, text

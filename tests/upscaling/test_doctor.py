@@ -99,7 +99,7 @@ def test_where_nothing_can_run_or_be_read_nothing_can_be_upscaled():
     assert not healthy(engines=broken).can_upscale
     assert "pip install torch" in only_warning(engines=broken)
     assert not healthy(pictures_problem="pyvips is broken.").can_upscale
-    assert "models fetch" in only_warning(weights=())
+    assert "tessera models pull" in only_warning(weights=())
     assert healthy(weights=()).can_upscale
 
 

@@ -41,7 +41,7 @@ _SENTENCES = {
     1: "The kernels cannot run this network; use the pytorch engine.",
     2: "The kernels were given another number of weights than the network has.",
     _BAD_SIZE: "The kernels cannot run a picture of this size.",
-    5: "The system did not give the threads that were asked for; use fewer with --threads.",
+    5: "The system did not give the threads that were asked for; use fewer `threads`.",
     6: "This processor, or this build of the kernels, does not have the instruction set that was asked for.",
 }
 

@@ -1,69 +1,110 @@
-"""Whether an engine gives what the network gives: compared with PyTorch in fp32, with the user's own weights.
+"""Check of an engine's output against a reference, with the user's own weights.
 
-Shapes: C channels, s the scale.
+The reference is the network in fp32: in Tessera's exact kernels where they run it, which take a fraction of PyTorch's
+time (and are 128 dB from it, docs/explanation/kernel-accuracy.md), else in PyTorch. The exact kernels are verified
+against PyTorch themselves, on smaller pictures. Shapes: C channels, s the scale.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Callable
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from tessera.engines.engine import Engine, Tiles
+from tessera.engines.opening import open_engine
+from tessera.errors import EngineError
 from tessera.planning.chart import chart, with_noise
 from tessera.planning.plan import Difference
 from tessera.weights.loaded_generator import LoadedGenerator
 
 _SIDES = (64, 48, 32)
 _MOST_MULTIPLY_ADDS = 60e9
+"""Per picture, with the kernels."""
+_MOST_MULTIPLY_ADDS_IN_PYTORCH = 20e9
+"""Per picture: half a second for each on two cores."""
+_KERNELS = "kernels"
+_VERIFYING_SIDE = 16
+"""Enough to find kernels that are wrong on this machine before they serve as a reference."""
 NOISE_LEVELS = 25.0
 """Standard deviation in levels of 255: the middle one of the three that denoising is measured with (15, 25, 50)."""
 
 
 class Reference:
-    """What a network itself makes of the chart and of the chart with noise, computed once when first asked for.
+    """Reference outputs of a network for the chart and for the chart with noise, computed when first needed.
 
-    Noise tells more than a chart where a network sharpens whatever it finds: errors grow with what they are made from.
+    The noisy picture reveals more where a network sharpens whatever it finds: errors grow with the detail.
     """
 
     def __init__(self, generator: LoadedGenerator) -> None:
         self._generator = generator
-        self._sr: list[Tiles] = []
-        config = generator.config
-        affordable = [side for side in _SIDES if config.multiply_adds(side, side) <= _MOST_MULTIPLY_ADDS]
-        side = math.ceil((affordable or [_SIDES[-1]])[0] / config.multiple) * config.multiple
-        clean = chart(side, config.in_channels)
-        self.tiles = (clean[None], with_noise(clean, NOISE_LEVELS)[None])
+        self._kernels: Engine | None = None
+        self._tried_kernels = False
+        self._pairs: dict[str, list[tuple[Tiles, Tiles]]] = {}
 
     def difference(self, engine: Engine) -> Difference | None:
         """How far an engine is from the network in fp32, on the worse of the two pictures.
 
-        Levels are those of 255, to which both are rounded as they are written. None when the engine gives no finite
-        picture of the right shape.
+        Both outputs are rounded to 255 levels as they are written. None when the engine's output is not finite or has
+        the wrong shape.
         """
         found: list[Difference] = []
-        for tile, expected in zip(self.tiles, self._expected(), strict=True):
+        for tile, expected in self._references(engine):
             got = engine.run(tile)
             if got.shape != expected.shape or not np.isfinite(got).all():
                 return None
-            found.append(_difference(got, expected))
+            found.append(_measure_difference(got, expected))
         return found[0].worse(found[1])
 
-    def _expected(self) -> list[Tiles]:
-        if not self._sr:
-            network = self._generator.network
-            for tile in map(torch.from_numpy, self.tiles):
-                where = next(iter(network.parameters()), tile)
-                with torch.inference_mode():
-                    sr: Tensor = network(tile.to(where.device)).to("cpu", torch.float32)
-                self._sr.append(sr.numpy())
-        return self._sr
+    def _references(self, engine: Engine) -> list[tuple[Tiles, Tiles]]:
+        """Inputs and reference outputs that do not come from the engine under test."""
+        if (engine.name, engine.precision) != (_KERNELS, "fp32"):
+            kernels = self._open_kernels()
+            if kernels is not None:
+                return self._compute(_KERNELS, _MOST_MULTIPLY_ADDS, kernels.run)
+        return self._compute("pytorch", _MOST_MULTIPLY_ADDS_IN_PYTORCH, self._run_in_pytorch)
+
+    def _compute(
+        self, name: str, most_multiply_adds: float, run: Callable[[Tiles], Tiles]
+    ) -> list[tuple[Tiles, Tiles]]:
+        if name not in self._pairs:
+            config = self._generator.config
+            affordable = [side for side in _SIDES if config.multiply_adds(side, side) <= most_multiply_adds]
+            side = (affordable or [_SIDES[-1]])[0]
+            self._pairs[name] = [(tile, run(tile)) for tile in self._draw(side)]
+        return self._pairs[name]
+
+    def _open_kernels(self) -> Engine | None:
+        if not self._tried_kernels:
+            self._tried_kernels = True
+            with contextlib.suppress(EngineError):  # another network, or the kernels are not built here
+                kernels = open_engine(self._generator, "exact", engine=_KERNELS)
+                tile = self._draw(_VERIFYING_SIDE)[1]
+                difference = _measure_difference(kernels.run(tile), self._run_in_pytorch(tile))
+                self._kernels = kernels if difference.is_allowed("exact") else None
+        return self._kernels
+
+    def _draw(self, side: int) -> tuple[Tiles, Tiles]:
+        """The chart and the noisy chart, (1, C, side, side) each, with a side that the network accepts."""
+        config = self._generator.config
+        clean = chart(math.ceil(side / config.multiple) * config.multiple, config.in_channels)
+        return clean[None], with_noise(clean, NOISE_LEVELS)[None]
+
+    def _run_in_pytorch(self, tile: Tiles) -> Tiles:
+        import torch
+
+        network = self._generator.network
+        x = torch.from_numpy(tile)
+        device = next(iter(network.parameters()), x).device
+        with torch.inference_mode():
+            sr: torch.Tensor = network(x.to(device)).to("cpu", torch.float32)
+        return sr.numpy()
 
 
-def _difference(got: Tiles, expected: Tiles) -> Difference:
-    apart = np.abs(_levels(got) - _levels(expected))
+def _measure_difference(got: Tiles, expected: Tiles) -> Difference:
+    apart = np.abs(_round_to_levels(got) - _round_to_levels(expected))
     squared = float(np.square(got.clip(0, 1).astype(np.float64) - expected.clip(0, 1)).mean())
     return Difference(
         within_one_level=float((apart <= 1).mean()),
@@ -72,5 +113,5 @@ def _difference(got: Tiles, expected: Tiles) -> Difference:
     )
 
 
-def _levels(sr: Tiles) -> Tiles:
+def _round_to_levels(sr: Tiles) -> Tiles:
     return np.rint(sr.clip(0, 1) * 255)

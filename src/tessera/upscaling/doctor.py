@@ -259,7 +259,9 @@ def warnings_about(found: Findings) -> list[str]:
     if all(engine.problem is not None for engine in found.engines):
         said.append(f"No engine is usable, so nothing can be upscaled: {find_engine('pytorch').install}")
     if not found.weights:
-        said.append("No weights are here; they are downloaded on first use, or now by `tessera models fetch`.")
+        said.append(
+            "No weights on this machine. They are downloaded on first use, or now by `tessera models pull NAME`."
+        )
     features = found.processor.features
     if features is not None and "AVX2" not in features and found.processor.architecture.lower() in ("x86_64", "amd64"):
         said.append("This processor has no AVX2: upscaling works, at a small part of the usual speed.")
