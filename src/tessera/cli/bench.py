@@ -1,4 +1,4 @@
-"""`tessera bench`: engines and peers in turn on one picture, with what each result is worth."""
+"""`tessera bench`: time engines and other programs in turn on one picture, and check their results."""
 
 from __future__ import annotations
 
@@ -27,23 +27,24 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _Opt = typer.Option
-Model = Annotated[str | None, typer.Argument(metavar="[MODEL]", help="A name of `tessera models list`, a file, a mix.")]
+Model = Annotated[str | None, typer.Argument(metavar="[MODEL]", help="Model name, weights file, or blend A@0.5+B@0.5.")]
 PictureFile = Annotated[
-    Path | None, typer.Argument(metavar="[PICTURE]", help="Its middle is enlarged. [default: one made for it]")
+    Path | None,
+    typer.Argument(metavar="[PICTURE]", help="Picture; its center is upscaled. [default: synthetic]"),
 ]
-Size = Annotated[str, _Opt("--size", help="How much of the picture, as HEIGHTxWIDTH.")]
-Rounds = Annotated[int, _Opt("--rounds", min=1, help="Turns of each candidate.")]
+Size = Annotated[str, _Opt("--size", help="Size of the crop, as HEIGHTxWIDTH.")]
+Rounds = Annotated[int, _Opt("--rounds", min=1, help="Number of rounds.")]
 PrecisionOption = Annotated[
-    list[str] | None, _Opt("--precision", help="exact, auto or fast; again for more. [default: exact and auto]")
+    list[str] | None, _Opt("--precision", help="exact, auto or fast; repeatable. [default: exact and auto]")
 ]
-EngineOption = Annotated[list[str] | None, _Opt("--engine", help="An engine; again for more. [default: all]")]
-Threads = Annotated[int | None, _Opt("--threads", min=1, help="Threads of each. [default: as many as cores]")]
-Device = Annotated[str, _Opt("-g", "--device", help="cpu, 0 (the first GPU), 1, mps: for engines that can use it.")]
+EngineOption = Annotated[list[str] | None, _Opt("--engine", help="Engine; repeatable. [default: all]")]
+Threads = Annotated[int | None, _Opt("--threads", min=1, help="Threads per candidate. [default: one per core]")]
+Device = Annotated[str, _Opt("-g", "--device", help="cpu, 0 (first GPU), 1, mps; for engines that support it.")]
 Whole = Annotated[bool, _Opt("--whole", help="Time whole `tessera upscale` processes, from start to finished file.")]
-Peers = Annotated[bool, _Opt("--peers/--no-peers", help="Also ncnn and spandrel as their users use them.")]
-JsonFile = Annotated[Path | None, _Opt("--json", help="Write every run here, as JSON.")]
-MarkdownFile = Annotated[Path | None, _Opt("--markdown", help="Write the table here, too.")]
-Offline = Annotated[bool, _Opt("--offline", help="Never download weights; say instead where they belong.")]
+Peers = Annotated[bool, _Opt("--peers/--no-peers", help="Also time ncnn and spandrel as their users run them.")]
+JsonFile = Annotated[Path | None, _Opt("--json", help="Write all runs to this JSON file.")]
+MarkdownFile = Annotated[Path | None, _Opt("--markdown", help="Also write the table to this file.")]
+Offline = Annotated[bool, _Opt("--offline", help="Never download; print where to put the file instead.")]
 
 
 @app.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -62,11 +63,11 @@ def bench(
     markdown_file: MarkdownFile = None,
     offline: Offline = False,
 ) -> None:
-    """Time engines in turn (A, B, C, A, B, C ...): medians, ranges, ratios to the plain PyTorch script.
+    """Time engines in turn (A, B, C, A, B, C ...): medians, ranges, speed-ups over the plain PyTorch script.
 
-    Each result is compared with the fp32 reference of the same run; a wrong one is marked and never called fast.
-    Without --whole it is the network alone, beside the rate of matrix products. Exit code: 0 all results are right, 1
-    one is wrong.
+    Each result is compared with the fp32 reference of the same run; a wrong one is marked and gets no ratio. Without
+    --whole only the network is timed, together with the rate of matrix products. Exit codes: 0 all results are right, 1
+    some are wrong.
     """
     from tessera.bench.surroundings import describe
     from tessera.bench.tables import as_dict, as_markdown

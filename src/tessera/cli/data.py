@@ -1,4 +1,4 @@
-"""`tessera data`: training pictures cut into windows, and searched for what harms a training."""
+"""`tessera data`: check training data, and cut pictures into windows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
-    help="Cut training pictures into windows, and find what is wrong with them.",
+    help="Check training data, and cut pictures into windows.",
 )
 
 _Opt = typer.Option
@@ -33,21 +33,21 @@ Step = TypeVar("Step")
 Places = Annotated[
     list[Path], typer.Argument(metavar="FOLDER...", help="Folders, files, patterns, lists (.txt) or stores (.lmdb).")
 ]
-Root = Annotated[Path | None, _Opt("--root", help="The folder that paths in lists begin at. [default: the list's]")]
-Recursive = Annotated[bool, _Opt("--recursive/--flat", help="Whether folders below count as well.")]
-Workers = Annotated[int | None, _Opt("-j", "--workers", help="Processes. [default: the processor's cores]")]
-Output = Annotated[Path, _Opt("-o", "--output", help="The folder for the windows; it may not exist.")]
+Root = Annotated[Path | None, _Opt("--root", help="Base folder of the paths in lists. [default: the list's folder]")]
+Recursive = Annotated[bool, _Opt("--recursive/--flat", help="Include subfolders, or not.")]
+Workers = Annotated[int | None, _Opt("-j", "--workers", help="Number of processes. [default: one per core]")]
+Output = Annotated[Path, _Opt("-o", "--output", help="Folder for the windows; it must not exist yet.")]
 Size = Annotated[int, _Opt("--size", help="Side of a window, in pixels.")]
-StepOption = Annotated[int, _Opt("--step", help="From one window to the next, in pixels.")]
-Threshold = Annotated[int, _Opt("--threshold", help="A rest of at most so many pixels gets no window of its own.")]
-Compression = Annotated[int, _Opt("--compression", help="PNG: 0 fast to 9 small.")]
-Multiscale = Annotated[bool, _Opt("--multiscale", help="Also of the picture at 3/4, 1/2, 1/3 and a short side of 400.")]
-Resume = Annotated[bool, _Opt("--resume", help="Go on in a folder that was begun with the same settings.")]
-Lq = Annotated[list[Path] | None, _Opt("--lq", help="The inputs that belong to the pictures; once for each FOLDER.")]
-Scale = Annotated[int, _Opt("-s", "--scale", help="With --lq: how many times smaller they are.")]
-Against = Annotated[list[Path] | None, _Opt("--against", help="A test set that may not be trained on; repeatable.")]
-Smallest = Annotated[int, _Opt("--smallest", help="Pictures with a side below this are reported.")]
-Json = Annotated[Path | None, _Opt("--json", help="Write all findings into this file.")]
+StepOption = Annotated[int, _Opt("--step", help="Distance between windows, in pixels.")]
+Threshold = Annotated[int, _Opt("--threshold", help="A remainder of at most this many pixels gets no extra window.")]
+Compression = Annotated[int, _Opt("--compression", help="PNG compression, from 0 (fast) to 9 (small).")]
+Multiscale = Annotated[bool, _Opt("--multiscale", help="Also at 3/4, 1/2, 1/3 and a short side of 400 pixels.")]
+Resume = Annotated[bool, _Opt("--resume", help="Resume in a folder that was started with the same settings.")]
+Lq = Annotated[list[Path] | None, _Opt("--lq", help="Inputs of the pictures; once for each FOLDER.")]
+Scale = Annotated[int, _Opt("-s", "--scale", help="With --lq: the downscaling factor of the inputs.")]
+Against = Annotated[list[Path] | None, _Opt("--against", help="Test set that must not be trained on; repeatable.")]
+Smallest = Annotated[int, _Opt("--smallest", help="Report pictures with a side below this, in pixels.")]
+Json = Annotated[Path | None, _Opt("--json", help="Write all findings to this file.")]
 
 
 @app.command()
@@ -64,11 +64,11 @@ def crops(
     root: Root = None,
     recursive: Recursive = True,
 ) -> None:
-    """Cut pictures into overlapping windows, NAME_s001.png and on, as BasicSR does for DF2K.
+    """Cut pictures into overlapping windows, NAME_s001.png and so on, as BasicSR does for DF2K.
 
-    Training reads pictures of any size without it; windows pay when the disk is slow or pictures are very large. x2,
-    x3, x4 and x8 are left out of names, so that truths and inputs keep theirs in common. Exit code: 0 all cut, 1 some
-    could not be read, 2 wrong usage.
+    Training does not need this; it reads pictures of any size. Windows pay off if the disk is slow or the pictures are
+    very large. x2, x3, x4 and x8 are removed from names, so that ground-truth pictures and inputs still match. Exit
+    codes: 0 all cut, 1 some could not be read, 2 wrong usage.
     """
     if size < 8 or step < 1 or threshold < 0 or not 0 <= compression <= 9:
         raise UsageError("--size starts at 8, --step at 1, --threshold at 0, and --compression goes from 0 to 9.")
@@ -111,11 +111,11 @@ def check(
     root: Root = None,
     recursive: Recursive = True,
 ) -> None:
-    """Find what harms a training: `tessera data check train --lq train_x4 --against Set5 --against Set14`.
+    """Check training data: `tessera data check train --lq train_x4 --against Set5 --against Set14`.
 
-    Every picture is read to its end. Reported are files that are damaged, equal or nearly equal pictures, pictures that
-    are tested on, pairs that do not belong together or do not lie on each other, pictures that were enlarged before,
-    JPEG blocks, empty and tiny ones. Exit code: 0 clean, 1 something was found, 2 wrong usage.
+    Reads every picture completely. Reports damaged, empty and tiny files, identical and nearly identical pictures,
+    pictures that are in a test set, mismatched and misaligned pairs, pictures that were upscaled before, and JPEG
+    blocks. Exit codes: 0 clean, 1 problems found, 2 wrong usage.
     """
     if scale < 1 or smallest < 1:
         raise UsageError("--scale and --smallest start at 1.")

@@ -36,20 +36,24 @@ _LARGEST_PATCH = 1024
 _MOST_DRAWS = 256
 Photos = Annotated[list[Path] | None, typer.Argument(metavar="PHOTO...", help="Photographs to degrade.")]
 Output = Annotated[
-    Path | None, _Opt("-o", "--output", help="NAME.png for a sheet, or a folder for files. [default: degraded.png]")
+    Path | None,
+    _Opt("-o", "--output", help="NAME.png for a sheet, or a folder for files. [default: degraded.png]"),
 ]
 Recipe = Annotated[
     str, _Opt("--recipe", help="realesrgan, bicubic, pil-bicubic, cv2-cubic, area, or a TOML file with [degradation].")
 ]
-Seed = Annotated[int, _Opt("--seed", help="The same seed draws the same.")]
-Scale = Annotated[int, _Opt("--scale", help="How much smaller the low-quality pictures are.")]
-Patch = Annotated[int, _Opt("--patch", help="Sheet: side of what is cut out of the photographs, in pixels.")]
-Count = Annotated[int, _Opt("--count", help="How many draws: in all on a sheet, of each photograph in a folder.")]
-Json = Annotated[Path | None, _Opt("--json", help="Write what was drawn to this file.")]
-Estimate = Annotated[
-    Path | None, _Opt("--estimate", help="Measure the low-quality pictures in this folder, and print ranges as TOML.")
+Seed = Annotated[int, _Opt("--seed", help="Random seed; equal seeds give equal draws.")]
+Scale = Annotated[int, _Opt("--scale", help="Downscaling factor of the low-quality pictures.")]
+Patch = Annotated[int, _Opt("--patch", help="Sheet: side of the crops in pixels.")]
+Count = Annotated[
+    int | None,
+    _Opt("--count", help="Number of draws: in total on a sheet, per photograph in a folder. [default: 8 or 1]"),
 ]
-Overwrite = Annotated[bool, _Opt("--overwrite", help="Replace files that exist.")]
+Json = Annotated[Path | None, _Opt("--json", help="Write the drawn values to this file.")]
+Estimate = Annotated[
+    Path | None, _Opt("--estimate", help="Measure the low-quality pictures in this folder and print ranges as TOML.")
+]
+Overwrite = Annotated[bool, _Opt("--overwrite", help="Overwrite existing files.")]
 
 
 @app.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -60,16 +64,16 @@ def degrade(
     seed: Seed = 0,
     scale: Scale = 4,
     patch: Patch = 256,
-    count: Count | None = None,
+    count: Count = None,
     json_file: Json = None,
     estimate: Estimate = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Show what a network will see: `tessera degrade photo.jpg -o sheet.png --recipe realesrgan --seed 7`.
+    """Preview training inputs: `tessera degrade photo.jpg -o sheet.png --recipe realesrgan --seed 7`.
 
-    A sheet shows the cut, the sharpened cut and what becomes of it, with what was drawn beneath; a folder gets the
-    low-quality pictures as PNG. --estimate FOLDER measures noise, JPEG and blur of pictures of your own and prints a
-    piece of a recipe. Exit code: 0 done, 1 some pictures could not be read, 2 wrong usage.
+    A sheet shows the crop, the sharpened crop and the degraded results, with the drawn values below; a folder gets the
+    low-quality pictures as PNG. --estimate FOLDER measures noise, JPEG quality and blur of your own pictures and prints
+    the [degradation] table of a recipe. Exit codes: 0 done, 1 some pictures could not be read, 2 wrong usage.
     """
     if not 1 <= scale <= _LARGEST_SCALE:
         raise UsageError(f"--scale {scale}: expected 1 to {_LARGEST_SCALE}.")

@@ -1,4 +1,4 @@
-"""`tessera export`: a model for other programs, verified before it gets its name."""
+"""`tessera export`: write a model for other programs, verified before it gets its name."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _Opt = typer.Option
-Model = Annotated[str | None, typer.Argument(metavar="[MODEL]", help="A name of `tessera models list`, a file, a mix.")]
-Output = Annotated[Path, _Opt("-o", "--output", help="The file to write; its ending says the format.")]
+Model = Annotated[str | None, typer.Argument(metavar="[MODEL]", help="Model name, weights file, or blend A@0.5+B@0.5.")]
+Output = Annotated[Path, _Opt("-o", "--output", help="Output file; the extension selects the format.")]
 FormatName = Annotated[
-    str | None, _Opt("--format", help="onnx, openvino, torchscript, ncnn or safetensors. [default: by the ending]")
+    str | None, _Opt("--format", help="onnx, openvino, torchscript, ncnn or safetensors. [default: by the extension]")
 ]
 Precision = Annotated[
-    str | None, _Opt("--precision", help="fp32, fp16 or bf16: how weights are stored. [default: fp32]")
+    str | None, _Opt("--precision", help="Type of the stored weights: fp32, fp16 or bf16. [default: fp32]")
 ]
 Shape = Annotated[
-    str | None, _Opt("--shape", help="dynamic, or HEIGHTxWIDTH for a file of one size. [default: dynamic]")
+    str | None, _Opt("--shape", help="dynamic, or HEIGHTxWIDTH for a fixed input size. [default: dynamic]")
 ]
-Opset = Annotated[int | None, _Opt("--opset", help="Of ONNX, 11 to 22. [default: 17]")]
-Check = Annotated[Path | None, _Opt("--check", help="A folder of your pictures to compare on, too.")]
-Build = Annotated[Path | None, _Opt("--build", help="A build file (.toml) that says model, precision and shape.")]
-Overwrite = Annotated[bool, _Opt("--overwrite", help="Replace the output if it exists.")]
-Offline = Annotated[bool, _Opt("--offline", help="Never download weights; say instead where they belong.")]
+Opset = Annotated[int | None, _Opt("--opset", help="ONNX opset, 11 to 22. [default: 17]")]
+Check = Annotated[Path | None, _Opt("--check", help="Folder of pictures to compare on, besides the built-in ones.")]
+Build = Annotated[Path | None, _Opt("--build", help="Build file (.toml) with model, precision and shape.")]
+Overwrite = Annotated[bool, _Opt("--overwrite", help="Overwrite an existing output file.")]
+Offline = Annotated[bool, _Opt("--offline", help="Never download; print where to put the file instead.")]
 
 
 @app.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -47,11 +47,11 @@ def export(
     overwrite: Overwrite = False,
     offline: Offline = False,
 ) -> None:
-    """Write a model as ONNX, OpenVINO, TorchScript, ncnn or safetensors, and run what was written.
+    """Export a model to ONNX, OpenVINO, TorchScript, ncnn or safetensors, and verify the file.
 
-    The result is compared with the model in PyTorch fp32 on a built-in chart, on photographs and on pictures of yours;
-    a file that does not do what the model does is deleted. Exported files go back into `tessera upscale -n FILE`. Exit
-    code: 0 written and verified, 1 not, 2 wrong usage.
+    The file is run and compared with PyTorch fp32 on a built-in chart, on photographs and on your pictures (--check); a
+    file that differs too much is deleted. Use exported files with `tessera upscale -n FILE`. Exit codes: 0 written and
+    verified, 1 failed, 2 wrong usage.
     """
     from tessera.deploy.build_file import read_build
     from tessera.deploy.exporting import export as export_model

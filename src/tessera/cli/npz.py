@@ -1,4 +1,4 @@
-"""`tessera npz`: pictures to and from the NumPy archives that accelerators' tools take and give."""
+"""`tessera npz`: convert pictures to and from the NumPy archives of accelerator tools."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
-    help="Pictures to and from the NumPy archives of accelerators' tools: input_0 in, output_0 out.",
+    help="Convert pictures to and from the NumPy archives of accelerator tools: input_0 and output_0.",
 )
 
-Output = Annotated[Path, typer.Option("-o", "--output", help="The folder to write to.")]
+Output = Annotated[Path, typer.Option("-o", "--output", help="Output folder.")]
 
 
 @app.command()
 def pack(
-    folder: Annotated[Path, typer.Argument(metavar="PICTURES", help="A folder of pictures.")],
+    folder: Annotated[Path, typer.Argument(metavar="PICTURES", help="Folder of pictures.")],
     output: Output,
-    size: Annotated[str | None, typer.Option("--size", help="Resize to HEIGHTxWIDTH, the aspect lost.")] = None,
+    size: Annotated[str | None, typer.Option("--size", help="Resize to HEIGHTxWIDTH, ignoring the aspect.")] = None,
 ) -> None:
-    """Make an archive of each picture (`input_0`, RGB, planes first, 8 bits), and datalist.txt with their paths."""
+    """Write an archive per picture (`input_0`: RGB, channels first, 8 bits), and datalist.txt with their paths."""
     from tessera.deploy.npz import LIST_NAME
     from tessera.deploy.npz import pack as pack_folder
 
@@ -38,11 +38,11 @@ def pack(
 
 @app.command()
 def unpack(
-    folder: Annotated[Path, typer.Argument(metavar="ARCHIVES", help="A folder of archives with results.")],
+    folder: Annotated[Path, typer.Argument(metavar="ARCHIVES", help="Folder of archives with results.")],
     output: Output,
-    suffix: Annotated[str, typer.Option("--suffix", help="NAMESUFFIX.png; none by default.")] = "",
+    suffix: Annotated[str, typer.Option("--suffix", help="Suffix added to output names. [default: none]")] = "",
 ) -> None:
-    """Make a PNG of each archive of results (`output_0`, RGB, planes first, [0, 1]: clipped and rounded)."""
+    """Write a PNG per archive (`output_0`: RGB, channels first, [0, 1]; clipped and rounded)."""
     from tessera.deploy.npz import unpack as unpack_folder
 
     if re.search(r"[/\\\x00]", suffix):
@@ -53,12 +53,12 @@ def unpack(
 
 @app.command()
 def run(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name of `tessera models list`, a file, a mix.")],
-    folder: Annotated[Path, typer.Argument(metavar="ARCHIVES", help="A folder of archives with inputs.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Model name, weights file, or blend A@0.5+B@0.5.")],
+    folder: Annotated[Path, typer.Argument(metavar="ARCHIVES", help="Folder of archives with inputs.")],
     output: Output,
     offline: Annotated[bool, typer.Option("--offline", help="Never download weights.")] = False,
 ) -> None:
-    """Do with archives of inputs what an accelerator would: the model in fp32, whole pictures, `output_0`."""
+    """Run a model on archives of inputs as an accelerator would: fp32, whole pictures, `output_0`."""
     from tessera.deploy.npz import run_model
     from tessera.engines.opening import open_engine
     from tessera.zoo.models import load_model

@@ -1,4 +1,4 @@
-"""`tessera profile`: what a network costs, counted from its layers."""
+"""`tessera profile`: the cost of a network, counted from its layers."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _Opt = typer.Option
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="A name of `tessera models list`, a file, a mix.")]
-Shape = Annotated[str, _Opt("--shape", help="The input as CHANNELSxHEIGHTxWIDTH, or HEIGHTxWIDTH.")]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="Model name, weights file, or blend A@0.5+B@0.5.")]
+Shape = Annotated[str, _Opt("--shape", help="Input size as CHANNELSxHEIGHTxWIDTH or HEIGHTxWIDTH.")]
 AsJson = Annotated[bool, _Opt("--json", help="Print JSON instead of a table.")]
-Offline = Annotated[bool, _Opt("--offline", help="Never download weights; say instead where they belong.")]
+Offline = Annotated[bool, _Opt("--offline", help="Never download; print where to put the file instead.")]
 
 _BYTES = {"fp32": 4, "fp16, bf16": 2}
 
 
 @app.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def profile(model: Model, shape: Shape = "3x128x128", as_json: AsJson = False, offline: Offline = False) -> None:
-    """Print parameters, work by kind of layer and memory between layers, for one picture of a size.
+    """Count parameters, multiply-adds by layer type and activation memory, for one input size.
 
-    Two conventions of FLOP are named: twice the multiply-adds of the convolutions, and the figure that VastModelZOO's
-    tables print, which counts biases and leaky ReLUs as well and divides by 0.9e9.
+    Prints two FLOP conventions: twice the multiply-adds of the convolutions, and that of VastModelZOO's tables, which
+    also counts biases and leaky ReLUs and divides by 0.9e9.
     """
     from tessera.deploy.profile import profile as profile_of
     from tessera.zoo.models import load_model
