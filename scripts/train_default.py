@@ -28,7 +28,7 @@ from pathlib import Path
 
 import torch
 
-from tessera.config import checked, read_toml
+from tessera.config import read_toml, validate
 from tessera.errors import TesseraError, TrainingError, UsageError
 from tessera.storage.atomic import choose_temporary_name, put_in_place
 from tessera.storage.checksum import compute_sha256
@@ -139,7 +139,7 @@ def recipe_of(stage: Stage, places: Places, changes: Sequence[str] = ()) -> Reci
     """The stage's recipe with its data; a run that was begun goes on with what it was begun with."""
     begun = places.run(stage) / CONFIG_NAME
     if begun.exists():
-        return checked(Recipe, read_toml(begun), str(begun))
+        return validate(Recipe, read_toml(begun), str(begun))
     words = [f"runs={places.folder / 'runs'}", f"data.train={places.photos / 'train'}"]
     if stage.validates_on_set5:
         set5 = places.bench / "Set5"

@@ -3,7 +3,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from tessera.config import checked, overlaid, parse_change, read_toml, with_changes, written_toml
+from tessera.config import apply_changes, format_toml, merge_values, parse_change, read_toml, validate
 from tessera.errors import UsageError
 
 
@@ -33,7 +33,7 @@ class Whole(BaseModel, frozen=True, extra="forbid"):
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"steps": 3, "data": {"bach": 4}}, "There is no key `data.bach`; did you mean `data.batch`?"),
+        ({"steps": 3, "data": {"bach": 4}}, "Unknown key `data.bach`; did you mean `data.batch`?"),
         ({"steps": 3, "generator": {"network": "small", "blocs": 3}}, "did you mean `generator.blocks`?"),
         ({"steps": 3, "judge": {"network": "wide", "widht": 3}}, "did you mean `judge.width`?"),
         ({"steps": 3, "generator": {"network": "small", "blocks": 0}}, "`generator.blocks`: input should be greater"),
@@ -43,12 +43,12 @@ class Whole(BaseModel, frozen=True, extra="forbid"):
         ({}, "The key `steps` is missing."),
         ({"steps": 3, "layers": {"conv1": "x"}}, "`layers.conv1`: input should be a valid number"),
         ({"steps": 3, "data": {"train": [7]}}, "`data.train.0`: input should be a valid string"),
-        ({"steps": 3, "qqq": 1}, "There is no key `qqq`; there are data, generator, judge, layers, steps."),
+        ({"steps": 3, "qqq": 1}, "Unknown key `qqq`; expected one of data, generator, judge, layers, steps."),
     ],
 )
 def test_a_wrong_key_is_named_and_the_right_one_offered(values, sentence):
     with pytest.raises(UsageError) as caught:
-        checked(Whole, values, "recipe.toml")
+        validate(Whole, values, "recipe.toml")
     assert str(caught.value).startswith("recipe.toml: ")
     assert sentence in str(caught.value)
 
@@ -80,15 +80,15 @@ def test_a_change_without_a_key_or_a_value_is_refused(text):
 
 def test_changes_leave_the_original_alone_and_do_not_go_through_values():
     values = {"data": {"batch": 16}, "list": [1]}
-    changed = with_changes(values, [(("data", "batch"), 4), (("new", "deep", "key"), 1)])
+    changed = apply_changes(values, [(("data", "batch"), 4), (("new", "deep", "key"), 1)])
     assert changed == {"data": {"batch": 4}, "list": [1], "new": {"deep": {"key": 1}}}
     assert values == {"data": {"batch": 16}, "list": [1]}
-    with pytest.raises(UsageError, match=r"data\.batch is one value"):
-        with_changes(values, [(("data", "batch", "size"), 4)])
+    with pytest.raises(UsageError, match=r"data\.batch is a single value"):
+        apply_changes(values, [(("data", "batch", "size"), 4)])
 
 
 def test_a_table_is_laid_over_a_table_and_replaces_a_value():
-    assert overlaid({"a": {"x": 1, "y": 2}, "b": 1}, {"a": {"y": 3}, "b": {"z": 1}}) == {
+    assert merge_values({"a": {"x": 1, "y": 2}, "b": 1}, {"a": {"y": 3}, "b": {"z": 1}}) == {
         "a": {"x": 1, "y": 3},
         "b": {"z": 1},
     }
@@ -97,12 +97,12 @@ def test_a_table_is_laid_over_a_table_and_replaces_a_value():
 def test_what_is_written_reads_as_the_same_record(tmp_path):
     record = Whole(steps=3, data=Data(train=("ä b", "c")), judge=Wide(width=7), layers={"conv5_4": 0.1})
     path = tmp_path / "config.toml"
-    path.write_text(written_toml(record), encoding="utf-8")
-    assert checked(Whole, read_toml(path), "config.toml") == record
+    path.write_text(format_toml(record), encoding="utf-8")
+    assert validate(Whole, read_toml(path), "config.toml") == record
 
 
 @pytest.mark.parametrize(
-    ("content", "sentence"), [(b"a = ", "not TOML"), (b"\xff\xfe", "UTF-8"), (b"a = b", "Text belongs in quotes")]
+    ("content", "sentence"), [(b"a = ", "not valid TOML"), (b"\xff\xfe", "UTF-8"), (b"a = b", "Put text in quotes")]
 )
 def test_a_file_that_is_no_toml_gets_a_sentence(tmp_path, content, sentence):
     path = tmp_path / "recipe.toml"

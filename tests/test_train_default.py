@@ -139,9 +139,9 @@ def test_both_networks_are_trained_in_pieces_one_from_the_other(
 def test_a_run_goes_on_with_what_it_was_begun_with(places: script.Places) -> None:
     recipe = script.recipe_of(FIRST, places, TINY)
     recipe.folder.mkdir(parents=True)
-    from tessera.config import written_toml
+    from tessera.config import format_toml
 
-    (recipe.folder / "config.toml").write_text(written_toml(recipe))
+    (recipe.folder / "config.toml").write_text(format_toml(recipe))
     assert script.recipe_of(FIRST, places, ("steps=7",)) == recipe
 
 

@@ -1,7 +1,7 @@
-"""Configurations as people write them: TOML files and `key=value` on the command line, checked against a frozen record.
+"""Configurations written by users: TOML files and `key=value` texts, validated against frozen records.
 
-A configuration is a tree of frozen pydantic models that live beside what they configure. Here is only what all of them
-need: reading, laying changes over each other, and saying in one sentence which key is wrong and what was meant.
+A configuration is a tree of frozen pydantic models, each next to the code that it configures. This module has what all
+of them share: reading, merging, and error messages that name the wrong key and suggest the right one.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ ConfigT = TypeVar("ConfigT", bound=BaseModel, covariant=True)
 
 
 class OneOf:
-    """Marks a field of a base type that holds one of these records, told apart by the literal field `network`.
+    """Marks a field that holds one of several records, distinguished by their literal field `network`.
 
-    For lists of records that are declared elsewhere: `Annotated[GeneratorConfig, OneOf(*kinds)]` is validated like the
-    union of the kinds.
+    For records that are declared elsewhere: `Annotated[GeneratorConfig, OneOf(*kinds)]` is validated like the union of
+    the kinds.
     """
 
     def __init__(self, *kinds: type[BaseModel]) -> None:
@@ -44,19 +44,19 @@ class OneOf:
 
 
 def read_toml(path: Path) -> Values:
-    """Read a TOML file. Raises UsageError, with the line, when it is not one."""
+    """Read a TOML file. Raises UsageError, with the line, if it is not valid."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"{path}: this file cannot be read ({error.strerror or error}).") from error
     except UnicodeDecodeError:
-        raise UsageError(f"{path}: this is no text in UTF-8, and a recipe is. Save it as UTF-8.") from None
+        raise UsageError(f"{path}: not UTF-8 text. Save it as UTF-8.") from None
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path}: this is not TOML: {error}. Text belongs in quotes, and lists in [ ].") from None
+        raise UsageError(f"{path}: not valid TOML: {error}. Put text in quotes and lists in [ ].") from None
 
 
 def parse_change(text: str) -> tuple[tuple[str, ...], Any]:
-    """Read `data.batch=4` -> (("data", "batch"), 4). A value that is not TOML is taken as text.
+    """Parse `data.batch=4` -> (("data", "batch"), 4). A value that is not valid TOML is taken as text.
 
     >>> parse_change("name=portraits"), parse_change("schedule.milestones=[50_000, 0.5]")
     ((('name',), 'portraits'), (('schedule', 'milestones'), [50000, 0.5]))
@@ -64,11 +64,11 @@ def parse_change(text: str) -> tuple[tuple[str, ...], Any]:
     key, equals, value = text.partition("=")
     path = tuple(part.strip() for part in key.split("."))
     if not equals or not all(path):
-        raise UsageError(f"{text!r}: a change is written key=value, such as data.batch=4.")
-    return path, _toml_value(value.strip())
+        raise UsageError(f"{text!r}: expected key=value, such as data.batch=4.")
+    return path, _parse_toml_value(value.strip())
 
 
-def _toml_value(text: str) -> Any:
+def _parse_toml_value(text: str) -> Any:
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     try:
@@ -77,64 +77,68 @@ def _toml_value(text: str) -> Any:
         return text
 
 
-def with_changes(values: Mapping[str, Any], changes: Iterable[tuple[tuple[str, ...], Any]]) -> Values:
-    """Lay changes over values; neither is altered.
+def apply_changes(values: Mapping[str, Any], changes: Iterable[tuple[tuple[str, ...], Any]]) -> Values:
+    """Apply changes to a copy of values.
 
-    >>> with_changes({"data": {"batch": 16}}, [(("data", "patch"), 96), (("steps",), 3)])
+    >>> apply_changes({"data": {"batch": 16}}, [(("data", "patch"), 96), (("steps",), 3)])
     {'data': {'batch': 16, 'patch': 96}, 'steps': 3}
     """
-    changed = cast(Values, _copied(values))
+    changed = cast(Values, _copy(values))
     for path, value in changes:
         table = changed
         for depth, part in enumerate(path[:-1]):
             inner = table.setdefault(part, {})
             if not isinstance(inner, dict):
-                raise UsageError(f"{'.'.join(path)}: {'.'.join(path[: depth + 1])} is one value and has no parts.")
+                raise UsageError(f"{'.'.join(path)}: {'.'.join(path[: depth + 1])} is a single value, not a table.")
             table = cast(Values, inner)
         table[path[-1]] = value
     return changed
 
 
-def overlaid(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> Values:
-    """The values of `upper` over those of `lower`, table by table.
+def merge_values(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> Values:
+    """Merge tables recursively; values of `upper` replace those of `lower`.
 
-    >>> overlaid({"data": {"batch": 16, "patch": 128}}, {"data": {"batch": 4}})
+    >>> merge_values({"data": {"batch": 16, "patch": 128}}, {"data": {"batch": 4}})
     {'data': {'batch': 4, 'patch': 128}}
     """
-    result = cast(Values, _copied(lower))
+    result = cast(Values, _copy(lower))
     for key, value in upper.items():
         below = result.get(key)
         both = isinstance(below, dict) and isinstance(value, Mapping)
-        result[key] = overlaid(cast(Values, below), cast(Values, value)) if both else _copied(value)
+        result[key] = merge_values(cast(Values, below), cast(Values, value)) if both else _copy(value)
     return result
 
 
-def _copied(value: Any) -> Any:
+def _copy(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {str(key): _copied(inner) for key, inner in cast(Mapping[Any, Any], value).items()}
-    return [_copied(inner) for inner in cast(list[Any], value)] if isinstance(value, list) else value
+        return {str(key): _copy(inner) for key, inner in cast(Mapping[Any, Any], value).items()}
+    return [_copy(inner) for inner in cast(list[Any], value)] if isinstance(value, list) else value
 
 
-def checked(kind: type[Record], values: Mapping[str, Any], where: str) -> Record:
-    """Make the record of these values. Raises UsageError that names the key and what was meant."""
+def validate(kind: type[Record], values: Mapping[str, Any], where: str) -> Record:
+    """Build the record from values. Raises UsageError that names the wrong key and suggests the right one."""
     try:
         return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
-        sentences = [_sentence(kind, values, cast("dict[str, Any]", detail)) for detail in error.errors()]
-        more = f" And {len(sentences) - 3} more." if len(sentences) > 3 else ""
-        raise UsageError(f"{where}: {' '.join(sentences[:3])}{more}") from None
+        problems = [_describe_problem(kind, values, cast("dict[str, Any]", detail)) for detail in error.errors()]
+        more = f" And {len(problems) - 3} more." if len(problems) > 3 else ""
+        raise UsageError(f"{where}: {' '.join(problems[:3])}{more}") from None
 
 
-def _sentence(kind: type[BaseModel], values: Mapping[str, Any], detail: dict[str, Any]) -> str:
-    names, owner = _followed(kind, detail["loc"])
+def _describe_problem(kind: type[BaseModel], values: Mapping[str, Any], detail: dict[str, Any]) -> str:
+    names, owner = _resolve_location(kind, detail["loc"])
     key = ".".join(names)
     problem = str(detail["msg"]).removeprefix("Value error, ").rstrip(".")
     match detail["type"]:
         case "extra_forbidden":
             known = sorted(owner.model_fields) if owner is not None else []
             near = difflib.get_close_matches(names[-1], known, 1, cutoff=0.5)
-            meant = f"did you mean `{'.'.join([*names[:-1], near[0]])}`?" if near else f"there are {', '.join(known)}."
-            return f"There is no key `{key}`; {meant}"
+            hint = (
+                f"did you mean `{'.'.join([*names[:-1], near[0]])}`?"
+                if near
+                else f"expected one of {', '.join(known)}."
+            )
+            return f"Unknown key `{key}`; {hint}"
         case "missing":
             return f"The key `{key}` is missing."
         case "union_tag_not_found" | "union_tag_invalid":
@@ -143,25 +147,27 @@ def _sentence(kind: type[BaseModel], values: Mapping[str, Any], detail: dict[str
             found = detail.get("ctx", {}).get("tag")
             said = f"is {found!r}" if found is not None else "is missing"
             return f"`{key}.{tag}` {said}{f'; expected one of {expected}' if expected else ''}."
-        case _ if not names:  # what the parts of the record say of each other
+        case _ if not names:  # a check across several fields
             return f"{problem}."
         case _:
             shown = repr(detail.get("input"))
-            return f"`{key}`: {_lowered(problem)}; found {shown if len(shown) <= 60 else shown[:57] + '...'}."
+            return f"`{key}`: {_lower_first(problem)}; found {shown if len(shown) <= 60 else shown[:57] + '...'}."
 
 
-def _lowered(text: str) -> str:
+def _lower_first(text: str) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _followed(kind: type[BaseModel], location: tuple[str | int, ...]) -> tuple[list[str], type[BaseModel] | None]:
-    """The keys of a place as the user wrote them, without the names of union members; and the record it lies in."""
+def _resolve_location(
+    kind: type[BaseModel], location: tuple[str | int, ...]
+) -> tuple[list[str], type[BaseModel] | None]:
+    """Resolve pydantic's location -> the keys as the user wrote them, and the record that holds the last one."""
     names: list[str] = []
     here: Any = kind
     owner: type[BaseModel] | None = kind
     for part in location:
-        members = _members(here)
-        tagged = next((member for member in members if str(part) in _tags(member)), None)
+        members = _list_members(here)
+        tagged = next((member for member in members if str(part) in _list_tags(member)), None)
         if tagged is not None and len(members) > 1:
             here = tagged
             continue
@@ -169,30 +175,30 @@ def _followed(kind: type[BaseModel], location: tuple[str | int, ...]) -> tuple[l
             (member for member in members if str(part) in member.model_fields), members[0] if members else None
         )
         if owner is None and not isinstance(part, int) and not _is_table(here):
-            continue  # a part of pydantic's own way, such as "tuple" or "int"
+            continue  # a marker of pydantic, such as "tuple" or "int"
         names.append(str(part))
         field = owner.model_fields.get(str(part)) if owner else None
-        here = _inner(here) if field is None else _type_of(field)
+        here = _get_item_type(here) if field is None else _get_field_type(field)
     return names, owner
 
 
-def _type_of(field: FieldInfo) -> Any:
+def _get_field_type(field: FieldInfo) -> Any:
     marks = (mark for mark in field.metadata if isinstance(mark, OneOf))
     return next((mark.union for mark in marks), field.annotation)
 
 
-def _members(kind: Any) -> list[type[BaseModel]]:
-    """The records that a value of this type may be."""
+def _list_members(kind: Any) -> list[type[BaseModel]]:
+    """List the records that a value of this type can be."""
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return [kind]
     origin = typing.get_origin(kind)
     if origin in (typing.Union, types.UnionType, typing.Annotated):
-        return [member for inner in typing.get_args(kind) for member in _members(inner)]
+        return [member for inner in typing.get_args(kind) for member in _list_members(inner)]
     return []
 
 
-def _tags(kind: type[BaseModel]) -> tuple[str, ...]:
-    """The values of the literal fields that tell the members of a union apart."""
+def _list_tags(kind: type[BaseModel]) -> tuple[str, ...]:
+    """List the values of literal fields, which distinguish the members of a union."""
     fields = (field for field in kind.model_fields.values() if typing.get_origin(field.annotation) is typing.Literal)
     return tuple(str(value) for field in fields for value in typing.get_args(field.annotation))
 
@@ -201,66 +207,66 @@ def _is_table(kind: Any) -> bool:
     return typing.get_origin(kind) in (dict, tuple, list, types.MappingProxyType)
 
 
-def _inner(kind: Any) -> Any:
+def _get_item_type(kind: Any) -> Any:
     arguments = typing.get_args(kind)
     return arguments[-1] if arguments else None
 
 
-def written_toml(record: BaseModel) -> str:
-    """A record as TOML text, complete; `None` is left out, because TOML has none. Raises UsageError without tomli-w."""
+def format_toml(record: BaseModel) -> str:
+    """Format a complete record as TOML, without `None` (TOML has no null). Raises UsageError without tomli-w."""
     try:
         writer = import_library("tomli_w")
     except ModuleNotFoundError as error:
         raise UsageError("Writing TOML needs the package tomli-w: pip install 'tessera-sr[train]'.") from error
-    return writer.dumps(_without_none(record.model_dump(mode="json")))
+    return writer.dumps(_drop_none(record.model_dump(mode="json")))
 
 
-def _without_none(value: Any) -> Any:
+def _drop_none(value: Any) -> Any:
     if isinstance(value, dict):
         table = cast(Values, value)
-        return {key: _without_none(inner) for key, inner in table.items() if inner is not None}
-    return [_without_none(inner) for inner in cast(list[Any], value)] if isinstance(value, list) else value
+        return {key: _drop_none(inner) for key, inner in table.items() if inner is not None}
+    return [_drop_none(inner) for inner in cast(list[Any], value)] if isinstance(value, list) else value
 
 
 class Kind(Protocol[ConfigT]):
-    """One kind of network: its name in configurations and the type of these."""
+    """One kind of network: its name and the type of its configuration."""
 
     @property
     def name(self) -> str:
-        """The word under `network` in a configuration."""
+        """The value of `network` in a configuration."""
         ...
 
     @property
     def config(self) -> type[ConfigT]:
-        """The type of the configurations of this network."""
+        """The configuration type of this network."""
         ...
 
 
 def config_from_json(text: str, key: str, kinds: Sequence[Kind[ConfigT]]) -> ConfigT:
-    """Rebuild the configuration that stands as JSON under a key of the metadata.
+    """Rebuild a configuration from the JSON under a metadata key.
 
-    Raises WeightsError for anything but a complete configuration of one of these kinds, without the name of the file.
+    Raises WeightsError (without the file's name) unless it is a complete configuration of one of these kinds.
     """
     try:
         values: Any = json.loads(text)
         network: Any = values["network"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise WeightsError(f"its metadata has under `{key}` no configuration of a network.") from None
+        raise WeightsError(f"its metadata key `{key}` does not hold a network configuration.") from None
     known = next((kind for kind in kinds if kind.name == network), None)
     if known is None:
         names = ", ".join(kind.name for kind in kinds)
         raise WeightsError(
-            f"its metadata names the network {str(network)[:60]!r}, and this program knows {names}. "
-            "A newer version may know more."
+            f"its metadata names the unknown network {str(network)[:60]!r}; known networks are {names}. "
+            "A newer version may support it."
         )
     try:
         return known.config.model_validate_json(text, strict=True)
     except ValidationError as error:
-        raise WeightsError(f"the configuration in its metadata is not one of {network}: {explain(error)}.") from error
+        raise WeightsError(f"its metadata holds no valid configuration of {network}: {explain(error)}.") from error
 
 
 def explain(error: ValidationError) -> str:
-    """Say in words what pydantic found wrong with a configuration."""
+    """Describe the errors that pydantic found in a configuration."""
     details = error.errors(include_url=False, include_context=False, include_input=False)
     return "; ".join(
         f"{'.'.join(map(str, detail['loc'])) + ': ' if detail['loc'] else ''}{detail['msg']}"[:200]

@@ -152,6 +152,6 @@ def test_rates_of_a_run_that_is_counted_in_passes_are_told_as_shares() -> None:
 def test_what_is_wrong_with_a_recipe_is_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('recipe = "esrgan"\n[data]\nbach = 3\n', encoding="utf-8")
-    assert "There is no key `data.bach`; did you mean `data.batch`?" in refused("check", path)
+    assert "Unknown key `data.bach`; did you mean `data.batch`?" in refused("check", path)
     assert "data.patch is 130" in refused("check", "realesrgan", "data.patch=130")
     assert "did you mean esrgan?" in refused("check", "esrgam")

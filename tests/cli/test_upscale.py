@@ -163,8 +163,8 @@ def test_wrong_usage_is_2_and_one_sentence_before_any_work(upscale: Run, words: 
         (["-g", "tpu9"], 2, "'tpu9' is not a device"),
         (["-g", "0", "--engine", "openvino"], 2, "The OpenVINO engine runs on the CPU"),
         (["-n", "realesrgan-x4pluss"], 2, "Did you mean realesrgan-x4plus"),
-        (["-n", "missing.pth"], 2, "There is no file missing.pth, neither here nor in "),
-        (["-n", "bsrgan-x4", "--offline"], 1, "bsrgan-x4 is not on this machine and --offline forbids a download"),
+        (["-n", "missing.pth"], 2, "missing.pth: no such file here or in "),
+        (["-n", "bsrgan-x4", "--offline"], 1, "bsrgan-x4 is not on this machine, and --offline forbids downloads"),
     ],
 )
 def test_what_is_not_there_is_wrong_usage_and_missing_weights_are_a_failure(

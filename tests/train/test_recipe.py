@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tessera.config import checked, read_toml, written_toml
+from tessera.config import format_toml, read_toml, validate
 from tessera.errors import UsageError
 from tessera.images.resize import resize
 from tessera.losses import adversarial_preset
@@ -148,7 +148,7 @@ def test_every_recipe_trains_for_three_steps(name, tmp_path, monkeypatch):
     wanted = {term for term in ("pixel", "grid", "perceptual", "adversarial") if getattr(whole, term) is not None}
     assert all(any(line.get(term, 0) > 0 for line in lines) for term in wanted)
     assert load_weights(run / "latest.safetensors").config == recipe.generator
-    assert checked(Recipe, read_toml(run / "config.toml"), "config.toml") == recipe
+    assert validate(Recipe, read_toml(run / "config.toml"), "config.toml") == recipe
 
 
 def test_a_file_may_change_a_shipped_recipe(tmp_path):
@@ -209,7 +209,7 @@ def test_what_is_written_is_the_whole_recipe():
         recipe = load_recipe(name)
         import tomllib
 
-        assert checked(Recipe, tomllib.loads(written_toml(recipe)), name) == recipe
+        assert validate(Recipe, tomllib.loads(format_toml(recipe)), name) == recipe
 
 
 @pytest.mark.parametrize("name", RECIPES)

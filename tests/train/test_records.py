@@ -53,9 +53,9 @@ def test_a_run_begins_once_and_what_it_has_is_kept(folder: RunFolder) -> None:
 
 
 def test_the_configuration_is_written_complete_and_reads_back_the_same(folder: RunFolder) -> None:
-    from tessera.config import checked, read_toml
+    from tessera.config import read_toml, validate
 
-    assert checked(Recipe, read_toml(folder.path / "config.toml"), "it") == recipe()
+    assert validate(Recipe, read_toml(folder.path / "config.toml"), "it") == recipe()
 
 
 def test_a_place_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:

@@ -414,7 +414,7 @@ def test_different_networks_cannot_be_mixed(tmp_path: Path) -> None:
     first = loaded(tmp_path, name="first")
     deeper = loaded(tmp_path, RRDBNetConfig(features=4, blocks=2, growth=3), name="deeper")
     other = loaded(tmp_path, ALL[4], name="other")
-    with pytest.raises(UsageError, match="first and deeper cannot be mixed, their networks differ: blocks 1 and 2"):
+    with pytest.raises(UsageError, match="first and deeper cannot be blended, their networks differ: blocks 1 and 2"):
         interpolate([(first, 0.5), (deeper, 0.5)])
     with pytest.raises(UsageError, match="rrdbnet and srvggnetcompact"):
         interpolate([(first, 0.5), (other, 0.5)])

@@ -22,7 +22,7 @@ from tessera.generators import SRVGGNetCompactConfig
 from tessera.planning import planner, preparing
 from tessera.upscaling.upscaler import Upscaler
 from tessera.weights.files import inspect_weights, load_weights, save_weights
-from tessera.zoo.int8_file import QUANTIZED_KEY, find_int8, has_seen, psnr_drop_db
+from tessera.zoo.int8_file import QUANTIZED_KEY, find_int8, read_psnr_drop_db, was_calibrated_on
 from tessera.zoo.models import load_model
 from test_without_torch import without_torch
 
@@ -59,7 +59,7 @@ def test_the_int8_form_is_found_beside_its_model_only_if_it_is_of_that_model(fol
     found = find_int8(loaded)
     assert found is not None
     assert (found.path, found.is_all_int8) == (folder / "model.int8.xml", True)
-    assert found.psnr_drop_db == psnr_drop_db(inspect_weights(found.path).metadata)
+    assert found.psnr_drop_db == read_psnr_drop_db(inspect_weights(found.path).metadata)
     assert find_int8(loaded, most_db=found.psnr_drop_db - 0.001) is None
     assert find_int8(dataclasses.replace(loaded, network=loaded.network, sha256="1" * 64)) is None
 
@@ -82,8 +82,8 @@ def test_the_table_refuses_to_measure_on_pictures_of_the_calibration(folder: Pat
     digests = {
         name: [read_photograph(path, 3).sha256 for path in sorted((quantized / name).iterdir())] for name in ("c", "e")
     }
-    assert all(has_seen(metadata, digest) for digest in digests["c"])  # nine calibrated, three chose
-    assert not any(has_seen(metadata, digest) for digest in digests["e"])
+    assert all(was_calibrated_on(metadata, digest) for digest in digests["c"])  # nine calibrated, three chose
+    assert not any(was_calibrated_on(metadata, digest) for digest in digests["e"])
 
 
 @pytest.mark.parametrize("kind", ["a copy in another file", "a mix"])

@@ -113,7 +113,7 @@ def test_a_file_that_changes_between_opening_and_reading_is_refused(path: Path):
     open_weights(path)
     known = open_weights(path)
     saved(path, seed=1)
-    with pytest.raises(WeightsError, match=r"net\.safetensors: this file changed after it was opened"):
+    with pytest.raises(WeightsError, match=r"net\.safetensors: changed after it was opened"):
         _ = known.network
 
 
@@ -123,7 +123,7 @@ def test_a_record_that_says_something_else_than_the_file_is_refused_and_forgotte
     kept = json.loads(record.read_text())
     kept["value"]["config"] = CONFIG.model_copy(update={"convolutions": 2}).model_dump_json()
     record.write_text(json.dumps(kept))
-    with pytest.raises(WeightsError, match="in the cache was wrong"):
+    with pytest.raises(WeightsError, match="cached facts were wrong"):
         _ = open_weights(path).network
     assert open_weights(path).config == CONFIG
 

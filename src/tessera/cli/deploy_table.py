@@ -133,12 +133,12 @@ def _int8_files(models: Sequence[LoadedGenerator], named: Sequence[Path]) -> dic
 
 def _refuse_seen(file: Path | None, pairs: Sequence[Pair]) -> None:
     """Raise UsageError where an int8 file would be measured on pictures that it was made with."""
-    from tessera.zoo.int8_file import has_seen, metadata_of
+    from tessera.zoo.int8_file import read_openvino_metadata, was_calibrated_on
 
     if file is None:
         return
-    metadata = metadata_of(file)
-    seen = [pair.name for pair in pairs if has_seen(metadata, pair.sha256)]
+    metadata = read_openvino_metadata(file)
+    seen = [pair.name for pair in pairs if was_calibrated_on(metadata, pair.sha256)]
     if seen:
         raise UsageError(
             f"--bench: {file} was calibrated on {seen[0]}, so its loss would be too small ({len(seen)} of {len(pairs)}"

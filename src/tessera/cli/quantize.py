@@ -85,7 +85,7 @@ def quantize(
     from tessera.deploy.int8_settings import Int8Settings, format_of, method_of
     from tessera.deploy.quantizing import OverBudgetError
     from tessera.deploy.quantizing import quantize as quantize_model
-    from tessera.zoo.int8_file import ENDING, int8_places
+    from tessera.zoo.int8_file import ENDING, list_int8_paths
     from tessera.zoo.models import load_model
 
     asked = BuildConfig(calibration=CalibrationConfig(method="max", count=24)) if build is None else read_build(build)
@@ -113,7 +113,7 @@ def quantize(
     )
     loaded = load_model(name, offline=offline)
     if output is None:
-        output = _made_place(int8_places(loaded)[-1])
+        output = _made_place(list_int8_paths(loaded)[-1])
     try:
         done = quantize_model(
             loaded, output, settings, folder, evaluation=evaluation, overwrite=overwrite, told=print_progress

@@ -33,7 +33,7 @@ def train(
     A run lives in runs/NAME and can be stopped and resumed at any time. Several processes are started with torchrun or
     accelerate launch: torchrun --nproc-per-node 2 -m tessera train RECIPE ...
     """
-    from tessera.config import written_toml
+    from tessera.config import format_toml
     from tessera.train.loop import train as run
     from tessera.train.recipe import load_recipe
 
@@ -41,7 +41,7 @@ def train(
     if resume:
         wanted = _going_on(wanted)
     if show:
-        typer.echo(written_toml(wanted), nl=False)
+        typer.echo(format_toml(wanted), nl=False)
         return
     if not wanted.data.train:
         raise UsageError("There is nothing to train on: give data.train=FOLDER.")
@@ -55,14 +55,14 @@ def train(
 
 def _going_on(wanted: Recipe) -> Recipe:
     """What was begun, with what may be changed; refuse what may not."""
-    from tessera.config import checked, read_toml
+    from tessera.config import read_toml, validate
     from tessera.train.recipe import Recipe, find_fixed_differences
     from tessera.train.records import CONFIG_NAME
 
     path = wanted.folder / CONFIG_NAME
     if not path.exists():
         raise UsageError(f"{wanted.folder}: there is no run to go on with. Leave out --resume to begin one.")
-    begun = checked(Recipe, read_toml(path), str(path))
+    begun = validate(Recipe, read_toml(path), str(path))
     different = find_fixed_differences(begun, wanted)
     if different:
         raise UsageError(

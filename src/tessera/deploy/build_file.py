@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, Field
 
-from tessera.config import Values, checked, read_toml
+from tessera.config import Values, read_toml, validate
 from tessera.errors import UsageError
 from tessera.train.importing.files import read_yaml
 from tessera.train.importing.foreign import Note, Table, described, without_none
@@ -69,7 +69,7 @@ def read_build(path: Path) -> BuildConfig:
     """Read a build file of ours. Raises UsageError that names the wrong key."""
     if path.suffix.lower() in (".yml", ".yaml"):
         raise UsageError(f"{path}: `tessera config import {path} -o build.toml` makes a build file of it.")
-    return checked(BuildConfig, read_toml(path), str(path))
+    return validate(BuildConfig, read_toml(path), str(path))
 
 
 def is_foreign_build(path: Path) -> bool:
@@ -102,7 +102,7 @@ def import_build(path: Path) -> ImportedBuild:
     if calibration:
         values["calibration"] = calibration
     file.finish()
-    build = checked(BuildConfig, values, str(path))
+    build = validate(BuildConfig, values, str(path))
     return ImportedBuild(build, _text(values, path, notes), tuple(notes))
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import BaseModel, Field, model_validator
 
-from tessera.config import OneOf, Values, checked, overlaid, parse_change, read_toml, with_changes
+from tessera.config import OneOf, Values, apply_changes, merge_values, parse_change, read_toml, validate
 from tessera.dataset.config import DataConfig
 from tessera.degrade import Degradation, MatlabBicubic
 from tessera.discriminators.catalog import DISCRIMINATORS
@@ -329,9 +329,9 @@ def load_recipe(recipe: str, changes: Sequence[str] = ()) -> Recipe:
     A file may name the recipe that it changes (`recipe = "esrgan"`). Raises UsageError.
     """
     values, where = _read_recipe(recipe)
-    table = with_changes(values, [parse_change(change) for change in changes])
+    table = apply_changes(values, [parse_change(change) for change in changes])
     table.setdefault("name", Path(recipe).stem)
-    return checked(Recipe, _wrap_single_paths(table), where)
+    return validate(Recipe, _wrap_single_paths(table), where)
 
 
 def _read_recipe(recipe: str) -> tuple[Values, str]:
@@ -340,7 +340,7 @@ def _read_recipe(recipe: str) -> tuple[Values, str]:
         return read_shipped_recipe(recipe), f"recipe {recipe}"
     values = read_toml(path)
     lower = values.pop("recipe", None)
-    return (overlaid(read_shipped_recipe(str(lower)), values) if lower is not None else values), str(path)
+    return (merge_values(read_shipped_recipe(str(lower)), values) if lower is not None else values), str(path)
 
 
 def _wrap_single_paths(table: Mapping[str, Any]) -> Values:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from tessera.config import written_toml
+from tessera.config import format_toml
 from tessera.errors import TrainingError, UsageError
 from tessera.images.writer import write_picture
 from tessera.libraries import import_library
@@ -56,7 +56,7 @@ class RunFolder:
         try:
             for folder in (self.checkpoints, self.samples):
                 folder.mkdir(parents=True, exist_ok=True)
-            self.replace(CONFIG_NAME, written_toml(recipe))
+            self.replace(CONFIG_NAME, format_toml(recipe))
         except OSError as error:
             raise TrainingError(f"{self.path}: nothing can be written here ({error.strerror or error}).") from error
         except UnicodeEncodeError as error:

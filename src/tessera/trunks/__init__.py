@@ -1,8 +1,7 @@
-"""The convolutional trunks of learned metrics and perceptual losses, as modules that give named feature maps.
+"""Trunks: the pretrained networks behind learned metrics and perceptual losses, with named feature maps.
 
-Their files are other people's work and are not part of Tessera: `load_trunk` finds them in the models folder or in an
-installed package, fetches them from their published address, or reads a file that the user names, in each case without
-executing anything in it.
+Their weights are not part of Tessera: `load_trunk` finds them in the models folder or in an installed package,
+downloads them from their published address, or reads a file that the user names. No code in a file is executed.
 
 >>> [trunk.name for trunk in TRUNKS]
 ['vgg16', 'vgg19', 'vgg19-distilled', 'hed-vgg16', 'alexnet', 'squeezenet1_1', 'inception']

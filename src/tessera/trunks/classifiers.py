@@ -24,10 +24,10 @@ def vgg(
     mirrored: bool = False,
     odd_rests: bool = False,
 ) -> Trunk:
-    """VGG with these channels in each block: conv1_1, relu1_1, conv1_2, relu1_2, pool1, conv2_1 ... (Simonyan 2014).
+    """Build VGG with these channels per block: conv1_1, relu1_1, conv1_2, relu1_2, pool1, conv2_1 ... (Simonyan 2014).
 
-    `conv` maps are those before activation. `mirrored` borders repeat the picture in place of zeros. With `odd_rests`
-    a pool takes the last row and column of an odd map for themselves, as TensorFlow does; otherwise it leaves them out.
+    `conv` maps are before the activation. `mirrored` pads by reflection instead of zeros. With `odd_rests` a pool keeps
+    the last row and column of an odd map, as TensorFlow does; otherwise it drops them.
     """
     parts: list[tuple[str, nn.Module]] = []
     inputs = 3
@@ -45,16 +45,16 @@ DISTILLED_WIDTHS: Widths = ((16,) * 2, (32,) * 2, (64,) * 4, (128,) * 4, (128,))
 
 
 def distilled_vgg19(normalization: Normalization = AS_IT_IS, widths: Widths = DISTILLED_WIDTHS) -> Trunk:
-    """VGG19 to relu5_1 with thin channels, mirrored borders and a mixing of colors in place of a normalization.
+    """Build VGG19 up to relu5_1 with fewer channels, reflection padding, and a 1x1 convolution as normalization.
 
-    Wang et al. 2020, "Collaborative Distillation for Ultra-Resolution Universal Style Transfer". The mixing turns RGB
-    in [0, 1] into BGR in 0..255 less the mean.
+    Wang et al. 2020, "Collaborative Distillation for Ultra-Resolution Universal Style Transfer". The
+    convolution converts RGB in [0, 1] to BGR in 0..255 minus the mean.
     """
     return vgg(widths, normalization, mixing=True, mirrored=True)
 
 
 def alexnet(normalization: Normalization = IMAGENET) -> Trunk:
-    """AlexNet as torchvision has it: conv1, relu1, pool1, conv2 ... relu5 (Krizhevsky 2014, "one weird trick")."""
+    """Build AlexNet as in torchvision: conv1, relu1, pool1, conv2 ... relu5 (Krizhevsky 2014, "one weird trick")."""
 
     def conv(inputs: int, outputs: int, kernel: int, padding: int, stride: int = 1) -> nn.Conv2d:
         return nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=padding)
@@ -75,7 +75,7 @@ def alexnet(normalization: Normalization = IMAGENET) -> Trunk:
 
 
 class Fire(nn.Module):
-    """Few channels, then many again, half of them by 3x3 (Iandola 2016, section 3.2).
+    """A fire module: squeeze to few channels, expand by 1x1 and 3x3 (Iandola 2016, section 3.2).
 
     (B, C, H, W) -> (B, 2E, H, W)
     """
@@ -87,13 +87,13 @@ class Fire(nn.Module):
         self.expand3x3 = nn.Conv2d(squeezed, expanded, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Squeeze, expand in both ways, and put them side by side."""
+        """Squeeze, expand in both ways, and concatenate."""
         x = torch.relu(self.squeeze(x))
         return torch.relu(torch.cat((self.expand1x1(x), self.expand3x3(x)), dim=1))
 
 
 def squeezenet(normalization: Normalization = IMAGENET) -> Trunk:
-    """SqueezeNet 1.1 as torchvision has it: conv1, relu1, pool1, fire2, fire3, pool3, fire4 ... fire9."""
+    """Build SqueezeNet 1.1 as in torchvision: conv1, relu1, pool1, fire2, fire3, pool3, fire4 ... fire9."""
     parts: list[tuple[str, nn.Module]] = [("conv1", nn.Conv2d(3, 64, 3, stride=2)), ("relu1", nn.ReLU())]
     inputs = 64
     for number, expanded in enumerate((64, 64, 128, 128, 192, 192, 256, 256), 2):

@@ -1,4 +1,4 @@
-"""Inception v3 as the Fréchet distance uses it.
+"""Inception v3 as used by the Fréchet inception distance.
 
 Shapes: B pictures, C channels of a map, H height, W width; h, w those of a map.
 """
@@ -34,7 +34,7 @@ class ConvNorm(nn.Module):
 
 @dataclass(frozen=True)
 class _Step:
-    """One convolution of a branch; where it strides, nothing is padded."""
+    """One convolution of a branch; a strided one has no padding."""
 
     name: str
     outputs: int
@@ -43,11 +43,11 @@ class _Step:
 
 
 _Branch = tuple[nn.Module | None, tuple[tuple[_Step, ...], ...]]
-"""What pools first, and the steps after it; steps in one tuple read the same map and lie side by side."""
+"""An optional pool, then the steps after it; steps in one tuple read the same map and are concatenated."""
 
 
 class Mixed(nn.Module):
-    """Branches that read the same map and are put side by side (Szegedy 2015): (B, C, H, W) -> (B, C', h, w)."""
+    """Branches that read the same map and are concatenated (Szegedy 2015): (B, C, H, W) -> (B, C', h, w)."""
 
     def __init__(self, inputs: int, branches: Sequence[_Branch]) -> None:
         super().__init__()

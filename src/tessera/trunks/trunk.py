@@ -1,4 +1,4 @@
-"""Layers with names, one after another, and what they were trained to see.
+"""A chain of named layers, and the normalization of its input.
 
 Shapes: B pictures, C channels of a map, H height, W width; h, w those of a map.
 """
@@ -16,13 +16,13 @@ from tessera.errors import UsageError
 
 @dataclass(frozen=True)
 class Normalization:
-    """What a trunk was trained to see: (picture in [0, 1] - mean) / deviation, per channel of RGB."""
+    """Input normalization of a trunk: (picture in [0, 1] - mean) / standard deviation, per RGB channel."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
     def apply(self, batch: Tensor) -> Tensor:
-        """(B, 3, H, W) in [0, 1] -> the same shape, in what the trunk sees."""
+        """Normalize (B, 3, H, W) in [0, 1] -> the same shape, in the trunk's range."""
         mean, std = (torch.tensor(values).to(batch).view(3, 1, 1) for values in (self.mean, self.std))
         return (batch - mean) / std
 
@@ -30,14 +30,14 @@ class Normalization:
 IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 FROM_MINUS_ONE_TO_ONE = Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 CAFFE = Normalization((122.67892 / 255, 116.66877 / 255, 104.00699 / 255), (1 / 255, 1 / 255, 1 / 255))
-"""What networks trained in Caffe see: 0 to 255 less ImageNet's mean. (BGR is in their first convolution.)"""
+"""Networks trained in Caffe: 0 to 255 minus ImageNet's mean. (BGR order is in their first convolution.)"""
 AS_IT_IS = Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
 class Trunk(nn.Module):
-    """Layers one after another, each of which has a name.
+    """A chain of named layers.
 
-    (B, 3, H, W), normalized as `normalization` has it -> for each wanted name (B, C, h, w)
+    (B, 3, H, W), normalized with `normalization` -> one map (B, C, h, w) per requested layer
     """
 
     def __init__(
@@ -48,9 +48,9 @@ class Trunk(nn.Module):
         numbered: bool = True,
         mixing: bool = False,
     ) -> None:
-        """Take parts in order: `numbered` ones lie under `features`, as torchvision has them, others under their name.
+        """Build from parts in order: `numbered` ones under `features` as in torchvision, others under their names.
 
-        With `mixing` a 1x1 convolution before all (`conv0`) turns RGB into what the first part was trained on.
+        With `mixing` a 1x1 convolution (`conv0`) first converts RGB to the range and order of the first part.
         """
         super().__init__()
         self.normalization = normalization
@@ -67,12 +67,12 @@ class Trunk(nn.Module):
     def forward(
         self, batch: Tensor, layers: Sequence[str], pool: Callable[[Tensor], Tensor] | None = None
     ) -> dict[str, Tensor]:
-        """Give the maps of these layers, in the order asked for; with `pool`, it takes the place of every max pool.
+        """Return the maps of these layers in the requested order; `pool` replaces every max pool.
 
-        Raises UsageError for a layer that is not there.
+        Raises UsageError for an unknown layer.
         """
         self.check_layers(layers)
-        # Only the maps asked for are kept, and what lies behind the last of them is not computed.
+        # Only requested maps are held, and layers after the last of them are not computed.
         found: dict[str, Tensor] = {}
         x = self.conv0(batch)
         for name, place in zip(self.layers, self._places, strict=True):
@@ -85,18 +85,18 @@ class Trunk(nn.Module):
         return {name: found[name] for name in layers}
 
     def check_layers(self, layers: Sequence[str]) -> None:
-        """Raise UsageError, with the layers there are, where one of these is not."""
+        """Raise UsageError, with the list of layers, if one of these is unknown."""
         strange = [name for name in layers if name not in self.layers]
         if strange:
             raise UsageError(
-                f"This trunk has no layer {' and no layer '.join(map(repr, strange))}; it has {', '.join(self.layers)}."
+                f"Unknown layer: {', '.join(map(repr, strange))}; expected one of {', '.join(self.layers)}."
             )
 
     def smallest_side(self, layers: Sequence[str]) -> int:
-        """Pixels a side that a picture needs so that the deepest of these layers of a VGG still has a place."""
+        """Smallest side of a picture in pixels for which the deepest of these VGG layers has at least one value."""
         deepest = max(map(self.layers.index, layers))
         modules = [self.get_submodule(place) for place in self._places[: deepest + 1]]
         halvings = sum(isinstance(module, nn.MaxPool2d) for module in modules)
-        # A mirrored border needs a second pixel to mirror.
+        # A mirrored border needs a second pixel.
         mirrored = any(isinstance(module, nn.Conv2d) and module.padding_mode == "reflect" for module in modules)
         return (2 if mirrored else 1) * 2**halvings

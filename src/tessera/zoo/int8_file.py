@@ -1,7 +1,7 @@
-"""Where the int8 form of a model lies, if somebody made one here: beside its weights, or in the models folder.
+"""The int8 file of a model, if one was made on this machine: next to its weights, or in the models folder.
 
-It counts only when it says which weights it was made from and what it was measured to lose. That stands at the end of
-OpenVINO's `.xml`, where it is found without OpenVINO and without PyTorch.
+It is used only if it names the weights it was quantized from and its measured loss. Both are stored at the end of
+OpenVINO's `.xml`, where they are found without OpenVINO and without PyTorch.
 """
 
 from __future__ import annotations
@@ -23,104 +23,104 @@ if TYPE_CHECKING:
     from tessera.weights.loaded_generator import LoadedGenerator
 
 QUANTIZED_KEY = "tessera.quantized"
-"""Where in a file's metadata it stands how it was quantized and what it loses, as JSON."""
+"""Metadata key: how the file was quantized and its measured loss, as JSON."""
 SOURCE_KEY = "tessera.source_sha256"
-"""Where weights come from at the very first; a copy in another format has this of the original."""
+"""Metadata key: the digest of the original weights; a copy in another format has that of the original."""
 QUANTIZED_FROM_KEY = "tessera.quantized_from_sha256"
-"""Which model, as it was loaded, a file with whole numbers was made from: a file's digest, or a mix's."""
+"""Metadata key: the digest of the model that was quantized, a file or a blend."""
 SEEN_KEY = "pictures_seen"
-"""Where in that JSON the digests of the pictures stand that calibrated it or chose its layers."""
+"""Key in that JSON: digests of the pictures that were used for calibration or for choosing layers."""
 KEPT_KEY = "tessera.layers_in_fp32"
-"""How many convolutions of a file with whole numbers have none."""
+"""Metadata key: number of convolutions that stayed in floating point."""
 ENDING = ".int8.xml"
 MOST_LOST_DB = 0.2
-"""What a file may lose to be used where speed counts."""
+"""Largest loss of a file that is used when speed is preferred."""
 DIGITS = 16
-"""Of a digest, where it names something."""
+"""Length of a digest in names."""
 _METADATA_BYTES = 2**18
-"""The end of a file, in which its metadata are looked for."""
+"""Size of the end of a file that is searched for metadata."""
 
 
 @dataclass(frozen=True)
 class Int8File:
-    """A file with whole numbers, and what it was measured to lose, in dB of PSNR."""
+    """An int8 file and its measured loss in dB of PSNR."""
 
     path: Path
     psnr_drop_db: float
     is_all_int8: bool
-    """Whether no convolution was kept in floating point."""
+    """Whether no convolution stayed in floating point."""
     sha256: str
     """Of both of its files."""
 
 
-def int8_places(loaded: LoadedGenerator, folder: Path | None = None) -> tuple[Path, ...]:
-    """Where the int8 form of a model may lie: `NAME.int8.xml` beside its weights, `SHA256.int8.xml` in the folder.
+def list_int8_paths(loaded: LoadedGenerator, folder: Path | None = None) -> tuple[Path, ...]:
+    """List the paths of a model's int8 file: `NAME.int8.xml` next to its weights, `SHA256.int8.xml` in the folder.
 
-    The digest is the first 16 digits of the weights' SHA-256; `folder` is the models folder if none is named.
+    SHA256 is the first 16 digits of the weights' checksum; `folder` is the models folder by default.
     """
     named = (folder or models_folder()) / f"{loaded.sha256[:DIGITS]}{ENDING}"
     return (named,) if loaded.source is None else (loaded.source.with_name(loaded.source.stem + ENDING), named)
 
 
 def find_int8(loaded: LoadedGenerator, *, most_db: float = math.inf, folder: Path | None = None) -> Int8File | None:
-    """The int8 form of a model with a measured loss of at most `most_db`; None where there is none.
+    """Find the int8 file of a model with a measured loss of at most `most_db`; None if there is none.
 
-    Files that cannot be read, are of other weights, or do not say what they lose are passed over.
+    Files that cannot be read, belong to other weights or state no loss are skipped.
     """
-    for path in int8_places(loaded, folder):
+    for path in list_int8_paths(loaded, folder):
         try:
-            metadata = metadata_of(path)
-            lost = psnr_drop_db(metadata)
+            metadata = read_openvino_metadata(path)
+            lost = read_psnr_drop_db(metadata)
             if metadata.get(QUANTIZED_FROM_KEY) == loaded.sha256 and lost is not None and lost <= most_db:
-                return Int8File(path, lost, metadata.get(KEPT_KEY) == "0", _digest(path))
+                return Int8File(path, lost, metadata.get(KEPT_KEY) == "0", _compute_digest(path))
         except OSError:
             continue
     return None
 
 
-def products_beside_int8(is_all_int8: bool, wanted: str) -> str:
-    """What is multiplied in, of "fp32" and "bf16", where a file has no whole numbers.
+def choose_float_precision(is_all_int8: bool, precision: str) -> str:
+    """Choose "fp32" or "bf16" for the layers of an int8 file that stayed in floating point.
 
-    Where nothing but sums is left in floating point, fp32 is not only nearer but faster (measured: 1.02 to 1.06 times).
+    If only additions stayed in floating point, fp32 is both more accurate and faster (measured: 1.02x to 1.06x).
     """
-    return "fp32" if is_all_int8 else wanted
+    return "fp32" if is_all_int8 else precision
 
 
-def psnr_drop_db(metadata: Mapping[str, str]) -> float | None:
-    """The measured loss that a file tells, in dB; None when it tells none."""
-    lost = _told(metadata).get("psnr_drop_db")
+def read_psnr_drop_db(metadata: Mapping[str, str]) -> float | None:
+    """Read the measured loss from a file's metadata, in dB; None if absent."""
+    lost = _read_quantization(metadata).get("psnr_drop_db")
     return float(lost) if isinstance(lost, int | float) and math.isfinite(lost) else None
 
 
-def has_seen(metadata: Mapping[str, str], sha256: str) -> bool:
-    """Whether a file says that it was calibrated on the picture of this digest, or its layers chosen by it."""
-    seen = _told(metadata).get(SEEN_KEY)
+def was_calibrated_on(metadata: Mapping[str, str], sha256: str) -> bool:
+    """Whether the picture with this digest was used to calibrate the file or to choose its layers."""
+    seen = _read_quantization(metadata).get(SEEN_KEY)
     return isinstance(seen, list) and sha256[:DIGITS] in seen
 
 
-def _told(metadata: Mapping[str, str]) -> dict[str, object]:
-    """What a file says of how it was quantized; nothing where that cannot be read."""
+def _read_quantization(metadata: Mapping[str, str]) -> dict[str, object]:
+    """Read how a file was quantized from its metadata; empty if absent or damaged."""
     try:
-        told: Any = json.loads(metadata.get(QUANTIZED_KEY, "null"))
+        found: Any = json.loads(metadata.get(QUANTIZED_KEY, "null"))
     except (ValueError, RecursionError):
         return {}
-    return cast("dict[str, object]", told) if isinstance(told, dict) else {}
+    return cast("dict[str, object]", found) if isinstance(found, dict) else {}
 
 
-def metadata_of(path: Path) -> dict[str, str]:
-    """What a file of OpenVINO says under Tessera's name; nothing where it says nothing."""
+def read_openvino_metadata(path: Path) -> dict[str, str]:
+    """Read Tessera's metadata from an OpenVINO `.xml`; empty if absent or damaged."""
     with path.open("rb") as file:
         file.seek(max(file.seek(0, os.SEEK_END) - _METADATA_BYTES, 0))
         end = file.read()
     _, opening, rest = end.rpartition(b"<tessera>")
-    told, closing, _ = rest.partition(b"</tessera>")
-    try:  # a piece that begins with an element has no declarations, and so nothing that could grow when it is read
-        found = ElementTree.fromstring(opening + told + closing)
+    inside, closing, _ = rest.partition(b"</tessera>")
+    try:  # text that starts with an element has no declarations, so no entities that could expand
+        found = ElementTree.fromstring(opening + inside + closing)
     except ElementTree.ParseError:
         return {}
     return {each.tag: each.get("value", "") for each in found}
 
 
-def _digest(path: Path) -> str:
+def _compute_digest(path: Path) -> str:
     both = compute_sha256(path) + compute_sha256(path.with_suffix(".bin"))
     return hashlib.sha256(both.encode()).hexdigest()

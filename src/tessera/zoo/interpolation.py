@@ -1,4 +1,4 @@
-"""Mixing the weights of generators of one kind (ESRGAN, section 3.4)."""
+"""Blending the weights of generators with the same network (ESRGAN, section 3.4)."""
 
 import hashlib
 import json
@@ -18,34 +18,34 @@ MIXED_FROM_KEY = "tessera.mixed_from"
 
 
 def interpolate(parts: Sequence[tuple[LoadedGenerator, float]]) -> LoadedGenerator:
-    """Mix the weights of generators of one kind, (1 - a) A + a B for two of them (ESRGAN, section 3.4).
+    """Blend the weights of generators with the same network: (1 - a) A + a B for two of them (ESRGAN, section 3.4).
 
-    The shares must sum to 1. A share of 1 gives that generator's weights exactly.
+    The shares must sum to 1. A share of 1 gives that generator's exact weights.
 
-    Raises UsageError when shares or networks do not fit together.
+    Raises UsageError if the shares do not sum to 1 or the networks differ.
     """
     if not parts:
-        raise UsageError("There is nothing to mix. Give at least one generator with its share.")
+        raise UsageError("A blend needs at least one generator with its share.")
     shares = [share for _, share in parts]
     if not all(math.isfinite(share) for share in shares) or not math.isclose(sum(shares), 1, abs_tol=1e-6):
         listed = " + ".join(f"{share:g}" for share in shares)
-        raise UsageError(f"The shares of a mixture sum to 1, and {listed} is {sum(shares):g}. Change one of them.")
+        raise UsageError(f"The shares of a blend must sum to 1; {listed} is {sum(shares):g}. Change one of them.")
     first = parts[0][0]
     states = [generator.state for generator, _ in parts]
     for (generator, _), state in zip(parts[1:], states[1:], strict=True):
         if generator.config != first.config:
             raise UsageError(
-                f"{first.name} and {generator.name} cannot be mixed, their networks differ: "
-                f"{_differences(first, generator)}."
+                f"{first.name} and {generator.name} cannot be blended, their networks differ: "
+                f"{_describe_differences(first, generator)}."
             )
         problem = compare({name: tuple(tensor.shape) for name, tensor in states[0].items()}, state)
         if problem:
-            raise UsageError(f"{first.name} and {generator.name} cannot be mixed, their weights differ: {problem}.")
+            raise UsageError(f"{first.name} and {generator.name} cannot be blended, their weights differ: {problem}.")
     used = [(state, share) for state, share in zip(states, shares, strict=True) if share != 0]
     mixed: dict[str, Tensor] = {}
     digest = hashlib.sha256()
     for name, tensor in states[0].items():
-        # In double precision, so that the order of the parts does not show; a single share of 1 changes no bit.
+        # In double precision, so that the order of the parts has no effect; a single share of 1 changes no bit.
         total = sum(
             (state[name].to(torch.float64) * share for state, share in used), torch.zeros((), dtype=torch.float64)
         )
@@ -55,9 +55,11 @@ def interpolate(parts: Sequence[tuple[LoadedGenerator, float]]) -> LoadedGenerat
         digest.update(name.encode())
         digest.update(mixed[name].cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     if isinstance(first.config, ForeignConfig):
-        raise UsageError(f"{first.name} is a network from outside the family, and only the family's can be mixed.")
+        raise UsageError(
+            f"{first.name} is a network from outside the family; only networks of the family can be blended."
+        )
     if not all(bool(torch.isfinite(tensor).all()) for tensor in mixed.values()):
-        raise UsageError("With these shares the mixture has values that are not finite. Take shares between 0 and 1.")
+        raise UsageError("With these shares the blend has infinite or NaN values. Use shares between 0 and 1.")
     outside = any(not 0 <= share <= 1 for share in shares)
     return LoadedGenerator(
         config=first.config,
@@ -67,13 +69,13 @@ def interpolate(parts: Sequence[tuple[LoadedGenerator, float]]) -> LoadedGenerat
         sha256=digest.hexdigest(),
         dialect="interpolation",
         wrapper="raw",
-        metadata={MIXED_FROM_KEY: json.dumps([_origin(generator, share) for generator, share in parts])},
-        notes=("Some shares lie outside 0 to 1, so this goes beyond its parts.",) if outside else (),
+        metadata={MIXED_FROM_KEY: json.dumps([_describe_origin(generator, share) for generator, share in parts])},
+        notes=("Some shares are outside 0 to 1: the blend extrapolates.",) if outside else (),
         license=license_of_mix(generator.license for generator, share in parts if share != 0),
     )
 
 
-def _origin(generator: LoadedGenerator, share: float) -> dict[str, str | float | None]:
+def _describe_origin(generator: LoadedGenerator, share: float) -> dict[str, str | float | None]:
     return {
         "name": generator.name,
         "file": generator.source.name if generator.source is not None else None,
@@ -83,7 +85,7 @@ def _origin(generator: LoadedGenerator, share: float) -> dict[str, str | float |
     }
 
 
-def _differences(first: LoadedGenerator, other: LoadedGenerator) -> str:
+def _describe_differences(first: LoadedGenerator, other: LoadedGenerator) -> str:
     mine, theirs = first.config.model_dump(), other.config.model_dump()
     if mine["network"] != theirs["network"]:
         return f"{mine['network']} and {theirs['network']}"

@@ -1,7 +1,7 @@
-"""What weights files were recognized as, kept for the next process: it needs the network's weights late or never.
+"""Cached facts about weights files, so that the next process reads the tensors late or not at all.
 
-A record is found by the bytes of the file and by whatever else decides what they are taken for, so a file that changed
-is read again. Not kept are files of ONNX and OpenVINO, networks outside the family and mixtures.
+The key is the checksum of the file and everything else that affects how it is read, so a changed file is read again.
+Not cached: ONNX and OpenVINO files, networks outside the family, and blends.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 
 FOLDER = "known-files"
 FORMAT = 1
-"""Goes up whenever files are read differently, so that what was kept before is not used."""
+"""Incremented whenever files are read differently, which makes older records invalid."""
 
 
-class _Record(BaseModel, frozen=True, extra="forbid"):
-    """What there is to know about a file beside its bytes."""
+class _FileRecord(BaseModel, frozen=True, extra="forbid"):
+    """Facts about a file, without its tensors."""
 
     config: str
     """As JSON."""
@@ -50,27 +50,27 @@ class _Record(BaseModel, frozen=True, extra="forbid"):
 
 
 def open_weights(path: Path, *, scale: int | None = None, sha256: str | None = None) -> LoadedGenerator:
-    """Give the generator of a weights file; of one that is known here the network is read when it is first asked for.
+    """Open a weights file; the tensors of a known file are read only when they are needed.
 
-    `scale` is as for `weights.load_weights`; `sha256` is that of the file (of the `.bin` for ncnn) where it has just
-    been computed. Raises WeightsError, with the sentence that says what is wrong with the file.
+    `scale` is as for `weights.load_weights`; `sha256` is the checksum of the file (of the `.bin` for ncnn) if it was
+    just computed. Raises WeightsError that says what is wrong with the file.
     """
     path = Path(path)
-    key = _key(path, scale, sha256)
-    known = None if key is None else _known(path, scale, key)
+    key = _build_key(path, scale, sha256)
+    known = None if key is None else _find_known(path, scale, key)
     if known is not None:
         return known
-    from tessera.weights.files import load_weights  # PyTorch: not before it is needed
+    from tessera.weights.files import load_weights  # imports PyTorch
 
     loaded = load_weights(path, scale=scale)
-    # What was read has to be what was weighed before, also if somebody replaced a file in between.
-    if key is not None and _key(path, scale, loaded.sha256) == key:
-        _remember(loaded, key)
+    # The file may have been replaced between the checksum and the reading.
+    if key is not None and _build_key(path, scale, loaded.sha256) == key:
+        _store(loaded, key)
     return loaded
 
 
-def _key(path: Path, scale: int | None, sha256: str | None) -> Key | None:
-    """Everything that decides what a file is taken for; None when that is not kept, or the file cannot be read."""
+def _build_key(path: Path, scale: int | None, sha256: str | None) -> Key | None:
+    """Everything that affects how a file is read; None if that is not cached, or the file cannot be read."""
     suffix = path.suffix.lower()
     if suffix not in WEIGHTS_SUFFIXES or suffix in (ONNX_SUFFIX, OPENVINO_SUFFIX):
         return None
@@ -90,16 +90,16 @@ def _key(path: Path, scale: int | None, sha256: str | None) -> Key | None:
     }
 
 
-def _known(path: Path, scale: int | None, key: Key) -> LoadedGenerator | None:
+def _find_known(path: Path, scale: int | None, key: Key) -> LoadedGenerator | None:
     try:
-        record = _Record.model_validate(read_cached(FOLDER, key), strict=False)
+        record = _FileRecord.model_validate(read_cached(FOLDER, key), strict=False)
         config = config_from_json(record.config)
     except (ValidationError, WeightsError):
         return None
     sha256 = str(key["weights"])
     return LoadedGenerator(
         config=config,
-        network=Unread(_reader(path, scale, key, config), record.state_sha256),
+        network=Unread(_defer_reading(path, scale, key, config), record.state_sha256),
         name=generator_name(path),
         source=path,
         sha256=sha256,
@@ -111,27 +111,27 @@ def _known(path: Path, scale: int | None, key: Key) -> LoadedGenerator | None:
     )
 
 
-def _reader(path: Path, scale: int | None, key: Key, config: GeneratorConfig) -> Callable[[], nn.Module]:
+def _defer_reading(path: Path, scale: int | None, key: Key, config: GeneratorConfig) -> Callable[[], nn.Module]:
     def read() -> nn.Module:
         from tessera.weights.files import load_weights
 
         loaded = load_weights(path, scale=scale)
-        if _key(path, scale, loaded.sha256) != key:
-            raise WeightsError(f"{path}: this file changed after it was opened. Run the same again to use it as it is.")
+        if _build_key(path, scale, loaded.sha256) != key:
+            raise WeightsError(f"{path}: changed after it was opened. Run the same command again to use it as it is.")
         if loaded.config != config:
             remove_cached(FOLDER, key)
             raise WeightsError(
-                f"{path}: what was kept about this file in the cache was wrong and is forgotten. Run the same again."
+                f"{path}: its cached facts were wrong and have been deleted. Run the same command again."
             )
         return loaded.network
 
     return read
 
 
-def _remember(loaded: LoadedGenerator, key: Key) -> None:
+def _store(loaded: LoadedGenerator, key: Key) -> None:
     if find_generator(loaded.config) is None:
         return
-    record = _Record(
+    record = _FileRecord(
         config=loaded.config.model_dump_json(),
         dialect=loaded.dialect,
         wrapper=loaded.wrapper,

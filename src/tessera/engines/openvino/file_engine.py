@@ -13,7 +13,7 @@ from tessera.errors import EngineError
 from tessera.machine import cores
 from tessera.weights.loaded_generator import LoadedGenerator
 from tessera.weights.openvino_file import PRECISION_KEY, OpenVinoNetwork
-from tessera.zoo.int8_file import KEPT_KEY, products_beside_int8
+from tessera.zoo.int8_file import KEPT_KEY, choose_float_precision
 
 
 class OpenVinoFileEngine:
@@ -30,7 +30,7 @@ class OpenVinoFileEngine:
             raise EngineError(f"{generator.name} is not an OpenVINO file; leave `engine` at auto.")
         if generator.metadata.get(PRECISION_KEY) == "int8":
             self.precision = "int8"
-            precision = products_beside_int8(generator.metadata.get(KEPT_KEY) == "0", precision)
+            precision = choose_float_precision(generator.metadata.get(KEPT_KEY) == "0", precision)
         else:
             self.precision = precision
         self._products = precision

@@ -40,9 +40,9 @@ def compiled_model(generator: LoadedGenerator, precision: str, threads: int) -> 
 
 def compiled_int8(file: Int8File, threads: int) -> Any:
     """The model of a file with whole numbers as it was kept, or compiled now and kept, for so many threads."""
-    from tessera.zoo.int8_file import products_beside_int8
+    from tessera.zoo.int8_file import choose_float_precision
 
-    products = products_beside_int8(file.is_all_int8, "bf16" if has_bf16("cpu") else "fp32")
+    products = choose_float_precision(file.is_all_int8, "bf16" if has_bf16("cpu") else "fp32")
     key = compiled_key({"file": file.sha256, "precision": products, **_surroundings()})
     return _kept_or_made(key, processor_options(products, threads), lambda: openvino_core().read_model(str(file.path)))
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tessera.config import Values, checked, overlaid
+from tessera.config import Values, merge_values, validate
 from tessera.errors import UsageError
 from tessera.train.importing.basicsr import basicsr_values
 from tessera.train.importing.basicsr_2018 import basicsr_2018_values
@@ -75,7 +75,7 @@ def import_config(path: Path) -> Imported:
     values = form.values(file)
     file.finish()
     name = _NO_NAME.sub("-", str(values["name"])).strip("-")[:100] or "imported"
-    recipe = checked(Recipe, {**values, "name": name}, str(path))
+    recipe = validate(Recipe, {**values, "name": name}, str(path))
     return Imported(recipe, _text(recipe, path, form, notes), tuple(notes))
 
 
@@ -88,7 +88,7 @@ def _text(recipe: Recipe, path: Path, form: Format, notes: list[Note]) -> str:
     text = "\n".join([*head, "", toml_text({**({"recipe": base} if base else {}), **values})])
     again = tomllib.loads(text)
     lower = again.pop("recipe", None)
-    assert checked(Recipe, overlaid(read_shipped_recipe(lower) if lower else {}, again), "") == recipe, (
+    assert validate(Recipe, merge_values(read_shipped_recipe(lower) if lower else {}, again), "") == recipe, (
         "it does not load again"
     )
     return text

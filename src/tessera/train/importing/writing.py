@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, cast
 
-from tessera.config import Values, checked, overlaid
+from tessera.config import Values, merge_values, validate
 from tessera.errors import UsageError
 from tessera.train.recipe import RECIPES, Recipe, read_shipped_recipe
 
@@ -27,11 +27,11 @@ def shortest(recipe: Recipe) -> tuple[str, Values]:
     candidates: list[tuple[str, Values, Values]] = []
     for base in RECIPES:
         lower = read_shipped_recipe(base)
-        if not _gives(recipe, overlaid(lower, whole)):
+        if not _gives(recipe, merge_values(lower, whole)):
             continue  # it has parts that cannot be taken away again, such as a discriminator
         values = copy.deepcopy(whole)
-        _drop_equal(values, cast(Values, _written(checked(Recipe, lower, base).model_dump(mode="json"))))
-        if _gives(recipe, overlaid(lower, values)):
+        _drop_equal(values, cast(Values, _written(validate(Recipe, lower, base).model_dump(mode="json"))))
+        if _gives(recipe, merge_values(lower, values)):
             candidates.append((base, lower, values))
     nearest = min(candidates, key=lambda candidate: _size(candidate[2]), default=None)
     alone: tuple[str, Values, Values] = ("", {}, whole)
@@ -54,7 +54,7 @@ def _written(value: Any) -> Any:
 
 def _gives(recipe: Recipe, values: Values) -> bool:
     try:
-        return checked(Recipe, values, "") == recipe
+        return validate(Recipe, values, "") == recipe
     except UsageError:
         return False
 
@@ -73,7 +73,7 @@ def _drop_needless(recipe: Recipe, lower: Values, values: Values) -> None:
         if key not in table or (table is values and key in _ALWAYS):
             continue
         kept = table.pop(key)
-        if not _gives(recipe, overlaid(lower, values)):
+        if not _gives(recipe, merge_values(lower, values)):
             table[key] = kept
 
 
