@@ -8,11 +8,12 @@ import logging
 import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from tessera.images.pixels import Pixels
+
+if TYPE_CHECKING:
+    pass
 
 _ROWS_AT_A_TIME = 64
 
@@ -41,6 +42,8 @@ def open_image(path: Path, **options: Any) -> Any:
 
 def read_image_rows(image: Any) -> Iterator[Pixels]:
     """Yield the rows of an 8-bit or 16-bit image from the top down, (h, W, C) each."""
+    import numpy as np
+
     region = vips().Region.new(image)
     dtype = np.dtype(np.uint16 if image.format == "ushort" else np.uint8)
     for first in range(0, image.height, _ROWS_AT_A_TIME):

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal
 
 from tessera.errors import LimitError
 from tessera.images.metadata import Metadata
 from tessera.images.pixels import Pixels
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MetadataKind = Literal["EXIF", "XMP", "IPTC", "ICC profile", "ICC profile of gray"]
 ALL_KINDS: frozenset[MetadataKind] = frozenset(("EXIF", "XMP", "IPTC", "ICC profile", "ICC profile of gray"))
@@ -85,6 +86,8 @@ class PictureInfo:
     @property
     def dtype(self) -> np.dtype[np.unsignedinteger]:
         """uint8 or uint16."""
+        import numpy as np
+
         return np.dtype(np.uint16 if self.depth == 16 else np.uint8)
 
 

@@ -5,15 +5,18 @@ Shapes: H height, W width, C channels (1 gray, 2 gray and alpha, 3 RGB, 4 RGB an
 
 from __future__ import annotations
 
-from typing import Any, cast
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, cast
 
 from tessera.errors import UsageError
 
-Pixels = npt.NDArray[np.unsignedinteger]
-"""uint8 or uint16 in RGB or gray, straight alpha last."""
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Pixels = npt.NDArray[np.unsignedinteger]
+    """uint8 or uint16 in RGB or gray, straight alpha last."""
+else:  # help texts read the list of formats, and importing NumPy takes a tenth of a second
+    Pixels = object
 
 
 def validate_pixels(array: object, *, floats_as: np.dtype[np.unsignedinteger]) -> Pixels:
@@ -21,9 +24,11 @@ def validate_pixels(array: object, *, floats_as: np.dtype[np.unsignedinteger]) -
 
     uint8 and uint16 stay as they are; floats in [0, 1] are rounded to `floats_as`. Raises UsageError for anything else.
     """
+    import numpy as np
+
     if not isinstance(array, np.ndarray):
         raise UsageError(f"Expected a Picture or a NumPy array, found {type(array).__name__}.")
-    given = cast(npt.NDArray[Any], array)
+    given = cast("npt.NDArray[Any]", array)
     if given.ndim not in (2, 3) or (given.ndim == 3 and not 1 <= given.shape[2] <= 4) or 0 in given.shape:
         raise UsageError(
             f"Expected an array of shape (H, W) or (H, W, C) with 1 to 4 channels, not empty; found {given.shape}."
@@ -44,6 +49,8 @@ def validate_pixels(array: object, *, floats_as: np.dtype[np.unsignedinteger]) -
 
 def flatten_on_white(pixels: Pixels) -> Pixels:
     """Composite over white: (H, W, 2 or 4) with straight alpha -> (H, W, 1 or 3), for formats without alpha."""
+    import numpy as np
+
     full = float(np.iinfo(pixels.dtype).max)
     alpha = pixels[..., -1:] / full
     return np.rint(pixels[..., :-1] * alpha + full * (1 - alpha)).astype(pixels.dtype)
@@ -51,6 +58,8 @@ def flatten_on_white(pixels: Pixels) -> Pixels:
 
 def convert_depth(rows: Pixels, dtype: np.dtype[np.unsignedinteger]) -> Pixels:
     """Scale to the full range of `dtype`, uint8 or uint16; 16 bits are rounded to 8, not truncated."""
+    import numpy as np
+
     if rows.dtype == dtype:
         return rows
     return np.rint(rows / 257.0).astype(dtype) if dtype.itemsize == 1 else rows.astype(dtype) * dtype.type(257)

@@ -9,13 +9,15 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from tessera.errors import PictureError
 from tessera.images.metadata import Density, Metadata
 from tessera.images.picture_format import OpenPicture, PictureFormat, PictureInfo, ReadOptions
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 _FILE_HEADER_BYTES = 14
 _LARGEST_HEADER_BYTES = 124
@@ -93,6 +95,8 @@ def read_header(path: Path) -> BmpHeader:
 
 
 def _parse_header(path: Path, start: bytes) -> BmpHeader:
+    import numpy as np
+
     (offset,) = struct.unpack_from("<I", start, 10)
     (size,) = struct.unpack_from("<I", start, _FILE_HEADER_BYTES)
     compression = colors = across = down = 0
@@ -136,6 +140,8 @@ def _parse_masks(path: Path, start: bytes, *, has_alpha: bool) -> tuple[int, int
 
 
 def _parse_palette(path: Path, start: bytes, at: int, entry_bytes: int, most: int) -> npt.NDArray[np.uint8]:
+    import numpy as np
+
     count = min(most, max(0, (len(start) - at) // entry_bytes))
     if count < 1:
         raise PictureError(f"{path}: its BMP header has no palette.")
@@ -145,6 +151,8 @@ def _parse_palette(path: Path, start: bytes, at: int, entry_bytes: int, most: in
 
 def read_rows(path: Path, header: BmpHeader, first: int, count: int) -> npt.NDArray[np.uint8]:
     """Read rows `first` to `first + count` from the top -> (count, W, C)."""
+    import numpy as np
+
     row = first if header.top_down else header.height - first - count
     with path.open("rb") as file:
         file.seek(header.offset_bytes + row * header.row_bytes)
@@ -157,6 +165,8 @@ def read_rows(path: Path, header: BmpHeader, first: int, count: int) -> npt.NDAr
 
 
 def _expand(rows: npt.NDArray[np.uint8], header: BmpHeader) -> npt.NDArray[np.uint8]:
+    import numpy as np
+
     width, bits = header.width, header.bits
     if bits == 24:
         return rows[:, : width * 3].reshape(len(rows), width, 3)[..., ::-1]
@@ -173,6 +183,8 @@ def _expand(rows: npt.NDArray[np.uint8], header: BmpHeader) -> npt.NDArray[np.ui
 
 def _apply_mask(values: npt.NDArray[np.uint32], mask: int) -> npt.NDArray[np.uint8]:
     """Scale the bits under a mask to 0..255."""
+    import numpy as np
+
     shift = (mask & -mask).bit_length() - 1
     most = mask >> shift
     return (((values & mask) >> shift) * 255.0 / most).round().astype(np.uint8)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from tessera.errors import PictureError
 from tessera.images.icc import attach_usable_profile, read_profile_name
@@ -15,6 +13,9 @@ from tessera.images.libvips import open_image, set_blob, vips
 from tessera.images.metadata import Density, read_metadata
 from tessera.images.picture_format import OpenPicture, PictureInfo, ReadOptions
 from tessera.images.pixels import Pixels
+
+if TYPE_CHECKING:
+    pass
 
 _LARGEST_COPY_IN_MEMORY_BYTES = 100 * 2**20
 """Above this size libvips puts a decoded copy on the disk (VIPS_DISC_THRESHOLD)."""
@@ -111,6 +112,8 @@ def count_decoded_bytes(head: Any) -> int:
 
 
 def _row_reader(image: Any, info: PictureInfo) -> Callable[[int, int], Pixels]:
+    import numpy as np
+
     region = vips().Region.new(image)
 
     def read_rows(first: int, count: int) -> Pixels:

@@ -11,16 +11,17 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from tessera.errors import PictureError
 from tessera.images.libvips import read_image_rows
 from tessera.images.metadata import Metadata
 from tessera.images.picture_format import OpenPicture, PictureFormat, PictureInfo, ReadOptions, SaveOptions
 from tessera.images.pixels import Pixels
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 _MAGIC_CHANNELS = {b"P1": 1, b"P2": 1, b"P3": 3, b"P4": 1, b"P5": 1, b"P6": 3, b"P7": 0}
 _LONGEST_HEADER_BYTES = 4096
@@ -49,6 +50,8 @@ class NetpbmHeader:
     @property
     def dtype(self) -> np.dtype[np.unsignedinteger]:
         """uint8 or uint16, as the pixels are delivered."""
+        import numpy as np
+
         return np.dtype(np.uint16 if self.maximum > 255 else np.uint8)
 
 
@@ -75,6 +78,8 @@ def _open(path: Path, options: ReadOptions) -> OpenPicture:
 
 
 def _save(image: Any, path: Path, options: SaveOptions) -> None:
+    import numpy as np
+
     with path.open("wb") as file:
         dtype = np.dtype(np.uint16 if image.format == "ushort" else np.uint8)
         file.write(encode_header(image.height, image.width, image.bands, dtype))
@@ -167,6 +172,8 @@ def _parse_pam(path: Path, start: bytes) -> NetpbmHeader:
 
 
 def _binary_reader(path: Path, header: NetpbmHeader) -> Callable[[int, int], Pixels]:
+    import numpy as np
+
     row_bytes = _count_row_bytes(header)
 
     def read_rows(first: int, count: int) -> Pixels:
@@ -199,6 +206,8 @@ class _PlainRows:
 
 def _stretch(values: npt.NDArray[np.unsignedinteger], header: NetpbmHeader) -> Pixels:
     """Scale samples to the full range of 8 or 16 bits -> (h, W, C)."""
+    import numpy as np
+
     full = int(np.iinfo(header.dtype).max)
     if header.maximum != full:  # rounded to the nearest; 65,535 squared and a half still fits 32 bits
         capped = np.minimum(values, header.maximum).astype(np.uint32)
@@ -208,6 +217,8 @@ def _stretch(values: npt.NDArray[np.unsignedinteger], header: NetpbmHeader) -> P
 
 def _parse_samples(path: Path, header: NetpbmHeader) -> npt.NDArray[np.uint16]:
     """Parse all samples of a file that stores them as text."""
+    import numpy as np
+
     needed = header.width * header.height * header.channels
     values = np.empty(needed, np.uint16)
     held = 0
@@ -249,9 +260,12 @@ def _read_text(path: Path, offset_bytes: int) -> Iterator[bytes]:
 def encode_header(height: int, width: int, channels: int, dtype: np.dtype[np.unsignedinteger]) -> bytes:
     """Build a header: PGM for one channel, PPM for three, PAM with alpha.
 
+    >>> import numpy as np
     >>> encode_header(4, 6, 3, np.dtype(np.uint8))
     b'P6\\n6 4\\n255\\n'
     """
+    import numpy as np
+
     maximum = int(np.iinfo(dtype).max)
     if channels in (1, 3):
         return b"P%d\n%d %d\n%d\n" % (5 if channels == 1 else 6, width, height, maximum)
