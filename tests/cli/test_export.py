@@ -62,17 +62,17 @@ def test_the_ending_says_the_format_and_a_pair_is_named_as_one(model: str, tmp_p
     [
         (["-o", "a.onnx", "--precision", "int8"], "tessera quantize MODEL --calibration"),
         (["-o", "a.onnx", "--precision", "fp8"], "expected fp32, fp16 or bf16"),
-        (["-o", "a.param", "--precision", "bf16"], "ncnn's files hold fp32 or fp16"),
-        (["-o", "a.pt", "--shape", "8x8"], "TorchScript files take pictures of every size"),
+        (["-o", "a.param", "--precision", "bf16"], "ncnn files hold fp32 or fp16"),
+        (["-o", "a.pt", "--shape", "8x8"], "TorchScript files take pictures of any size"),
         (["-o", "a.onnx", "--shape", "8"], "expected dynamic, or HEIGHTxWIDTH"),
         (["-o", "a.xml", "--opset", "13"], "only ONNX has opsets"),
         (["-o", "a.onnx", "--opset", "9"], "expected 11 to 22"),
-        (["-o", "a.onnx", "--opset", "11", "--precision", "bf16"], "bf16 from 13 on"),
+        (["-o", "a.onnx", "--opset", "11", "--precision", "bf16"], "bf16 needs at least 13"),
         (["-o", "a.engine"], ".onnx (ONNX), .xml (OpenVINO)"),
         (["-o", "a.onnx", "--format", "tensorrt"], "expected onnx, openvino, torchscript, ncnn, safetensors"),
-        (["-o", "a.onnx", "--format", "ncnn"], "a file of ncnn ends in .param"),
-        (["-o", "nowhere/a.onnx"], "there is no folder nowhere"),
-        (["-o", "a.onnx", "--check", "nowhere"], "there is no such folder"),
+        (["-o", "a.onnx", "--format", "ncnn"], "ncnn files end in .param"),
+        (["-o", "nowhere/a.onnx"], "no such folder nowhere"),
+        (["-o", "a.onnx", "--check", "nowhere"], "no such folder"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(arguments, words, model, tmp_path, monkeypatch, capsys):
@@ -96,7 +96,7 @@ def test_a_failed_check_is_exit_code_1_and_leaves_nothing(model, tmp_path, monke
     strict = checking.Limit(largest_levels=0.0, least_psnr_db=float("inf"))
     monkeypatch.setitem(checking.LIMITS, "fp16", strict)
     assert main(["export", model, "-o", str(tmp_path / "a.onnx"), "--precision", "fp16"]) == 1
-    assert "deleted, because it is not the model" in capsys.readouterr().err
+    assert "deleted, because its results differ" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
 
 

@@ -136,7 +136,7 @@ def test_what_is_no_archive_of_results_is_a_sentence(tmp_path):
         assert str(caught.value).startswith(f"{folder / 'a.npz'}: ")
     for content in (b"", b"no archive", (folder / "a.npz").read_bytes()[:60]):
         (folder / "a.npz").write_bytes(content)
-        with pytest.raises(PictureError, match="no whole NumPy archive"):
+        with pytest.raises(PictureError, match="not a complete NumPy archive"):
             unpack(folder, tmp_path / "pictures")
 
 
@@ -177,5 +177,5 @@ def test_folders_that_hold_nothing_to_do_are_named(photos, tmp_path):
         pack(photos, tmp_path / "in")
     (tmp_path / "file").write_text("")
     (photos / "a.jpg").unlink()
-    with pytest.raises(UsageError, match="cannot be made"):
+    with pytest.raises(UsageError, match="cannot create"):
         pack(photos, tmp_path / "file")

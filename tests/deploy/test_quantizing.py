@@ -102,7 +102,7 @@ def test_sides_that_do_not_divide_are_refused_by_a_file_with_whole_numbers_with_
     about = {CONFIG_KEY: config.model_dump_json()}
     path = tmp_path / "a.xml"
     write_int8_openvino(path, rounded(calibrate(config, made(config).state, x, "max"), x), about)
-    with pytest.raises(WeightsError, match="sides divide by 2, and got 1x1"):
+    with pytest.raises(WeightsError, match="sides that divide by 2, found 1x1"):
         load_weights(path).network(x[:, :, :1, :1])
 
 
@@ -351,18 +351,18 @@ def test_pictures_that_are_in_both_sets_are_refused_whatever_they_are_called(tmp
 def test_what_cannot_be_done_is_said_in_a_sentence(tmp_path):
     generator = made(COMPACT)
     few = pictures(tmp_path / "few", 3)
-    with pytest.raises(UsageError, match="there is no such folder"):
+    with pytest.raises(UsageError, match="no such folder"):
         quantize(generator, tmp_path / "a.xml", SMALL, tmp_path / "nowhere")
-    with pytest.raises(UsageError, match="expected 8 pictures or more, found 3 pictures"):
+    with pytest.raises(UsageError, match=r"expected at least 8 pictures in .*, found 3 pictures"):
         quantize(generator, tmp_path / "a.xml", SMALL, few)
     with pytest.raises(UsageError, match="from outside it"):
         quantize(nearest(), tmp_path / "a.xml", SMALL, few)
     (tmp_path / "a.xml").write_text("precious")
-    with pytest.raises(UsageError, match="--overwrite"):
+    with pytest.raises(UsageError, match="`overwrite`"):
         quantize(generator, tmp_path / "a.xml", SMALL, few)
-    with pytest.raises(UsageError, match=r"ends in \.xml"):
+    with pytest.raises(UsageError, match=r"end in \.xml"):
         format_of(tmp_path / "a.pth", None)
-    with pytest.raises(UsageError, match="--format is onnx"):
+    with pytest.raises(UsageError, match="`format` is onnx"):
         format_of(tmp_path / "a.xml", "onnx")
     with pytest.raises(UsageError, match="expected max, percentile, mse, kl"):
         method_of("entropy")

@@ -122,7 +122,7 @@ def test_pairs_have_the_sizes_of_the_protocol(tmp_path):
     assert (pair.lq.shape, pair.gt.shape) == ((1, 3, 20, 20), (1, 3, 80, 80))
     (pair,) = bench_pairs(folder, CONFIG, find_protocol("paper"), side=16, most=1)
     assert (pair.lq.shape, pair.gt.shape) == ((1, 3, 16, 16), (1, 3, 64, 64))
-    with pytest.raises(UsageError, match="enlarges 2 times"):
+    with pytest.raises(UsageError, match="x2 network"):
         bench_pairs(folder, CONFIG.model_copy(update={"scale": 2}), find_protocol("vacc"))
     with pytest.raises(UsageError, match="no such folder"):
         bench_pairs(tmp_path / "nowhere", CONFIG, find_protocol("paper"))

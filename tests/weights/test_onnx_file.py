@@ -95,7 +95,7 @@ def test_a_file_of_one_size_takes_smaller_pictures_and_says_what_to_do_with_larg
     x = noise(2, 3, 20, 48)
     assert torch.equal(ran(open_engine(loaded), x), x.repeat_interleave(2, 2).repeat_interleave(2, 3))
     assert any("48x32" in note for note in loaded.notes)
-    with pytest.raises(WeightsError, match="--tile 32"):
+    with pytest.raises(WeightsError, match="`tile` 32"):
         ran(open_engine(loaded), noise(1, 3, 33, 48))
 
 
@@ -124,8 +124,8 @@ def test_the_configuration_in_the_metadata_is_believed_when_it_fits(tmp_path):
         ({"shape": ("b", H, W, 3)}, "expected \\(batch, channels, height, width\\)"),
         ({"shape": (4, 3, H, W)}, "batches of exactly 4"),
         ({"kind": TensorProto.UINT8}, "takes tensor\\(uint8\\)"),
-        ({"stretch": (2, 3)}, "expected a whole multiple"),
-        ({"stretch": (1.5, 1.5)}, "expected a whole multiple"),
+        ({"stretch": (2, 3)}, "expected an integer scale"),
+        ({"stretch": (1.5, 1.5)}, "expected an integer scale"),
     ],
 )
 def test_what_is_no_enlarging_network_is_named(tmp_path, changes, words):

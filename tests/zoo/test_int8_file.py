@@ -224,7 +224,7 @@ def test_a_build_file_says_the_model_the_pictures_and_the_method(folder: Path, q
     [
         (["quantize"], "Nothing to quantize"),
         (["quantize", "realesrgan-x4plus"], "--calibration FOLDER"),
-        (["quantize", "realesrgan-x4plus", "--calibration", ".", "-o", "a.pth"], "ends in .xml"),
+        (["quantize", "realesrgan-x4plus", "--calibration", ".", "-o", "a.pth"], "end in .xml"),
         (["quantize", "realesrgan-x4plus", "--calibration", ".", "--format", "onnx"], "say where it goes with -o"),
         (
             ["quantize", "realesrgan-x4plus", "--calibration", ".", "--percentile", "99"],

@@ -25,21 +25,22 @@ def bench_pairs(
     Raises UsageError for a folder without pictures, and for a protocol whose sizes are not those of this scale.
     """
     if not folder.is_dir():
-        raise UsageError(f"--bench {folder}: there is no such folder.")
+        raise UsageError(f"no such folder: {folder}", field="bench")
     paths = sorted(path for path in folder.iterdir() if path.is_file() and is_picture_name(path))[:most]
     if not paths:
-        raise UsageError(f"--bench {folder}: there are no pictures in this folder.")
+        raise UsageError(f"no pictures in {folder}", field="bench")
     sizes = protocol.lq_size, protocol.gt_size
     if None not in sizes and tuple(config.scale * length for length in sizes[0] or ()) != sizes[1]:
         raise UsageError(
-            f"--protocol {protocol.name}: its inputs and references have fixed sizes, {sizes[0]} and {sizes[1]}, which"
-            f" a network that enlarges {config.scale} times does not connect. Take --protocol paper."
+            f"inputs and references of {protocol.name} have fixed sizes, {sizes[0]} and {sizes[1]}, which do not fit an"
+            f" x{config.scale} network. Choose the protocol paper.",
+            field="protocol",
         )
     with tempfile.TemporaryDirectory() as place:
         pairs = [_pair(path, config, protocol, side, Path(place)) for path in paths]
     found = [pair for pair in pairs if pair is not None]
     if not found:
-        raise UsageError(f"--bench {folder}: no picture has {16 * config.scale} pixels a side.")
+        raise UsageError(f"no picture in {folder} has at least {16 * config.scale} pixels a side.", field="bench")
     return found
 
 

@@ -103,13 +103,13 @@ def picture_samples(folder: Path, config: GeneratorConfig, shape: tuple[int, int
     8 or 16 bits -> (1, C, H, W) in [0, 1], at most 96x96, or exactly the size of a file that takes one.
     """
     if not folder.is_dir():
-        raise UsageError(f"--check {folder}: there is no such folder.")
+        raise UsageError(f"no such folder: {folder}", field="check")
     found = sorted(path for path in folder.iterdir() if path.is_file() and is_picture_name(path))
     read = ((path.name, read_picture(path).pixels) for path in found[:_MOST_PICTURES])
     samples = [sample for name, pixels in read if (sample := _middle(name, pixels, config, shape)) is not None]
     if not samples:
         what = "" if shape is None else f" of at least {shape[1]}x{shape[0]}"
-        raise UsageError(f"--check {folder}: there are no pictures{what} in this folder.")
+        raise UsageError(f"no pictures{what} in {folder}", field="check")
     return samples
 
 

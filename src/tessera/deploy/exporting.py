@@ -1,8 +1,8 @@
-"""A model -> a file for other programs, verified before it has its name.
+"""A model -> a file for other programs, verified before it gets its name.
 
-The file is written beside its place under a temporary name, read and run by its own runtime there, compared with the
-model in PyTorch, written once more with what was measured in its metadata, and put in its place. A file that does not
-do what the model does never gets its name.
+The file is written under a temporary name next to its final one, read and run by its own runtime, compared with the
+model in PyTorch, written once more with the measurements in its metadata, and renamed. A file that does not reproduce
+the model never gets its name.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ Writer = Callable[[Path, LoadedGenerator, State, ExportSettings, Mapping[str, st
 
 @dataclass(frozen=True)
 class Exported:
-    """A file that is in its place, and how close to the model it is."""
+    """An exported file, and how close to the model it is."""
 
     paths: tuple[Path, ...]
     bytes: int
     sha256: str
-    """Of the file with the numbers."""
+    """Of the file with the weights."""
     runtime: str
-    """What it was run with."""
+    """The library that ran it, with its version."""
     differences: tuple[Difference, ...]
 
 
@@ -73,11 +73,11 @@ def export(
     check: Path | None = None,
     overwrite: bool = False,
 ) -> Exported:
-    """Write a model in another format, run what was written, and put it in its place if it does what the model does.
+    """Write a model in another format, run the file, and keep it if it reproduces the model.
 
-    `check` is a folder of the user's pictures that it is compared on, besides the built-in chart and photographs.
-    Raises UsageError for what cannot be done as it was asked for, ExportError when the file cannot be written or is not
-    the model.
+    `check` is a folder of pictures for the comparison, in addition to the built-in chart and photographs.
+    Raises UsageError for settings that the format cannot satisfy, ExportError when the file cannot be written or
+    differs from the model.
     """
     form = settings.form
     paths = (output,) if form.companion is None else (output.with_suffix(form.companion), output)
@@ -107,7 +107,7 @@ def export(
         put_all_in_place(temporaries, paths)
     except OSError as error:
         raise ExportError(
-            f"{output}: this file cannot be written ({error.strerror or error}). Check the folder and its free space."
+            f"{output}: cannot write this file ({error.strerror or error}). Check the folder and its free space."
         ) from error
     finally:
         for path in temporaries:
@@ -120,20 +120,22 @@ def export(
 def _refuse(
     loaded: LoadedGenerator, output: Path, paths: Sequence[Path], settings: ExportSettings, *, overwrite: bool
 ) -> None:
-    """Say what cannot be done before the work begins."""
+    """Raise UsageError for what cannot be done, before the work starts."""
     config = loaded.config
     if find_generator(config) is None:
         raise UsageError(
             f"{loaded.name}: only networks of the family can be exported, and this one is from outside it; its layers"
-            " are not known here."
+            " are unknown."
         )
     if settings.shape is not None and any(side % config.multiple for side in settings.shape):
         height, width = settings.shape
-        raise UsageError(f"--shape {height}x{width}: both sides have to divide by {config.multiple} for this network.")
+        raise UsageError(
+            f"{height}x{width}: both sides must divide by {config.multiple} for this network.", field="shape"
+        )
     package = _PACKAGES.get(settings.format)
     if package is not None and importlib.util.find_spec(package) is None:
         raise UsageError(
-            f"{output}: what is written is run before it gets its name, and that needs the package {package}: pip"
+            f"{output}: an exported file is run before it gets its name, and that needs the package {package}: pip"
             " install 'tessera-sr[export]'."
         )
     settings.form.check_ending(output)
@@ -142,7 +144,7 @@ def _refuse(
 
 @contextlib.contextmanager
 def _enough_memory(output: Path, settings: ExportSettings) -> Generator[None]:
-    """Say in a sentence that memory ran out. Raises ExportError."""
+    """Turn memory errors into an ExportError."""
     try:
         yield
     except Exception as error:
@@ -151,10 +153,9 @@ def _enough_memory(output: Path, settings: ExportSettings) -> Generator[None]:
         advice = "Close other programs"
         if settings.shape is not None:
             height, width = settings.shape
-            advice = f"Take a smaller --shape than {height}x{width}, or leave it out for a file that takes any size"
+            advice = f"Choose a smaller `shape` than {height}x{width}, or leave it out for a file that takes any size"
         raise ExportError(
-            f"{output}: memory ran out while the model was run, and nothing is written that was not compared with it."
-            f" {advice}."
+            f"{output}: memory ran out while the model was running, and only verified files are written. {advice}."
         ) from error
 
 
@@ -177,7 +178,7 @@ def _written(
 def _checked(
     temporary: Path, output: Path, settings: ExportSettings, asked: Sequence[tuple[Sample, Tensor]]
 ) -> list[Difference]:
-    """Run a file on pictures and compare with what the model makes of them. Raises ExportError."""
+    """Run a file on pictures and compare the results with those of the model. Raises ExportError."""
     differences: list[Difference] = []
     try:
         with _enough_memory(output, settings):
@@ -188,11 +189,13 @@ def _checked(
         raise
     except TesseraError as error:
         problem = str(error).replace(str(temporary), output.name).rstrip(".")
-    except Exception as error:  # whatever a runtime stumbles over, the file is of no use
+    except Exception as error:  # a file on which its runtime fails is useless, whatever the error
         problem = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}".rstrip(".")
         raise ExportError(f"{output}: the file was written and deleted, because it does not run: {problem}.") from error
     if problem is not None:
-        raise ExportError(f"{output}: the file was written and deleted, because it is not the model: {problem}.")
+        raise ExportError(
+            f"{output}: the file was written and deleted, because its results differ from the model's: {problem}."
+        )
     return differences
 
 

@@ -51,14 +51,14 @@ class Pair:
     """Of the whole picture's pixels."""
 
 
-def read_folder(folder: Path, option: str, channels: int, *, fewest: int, most: int) -> list[Photograph]:
+def read_folder(folder: Path, field: str, channels: int, *, fewest: int, most: int) -> list[Photograph]:
     """The first pictures of a folder by name. Raises UsageError for a missing folder and for too few pictures."""
     if not folder.is_dir():
-        raise UsageError(f"{option} {folder}: there is no such folder.")
+        raise UsageError(f"no such folder: {folder}", field=field)
     paths = sorted(path for path in folder.iterdir() if path.is_file() and is_picture_name(path))
     if len(paths) < fewest:
         raise UsageError(
-            f"{option} {folder}: expected {fewest} pictures or more, found {counted(len(paths), 'picture')} in it."
+            f"expected at least {fewest} pictures in {folder}, found {counted(len(paths), 'picture')}.", field=field
         )
     return [read_photograph(path, channels) for path in paths[:most]]
 

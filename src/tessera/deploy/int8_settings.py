@@ -15,7 +15,7 @@ _SUFFIXES: dict[Int8Format, str] = {"openvino": ".xml", "onnx": ".onnx"}
 
 
 class Int8Settings(BaseModel, frozen=True, extra="forbid"):
-    """How a network becomes whole numbers, and what that may cost."""
+    """Settings of int8 quantization, and the loss that it may cost."""
 
     format: Int8Format = "openvino"
     method: Method = "max"
@@ -38,12 +38,12 @@ class Int8Settings(BaseModel, frozen=True, extra="forbid"):
 def format_of(output: Path, name: str | None) -> Int8Format:
     """The format that a name or an ending asks for. Raises UsageError for others."""
     if name is not None and name not in _SUFFIXES:
-        raise UsageError(f"--format {name}: whole numbers are written as openvino or onnx.")
+        raise UsageError(f"int8 files are openvino or onnx, found {name}.", field="format")
     found: Int8Format | None = next((form for form, suffix in _SUFFIXES.items() if suffix == output.suffix), None)
     if found is None or (name is not None and found != name):
         ends = " or ".join(f"{suffix} ({form})" for form, suffix in _SUFFIXES.items())
-        asked = "" if name is None else f", and --format is {name}"
-        raise UsageError(f"-o {output}: a file with whole numbers ends in {ends}{asked}.")
+        asked = "" if name is None else f", and `format` is {name}"
+        raise UsageError(f"{output}: int8 files end in {ends}{asked}.", field="output")
     return found
 
 
@@ -51,5 +51,5 @@ def method_of(name: str) -> Method:
     """The method of a name. Raises UsageError for others."""
     found: Method | None = next((method for method in METHODS if method == name), None)
     if found is None:
-        raise UsageError(f"--method {name}: expected {', '.join(METHODS)}.")
+        raise UsageError(f"expected {', '.join(METHODS)}, found {name}.", field="method")
     return found

@@ -86,7 +86,7 @@ def run_model(run: Run, folder: Path, output: Path, *, multiple: int = 1) -> lis
     """
     archives = _in(folder, _is_archive, "archives (.npz)")
     if output.exists() and output.samefile(folder):
-        raise UsageError(f"-o {output}: results have the names of the inputs; choose another folder.")
+        raise UsageError(f"{output}: results have the names of the inputs; choose another folder.", field="output")
     _make(output)
     results: list[Path] = []
     for path in archives:
@@ -102,20 +102,20 @@ def run_model(run: Run, folder: Path, output: Path, *, multiple: int = 1) -> lis
 def read_array(path: Path, key: str) -> npt.NDArray[Any]:
     """Read one array of an archive; nothing in it is executed, and its size is known before memory is taken.
 
-    Raises PictureError for what is no such archive, and for arrays that are not of numbers.
+    Raises PictureError for other files, and for arrays of other types.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             names = [name.removesuffix(".npy") for name in archive.namelist()]
             if key not in names:
                 held = ", ".join(names[:5]) or "nothing"
-                raise PictureError(f"{path}: there is no array `{key}` in this archive; it holds {held}.")
+                raise PictureError(f"{path}: no array `{key}` in this archive; it holds {held}.")
             with archive.open(f"{key}.npy") as file:
                 _check_header(file, path, key)
             with archive.open(f"{key}.npy") as file:
                 return npy.read_array(file, allow_pickle=False)
     except DAMAGE as error:
-        raise PictureError(f"{path}: this is no whole NumPy archive ({error or type(error).__name__}).") from error
+        raise PictureError(f"{path}: not a complete NumPy archive ({error or type(error).__name__}).") from error
 
 
 def _check_header(file: Any, path: Path, key: str) -> None:
@@ -175,10 +175,10 @@ def _is_archive(path: Path) -> bool:
 
 def _in(folder: Path, wanted: Callable[[Path], bool], what: str) -> list[Path]:
     if not folder.is_dir():
-        raise UsageError(f"{folder}: there is no such folder.")
+        raise UsageError(f"{folder}: no such folder.")
     found = sorted(path for path in folder.iterdir() if path.is_file() and wanted(path))
     if not found:
-        raise UsageError(f"{folder}: there are no {what} in this folder.")
+        raise UsageError(f"{folder}: no {what} in this folder.")
     return found
 
 
@@ -196,7 +196,7 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"-o {folder}: this folder cannot be made ({error.strerror or error}).") from error
+        raise UsageError(f"cannot create {folder} ({error.strerror or error}).", field="output") from error
 
 
 def _write_archive(path: Path, arrays: dict[str, npt.NDArray[Any]]) -> None:

@@ -1,4 +1,4 @@
-"""Where the files of a model may go, decided before the work begins, and how they get there."""
+"""Output files of a model: checked before the work starts, moved into place after it."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from tessera.storage.atomic import flush_folder, put_in_place
 
 
 def check_places(output: Path, paths: Sequence[Path], *, overwrite: bool) -> None:
-    """Raise UsageError where `output`, whose files are `paths`, cannot be written or would replace something."""
+    """Raise UsageError where `output`, whose files are `paths`, cannot be written or would replace a file."""
     if not output.parent.is_dir():
-        raise UsageError(f"{output}: there is no folder {output.parent}. Make it first, or choose another.")
+        raise UsageError(f"{output}: no such folder {output.parent}. Create it first, or choose another.")
     for path in paths:
         if path.is_dir():
-            raise UsageError(f"{path}: this is a folder. Choose another name.")
+            raise UsageError(f"{path} is a folder. Choose another name.")
         if path.exists() and not overwrite:
-            raise UsageError(f"{path} exists already. Choose another name, or replace it with --overwrite.")
+            raise UsageError(f"{path} already exists. Choose another name, or set `overwrite` to replace it.")
     if not os.access(output.parent, os.W_OK):
-        raise UsageError(f"{output}: nothing may be written to {output.parent}. Choose another folder.")
+        raise UsageError(f"{output}: no permission to write to {output.parent}. Choose another folder.")
 
 
 def put_all_in_place(temporaries: Sequence[Path], paths: Sequence[Path]) -> None:
-    """Rename the files of one model, the one that is named last: whatever stops this, no two models are mixed."""
+    """Rename the files of one model, the last path last: an interruption never mixes files of two models."""
     if len(paths) > 1:
         paths[-1].unlink(missing_ok=True)
         flush_folder(paths[-1].parent)

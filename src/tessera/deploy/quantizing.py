@@ -1,4 +1,4 @@
-"""A model -> a file with whole numbers whose loss was measured and fits a budget.
+"""A model -> an int8 file whose loss was measured and fits a budget.
 
 Calibration pictures give ranges and biases; a quarter of them is left out of that and chooses which layers stay in
 fp32: the most costly units, more of them until the loss on that quarter fits. What is reported, and what the budget is
@@ -59,7 +59,7 @@ Told = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """What whole numbers cost a model, and why."""
+    """The loss that int8 costs a model, and its causes."""
 
     runtime: str
     drop: Drop
@@ -110,11 +110,11 @@ def quantize(
     overwrite: bool = False,
     told: Told = lambda _: None,
 ) -> Quantized:
-    """Write a model with whole numbers (8 bits) whose loss on held-out pictures is at most the budget.
+    """Write an int8 model whose loss on held-out pictures is at most the budget.
 
     Without an `evaluation` folder, another quarter of the calibration pictures is held out for it. Raises UsageError
-    for what cannot be done as it was asked for; OverBudgetError when the budget cannot be met, and then nothing is
-    written; ExportError when something cannot be written.
+    for settings that this model or machine cannot satisfy, OverBudgetError when the budget cannot be met (nothing is
+    written then), ExportError when a file cannot be written.
     """
     paths = (output,) if settings.format == "onnx" else (output.with_suffix(".bin"), output)
     _refuse(loaded, output, paths, settings, overwrite=overwrite)
@@ -193,7 +193,7 @@ def report_of(done: Findings) -> dict[str, object]:
 def _refuse(
     loaded: LoadedGenerator, output: Path, paths: Sequence[Path], settings: Int8Settings, *, overwrite: bool
 ) -> None:
-    """Say what cannot be done before the work begins."""
+    """Raise UsageError for what cannot be done, before the work starts."""
     if find_generator(loaded.config) is None:
         raise UsageError(
             f"{loaded.name}: only networks of the family can be quantized, and this one is from outside it; its layers"
@@ -213,13 +213,13 @@ def _pictures(loaded: LoadedGenerator, settings: Int8Settings, calibration: Path
     """Read both folders and say which picture is for what."""
     config = loaded.config
     fewest = FEWEST_PICTURES
-    theirs = read_folder(calibration, "--calibration", config.in_channels, fewest=fewest, most=settings.pictures)
+    theirs = read_folder(calibration, "calibration", config.in_channels, fewest=fewest, most=settings.pictures)
     choosing = theirs[3::4]
     held_out: list[Photograph]
     if evaluation is None:
         held_out, calibrating = theirs[1::4], theirs[0::4] + theirs[2::4]
     else:
-        held_out = read_folder(evaluation, "--eval", config.in_channels, fewest=1, most=settings.eval_pictures)
+        held_out = read_folder(evaluation, "evaluation", config.in_channels, fewest=1, most=settings.eval_pictures)
         calibrating = [each for number, each in enumerate(theirs) if number % 4 != 3]
     refuse_shared(calibrating + choosing, held_out)
     refuse_shared(calibrating, choosing)
@@ -249,7 +249,7 @@ class _Trial:
         self._originals: dict[int, list[Tensor]] = {}
 
     def write(self, network: Int8Network, about: Mapping[str, str]) -> None:
-        """Write a network in the format that was asked for."""
+        """Write a network in the requested format."""
         try:
             if self.settings.format == "openvino":
                 write_int8_openvino(self._temporary, network, about)
@@ -327,12 +327,12 @@ def _probes(pairs: Sequence[Pair], config: GeneratorConfig, runs: int) -> Pair:
 def _over_budget(output: Path, found: Findings, settings: Int8Settings) -> str:
     drop, share = found.drop, shares(found.sensitivities)
     worst = ", ".join(f"{each.unit.name} ({share[each.unit.name]:.0%})" for each in found.sensitivities[:3])
-    more = "Give more pictures" if settings.most_kept is None else "Allow more layers (--layers), give more pictures"
+    more = "Give more pictures" if settings.most_kept is None else "Raise `most_kept`, give more pictures"
     return (
-        f"{output}: not written, because whole numbers cost {drop.psnr_db:.3f} dB of PSNR and {drop.ssim:.4f} of SSIM"
-        f" on {counted(drop.pictures, 'picture')} that were held out, and may cost {settings.max_drop_db:g} dB and"
-        f" {MOST_SSIM:g}, with {counted(len(found.kept), 'layer')} of {found.layers} in fp32. Most is lost in {worst}."
-        f" {more}, or a larger --max-drop."
+        f"{output}: not written, because int8 costs {drop.psnr_db:.3f} dB of PSNR and {drop.ssim:.4f} of SSIM on"
+        f" {counted(drop.pictures, 'held-out picture')}; at most {settings.max_drop_db:g} dB and {MOST_SSIM:g} are"
+        f" allowed, with {counted(len(found.kept), 'layer')} of {found.layers} in fp32. Most is lost in {worst}."
+        f" {more}, or raise `max_drop_db`."
     )
 
 

@@ -1,4 +1,4 @@
-"""What can be asked of an export, checked once: format, precision, sizes; and what each format cannot do."""
+"""Settings of an export: format, precision, sizes; and the limits of each format."""
 
 from __future__ import annotations
 
@@ -34,11 +34,12 @@ class Format:
     """Why it cannot hold bf16; empty where it can."""
 
     def check_ending(self, output: Path) -> None:
-        """Raise UsageError where the ending is in capitals, and a second file is found by it."""
+        """Raise UsageError for an uppercase ending of a format with a second file."""
         if self.companion is not None and output.suffix != (small := output.suffix.lower()):
             raise UsageError(
-                f"-o {output}: a file of {self.called} is found together with its {self.companion} by the ending"
-                f" {small} in small letters; name it {output.stem}{small}."
+                f"{output}: {self.called} finds the {self.companion} file by the lowercase ending {small}; name it"
+                f" {output.stem}{small}.",
+                field="output",
             )
 
 
@@ -58,14 +59,14 @@ FORMATS: tuple[Format, ...] = (
         (".param",),
         companion=".bin",
         has_metadata=False,
-        no_bf16="ncnn's files hold fp32 or fp16. Take --precision fp16",
+        no_bf16="ncnn files hold fp32 or fp16; choose fp16",
     ),
     Format("safetensors", "safetensors", (".safetensors",)),
 )
 
 
 class ExportSettings(BaseModel, frozen=True, extra="forbid"):
-    """What a file is to be: `shape` is (H, W) for a file that takes this size only, None for one that takes any.
+    """Settings of one exported file; `shape` is (H, W) for a file with a fixed input size, None for any size.
 
     `precision` is the type in which kernels of convolutions are stored; biases and slopes stay fp32 except in
     safetensors, where every tensor has this type.
@@ -82,9 +83,9 @@ class ExportSettings(BaseModel, frozen=True, extra="forbid"):
         if self.precision == "bf16" and form.no_bf16:
             raise ValueError(form.no_bf16)
         if self.shape is not None and not form.has_shape:
-            raise ValueError(f"{form.called} files take pictures of every size")
+            raise ValueError(f"{form.called} files take pictures of any size")
         if self.precision == "bf16" and form.name == "onnx" and self.opset < _OPSET_OF_BF16:
-            raise ValueError(f"ONNX knows bf16 from opset {_OPSET_OF_BF16} on")
+            raise ValueError(f"bf16 needs opset {_OPSET_OF_BF16} or later")
         return self
 
     @property
@@ -96,30 +97,29 @@ class ExportSettings(BaseModel, frozen=True, extra="forbid"):
 def settings_from_words(
     output: Path, *, format_name: str | None, precision: str, shape: str, opset: int | None
 ) -> ExportSettings:
-    """What the user wrote -> settings; without a format it is the one that the output's name ends like.
+    """Parse settings; without a format name, the ending of the output selects it.
 
-    Raises UsageError for what no format, or not this one, can do.
+    Raises UsageError for values that no format, or not this one, supports.
     """
     form = _format(output, format_name)
     size = _shape(shape)
     if precision == "int8":
         raise UsageError(
-            "--precision int8: whole numbers need pictures to be calibrated on: `tessera quantize MODEL --calibration"
-            " FOLDER`."
+            "int8 needs calibration pictures; use `tessera quantize MODEL --calibration FOLDER`.", field="precision"
         )
     kinds: dict[str, Precision] = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16"}
     if precision not in kinds:
-        raise UsageError(f"--precision {precision}: expected fp32, fp16 or bf16.")
+        raise UsageError(f"expected fp32, fp16 or bf16, found {precision}.", field="precision")
     if precision == "bf16" and form.no_bf16:
-        raise UsageError(f"--precision bf16: {form.no_bf16}.")
+        raise UsageError(f"found bf16, and {form.no_bf16}.", field="precision")
     if size is not None and not form.has_shape:
-        raise UsageError(f"--shape {shape}: {form.called} files take pictures of every size; leave it out.")
+        raise UsageError(f"{form.called} files take pictures of any size; leave it out.", field="shape")
     if opset is not None and form.name != "onnx":
-        raise UsageError(f"--opset {opset}: only ONNX has opsets, and this is a file of {form.called}; leave it out.")
+        raise UsageError(f"only ONNX has opsets, and this is a {form.called} file; leave it out.", field="opset")
     if opset is not None and not LEAST_OPSET <= opset <= LARGEST_OPSET:
-        raise UsageError(f"--opset {opset}: expected {LEAST_OPSET} to {LARGEST_OPSET}.")
+        raise UsageError(f"expected {LEAST_OPSET} to {LARGEST_OPSET}, found {opset}.", field="opset")
     if opset is not None and precision == "bf16" and opset < _OPSET_OF_BF16:
-        raise UsageError(f"--opset {opset}: ONNX knows bf16 from {_OPSET_OF_BF16} on.")
+        raise UsageError(f"bf16 needs at least {_OPSET_OF_BF16}, found {opset}.", field="opset")
     changes = {} if opset is None else {"opset": opset}
     return ExportSettings(format=form.name, precision=kinds[precision], shape=size, **changes)
 
@@ -130,14 +130,14 @@ def _format(output: Path, name: str | None) -> Format:
         found = next((form for form in FORMATS if ending in form.suffixes), None)
         if found is None:
             known = ", ".join(f"{form.suffixes[0]} ({form.called})" for form in FORMATS)
-            raise UsageError(f"-o {output}: its ending says which format it gets, and there are {known}.")
+            raise UsageError(f"{output}: the ending selects the format; expected one of {known}.", field="output")
         found.check_ending(output)
         return found
     found = next((form for form in FORMATS if form.name == name), None)
     if found is None:
-        raise UsageError(f"--format {name}: expected {', '.join(form.name for form in FORMATS)}.")
+        raise UsageError(f"expected {', '.join(form.name for form in FORMATS)}, found {name}.", field="format")
     if ending not in found.suffixes:
-        raise UsageError(f"-o {output}: a file of {found.called} ends in {' or '.join(found.suffixes)}.")
+        raise UsageError(f"{output}: {found.called} files end in {' or '.join(found.suffixes)}.", field="output")
     found.check_ending(output)
     return found
 
@@ -147,5 +147,7 @@ def _shape(text: str) -> tuple[int, int] | None:
         return None
     match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", text)
     if match is None or not all(1 <= int(side) <= 16_384 for side in match.groups()):
-        raise UsageError(f"--shape {text}: expected dynamic, or HEIGHTxWIDTH in pixels up to 16384, such as 128x128.")
+        raise UsageError(
+            f"expected dynamic, or HEIGHTxWIDTH in pixels up to 16384 such as 128x128, found {text}.", field="shape"
+        )
     return int(match[1]), int(match[2])

@@ -22,7 +22,7 @@ def stored(name: str, tensor: Tensor, precision: Precision, *, all_tensors: bool
     if not bool(torch.isfinite(result).all()):
         largest = float(tensor.abs().max())
         raise UsageError(
-            f"--precision {precision}: `{name}` has a weight of {largest:g}, which is more than that type can hold."
-            " Take bf16, or fp32."
+            f"`{name}` has a weight of {largest:g}, more than {precision} can hold; choose bf16 or fp32.",
+            field="precision",
         )
     return result

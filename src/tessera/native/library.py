@@ -1,7 +1,7 @@
-"""The library of kernels, loaded: networks are made, run and given back through it.
+"""The kernels' library: loads it, and creates, runs and frees networks through it.
 
-Sizes and types are checked here and, before any pointer is used, in the library again. The library's numbers of
-errors become sentences.
+Sizes and types are checked here and, before any pointer is used, in the library again. Its error codes become
+messages.
 
 Shapes: B pictures in a batch, C channels, h and w the picture, s the scale.
 """
@@ -41,14 +41,14 @@ _SENTENCES = {
     1: "The kernels cannot run this network; use the pytorch engine.",
     2: "The kernels were given another number of weights than the network has.",
     _BAD_SIZE: "The kernels cannot run a picture of this size.",
-    5: "The system did not give the threads that were asked for; use fewer `threads`.",
-    6: "This processor, or this build of the kernels, does not have the instruction set that was asked for.",
+    5: "The system did not start the requested threads; lower `threads`.",
+    6: "This processor, or this build of the kernels, does not have the requested instruction set.",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """Which network: what the library needs to know beside the weights."""
+    """Structure and sizes of a network: everything that the library needs besides the weights."""
 
     network: Literal["rrdbnet", "srvggnetcompact"]
     in_channels: int
@@ -77,7 +77,7 @@ class _Description(ctypes.Structure):
 
 def _as_structure(given: Description) -> _Description:
     if len(given.stages) > 4:
-        raise EngineError("The kernels run networks with at most 4 stages of enlargement; use the pytorch engine.")
+        raise EngineError("The kernels run networks with at most 4 upsampling stages; use the pytorch engine.")
     return _Description(
         network=_NETWORKS.index(given.network),
         in_channels=given.in_channels,
@@ -99,15 +99,15 @@ def library(path: Path = LIBRARY) -> Any:
     """Load the library and say what its functions take; raises EngineError when it is not there or does not fit."""
     if not path.exists():
         raise EngineError(
-            f"The kernels are not built: there is no {path.name}. With a C compiler on the machine, build it: {BUILD}"
+            f"The kernels are not built: {path.name} is missing. With a C compiler installed, build it: {BUILD}"
         )
     try:
         found: Any = ctypes.CDLL(str(path))
         interface = int(found.tk_interface())
     except (OSError, AttributeError) as error:
-        raise EngineError(f"The kernels cannot be loaded ({error}); build them again: {BUILD}") from error
+        raise EngineError(f"Cannot load the kernels ({error}); rebuild them: {BUILD}") from error
     if interface != _INTERFACE:
-        raise EngineError(f"The kernels are those of another version of Tessera; build them again: {BUILD}")
+        raise EngineError(f"The kernels belong to another version of Tessera; rebuild them: {BUILD}")
     pointer, number, long = ctypes.c_void_p, ctypes.c_int32, ctypes.c_uint64
     described = ctypes.POINTER(_Description)
     for name, result, arguments in (
@@ -217,7 +217,7 @@ class Network:
         return self._run(pictures, pictures.dtype, (0, 3, 1, 2))
 
     def working_bytes(self, height: int, width: int) -> int:
-        """Memory that a run takes beside the picture and the result."""
+        """Memory in bytes that a run takes besides the picture and the result."""
         return int(self._library.tk_working_bytes(self._handle, height, width))
 
     def _run(self, pictures: NDArray[Any], dtype: Any, axes: tuple[int, ...]) -> NDArray[Any]:

@@ -46,13 +46,13 @@ class FileNetwork(nn.Module, ABC):
         below, right = ((side or own) - own for side, own in zip(self.fixed[2:], (height, width), strict=True))
         if min(below, right) < 0:
             raise WeightsError(
-                f"{self.path}: takes pictures of {self.fixed[3]}x{self.fixed[2]} and got {width}x{height}. Use tiles of"
-                f" that size (--tile {min(side for side in self.fixed[2:] if side)}), or a file with dynamic sizes."
+                f"{self.path}: expected pictures of {self.fixed[3]}x{self.fixed[2]}, found {width}x{height}. Use tiles"
+                f" of that size (`tile` {min(side for side in self.fixed[2:] if side)}), or a file with dynamic sizes."
             )
         if (height + below) % self.multiple or (width + right) % self.multiple:
             raise WeightsError(
-                f"{self.path}: takes pictures whose sides divide by {self.multiple}, and got {width}x{height}."
-                " `tessera upscale` fills them up."
+                f"{self.path}: expected sides that divide by {self.multiple}, found {width}x{height}. `tessera upscale`"
+                " pads them."
             )
         if below or right:
             x = F.pad(x, (0, right, 0, below), mode="replicate")
@@ -67,9 +67,9 @@ class FileNetwork(nn.Module, ABC):
 
 
 def channels_of(shape: Sequence[int | str | None]) -> int:
-    """How many channels a file takes, from the shape of its input, where what can be chosen is no number.
+    """Read the channels of a file from the shape of its input; open sizes are not integers there.
 
-    Raises WeightsError, without the file's name, for what is no batch of pictures.
+    Raises WeightsError, without the file's name, where the input is not a batch of pictures.
     """
     channels = shape[1] if len(shape) == 4 else None
     if not isinstance(channels, int) or channels not in (1, 3):
@@ -93,7 +93,7 @@ def probed(
     """Try sizes that divide by more and more -> scale, channels of the result, the first multiple that works.
 
     `made` tells which shape the file makes of one; whatever it raises means that it does not take that. Raises
-    WeightsError, without the file's name, when what it makes is no enlarged picture.
+    WeightsError, without the file's name, when the result is not an upscaled picture.
     """
     said = ""
     for multiple in MULTIPLES:
@@ -105,11 +105,11 @@ def probed(
             said = first_sentence(error)
             continue
         if len(out) != 4 or out[1] not in (1, 3):
-            raise WeightsError(f"it makes {out} of {shape}, which is no picture.")
+            raise WeightsError(f"its result for the input {shape} has the shape {out}, which is not a picture.")
         scale, rest = divmod(out[2], height)
         if rest or out[3] != scale * width or not 1 <= scale <= LARGEST_SCALE:
             raise WeightsError(
-                f"it makes {out[3]}x{out[2]} of {width}x{height}; expected a whole multiple up to {LARGEST_SCALE} in"
+                f"it turns {width}x{height} into {out[3]}x{out[2]}; expected an integer scale up to {LARGEST_SCALE} in"
                 " both directions."
             )
         return scale, out[1], multiple
