@@ -90,10 +90,10 @@ def test_the_exit_code_is_1_where_an_engine_is_wrong(
     ("options", "sentence"),
     [
         (("--size", "big"), "--size big: expected HEIGHTxWIDTH"),
-        (("--engine", "steam"), "--engine steam: expected pytorch"),
+        (("--engine", "steam"), "--engine steam: expected kernels, ncnn, openvino, pytorch, onnxruntime or auto"),
         (("--engine", "auto"), "time it with --whole"),
         (("--precision", "most"), "--precision most: expected exact, auto or fast"),
-        (("--json", "nowhere/out.json"), "there is no folder"),
+        (("--json", "nowhere/out.json"), "no folder"),
     ],
 )
 def test_wrong_options_are_sentences(
