@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tessera.bench.peaks import probes
+from tessera.bench.peaks import make_probes
 from tessera.engines.engine import Engine, Precision
 from tessera.engines.kernels.engine import KernelsEngine
 from tessera.engines.opening import EngineName, open_engine
@@ -116,7 +116,7 @@ def measure(model: str, side: int, rounds: int, threads: int, assets: Path, int8
     x = middle(assets / PHOTOGRAPH, side)
     runs = candidates(generator, threads, int8)
     results = {name: each.run(x) for name, each in runs.items()}  # the first runs make and compile
-    measured = probes()
+    measured = make_probes()
     peaks = {name: probe() for name, probe in measured.items()}
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):

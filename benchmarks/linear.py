@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from tessera.bench.processes import Program, run_program
-from tessera.bench.subject import made_picture
+from tessera.bench.subject import make_picture
 from tessera.bench.turns import spread
 from tessera.images.writer import write_picture
 
@@ -41,7 +41,7 @@ def main() -> None:
         for megapixels in (size for size in MEGAPIXELS if size <= largest):
             side = round((megapixels * 1e6) ** 0.5)
             source, output = folder / "in.png", folder / "out.png"
-            write_picture(made_picture(side, side), source)
+            write_picture(make_picture(side, side), source)
             command = (sys.executable, "-m", "tessera", "upscale", str(source), "-o", str(output), "--overwrite")
             program = Program(
                 name=f"{megapixels} MP",

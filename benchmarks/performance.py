@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from tessera.bench.processes import Program, measure_programs
-from tessera.bench.subject import middle
+from tessera.bench.subject import crop_middle
 from tessera.bench.surroundings import describe
 from tessera.bench.tables import as_dict, as_markdown
 from tessera.engines.ncnn.engine import write_numbers, write_param
@@ -102,7 +102,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as place:
             folder = Path(place)
             spec = prepare(model, assets, folder)
-            pixels = middle(read_picture(assets / photograph).pixels, height, width)
+            pixels = crop_middle(read_picture(assets / photograph).pixels, height, width)
             source = folder / "source.png"
             write_picture(pixels, source)
             entered = programs(spec, source, folder, found.cores.usable)
@@ -113,7 +113,7 @@ def main() -> None:
                 subject=f"{model}, {pixels.shape[1]}x{pixels.shape[0]} photograph, whole processes",
                 rounds=chosen.rounds,
                 warm=not chosen.cold,
-                told=lambda words: print(words, file=sys.stderr, flush=True),
+                progress=lambda words: print(words, file=sys.stderr, flush=True),
             )
         comparisons.append(comparison)
         # After every case: a run takes long, and what is measured stays measured when it is stopped.

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from tessera import Upscaler, read_picture
-from tessera.bench.subject import middle
+from tessera.bench.subject import crop_middle
 from tessera.bench.turns import Run, spread, take_turns
 
 TILES = (64, 96, 128, 192, 256, 384, 512)
@@ -25,7 +25,7 @@ def main() -> None:
     rounds = int(arguments[2]) if len(arguments) > 2 else 3
     engines = arguments[3:] or list(ENGINES)
     assets = Path(os.environ["TESSERA_ASSETS"])
-    pixels = middle(read_picture(assets / PHOTOGRAPH).pixels, side, side)
+    pixels = crop_middle(read_picture(assets / PHOTOGRAPH).pixels, side, side)
     tiles = [tile for tile in TILES if tile <= side]
     own = assets / "weights" / f"{model}.pth"
     turns, megapixels = {}, 0.0

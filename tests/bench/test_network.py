@@ -8,7 +8,7 @@ from torch import Tensor
 
 from stand_ins import loaded, nearest, repeated, to_tensor
 from tessera.bench.network import Clocks, Contender, Opened, measure_network
-from tessera.bench.peers import NAMES, contenders
+from tessera.bench.peers import NAMES, list_contenders
 from tessera.bench.turns import spread
 from tessera.errors import EngineError
 from tessera.generators import RRDBNetConfig, SRVGGNetCompactConfig
@@ -75,7 +75,7 @@ def test_wrong_results_are_found_in_any_round():
     found = measure_network(
         [clock.contender("A", [4] * 4), sometimes([])], PICTURE, subject="x", rounds=3, clocks=clock.clocks()
     )
-    assert "Only 0.00 % of its values are within 1 level" in (found.measured[1].problem or "")
+    assert "Only 0.00 % of the values are within 1 level" in (found.measured[1].problem or "")
     assert found.measured[1].difference is not None
     assert found.measured[1].difference.largest_levels == 181 - 128
     assert found.ratio(found.measured[1]) is None
@@ -132,11 +132,11 @@ def small(kind: str) -> LoadedGenerator:
 
 @pytest.mark.parametrize("kind", ["compact", "rrdbnet"])
 def test_every_real_candidate_makes_the_picture_of_the_reference(kind: str):
-    from tessera.bench.subject import made_picture
+    from tessera.bench.subject import make_picture
 
     found = measure_network(
-        contenders(small(kind)),
-        to_tensor(made_picture(16, 20)),
+        list_contenders(small(kind)),
+        to_tensor(make_picture(16, 20)),
         subject="x",
         rounds=1,
         clocks=Clocks(sleep=lambda _: None),
@@ -154,9 +154,9 @@ def test_every_real_candidate_makes_the_picture_of_the_reference(kind: str):
 
 def test_a_network_that_an_engine_cannot_run_is_a_reason_not_an_end():
     found = measure_network(
-        contenders(nearest(2), engines=("pytorch", "ncnn"), precisions=("exact",)), PICTURE, subject="x", rounds=1
+        list_contenders(nearest(2), engines=("pytorch", "ncnn"), precisions=("exact",)), PICTURE, subject="x", rounds=1
     )
     assert [each.name for each in found.measured] == ["plain PyTorch", "pytorch fp32"]
     reasons = {each.name: each.reason for each in found.missing}
     assert "ncnn exact" in reasons
-    assert "rrdbnet and srvggnetcompact" in reasons["ncnn exact"]
+    assert "rrdbnet, srvggnetcompact" in reasons["ncnn exact"]

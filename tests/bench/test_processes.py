@@ -110,7 +110,7 @@ def test_programs_take_turns_and_their_pictures_are_compared_with_that_of_the_fi
     assert [each.name for each in found.measured] == ["A", "B", "C"]
     assert [each.first_seconds for each in found.measured] == [9, 9, 9]
     assert found.measured[1].problem is None
-    assert found.measured[2].problem == "It is 20 levels off, and fp32 may be 1."
+    assert found.measured[2].problem == "The result deviates by 20 levels; fp32 may deviate by 1."
     assert [(each.name, each.reason) for each in found.missing] == [("D", "It wrote no out.png.")]
 
 

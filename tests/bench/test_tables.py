@@ -8,11 +8,11 @@ import json
 import numpy as np
 import pytest
 
-from tessera.bench.difference import Difference
-from tessera.bench.subject import made_picture, middle
+from tessera.bench.difference import Deviation
+from tessera.bench.subject import crop_middle, make_picture
 from tessera.bench.surroundings import Surroundings
 from tessera.bench.tables import as_dict, as_markdown
-from tessera.bench.turns import Comparison, Measured, Missing, Run
+from tessera.bench.turns import BenchResult, CandidateResult, Missing, Run
 from tessera.errors import UsageError
 
 HERE = Surroundings(
@@ -28,8 +28,8 @@ HERE = Surroundings(
 )
 
 
-def candidate(name: str, seconds: float, found: Difference | None = None, problem: str | None = None) -> Measured:
-    return Measured(
+def candidate(name: str, seconds: float, found: Deviation | None = None, problem: str | None = None) -> CandidateResult:
+    return CandidateResult(
         name=name,
         products="fp32",
         first_seconds=5.0,
@@ -39,9 +39,9 @@ def candidate(name: str, seconds: float, found: Difference | None = None, proble
     )
 
 
-NEAR = Difference(largest_levels=1, share_within_one=1.0, psnr_db=99.0)
-FAR = Difference(largest_levels=90, share_within_one=0.1, psnr_db=12.0)
-COMPARISON = Comparison(
+NEAR = Deviation(largest_levels=1, share_within_one=1.0, psnr_db=99.0)
+FAR = Deviation(largest_levels=90, share_within_one=0.1, psnr_db=12.0)
+COMPARISON = BenchResult(
     subject="model, 8x8",
     measured=(candidate("plain", 2.0), candidate("good", 1.0, NEAR), candidate("bad", 0.1, FAR, "It is wrong.")),
     missing=(Missing(name="absent", reason="It is not installed."),),
@@ -74,37 +74,37 @@ def test_the_table_marks_what_is_wrong_and_names_what_is_missing():
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     assert len({len(row) for row in rows}) == 1
     cells = {row[0]: dict(zip(rows[0], row, strict=True)) for row in rows[2:]}
-    assert cells["good"]["times the first"] == "2.00"
+    assert cells["good"]["speed-up"] == "2.00"
     assert cells["good"]["seconds"] == "1.50 (1.00 to 2.00)"
-    assert cells["good"]["of the peak"] == "100 %"
-    assert cells["bad"]["times the first"] == "**wrong**"
-    assert cells["bad"]["of the peak"] == ""
-    assert "- bad: It is wrong. It is not called fast." in lines
+    assert cells["good"]["% of peak"] == "100 %"
+    assert cells["bad"]["speed-up"] == "**wrong**"
+    assert cells["bad"]["% of peak"] == ""
+    assert "- bad: It is wrong. No speed-up is reported." in lines
     assert "- absent did not run: It is not installed." in lines
     assert not any("other work" in line for line in lines)
     busy = as_markdown([COMPARISON], dataclasses.replace(HERE, load=1.7))
-    assert "beside other work (load 1.7)" in busy
+    assert "Other work was running (load 1.7)" in busy
 
 
 def test_whole_processes_have_memory_and_processor_time_instead_of_rates():
     text = as_markdown([dataclasses.replace(COMPARISON, multiply_adds=None, peaks={})], HERE)
-    assert "| processor s | peak MiB |" in text
+    assert "| CPU s | peak MiB |" in text
     assert "| 2.0 | 1,024 |" in text
-    assert "of the peak" not in text
+    assert "% of peak" not in text
 
 
 def test_the_middle_is_the_middle_in_color_and_divides():
     pixels = np.arange(9 * 11, dtype=np.uint8).reshape(9, 11)
-    cut = middle(pixels, 5, 100, multiple=2)
+    cut = crop_middle(pixels, 5, 100, multiple=2)
     assert cut.shape == (4, 10, 3)
     assert (cut[..., 1] == pixels[2:6, 0:10]).all()
-    assert middle(np.zeros((4, 4, 4), np.uint16), 4, 4).shape == (4, 4, 3)
-    with pytest.raises(UsageError, match="have to divide by 4"):
-        middle(pixels, 3, 3, multiple=4)
+    assert crop_middle(np.zeros((4, 4, 4), np.uint16), 4, 4).shape == (4, 4, 3)
+    with pytest.raises(UsageError, match="have to be multiples of 4"):
+        crop_middle(pixels, 3, 3, multiple=4)
 
 
-def test_the_made_picture_is_always_the_same_and_uses_most_levels():
-    one = made_picture(64, 48)
+def test_the_make_picture_is_always_the_same_and_uses_most_levels():
+    one = make_picture(64, 48)
     assert one.shape == (64, 48, 3)
-    assert (one == made_picture(64, 48)).all()
+    assert (one == make_picture(64, 48)).all()
     assert len(np.unique(one)) > 150

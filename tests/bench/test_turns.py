@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from tessera.bench.turns import REST_SECONDS, Comparison, Measured, Run, ratios, reason, spread, take_turns
+from tessera.bench.turns import REST_SECONDS, BenchResult, CandidateResult, Run, ratios, reason, spread, take_turns
 
 
 def run(seconds: float) -> Run:
     return Run(seconds=seconds, cpu_seconds=None)
 
 
-def measured(name: str, *seconds: float, products: str = "fp32", problem: str | None = None) -> Measured:
-    return Measured(
+def measured(name: str, *seconds: float, products: str = "fp32", problem: str | None = None) -> CandidateResult:
+    return CandidateResult(
         name=name,
         products=products,
         first_seconds=None,
@@ -48,7 +48,7 @@ def test_one_that_falls_over_has_no_times_and_the_others_go_on():
 
     told = lambda number, name: rest.append(name) if number == 0 else None  # noqa: E731
     turns = {"A": lambda: run(2), "B": falls, "C": lambda: run(3)}
-    runs, failed = take_turns(turns, 3, sleep=lambda _: None, told=told)
+    runs, failed = take_turns(turns, 3, sleep=lambda _: None, progress=told)
     assert set(runs) == {"A", "C"}
     assert len(runs["A"]) == len(runs["C"]) == 3
     assert [(each.name, each.reason) for each in failed] == [("B", "no memory.")]
@@ -71,7 +71,7 @@ def test_ratios_are_taken_within_rounds_so_that_what_slowed_a_round_cancels():
 
 def test_rates_are_set_against_the_peak_of_their_own_type():
     first, other = measured("A", 2, 2), measured("B", 1, 3, products="bf16")
-    comparison = Comparison(
+    comparison = BenchResult(
         subject="x", measured=(first, other), multiply_adds=500, peaks={"fp32": 1000.0, "bf16": 2000.0}
     )
     assert comparison.operations_per_second(first) == 500
@@ -82,7 +82,7 @@ def test_rates_are_set_against_the_peak_of_their_own_type():
 
 def test_a_wrong_result_is_never_called_fast():
     first, wrong = measured("A", 2), measured("B", 0.001, problem="It is another picture.")
-    comparison = Comparison(subject="x", measured=(first, wrong), multiply_adds=500, peaks={"fp32": 1000.0})
+    comparison = BenchResult(subject="x", measured=(first, wrong), multiply_adds=500, peaks={"fp32": 1000.0})
     assert comparison.ratio(wrong) is None
     assert comparison.share_of_peak(wrong) is None
     assert comparison.ratio(first) == spread([1.0])

@@ -28,7 +28,7 @@ def test_places_that_cannot_be_written_are_refused_by_their_option(place: str, s
 def test_a_folder_that_may_not_be_written_to_is_refused(tmp_path: Path):
     tmp_path.chmod(0o500)
     try:
-        with pytest.raises(UsageError, match="nothing may be written to"):
+        with pytest.raises(UsageError, match="is not writable"):
             check_reports({"--json": tmp_path / "out.json"})
     finally:
         tmp_path.chmod(0o700)

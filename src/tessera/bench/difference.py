@@ -1,4 +1,4 @@
-"""How far a result is from the fp32 reference, and when that is too far.
+"""Deviation of a result from the fp32 reference, and the limits for each number type.
 
 Shapes: B pictures, C channels, H and W of the output.
 """
@@ -18,31 +18,31 @@ if TYPE_CHECKING:
 LARGEST_EXACT = 1
 SHARE_REDUCED = 0.99
 PSNR_QUANTIZED = 38.0
-"""Root mean square of about 3 levels: coarser than that, it is another picture."""
+"""An error of about 3 levels RMS, from which on results look different."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Difference:
-    """Between two pictures of 8 bits, as they would be written to files; PSNR of equal pictures is None."""
+class Deviation:
+    """Deviation of one 8-bit picture from another, as written to files; PSNR of equal pictures is None."""
 
     largest_levels: int
     share_within_one: float
     psnr_db: float | None
 
-    def worse(self, other: Difference | None) -> Difference:
+    def worse(self, other: Deviation | None) -> Deviation:
         """The worse of both in each respect."""
         if other is None:
             return self
         known = [psnr for psnr in (self.psnr_db, other.psnr_db) if psnr is not None]
-        return Difference(
+        return Deviation(
             largest_levels=max(self.largest_levels, other.largest_levels),
             share_within_one=min(self.share_within_one, other.share_within_one),
             psnr_db=min(known, default=None),
         )
 
 
-def difference(result: Tensor, reference: Tensor) -> Difference | None:
-    """Compare (B, C, H, W) with (B, C, H, W), float in [0, 1]; None when the result is no picture of that size.
+def compare_tensors(result: Tensor, reference: Tensor) -> Deviation | None:
+    """Compare (B, C, H, W) twice, float in [0, 1]; None where the result has another size or non-finite values.
 
     Levels are those of the rounded pictures, PSNR that of the values before rounding, clipped to [0, 1].
     """
@@ -53,7 +53,7 @@ def difference(result: Tensor, reference: Tensor) -> Difference | None:
     return _difference(np.rint(found * 255) - np.rint(wanted * 255), (found - wanted).astype(np.float64))
 
 
-def pixel_difference(result: npt.NDArray[np.uint8], reference: npt.NDArray[np.uint8]) -> Difference | None:
+def compare_pixels(result: npt.NDArray[np.uint8], reference: npt.NDArray[np.uint8]) -> Deviation | None:
     """Compare two finished pictures of 8 bits, (H, W, C); None when their sizes differ."""
     if result.shape != reference.shape:
         return None
@@ -61,30 +61,30 @@ def pixel_difference(result: npt.NDArray[np.uint8], reference: npt.NDArray[np.ui
     return _difference(levels, levels.astype(np.float64) / 255)
 
 
-def _difference(levels: npt.NDArray[np.float32], values: npt.NDArray[np.float64]) -> Difference:
+def _difference(levels: npt.NDArray[np.float32], values: npt.NDArray[np.float64]) -> Deviation:
     square = float(np.mean(values**2))
-    return Difference(
+    return Deviation(
         largest_levels=int(np.abs(levels).max()),
         share_within_one=float(np.mean(np.abs(levels) <= 1)),
         psnr_db=-10 * math.log10(square) if square > 0 else None,
     )
 
 
-def problem_with(found: Difference | None, products: str) -> str | None:
-    """Why a result is wrong for the type that it was multiplied in, as a sentence; None when it is right.
+def find_problem(found: Deviation | None, products: str) -> str | None:
+    """Why a result is wrong for its number type, as a sentence; None where it is right.
 
-    fp32 is held to 1 level everywhere, bf16 and fp16 to 1 level on 99 % of the values (what `--precision auto`
-    promises), int8 to 38 dB.
+    fp32 may deviate by 1 level everywhere, bf16 and fp16 by 1 level on 99 % of the values (the promise of precision
+    auto), int8 has to reach 38 dB.
     """
     if found is None:
-        return "The result has another size than the reference, or values that are no numbers."
+        return "The result has another size than the reference, or non-finite values."
     if products == "fp32":
         if found.largest_levels > LARGEST_EXACT:
-            return f"It is {found.largest_levels} levels off, and fp32 may be {LARGEST_EXACT}."
+            return f"The result deviates by {found.largest_levels} levels; fp32 may deviate by {LARGEST_EXACT}."
     elif products == "int8":
         if found.psnr_db is not None and found.psnr_db < PSNR_QUANTIZED:
-            return f"It is {found.psnr_db:.1f} dB from the reference, and int8 has to reach {PSNR_QUANTIZED:.0f}."
+            return f"The result has {found.psnr_db:.1f} dB to the reference; int8 has to reach {PSNR_QUANTIZED:.0f} dB."
     elif found.share_within_one < SHARE_REDUCED:
         within = f"{found.share_within_one * 100:.2f} %"
-        return f"Only {within} of its values are within 1 level, and {products} has to reach {SHARE_REDUCED:.0%}."
+        return f"Only {within} of the values are within 1 level; {products} has to reach {SHARE_REDUCED:.0%}."
     return None

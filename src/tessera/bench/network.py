@@ -11,16 +11,16 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from tessera.bench.difference import Difference, difference, problem_with
-from tessera.bench.turns import Comparison, Measured, Missing, Run, reason, take_turns
+from tessera.bench.difference import Deviation, compare_tensors, find_problem
+from tessera.bench.turns import BenchResult, CandidateResult, Missing, Run, reason, take_turns
 
-Told = Callable[[str], None]
-"""Hears what is about to be done."""
+Progress = Callable[[str], None]
+"""Called with what is done next."""
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A candidate that is ready: (1, C, h, w) float32 in [0, 1] -> (1, C, s*h, s*w), not clipped."""
+    """A candidate ready to run: (1, C, h, w) float32 in [0, 1] -> (1, C, s*h, s*w), not clipped."""
 
     name: str
     products: str
@@ -29,7 +29,7 @@ class Opened:
 
 @dataclass(frozen=True)
 class Contender:
-    """A candidate before it is opened; `open` raises what keeps it from running here."""
+    """A candidate before it is opened; `open` raises where it cannot run here."""
 
     name: str
     open: Callable[[], Opened]
@@ -37,7 +37,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Clocks:
-    """Seconds on the wall, seconds of processor time in all threads, and how to wait."""
+    """Wall-clock seconds, processor seconds of all threads, and how to wait."""
 
     wall: Callable[[], float] = time.perf_counter
     cpu: Callable[[], float] = time.process_time
@@ -53,12 +53,12 @@ def measure_network(
     multiply_adds: int | None = None,
     probes: Mapping[str, Callable[[], float]] | None = None,
     clocks: Clocks | None = None,
-    told: Told = lambda _: None,
-) -> Comparison:
+    progress: Progress = lambda _: None,
+) -> BenchResult:
     """Run contenders in turn on one picture, (1, C, h, w) float32 in [0, 1], and compare every result.
 
-    The first contender gives the reference and has to open: what it raises is raised. Two contenders that turn out to
-    be one (the same library and products) run once. The matrix probes run before the rounds and after them.
+    The first contender computes the reference; its errors are raised. Two contenders that resolve to the same library
+    and number type run once. Matrix probes run before and after the rounds.
     """
     clocks = clocks or Clocks()
     probes = probes or {}
@@ -67,7 +67,7 @@ def measure_network(
     missing: list[Missing] = []
     reference: Tensor | None = None
     for contender in contenders:
-        told(f"opening {contender.name}")
+        progress(f"opening {contender.name}")
         try:
             opened = contender.open()
             if opened.name in entered:
@@ -85,10 +85,10 @@ def measure_network(
         {name: entry.turn for name, entry in entered.items()},
         rounds,
         sleep=clocks.sleep,
-        told=lambda number, name: told(f"round {number + 1} of {rounds}: {name}"),
+        progress=lambda number, name: progress(f"round {number + 1} of {rounds}: {name}"),
     )
     peaks = {name: max(peak, probes[name]()) for name, peak in peaks.items()}
-    return Comparison(
+    return BenchResult(
         subject=subject,
         measured=tuple(entered[name].measured(taken) for name, taken in runs.items()),
         missing=(*missing, *failed),
@@ -98,12 +98,12 @@ def measure_network(
 
 
 class _Entry:
-    """A candidate in the race; each of its results is compared, off the clock."""
+    """A running candidate; its results are compared outside the timed part."""
 
     def __init__(self, opened: Opened, picture: Tensor, reference: Tensor | None, clocks: Clocks) -> None:
         self._opened, self._picture, self._reference, self._clocks = opened, picture, reference, clocks
         self._first_seconds: float | None = None
-        self._worst: Difference | None = None
+        self._worst: Deviation | None = None
         self._problem: str | None = None
 
     def first(self) -> Tensor:
@@ -115,8 +115,8 @@ class _Entry:
     def turn(self) -> Run:
         return self._timed()[1]
 
-    def measured(self, runs: tuple[Run, ...]) -> Measured:
-        return Measured(
+    def measured(self, runs: tuple[Run, ...]) -> CandidateResult:
+        return CandidateResult(
             name=self._opened.name,
             products=self._opened.products,
             first_seconds=self._first_seconds,
@@ -130,7 +130,7 @@ class _Entry:
         result = self._opened.run(self._picture)
         run = Run(seconds=self._clocks.wall() - began, cpu_seconds=self._clocks.cpu() - cpu_began)
         if self._reference is not None:
-            found = difference(result, self._reference)
-            self._problem = self._problem or problem_with(found, self._opened.products)
+            found = compare_tensors(result, self._reference)
+            self._problem = self._problem or find_problem(found, self._opened.products)
             self._worst = self._worst if found is None else found.worse(self._worst)
         return result, run

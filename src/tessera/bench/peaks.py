@@ -1,4 +1,4 @@
-"""What the processor can multiply at best: products of square matrices with PyTorch, for each type."""
+"""Peak rate of the processor for each number type: products of square matrices with PyTorch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SIDE = 1024
 _TRIES = 12
 
 
-def probes() -> dict[str, Callable[[], float]]:
+def make_probes() -> dict[str, Callable[[], float]]:
     """By type, a function that measures operations per second, two per multiply-add, once for a few tries.
 
     Types that the processor multiplies no faster than fp32 are left out. What is taken is the best try, so calling

@@ -24,7 +24,7 @@ from tessera.weights.ncnn_writer import write_param, write_values
 NAMES: tuple[EngineName, ...] = tuple(name for name in get_args(EngineName) if name != "auto")
 
 
-def contenders(
+def list_contenders(
     generator: LoadedGenerator,
     *,
     engines: tuple[EngineName, ...] = NAMES,

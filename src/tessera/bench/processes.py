@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from tessera.bench import launcher
-from tessera.bench.difference import Difference, pixel_difference, problem_with
-from tessera.bench.turns import Comparison, Measured, Missing, Run, reason, take_turns
+from tessera.bench.difference import Deviation, compare_pixels, find_problem
+from tessera.bench.turns import BenchResult, CandidateResult, Missing, Run, reason, take_turns
 from tessera.errors import EngineError
 from tessera.images.picture import read_picture
 from tessera.images.picture_format import Limits
@@ -67,8 +67,8 @@ def measure_programs(
     warm: bool = True,
     run: Callable[[Program], Run] = run_program,
     sleep: Callable[[float], None] = time.sleep,
-    told: Callable[[str], None] = lambda _: None,
-) -> Comparison:
+    progress: Callable[[str], None] = lambda _: None,
+) -> BenchResult:
     """Run programs in turn and compare the pictures that they write with that of the first, which has to run.
 
     `warm` gives each a run before the rounds (files from the disk, plans and compiled networks into caches), which is
@@ -80,7 +80,7 @@ def measure_programs(
     for program in programs:
         racer = _Racer(program, run, reference)
         if warm or reference is None:
-            told(f"first run: {program.name}")
+            progress(f"first run: {program.name}")
             try:
                 racer.first(counts=not warm)
             except Exception as error:  # as in the rounds
@@ -94,10 +94,10 @@ def measure_programs(
         {name: racer.turn for name, racer in racing.items()},
         rounds,
         sleep=sleep,
-        told=lambda number, name: told(f"round {number + 1} of {rounds}: {name}"),
+        progress=lambda number, name: progress(f"round {number + 1} of {rounds}: {name}"),
     )
     measured = tuple(racing[name].measured(taken) for name, taken in runs.items())
-    return Comparison(subject=subject, measured=measured, missing=(*missing, *failed))
+    return BenchResult(subject=subject, measured=measured, missing=(*missing, *failed))
 
 
 class _Racer:
@@ -105,7 +105,7 @@ class _Racer:
         self._program, self._run, self._reference = program, run, reference
         self._kept: Run | None = None
         self._first_seconds: float | None = None
-        self._worst: Difference | None = None
+        self._worst: Deviation | None = None
         self._problem: str | None = None
         self.written: Pixels = np.zeros((0, 0, 3), np.uint8)
 
@@ -121,8 +121,8 @@ class _Racer:
         kept, self._kept = self._kept, None
         return kept or self._timed()
 
-    def measured(self, runs: tuple[Run, ...]) -> Measured:
-        return Measured(
+    def measured(self, runs: tuple[Run, ...]) -> CandidateResult:
+        return CandidateResult(
             name=self._program.name,
             products=self._program.products,
             first_seconds=self._first_seconds,
@@ -139,8 +139,8 @@ class _Racer:
         pixels = read_picture(self._program.output, limits=Limits(max_pixels=None)).pixels
         self.written = pixels if self._reference is None else self.written
         if self._reference is not None:
-            found = pixel_difference(_eight_bits(pixels), _eight_bits(self._reference))
-            self._problem = self._problem or problem_with(found, self._program.products)
+            found = compare_pixels(_eight_bits(pixels), _eight_bits(self._reference))
+            self._problem = self._problem or find_problem(found, self._program.products)
             self._worst = self._worst if found is None else found.worse(self._worst)
         return ran
 

@@ -1,4 +1,4 @@
-"""What is enlarged in a measurement: the middle of a picture, or a picture made for it."""
+"""The picture of a benchmark: the middle of a given one, or a synthetic one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tessera.errors import UsageError
 from tessera.images.pixels import Pixels
 
 
-def middle(pixels: Pixels, height: int, width: int, *, multiple: int = 1) -> Pixels:
+def crop_middle(pixels: Pixels, height: int, width: int, *, multiple: int = 1) -> Pixels:
     """(H, W) or (H, W, C) -> (h, w, 3): the middle, without alpha, at most this large, sides divisible by `multiple`.
 
     Raises UsageError when nothing is left.
@@ -18,15 +18,15 @@ def middle(pixels: Pixels, height: int, width: int, *, multiple: int = 1) -> Pix
     sides = [min(own, asked) // multiple * multiple for own, asked in zip(color.shape, (height, width), strict=False)]
     if 0 in sides:
         raise UsageError(
-            f"Of a picture of {color.shape[1]}x{color.shape[0]}, {width}x{height} leave nothing to measure with; the"
-            f" sides have to divide by {multiple}."
+            f"{width}x{height} of a picture of {color.shape[1]}x{color.shape[0]} leave nothing to measure with; sides"
+            f" have to be multiples of {multiple}."
         )
     top, left = ((own - side) // 2 for own, side in zip(color.shape, sides, strict=False))
     return np.ascontiguousarray(color[top : top + sides[0], left : left + sides[1]])
 
 
-def made_picture(height: int, width: int) -> Pixels:
-    """A picture with gradients, edges, waves and grain, the same everywhere and always: (h, w, 3) uint8."""
+def make_picture(height: int, width: int) -> Pixels:
+    """A reproducible picture with gradients, edges, waves and grain: (h, w, 3) uint8."""
     y, x = np.mgrid[:height, :width].astype(np.float64)
     waves = np.stack([np.sin(x / (5 + c) + y / 17) * np.cos(y / (7 + c)) for c in range(3)], -1)
     disks = (np.hypot(x % 48 - 24, y % 40 - 20) < 13)[..., None] * np.array([60.0, -40.0, 25.0])

@@ -1,4 +1,4 @@
-"""The machine that a measurement was made on, as far as it decides about times."""
+"""The machine that a benchmark ran on, as far as it affects times."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tessera.upscaling.doctor import Findings, in_gb
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """What stands beside every table; `load` is how many threads of other work wanted to run when it began."""
+    """The machine description printed with every table; `load` is the load average when the benchmark started."""
 
     processor: str
     features: tuple[str, ...]
@@ -24,7 +24,7 @@ class Surroundings:
 
     @property
     def sentence(self) -> str:
-        """One paragraph for people."""
+        """The description as one sentence."""
         parts = [self.processor, f"{self.cores} cores", f"{self.threads} threads", ", ".join(self.features)]
         parts += [in_gb(self.memory_bytes) if self.memory_bytes is not None else "", *self.gpus, self.system]
         parts.append(", ".join(f"{name} {version}" for name, version in self.versions.items()))
@@ -32,12 +32,12 @@ class Surroundings:
 
     @property
     def beside_other_work(self) -> bool:
-        """Whether half a core or more was taken when it began."""
+        """Whether other work used half a core or more at the start."""
         return self.load is not None and self.load >= 0.5
 
 
 def describe(found: Findings, threads: int) -> Surroundings:
-    """What `tessera.upscaling.doctor` found, and how busy the machine was in the last minute."""
+    """Describe the machine from the findings of `tessera doctor` and its load average."""
     return Surroundings(
         processor=found.processor.name or found.processor.architecture,
         features=found.processor.features or (),

@@ -1,4 +1,4 @@
-"""A comparison as JSON for programs and as Markdown for people."""
+"""Benchmark results as JSON for programs and as Markdown for people."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tessera.bench.difference import Difference
+from tessera.bench.difference import Deviation
 from tessera.bench.surroundings import Surroundings
-from tessera.bench.turns import Comparison, Measured, Spread, spread
+from tessera.bench.turns import BenchResult, CandidateResult, Spread, spread
 
 SCHEMA = "tessera-bench-1"
 
 
-def as_dict(comparisons: Sequence[Comparison], surroundings: Surroundings) -> dict[str, Any]:
-    """Everything as plain values: sizes in bytes, rates in operations per second, what is not known as None."""
+def as_dict(comparisons: Sequence[BenchResult], surroundings: Surroundings) -> dict[str, Any]:
+    """Everything as plain values: sizes in bytes, rates in operations per second, unknown values as None."""
     return {
         "schema": SCHEMA,
         "machine": dataclasses.asdict(surroundings),
@@ -31,7 +31,7 @@ def as_dict(comparisons: Sequence[Comparison], surroundings: Surroundings) -> di
     }
 
 
-def _candidate(comparison: Comparison, each: Measured) -> dict[str, Any]:
+def _candidate(comparison: BenchResult, each: CandidateResult) -> dict[str, Any]:
     ratio = comparison.ratio(each)
     return {
         **dataclasses.asdict(each),
@@ -42,27 +42,27 @@ def _candidate(comparison: Comparison, each: Measured) -> dict[str, Any]:
     }
 
 
-def as_markdown(comparisons: Sequence[Comparison], surroundings: Surroundings) -> str:
-    """A paragraph about the machine and a table for each comparison."""
+def as_markdown(comparisons: Sequence[BenchResult], surroundings: Surroundings) -> str:
+    """A paragraph about the machine and a table for each result."""
     lines = [surroundings.sentence]
     if surroundings.beside_other_work:
-        lines.append(f"Measured beside other work (load {surroundings.load:g}): ratios are worth more than seconds.")
+        lines.append(f"Other work was running (load {surroundings.load:g}): trust speed-ups more than seconds.")
     for comparison in comparisons:
         lines += ["", f"{comparison.subject}:", "", *_table(comparison)]
         if comparison.peaks:
             peaks = ", ".join(f"{name} {_giga(rate)} G/s" for name, rate in comparison.peaks.items())
-            lines += ["", f"Matrix products reach {peaks}."]
+            lines += ["", f"Peak of matrix products: {peaks}."]
         lines += [
-            f"- {each.name}: {each.problem} It is not called fast." for each in comparison.measured if each.problem
+            f"- {each.name}: {each.problem} No speed-up is reported." for each in comparison.measured if each.problem
         ]
         lines += [f"- {each.name} did not run: {each.reason}" for each in comparison.missing]
     return "\n".join(lines) + "\n"
 
 
-def _table(comparison: Comparison) -> Iterator[str]:
+def _table(comparison: BenchResult) -> Iterator[str]:
     in_process = comparison.multiply_adds is not None
-    middle = ("G/s", "of the peak") if in_process else ("processor s", "peak MiB")
-    yield _row("candidate", "seconds", "times the first", *middle, "largest", "within 1 level", "PSNR to fp32")
+    middle = ("G/s", "% of peak") if in_process else ("CPU s", "peak MiB")
+    yield _row("candidate", "seconds", "speed-up", *middle, "largest", "within 1 level", "PSNR to fp32")
     yield "|---" * (6 + len(middle)) + "|"
     for each in comparison.measured:
         ratio = comparison.ratio(each)
@@ -76,7 +76,7 @@ def _table(comparison: Comparison) -> Iterator[str]:
         yield _row(each.name, _spread(_seconds(each), 2), speed, *cells, *_difference(each.difference))
 
 
-def _resources(each: Measured) -> tuple[str, str]:
+def _resources(each: CandidateResult) -> tuple[str, str]:
     cpu = [run.cpu_seconds for run in each.runs if run.cpu_seconds is not None]
     peaks = [run.peak_bytes for run in each.runs if run.peak_bytes is not None]
     return (
@@ -85,14 +85,14 @@ def _resources(each: Measured) -> tuple[str, str]:
     )
 
 
-def _difference(found: Difference | None) -> tuple[str, str, str]:
+def _difference(found: Deviation | None) -> tuple[str, str, str]:
     if found is None:
         return "", "", ""
     psnr = "equal" if found.psnr_db is None else f"{found.psnr_db:.1f} dB"
     return f"{found.largest_levels}", f"{found.share_within_one * 100:.2f} %", psnr
 
 
-def _seconds(each: Measured) -> Spread:
+def _seconds(each: CandidateResult) -> Spread:
     return spread([run.seconds for run in each.runs])
 
 

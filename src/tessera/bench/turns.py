@@ -1,4 +1,4 @@
-"""Candidates in turn (A, B, C, A, B, C ...) and what their times say.
+"""Candidates timed in turn (A, B, C, A, B, C ...), and statistics of their times.
 
 >>> one, two = (Run(seconds=4.0, cpu_seconds=8.0),) * 3, (Run(seconds=2.0, cpu_seconds=4.0),) * 3
 >>> ratios(one, two).median
@@ -12,15 +12,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tessera.bench.difference import Difference
+from tessera.bench.difference import Deviation
 
 REST_SECONDS = 0.3
-"""Before each turn: the threads of the one before go on looking for work for a while, and would take it from this."""
+"""Pause before each turn: idle threads of the previous candidate keep spinning for a while and would cost it time."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What one turn took; where the system does not say how much memory, `peak_bytes` is None."""
+    """Time and memory of one turn; `peak_bytes` is None where the system does not report it."""
 
     seconds: float
     cpu_seconds: float | None
@@ -29,7 +29,7 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """The median of some values, the least and the most."""
+    """Median, minimum and maximum of some values."""
 
     median: float
     least: float
@@ -37,67 +37,67 @@ class Spread:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
-    """One candidate after its turns; `products` is the type that it multiplies in: fp32, bf16, int8."""
+class CandidateResult:
+    """One candidate after its turns; `products` is the number type of its multiplications: fp32, bf16, int8."""
 
     name: str
     products: str
     first_seconds: float | None
-    """The first run, with everything that is done once; it is none of `runs`."""
+    """The first run, which includes one-time work; not part of `runs`."""
     runs: tuple[Run, ...]
-    difference: Difference | None
-    """The largest of all its results to the reference; None for the reference itself."""
+    difference: Deviation | None
+    """The largest deviation of its results from the reference; None for the reference itself."""
     problem: str | None = None
-    """Why its results are wrong: such a candidate has times, and no place among the fast."""
+    """Why its results are wrong, where they are; such a candidate gets no speed-up."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Missing:
-    """A candidate that could not be opened, or fell over, and why."""
+    """A candidate that could not be opened or failed, and the reason."""
 
     name: str
     reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """All candidates of one measurement; ratios are to the first."""
+class BenchResult:
+    """All candidates of one benchmark; speed-ups are relative to the first."""
 
     subject: str
-    """What was enlarged by what, in words."""
-    measured: tuple[Measured, ...]
+    """The network and the picture, in words."""
+    measured: tuple[CandidateResult, ...]
     missing: tuple[Missing, ...] = ()
     multiply_adds: int | None = None
-    """Of one run of the network, as its definition has them; None where they are not known, or are not all there is."""
+    """Multiply-adds of one run of the network by its definition; None where they are unknown or not the whole work."""
     peaks: Mapping[str, float] = field(default_factory=dict[str, float])
     """Operations per second of matrix products, by type."""
 
-    def ratio(self, candidate: Measured) -> Spread | None:
-        """How many times as fast as the first a candidate is; None for one with wrong results, or wrong company."""
+    def ratio(self, candidate: CandidateResult) -> Spread | None:
+        """The speed-up of a candidate over the first; None where the results of either are wrong."""
         first = self.measured[0]
         if candidate.problem is not None or first.problem is not None:
             return None
         return ratios(first.runs, candidate.runs)
 
-    def operations_per_second(self, candidate: Measured) -> float | None:
-        """Two per multiply-add: "effective" ones, where an algorithm needs fewer."""
+    def operations_per_second(self, candidate: CandidateResult) -> float | None:
+        """Effective operations per second, two per multiply-add, also where an algorithm needs fewer."""
         if not self.multiply_adds:
             return None
         return 2 * self.multiply_adds / spread([run.seconds for run in candidate.runs]).median
 
-    def share_of_peak(self, candidate: Measured) -> float | None:
-        """Operations per second over those of the matrix products of this type; more than 1 where fewer are needed."""
+    def share_of_peak(self, candidate: CandidateResult) -> float | None:
+        """Operations per second relative to matrix products of this type; above 1 where an algorithm needs fewer."""
         rate, peak = self.operations_per_second(candidate), self.peaks.get(candidate.products)
         return None if rate is None or not peak or candidate.problem is not None else rate / peak
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """The median and the ends of at least one value."""
+    """Median, minimum and maximum of at least one value."""
     return Spread(median=statistics.median(values), least=min(values), most=max(values))
 
 
 def ratios(first: Sequence[Run], other: Sequence[Run]) -> Spread:
-    """How many times as fast the other is, round by round: what slowed a whole round is in both times of it."""
+    """Speed-ups of the other over the first, round by round, since other work slows all candidates of a round."""
     return spread([one.seconds / two.seconds for one, two in zip(first, other, strict=True)])
 
 
@@ -109,19 +109,19 @@ def take_turns(
     rounds: int,
     *,
     sleep: Callable[[float], None] = time.sleep,
-    told: Callable[[int, str], None] = lambda _round, _name: None,
+    progress: Callable[[int, str], None] = lambda _round, _name: None,
 ) -> tuple[dict[str, tuple[Run, ...]], tuple[Missing, ...]]:
-    """Give each candidate its turn in each round -> runs by name, and the candidates that fell over.
+    """Run each candidate once per round -> runs by name, and the candidates that failed.
 
-    One that fails has no further turns, and none of its times count; if it is the first, which the others are compared
-    with, its error is raised. `told` hears of each turn before it begins.
+    A candidate that fails is dropped with all its times; if it is the first, which the others are compared with, its
+    error is raised. `progress` is called before each turn.
     """
     first = next(iter(turns))
     runs: dict[str, list[Run]] = {name: [] for name in turns}
     failed: list[Missing] = []
     for number in range(rounds):
         for name in list(runs):
-            told(number, name)
+            progress(number, name)
             sleep(REST_SECONDS)
             try:
                 runs[name].append(turns[name]())

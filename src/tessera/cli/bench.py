@@ -18,7 +18,7 @@ from tessera.cli.reports import check_reports, make_lines_printable, write_repor
 from tessera.errors import UsageError
 
 if TYPE_CHECKING:
-    from tessera.bench.turns import Comparison
+    from tessera.bench.turns import BenchResult
     from tessera.engines.engine import Precision
     from tessera.engines.opening import EngineName
     from tessera.images.pixels import Pixels
@@ -81,7 +81,7 @@ def bench(
     name = model or DEFAULT_MODEL
     generator = load_model(name, offline=offline)
     pixels = _pixels(picture, height, width, generator.config.multiple)
-    subject = f"{generator.name}, {pixels.shape[1]}x{pixels.shape[0]} of {picture or 'a made picture'}"
+    subject = f"{generator.name}, {pixels.shape[1]}x{pixels.shape[0]} of {picture or 'a synthetic picture'}"
     found = examine()
     count = threads or found.cores.usable
     surroundings = describe(found, count)
@@ -105,18 +105,18 @@ class _Chosen:
     peers: bool
 
 
-def _network(generator: LoadedGenerator, pixels: Pixels, subject: str, chosen: _Chosen) -> Comparison:
+def _network(generator: LoadedGenerator, pixels: Pixels, subject: str, chosen: _Chosen) -> BenchResult:
     import torch
 
     from tessera.bench.network import measure_network
-    from tessera.bench.peaks import probes
-    from tessera.bench.peers import contenders
+    from tessera.bench.peaks import make_probes
+    from tessera.bench.peers import list_contenders
     from tessera.tiling.mosaic import to_planes
 
     torch.set_num_threads(chosen.threads)
     config = generator.config
     tensor = torch.from_numpy(to_planes(pixels)[None, : config.in_channels])
-    candidates = contenders(
+    candidates = list_contenders(
         generator,
         engines=chosen.engines,
         precisions=chosen.precisions,
@@ -129,12 +129,12 @@ def _network(generator: LoadedGenerator, pixels: Pixels, subject: str, chosen: _
         subject=f"{subject}, the network alone",
         rounds=chosen.rounds,
         multiply_adds=config.multiply_adds(pixels.shape[0], pixels.shape[1]),
-        probes=probes() if chosen.device == "cpu" else None,
-        told=print_progress,
+        probes=make_probes() if chosen.device == "cpu" else None,
+        progress=print_progress,
     )
 
 
-def _programs(model: str, pixels: Pixels, subject: str, chosen: _Chosen) -> Comparison:
+def _programs(model: str, pixels: Pixels, subject: str, chosen: _Chosen) -> BenchResult:
     from tessera.bench.processes import Program, measure_programs
     from tessera.engines.opening import choose_products
     from tessera.images.writer import write_picture
@@ -163,30 +163,30 @@ def _programs(model: str, pixels: Pixels, subject: str, chosen: _Chosen) -> Comp
                 if (engine, precision) != ("pytorch", "exact"):
                     programs.append(program(engine, precision))
         return measure_programs(
-            programs, subject=f"{subject}, whole processes", rounds=chosen.rounds, told=print_progress
+            programs, subject=f"{subject}, whole processes", rounds=chosen.rounds, progress=print_progress
         )
 
 
 def _size(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", text)
     if match is None or 0 in (int(match[1]), int(match[2])):
-        raise UsageError(f"--size {text}: expected HEIGHTxWIDTH in pixels, such as 128x128.")
+        raise UsageError(f"expected HEIGHTxWIDTH in pixels, such as 128x128, found {text}.", field="size")
     return int(match[1]), int(match[2])
 
 
 def _pixels(path: Path | None, height: int, width: int, multiple: int) -> Pixels:
-    from tessera.bench.subject import made_picture, middle
+    from tessera.bench.subject import crop_middle, make_picture
     from tessera.images.picture import read_picture
 
-    pixels = made_picture(height, width) if path is None else read_picture(path).pixels
-    return middle(pixels, height, width, multiple=multiple)
+    pixels = make_picture(height, width) if path is None else read_picture(path).pixels
+    return crop_middle(pixels, height, width, multiple=multiple)
 
 
 def _engines(asked: Sequence[str] | None, *, whole: bool) -> tuple[EngineName, ...]:
     from tessera.bench.peers import NAMES
 
     if asked and "auto" in asked and not whole:
-        raise UsageError("--engine auto is what `tessera upscale` decides on; time it with --whole, or name engines.")
+        raise UsageError("--engine auto: needs --whole, because `tessera upscale` chooses the engine; or name engines.")
     known: dict[str, Any] = {name: name for name in (*NAMES, "auto")}
     return tuple(_word("--engine", name, known) for name in asked) if asked else NAMES
 
