@@ -22,24 +22,24 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _Opt = typer.Option
-Models = Annotated[list[str], typer.Argument(metavar="MODEL...", help="Names of `tessera models list`, or files.")]
-Bench = Annotated[Path, _Opt("--bench", help="A folder of reference pictures; inputs are made from them.")]
-ProtocolName = Annotated[str, _Opt("--protocol", help="paper or vacc, or another of `tessera evaluate`.")]
+Models = Annotated[list[str], typer.Argument(metavar="MODEL...", help="Model names or weights files.")]
+Bench = Annotated[Path, _Opt("--bench", help="Folder of reference pictures; inputs are downscaled from them.")]
+ProtocolName = Annotated[str, _Opt("--protocol", help="Protocol of `tessera evaluate`, such as paper or vacc.")]
 Int8Files = Annotated[
     list[Path] | None,
-    _Opt("--int8", help="A file of `tessera quantize` (.xml); again for more. [default: those beside the models]"),
+    _Opt("--int8", help="int8 file (.xml) of `tessera quantize`; repeatable. [default: next to the models]"),
 ]
-Rounds = Annotated[int, _Opt("--rounds", min=1, max=1000, help="Turns of each precision.")]
-Threads = Annotated[int | None, _Opt("--threads", min=1, help="Threads of each. [default: as many as cores]")]
-Size = Annotated[int | None, _Opt("--size", min=16, help="Measure on the middle of each, an input of so many pixels.")]
-Pictures = Annotated[int, _Opt("--pictures", min=1, help="How many of the folder at most.")]
-NiqeModel = Annotated[
-    Path | None, _Opt("--niqe-model", help="NIQE's table of statistics. [default: the published one]")
+Rounds = Annotated[int, _Opt("--rounds", min=1, max=1000, help="Rounds per precision.")]
+Threads = Annotated[int | None, _Opt("--threads", min=1, help="Threads per run. [default: number of cores]")]
+Size = Annotated[
+    int | None, _Opt("--size", min=16, help="Input side of the centered crop to measure. [default: whole pictures]")
 ]
-JsonFile = Annotated[Path | None, _Opt("--json", help="Write every figure here, as JSON.")]
-HtmlFile = Annotated[Path | None, _Opt("--html", help="Write a page with a plot of quality against speed here.")]
-MarkdownFile = Annotated[Path | None, _Opt("--markdown", help="Write the table here, too.")]
-Offline = Annotated[bool, _Opt("--offline", help="Never download anything; say instead where it belongs.")]
+Pictures = Annotated[int, _Opt("--pictures", min=1, help="Maximum number of pictures.")]
+NiqeModel = Annotated[Path | None, _Opt("--niqe-model", help="NIQE model file. [default: the published one]")]
+JsonFile = Annotated[Path | None, _Opt("--json", help="Write all figures to this JSON file.")]
+HtmlFile = Annotated[Path | None, _Opt("--html", help="Write an HTML page with a plot of quality against speed.")]
+MarkdownFile = Annotated[Path | None, _Opt("--markdown", help="Also write the table to this file.")]
+Offline = Annotated[bool, _Opt("--offline", help="Never download; print where to put the file instead.")]
 
 
 @app.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

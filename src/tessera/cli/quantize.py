@@ -1,4 +1,4 @@
-"""`tessera quantize`: a model in whole numbers of 8 bits, its loss measured and held to a budget."""
+"""`tessera quantize`: an int8 model, its loss measured and limited by a budget."""
 
 from __future__ import annotations
 
@@ -18,42 +18,38 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _Opt = typer.Option
-Model = Annotated[str | None, typer.Argument(metavar="[MODEL]", help="A name of `tessera models list`, a file, a mix.")]
+Model = Annotated[str | None, typer.Argument(metavar="[MODEL]", help="Model name, weights file, or blend A@0.5+B@0.5.")]
 Output = Annotated[
     Path | None,
-    _Opt("-o", "--output", help="The file to write: .xml (OpenVINO) or .onnx. [default: where --precision fast looks]"),
+    _Opt("-o", "--output", help="Output file, .xml (OpenVINO) or .onnx. [default: where --precision fast looks]"),
 ]
-Calibration = Annotated[
-    Path | None, _Opt("--calibration", help="A folder of pictures like those that you will enlarge.")
-]
-MaxDrop = Annotated[float, _Opt("--max-drop", min=0, help="What it may cost of PSNR to the truth, in dB.")]
-FormatName = Annotated[str | None, _Opt("--format", help="openvino or onnx. [default: by the ending]")]
+Calibration = Annotated[Path | None, _Opt("--calibration", help="Folder of pictures like those to upscale.")]
+MaxDrop = Annotated[float, _Opt("--max-drop", min=0, help="Largest allowed loss of PSNR to the ground truth, in dB.")]
+FormatName = Annotated[str | None, _Opt("--format", help="openvino or onnx. [default: by the extension]")]
 MethodName = Annotated[
-    str | None, _Opt("--method", help="How ranges are found: max, percentile, mse or kl. [default: max]")
+    str | None, _Opt("--method", help="Range estimation: max, percentile, mse or kl. [default: max]")
 ]
 Percentile = Annotated[
-    float | None, _Opt("--percentile", min=50.01, max=100, help="Of --method percentile. [default: 99.99]")
+    float | None, _Opt("--percentile", min=50.01, max=100, help="Percentile for --method percentile. [default: 99.99]")
 ]
 PerChannel = Annotated[
     bool | None,
-    _Opt("--per-channel/--per-tensor", help="Scales of weights: by output channel, or by layer. [default: by channel]"),
+    _Opt("--per-channel/--per-tensor", help="Weight scales per output channel or per layer. [default: per channel]"),
 ]
 Evaluation = Annotated[
-    Path | None, _Opt("--eval", help="Pictures to measure on. [default: a quarter of --calibration, held out]")
+    Path | None, _Opt("--eval", help="Evaluation pictures. [default: a held-out quarter of --calibration]")
 ]
-Layers = Annotated[int | None, _Opt("--layers", min=0, help="Most layers that may stay in fp32. [default: any]")]
+Layers = Annotated[int | None, _Opt("--layers", min=0, help="Maximum number of layers in fp32. [default: no limit]")]
 Pictures = Annotated[
-    int | None, _Opt("--pictures", min=8, max=1024, help="Calibration pictures at most. [default: 24]")
+    int | None, _Opt("--pictures", min=8, max=1024, help="Maximum number of calibration pictures. [default: 24]")
 ]
-Size = Annotated[int, _Opt("--size", min=16, max=2048, help="Input side of what is measured of each picture.")]
+Size = Annotated[int, _Opt("--size", min=16, max=2048, help="Input side of the measured crop of each picture.")]
 Report = Annotated[
-    Path | None, _Opt("--report", help="Write here, as JSON, what each unit costs alone and which layers were kept.")
+    Path | None, _Opt("--report", help="JSON file for the cost of each unit and the layers kept in fp32.")
 ]
-Build = Annotated[
-    Path | None, _Opt("--build", help="A build file (.toml) that says model, calibration pictures and method.")
-]
-Overwrite = Annotated[bool, _Opt("--overwrite", help="Replace the output if it exists.")]
-Offline = Annotated[bool, _Opt("--offline", help="Never download weights; say instead where they belong.")]
+Build = Annotated[Path | None, _Opt("--build", help="Build file (.toml) with model, calibration pictures and method.")]
+Overwrite = Annotated[bool, _Opt("--overwrite", help="Overwrite an existing output file.")]
+Offline = Annotated[bool, _Opt("--offline", help="Never download; print where to put the file instead.")]
 
 
 @app.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -1,4 +1,4 @@
-"""From a network and calibration pictures to whole numbers: ranges, equalization, rounding, bias correction.
+"""From a network and calibration pictures to int8: ranges, equalization, rounding, bias correction.
 
 Shapes: B pictures, C channels, H rows, W columns, N values of a channel, O output channels, K the kernel's height and
 width.
@@ -74,7 +74,7 @@ def calibrate(
         return value
 
     walk(graph, pictures, observed)
-    if 0 in wanted:  # a picture's range is known: its levels are whole numbers themselves
+    if 0 in wanted:  # a picture's range is known: its levels are integers already
         ranges[0] = torch.zeros(config.in_channels), torch.ones(config.in_channels)
     found = _quantizers(graph, ranges, importance)
     free = find_scalable(graph)
@@ -97,7 +97,7 @@ def rounded(
 
     Layer after layer, with what the layers before already lost (Nagel et al. 2019, section 4.2); pictures (B, C, H, W)
     in [0, 1]. `per_channel` gives each output channel a scale of its own, otherwise a layer has one. Layers that are
-    `known` keep their whole weights, and get new biases.
+    `known` keep their integer weights, and get new biases.
     """
     graph, arrays = calibrated.graph, calibrated.arrays
     layers: dict[str, Int8Layer] = {}

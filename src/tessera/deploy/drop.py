@@ -24,7 +24,7 @@ MOST_DB = 10 * math.log10(12 * 255**2)
 """58.9 dB, what rounding to levels of 255 leaves of anything: results above it are equally good. Without that a flat
 picture, which a model gives back exactly, would decide alone."""
 MOST_SSIM = 0.02
-"""What whole numbers may cost of SSIM."""
+"""The most SSIM that int8 may cost."""
 
 
 @dataclass(frozen=True)

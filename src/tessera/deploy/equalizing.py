@@ -45,7 +45,7 @@ def equalized(graph: Layers, arrays: Arrays, scales: Mapping[int, NDArray[np.flo
 
 
 def arrays_by_place(graph: Layers, state: Arrays) -> Arrays:
-    """The numbers of each place in a graph, under the place's own name: places that share a module get copies."""
+    """Name the weights by layer: layers that share a module get copies."""
     found: dict[str, NDArray[np.float32]] = {}
     for node in graph.all:
         if node.kind in ("conv", "prelu"):

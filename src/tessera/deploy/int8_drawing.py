@@ -1,6 +1,6 @@
-"""A network with whole numbers, told to a pen: each map in fp32, as whole numbers, or both, as its readers need it.
+"""An int8 network drawn with a pen: each map in fp32, as integers, or both, as its readers need it.
 
-A join or an enlargement of whole numbers is one of its parts' whole numbers, so that each map is rounded once.
+Concatenations and upsampling of integers work on the integers of their parts, so that each map is rounded once.
 
 Shapes: C channels.
 """
@@ -19,19 +19,19 @@ Map = TypeVar("Map")
 
 
 class Int8Pen(Pen[Map], Protocol[Map]):
-    """A pen that knows whole numbers, too."""
+    """A pen that also writes quantized operations."""
 
     def rounded(self, x: Map, quantizer: Quantizer) -> Map:
-        """The whole numbers q - zero of a map."""
+        """Quantize a map to q - zero."""
         ...
 
     def conv_int8(self, place: str, layer: Int8Layer, x: Map, slope: float | None) -> Map:
-        """A convolution of whole numbers with its scales and its bias, and a leaky ReLU if there is a slope."""
+        """Convolve integers, apply scales and bias, and a leaky ReLU if a slope is given."""
         ...
 
 
 def draw_int8(network: Int8Network, pen: Int8Pen[Map], picture: Map) -> Map:
-    """Tell a pen every operation: (B, C, H, W) -> (B, C, s*H, s*W)."""
+    """Pass every operation to a pen: (B, C, H, W) -> (B, C, s*H, s*W)."""
     exact, whole = needed(network)
     floats: dict[int, Map] = {0: picture}
     wholes: dict[int, Map] = {}
@@ -52,7 +52,7 @@ def draw_int8(network: Int8Network, pen: Int8Pen[Map], picture: Map) -> Map:
 
 
 def needed(network: Int8Network) -> tuple[set[int], set[int]]:
-    """The numbers of the maps that are read in fp32, and of those that are read as whole numbers."""
+    """Find the maps that are read in fp32, and those that are read as integers."""
     exact, whole = {network.graph.end}, set[int]()
     for number, node in reversed(tuple(enumerate(network.graph.all))):
         if node.kind in ("concat", "nearest"):
@@ -67,7 +67,7 @@ def needed(network: Int8Network) -> tuple[set[int], set[int]]:
 
 
 def _told(pen: Int8Pen[Map], node: Layer, maps: Mapping[int, Map]) -> Map:
-    """One operation as the pen knows it."""
+    """Pass one unquantized operation to the pen."""
     inputs = [maps[read] for read in node.reads]
     x = inputs[0]
     match node.kind:

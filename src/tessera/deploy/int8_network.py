@@ -1,6 +1,6 @@
-"""A network with whole numbers: which layers have them, which numbers, and how to run it in PyTorch as runtimes do.
+"""An int8 network: its quantized layers, their values, and a reference execution in PyTorch.
 
-A layer in int8 reads the whole numbers q - zero of its input, multiplies them with whole weights, and scales the sums
+A layer in int8 reads the integers q - zero of its input, multiplies them with integer weights, and scales the sums
 of each output channel; scales of input channels are part of the weights. Sums of the trunk are never rounded. What
 lies between two layers is rounded once, where it is node, for all that read it.
 
@@ -30,7 +30,7 @@ Arrays = Mapping[str, NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Int8Layer:
-    """A convolution in whole numbers: sum of weight * (q - zero), times scale, plus bias."""
+    """A convolution in int8: sum of weight * (q - zero), times scale, plus bias."""
 
     weight: NDArray[np.int8]
     """(O, C, K, K)"""
@@ -41,18 +41,18 @@ class Int8Layer:
 
     @property
     def kernel(self) -> NDArray[np.float32]:
-        """What the whole weights stand for: (O, C, K, K)."""
+        """The dequantized weights: (O, C, K, K)."""
         return self.weight.astype(np.float32) * self.scale[:, None, None, None]
 
 
 @dataclass(frozen=True)
 class Int8Network:
-    """Everything that a writer needs: the graph, numbers of all layers in fp32, and those of the layers in int8."""
+    """Everything that a writer needs: the layers, their fp32 weights, and the weights of the layers in int8."""
 
     config: GeneratorConfig
     graph: Layers
     arrays: Arrays
-    """`LAYER.weight` and `LAYER.bias` of every place in the graph, equalized."""
+    """`NAME.weight` and `NAME.bias` of every layer, equalized."""
     quantizers: Mapping[int, Quantizer]
     """Of the maps that layers in int8 read, by the maps' numbers."""
     layers: Mapping[str, Int8Layer]
@@ -65,7 +65,7 @@ class Int8Network:
 
     @torch.inference_mode()
     def run(self, x: Tensor) -> Tensor:
-        """What a runtime makes of it, in PyTorch: (B, C, H, W) in [0, 1] -> (B, C, s*H, s*W), not clipped."""
+        """Run it in PyTorch as runtimes do: (B, C, H, W) in [0, 1] -> (B, C, s*H, s*W), not clipped."""
 
         def step(_: int, node: Layer, inputs: Sequence[Tensor]) -> Tensor:
             if node.kind == "conv" and node.name in self.layers:
@@ -79,19 +79,19 @@ class Int8Network:
 
 @dataclass(frozen=True)
 class InputQuantizer:
-    """The quantizers of all maps that a layer reads, joined."""
+    """The quantizers of all maps that a layer reads, concatenated."""
 
     scale: Tensor
     zero: Tensor
     """Both (1, C, 1, 1)."""
 
     def whole(self, values: Tensor) -> Tensor:
-        """The numbers q - zero, as float32: (B, C, H, W) -> (B, C, H, W)."""
+        """Quantize to q - zero, as float32: (B, C, H, W) -> (B, C, H, W)."""
         return torch.clamp((values / self.scale).round_(), -self.zero, LEVELS - self.zero)
 
 
 def joined(graph: Layers, quantizers: Mapping[int, Quantizer], number: int) -> InputQuantizer:
-    """What rounds a map, from what rounds its parts."""
+    """Concatenate the quantizers of the parts of a map."""
     parts = [quantizers[part] for part in parts_of(graph, number)]
     scale = torch.cat([torch.from_numpy(part.scale) for part in parts])
     zero = torch.cat([torch.full((len(part.scale),), float(part.zero)) for part in parts])
@@ -99,7 +99,7 @@ def joined(graph: Layers, quantizers: Mapping[int, Quantizer], number: int) -> I
 
 
 def walk(graph: Layers, picture: Value, step: Callable[[int, Layer, Sequence[Value]], Value]) -> Value:
-    """Make map after map with `step(number, node, what it reads)`; each is let go after its last reader."""
+    """Compute map after map with `step(number, layer, inputs)`; each is freed after its last reader."""
     last = {read: number for number, node in enumerate(graph.all) for read in node.reads}
     values: dict[int, Value] = {0: picture}
     for number, node in enumerate(graph.all):

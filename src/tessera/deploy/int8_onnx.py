@@ -1,7 +1,7 @@
-"""Networks with whole numbers as ONNX graphs: QuantizeLinear and DequantizeLinear around what is rounded.
+"""Int8 networks as ONNX graphs: QuantizeLinear and DequantizeLinear around quantized maps.
 
-A map is rounded with a scale for each channel and given back as the whole numbers q - zero, with one scale, 1; kernels
-are int8 with a scale for each output channel. The numbers are those of the OpenVINO file.
+A map is quantized with one scale per channel and returned as the integers q - zero, with the scale 1; kernels are int8
+with one scale per output channel. The values are those of the OpenVINO file.
 
 Shapes: B pictures, C channels, H rows, W columns, s the scale.
 """
@@ -33,13 +33,13 @@ def int8_onnx_bytes(network: Int8Network, metadata: Mapping[str, str]) -> bytes:
 
 
 class _Int8OnnxPen(OnnxPen):
-    """The pen that writes nodes, whole numbers among them."""
+    """The pen that writes nodes, including quantized ones."""
 
     def __init__(self, arrays: Arrays, settings: ExportSettings) -> None:
         super().__init__({name: torch.from_numpy(array) for name, array in arrays.items()}, settings)
 
     def rounded(self, x: str, quantizer: Quantizer) -> str:
-        """Each channel in steps of its own, given as whole numbers."""
+        """Quantize each channel with its own step."""
         places = self.places(x)
         scale = quantizer.scale
         if len(set(scale.tolist())) == 1:

@@ -1,6 +1,6 @@
-"""Networks with whole numbers as OpenVINO's pair of files: FakeQuantize where a map is rounded, int8 kernels.
+"""Int8 networks as pairs of OpenVINO files: FakeQuantize on quantized maps, int8 kernels.
 
-A FakeQuantize gives the whole numbers q - zero themselves; OpenVINO's processor plugin turns it and the convolutions
+A FakeQuantize returns the integers q - zero themselves; OpenVINO's processor plugin turns it and the convolutions
 behind it into integer arithmetic, fuses rounding, leaky ReLU and scales into the convolution before, and takes the
 zeros out again in the sums.
 
@@ -25,7 +25,7 @@ from tessera.libraries import import_library
 
 
 def write_int8_openvino(path: Path, network: Int8Network, metadata: Mapping[str, str]) -> None:
-    """Write `path` (.xml) and the .bin beside it; the same network gives the same bytes.
+    """Write `path` (.xml) and the .bin next to it; the same network gives the same bytes.
 
     `input` (B, C, H, W) float32 in [0, 1] -> `output` (B, C, s*H, s*W) float32, not clipped. Raises ExportError when
     OpenVINO cannot write them.
@@ -38,14 +38,14 @@ def write_int8_openvino(path: Path, network: Int8Network, metadata: Mapping[str,
 
 
 class _Int8GraphPen(GraphPen):
-    """The pen that writes nodes, whole numbers among them."""
+    """The pen that writes nodes, including quantized ones."""
 
     def __init__(self, arrays: Arrays) -> None:
         super().__init__(arrays)
         self._opset = import_library("openvino.opset15")
 
     def rounded(self, x: Any, quantizer: Quantizer) -> Any:
-        """Each channel in steps of its own, given as whole numbers."""
+        """Quantize each channel with its own step."""
         ends = np.array([-quantizer.zero, LEVELS - quantizer.zero], np.float32)
         scale = quantizer.scale if len(set(quantizer.scale.tolist())) > 1 else quantizer.scale[:1]
         low, high = (self._number((end * scale).reshape(1, -1, 1, 1)) for end in ends)

@@ -1,7 +1,7 @@
 """Networks as ONNX graphs, written from configuration and weights.
 
 The graph is drawn, not traced: one node for each operation of the network, named after its module, in the same order
-every time. Batch, height and width stay open unless one size is asked for. Kernels in fp16 or bf16 are stored so and
+every time. Batch, height and width stay open unless one size is requested. Kernels in fp16 or bf16 are stored so and
 turned to fp32 by a Cast before their use. A graph that is half precision throughout would not run faster on processors
 (ONNX Runtime has no such convolutions on x86 and would insert casts around each) and would round what lies between the
 layers; like this the file is half as large, and the weights are all that is rounded. Runtimes fold the casts away when
@@ -35,7 +35,7 @@ _MOST_BYTES = 2**31 - 2**20
 def onnx_bytes(
     config: GeneratorConfig, state: Mapping[str, Tensor], settings: ExportSettings, metadata: Mapping[str, str]
 ) -> bytes:
-    """A network as the bytes of an ONNX file; the same network gives the same bytes.
+    """Write a network as the bytes of an ONNX file; the same network gives the same bytes.
 
     `input` (B, C, H, W) float32 in [0, 1] -> `output` (B, C, s*H, s*W) float32, not clipped. Raises UsageError without
     the `onnx` package, and for weights that do not fit into one file; the file was passed by ONNX's checker.
@@ -120,7 +120,7 @@ class OnnxPen:
         return self.node("LeakyRelu", [found], f"{module}.leaky", alpha=slope)
 
     def prelu(self, module: str, x: str) -> str:
-        """A leaky ReLU with a slope for each channel, laid out as (F, 1, 1)."""
+        """Apply a leaky ReLU with one slope per channel, shaped (F, 1, 1)."""
         name = f"{module}.weight"
         return self.node("PRelu", [x, self._weight(name, (-1, 1, 1))], module)
 
@@ -181,7 +181,7 @@ class OnnxPen:
         return name
 
     def unused(self, name: str) -> str:
-        """The name, or the name with the number of times that it was asked for."""
+        """Make a name unique: from its second use on it gets a number."""
         self._names[name] = self._names.get(name, 0) + 1
         return name if self._names[name] == 1 else f"{name}.{self._names[name]}"
 

@@ -36,7 +36,7 @@ def write_openvino(
     settings: ExportSettings,
     metadata: Mapping[str, str],
 ) -> None:
-    """Write `path` (.xml) and the .bin beside it; the same network gives the same bytes.
+    """Write `path` (.xml) and the .bin next to it; the same network gives the same bytes.
 
     `input` (B, C, H, W) float32 in [0, 1] -> `output` (B, C, s*H, s*W) float32, not clipped. Raises ExportError when
     OpenVINO cannot write them.

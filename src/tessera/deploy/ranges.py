@@ -1,7 +1,7 @@
-"""Which whole numbers stand for the values of a feature map: a scale for each channel, one zero for all.
+"""Quantizers of feature maps: one scale per channel, one zero for all channels.
 
 value = scale[c] * (q - zero), q in 0..255. The zero is shared by the channels so that a convolution can read the map
-with one offset, and it is a whole number, so that the zeros around a picture stay zeros (Jacob et al. 2018, section
+with one offset, and it is an integer, so that the zeros around a picture stay zeros (Jacob et al. 2018, section
 2.1). Ranges are those that the method keeps of each channel: all values (max), all but a few of the outermost
 (percentile), those whose clipping and rounding cost the least squares together (mse), or those whose histogram loses
 the least information (kl, Migacz 2017).
@@ -37,7 +37,7 @@ _LEAST = 1e-8
 
 @dataclass(frozen=True)
 class Quantizer:
-    """How a map becomes whole numbers of 0..255: q = round(value / scale) + zero, value = scale * (q - zero)."""
+    """Quantization of a map to integers in 0..255: q = round(value / scale) + zero, value = scale * (q - zero)."""
 
     scale: NDArray[np.float32]
     """(C,)"""
@@ -49,7 +49,7 @@ class Quantizer:
         return (values / scale).round_().clamp_(-self.zero, LEVELS - self.zero)
 
     def rounded(self, values: Tensor) -> Tensor:
-        """What the whole numbers stand for: (B, C, H, W) -> (B, C, H, W)."""
+        """Quantize and dequantize: (B, C, H, W) -> (B, C, H, W)."""
         return self.whole(values) * torch.from_numpy(self.scale).reshape(1, -1, 1, 1)
 
 

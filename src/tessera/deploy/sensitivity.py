@@ -1,7 +1,7 @@
-"""Which layers lose most: each unit of a network rounded alone, and how far the picture then is from that of fp32.
+"""Sensitivity of layers to int8: each unit of a network is rounded alone, and the result compared with fp32.
 
-A unit is what reads the same map first: a dense block is one, and so is a convolution by itself. What a unit does not
-touch is node once and looked up afterwards.
+A unit is the convolutions that read the same map first: a dense block, or a single convolution. Maps that a unit does
+not affect are computed once and cached.
 
 Shapes: B pictures, C channels, H rows, W columns.
 """
@@ -51,7 +51,7 @@ class Sensitivity:
 
 
 def units(graph: Layers) -> tuple[Unit, ...]:
-    """All convolutions, those together that begin with the same map."""
+    """Group the convolutions by the first map that they read."""
     found: dict[int, list[str]] = {}
     for _, node in graph.convolutions:
         found.setdefault(parts_of(graph, node.reads[0])[0], []).append(node.name)
@@ -60,7 +60,7 @@ def units(graph: Layers) -> tuple[Unit, ...]:
 
 @torch.inference_mode()
 def sensitivities(network: Int8Network, pairs: Pair) -> tuple[Sensitivity, ...]:
-    """Run a network with one unit after another in whole numbers, alone: the most costly first.
+    """Run a network with one unit at a time in int8; the most costly first.
 
     `pairs` has several pictures in one, (B, C, H, W), with their truths. The mean difference of each layer's channels
     is taken out, as the bias would.
@@ -80,7 +80,7 @@ def _mean_squares(difference: Tensor) -> Tensor:
 
 
 class _Memory:
-    """Every map of the fp32 network but joins and enlargements, which are node again where they are wanted."""
+    """Caches the maps of the fp32 network, except concatenations and upsampling, which are recomputed."""
 
     def __init__(self, network: Int8Network, pictures: Tensor) -> None:
         self._of = network
@@ -91,7 +91,7 @@ class _Memory:
         self.result = self._exact(network.graph.end)
 
     def with_rounded(self, unit: Unit) -> Tensor:
-        """The result with this unit alone in whole numbers."""
+        """Compute the result with only this unit in int8."""
         graph = self._of.graph
         last = {read: number for number, node in enumerate(graph.all) for read in node.reads}
         touched: dict[int, Tensor] = {}

@@ -50,7 +50,7 @@ def shown_metadata(metadata: Mapping[str, str], key: str) -> dict[str, str]:
 
 
 def check_weight(name: str, tensor: Tensor) -> None:
-    """Refuse a tensor that is not made of finite floating-point numbers: raises WeightsError."""
+    """Raise WeightsError for a tensor with other than finite floating-point values."""
     if not tensor.dtype.is_floating_point:
         raise WeightsError(
             f"`{name}` holds {plain(tensor.dtype)} numbers, and weights are floating-point. A quantized file is "

@@ -1,10 +1,9 @@
 """Weights files: reading, writing and describing them.
 
-Whatever the format (`.pth`, `.pt`, `.ckpt`, `.safetensors`, ncnn's `.param` and `.bin`, `.onnx`, OpenVINO's `.xml`,
-TorchScript as Tessera writes it) and whoever wrote it, the result is one description of a loaded generator that takes
-and gives RGB in [0, 1]. Nothing in a file is executed, and every size that it declares is compared with what is there
-before memory is taken. What Tessera writes is safetensors with the complete configuration in its metadata; such a file
-is checked against its own words when read.
+Files of any format (`.pth`, `.pt`, `.ckpt`, `.safetensors`, ncnn's `.param` and `.bin`, `.onnx`, OpenVINO's `.xml`,
+TorchScript as Tessera writes it) and of any program become one description of a loaded generator, RGB in [0, 1].
+Nothing in a file is executed, and every declared size is compared with the file's content before memory is taken.
+Tessera writes safetensors with the complete configuration in the metadata, and checks it when it reads such a file.
 
 Shapes: B pictures in a batch, C channels, H rows, W columns, s the scale.
 """
@@ -58,7 +57,7 @@ FOREIGN_RADIUS = 128
 class ForeignConfig(GeneratorConfig, frozen=True, extra="forbid"):
     """A network outside the family, read with the help of the `spandrel` package.
 
-    Its layers are not known here, so its reach is a generous guess and its cost is not given (0).
+    Its layers are unknown, so its receptive field is a generous guess and its cost is 0.
     """
 
     network: Literal["foreign"] = "foreign"
@@ -72,7 +71,7 @@ class ForeignConfig(GeneratorConfig, frozen=True, extra="forbid"):
 
     @property
     def receptive_radius(self) -> int:
-        """A guess that is large enough for most networks; those with global attention reach everywhere."""
+        """A guess that is large enough for most networks; global attention covers the whole picture."""
         return FOREIGN_RADIUS
 
     def multiply_adds(self, height: int, width: int) -> int:
@@ -130,7 +129,7 @@ class _Weights:
 def load_weights(path: Path, *, scale: int | None = None) -> LoadedGenerator:
     """Read a weights file of any known format and make the network that it belongs to.
 
-    `scale` is needed only where the weights cannot tell it (one stage of enlargement can be x2 or x3; without it the
+    `scale` is needed only where the weights leave it open (one upsampling stage can be x2 or x3; without it the
     file's name decides); a scale that the weights cannot make is an error.
 
     Raises WeightsError, with the sentence that says what is wrong with the file.
@@ -349,7 +348,7 @@ def _checked(
     notes: tuple[str, ...],
     network: nn.Module | None = None,
 ) -> _Weights:
-    """Refuse weights that are no numbers to calculate with."""
+    """Refuse weights that are not finite floating-point values."""
     dtypes: set[str] = set()
     for name, tensor in state.items():
         if network is None or tensor.dtype.is_floating_point:

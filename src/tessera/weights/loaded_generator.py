@@ -1,8 +1,7 @@
-"""A generator as it was loaded, or will be: everything but its numbers is known at once.
+"""A loaded generator; its network may be read later, when it is first used.
 
-A file that was read before on this machine need not be read again to say which network it holds (`known_files`), and
-an engine that has kept what it made of the weights needs them no more. So the network may wait until somebody asks
-for it, and with it PyTorch.
+The configuration of a file that was read before is cached (`zoo.known_files`), and so are the models that engines
+compile from the weights. With both, neither the weights nor PyTorch are needed.
 
 Shapes: B pictures in a batch, C channels, H rows, W columns, s the scale.
 """
@@ -26,10 +25,10 @@ if TYPE_CHECKING:
 
 
 class Unread:
-    """A network that is read when it is first asked for, once, whichever thread asks.
+    """A network that is read on first use, once, in any thread.
 
-    `state_sha256` is that of the weights to come (`state_sum`). What `read` raises is raised to whoever asks, and the
-    next one tries again.
+    `state_sha256` is the checksum of the weights (`state_sum`). An error of `read` goes to the caller, and the next
+    use tries again.
     """
 
     def __init__(self, read: Callable[[], nn.Module], state_sha256: str) -> None:
@@ -40,7 +39,7 @@ class Unread:
 
     @property
     def is_read(self) -> bool:
-        """Whether somebody has asked."""
+        """Whether the network was read."""
         return self._network is not None
 
     @property
@@ -70,7 +69,7 @@ class LoadedGenerator:
     """A generator ready to run, and where it came from.
 
     `network` is in eval mode, in fp32, without gradients: (B, C, H, W) -> (B, C, s*H, s*W), RGB in [0, 1], not clipped;
-    given as `Unread` it is read when it is first asked for, which raises WeightsError when its file has changed.
+    given as `Unread` it is read on first use, which raises WeightsError when its file has changed.
     `sha256` is that of the file (of the `.bin` for ncnn), or of the mixed weights of an interpolation.
     """
 
@@ -84,7 +83,7 @@ class LoadedGenerator:
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     notes: tuple[str, ...] = ()
     license: str | None = None
-    """What the published table or the file itself says; None when neither does."""
+    """From the table of published models or the file itself; None if unknown."""
 
     def __repr__(self) -> str:
         return f"LoadedGenerator({self.name!r}, {self.config!r}, source={self.source!r}, sha256={self.sha256!r})"
@@ -123,7 +122,7 @@ def given_network(generator: LoadedGenerator) -> nn.Module | Unread:
 
 
 def state_sum(state: Mapping[str, Tensor]) -> str:
-    """Give the SHA-256 of weights: of their names, types, shapes and numbers, whatever their order."""
+    """Compute the SHA-256 of weights: of names, types, shapes and values, in any order."""
     digest = hashlib.sha256()
     for name, tensor in sorted(state.items()):
         array = tensor.detach().cpu().numpy()

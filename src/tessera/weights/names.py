@@ -1,4 +1,4 @@
-"""What the name of a weights file tells: its format, its scale, the file that lies beside it."""
+"""Names of weights files: format, scale, and the second file of a pair."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """ESRDnet, the generator of esrdgan: RRDBNet with a choice of kernel sizes.
 
-The last convolution of each dense block ("local feature fusion", LFF) and the two after the enlargement may have other
+The last convolution of each dense block ("local feature fusion", LFF) and the two after the upsampling may have other
 kernels than 3. With 3 everywhere it is RRDBNet by other names. Published files of it work on BGR; they are turned to
 RGB when they are read (weights.dialects), so this class is RGB like every other. Attribute names are the files' own.
 
@@ -14,7 +14,7 @@ from tessera.generators.esrdnet.declaration import ESRDnetConfig
 
 
 class DenseConv(nn.Module):
-    """A convolution that appends what it found to what it read: (B, C, H, W) -> (B, C + G, H, W)."""
+    """A convolution that appends its result to its input: (B, C, H, W) -> (B, C + G, H, W)."""
 
     def __init__(self, inputs: int, growth: int, slope: float) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class RDB(nn.Module):
         self.LFF = nn.Conv2d(features + 4 * growth, features, config.lff_kernel, padding=config.lff_kernel // 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Add a part of what the block found to the input."""
+        """Add a fraction of the block's result to the input."""
         return self.LFF(self.conv4(self.conv3(self.conv2(self.conv1(x))))) * self.residual + x
 
 
@@ -52,7 +52,7 @@ class RRDB(nn.Module):
         self.rdbs = nn.Sequential(*(RDB(config) for _ in range(3)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Add a part of what the three blocks found to the input."""
+        """Add a fraction of the three blocks' result to the input."""
         return self.rdbs(x) * self.residual + x
 
 
@@ -80,12 +80,12 @@ class UpConv(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Enlarge."""
+        """Upsample."""
         return self.upconv(x)
 
 
 class ESRDnet(nn.Module):
-    """Dense trunk, enlargement, two convolutions: (B, C, H, W) -> (B, C, s*H, s*W), RGB in [0, 1], not clipped."""
+    """Dense trunk, upsampling, two convolutions: (B, C, H, W) -> (B, C, s*H, s*W), RGB in [0, 1], not clipped."""
 
     def __init__(self, config: ESRDnetConfig) -> None:
         super().__init__()
@@ -101,5 +101,5 @@ class ESRDnet(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Enlarge a batch of pictures."""
+        """Upscale a batch of pictures."""
         return self.model(x)

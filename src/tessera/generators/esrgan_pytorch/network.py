@@ -1,4 +1,4 @@
-"""The generator of the ESRGAN-Pytorch notebook: RRDBNet with one convolution shared by both enlargements.
+"""The generator of the ESRGAN-Pytorch notebook: RRDBNet with one convolution shared by both upsampling steps.
 
 Attribute names are those of its published weights. Its files load as an RRDBNet (weights.dialects); this class is for
 training the network as published.
@@ -15,7 +15,7 @@ from tessera.generators.rrdbnet.network import RRDB
 
 
 class ESRGANPytorch(nn.Module):
-    """RRDBNet whose two enlargements share their convolution.
+    """RRDBNet whose two upsampling steps share their convolution.
 
     (B, C, H, W) -> (B, C, 4*H, 4*W), RGB in [0, 1], not clipped.
     """
@@ -32,7 +32,7 @@ class ESRGANPytorch(nn.Module):
         self.conv4 = nn.Conv2d(features, config.out_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Enlarge a batch of pictures."""
+        """Upscale a batch of pictures."""
         first = self.conv1(x)
         feat: Tensor = first + self.conv2(self.trunk(first))
         for _ in range(2):

@@ -1,6 +1,6 @@
 """GeneratorRRDB of PyTorch-GAN's ESRGAN, the network that the ESRGAN blog article walks through.
 
-It differs from RRDBNet: every convolution of a dense block yields F features, slopes are 0.01, and each enlargement is
+It differs from RRDBNet: every convolution of a dense block yields F features, slopes are 0.01, and each upsampling is
 a pixel shuffle after the activation. It was trained on pictures normalized with ImageNet's mean and deviation; here the
 module does that itself, so it takes and gives RGB in [0, 1] like every other. Attribute names are those of its weights.
 
@@ -35,7 +35,7 @@ class DenseResidualBlock(nn.Module):
         self.b5 = conv(4)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Add a fifth of what the five convolutions found to the input."""
+        """Add a fifth of the convolutions' result to the input."""
         seen = x
         for block in (self.b1, self.b2, self.b3, self.b4):
             seen = torch.cat((seen, block(seen)), 1)
@@ -50,7 +50,7 @@ class ResidualInResidualDenseBlock(nn.Module):
         self.dense_blocks = nn.Sequential(*(DenseResidualBlock(features) for _ in range(3)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Add a fifth of what the three blocks found to the input."""
+        """Add a fifth of the three blocks' result to the input."""
         return self.dense_blocks(x) * RESIDUAL + x
 
 
@@ -64,7 +64,7 @@ class GeneratorRRDB(nn.Module):
         super().__init__()
         features = config.features
         self.config = config
-        # Named devices, so that they are numbers even where the network is laid out without memory (device "meta").
+        # Named devices, so that they have values even when the network is built without memory (device "meta").
         mean = torch.tensor(IMAGENET_MEAN, device="cpu").reshape(1, 3, 1, 1)
         deviation = torch.tensor(IMAGENET_DEVIATION, device="cpu").reshape(1, 3, 1, 1)
         self.register_buffer("mean", mean, persistent=False)
@@ -85,7 +85,7 @@ class GeneratorRRDB(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Enlarge a batch of pictures."""
+        """Upscale a batch of pictures."""
         if self.config.imagenet_space:
             x = (x - self.mean) / self.deviation
         first = self.conv1(x)

@@ -31,7 +31,7 @@ class ResidualDenseBlock(nn.Module):
         self.conv5 = conv(4, features)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Add a fifth of what the five convolutions found to the input."""
+        """Add a fifth of the convolutions' result to the input."""
         x1 = F.leaky_relu(self.conv1(x), SLOPE)
         x2 = F.leaky_relu(self.conv2(torch.cat((x, x1), 1)), SLOPE)
         x3 = F.leaky_relu(self.conv3(torch.cat((x, x1, x2), 1)), SLOPE)
@@ -50,12 +50,12 @@ class RRDB(nn.Module):
         self.rdb3 = ResidualDenseBlock(features, growth)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Add a fifth of what the three blocks found to the input."""
+        """Add a fifth of the three blocks' result to the input."""
         return self.rdb3(self.rdb2(self.rdb1(x))) * RESIDUAL + x
 
 
 class RRDBNet(nn.Module):
-    """Trunk of dense blocks at low resolution, then nearest-neighbor enlargement with a convolution after each.
+    """Trunk of dense blocks at low resolution, then nearest-neighbor upsampling with a convolution after each.
 
     (B, C, H, W) -> (B, C, s*H, s*W), RGB in [0, 1], not clipped. H and W must divide by u.
     """
@@ -73,7 +73,7 @@ class RRDBNet(nn.Module):
         self.conv_last = nn.Conv2d(features, config.out_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Enlarge a batch of pictures."""
+        """Upscale a batch of pictures."""
         if self.config.unshuffle > 1:
             x = F.pixel_unshuffle(x, self.config.unshuffle)
         first = self.conv_first(x)

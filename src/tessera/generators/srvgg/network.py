@@ -22,7 +22,7 @@ def _activation(config: SRVGGNetCompactConfig) -> nn.Module:
 
 
 class SRVGGNetCompact(nn.Module):
-    """A chain of convolutions at low resolution, one pixel shuffle, added to the nearest-neighbor enlargement.
+    """A chain of convolutions at low resolution, one pixel shuffle, added to the nearest-neighbor upsampling.
 
     (B, C, H, W) -> (B, C, s*H, s*W), RGB in [0, 1], not clipped.
     """
@@ -37,7 +37,7 @@ class SRVGGNetCompact(nn.Module):
         self.body.append(nn.Conv2d(features, config.out_channels * config.scale**2, 3, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Enlarge a batch of pictures."""
+        """Upscale a batch of pictures."""
         feat = x
         for layer in self.body:
             feat = layer(feat)

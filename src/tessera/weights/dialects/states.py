@@ -21,7 +21,7 @@ class Buildable(Protocol):
 
 @lru_cache(maxsize=32)
 def state_shapes(config: Buildable) -> Mapping[str, tuple[int, ...]]:
-    """Names and shapes of the weights of a network; it is laid out without taking memory for them."""
+    """Names and shapes of the weights of a network; built without taking memory for them."""
     with torch.device("meta"):
         network = config.build()
     return MappingProxyType({name: tuple(tensor.shape) for name, tensor in network.state_dict().items()})
