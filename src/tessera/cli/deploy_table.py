@@ -58,10 +58,10 @@ def deploy_table(
     markdown_file: MarkdownFile = None,
     offline: Offline = False,
 ) -> None:
-    """Print one row for each model and precision: cost, size, quality, speed, memory.
+    """Compare fp32, fp16, bf16 and int8 of models: cost, size, quality, speed and memory.
 
-    fp32, fp16 and bf16 are written and run by OpenVINO; int8 is the file beside the model, where there is one. The
-    forms of a model take turns, so that their times can be compared.
+    fp32, fp16 and bf16 are exported to OpenVINO and run there; int8 is the file next to the model, if there is one. The
+    precisions of a model are timed in turn, so that their times are comparable.
     """
     from tessera.bench.surroundings import describe
     from tessera.deploy.bench_pairs import bench_pairs

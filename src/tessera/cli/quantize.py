@@ -73,9 +73,9 @@ def quantize(
 ) -> None:
     """Write a model in int8, with the most costly layers left in fp32 until the measured loss fits the budget.
 
-    The loss is PSNR and SSIM (at most 0.02) to the truth, on pictures that nothing was chosen by: truth, bicubic to
-    1/scale, model. Pictures that are in both sets are refused. The file goes back into `tessera upscale -n FILE`. Exit
-    code: 0 written and within the budget, 1 not, 2 wrong usage.
+    The loss of PSNR and SSIM (at most 0.02) is measured on held-out pictures: downscaled by bicubic, upscaled by the
+    model, compared with the original. Pictures in both sets are refused. Use the file with `tessera upscale -n FILE`.
+    Exit codes: 0 written and within the budget, 1 not written, 2 wrong usage.
     """
     from tessera.deploy.build_file import BuildConfig, CalibrationConfig, read_build
     from tessera.deploy.int8_settings import Int8Settings, format_of, method_of
