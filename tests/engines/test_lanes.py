@@ -7,7 +7,7 @@ import torch
 from stand_ins import loaded
 from tessera.engines.engine import Batching
 from tessera.engines.pytorch.engine import TorchEngine
-from tessera.engines.pytorch.lanes import PlainLane, packed, through, unpacked
+from tessera.engines.pytorch.lanes import PlainLane, pack_tiles, run_in_parts, unpack_tiles
 from tessera.generators import SRVGGNetCompactConfig
 from tessera.tiling.mosaic import to_planes
 from tessera.tiling.pipeline import Pipeline
@@ -49,7 +49,7 @@ class Device:
 def test_every_part_is_on_its_way_there_before_the_one_before_it_is_computed(count):
     tiles = np.random.default_rng(0).random((count, 3, 5, 6), dtype=np.float32)
     device = Device()
-    result = through(device, tiles, 2)
+    result = run_in_parts(device, tiles, 2)
     np.testing.assert_array_equal(result, tiles.repeat(2, 2).repeat(2, 3))
     parts = -(-count // 2)
     assert device.log[-1] == "wait"
@@ -65,7 +65,7 @@ def test_every_part_is_on_its_way_there_before_the_one_before_it_is_computed(cou
 def test_the_plain_lane_makes_what_the_network_makes():
     network = torch.nn.Conv2d(3, 3, 3, padding=1).requires_grad_(False)
     tiles = np.random.default_rng(0).random((5, 3, 6, 7), dtype=np.float32)
-    made = through(PlainLane(network, torch.device("cpu"), torch.float32), tiles, 2)
+    made = run_in_parts(PlainLane(network, torch.device("cpu"), torch.float32), tiles, 2)
     torch.testing.assert_close(torch.from_numpy(made), network(torch.from_numpy(tiles)))
     assert made.flags.c_contiguous
 
@@ -87,9 +87,9 @@ def test_a_processor_wants_one_tile_at_a_time_and_a_gpu_as_many_as_its_memory_ho
 def test_tiles_of_8_bits_travel_as_bytes_and_lose_nothing():
     pixels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, -1)
     tiles = torch.from_numpy(to_planes(pixels[0]))[None]
-    small = packed(tiles)
+    small = pack_tiles(tiles)
     assert small.dtype == torch.uint8
-    assert torch.equal(unpacked(small), tiles)
+    assert torch.equal(unpack_tiles(small), tiles)
 
 
 @pytest.mark.parametrize(
@@ -102,4 +102,4 @@ def test_tiles_of_8_bits_travel_as_bytes_and_lose_nothing():
     ids=["chance", "16 bits", "beyond the range"],
 )
 def test_other_tiles_travel_as_they_are(tiles: torch.Tensor):
-    assert packed(tiles) is tiles
+    assert pack_tiles(tiles) is tiles

@@ -192,7 +192,7 @@ def test_an_engine_that_fails_is_left_out_and_the_plan_says_why():
     found = planner.engine_for(MANY)
     assert found is not None
     assert found[0].name != "openvino"
-    assert any("left out: EngineError: no openvino today" in line for line in planner.lines(found[1]))
+    assert any("excluded: EngineError: no openvino today" in line for line in planner.lines(found[1]))
 
 
 def test_nothing_is_left_when_all_fail():

@@ -47,7 +47,7 @@ Colors = Annotated[str, _Opt("--colormap", help="jet (as published), viridis or 
 Mix = Annotated[float, _Opt("--mix", help="Share of the heat map over the picture, 0 to 1.")]
 Stretch = Annotated[bool, _Opt("--stretch", help="Show each map from its least to its greatest value.")]
 Animation = Annotated[str, _Opt("--animation", help="webp, gif or none.")]
-Device = Annotated[str, _Opt("--device", help="Where networks run: cpu, cuda.")]
+Device = Annotated[str, _Opt("-g", "--device", help="Device that runs the networks: cpu or cuda.")]
 Overwrite = Annotated[bool, _Opt("--overwrite", help="Write into a folder with files that are not from this command.")]
 Quiet = Annotated[bool, _Opt("-q", "--quiet", help="Say only what is wrong.")]
 

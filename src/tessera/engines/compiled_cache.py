@@ -1,9 +1,8 @@
-"""Compiled models kept on the disk, so that the next process need not compile them.
+"""Compiled models cached on disk, so that the next process need not compile them.
 
-A file is a line of letters that says what it is, the SHA-256 of the rest, and the rest as the compiler gave it. The
-name of a file is the digest of everything that the compiled model depends on, so nothing in it is ever out of date: it
-only falls out of use, and what was longest unused makes room. Keeping is a favor to the next process: whatever goes
-wrong with the disk, the answer is "not there", and the work is done again.
+A file holds a magic line, the SHA-256 of the content, and the content as the compiler returned it. Its name is the
+digest of everything that the compiled model depends on, so a file is never outdated; the least recently used ones are
+removed to make room. The cache is optional: any disk error counts as a miss, and the model is compiled again.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ _FORSAKEN_SECONDS = 24 * 3600
 
 
 def compiled_folder() -> Path:
-    """Where compiled models are kept."""
+    """The folder of compiled models."""
     return cache_folder() / "compiled"
 
 
 def compiled_key(facts: Mapping[str, str]) -> str:
-    """Name everything that a compiled model depends on, in 64 letters; the order of the facts does not count.
+    """The digest of everything that a compiled model depends on; the order of the facts does not count.
 
     >>> compiled_key({"a": "1", "b": "2"}) == compiled_key({"b": "2", "a": "1"}) != compiled_key({"a": "1b", "": "2"})
     True
@@ -44,7 +43,7 @@ def compiled_key(facts: Mapping[str, str]) -> str:
 
 
 def read_compiled(key: str) -> memoryview | None:
-    """Give what was kept under a key; None when there is nothing, or not all of it, or something else."""
+    """The content cached under a key; None when it is missing or damaged."""
     path = _path(key)
     try:
         data = path.read_bytes()
@@ -52,19 +51,19 @@ def read_compiled(key: str) -> memoryview | None:
         return None
     start = len(_MAGIC) + _DIGEST_BYTES
     content = memoryview(data)[start:]
-    # A torn file must not reach the compiler's library, which trusts what it is given.
+    # A truncated file must not reach the compiler, which trusts its input.
     if data[:start] != _MAGIC + hashlib.sha256(content).digest():
         forget_compiled(key)
         return None
     with contextlib.suppress(OSError):
-        os.utime(path)  # the time of last use: many systems do not write down when a file was read
+        os.utime(path)  # records the last use: many systems do not store access times
     return content
 
 
 def keep_compiled(key: str, content: bytes, most_bytes: int = MOST_BYTES) -> bool:
-    """Keep a compiled model under a key, and let go of the longest unused ones beyond `most_bytes` in all.
+    """Cache a compiled model under a key, and remove the least recently used ones beyond `most_bytes` in total.
 
-    Says whether it was kept; a full, slow or read-only disk is no reason to fail.
+    Returns whether it was cached; a full or read-only disk is not an error.
     """
     if len(content) > most_bytes:
         return False
@@ -87,7 +86,7 @@ def keep_compiled(key: str, content: bytes, most_bytes: int = MOST_BYTES) -> boo
 
 
 def forget_compiled(key: str) -> None:
-    """Remove what is kept under a key, if the disk allows it."""
+    """Remove the content cached under a key, if the disk allows it."""
     with contextlib.suppress(OSError):
         _path(key).unlink(missing_ok=True)
 
@@ -96,13 +95,13 @@ def _make_room(folder: Path, most_bytes: int) -> None:
     kept: list[tuple[float, int, Path]] = []
     newest = 0.0
     for path in folder.iterdir():
-        with contextlib.suppress(OSError):  # another process may be making room, too
+        with contextlib.suppress(OSError):  # another process may be removing files, too
             facts = path.stat()
             newest = max(newest, facts.st_mtime)
             if path.suffix == _SUFFIX:
                 kept.append((facts.st_mtime, facts.st_size, path))
     for age, _, path in kept:
-        if PART_MARK in path.name and newest - age > _FORSAKEN_SECONDS:  # what a killed process left
+        if PART_MARK in path.name and newest - age > _FORSAKEN_SECONDS:  # left by a killed process
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
     finished = sorted((item for item in kept if PART_MARK not in item[2].name), reverse=True)

@@ -1,8 +1,8 @@
-"""Which engine runs a network on this machine: measured once, checked against the reference, and remembered.
+"""The choice of the engine for a network on this machine: measured, checked, cached.
 
-`Planner` is the door. `timing` measures candidates in turn, on a cut-down network where the whole is too large
-(`cutting`); `plan` holds what was measured and chooses from it for the size of a job; `checking` compares the chosen
-engine with PyTorch in fp32 on a computed picture (`chart`); `cache` keeps plans.
+`Planner` is the entry point. `timing` measures candidates in turn, on a network with fewer blocks where the whole is
+too large (`cutting`); `plan` holds the measurements and chooses for the size of a job; `checking` compares the chosen
+engine with an fp32 reference on a synthetic picture (`chart`); `cache` stores plans.
 """
 
 from tessera.planning.plan import UNANNOUNCED_PIXELS, Candidate, Choice, Difference, Plan, Timing

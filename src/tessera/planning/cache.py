@@ -1,4 +1,4 @@
-"""Where plans are kept: one JSON file for each in the cache folder; one that cannot be read is as good as none."""
+"""Cached plans: one JSON file each in the cache folder; an unreadable one counts as missing."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def plan_key(
     threads: int | None,
     int8: str | None = None,
 ) -> Key:
-    """Everything that a plan was made for; what changes any of it asks for a new one.
+    """Everything that a plan depends on; a change in any of it needs a new plan.
 
-    `int8` is the SHA-256 of the file with whole numbers that takes part, if one does.
+    `int8` is the SHA-256 of the int8 companion among the candidates.
     """
     return {
         "format": FORMAT,
@@ -51,7 +51,7 @@ def plan_key(
 
 
 def read_plan(key: Key) -> Plan | None:
-    """The plan that was kept for a key; None when there is none, or it is damaged or of another kind."""
+    """The cached plan for a key; None when it is missing or damaged."""
     try:
         return Plan.model_validate_json(json.dumps(read_cached(_FOLDER, key)), strict=False)
     except (ValidationError, RecursionError):
@@ -59,7 +59,7 @@ def read_plan(key: Key) -> Plan | None:
 
 
 def write_plan(key: Key, plan: Plan) -> None:
-    """Keep a plan; where nothing can be written, it is made again the next time."""
+    """Cache a plan; where nothing can be written, it is made again next time."""
     write_cached(_FOLDER, key, plan.model_dump(mode="json"))
 
 

@@ -1,4 +1,4 @@
-"""A picture to try an engine on, computed: smooth parts, edges, texture, and strokes as letters have them.
+"""A synthetic picture to test an engine on: smooth areas, edges, texture, and strokes like letters.
 
 Shapes: C channels, H height, W width.
 """
@@ -13,13 +13,13 @@ _FALL, _STRENGTH = 1.3, 0.05
 
 
 def chart(side: int, channels: int = 3) -> npt.NDArray[np.float32]:
-    """(C, side, side) in [0, 1], a whole number of levels of 255, as a camera might have taken it.
+    """(C, side, side) in [0, 1], in whole levels of 255, similar to a photograph.
 
-    Top left a smooth part, top right edges, at the bottom texture whose strength falls with frequency as in photographs
-    (Tolhurst, Tadmor and Chao 1992: on average with its power 1.2), and a line of letters. Strength and power of the
-    texture are such that realesrgan-x4plus in bf16 differs from fp32 here as it does in the mean of twelve photographs.
+    Top left a smooth area, top right edges, at the bottom texture whose amplitude falls with frequency as in
+    photographs (Tolhurst, Tadmor and Chao 1992: on average with its power 1.2), and a line of letters. Strength and
+    power of the texture make realesrgan-x4plus in bf16 differ from fp32 as much as in the mean of twelve photographs.
     """
-    fine = 4  # drawn larger and averaged down, so that edges lie between pixels, too
+    fine = 4  # drawn larger and averaged down, so that edges also lie between pixels
     y, x = np.mgrid[0 : fine * side, 0 : fine * side] / (fine * side)
     smooth = np.stack([0.2 + 0.6 * x, 0.3 + 0.5 * y, 0.8 - 0.5 * (x + y) / 2])
     disc = (x - 0.75) ** 2 + (y - 0.22) ** 2 < 0.16**2
@@ -34,7 +34,7 @@ def chart(side: int, channels: int = 3) -> npt.NDArray[np.float32]:
 
 
 def with_noise(picture: npt.NDArray[np.float32], levels: float) -> npt.NDArray[np.float32]:
-    """The picture with normal noise, whose standard deviation is so many levels of 255: always the same noise.
+    """The picture with Gaussian noise of this standard deviation in levels of 255, always the same noise.
 
     (C, H, W) in [0, 1] -> the same in whole levels, clipped.
     """
@@ -43,7 +43,7 @@ def with_noise(picture: npt.NDArray[np.float32], levels: float) -> npt.NDArray[n
 
 
 def _texture(side: int) -> npt.NDArray[np.float64]:
-    """(1, side, side), mean 0: chance whose amplitude falls with frequency."""
+    """(1, side, side), mean 0: noise whose amplitude falls with frequency."""
     rng = np.random.default_rng(SEED)
     frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side)[None])
     frequency[0, 0] = np.inf

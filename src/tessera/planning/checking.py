@@ -15,7 +15,7 @@ import numpy as np
 
 from tessera.engines.engine import Engine, Tiles
 from tessera.engines.opening import open_engine
-from tessera.errors import EngineError
+from tessera.errors import TesseraError
 from tessera.planning.chart import chart, with_noise
 from tessera.planning.plan import Difference
 from tessera.weights.loaded_generator import LoadedGenerator
@@ -79,7 +79,7 @@ class Reference:
     def _open_kernels(self) -> Engine | None:
         if not self._tried_kernels:
             self._tried_kernels = True
-            with contextlib.suppress(EngineError):  # another network, or the kernels are not built here
+            with contextlib.suppress(TesseraError):  # another network, or the kernels are not built here
                 kernels = open_engine(self._generator, "exact", engine=_KERNELS)
                 tile = self._draw(_VERIFYING_SIDE)[1]
                 difference = _measure_difference(kernels.run(tile), self._run_in_pytorch(tile))

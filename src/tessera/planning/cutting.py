@@ -1,7 +1,7 @@
-"""Networks of the same kind with fewer blocks, for timing what would take too long whole.
+"""Networks with fewer blocks, for timing networks that take too long as a whole.
 
-The trunk of a deep network is one block many times over; the rest (first convolution, enlargement) is there once. Two
-cut-down networks that differ in blocks alone give the cost of a block and, with it, of the whole.
+The trunk of a deep network repeats one block; the rest (first convolution, upsampling) occurs once. Two shortened
+networks that differ only in blocks give the cost of a block and so of the whole.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ UNKNOWN_COST_SIDE = 64
 
 @dataclass(frozen=True)
 class Cuts:
-    """What is timed: `large`, and `small` where `large` is not the network itself."""
+    """Networks to time: `large`, and `small` where `large` is not the network itself."""
 
     large: LoadedGenerator
     small: LoadedGenerator | None
     steps: float
-    """How often the difference of the two has to be added to `small`."""
+    """How many times the difference of the two is added to `small`."""
     side: int
-    """Of the tiles that are timed."""
+    """Side of the timed tiles."""
 
     def whole(self, small: float, large: float) -> float:
-        """What the whole network costs, from what the two cost; never less than the larger of them.
+        """The cost of the whole network from the costs of the two, at least that of the larger.
 
         >>> Cuts(None, object(), 22 / 3, 64).whole(1.0, 4.0)
         23.0
@@ -44,7 +44,7 @@ class Cuts:
 
 
 def cut(generator: LoadedGenerator) -> Cuts:
-    """Decide what to time in place of a network: itself when that is quick."""
+    """Choose the networks to time in place of one: itself when that is quick."""
     config = generator.config
     repeated = next((name for name in _REPEATED if hasattr(config, name)), None)
     side = _side(config)
@@ -64,10 +64,10 @@ def _side(config: GeneratorConfig) -> int:
 
 
 def _shortened(generator: LoadedGenerator, repeated: str, blocks: int) -> LoadedGenerator:
-    """The same network with fewer blocks, and of the weights those that fit (values decide nothing about the time)."""
+    """The same network with fewer blocks and the weights that fit (values do not affect the time)."""
     config = type(generator.config).model_validate({**generator.config.model_dump(), repeated: blocks})
     digest = hashlib.sha256(f"{generator.sha256} cut to {blocks}".encode()).hexdigest()
-    with torch.random.fork_rng(devices=[]):  # fresh weights are drawn from the generator that everybody shares
+    with torch.random.fork_rng(devices=[]):  # fresh weights come from the global random generator
         torch.manual_seed(int(digest[:8], 16))
         network = config.build()
     own = network.state_dict()

@@ -1,4 +1,4 @@
-"""What a picture costs beside its network: planes, locks, blending and rounding, measured with none.
+"""Cost of a picture without its network: planes, color locks, blending and rounding, measured.
 
 Shapes: B tiles, C channels, h and w the tile, s the scale.
 """
@@ -20,7 +20,7 @@ _SIDE = 256
 
 
 class _Idle:
-    """An engine whose pictures were made beforehand."""
+    """An engine that returns precomputed output."""
 
     name, precision, bytes_per_pixel = "idle", "fp32", 0
 
@@ -28,7 +28,7 @@ class _Idle:
         self._made = made
 
     def run(self, tiles: Tiles) -> Tiles:
-        """(B, C, h, w) -> what was made, cut to (B, C, s*h, s*w)."""
+        """(B, C, h, w) -> the precomputed output, cropped to (B, C, s*h, s*w)."""
         scale = self._made.shape[-1] // _SIDE
         batch, channels, height, width = tiles.shape
         return self._made[:batch, :channels, : scale * height, : scale * width].copy()
@@ -39,7 +39,7 @@ class _Idle:
 
 
 def handling_seconds_per_megapixel(pipeline: Pipeline) -> float:
-    """Seconds of one thread for a megapixel of input, without the network, without reading and writing files."""
+    """Seconds of one thread per megapixel of input, without the network and without reading and writing files."""
     planes = chart(_SIDE)
     made = planes.repeat(pipeline.scale, axis=1).repeat(pipeline.scale, axis=2)
     pixels = np.rint(np.moveaxis(planes, 0, -1) * 255).astype(np.uint8)

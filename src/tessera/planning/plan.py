@@ -1,7 +1,7 @@
-"""What was measured of each engine for one network on one machine, and the choice that follows from it.
+"""Measurements of each engine for one network on one machine, and the choice that follows from them.
 
-A plan is a value: it can be printed, stored and asked again. What it holds are seconds to get ready and seconds per
-megapixel, so a small picture and a folder of a thousand may get different engines.
+A plan is a value: it can be printed, stored and queried again. It holds startup seconds and seconds per megapixel, so a
+small picture and a folder of a thousand may get different engines.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from tessera.engines.opening import EngineName
 TILES = (512, 384, 256, 192, 128)
 LEAST_SHARE_WITHIN_ONE_LEVEL = 0.99
 LEAST_PSNR_DB = 50.0
-"""Of `fast`: what is still allowed is not seen side by side, but is no longer the same picture to the level."""
+"""Limit of `fast`: differences are invisible side by side, but may exceed one level."""
 _LARGEST_TILE_BYTES = 4 * 2**30
 _WORTH_A_LARGER_TILE = 0.9
-"""A larger tile takes more memory, so it has to save a tenth of the time."""
+"""A larger tile needs more memory, so it has to save a tenth of the time."""
 UNANNOUNCED_PIXELS = 2**20
-"""The size of the job where nobody says: a picture of a megapixel."""
+"""Job size where none is announced: one megapixel."""
 
 _Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Timing(BaseModel, frozen=True, extra="forbid"):
-    """How fast tiles of one size were, without what seams cost."""
+    """Speed with tiles of one size, without the cost of seams."""
 
     side: Annotated[int, Field(ge=1, le=65_536)]
     seconds_per_megapixel: _Seconds
-    """Of input."""
+    """Per megapixel of input."""
 
 
 class Difference(BaseModel, frozen=True, extra="forbid"):
-    """How far an engine's output is from the reference's, both rounded to 255 levels."""
+    """Difference between the outputs of an engine and of the reference, both rounded to 255 levels."""
 
     within_one_level: Annotated[float, Field(ge=0, le=1)]
     """Share of the samples that differ by at most one level."""
@@ -47,7 +47,7 @@ class Difference(BaseModel, frozen=True, extra="forbid"):
     """Before rounding; None when nothing differs."""
 
     def is_allowed(self, policy: Precision) -> bool:
-        """Whether the policy of the user lets this pass: for `exact` no sample may differ by more than one level."""
+        """Whether the precision allows this difference: with `exact` no sample may differ by more than one level."""
         if policy == "exact":
             return self.within_one_level == 1
         alike = self.within_one_level >= LEAST_SHARE_WITHIN_ONE_LEVEL
@@ -68,29 +68,28 @@ class Difference(BaseModel, frozen=True, extra="forbid"):
 
 
 class Candidate(BaseModel, frozen=True, extra="forbid"):
-    """One way to run the network, and what was found out about it."""
+    """One way to run the network, with its measurements."""
 
     engine: EngineName
     precision: Products
     fast: bool = False
-    """Whether the engine goes the way that it has for the policy `fast` alone."""
+    """Whether the engine uses its mode for the precision `fast`."""
     stated_drop_db: Annotated[float, Field(allow_inf_nan=False)] | None = None
-    """What it was measured to lose of PSNR to the truth, where that stands in a file of its own (int8); then that is
-    what it is judged by, and not how far it is from fp32."""
+    """Measured loss of PSNR against ground truth, stored in an int8 file; it then replaces the comparison with fp32."""
     threads: Annotated[int, Field(ge=1, le=65_536)] | None = None
-    """None where threads mean nothing (on a GPU)."""
+    """None on a GPU."""
     startup_seconds: _Seconds = 0.0
-    """From nothing to the first tile: import, conversion, compilation."""
+    """Import, conversion and compilation, until the first tile."""
     timings: tuple[Timing, ...] = ()
-    """Smallest tile first; empty when it was not measured."""
+    """Smallest tile first; empty when not measured."""
     bytes_per_pixel: Annotated[int, Field(ge=0)] = 0
     difference: Difference | None = None
-    """None as long as it was not checked, which is done before it is used."""
+    """None until it is checked, which happens before its first use."""
     problem: str | None = None
-    """Why it is left out."""
+    """Why it is excluded."""
 
     def seconds_per_megapixel(self, side: int) -> float:
-        """Of input in tiles of this side, without what seams cost: between two that were measured, else the nearest."""
+        """Seconds per megapixel of input in tiles of this side, without seams: interpolated, or of the nearest side."""
         before, *rest = self.timings
         for timing in rest:
             if before.side < side < timing.side:
@@ -103,12 +102,12 @@ class Candidate(BaseModel, frozen=True, extra="forbid"):
         return before.seconds_per_megapixel
 
     def seconds(self, pixels: int, side: int, overlap: int) -> float:
-        """To be ready and to enlarge so many input pixels in tiles of this side; what fits in one has no seams."""
+        """Seconds for startup and this many input pixels in tiles of this side; a single tile has no seams."""
         more = 1.0 if pixels <= side**2 else waste(side, overlap)
         return self.startup_seconds + self.seconds_per_megapixel(side) * more * pixels / 1e6
 
     def best_tile(self, overlap: int) -> int:
-        """The side of tiles: the smallest that is not a tenth slower than a larger one, within the memory for one."""
+        """The smallest tile side that is not a tenth slower than a larger one, within the memory for one tile."""
         affordable = [side for side in TILES if side**2 * self.bytes_per_pixel <= _LARGEST_TILE_BYTES]
         sides = [side for side in affordable if side > 3 * overlap] or [TILES[-1]]
         costs = {side: self.seconds_per_megapixel(side) * waste(side, overlap) for side in sides}
@@ -122,15 +121,15 @@ class Candidate(BaseModel, frozen=True, extra="forbid"):
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What a job is run with."""
+    """The chosen candidate and tile size for a job."""
 
     candidate: Candidate
     tile: int | None
-    """None where nothing was measured: as memory allows."""
+    """None where nothing was measured: then memory decides."""
     seconds: float | None
-    """What the whole job is expected to take, reading and writing files aside."""
+    """Expected seconds for the whole job, without reading and writing files."""
     batch: int = 1
-    """Tiles at a time: pictures are run tile by tile, so that is all there is to choose."""
+    """Tiles at a time."""
 
 
 class Plan(BaseModel, frozen=True, extra="forbid"):
@@ -139,12 +138,12 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
     policy: Precision
     candidates: tuple[Candidate, ...]
     seconds: _Seconds = 0.0
-    """How long measuring took."""
+    """Duration of the measurement."""
 
     def ranking(self, pixels: int, overlap: int = 0, tile: int | None = None) -> list[Choice]:
-        """Who is to run a job of so many input pixels: the fastest first, at the end those that were not measured.
+        """Choices for a job of this many input pixels: the fastest first, unmeasured candidates last.
 
-        What was dropped is not among them. `tile` is the side of tiles where that is not to be chosen, 0 for one piece.
+        Excluded candidates are left out. `tile` fixes the side of tiles; 0 disables tiling.
         """
         usable = [each for each in self.candidates if each.problem is None]
         measured: list[Choice] = []
@@ -154,40 +153,40 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
                 seconds = each.seconds(pixels, side or max(round(pixels**0.5), 1), overlap if side else 0)
                 measured.append(Choice(candidate=each, tile=side, seconds=seconds))
         measured.sort(key=lambda choice: choice.seconds or 0.0)
-        # Last of all the reference, which is never wrong.
+        # PyTorch comes last: it is the reference and always correct.
         unknown = sorted((each for each in usable if not each.timings), key=lambda each: each.engine != "pytorch")
         return measured + [Choice(candidate=each, tile=None, seconds=None) for each in unknown]
 
     def choose(self, pixels: int, overlap: int = 0, tile: int | None = None) -> Choice | None:
-        """The first of the ranking, or None when all have been dropped."""
+        """The first of the ranking, or None when all are excluded."""
         return next(iter(self.ranking(pixels, overlap, tile)), None)
 
     def replacing(self, old: Candidate, new: Candidate) -> Plan:
-        """The plan with more known about one candidate."""
+        """The plan with one candidate replaced."""
         return self.model_copy(update={"candidates": tuple(new if each == old else each for each in self.candidates)})
 
     def lines(self, choice: Choice | None, overlap: int = 0, tile: int | None = None) -> Iterator[str]:
-        """The plan in words: what is used, and what was measured of each candidate."""
+        """The plan as text: the choice, and the measurements of each candidate."""
         if choice is not None:
             tiles = f", tiles of {choice.tile}" if choice.tile else ""
             yield f"plan: {choice.candidate}{tiles}, precision {self.policy} (measured in {self.seconds:.1f} s)"
         for each in self.candidates:
-            told: list[str] = []
+            words: list[str] = []
             if each.stated_drop_db is not None:
-                told.append(f"loses {each.stated_drop_db:.3f} dB by its file")
+                words.append(f"loses {each.stated_drop_db:.3f} dB according to its file")
             if each.timings:
                 side = tile or each.best_tile(overlap)
                 rate = each.seconds_per_megapixel(side) * waste(side, overlap)
-                told += [f"{rate:.1f} s per megapixel in tiles of {side}", f"{each.startup_seconds:.1f} s to be ready"]
+                words += [f"{rate:.1f} s per megapixel in tiles of {side}", f"{each.startup_seconds:.1f} s startup"]
             if each.difference is not None:
-                told.append(str(each.difference))
+                words.append(str(each.difference))
             if each.problem is not None:
-                told.append(f"left out: {each.problem}")
-            yield f"  {each}: {'; '.join(told) or 'not measured'}"
+                words.append(f"excluded: {each.problem}")
+            yield f"  {each}: {'; '.join(words) or 'not measured'}"
 
 
 def waste(side: int, overlap: int) -> float:
-    """How many pixels are computed for each that is kept, far from the borders of the picture.
+    """Computed pixels per output pixel because of overlaps, away from the borders of the picture.
 
     >>> waste(256, 32), waste(100, 0)
     (1.7777777777777777, 1.0)
@@ -197,6 +196,6 @@ def waste(side: int, overlap: int) -> float:
 
 
 def sentence_of(error: BaseException) -> str:
-    """What is told of an error that keeps an engine out: its kind and its first line."""
+    """The kind and the first line of an error that excludes an engine."""
     first = next(iter(str(error).splitlines()), "")
     return f"{type(error).__name__}: {first}"[:300]

@@ -1,4 +1,4 @@
-"""The planner: a plan from the cache or measured now, and the engine for a job, checked before it is used."""
+"""The planner: a plan from the cache or measured now, and a checked engine for a job."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 class Planner:
-    """Decides with what a network is run, for jobs of different sizes.
+    """Chooses engine, precision, threads and tiles for a network, for jobs of different sizes.
 
-    `engine`, `threads`, `tile` and the policy are obeyed, the rest is chosen. `overlap` is the context that tiles have
-    on each side, in input pixels; `int8` is a file of this generator in whole numbers that may take part. `opener`
-    opens a candidate on a network, whole or cut down; `clock` gives seconds.
+    Given values of `engine`, `threads`, `tile` and the policy are respected. `overlap` is the context of tiles on each
+    side, in input pixels; `int8` is the int8 companion of the generator. `opener` opens a candidate on a network, whole
+    or shortened; `clock` returns seconds.
     """
 
     def __init__(
@@ -59,16 +59,16 @@ class Planner:
 
     @property
     def plan(self) -> Plan:
-        """What was measured: kept from an earlier time, or now."""
+        """The plan, from the cache or measured now."""
         if self._plan is None:
             self._plan = read_plan(self._key) or self._measured()
         return self._plan
 
     def engine_for(self, pixels: int) -> tuple[Engine, Choice] | None:
-        """Open the engine that a job of so many input pixels is run with; None when no candidate is left.
+        """Open the engine for a job of this many input pixels; None when no candidate is left.
 
-        One that was never used with these weights is compared with the reference first; if its policy does not allow
-        what it gives, the next is taken.
+        A candidate never used with these weights is compared with the reference first; if the policy does not allow the
+        difference, the next one is tried.
         """
         tried: set[Candidate] = set()
         while True:
@@ -85,7 +85,7 @@ class Planner:
                 return engine, dataclasses.replace(choice, candidate=candidate)
 
     def lines(self, choice: Choice | None) -> Iterator[str]:
-        """The plan in words, for -v."""
+        """The plan as lines of text."""
         yield from self.plan.lines(choice, self._overlap, self._tile)
 
     def _measured(self) -> Plan:
@@ -94,7 +94,7 @@ class Planner:
         return plan
 
     def _measure_more(self) -> bool:
-        """When all that was measured is dropped: take the time to measure the rest, whether anything came of it."""
+        """Measure the rest when all measured candidates are excluded -> whether that gave new ones."""
         before = self.plan
         self._plan = self._timed(before)
         if self._plan.candidates == before.candidates:
@@ -104,7 +104,7 @@ class Planner:
         return True
 
     def _timed(self, plan: Plan) -> Plan:
-        """The plan with what a few seconds allow to be measured of those about whom nothing is known."""
+        """The plan with new measurements of unknown candidates, as far as a few seconds allow."""
         import torch
 
         from tessera.planning.cutting import cut
@@ -118,19 +118,19 @@ class Planner:
             rounds=ROUNDS if on_processor else 1,
             fewer_threads=self._may_take_fewer_threads,
         )
-        torch.set_num_threads(threads)  # PyTorch has one number for the whole process, which candidates change
+        torch.set_num_threads(threads)  # PyTorch has one number of threads per process, which candidates change
         for old, new in zip(unknown, found, strict=False):
             plan = plan.replacing(old, new)
         return plan.model_copy(update={"seconds": round(plan.seconds + self._clock() - began, 3)})
 
     def _sound(self, candidate: Candidate) -> tuple[Engine, Candidate] | None:
-        """The candidate's engine on the real network, if it may be used; what was found out is kept in the plan."""
+        """The candidate's engine on the real network, if it passes the check; the result is stored in the plan."""
         try:
             engine = self._opener(self._generator, candidate)
             if candidate.difference is not None:
                 return engine, candidate
             difference = self._difference(engine)
-        except (OutOfMemoryError, MemoryError):  # today; that says nothing about the next time
+        except (OutOfMemoryError, MemoryError):  # this time; it may fit the next time
             return None
         except Exception as error:  # whatever an engine stumbles over, another may run
             self._note(candidate, candidate.model_copy(update={"problem": sentence_of(error)}))
@@ -153,10 +153,10 @@ class Planner:
 
     def _objection(self, candidate: Candidate, difference: Difference | None) -> str | None:
         if difference is None:
-            return "gives what is not finite, or not a picture of the right size"
+            return "output not finite or of the wrong size"
         if candidate.stated_drop_db is not None or difference.is_allowed(self._policy):
             return None
-        return f"only {difference}, which {self._policy} does not allow"
+        return f"{difference}; not allowed by {self._policy}"
 
 
 def candidates(
@@ -195,5 +195,5 @@ def candidates(
 
 
 def threads_for(device: str, threads: int | None) -> int | None:
-    """How many threads an engine gets to begin with: those asked for, else all cores that can be used; None on GPUs."""
+    """Threads of an engine: as set, else all usable cores; None on GPUs."""
     return (threads or cores().usable) if device == "cpu" else None

@@ -1,7 +1,7 @@
-"""Candidates timed in turn, for a few seconds at most, those expected to win first.
+"""Candidates timed in turn within a few seconds, those expected to win first.
 
-What the budget leaves no time for is not measured, and so not chosen. Runs alternate (A, B, C, A, B, C), so that a
-moment in which the machine is busy with something else hits all; of each the quickest run counts.
+Candidates beyond the budget are not measured and so not chosen. Runs alternate (A, B, C, A, B, C), so that other load
+on the machine hits all; the fastest run of each counts.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Clock = Callable[[], float]
 
 @dataclass
 class _Contender:
-    """A candidate while it is timed: engines on the cut-down networks, and the quickest run of each."""
+    """A candidate being timed: engines on the shortened networks, and the fastest run of each."""
 
     candidate: Candidate
     engines: list[Engine] = field(default_factory=list[Engine])
@@ -48,7 +48,7 @@ class _Contender:
 
 
 class _NotMeasuredError(Exception):
-    """The budget ended while a candidate was being measured, or it turned out to be hopeless."""
+    """The budget ended while a candidate was measured, or it is far too slow."""
 
 
 class Stopwatch:
@@ -67,9 +67,9 @@ class Stopwatch:
     def measure(
         self, candidates: Sequence[Candidate], *, rounds: int = ROUNDS, fewer_threads: bool = True
     ) -> list[Candidate]:
-        """The candidates in their order, with timings, or with the problem that keeps them out.
+        """The candidates in their order, with timings, or with the problem that excludes them.
 
-        `fewer_threads` lets the best try half of its threads.
+        `fewer_threads` also tries the best with half of its threads.
         """
         import_seconds, broken = self._imports(candidates)
         self._end = self._clock() + self._budget
@@ -87,7 +87,7 @@ class Stopwatch:
                     contenders.append(self._entered(each, import_seconds.get(each.engine, 0.0), contenders))
                 except _NotMeasuredError:
                     pass
-                except Exception as error:  # whatever an engine stumbles over, another may run
+                except Exception as error:  # another engine may run
                     results[each] = _dropped(each, sentence_of(error))
                 last_cost = self._clock() - began
         for _ in range(rounds - 1):
@@ -100,7 +100,7 @@ class Stopwatch:
         return list(results.values())
 
     def _imports(self, candidates: Sequence[Candidate]) -> tuple[dict[EngineName, float], dict[EngineName, str]]:
-        """Import each engine's library, which is no part of the budget: seconds, and why one cannot be had."""
+        """Import each engine's library, outside the budget -> seconds, and the problems."""
         seconds: dict[EngineName, float] = {}
         broken: dict[EngineName, str] = {}
         for each in candidates:
@@ -119,13 +119,13 @@ class Stopwatch:
         return seconds, broken
 
     def _entered(self, candidate: Candidate, import_seconds: float, others: Sequence[_Contender]) -> _Contender:
-        """Open a candidate and run it once to get ready and once to be timed; the first is timed in any case.
+        """Open a candidate, warm it up and time it; the first candidate always.
 
-        One that takes twice as long as another for the small network is spared the large one.
+        One that takes twice as long as another for the small network skips the large one.
         """
         contender = _Contender(candidate)
         least = min((each.quickest[0] for each in others), default=math.inf)
-        # A file is timed whole: nobody made one of the network with fewer blocks.
+        # An int8 file is timed whole: there is none of the shortened network.
         networks = self._networks if candidate.stated_drop_db is None else self._networks[-1:]
         for network in networks:
             hopeless = min(contender.quickest, default=0.0) > _HOPELESS * least
@@ -134,7 +134,7 @@ class Stopwatch:
             began = self._clock()
             engine = self._open(network, candidate)
             if network is self._networks[-1] and engine.precision != candidate.precision:
-                raise EngineError(f"multiplies in {engine.precision} whatever is asked for")
+                raise EngineError(f"multiplies in {engine.precision}, whatever is requested")
             tile = self._tile(self._side)
             engine.run(tile)
             ready = self._clock()
@@ -158,7 +158,7 @@ class Stopwatch:
                 each.quickest[number] = min(each.quickest[number], self._timed(engine, tile))
 
     def _fewer_threads(self, contenders: list[_Contender]) -> None:
-        """Whether the best is better with half its threads, as it is where two of them share a core."""
+        """Try the best with half its threads, which is faster where two threads share a core."""
         best = min(contenders, key=self._seconds, default=None)
         threads = None if best is None else best.candidate.threads
         if best is None or threads is None or threads < 4:
@@ -176,7 +176,7 @@ class Stopwatch:
             contenders[contenders.index(best)] = other
 
     def _larger_tiles(self, contenders: Sequence[_Contender]) -> None:
-        """Tiles two and four times as large with the two best, as far as there is time: caches end somewhere."""
+        """Time tiles two and four times as large with the two best, because they may exceed the caches."""
         two = sorted(contenders, key=self._seconds)[:2]
         for doublings in range(1, _DOUBLINGS + 1):
             for each in two:
@@ -191,7 +191,7 @@ class Stopwatch:
         while len(seconds) < 2 and self._clock() + 1.2 * times * each.quickest[-1] <= self._end:
             try:
                 seconds.append(self._timed(each.engines[-1], tile))
-            except Exception:  # too large for it: then the smaller tile is what is known
+            except Exception:  # too large for it: the timing of the smaller tile stays
                 return ()
         if not seconds:
             return ()
@@ -216,7 +216,7 @@ class Stopwatch:
         return self._cuts.whole(costs[0], costs[-1]) if len(costs) == len(self._networks) else costs[-1]
 
     def _tile(self, side: int) -> Tiles:
-        """The chart again and again, drawn once: what is in a tile decides nothing about the time."""
+        """The chart repeated: the content of a tile does not affect the time."""
         times = -(-side // _CHART_SIDE)
         return np.ascontiguousarray(np.tile(self._chart, (1, 1, times, times))[..., :side, :side])
 

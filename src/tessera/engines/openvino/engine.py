@@ -1,4 +1,4 @@
-"""OpenVINO on the processor: one compiled model for tiles of every size (`openvino_model`), run from any thread.
+"""OpenVINO on the CPU: one compiled model for tiles of every size (`model`), run from any thread.
 
 Shapes: B tiles, C channels, h and w the tile, s the scale.
 """
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class OpenVinoEngine:
-    """Runs a generator with OpenVINO on the processor (Intel, AMD, Arm).
+    """Runs a generator with OpenVINO on the CPU (Intel, AMD, Arm).
 
-    `precision` is "fp32" or "bf16", or "int8" with the file that somebody made of this generator. `threads` is how many
-    threads one run takes: None for as many as get something done here.
+    `precision` is "fp32" or "bf16"; with `int8`, the companion file of this generator, it is "int8". `threads` is the
+    number of threads per run; None takes all usable cores.
     """
 
     name = "openvino"
@@ -49,13 +49,13 @@ class OpenVinoEngine:
     def run(self, tiles: Tiles) -> Tiles:
         """(B, C, h, w) float32 in [0, 1] -> (B, C, s*h, s*w) float32, not clipped."""
         with without_memory_errors(tiles):
-            # Each run has a request of its own, so that threads do not write into each other's results.
+            # One request per run, so that threads do not overwrite each other's results.
             request = self._model().create_infer_request()
             result = request.infer([np.ascontiguousarray(tiles)], share_inputs=True, share_outputs=True)
             return result[0].copy()
 
     def exact(self) -> Engine:
-        """The same generator in fp32, made on first use."""
+        """The same generator in fp32, opened on first use."""
         if self.precision == "fp32":
             return self
         with self._lock:
@@ -64,7 +64,7 @@ class OpenVinoEngine:
             return self._exact
 
     def _model(self) -> Any:
-        """The compiled model, made on first use."""
+        """The model, compiled on first use."""
         with self._lock:
             if self._compiled is None:
                 self._compiled = (

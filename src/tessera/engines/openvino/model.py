@@ -1,10 +1,10 @@
-"""A generator as a model that OpenVINO has compiled: the one that was kept on the disk, or one made now.
+"""A generator as a model compiled by OpenVINO: loaded from the cache, or compiled now.
 
-The family's networks are written as OpenVINO graphs directly; others go through OpenVINO's converter.
-Height, width and number of the tiles stay open in the compiled model: on x86 it is as fast as one for a single size
-(the best runs at 128x128 lie within 1 %), is compiled once instead of once for each size, and takes hardly more memory.
+Tessera's networks are written as OpenVINO graphs directly; others go through OpenVINO's converter. Height, width and
+number of tiles stay dynamic in the compiled model: on x86 it is as fast as one for a single size (the best runs at
+128x128 are within 1 %), is compiled once instead of once per size, and takes hardly more memory.
 
-A model that was kept needs neither the network nor PyTorch: a generator that was not read yet stays so.
+A cached model needs neither the network nor PyTorch: an unread generator stays unread.
 
 Shapes: B tiles, C channels, h and w the tile, s the scale.
 """
@@ -34,25 +34,29 @@ if TYPE_CHECKING:
 
 
 def compiled_model(generator: LoadedGenerator, precision: str, threads: int) -> Any:
-    """The model of a generator ("fp32" or "bf16") as it was kept, or compiled now and kept, for so many threads."""
-    return _kept_or_made(_key(generator, precision), processor_options(precision, threads), lambda: _model(generator))
+    """The compiled model of a generator ("fp32" or "bf16") for this many threads, from the cache if possible."""
+    return _load_or_compile(
+        _key(generator, precision), processor_options(precision, threads), lambda: _model(generator)
+    )
 
 
 def compiled_int8(file: Int8File, threads: int) -> Any:
-    """The model of a file with whole numbers as it was kept, or compiled now and kept, for so many threads."""
+    """The compiled model of an int8 file for this many threads, from the cache if possible."""
     from tessera.zoo.int8_file import choose_float_precision
 
     products = choose_float_precision(file.is_all_int8, "bf16" if has_bf16("cpu") else "fp32")
     key = compiled_key({"file": file.sha256, "precision": products, **_surroundings()})
-    return _kept_or_made(key, processor_options(products, threads), lambda: openvino_core().read_model(str(file.path)))
+    return _load_or_compile(
+        key, processor_options(products, threads), lambda: openvino_core().read_model(str(file.path))
+    )
 
 
-def _kept_or_made(key: str | None, options: Mapping[str, Any], model: Callable[[], Any]) -> Any:
+def _load_or_compile(key: str | None, options: Mapping[str, Any], model: Callable[[], Any]) -> Any:
     kept = None if key is None else read_compiled(key)
     if key is not None and kept is not None:
         try:
             return openvino_core().import_model(_tensor(kept), "CPU", options)
-        except RuntimeError:  # what OpenVINO raises when it cannot make sense of it
+        except RuntimeError:  # OpenVINO cannot read it
             forget_compiled(key)
     compiled = openvino_core().compile_model(model(), "CPU", options)
     if key is not None:
@@ -61,10 +65,7 @@ def _kept_or_made(key: str | None, options: Mapping[str, Any], model: Callable[[
 
 
 def _key(generator: LoadedGenerator, precision: str) -> str | None:
-    """The name to keep the compiled model under; None for networks that somebody else wrote.
-
-    What those compute does not follow from their configuration and their weights.
-    """
+    """The cache key; None for networks from outside Tessera, whose configuration does not determine their output."""
     if not _is_what_its_configuration_builds(generator):
         return None
     return compiled_key(
@@ -79,7 +80,7 @@ def _key(generator: LoadedGenerator, precision: str) -> str | None:
 
 
 def _surroundings() -> dict[str, str]:
-    """What any compiled model depends on."""
+    """Facts that every compiled model depends on."""
     openvino = import_library("openvino")
     here = processor()
     return {
@@ -90,14 +91,14 @@ def _surroundings() -> dict[str, str]:
 
 
 def _is_what_its_configuration_builds(generator: LoadedGenerator) -> bool:
-    """Whether the network is one of ours, made from this very configuration; only such wait to be read."""
+    """Whether the network is Tessera's own, built from this configuration; unread networks always are."""
     if not generator.is_read:
         return True
     return find_generator(generator.config) is not None and generator.config.is_config_of(generator.network)
 
 
 def _model(generator: LoadedGenerator) -> Any:
-    """The network as OpenVINO takes it, before it is compiled."""
+    """The network as an OpenVINO model, before it is compiled."""
     config, network = generator.config, generator.network
     shape = (-1, config.in_channels, -1, -1)
     if not _is_what_its_configuration_builds(generator):

@@ -13,21 +13,21 @@ import torch
 
 from tessera.engines.engine import Engine, Tiles
 from tessera.engines.memory import without_memory_errors, working_bytes_per_pixel
-from tessera.engines.pytorch.lanes import Network, lane_for, through
+from tessera.engines.pytorch.lanes import Network, lane_for, run_in_parts
 from tessera.engines.pytorch.replayed import Replayed, record_on_cuda
 from tessera.errors import EngineError
 from tessera.generators import find_generator
 from tessera.weights.loaded_generator import LoadedGenerator
 
 _COMPUTED_TOGETHER = 4
-"""Tiles of a batch that are computed together on a GPU, while others are copied."""
+"""Tiles of a batch that a GPU computes together, while others are copied."""
 _SHARE_OF_MEMORY = 0.4
 
 
 class TorchEngine:
     """Runs a generator with PyTorch on the CPU, a CUDA device or Apple's MPS.
 
-    `threads`, if given, is set for all of PyTorch in this process: it knows no other way. None leaves it as it is.
+    `threads`, if given, is set for the whole process, the only way that PyTorch has. None leaves it unchanged.
     """
 
     name = "pytorch"
@@ -45,9 +45,9 @@ class TorchEngine:
         self.threads = torch.get_num_threads()
         self.precision = precision
         self._generator = generator
-        self._device = _usable(device)
+        self._device = _find_device(device)
         self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-        # The loaded network stays as it is: it is the reference, and somebody else may be using it.
+        # The loaded network stays unchanged: it is the reference, and other callers may use it.
         network: torch.nn.Module = copy.deepcopy(generator.network).to(device=self._device, dtype=self._dtype)
         torch.nn.utils.convert_conv2d_weight_memory_format(network, torch.channels_last)
         known = find_generator(generator.config)
@@ -63,14 +63,16 @@ class TorchEngine:
     def run(self, tiles: Tiles) -> Tiles:
         """(B, C, h, w) float32 in [0, 1] -> (B, C, s*h, s*w) float32, not clipped."""
         with torch.inference_mode(), without_memory_errors(tiles), self._whole_fp32():
-            return through(lane_for(self._network, self._device, self._dtype), tiles, self._together(tiles[0, 0].size))
+            return run_in_parts(
+                lane_for(self._network, self._device, self._dtype), tiles, self._together(tiles[0, 0].size)
+            )
 
     def tiles_at_once(self, pixels: int) -> int:
-        """Two parts of a batch on a GPU, so that one is copied while the other is computed; elsewhere one tile."""
+        """Two parts of a batch on a GPU, so that one is copied while the other is computed; one tile on the CPU."""
         return 1 if self._device.type == "cpu" else 2 * self._together(pixels)
 
     def _together(self, pixels: int) -> int:
-        """How many tiles of so many pixels are computed together: what the memory of the device that is free allows."""
+        """Tiles of this many pixels to compute together, within the free memory of the device."""
         if self._device.type != "cuda":
             return _COMPUTED_TOGETHER
         free, _ = torch.cuda.mem_get_info(self._device)
@@ -78,13 +80,13 @@ class TorchEngine:
         return max(1, min(_COMPUTED_TOGETHER, affordable))
 
     def _whole_fp32(self) -> contextlib.AbstractContextManager[None]:
-        """CUDA convolutions round the factors of fp32 products to 10 bits (TF32) unless they are told not to."""
+        """Turn off TF32, in which CUDA convolutions round the factors of fp32 products to 10 bits by default."""
         if self._device.type != "cuda" or self.precision != "fp32":
             return contextlib.nullcontext()
         return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 
     def exact(self) -> Engine:
-        """The same generator in fp32, made on first use."""
+        """The same generator in fp32, opened on first use."""
         if self.precision == "fp32":
             return self
         with self._lock:
@@ -93,7 +95,7 @@ class TorchEngine:
             return self._exact
 
 
-def _usable(device: str) -> torch.device:
+def _find_device(device: str) -> torch.device:
     try:
         chosen = torch.device(device)
     except RuntimeError:

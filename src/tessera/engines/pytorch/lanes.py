@@ -1,7 +1,7 @@
-"""Batches on their way to a device and back, copies and computation at the same time.
+"""Batches transferred to a device and back, overlapping copies and computation.
 
-While one part of a batch is computed, the next is on its way there and the one before on its way back. A lane hides how
-a device does that: CUDA with streams, everything else one thing after the other.
+While one part of a batch is computed, the next is uploaded and the previous one downloaded. A lane hides how a device
+does that: CUDA with streams, everything else in sequence.
 
 Shapes: B tiles, C channels, h and w the tile, s the scale.
 """
@@ -21,18 +21,18 @@ Network = Callable[[Tensor], Tensor]
 
 
 class Lane(Protocol):
-    """Takes tiles to a device and back; everything but `finish` may return before it is done."""
+    """Transfers tiles to a device and back; all methods but `finish` may return early."""
 
     def upload(self, tiles: Tensor) -> Any:
         """(B, C, h, w) float32 on the host -> a ticket for them on the device."""
         ...
 
     def compute(self, uploaded: Any) -> Any:
-        """Run the network on what was uploaded -> a ticket for what it makes."""
+        """Run the network on uploaded tiles -> a ticket for the output."""
         ...
 
     def download(self, computed: Any) -> Tensor:
-        """Bring it back: (B, C, s*h, s*w) on the host, to be read after `finish` only."""
+        """Copy the output to the host: (B, C, s*h, s*w), valid after `finish`."""
         ...
 
     def finish(self) -> None:
@@ -40,7 +40,7 @@ class Lane(Protocol):
         ...
 
 
-def through(lane: Lane, tiles: Tiles, at_once: int) -> Tiles:
+def run_in_parts(lane: Lane, tiles: Tiles, at_once: int) -> Tiles:
     """(B, C, h, w) float32 -> (B, C, s*h, s*w) float32, in parts of `at_once` tiles."""
     parts: Sequence[Tensor] = torch.from_numpy(tiles).split(at_once)
     made: list[Tensor] = []
@@ -56,7 +56,7 @@ def through(lane: Lane, tiles: Tiles, at_once: int) -> Tiles:
 
 
 class PlainLane:
-    """One thing after the other, for processors and for devices without streams of their own."""
+    """In sequence, for CPUs and for devices without streams."""
 
     def __init__(self, network: Network, device: torch.device, dtype: torch.dtype) -> None:
         self._network, self._device, self._dtype = network, device, dtype
@@ -74,13 +74,13 @@ class PlainLane:
         return computed.to("cpu", torch.float32).contiguous()
 
     def finish(self) -> None:
-        """Nothing is left to wait for."""
+        """Nothing to wait for."""
 
 
 class CudaLane:
-    """A stream for each direction beside the one that computes, and pinned memory, from which copies need no processor.
+    """One stream per direction next to the computing one, and pinned memory, which is copied without the CPU.
 
-    Results of reduced precision cross as fp16, in half the bytes: in [0, 1] it holds all digits that bf16 has.
+    Outputs of reduced precision are transferred as fp16, in half the bytes: in [0, 1] it holds all digits of bf16.
     """
 
     def __init__(self, network: Network, device: torch.device, dtype: torch.dtype) -> None:
@@ -88,14 +88,14 @@ class CudaLane:
         self._there, self._back = torch.cuda.Stream(device), torch.cuda.Stream(device)
 
     def upload(self, tiles: Tensor) -> tuple[Tensor, Any]:
-        """From pinned memory, as bytes where that loses nothing, converted on the device."""
-        pinned = packed(tiles).contiguous().pin_memory()
+        """From pinned memory, as bytes where that is lossless, converted on the device."""
+        pinned = pack_tiles(tiles).contiguous().pin_memory()
         with torch.cuda.stream(self._there):
-            x = unpacked(pinned.to(self._device, non_blocking=True))
+            x = unpack_tiles(pinned.to(self._device, non_blocking=True))
             return x.to(self._dtype, memory_format=torch.channels_last), self._there.record_event()
 
     def compute(self, uploaded: tuple[Tensor, Any]) -> tuple[Tensor, Any]:
-        """Run the network once the tiles are there."""
+        """Run the network when the tiles have arrived."""
         x, arrived = uploaded
         stream = torch.cuda.current_stream(self._device)
         stream.wait_event(arrived)
@@ -120,21 +120,21 @@ class CudaLane:
         self._back.synchronize()
 
 
-def packed(tiles: Tensor) -> Tensor:
-    """Float32 in whole levels of 255 -> uint8, a quarter of the bytes; what is anything else stays as it is.
+def pack_tiles(tiles: Tensor) -> Tensor:
+    """Float32 in whole levels of 255 -> uint8, a quarter of the bytes; other values stay float32.
 
-    >>> packed(torch.tensor([0.0, 1.0])).dtype, packed(torch.tensor([0.5])).dtype
+    >>> pack_tiles(torch.tensor([0.0, 1.0])).dtype, pack_tiles(torch.tensor([0.5])).dtype
     (torch.uint8, torch.float32)
     """
     levels = (tiles * 255).round().to(torch.uint8)
-    return levels if torch.equal(unpacked(levels), tiles) else tiles
+    return levels if torch.equal(unpack_tiles(levels), tiles) else tiles
 
 
-def unpacked(tiles: Tensor) -> Tensor:
-    """Give what `packed` was given, on whatever device: a division is rounded alike everywhere."""
+def unpack_tiles(tiles: Tensor) -> Tensor:
+    """The inverse of `pack_tiles`, exact on every device, because division is rounded alike everywhere."""
     return tiles.to(torch.float32) / 255 if tiles.dtype == torch.uint8 else tiles
 
 
 def lane_for(network: Network, device: torch.device, dtype: torch.dtype) -> Lane:
-    """The lane of a device."""
+    """The lane for a device."""
     return (CudaLane if device.type == "cuda" else PlainLane)(network, device, dtype)

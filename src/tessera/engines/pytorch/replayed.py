@@ -1,6 +1,6 @@
-"""A network's work on a GPU, recorded once for a shape of tiles and replayed: one launch in place of hundreds.
+"""A network's work on a GPU, recorded once per tile shape and replayed: one launch instead of hundreds.
 
-Deep networks are hundreds of small convolutions, and on a fast GPU handing them out takes longer than computing them.
+Deep networks are hundreds of small convolutions; on a fast GPU launching them takes longer than computing them.
 
 Shapes: B tiles, C channels, h and w the tile.
 """
@@ -18,16 +18,16 @@ from tessera.engines.pytorch.lanes import Network
 Recorder = Callable[[Network, Tensor], Network]
 
 _RECORDED_AFTER = 2
-"""Runs of a shape without a recording: a small picture is done before one would pay."""
+"""Runs of a shape before it is recorded: for a small picture a recording does not pay."""
 _MOST_RECORDINGS = 2
-"""Each holds the memory of its maps: whole batches, and what is left at the end of a picture."""
+"""Each holds the memory of its feature maps: one for whole batches, one for the rest of a picture."""
 
 
 class Replayed:
-    """A network that replays what it has recorded, and runs as it is where nothing could be.
+    """A network that replays recordings, and runs normally where recording fails.
 
-    `record` takes the network and an example (B, C, h, w) and gives what does the same for tiles of that shape. Safe to
-    call from several threads.
+    `record` takes the network and an example (B, C, h, w) and returns its replay for that shape. Safe to call from
+    several threads.
     """
 
     def __init__(self, network: Network, record: Recorder) -> None:
@@ -38,7 +38,7 @@ class Replayed:
         self._lock = threading.Lock()
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) -> what the network makes of it, the caller's own."""
+        """(B, C, h, w) -> the network's output, owned by the caller."""
         with self._lock:
             replay = self._recording(x)
             if replay is not None:
@@ -60,11 +60,11 @@ class Replayed:
 
 
 def record_on_cuda(network: Network, x: Tensor) -> Network:
-    """Record a CUDA graph of the network for tiles of this shape. Raises RuntimeError when that cannot be done."""
+    """Record a CUDA graph of the network for tiles of this shape. Raises RuntimeError when that fails."""
     place = x.clone()
     beside, here = torch.cuda.Stream(x.device), torch.cuda.current_stream(x.device)
     beside.wait_stream(here)
-    with torch.cuda.stream(beside):  # libraries choose their ways and take their memory in the first run
+    with torch.cuda.stream(beside):  # libraries choose algorithms and allocate memory in the first run
         network(place)
     here.wait_stream(beside)
     graph = torch.cuda.CUDAGraph()
