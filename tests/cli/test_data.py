@@ -33,7 +33,7 @@ def test_crops_says_what_was_cut(folder: Path, tmp_path: Path) -> None:
     assert result.stdout == f"{tmp_path / 'out'}: 18 windows of 3 pictures.\n"
     assert len(list((tmp_path / "out").glob("?_s00?.png"))) == 18
     again = run("crops", folder, "-o", tmp_path / "out", "--size", 96, "--step", 64, "-j", 1, "--resume")
-    assert again.stdout == f"{tmp_path / 'out'}: 18 windows of 3 pictures, 3 of them there before.\n"
+    assert again.stdout == f"{tmp_path / 'out'}: 18 windows of 3 pictures, 3 of them already done.\n"
 
 
 def test_crops_goes_on_after_a_bad_file_and_says_so(folder: Path, tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_check_lists_what_it_found_and_writes_it_down(folder: Path, tmp_path: Pa
     found = tmp_path / "found.json"
     result = run("check", folder, "-j", 1, "--json", found)
     assert result.exit_code == 1
-    assert "corrupt (12): cannot be read to the end" in result.stdout
+    assert "corrupt (12): cannot be read completely" in result.stdout
     assert f"and 2 more, all of them in {found}" in result.stdout
     assert "copy.png: has the same pixels as" in result.stdout
     assert result.stdout.endswith("16 pictures examined: 12 corrupt, 1 duplicate.\n")

@@ -98,8 +98,8 @@ def test_a_recipe_file_is_obeyed(photo: Path, tmp_path: Path) -> None:
         (["PHOTO", "--count", "0"], "1 to 256"),
         (["PHOTO", "--seed", "-1"], "0 or more"),
         (["PHOTO", "-o", "PHOTO"], "one of the photographs"),
-        (["PHOTO", "-o", "/nowhere/at/all/s.png"], "no folder"),
-        (["PHOTO", "--estimate", "FOLDER"], "leave out"),
+        (["PHOTO", "-o", "/nowhere/at/all/s.png"], "does not exist"),
+        (["PHOTO", "--estimate", "FOLDER"], "remove the photographs"),
         (["--estimate", "FOLDER/none"], "no such folder"),
     ],
 )

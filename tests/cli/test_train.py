@@ -30,10 +30,10 @@ def test_a_run_and_its_continuation(desk, capsys):
     assert main(["train", *RUN]) == 1
     assert "a run of this name exists" in capsys.readouterr().err
     assert main(["train", *RUN, "steps=6", "--resume"]) == 0
-    assert "Going on at step 4 of 6" in capsys.readouterr().err
+    assert "Resuming at step 4 of 6" in capsys.readouterr().err
     assert [line["step"] for line in trained_lines(desk / "runs" / "run")] == [1, 2, 3, 4, 5, 6]
     assert main(["train", *RUN, "steps=6", "--resume"]) == 0
-    assert "measured" not in capsys.readouterr().err.partition("Going on")[2]
+    assert "measured" not in capsys.readouterr().err.partition("Resuming")[2]
 
 
 def test_the_runs_own_configuration_goes_on(desk, capsys):
@@ -45,10 +45,10 @@ def test_the_runs_own_configuration_goes_on(desk, capsys):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["rrdb-psnr"], "nothing to train on"),
+        (["rrdb-psnr"], "No training pictures"),
         (["rrdb-psn"], "did you mean rrdb-psnr?"),
         (["rrdb-psnr", "data.trian=photos"], "did you mean `data.train`?"),
-        (["rrdb-psnr", "data.train=photos", "--resume"], "there is no run to go on with"),
+        (["rrdb-psnr", "data.train=photos", "--resume"], "no run to resume"),
         (["none.toml"], "cannot be read"),
         (["rrdb-psnr", "steps"], "key=value"),
         (["rrdb-psnr", "data.train=photos", "--resum"], "did you mean --resume?"),
@@ -65,7 +65,7 @@ def test_wrong_usage_is_one_sentence(desk, capsys, words, sentence):
 def test_a_run_that_goes_on_may_not_become_another(desk, capsys):
     assert main(["train", *RUN]) == 0
     assert main(["train", *RUN, "generator.blocks=2", "optimizer.rate=1", "--resume"]) == 2
-    assert "begun with another generator and optimizer" in capsys.readouterr().err
+    assert "cannot change generator and optimizer" in capsys.readouterr().err
 
 
 def test_the_complete_configuration_can_be_shown(desk, capsys):
@@ -87,5 +87,5 @@ def test_sigterm_saves_and_ends_with_the_code_of_the_signal(desk):
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGTERM
-    assert "saved. Go on with --resume" in said
+    assert "saved. Continue with --resume" in said
     assert "Traceback" not in said

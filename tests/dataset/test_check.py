@@ -98,8 +98,8 @@ def test_every_fault_of_a_pair_is_found_and_only_there(folder, tmp_path):
         "partnerless": ["5.png"],
     }
     by_name = {Path(finding.picture).name: finding.sentence for finding in report.findings}
-    assert "mirrored or turned" in by_name["4.png"]
-    assert "by 3 pixels of the truth down and -2 to the right" in by_name["3.png"]
+    assert "mirrored or rotated" in by_name["4.png"]
+    assert "by 3 pixels down and -2 to the right" in by_name["3.png"]
 
 
 def test_what_is_tested_on_is_found_also_mirrored_turned_and_smaller(folder, tmp_path):

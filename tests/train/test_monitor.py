@@ -20,11 +20,17 @@ HEALTHY = StepStatistics(
     real_prediction=0.62, fake_prediction=0.41, color_shift_255=(0.4, -0.3, 0.2), likeness=0.08, added_detail=0.7
 )
 WRONG = {
-    "mean color has drifted": {"color_shift_255": (0.4, -3.6, 0.2)},
+    "mean color of the outputs has drifted": {"color_shift_255": (0.4, -3.6, 0.2)},
     "discriminator has won": {"real_prediction": 0.993, "fake_prediction": 0.008},
-    "discriminator tells nothing apart: it says 0.999": {"real_prediction": 0.9994, "fake_prediction": 0.9991},
-    "discriminator tells nothing apart: it says 0.002": {"real_prediction": 0.0021, "fake_prediction": 0.0023},
-    "nearly the same to every picture": {"likeness": 0.96},
+    "its mean prediction is 0.999": {
+        "real_prediction": 0.9994,
+        "fake_prediction": 0.9991,
+    },
+    "its mean prediction is 0.002": {
+        "real_prediction": 0.0021,
+        "fake_prediction": 0.0023,
+    },
+    "nearly the same pattern to every picture": {"likeness": 0.96},
     "only copies its input": {"added_detail": 0.004},
 }
 
@@ -183,7 +189,7 @@ def test_one_pattern_on_every_picture_is_seen():
     statistics = measure_batch(lq, bicubic(lq) + pattern, gt)
     assert statistics.likeness == pytest.approx(1, abs=1e-4)
     display = said(detectors(), dataclasses.replace(statistics, real_prediction=0.6, fake_prediction=0.4), WINDOW)[-1]
-    assert ["one pattern" in sentence for sentence in display] == [True]
+    assert ["same pattern" in sentence for sentence in display] == [True]
 
 
 def test_the_likeness_is_the_mean_correlation_of_all_pairs():

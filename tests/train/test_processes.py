@@ -74,7 +74,7 @@ def test_gradients_equal_those_of_one_process_with_the_joined_batch(desk):
 def test_only_one_process_writes(desk):
     lines = [line for line in trained_lines(desk / "runs" / "two") if line["kind"] == "train"]
     assert [line["step"] for line in lines] == [1, 2]
-    assert (desk / "runs" / "two" / "log.txt").read_text().count("Beginning at step 0") == 1
+    assert (desk / "runs" / "two" / "log.txt").read_text().count("Starting at step 0") == 1
     assert "2 x cpu" in (desk / "runs" / "two" / "log.txt").read_text()
 
 

@@ -19,7 +19,7 @@ from torch import nn
 
 from tessera.errors import TrainingError, UsageError
 from tessera.images.picture import read_picture
-from tessera.train.recipe import Recipe
+from tessera.train.recipe import Recipe, load_recipe
 from tessera.train.records import Board, RunFolder, assemble_sheet, read_metrics, write_sheet
 
 full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
@@ -46,7 +46,7 @@ def steps(folder: RunFolder) -> list[int]:
 def test_a_run_begins_once_and_what_it_has_is_kept(folder: RunFolder) -> None:
     before = (folder.path / "config.toml").read_bytes()
     folder.record(1, "train", {"pixel": 1.0})
-    with pytest.raises(TrainingError, match=r"exists\. Go on with it by --resume"):
+    with pytest.raises(TrainingError, match=r"exists\. Resume it \(`resume`\)"):
         folder.create(recipe(seed=5))
     assert (folder.path / "config.toml").read_bytes() == before
     assert steps(folder) == [1]
@@ -60,13 +60,13 @@ def test_the_configuration_is_written_complete_and_reads_back_the_same(folder: R
 
 def test_a_place_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "runs").write_bytes(b"a file")
-    with pytest.raises(TrainingError, match="nothing can be written here"):
+    with pytest.raises(TrainingError, match="cannot write here"):
         RunFolder(tmp_path / "runs" / "tiny").create(recipe())
 
 
 def test_a_configuration_with_a_name_that_is_no_utf_8_is_a_sentence(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "tiny")
-    with pytest.raises(TrainingError, match=r"no UTF-8.*Rename"):
+    with pytest.raises(TrainingError, match=r"not UTF-8.*Rename"):
         run.create(recipe(data={"train": ["photos\udcff"]}))
     assert not run.exists
 
@@ -195,7 +195,7 @@ def test_the_lock_is_given_back_when_the_run_ends_in_an_error(folder: RunFolder)
 
 
 def test_a_lock_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="cannot be written"), RunFolder(tmp_path / "gone").lock():
+    with pytest.raises(TrainingError, match="cannot write"), RunFolder(tmp_path / "gone").lock():
         pass
 
 
@@ -207,7 +207,7 @@ def test_a_lock_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
 def test_a_full_disk_is_a_sentence_that_tells_how_to_go_on(folder: RunFolder, name: str) -> None:
     (folder.path / name).symlink_to("/dev/full")
     write = {"log.txt": lambda: folder.log("it"), "metrics.jsonl": lambda: folder.record(1, "train", {"pixel": 1.0})}
-    with pytest.raises(TrainingError, match=rf"{name}: this cannot be written \(No space left.*--resume"):
+    with pytest.raises(TrainingError, match=rf"{name}: cannot write this file \(No space left.*`resume`"):
         write[name]()
 
 
@@ -359,5 +359,18 @@ def test_where_none_is_wanted_none_is_needed_and_nothing_is_written(
 def test_a_board_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(TrainingError, match="cannot be written"):
+    with pytest.raises(TrainingError, match="cannot write"):
         Board(tmp_path / "file" / "events")
+
+
+def test_a_run_with_the_older_spelling_of_a_key_can_be_resumed(tmp_path: Path) -> None:
+    recipe = load_recipe("esrgan", [f"runs={tmp_path}", "perceptual.normalize=false"])
+    folder = RunFolder(recipe.folder)
+    folder.create(recipe)
+    config = recipe.folder / "config.toml"
+    text = config.read_text(encoding="utf-8")
+    assert "normalize = false" in text
+    config.write_text(text.replace("normalize = false", "normalise = false"), encoding="utf-8")
+    folder.check_resumable(recipe)
+    with pytest.raises(UsageError, match=r"cannot change perceptual.*another name"):
+        folder.check_resumable(load_recipe("esrgan", [f"runs={tmp_path}"]))

@@ -66,7 +66,7 @@ def test_a_killed_and_resumed_run_equals_one_that_was_not(recipe, more, tmp_path
     run(command(recipe, "whole", *more), tmp_path)
     killed_after(5, command(recipe, "killed", *more), tmp_path, tmp_path / "runs" / "killed")
     said = run([*command(recipe, "killed", *more), "--resume"], tmp_path)
-    assert "Going on at step 3 of 8" in said or "Going on at step 6 of 8" in said
+    assert "Resuming at step 3 of 8" in said or "Resuming at step 6 of 8" in said
     whole, killed = (tmp_path / "runs" / name / "checkpoints" / "000000008" for name in ("whole", "killed"))
     names = [name for name in FILES if (whole / name).exists()]
     assert len(names) == (3 if recipe == "realesrnet" else 4)

@@ -87,9 +87,12 @@ def crops(
             done.append(result)
     small = sum(cut.smaller_than_size for cut in done)
     if small:
-        typer.echo(f"note: {counted(small, 'picture')} smaller than {size} on a side; so are the windows.", err=True)
+        typer.echo(
+            f"note: {counted(small, 'picture')} smaller than {size} on a side; windows are smaller too.",
+            err=True,
+        )
     before = sum(cut.there_before for cut in done)
-    said = f", {before} of them there before" if before else ""
+    said = f", {before} of them already done" if before else ""
     lost = f", {failed} could not be read" if failed else ""
     windows = sum(cut.windows for cut in done)
     typer.echo(

@@ -1,4 +1,4 @@
-"""`tessera degrade`: what a network will be trained on, as a sheet or as files; and what one's own pictures show."""
+"""`tessera degrade`: preview a degradation as a sheet or as files, and estimate one from pictures."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def degrade(
         raise UsageError(f"--scale {scale}: expected 1 to {_LARGEST_SCALE}.")
     if estimate is not None:
         if photos or output is not None:
-            raise UsageError("--estimate FOLDER only measures and prints: leave out photographs and -o.")
+            raise UsageError("--estimate FOLDER only measures and prints: remove the photographs and -o.")
         _estimate(estimate, scale)
         return
     if not photos:
@@ -121,7 +121,7 @@ def _degradation(recipe: str) -> Degradation:
             raise UsageError(f"--recipe {recipe}: expected {', '.join(_RECIPES)}, or a TOML file.")
         values = read_toml(Path(recipe)).get("degradation")
         if not isinstance(values, dict):
-            raise UsageError(f"{recipe}: there is no table [degradation] in it.")
+            raise UsageError(f"{recipe}: the table [degradation] is missing.")
     try:
         adapter: TypeAdapter[Degradation] = TypeAdapter(Degradation)
         return adapter.validate_python(values)
@@ -134,7 +134,7 @@ def _degradation(recipe: str) -> Degradation:
 def _check_outputs(target: Path, json_file: Path | None, photos: Sequence[Path], sheet: bool, overwrite: bool) -> None:
     for file in ([target] if sheet else []) + ([] if json_file is None else [json_file]):
         if not os.path.isdir(file.parent):  # noqa: PTH112 - False, not an error, for any text
-            raise UsageError(f"{file}: there is no folder {file.parent}. Make it first, or choose another.")
+            raise UsageError(f"{file}: the folder {file.parent} does not exist. Create it first, or choose another.")
         if any(os.path.realpath(file) == os.path.realpath(photo) for photo in photos):
             raise UsageError(f"{file} is one of the photographs: choose another name.")
         if os.path.lexists(file) and not overwrite:

@@ -58,6 +58,7 @@ OPTIONS: dict[str, str] = {
     "quality": "--quality",
     "recursive": "--recursive",
     "reference": "--reference",
+    "resume": "--resume",
     "scale": "--scale",
     "seamless": "--seamless",
     "shape": "--shape",

@@ -1,4 +1,4 @@
-"""`tessera train`: begin a run from a recipe, or go on with one."""
+"""`tessera train`: start a run from a recipe, or resume one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tessera.cli import make_printable, print_error
+from tessera.cli.options import show_options
 from tessera.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,63 +17,45 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-_RECIPE = "A recipe's name (`tessera config recipes` lists them) or a TOML file."
-_CHANGES = "Changes to it, such as data.train=photos data.batch=4 steps=20000."
+_RECIPE = "Recipe name (see `tessera config recipes`) or TOML file."
+_CHANGES = "Settings that override the recipe, such as data.train=photos data.batch=4 steps=20000."
 
 
 @app.command(no_args_is_help=True)
 def train(
     recipe: Annotated[str, typer.Argument(help=_RECIPE)],
     changes: Annotated[list[str] | None, typer.Argument(help=_CHANGES, metavar="[KEY=VALUE]...")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run from its last checkpoint.")] = False,
-    show: Annotated[bool, typer.Option("--show", help="Print the complete configuration, and do nothing.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what is wrong.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the run from its last checkpoint.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Print the complete configuration and exit.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
 ) -> None:
     """Train a generator: from scratch, from published weights, with or without a discriminator.
 
-    A run lives in runs/NAME and can be stopped and resumed at any time. Several processes are started with torchrun or
+    A run is stored in runs/NAME and can be stopped and resumed at any time. Start several processes with torchrun or
     accelerate launch: torchrun --nproc-per-node 2 -m tessera train RECIPE ...
     """
     from tessera.config import format_toml
     from tessera.train.loop import train as run
     from tessera.train.recipe import load_recipe
+    from tessera.train.records import RunFolder
 
     wanted = load_recipe(recipe, changes or ())
     if resume:
-        wanted = _going_on(wanted)
+        RunFolder(wanted.folder).check_resumable(wanted)
     if show:
         typer.echo(format_toml(wanted), nl=False)
         return
     if not wanted.data.train:
-        raise UsageError("There is nothing to train on: give data.train=FOLDER.")
-    with _Shown(wanted, quiet=quiet) as shown:
-        outcome = run(wanted, resume=resume, display=shown)
+        raise UsageError("No training pictures: give data.train=FOLDER.")
+    with _Display(wanted, quiet=quiet) as display:
+        outcome = run(wanted, resume=resume, display=display)
     if outcome.stopped_by:
         raise typer.Exit(128 + outcome.stopped_by)
     if outcome.is_first and not quiet:
         typer.echo(f"{make_printable(str(wanted.folder))}: {outcome.step:,} steps done.")
 
 
-def _going_on(wanted: Recipe) -> Recipe:
-    """What was begun, with what may be changed; refuse what may not."""
-    from tessera.config import read_toml, validate
-    from tessera.train.recipe import Recipe, find_fixed_differences
-    from tessera.train.records import CONFIG_NAME
-
-    path = wanted.folder / CONFIG_NAME
-    if not path.exists():
-        raise UsageError(f"{wanted.folder}: there is no run to go on with. Leave out --resume to begin one.")
-    begun = validate(Recipe, read_toml(path), str(path))
-    different = find_fixed_differences(begun, wanted)
-    if different:
-        raise UsageError(
-            f"{wanted.folder}: this run was begun with another {' and '.join(different)}, and cannot change it. Go on"
-            f" as it was begun (tessera train {path} --resume), or begin another run with name=..."
-        )
-    return wanted
-
-
-class _Shown:
+class _Display:
     """A progress bar where there is a terminal, and lines otherwise."""
 
     def __init__(self, recipe: Recipe, *, quiet: bool) -> None:
@@ -81,9 +64,9 @@ class _Shown:
         self._bar: Any = None
         self._task: Any = None
         self._last = (0.0, -1)
-        """When, and at which step, a line was last written."""
+        """Time and step of the last line."""
 
-    def __enter__(self) -> _Shown:
+    def __enter__(self) -> _Display:
         if sys.stderr.isatty() and not self._quiet:
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -104,16 +87,16 @@ class _Shown:
             self._bar.stop()
 
     def show_message(self, sentence: str) -> None:
-        """A sentence, above the bar."""
+        """Print a message above the progress bar."""
         if self._quiet:
             return
         if self._bar is not None:
-            self._bar.console.print(make_printable(sentence), highlight=False, markup=False)
+            self._bar.console.print(make_printable(show_options(sentence)), highlight=False, markup=False)
         else:
-            print_error(sentence)
+            print_error(show_options(sentence))
 
     def show_step(self, step: int, steps: int, values: dict[str, float]) -> None:
-        """A step is done."""
+        """Show the losses of a finished step."""
         if self._quiet:
             return
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if "gradient" not in name)

@@ -1,4 +1,4 @@
-"""What is wrong with training data, before days are spent on it: findings about pictures, pairs and whole folders."""
+"""Checks of training data: findings about pictures, pairs and whole folders."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ class Kind:
 
 
 KINDS: tuple[Kind, ...] = (
-    Kind("corrupt", "cannot be read to the end"),
-    Kind("leak", "shows the same as a picture that is tested on"),
+    Kind("corrupt", "cannot be read completely"),
+    Kind("leak", "shows the same as a test picture"),
     Kind("mis-paired", "the input shows something else"),
-    Kind("mis-scaled", "the input has another size than the truth divided by the scale"),
-    Kind("misaligned", "the input is shifted against the truth"),
-    Kind("partnerless", "belongs to no pair"),
+    Kind("mis-scaled", "the input's size is not that of the ground truth divided by the scale"),
+    Kind("misaligned", "the input is shifted against the ground truth"),
+    Kind("partnerless", "has no partner"),
     Kind("duplicate", "has the same pixels as another"),
     Kind("near-duplicate", "shows the same as another"),
-    Kind("enlarged", "holds no fine detail: enlarged before, or wholly out of focus"),
-    Kind("blocky", "shows the blocks of strong JPEG compression"),
-    Kind("near-blank", "has nearly one color"),
-    Kind("tiny", "has a side below the smallest"),
-    Kind("rotated", "must be turned to be seen upright, which Tessera does and many other tools do not", note=True),
+    Kind("enlarged", "has no fine detail: upscaled before, or out of focus"),
+    Kind("blocky", "shows blocks of strong JPEG compression"),
+    Kind("near-blank", "has nearly a single color"),
+    Kind("tiny", "has a side below the minimum"),
+    Kind("rotated", "has an EXIF rotation, which Tessera applies and many other tools ignore", note=True),
 )
 
 
@@ -117,18 +117,18 @@ def _unreadable(job: Job, examined: Examined) -> Iterator[Finding]:
 def _blemishes(name: str, seen: Survey, smallest: int) -> Iterator[Finding]:
     height, width = seen.size
     if min(height, width) < smallest:
-        yield Finding("tiny", name, f"{name}: is only {width}x{height}; a side of {smallest} was asked for.")
+        yield Finding("tiny", name, f"{name}: is only {width}x{height}; the minimum side is {smallest}.")
     if seen.orientation != 1:
-        said = f"{name}: has EXIF orientation {seen.orientation}; it is read upright here, and on its side by others."
+        said = f"{name}: has EXIF orientation {seen.orientation}; Tessera rotates it, other tools may not."
         yield Finding("rotated", name, said)
     if seen.near_blank:
-        yield Finding("near-blank", name, f"{name}: 98 of 100 of its pixels have nearly one brightness.")
+        yield Finding("near-blank", name, f"{name}: 98 % of its pixels have nearly the same brightness.")
         return
     if seen.finest is not None:
-        said = f"{name}: holds no detail finer than {seen.finest:.0%} of what its pixels could show"
-        yield Finding("enlarged", name, f"{said}: it was enlarged, or is wholly out of focus.")
+        said = f"{name}: has no detail finer than {seen.finest:.0%} of its resolution"
+        yield Finding("enlarged", name, f"{said}: upscaled before, or out of focus.")
     if seen.blockiness >= BLOCKY_FROM:
-        yield Finding("blocky", name, f"{name}: shows blocks of 8x8, as strong JPEG compression leaves them.")
+        yield Finding("blocky", name, f"{name}: shows the 8x8 blocks of strong JPEG compression.")
 
 
 def _pair(job: Job, gt: Survey, lq: Survey, shift: tuple[int, int] | None) -> Iterator[Finding]:
@@ -140,12 +140,12 @@ def _pair(job: Job, gt: Survey, lq: Survey, shift: tuple[int, int] | None) -> It
         return
     likeness = [float(correlation(gt.thumb, turned(lq.thumb, position))) for position in range(POSITIONS)]
     if likeness[0] < _LEAST_LIKENESS:
-        how = "shows it mirrored or turned" if max(likeness) >= _LEAST_LIKENESS else "shows something else"
-        said = f"{lq_name}: belongs to {gt_name} by its name and {how} (correlation {likeness[0]:.2f})."
+        how = "shows it mirrored or rotated" if max(likeness) >= _LEAST_LIKENESS else "shows something else"
+        said = f"{lq_name}: is paired with {gt_name} by name and {how} (correlation {likeness[0]:.2f})."
         yield Finding("mis-paired", lq_name, said, gt_name)
     elif shift is not None:
         down, right = shift
-        said = f"{lq_name}: is shifted against {gt_name} by {down} pixels of the truth down and {right} to the right."
+        said = f"{lq_name}: is shifted against {gt_name} by {down} pixels down and {right} to the right."
         yield Finding("misaligned", lq_name, said, gt_name)
 
 
@@ -172,7 +172,7 @@ def _leaks(seen: Sequence[tuple[str, Survey]], tested: Sequence[tuple[str, Surve
     for index, (name, each) in enumerate(seen):
         other = known.get(each.digest) or (tested[same[index]][0] if index in same else None)
         if other is not None:
-            yield Finding("leak", name, f"{name}: shows the same as {other}, which is tested on.", other)
+            yield Finding("leak", name, f"{name}: shows the same as the test picture {other}.", other)
 
 
 def _thumbs(seen: Sequence[tuple[str, Survey]]) -> npt.NDArray[np.float32]:

@@ -152,31 +152,31 @@ def _begin(out: Path, config: CropsConfig, resume: bool) -> None:
     """Make the folder, with the settings in it, or find that it can be gone on with."""
     settings = out / SETTINGS_FILE
     if os.path.lexists(out) and not out.is_dir():
-        raise UsageError(f"-o {out}: is a file; crops go to a folder, so name another one.")
+        raise UsageError(f"{out} is a file; give a folder.", field="output")
     if out.is_dir() and any(out.iterdir()):
         if not resume:
-            raise UsageError(f"-o {out}: is a folder with something in it. Name another, or go on in it with --resume.")
+            raise UsageError(f"{out} is not empty. Choose another, or continue in it with `resume`.", field="output")
         try:
             before = CropsConfig(**json.loads(settings.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
-            raise UsageError(f"--resume: {settings} does not say how the crops in {out} were made.") from None
+            raise UsageError(f"{settings} does not record how the crops in {out} were made.", field="resume") from None
         if before.model_copy(update={"compression": config.compression}) != config:
             raise UsageError(
-                f"--resume: the crops in {out} were made with {_told(before)}, not {_told(config)}: use the same, or"
-                " another folder."
+                f"the crops in {out} were made with {_describe(before)}, not {_describe(config)}. Use the same"
+                " settings, or another folder.",
+                field="resume",
             )
         return
     try:
         out.mkdir(parents=True, exist_ok=True)
         settings.write_text(config.model_dump_json() + "\n", encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"-o {out}: cannot be made: {error.strerror}.") from None
+        raise UsageError(f"cannot create the folder {out} ({error.strerror}).", field="output") from None
 
 
-def _told(config: CropsConfig) -> str:
-    return f"--size {config.size} --step {config.step} --threshold {config.threshold}" + (
-        " --multiscale" if config.multiscale else ""
-    )
+def _describe(config: CropsConfig) -> str:
+    multiscale = ", multiscale" if config.multiscale else ""
+    return f"size {config.size}, step {config.step}, threshold {config.threshold}{multiscale}"
 
 
 def _refuse_equal_names(refs: Sequence[PictureRef]) -> None:

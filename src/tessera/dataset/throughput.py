@@ -1,4 +1,4 @@
-"""Whether the data or the computing limits the speed of a training run."""
+"""Whether data loading or computation limits the speed of a training run."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class ThroughputMeter:
         """What limits the speed, in numbers, and what would help."""
         seconds = self.waiting_seconds + self.computing_seconds
         if not self.samples or seconds <= 0:
-            return "Nothing was measured yet."
-        said = f"{self.samples / seconds:.1f} crops a second, {self.waiting_share:.0%} of the time waiting for data"
+            return "Throughput: not measured yet."
+        said = f"{self.samples / seconds:.1f} crops per second, {self.waiting_share:.0%} of the time waiting for data"
         if self.waiting_share < _CLEARLY:
-            return f"{said}: computing limits the speed, more workers would not help."
+            return f"{said}: limited by computation; more workers would not help."
         ways = [f"more workers ({workers} now, {cores} cores)"] if workers < cores else []
         ways += [] if cached else ["cache = disk, which decodes each picture once"]
         ways += ["smaller pictures (`tessera data crops`)"]
-        return f"{said}: the data limits the speed. What helps: {', or '.join(ways)}."
+        return f"{said}: limited by data loading. To speed up: {', or '.join(ways)}."

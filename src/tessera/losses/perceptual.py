@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 import torch
 import torch.nn.functional as F
@@ -54,6 +54,15 @@ class PerceptualConfig(BaseModel, frozen=True, extra="forbid"):
     normalize: bool = True
     range_norm: bool = False
     joined: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_the_british_spelling(cls, values: Any) -> Any:
+        """Runs and recipes before 0.2 have `normalise`."""
+        if isinstance(values, dict) and "normalise" in values and "normalize" not in values:
+            known = cast("dict[str, Any]", values)
+            return {("normalize" if key == "normalise" else key): value for key, value in known.items()}
+        return values
 
     @model_validator(mode="after")
     def _joined_layers_count_alike(self) -> Self:

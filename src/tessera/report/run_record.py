@@ -36,8 +36,8 @@ _LAST_STEP = 2**53
 _LOG_LINE = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (.*)")
 _PROGRESS = re.compile(r"step ([0-9,]{1,19}): ")
 _STEP_NAMED = re.compile(r"\b[Ss]tep ([0-9,]{1,19})\b")
-_SESSION = re.compile(r"(?:Beginning|Going on) at step ([0-9,]{1,19}) of ([0-9,]{1,19}): ")
-_SPEED = re.compile(r"(?:^|; )([^;]*crops a second.*)")
+_SESSION = re.compile(r"(?:Starting|Resuming|Beginning|Going on) at step ([0-9,]{1,19}) of ([0-9,]{1,19}): ")
+_SPEED = re.compile(r"(?:^|; )([^;]*crops (?:a|per) second.*)")
 _TIME = "%Y-%m-%d %H:%M:%S"
 
 
@@ -330,7 +330,7 @@ class _Log:
             step = _PROGRESS.match(sentence)
             if step is not None:
                 self._step = _whole(step[1])
-            if "crops a second" in sentence:
+            if "crops per second" in sentence or "crops a second" in sentence:
                 spoken = sentence
             elif step is None:
                 self._sentence(time, sentence)

@@ -1,8 +1,8 @@
-"""Checkpoints of a training run: a folder each, that is there whole or not at all, and proves it by checksums.
+"""Checkpoints of a training run: one folder each, written atomically and verified by checksums.
 
 `checkpoints/000005000/` holds safetensors files and `state.json`, written last, which lists every file with its size
-and SHA-256 and carries a checksum of itself. A folder is filled under a temporary name and renamed. One that a crash or
-a full disk has torn all the same is passed over for the one before it. Nothing in it is a pickle.
+and SHA-256 and carries its own checksum. A folder is filled under a temporary name and renamed; one that is damaged
+nevertheless is skipped for the one before it. Nothing in it is a pickle.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ WriteFile = Callable[[Path], None]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One that was found whole."""
+    """A verified checkpoint."""
 
     folder: Path
     step: int
@@ -48,7 +48,7 @@ class Checkpoint:
         try:
             return load_file(path)
         except (OSError, SafetensorError) as error:
-            raise TrainingError(f"{path}: this part of the checkpoint cannot be read ({error}).") from error
+            raise TrainingError(f"{path}: this file of the checkpoint cannot be read ({error}).") from error
 
 
 def checkpoint_folder(root: Path, step: int) -> Path:
@@ -61,9 +61,9 @@ def checkpoint_folder(root: Path, step: int) -> Path:
 
 
 def write_checkpoint(root: Path, step: int, files: Mapping[str, WriteFile], facts: Mapping[str, Any]) -> Checkpoint:
-    """Write a checkpoint: each of `files` by its function, then the facts. Raises TrainingError; nothing is left then.
+    """Write a checkpoint: each of `files` by its function, then the facts. Replaces one of the same step.
 
-    One of the same step is replaced, and until then kept.
+    Raises TrainingError, and then leaves nothing behind.
     """
     place = checkpoint_folder(root, step)
     part = choose_temporary_name(place)
@@ -90,8 +90,8 @@ def write_checkpoint(root: Path, step: int, files: Mapping[str, WriteFile], fact
     except (OSError, WeightsError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
         raise TrainingError(
-            f"{place}: the checkpoint cannot be written ({reason or error}). Earlier ones are kept; make room, then go"
-            " on with --resume."
+            f"{place}: cannot write the checkpoint ({reason or error}). Earlier ones are kept; make room, then resume"
+            " the run (`resume`)."
         ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -110,29 +110,29 @@ def tensor_writer(tensors: Mapping[str, Tensor]) -> WriteFile:
 
 
 def read_checkpoint_folder(folder: Path) -> Checkpoint:
-    """Read a checkpoint's facts and prove its files. Raises TrainingError, which says what is wrong with it."""
+    """Read a checkpoint's facts and verify its files. Raises TrainingError."""
     try:
         outer = json.loads((folder / STATE_NAME).read_text(encoding="utf-8"))
         body = str(outer["body"])
         if hashlib.sha256(body.encode()).hexdigest() != outer["sha256"]:
-            raise TrainingError(f"{folder}: {STATE_NAME} was changed or torn.")
+            raise TrainingError(f"{folder}: {STATE_NAME} is damaged or was changed.")
         state = json.loads(body)
         for name, known in state["files"].items():
             path = folder / name
             if path.stat().st_size != known["bytes"] or compute_sha256(path) != known["sha256"]:
-                raise TrainingError(f"{folder}: {name} is not what was written.")
+                raise TrainingError(f"{folder}: {name} does not match its checksum.")
         return Checkpoint(folder, int(state["step"]), state["facts"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TrainingError(f"{folder}: this checkpoint is not whole ({error}).") from error
+        raise TrainingError(f"{folder}: this checkpoint is incomplete ({error}).") from error
 
 
 def find_newest_checkpoint(root: Path, report: Callable[[str], None] = lambda _: None) -> Checkpoint | None:
-    """The newest checkpoint that is whole; what is passed over is said."""
+    """The newest valid checkpoint; invalid ones are reported and skipped."""
     for folder in reversed(list(list_checkpoints(root))):
         try:
             return read_checkpoint_folder(folder)
         except TrainingError as error:
-            report(f"{error} The one before it is used.")
+            report(f"{error} Using the one before it.")
     return None
 
 
@@ -151,7 +151,7 @@ def remove_old_checkpoints(root: Path, *, keep: int, is_kept: Callable[[int], bo
 
 
 def remove_unfinished(root: Path) -> None:
-    """Remove what a killed run left half written. Only for the one process that writes here."""
+    """Remove partial checkpoints of killed runs. Only for the one process that writes here."""
     with contextlib.suppress(OSError):
         for path in list(root.iterdir()):
             if path.name.startswith(".") and path.is_dir():
@@ -162,7 +162,7 @@ def remove_unfinished(root: Path) -> None:
 
 
 def optimizer_tensors(optimizer: Optimizer, prefix: str) -> dict[str, Tensor]:
-    """What an optimizer remembers of each parameter, as named tensors."""
+    """The state of an optimizer for each parameter, as named tensors."""
     remembered: dict[int, dict[str, Any]] = optimizer.state_dict()["state"]
     return {
         f"{prefix}.{index}.{name}": value if isinstance(value, Tensor) else torch.tensor(value)
@@ -172,7 +172,7 @@ def optimizer_tensors(optimizer: Optimizer, prefix: str) -> dict[str, Tensor]:
 
 
 def load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor], prefix: str) -> None:
-    """Give an optimizer back what `optimizer_tensors` took, in the memory layout of its parameters."""
+    """Restore the state from `optimizer_tensors`, in the memory layout of the parameters."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for name, value in tensors.items():
         owner, index, field = name.rsplit(".", 2)

@@ -1,8 +1,8 @@
-"""A run from its first step, or from its last checkpoint, to its end: read, prepare, step, watch, tell, save.
+"""The training loop, from the first step or the last checkpoint to the end: read, prepare, step, monitor, log, save.
 
-Stopping is part of it. SIGINT, SIGTERM and SIGUSR1 let the step at hand finish, save, and end with 128 + signal, which
-schedulers understand; a second signal ends at once. Whatever ends a run, `--resume` goes on from the last whole
-checkpoint and, on the CPU, makes every later weight and loss what it would have been.
+SIGINT, SIGTERM and SIGUSR1 let the current step finish, save a checkpoint and exit with 128 + signal, which schedulers
+understand; a second signal exits at once. However a run ended, it resumes from the last valid checkpoint; on the CPU,
+every later weight and loss then equals that of an uninterrupted run, bit for bit.
 """
 
 from __future__ import annotations
@@ -35,23 +35,26 @@ from tessera.wording import counted
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended."""
+    """The result of a run."""
 
     step: int
     stopped_by: int = 0
-    """The signal that stopped it; 0 when it reached its end."""
+    """The signal that stopped it; 0 at the last step."""
     is_first: bool = True
-    """Whether this process is the one that speaks for all."""
+    """Whether this is the first process, which writes and prints."""
 
 
 def train(recipe: Recipe, *, resume: bool, display: ProgressDisplay) -> RunResult:
-    """Begin a run, or go on with one. Raises TrainingError, UsageError, PictureError, WeightsError with a sentence."""
+    """Start or resume a run. Raises TrainingError, UsageError, PictureError or WeightsError."""
     processes = Processes(recipe.device)
     folder = RunFolder(recipe.folder)
-    _check_folder(folder, begun=resume)
+    if resume:
+        folder.check_exists()
+    else:
+        folder.check_new()
     with contextlib.ExitStack() as stack:
         stack.callback(processes.finish)
-        # Everything that can be missing or wrong comes up here, before anything is written.
+        # Missing or wrong files raise here, before anything is written.
         run = _Run(recipe, folder, processes, RunLogger(recipe, folder, display, silent=not processes.is_first))
         if processes.is_first:
             if not resume:
@@ -64,27 +67,18 @@ def train(recipe: Recipe, *, resume: bool, display: ProgressDisplay) -> RunResul
         return run.run()
 
 
-def _check_folder(folder: RunFolder, *, begun: bool) -> None:
-    if begun and not folder.exists:
-        raise TrainingError(f"{folder.path}: there is no run to go on with. Leave out --resume to begin one.")
-    if folder.exists and not begun:
-        raise TrainingError(
-            f"{folder.path}: a run of this name exists. Go on with it by --resume, or give another name=..."
-        )
-
-
 class _Run:
     """The state of a run between its steps."""
 
     def __init__(self, recipe: Recipe, folder: RunFolder, processes: Processes, logger: RunLogger) -> None:
-        """Find the pictures and make all parts, as the recipe has them."""
+        """Find the pictures and build all parts of the recipe."""
         self.recipe = recipe
         self.folder = folder
         self.processes = processes
         self.logger = logger
         self.step = 0
         self.samples = 0
-        """Crops drawn so far, by all processes; never goes back, also when the step does."""
+        """Crops drawn so far by all processes; a rollback does not reset it."""
         self.samples_per_batch = recipe.data.batch * processes.count
         self.samples_per_step = self.samples_per_batch * recipe.step.accumulate
         data = recipe.data
@@ -99,7 +93,7 @@ class _Run:
         self.steps = recipe.steps or math.ceil(recipe.epochs * len(self.listing) / self.samples_per_step)
 
     def start(self, *, resume: bool) -> None:
-        """Take up the last checkpoint where there is one, and open the record."""
+        """Restore the last checkpoint, if any, and open the log."""
         for sentence in (*self.listing.problems, *self.parts.notes):
             self.logger.log_message(sentence)
         newest = find_newest_checkpoint(self.folder.checkpoints, self.logger.log_message) if resume else None
@@ -113,21 +107,21 @@ class _Run:
         self.logger.log_message(self._describe_start(resumed=newest is not None))
         if newest is None:
             if self.recipe.start.generator and self.recipe.validation.every:
-                self.logger.validate(0, self.parts)  # what it begins from, to compare with
+                self.logger.validate(0, self.parts)  # the starting point, for comparison
             self._save()
 
     def _describe_start(self, *, resumed: bool) -> str:
         weights = sum(parameter.numel() for parameter in self.parts.generator.parameters())
         count, device = self.processes.count, self.processes.device
         return (
-            f"{'Going on' if resumed else 'Beginning'} at step {self.step:,} of {self.steps:,}: "
-            f"{counted(len(self.listing), 'picture')}, {self.samples_per_step} crops a step,"
-            f" a generator of {weights:,} weights,"
+            f"{'Resuming' if resumed else 'Starting'} at step {self.step:,} of {self.steps:,}: "
+            f"{counted(len(self.listing), 'picture')}, {self.samples_per_step} crops per step,"
+            f" a generator of {weights:,} parameters,"
             f" {self.recipe.step.precision} on {f'{count} x {device}' if count > 1 else device}."
         )
 
     def run(self) -> RunResult:
-        """Train to the end, or until a signal."""
+        """Train to the last step, or until a signal."""
         with _stop_on_signals() as stop_request:
             reading = self._read_batches()
             while self.step < self.steps:
@@ -137,7 +131,7 @@ class _Run:
                 (stop,) = self.processes.any(stop_request.number != 0)
                 if stop:
                     self._save()
-                    self.logger.log_message(f"Stopped after step {self.step:,}, saved. Go on with --resume.")
+                    self.logger.log_message(f"Stopped after step {self.step:,}; saved. Continue with `resume`.")
                     self.logger.write_report()
                     return RunResult(self.step, stop_request.number or signal.SIGTERM, self.processes.is_first)
             if self.logger.meter.samples:
@@ -146,7 +140,7 @@ class _Run:
             return RunResult(self.step, is_first=self.processes.is_first)
 
     def _read_batches(self) -> Iterator[Batch]:
-        """Batches from the sample that comes next, with the time that waiting for them takes."""
+        """Batches from the next sample on; the waiting time is measured."""
         loader = make_loader(
             self.dataset,
             first_number=self.samples,
@@ -165,17 +159,17 @@ class _Run:
             yield batch
 
     def _take_batches(self, reading: Iterator[Batch]) -> list[Batch]:
-        """The batches of one step. An error of the data saves the run before it ends it."""
+        """The batches of one step. After an error in the data, the run is saved before it ends."""
         try:
             return [next(reading) for _ in range(self.recipe.step.accumulate)]
         except BaseException:
-            if self.processes.count == 1:  # the others would wait for this one, and not for its error
+            if self.processes.count == 1:  # with several processes, the others would wait for ever
                 with contextlib.suppress(TrainingError, OSError):
                     self._save()
             raise
 
     def _run_step(self, batches: list[Batch]) -> bool:
-        """One step and what belongs to it -> whether the run went back to a checkpoint."""
+        """One step with its logging and saving -> whether the run rolled back to a checkpoint."""
         number = self.samples // self.samples_per_batch
         info = StepInfo(self.step + 1, self.steps, number, self.guard.rate)
         with self.logger.meter.computing(self.samples_per_step):
@@ -187,7 +181,7 @@ class _Run:
             case "continue":
                 pass
             case "skip":
-                sentence = f"Step {info.step:,}: the loss or a gradient is not finite; the step is left out."
+                sentence = f"Step {info.step:,}: the loss or a gradient is not finite; skipped."
                 self.logger.record_event(self.step, sentence)
                 return False
             case "roll back":
@@ -195,9 +189,9 @@ class _Run:
                 return True
             case "stop":
                 raise TrainingError(
-                    f"{self.folder.path}: losses are not finite after going back {self.guard.roll_backs} times with"
-                    " lower rates. Lower optimizer.rate, set step.clip = 1, or train in fp32; the last good"
-                    " checkpoint is kept."
+                    f"{self.folder.path}: losses are not finite after {self.guard.roll_backs} rollbacks with lower"
+                    " learning rates. Lower optimizer.rate, set step.clip = 1, or train in fp32; the last checkpoint"
+                    " is kept."
                 )
         self.step += 1
         self.logger.log_step(self.step, self.steps, self.parts, result.losses, result.statistics)
@@ -221,10 +215,10 @@ class _Run:
             self._save()
 
     def _roll_back(self) -> None:
-        """Go back to the last checkpoint, with lower rates and other crops than those it failed on."""
+        """Roll back to the last checkpoint, with lower learning rates and new crops."""
         found = find_newest_checkpoint(self.folder.checkpoints, self.logger.log_message)
         if found is None:
-            raise TrainingError(f"{self.folder.path}: losses are not finite, and there is no checkpoint to go back to.")
+            raise TrainingError(f"{self.folder.path}: losses are not finite, and there is no checkpoint.")
         bad, samples = self.step + 1, self.samples
         self._restore(found)
         self.samples, self.logger.loss_sums = samples, dict(found.facts["sums"])
@@ -233,13 +227,13 @@ class _Run:
             self.folder.drop_lines_after(self.step, events=False)
         self.logger.record_event(
             self.step,
-            f"Step {bad:,}: losses or gradients were not finite again and again. Went back to step {self.step:,},"
-            f" with {self.guard.rate:g} of the learning rates.",
+            f"Step {bad:,}: losses or gradients were not finite repeatedly. Rolled back to step {self.step:,};"
+            f" learning rates x {self.guard.rate:g}.",
         )
 
     def _save(self) -> None:
-        """A checkpoint of everything; the first process writes, the others wait."""
-        if self.processes.count > 1:  # each process has a pool of its own
+        """Write a checkpoint; the first process writes, the others wait."""
+        if self.processes.count > 1:  # each process has its own pool
             store_pool(self.folder.checkpoints, self.processes.rank, self.pool)
             self.processes.wait()
         if self.processes.is_first:
@@ -250,7 +244,7 @@ class _Run:
                 "soundness": self.guard.facts,
                 "processes": self.processes.count,
             }
-            if self.step:  # before the checkpoint: whoever finds that has the network of the same step, or a later one
+            if self.step:  # first, so that latest.safetensors is never older than the newest checkpoint
                 self.logger.save_latest(self.step, self.parts)
             save_run(self.folder.checkpoints, self.step, self.recipe, self.parts, self.pool, facts)
         self.processes.wait()
@@ -261,8 +255,8 @@ class _Run:
         self.samples = math.ceil(found.facts["samples"] / self.samples_per_batch) * self.samples_per_batch
         if found.facts["processes"] != self.processes.count:
             self.logger.log_message(
-                f"This run had {found.facts['processes']} processes and has {self.processes.count} now: it goes on from"
-                " these weights, but not to the bit."
+                f"This run had {found.facts['processes']} processes and now has {self.processes.count}: it resumes from"
+                " the checkpoint, but results will not be bit-identical."
             )
 
 

@@ -1,7 +1,7 @@
-"""What watches over a run: losses that are no numbers, and the ways in which adversarial training goes wrong unseen.
+"""Monitoring of a run: non-finite losses, and failures of adversarial training that the losses do not show.
 
-Each detector looks at a window of recent steps, says a sentence when what it sees has lasted, and says it again only
-after it has been right for a window in between. Detectors only warn; only non-finite losses stop a run.
+Each detector looks at a window of recent steps, reports a condition that lasted for the whole window, and reports it
+again only after a window without it. Detectors only warn; only non-finite losses stop a run.
 
 Shapes: B pictures, C channels, h x w low resolution, H x W high resolution.
 """
@@ -23,41 +23,41 @@ Answer = Literal["continue", "skip", "roll back", "stop"]
 
 
 class MonitorConfig(BaseModel, frozen=True, extra="forbid"):
-    """How patient the watch is."""
+    """Limits of the monitor."""
 
     skips: Annotated[int, Field(ge=0)] = 3
-    """Bad steps in a row that are skipped before the run goes back to its last checkpoint."""
+    """Non-finite steps in a row that are skipped before the run rolls back to its last checkpoint."""
     roll_backs: Annotated[int, Field(ge=0)] = 3
-    """How often that may happen before the run stops."""
+    """Rollbacks before the run stops."""
     forgiven_after: Annotated[int, Field(ge=1)] = 10_000
-    """Good steps after which earlier times do not count any more; the rates stay as low as they have become."""
+    """Finite steps after which earlier rollbacks no longer count; the learning rates stay lowered."""
     rate_factor: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """What the learning rates are multiplied with each time."""
+    """Factor for the learning rates at each rollback."""
     window: Annotated[int, Field(ge=2)] = 200
-    """Steps over which the detectors look."""
+    """Steps in the window of the detectors."""
     color_drift_255: Annotated[float, Field(gt=0)] = 3.0
-    """Levels by which the mean of outputs may differ from the mean of inputs, in any channel."""
+    """Allowed difference between the mean of outputs and of inputs, in levels of 255, in any channel."""
     saturation: Annotated[float, Field(gt=0.5, lt=1)] = 0.98
-    """A discriminator whose mean answers are beyond this on both sides has won."""
+    """Mean predictions above this for real and below 1 minus this for generated ones: the discriminator has won."""
     apart: Annotated[float, Field(ge=0, lt=1)] = 1e-3
-    """A discriminator whose mean answers differ by less tells nothing apart."""
+    """Mean predictions that differ by less: the discriminator does not separate real from generated pictures."""
     likeness: Annotated[float, Field(gt=0, lt=1)] = 0.9
-    """Correlation of what is added to different pictures, above which the generator adds the same to all."""
+    """Correlation of the detail added to different pictures, above which the generator adds the same to all."""
     added_detail: Annotated[float, Field(ge=0, lt=1)] = 0.02
-    """Share of the truth's detail below which a generator under an adversarial loss only copies its input."""
+    """Share of the ground truth's detail below which a generator with an adversarial loss only copies its input."""
 
 
 @dataclass
 class NonFiniteGuard:
-    """Counts steps whose loss or gradients are no numbers, and says what to do about them."""
+    """Counts steps with a non-finite loss or gradient, and decides what to do."""
 
     config: MonitorConfig
     bad_in_a_row: int = 0
     good_in_a_row: int = 0
     roll_backs: int = 0
-    """Those that are not forgiven."""
+    """Rollbacks that still count."""
     rate: float = 1.0
-    """What the learning rates are to be multiplied with."""
+    """Current factor for the learning rates."""
 
     def decide(self, *, finite: bool) -> Answer:
         """What to do after a step whose loss and gradients are finite, or not."""
@@ -80,31 +80,31 @@ class NonFiniteGuard:
 
     @property
     def facts(self) -> dict[str, float]:
-        """What has to be saved; `Soundness(config, **facts)` is the same again."""
+        """The state to save; `Soundness(config, **facts)` is the same again."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "config"}
 
 
 @dataclass(frozen=True)
 class StepStatistics:
-    """What the detectors see of one step; all of it small numbers on the CPU."""
+    """Statistics of one step for the detectors."""
 
     real_prediction: float = math.nan
-    """What the discriminator says to real pictures, on average, in [0, 1]; NaN where it says nothing so bounded."""
+    """Mean prediction of the discriminator for real pictures, in [0, 1]; NaN for unbounded losses."""
     fake_prediction: float = math.nan
-    """The same for generated pictures."""
+    """Mean prediction for generated pictures."""
     color_shift_255: tuple[float, ...] = ()
     """Mean of the outputs less mean of the inputs, per channel, in levels."""
     likeness: float = math.nan
-    """Mean correlation of what the generator adds to different pictures of the batch."""
+    """Mean correlation between the detail added to different pictures of the batch."""
     added_detail: float = math.nan
-    """Energy of what it adds, as a share of the energy of what the truth adds."""
+    """Energy of the added detail, as a share of that of the ground truth."""
 
 
 @torch.no_grad()
 def measure_batch(lq: Tensor, sr: Tensor, gt: Tensor, *, side: int = 64) -> StepStatistics:
     """Measure one batch: lq (B, C, h, w), sr and gt (B, C, H, W), in [0, 1].
 
-    What a picture adds is its difference to the bicubic enlargement of its input, seen in the middle `side` pixels.
+    Added detail is the difference to the bicubic upscaling of the input, in the central `side` pixels.
     """
     height, width = sr.shape[-2:]
     scale = height // lq.shape[-2]
@@ -131,13 +131,13 @@ class TrainingMonitor:
     adversarial: bool
     _seen: deque[StepStatistics] = field(init=False)
     _reported: dict[str, int] = field(default_factory=dict[str, int])
-    """What was said, and for how many steps it has been right since: a value near its limit is not said each time."""
+    """Reported conditions with the steps since each was last seen, so that none is reported at every step."""
 
     def __post_init__(self) -> None:
         self._seen = deque(maxlen=self.config.window)
 
     def update(self, statistics: StepStatistics) -> list[str]:
-        """Look at one more step -> the sentences that are new."""
+        """Add the statistics of a step -> new warnings."""
         self._seen.append(statistics)
         if len(self._seen) < self.config.window:
             return []
@@ -158,8 +158,8 @@ class TrainingMonitor:
             findings.append(
                 (
                     "color",
-                    f"The outputs' mean color has drifted from the inputs' by {said} levels (of 255). More pixel"
-                    " loss or a lower rate helps, or going back to an earlier checkpoint.",
+                    f"The mean color of the outputs has drifted from that of the inputs by {said} levels (of 255)."
+                    " Increase the pixel loss, lower the learning rate, or restart from an earlier checkpoint.",
                 )
             )
         if not self.adversarial:
@@ -170,16 +170,18 @@ class TrainingMonitor:
             findings.append(
                 (
                     "won",
-                    f"The discriminator has won: it says {real:.3f} to real pictures and {fake:.3f} to generated ones,"
-                    " so its gradients teach little. Lower its rate, smooth its labels, or start from better weights.",
+                    f"The discriminator has won: its mean prediction is {real:.3f} for real and {fake:.3f} for"
+                    " generated pictures, so its gradients vanish. Lower its learning rate, smooth its labels, or start"
+                    " the generator from better weights.",
                 )
             )
         if abs(real - fake) < self.config.apart:
             findings.append(
                 (
                     "collapsed",
-                    f"The discriminator tells nothing apart: it says {real:.3f} to every picture, real or not. If that"
-                    " stays, it has collapsed: go back to an earlier checkpoint, with a lower rate for it.",
+                    f"The discriminator does not separate real from generated pictures: its mean prediction is"
+                    f" {real:.3f} for both. If this lasts, it has collapsed: restart from an earlier checkpoint with a"
+                    " lower discriminator learning rate.",
                 )
             )
         likeness = self._mean("likeness")
@@ -187,8 +189,8 @@ class TrainingMonitor:
             findings.append(
                 (
                     "one pattern",
-                    f"The generator adds nearly the same to every picture (correlation {likeness:.2f}): one"
-                    " pattern, not detail. Go back to an earlier checkpoint, with less adversarial loss.",
+                    f"The generator adds nearly the same pattern to every picture (correlation {likeness:.2f})."
+                    " Restart from an earlier checkpoint with a lower adversarial weight.",
                 )
             )
         detail = self._mean("added_detail")
@@ -196,19 +198,19 @@ class TrainingMonitor:
             findings.append(
                 (
                     "copy",
-                    f"The generator only copies its input: it adds {100 * detail:.1f} % of the detail of the truth."
-                    " Its rate or its losses are too small, or it began from weights that do not fit.",
+                    f"The generator only copies its input: it adds {100 * detail:.1f} % of the ground truth's detail."
+                    " Its learning rate or losses are too small, or its initial weights do not fit.",
                 )
             )
         return findings
 
     def _recovers(self) -> bool:
-        """Whether colors come nearer within the window, as they do when a run begins from nothing."""
+        """Whether the color shift shrinks within the window, as at the start of a run from scratch."""
         seen = [max(map(abs, statistics.color_shift_255)) for statistics in self._seen if statistics.color_shift_255]
         half = len(seen) // 2
         return math.fsum(seen[half:]) / max(1, len(seen) - half) < 0.9 * math.fsum(seen[:half]) / max(1, half)
 
     def _mean(self, name: str) -> float:
-        """Over the window; NaN until half of it is known, because one step is nothing that has lasted."""
+        """Mean over the window; NaN while fewer than half of its values are known."""
         values = [value for statistics in self._seen if not math.isnan(value := getattr(statistics, name))]
         return math.fsum(values) / len(values) if 2 * len(values) >= self.config.window else math.nan

@@ -1,8 +1,7 @@
-"""What a run writes down: `runs/NAME/`, its metrics as lines of JSON, its log, TensorBoard's events, its sample sheets.
+"""The folder of a run, `runs/NAME/`: configuration, metrics, log, TensorBoard events and sample sheets.
 
-The metrics are the record: `metrics.jsonl` has one object a line, {"step", "kind", ...}, of the kinds "train" (losses
-and rates), "validation" (scores) and "event" (a sentence). A run that goes on from a checkpoint first drops what was
-written after it, so that the record is that of one run.
+`metrics.jsonl` has one JSON object per line, {"step", "kind", ...}, of the kinds "train" (losses and learning rates),
+"validation" (scores) and "event" (a message). A run that resumes from a checkpoint first drops the lines after it.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from tessera.config import format_toml
+from tessera.config import format_toml, read_toml, validate
 from tessera.errors import TrainingError, UsageError
 from tessera.images.writer import write_picture
 from tessera.libraries import import_library
 from tessera.storage.atomic import choose_temporary_name, put_in_place
-from tessera.train.recipe import Recipe
+from tessera.train.recipe import Recipe, find_fixed_differences
 
 CONFIG_NAME = "config.toml"
 METRICS_NAME = "metrics.jsonl"
@@ -44,29 +43,54 @@ class RunFolder:
 
     @property
     def exists(self) -> bool:
-        """Whether a run has begun here."""
+        """Whether the folder holds a run."""
         return (self.path / CONFIG_NAME).exists()
 
-    def create(self, recipe: Recipe) -> None:
-        """Begin a run. Raises TrainingError when there is one, or when nothing can be written."""
+    @property
+    def _no_run(self) -> str:
+        return f"{self.path}: no run to resume. Start one without `resume`."
+
+    def check_new(self) -> None:
+        """Raise TrainingError when the folder already holds a run."""
         if self.exists:
             raise TrainingError(
-                f"{self.path}: a run of this name exists. Go on with it by --resume, or give another name=..."
+                f"{self.path}: a run of this name exists. Resume it (`resume`), or choose another name (name=...)."
             )
+
+    def check_exists(self) -> None:
+        """Raise TrainingError when the folder holds no run."""
+        if not self.exists:
+            raise TrainingError(self._no_run)
+
+    def check_resumable(self, recipe: Recipe) -> None:
+        """Raise UsageError when there is no run here, or its recipe differs in what a resumed run must keep."""
+        if not self.exists:
+            raise UsageError(self._no_run)
+        path = self.path / CONFIG_NAME
+        different = find_fixed_differences(validate(Recipe, read_toml(path), str(path)), recipe)
+        if different:
+            raise UsageError(
+                f"{self.path}: a resumed run cannot change {' and '.join(different)}. Resume it with its own"
+                f" configuration ({path}), or start a new run with another name (name=...)."
+            )
+
+    def create(self, recipe: Recipe) -> None:
+        """Create the folder of a new run. Raises TrainingError when it holds a run or is not writable."""
+        self.check_new()
         try:
             for folder in (self.checkpoints, self.samples):
                 folder.mkdir(parents=True, exist_ok=True)
             self.replace(CONFIG_NAME, format_toml(recipe))
         except OSError as error:
-            raise TrainingError(f"{self.path}: nothing can be written here ({error.strerror or error}).") from error
+            raise TrainingError(f"{self.path}: cannot write here ({error.strerror or error}).") from error
         except UnicodeEncodeError as error:
             raise TrainingError(
-                f"{self.path}: the configuration holds a name that is no UTF-8, {error.object[error.start :]!r}, and"
-                " cannot be written down. Rename that file or folder."
+                f"{self.path}: the configuration has a path that is not UTF-8, {error.object[error.start :]!r}, and"
+                " cannot be saved. Rename that file or folder."
             ) from error
 
     def replace(self, name: str, text: str) -> None:
-        """Put a whole text file in its place. Raises OSError."""
+        """Write a text file atomically. Raises OSError."""
         part = choose_temporary_name(self.path / name)
         try:
             part.write_text(text, encoding="utf-8")
@@ -92,7 +116,7 @@ class RunFolder:
 
     def _append(self, name: str, line: str) -> None:
         try:
-            # names of pictures need not be UTF-8, and sentences about them are written all the same
+            # messages may contain file names that are not UTF-8
             with (self.path / name).open("a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(line + "\n")
         except OSError as error:
@@ -100,7 +124,7 @@ class RunFolder:
 
     @contextlib.contextmanager
     def lock(self) -> Generator[None]:
-        """Hold the run's lock, so that two commands never write to one run. Raises TrainingError where one is held."""
+        """Lock the run against other processes. Raises TrainingError when another process holds the lock."""
         try:
             locks = import_library("fcntl")
         except ModuleNotFoundError:  # on Windows
@@ -122,14 +146,14 @@ class RunFolder:
             os.close(handle)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The metrics as they were written; lines that are torn are left out."""
+        """The lines of the metrics file, without damaged ones."""
         return read_metrics(self.path / METRICS_NAME)
 
     def drop_lines_after(self, step: int, *, events: bool = True) -> None:
-        """Forget metrics of later steps, which a run that goes on from `step` will write again.
+        """Remove metrics and sheets of later steps, which a run that resumes from `step` writes again.
 
-        What happened stays told where `events` is false: it led back to this step.
-        Line by line, because there may be millions. Raises TrainingError; the metrics are then what they were.
+        With `events` False, events are kept (the run rolled back because of them). Line by line, because there may be
+        millions. Raises TrainingError; the metrics are then unchanged.
         """
         path = self.path / METRICS_NAME
         part = choose_temporary_name(path)
@@ -168,8 +192,8 @@ def _metric_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 def _describe_write_error(path: Path, error: OSError) -> TrainingError:
     return TrainingError(
-        f"{path}: this cannot be written ({error.strerror or error}). The last checkpoint is kept; make room, then go"
-        " on with --resume."
+        f"{path}: cannot write this file ({error.strerror or error}). The last checkpoint is kept; make room, then"
+        " resume the run (`resume`)."
     )
 
 
@@ -177,12 +201,12 @@ def _describe_write_error(path: Path, error: OSError) -> TrainingError:
 
 
 class Board:
-    """TensorBoard's events of a run, or nothing when they are not wanted."""
+    """TensorBoard events of a run; without a folder, nothing is written."""
 
     def __init__(self, folder: Path | None, *, purge_after: int | None = None) -> None:
-        """Write into `folder`; what was written after step `purge_after` is hidden. Raises UsageError, TrainingError.
+        """Write to `folder`; earlier events after step `purge_after` are hidden. Raises UsageError, TrainingError.
 
-        So do all that write: TensorBoard tells in the next call what its own thread could not write before.
+        All writing methods raise TrainingError too: TensorBoard reports write errors of its thread in the next call.
         """
         self._writer: Any = None
         self._folder = folder
@@ -192,7 +216,7 @@ class Board:
             module = import_library("torch.utils.tensorboard")
         except ModuleNotFoundError as error:
             raise UsageError(
-                "TensorBoard is not installed: pip install 'tessera-sr[train]', or report.tensorboard=false."
+                "TensorBoard is not installed: pip install 'tessera-sr[train]', or set report.tensorboard=false."
             ) from error
         with self._report_errors():
             self._writer = module.SummaryWriter(
