@@ -1,4 +1,4 @@
-"""Makers of test pictures, and readers of file structure that share no code with what they test."""
+"""Generators of test pictures, and parsers of file structures that share no code with the code under test."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Tags = dict[int, Any]
 
 
 def ramp(height: int, width: int, channels: int = 3, dtype: Any = np.uint8, seed: int = 0) -> Array:
-    """Smooth colors that differ in every corner, so that a turned or mirrored picture is told from an upright one."""
+    """Smooth colors that differ in every corner, so that rotated and mirrored pictures are distinguishable."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width]
     y, x = y / max(1, height - 1), x / max(1, width - 1)
@@ -44,7 +44,7 @@ def vips_image(pixels: Array, interpretation: str | None = None) -> Any:
 
 
 def save(path: Path, pixels: Array, *, blobs: dict[str, bytes] | None = None, **options: Any) -> Path:
-    """Write a picture with libvips alone, with any of its blob fields (icc-profile-data, xmp-data ...) set."""
+    """Write a picture with libvips alone, optionally with blob fields (icc-profile-data, xmp-data ...)."""
     image = vips_image(pixels, options.pop("interpretation", None)).copy()
     for name, blob in (blobs or {}).items():
         image.set_type(vips().GValue.blob_type, name, blob)
@@ -83,7 +83,7 @@ def _packed(kind: int, value: Any, order: str) -> tuple[int, bytes]:
 def exif_block(
     *, orientation: int = 1, width: int = 60, height: int = 40, order: str = "<", thumbnail: bytes = b""
 ) -> bytes:
-    """EXIF as cameras write it: IFD0, Exif IFD with interoperability IFD, GPS IFD, and IFD1 with a thumbnail."""
+    """Build EXIF as cameras do: IFD0, Exif IFD with interoperability IFD, GPS IFD, and IFD1 with a thumbnail."""
     exif: list[tuple[int, int, Any]] = [
         (33434, RATIONAL, (1, 250)),
         (34855, SHORT, 400),
@@ -148,9 +148,9 @@ def exif_block(
 
 
 def walk_tiff(data: bytes) -> dict[str, Tags]:
-    """Every tag of a TIFF, BigTIFF or EXIF block, by directory: "0", "exif", "gps", "interop", "1".
+    """Parse all tags of a TIFF, BigTIFF or EXIF block, by directory: "0", "exif", "gps", "interop", "1".
 
-    Strings and bytes come as bytes, one number as itself, more numbers as a tuple (rationals as pairs in a row).
+    Strings and bytes are bytes, single numbers are numbers, several numbers are a tuple (rationals as flat pairs).
     """
     if data[:6] == b"Exif\x00\x00":
         data = data[6:]
@@ -201,12 +201,12 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def png_with_chunks(png: bytes, *added: bytes) -> bytes:
-    """The same PNG with chunks after its IHDR."""
+    """Insert chunks after the IHDR of a PNG."""
     return png[:33] + b"".join(added) + png[33:]
 
 
 def png_of(width: int, height: int, data: bytes, *, color_type: int = 2, depth: int = 8, added: bytes = b"") -> bytes:
-    """A PNG file around a compressed stream, whatever that holds."""
+    """Build a PNG file around a compressed stream, valid or not."""
     header = struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + added + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
@@ -221,7 +221,7 @@ def png_chunks(png: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def png_texts(png: bytes) -> bytes:
-    """All text chunks of a PNG, inflated, one after another."""
+    """Concatenate all text chunks of a PNG, decompressed."""
     texts: list[bytes] = []
     for kind, body in png_chunks(png):
         if kind == b"zTXt":
@@ -237,7 +237,7 @@ def png_texts(png: bytes) -> bytes:
 
 
 def jpeg_with_segments(jpeg: bytes, *added: tuple[int, bytes]) -> bytes:
-    """The same JPEG with segments (marker, payload) after its SOI."""
+    """Insert segments (marker, payload) after the SOI of a JPEG."""
     made = b"".join(struct.pack(">BBH", 0xFF, marker, len(data) + 2) + data for marker, data in added)
     return jpeg[:2] + made + jpeg[2:]
 
@@ -252,7 +252,7 @@ def jpeg_segments(jpeg: bytes) -> list[tuple[int, bytes]]:
 
 
 def jpeg_sampling(jpeg: bytes) -> list[tuple[int, int]]:
-    """The sampling factors of each component in the frame header."""
+    """Read the sampling factors of each component from the frame header."""
     frame = next(data for marker, data in jpeg_segments(jpeg) if marker in (0xC0, 0xC1, 0xC2))
     return [(frame[7 + 3 * index] >> 4, frame[7 + 3 * index] & 15) for index in range(frame[5])]
 
@@ -267,7 +267,7 @@ def webp_chunks(webp: bytes) -> dict[bytes, bytes]:
 
 
 def exif_of(path: Path) -> dict[str, Tags]:
-    """The EXIF tags inside a finished file, found in its container by hand (by libvips in AVIF)."""
+    """Parse the EXIF tags of a finished file, located without libvips (except in AVIF)."""
     data = path.read_bytes()
     if data[:2] == b"\xff\xd8":
         blocks = [seg for marker, seg in jpeg_segments(data) if marker == 0xE1 and seg[:6] == b"Exif\x00\x00"]
@@ -285,7 +285,7 @@ def exif_of(path: Path) -> dict[str, Tags]:
 
 
 def with_exif(path: Path, pixels: Array, block: bytes) -> Path:
-    """A picture file that carries exactly these EXIF bytes (in TIFF, libvips cannot write any: see `exif_tiff`)."""
+    """Write a picture file with exactly these EXIF bytes (libvips cannot write EXIF in TIFF: see `exif_tiff`)."""
     if path.suffix == ".jpg":
         save(path, pixels, Q=97, subsample_mode="off", keep="none")
         path.write_bytes(jpeg_with_segments(path.read_bytes(), (0xE1, b"Exif\x00\x00" + block)))
@@ -307,7 +307,7 @@ def with_exif(path: Path, pixels: Array, block: bytes) -> Path:
 
 
 def exif_tiff(pixels: Array, block: bytes, *, orientation: int = 1) -> bytes:
-    """A TIFF of one uncompressed strip whose directories are those of the (little-endian) EXIF block."""
+    """Build a TIFF with one uncompressed strip and the directories of a little-endian EXIF block."""
     assert block[:2] == b"II"
     height, width, channels = pixels.shape
     stored = pixels.tobytes()
@@ -349,7 +349,7 @@ def exif_tiff(pixels: Array, block: bytes, *, orientation: int = 1) -> bytes:
 
 
 def rgb_profile(name: str, red: tuple[float, float], green: tuple[float, float], blue: tuple[float, float]) -> bytes:
-    """A matrix profile (ICC.1:2001) for these primaries' chromaticities, white D65 adapted to D50, gamma 2.2."""
+    """Build a matrix profile (ICC.1:2001) from the chromaticities of primaries: D65 adapted to D50, gamma 2.2."""
     white = np.array([0.3127 / 0.3290, 1.0, (1 - 0.3127 - 0.3290) / 0.3290])
     columns = np.array([[x / y, 1.0, (1 - x - y) / y] for x, y in (red, green, blue)]).T
     to_xyz = columns * np.linalg.solve(columns, white)

@@ -1,4 +1,4 @@
-"""Stand-ins of a few lines, instead of mocks."""
+"""Generators and engines of a few lines, used instead of mocks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class NearestConfig(GeneratorConfig, frozen=True, extra="forbid"):
 
 
 class Nearest(nn.Module):
-    """Repeats pixels: a pointwise generator, so that tiles must make no difference at all."""
+    """Repeats pixels: a pointwise generator, whose tiled and untiled results must be identical."""
 
     def __init__(self, scale: int, multiple: int) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ def nearest(scale: int = 4, multiple: int = 1, channels: int = 3) -> LoadedGener
 
 
 class FunctionEngine:
-    """An engine made of a function of (tensor of tiles, how many calls came before); its exact twin is another."""
+    """An engine built from a function of (tensor of tiles, number of earlier calls); `exact` is its fp32 counterpart."""
 
     name = "stand-in"
     bytes_per_pixel = 100
@@ -84,7 +84,7 @@ class FunctionEngine:
 
 
 def ran(engine: Engine, tiles: Tensor) -> Tensor:
-    """What an engine makes of a tensor."""
+    """Run an engine on a tensor."""
     return torch.from_numpy(engine.run(tiles.numpy()))
 
 
@@ -93,7 +93,7 @@ def repeated(scale: int = 4) -> Callable[[Tensor, int], Tensor]:
 
 
 def blurred(x: Tensor, radius: int, scale: int) -> Tensor:
-    """A generator with a known reach: box blur with zero padding, then repeated pixels."""
+    """A generator with a known receptive field: box blur with zero padding, then repeated pixels."""
     size = 2 * radius + 1
     soft = torch.nn.functional.avg_pool2d(x, size, 1, radius, count_include_pad=True)
     return soft.repeat_interleave(scale, -1).repeat_interleave(scale, -2)

@@ -1,4 +1,4 @@
-"""`tessera models`: which models there are, what is in a weights file, and how to fetch, convert and mix them."""
+"""`tessera models`: list models, inspect weights files, and download, convert and blend them."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
-    help="List, fetch, inspect, convert and mix models.",
+    help="List, pull, inspect, convert and blend models.",
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Offline = Annotated[bool, typer.Option("--offline", help="Never download; say instead where the file belongs.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
-Half = Annotated[bool, typer.Option("--half", help="Store half-precision numbers: half the size, rounded.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Never download; print where to put the file instead.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Overwrite an existing output.")]
+Half = Annotated[bool, typer.Option("--half", help="Store fp16: half the size, rounded.")]
 Folder = Annotated[Path | None, typer.Option("--folder", help="The models folder. [default: the user's data folder]")]
 
 
@@ -88,7 +88,7 @@ def _model_as_dict(model: Model, path: Path | None) -> dict[str, Any]:
 
 @app.command()
 def inspect(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Weights files, or names of models.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Weights files or model names.")],
     as_json: AsJson = False,
 ) -> None:
     """Say what is in weights files: network, scale, size, precision, license.
@@ -168,7 +168,9 @@ def _print_report(report: WeightsReport) -> None:
 
 @app.command()
 def convert(
-    source: Annotated[str, typer.Argument(metavar="IN", help="A weights file of any kind, or the name of a model.")],
+    source: Annotated[
+        str, typer.Argument(metavar="IN", help="A weights file in any supported format, or a model name.")
+    ],
     output: Annotated[Path, typer.Argument(metavar="OUT", help="The .safetensors file to write.")],
     half: Half = False,
     overwrite: Overwrite = False,
@@ -193,7 +195,7 @@ def convert(
 
 @app.command()
 def pull(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of models.")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Model names.")],
     folder: Folder = None,
     offline: Offline = False,
 ) -> None:
@@ -213,10 +215,10 @@ def pull(
 
 @app.command()
 def interpolate(
-    first: Annotated[str, typer.Argument(metavar="A", help="Weights at alpha 0, usually the smooth ones.")],
-    second: Annotated[str, typer.Argument(metavar="B", help="Weights at alpha 1, usually the sharp ones.")],
+    first: Annotated[str, typer.Argument(metavar="A", help="The model at alpha 0, usually the smooth one.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="The model at alpha 1, usually the sharp one.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The .safetensors file to write.")],
-    alpha: Annotated[float, typer.Option(help="The share of B: (1 - alpha) A + alpha B.")] = 0.8,
+    alpha: Annotated[float, typer.Option(help="Share of B: (1 - alpha) A + alpha B.")] = 0.8,
     half: Half = False,
     overwrite: Overwrite = False,
     offline: Offline = False,

@@ -1,11 +1,11 @@
-"""From an address to a whole, verified file, or to a sentence that says why not.
+"""Verified downloads that resume.
 
-The bytes gather in `NAME.part` beside the target, and `NAME.part.json` says where they come from (address, ETag,
-size). A killed or dropped download goes on from there: `Range` asks for the rest and `If-Range` makes the server send
-the whole file if it has changed since. The target appears only once size and sha256 are right: the part is flushed to
-the disk, renamed over, and the folder is flushed too, so that after a power cut there is a whole file or none.
+Data is collected in `NAME.part` next to the target, and `NAME.part.json` records its origin (address, ETag, size). An
+interrupted download resumes from there: `Range` requests the rest, and `If-Range` makes the server send the whole file
+if it has changed. The target appears only after size and SHA-256 were verified: the part is flushed to the disk and
+renamed, and the folder is flushed too, so that after a power cut there is a complete file or none.
 
-Only the standard library is used; its `urllib` honors `http_proxy`, `https_proxy` and `no_proxy`.
+Our own on `urllib`, because it needs no further package and honors `http_proxy`, `https_proxy` and `no_proxy`.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ from tessera.storage.checksum import compute_sha256
 from tessera.version import __version__
 
 Progress = Callable[[int, int | None], None]
-"""Called with the bytes that are here and the bytes in all, None while that is unknown."""
+"""Called with the bytes received and the total, None while it is unknown."""
 
 BLOCK_BYTES = 1 << 16
 LARGEST_BYTES = 4 << 30
-"""The end of a file whose size nobody declared: ten times the largest generator of the family."""
+"""Size limit for a file of undeclared size: ten times the largest generator of the family."""
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
 LOCK_POLL_SECONDS = 0.1
 PASSING_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""Answers that may be different in a moment; every other error status is final for its address."""
+"""Status codes worth a retry; every other error status is final for its address."""
 
 
 class _PassingError(Exception):
-    """This attempt failed, the next may not."""
+    """This attempt failed; a retry may succeed."""
 
     def __init__(self, reason: str, seconds: float | None = None) -> None:
         super().__init__(reason)
@@ -58,35 +58,35 @@ class _PassingError(Exception):
 
 
 class _AddressError(Exception):
-    """This address will not give the file, another may."""
+    """This address cannot provide the file; another may."""
 
 
 class _PartError(Exception):
-    """What was kept of an earlier attempt cannot be continued."""
+    """The partial file of an earlier attempt cannot be resumed."""
 
 
 class _WrongFileError(Exception):
-    """The file is whole but it is not the one that was asked for."""
+    """The file is complete but not the expected one."""
 
 
 class _Response(Protocol):
-    """The parts of an answer of `urllib` that are used here."""
+    """The parts of a `urllib` response that are used here."""
 
     status: int
     headers: Message
 
     def read1(self, n: int = ..., /) -> bytes:
-        """Give what has arrived, at most n bytes; nothing at the end."""
+        """Return what has arrived, at most n bytes; empty at the end."""
         ...
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Origin:
-    """Where the bytes of a part come from; kept beside it as JSON."""
+    """Origin of a partial file; stored next to it as JSON."""
 
     url: str
     validator: str | None
@@ -94,7 +94,7 @@ class _Origin:
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
-    """Follow redirects, but never from https to something that others on the way can change."""
+    """Follow redirects, but never from https to http."""
 
     def redirect_request(
         self,
@@ -105,7 +105,7 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
         headers: http.client.HTTPMessage,
         newurl: str,
     ) -> urllib.request.Request | None:
-        """Give the request for the new address, or raise if it is less safe than the old one."""
+        """Return the request for the new address; raise if it is less safe than the old one."""
         wanted = urllib.parse.urlsplit(newurl).scheme
         if wanted not in ("http", "https") or (req.type == "https" and wanted == "http"):
             fp.close()
@@ -123,12 +123,12 @@ def download(
     tries: int = 5,
     on_progress: Progress | None = None,
 ) -> str:
-    """Fetch the file that all addresses hold, from the first that gives it whole, and give its sha256.
+    """Download a file from the first address that provides it -> its SHA-256.
 
-    A target that is there already and is right is left as it is. `tries` counts attempts in a row, at one address, that
-    brought nothing new. Two processes that want the same file do not fetch it twice: the second waits for the first.
+    An existing target is verified and left as it is. `tries` counts consecutive attempts at one address without
+    progress. If two processes need the same file, the second waits for the first.
 
-    Raises `UsageError` for an address that is not http or https and `DownloadError` for all that can go wrong outside.
+    Raises UsageError for an address that is neither http nor https, and DownloadError for every other failure.
     """
     for url in urls:
         if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
@@ -139,20 +139,20 @@ def download(
     task = _Task(target=target, sha256=wanted, size=size, timeout_seconds=timeout_seconds, report=on_progress)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _lock_target(target, task.tell):
+        with _lock_target(target, task.report_progress):
             if target.exists():
                 return _check_existing(target, wanted, size)
-            return _from_first_that_works(urls, task, tries)
+            return _try_addresses(urls, task, tries)
     except OSError as error:
         raise DownloadError(
-            f"{target}: the file could not be written ({_reason(error)}). "
+            f"{target}: the file could not be written ({_describe_reason(error)}). "
             f"Free space there or choose another folder, then try again."
         ) from error
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Task:
-    """What is wanted, and where it gathers until it is whole."""
+    """The expected file, and its partial file."""
 
     target: Path
     sha256: frozenset[str] | None
@@ -168,23 +168,23 @@ class _Task:
     def origin(self) -> Path:
         return self.target.with_name(f"{self.target.name}.part.json")
 
-    def tell(self, total: int | None = None) -> None:
+    def report_progress(self, total: int | None = None) -> None:
         if self.report is not None:
-            self.report(_size_of(self.part), self.size if total is None else total)
+            self.report(_get_size(self.part), self.size if total is None else total)
 
-    def forget(self) -> None:
+    def remove_part(self) -> None:
         self.part.unlink(missing_ok=True)
         self.origin.unlink(missing_ok=True)
 
 
-def _from_first_that_works(urls: Sequence[str], task: _Task, tries: int) -> str:
+def _try_addresses(urls: Sequence[str], task: _Task, tries: int) -> str:
     failures: list[str] = []
     for url in urls:
         try:
-            return _from_one_address(url, task, tries)
+            return _download_from(url, task, tries)
         except _AddressError as failure:
             failures.append(f"{url} ({failure})")
-    kept = _size_of(task.part)
+    kept = _get_size(task.part)
     later = f" The {kept:,} bytes that arrived are kept, and the next try goes on from there." if kept else ""
     raise DownloadError(
         f"{task.target.name} could not be downloaded: {', '.join(failures) or 'no address is known'}. Check the"
@@ -193,27 +193,27 @@ def _from_first_that_works(urls: Sequence[str], task: _Task, tries: int) -> str:
     )
 
 
-def _from_one_address(url: str, task: _Task, tries: int) -> str:
+def _download_from(url: str, task: _Task, tries: int) -> str:
     best = -1
     fruitless = 0
     fresh = False
     while True:
-        went_on = _size_of(task.part) > 0
+        resumed = _get_size(task.part) > 0
         try:
             _fetch_rest(url, task)
-            return _land(task)
+            return _verify_and_rename(task)
         except _PartError:
-            task.forget()
-            continue  # without a part there is nothing to start over from, so this cannot repeat for ever
+            task.remove_part()
+            continue  # without a part this cannot happen again
         except _WrongFileError as wrong:
-            task.forget()
-            if went_on and not fresh:  # a part may have a torn end after a power cut; once is its address believed
+            task.remove_part()
+            if resumed and not fresh:  # after a power cut the end of a part may be damaged; retry once
                 fresh = True
                 continue
             raise _AddressError(str(wrong)) from wrong
         except _PassingError as failure:
-            here = _size_of(task.part)
-            # A line that drops every few megabytes is slow, not broken; a server that starts anew each time is.
+            here = _get_size(task.part)
+            # A connection that drops every few megabytes is slow; a server that restarts each time is broken.
             fruitless = 1 if here >= best + BLOCK_BYTES else fruitless + 1
             best = max(best, here)
             if fruitless >= tries:
@@ -223,11 +223,11 @@ def _from_one_address(url: str, task: _Task, tries: int) -> str:
 
 
 def _fetch_rest(url: str, task: _Task) -> None:
-    """Bring the part to its full length, from where it ends."""
+    """Download the rest of the part."""
     origin = _read_origin(task, url)
     if origin is None:
-        task.forget()
-    start = _size_of(task.part)
+        task.remove_part()
+    start = _get_size(task.part)
     total = origin.total if origin is not None else None
     if start and total is not None and start >= total:
         if start > total:
@@ -237,37 +237,37 @@ def _fetch_rest(url: str, task: _Task) -> None:
     if start and origin is not None and origin.validator is not None:
         headers |= {"Range": f"bytes={start}-", "If-Range": origin.validator}
     with contextlib.closing(_open(urllib.request.Request(url, headers=headers), task.timeout_seconds)) as response:
-        start = _agreed_start(response, start)
-        total = _agreed_total(response, start, task.size)
+        start = _check_start(response, start)
+        total = _check_total(response, start, task.size)
         if total is None and task.sha256 is None and response.headers.get("Transfer-Encoding") is None:
             raise _AddressError(
                 "it does not say how long the file is, and there is no published sum to tell whole from half"
             )
         _check_space(task.target, total, start)
         with task.part.open("ab" if start else "wb") as file:
-            if not start:  # after the part is emptied: old bytes are never found under a new origin
-                _write_origin(task, _Origin(url=url, validator=_validator(response.headers), total=total))
-            task.tell(total)
+            if not start:  # after the part is emptied, so that old data never has a new origin
+                _write_origin(task, _Origin(url=url, validator=_choose_validator(response.headers), total=total))
+            task.report_progress(total)
             most = LARGEST_BYTES if total is None else total
-            for block in _blocks(response):
+            for block in _read_blocks(response):
                 if start + len(block) > most:
-                    raise _surplus(task, most)
+                    raise _reject_surplus(task, most)
                 file.write(block)
                 file.flush()
                 start += len(block)
-                task.tell(total)
+                task.report_progress(total)
             os.fsync(file.fileno())
     if total is not None and start < total:
         raise _PassingError(f"the connection ended after {start:,} of {total:,} bytes")
 
 
-def _surplus(task: _Task, most: int) -> Exception:
-    task.forget()
+def _reject_surplus(task: _Task, most: int) -> Exception:
+    task.remove_part()
     return _AddressError(f"it sends more than the {most:,} bytes that were declared")
 
 
 def _open(request: urllib.request.Request, timeout_seconds: float) -> _Response:
-    # Built at each call, so that a change of the proxy variables is seen.
+    # Built on each call, because the proxy variables may change.
     opener = urllib.request.build_opener(_SafeRedirects())
     try:
         return cast(_Response, opener.open(request, timeout=timeout_seconds))
@@ -277,29 +277,29 @@ def _open(request: urllib.request.Request, timeout_seconds: float) -> _Response:
             raise _PartError from error
         answer = f"it answered {error.code} {error.reason}".rstrip()
         if error.code in PASSING_STATUS:
-            raise _PassingError(answer, _seconds_asked(error.headers)) from error
+            raise _PassingError(answer, _parse_retry_after(error.headers)) from error
         raise _AddressError(answer) from error
     except urllib.error.URLError as error:
-        raise _sort(error.reason) from error
+        raise _classify(error.reason) from error
     except http.client.InvalidURL as error:
         raise _AddressError(f"it is no valid address ({error})") from error
     except (OSError, http.client.HTTPException) as error:
-        raise _sort(error) from error
+        raise _classify(error) from error
 
 
-def _blocks(response: _Response) -> Iterator[bytes]:
+def _read_blocks(response: _Response) -> Iterator[bytes]:
     while True:
         try:
             block = response.read1(BLOCK_BYTES)
         except (OSError, http.client.HTTPException) as error:
-            raise _sort(error) from error
+            raise _classify(error) from error
         if not block:
             return
         yield block
 
 
-def _sort(reason: object) -> Exception:
-    """Tell a failure that may pass from one that will not."""
+def _classify(reason: object) -> Exception:
+    """Distinguish a temporary failure from a permanent one."""
     if isinstance(reason, ssl.SSLCertVerificationError):
         return _AddressError(
             f"its certificate is not trusted ({reason.verify_message}); if a proxy re-signs the traffic, "
@@ -311,11 +311,11 @@ def _sort(reason: object) -> Exception:
         return _PassingError("nothing came in time")
     if isinstance(reason, http.client.HTTPException | ConnectionResetError | BrokenPipeError):
         return _PassingError("the connection was dropped")
-    return _PassingError(f"no connection ({_reason(reason)})")
+    return _PassingError(f"no connection ({_describe_reason(reason)})")
 
 
-def _agreed_start(response: _Response, asked: int) -> int:
-    """Where the bytes of this answer begin: where we asked, or at 0 when the server sends the whole file."""
+def _check_start(response: _Response, asked: int) -> int:
+    """Offset at which the response starts: as requested, or 0 if the server sends the whole file."""
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise _AddressError("it sends the file re-compressed, although the plain bytes were asked for")
     if response.status == http.HTTPStatus.OK:
@@ -328,7 +328,7 @@ def _agreed_start(response: _Response, asked: int) -> int:
     raise _AddressError(f"it answered {response.status}")
 
 
-def _agreed_total(response: _Response, start: int, size: int | None) -> int | None:
+def _check_total(response: _Response, start: int, size: int | None) -> int | None:
     length = response.headers.get("Content-Length")
     declared = start + int(length) if length is not None and length.isdecimal() else None
     if size is not None and declared is not None and declared != size:
@@ -345,9 +345,9 @@ def _check_space(target: Path, total: int | None, start: int) -> None:
         )
 
 
-def _land(task: _Task) -> str:
-    """Verify the part and give it its name, once and for all."""
-    found_bytes = _size_of(task.part)
+def _verify_and_rename(task: _Task) -> str:
+    """Verify the part and rename it to the target."""
+    found_bytes = _get_size(task.part)
     if task.size is not None and found_bytes != task.size:
         raise _WrongFileError(f"it sent {found_bytes:,} bytes, and {task.size:,} were expected")
     digest = compute_sha256(task.part)
@@ -371,13 +371,13 @@ def _check_existing(target: Path, sha256: frozenset[str] | None, size: int | Non
 
 
 def _read_origin(task: _Task, url: str) -> _Origin | None:
-    """Where the part comes from, or None if it cannot be continued from this address."""
+    """Read the origin of the part; None if it cannot be resumed from this address."""
     try:
         known: dict[str, Any] = json.loads(task.origin.read_text(encoding="utf-8"))
         origin = _Origin(url=known["url"], validator=known["validator"], total=known["total"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    whole = origin.total is not None and _size_of(task.part) == origin.total
+    whole = origin.total is not None and _get_size(task.part) == origin.total
     return origin if origin.url == url and (origin.validator is not None or whole) else None
 
 
@@ -385,13 +385,13 @@ def _write_origin(task: _Task, origin: _Origin) -> None:
     task.origin.write_text(json.dumps(asdict(origin)), encoding="utf-8")
 
 
-def _validator(headers: Message) -> str | None:
-    """What `If-Range` may carry: a strong ETag, else the date (RFC 9110, section 13.1.5)."""
+def _choose_validator(headers: Message) -> str | None:
+    """Validator for `If-Range`: a strong ETag, else the date (RFC 9110, section 13.1.5)."""
     etag = headers.get("ETag")
     return etag if etag is not None and etag.startswith('"') else headers.get("Last-Modified")
 
 
-def _seconds_asked(headers: Message) -> float | None:
+def _parse_retry_after(headers: Message) -> float | None:
     asked = headers.get("Retry-After", "")
     return min(float(asked), LONGEST_PAUSE_SECONDS) if asked.isdecimal() else None
 
@@ -415,14 +415,14 @@ def _lock_target(target: Path, while_waiting: Callable[[], None]) -> Generator[N
         lock.release()
 
 
-def _size_of(path: Path) -> int:
+def _get_size(path: Path) -> int:
     try:
         return path.stat().st_size
     except FileNotFoundError:
         return 0
 
 
-def _reason(error: object) -> str:
+def _describe_reason(error: object) -> str:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "the disk is full"
     if isinstance(error, OSError) and error.strerror:
