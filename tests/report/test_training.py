@@ -231,7 +231,7 @@ def test_the_page_is_whole_alone_and_tells_what_the_run_is(tmp_path: Path) -> No
     assert root.all("h1")[0].text == "Training run cats"
     told = facts(root)
     assert told["Progress"].startswith("step 200 of 400 (50 %)")
-    assert "RRDB_PSNR_x4" in told["Began from"]
+    assert "RRDB_PSNR_x4" in told["Started from"]
     assert told["Losses"] == "0.01 × pixel (l1) + 0.005 × adversarial (vanilla)"
     assert told["Best checkpoint"] == "none kept; the best niqe was 5, at step 200"
     assert "photos; crops of 128, 4 a batch" in told["Trained on"]
@@ -268,15 +268,15 @@ def test_every_caption_says_which_way_is_better_or_that_none_is(tmp_path: Path) 
         ("PSNR (dB)", "Higher is better"),
         ("Perceptual distance", "Lower is better"),
         ("Pixel loss", "Lower is better"),
-        ("Adversarial loss", "neither way is better"),
-        ("Its answers", "1 says real, 0 says generated"),
+        ("Adversarial loss", "Neither direction is better"),
+        ("Discriminator outputs", "1 is real, 0 is generated"),
     ):
         assert words in panel_of(root, title).all("figcaption")[0].text
 
 
 def test_the_discriminators_answers_share_a_panel_from_0_to_1(tmp_path: Path) -> None:
     _, root = page_of(a_run(tmp_path, train_lines()))
-    box = panel_of(root, "Its answers")
+    box = panel_of(root, "Discriminator outputs")
     real, fake = dots(box), dots(box, 1)
     assert len(real) == len(fake) == 20
     assert [value for _, value in axis_of(box)][0::5] == [0, 1]
@@ -298,8 +298,8 @@ def test_numbers_that_are_not_known_are_shown_under_their_names(tmp_path: Path) 
 @pytest.mark.parametrize("lines", [[], ['{"step": 1, "ki'], ["\x00\xff\n", "[]\n", "{}\n"]], ids=["none", "torn", "no"])
 def test_a_run_that_has_just_begun_has_a_report(tmp_path: Path, lines: list[str]) -> None:
     _, root = page_of(a_run(tmp_path, lines, log=""))
-    assert "Nothing was validated yet." in root.text
-    assert "Nothing was recorded yet." in root.text
+    assert "No validation yet." in root.text
+    assert "No values recorded yet." in root.text
     assert facts(root)["Progress"] == "step 0 of 400 (0 %)"
 
 
@@ -359,7 +359,7 @@ def test_what_happened_is_told_in_order_with_its_step_and_time(tmp_path: Path) -
         ("160", "", "!"),
     ]
     assert rows[1][3].startswith("Stopped after step 100")
-    assert facts(root)["Events"] == "2 that want attention"
+    assert facts(root)["Events"] == "2 that need attention"
     assert len(panel_of(root, "Pixel loss").all("line", **{"class": "event"})) == 2
 
 
@@ -370,7 +370,7 @@ def test_the_time_that_was_spent_and_is_left_is_told(tmp_path: Path) -> None:
     assert told["Speed"].startswith("0.0833 steps a second")  # 100 in 20 minutes
     assert told["Left at this speed"] == "40 min 0 s"
     assert told["Waiting for data"] == "25.0% of the time"
-    assert told["What limits it"] == "2.5 crops a second, 40% of the time waiting for data: the data limits."
+    assert told["Limited by"] == "2.5 crops a second, 40% of the time waiting for data: the data limits."
 
 
 def test_the_target_of_a_run_that_was_prolonged_is_the_later_one(tmp_path: Path) -> None:
@@ -560,7 +560,7 @@ def test_in_a_browser_keys_and_pointer_read_the_curves_and_the_slider_goes_throu
     text, _ = page_of(with_sheets(tmp_path, [10, 20, 30]))
     script = """<script>
       const said = [], box = [...document.querySelectorAll(".curve-box")].find(
-        each => each.querySelector("h3").textContent === "Its answers");
+        each => each.querySelector("h3").textContent === "Discriminator outputs");
       const curve = box.querySelector(".curve"), output = box.querySelector("output");
       const press = key => {
         curve.dispatchEvent(new KeyboardEvent("keydown", { key })); said.push(output.textContent);

@@ -7,96 +7,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 
 from tessera.report.curves import STRETCHES, Curve, Panel, draw_panel, short
 from tessera.report.page import Cell, name, page, section, sentences, table, text, write_page
+from tessera.report.quantities import (
+    ANSWERS_NOTE,
+    ATTENTION_LEAD,
+    DISCRIMINATOR,
+    LOSSES,
+    RUNNING,
+    SCORES,
+    Better,
+    Quantity,
+)
 from tessera.report.run_record import Event, RunRecord, Series, read_run
 from tessera.report.run_style import CURVE_SCRIPT, CURVE_STYLE, SAMPLES_SCRIPT, SAMPLES_STYLE
 from tessera.report.samples import samples_part
 
 REPORT_NAME = "report.html"
 
-Better = Literal["lower", "higher", ""]
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """A number that a run records: what it is called, which way is better, how to read it."""
-
-    key: str
-    title: str
-    better: Better
-    note: str
-    within: tuple[float, float] | None = None
-
-
-ATTENTION_LEAD = (
-    "One fixed picture through the gates of the discriminator, a row for each of its networks: the picture, and the"
-    " maps A1 (deep), A2, A3 (shallow) over it. Red is 1, blue is 0."
-)
-
-LOSSES = (
-    Quantity("generator", "Loss of the generator", "lower", "The sum of its terms, each times its weight."),
-    Quantity(
-        "pixel",
-        "Pixel loss",
-        "lower",
-        "Distance to the truth (or a teacher's output), pixel by pixel, times its weight.",
-    ),
-    Quantity("grid", "Grid loss", "lower", "How unlike the places of a pixel shuffle are, times its weight."),
-    Quantity(
-        "perceptual",
-        "Perceptual loss",
-        "lower",
-        "Distance of features to those of the truth (or a teacher's output), times its weight.",
-    ),
-    Quantity("style", "Style loss", "lower", "Distance of the features' correlations, times its weight."),
-    Quantity(
-        "adversarial",
-        "Adversarial loss",
-        "",
-        "What the generator pays for being told apart, times its weight. It is one side of a contest: neither way is"
-        " better in itself; a long rise means that the discriminator pulls ahead.",
-    ),
-)
-JUDGING = (
-    Quantity(
-        "discriminator",
-        "Loss of the discriminator",
-        "",
-        "The other side of the contest. Near 0 for long, it has won and teaches little.",
-    ),
-    Quantity("d_real", "answer to real pictures", "", "", within=(0.0, 1.0)),
-    Quantity("d_fake", "answer to generated pictures", "", "", within=(0.0, 1.0)),
-)
-ANSWERS_NOTE = (
-    "Mean of sigmoid(D): 1 says real, 0 says generated. Healthy is a real answer a little above the generated one; 1"
-    " and 0 for long means that the discriminator has won; equal answers mean that it cannot tell them apart."
-    " Under a relativistic loss only their difference means something."
-)
-RUNNING = (
-    Quantity("g_gradient", "gradient of the generator", "", ""),
-    Quantity("d_gradient", "gradient of the discriminator", "", ""),
-    Quantity("rate", "Learning rate of the generator", "", "As it was scheduled, and lowered after going back."),
-    Quantity(
-        "waiting",
-        "Share of the time waiting for data",
-        "lower",
-        "Since the run began or went on; from about 0.15 on, the data limits the speed.",
-        within=(0.0, 1.0),
-    ),
-)
-SCORES = (
-    Quantity("psnr", "PSNR (dB)", "higher", "On Y, borders cut, mean over the validation pictures."),
-    Quantity("ssim", "SSIM", "higher", "On Y, borders cut, mean over the validation pictures; at most 1."),
-    Quantity("niqe", "NIQE", "lower", "How unnatural the outputs' statistics are, without looking at the truth."),
-    Quantity("perceptual", "Perceptual distance", "lower", "Distance of features to those of the truth."),
-)
 _PARTS = ("generator", "discriminator", "degradation", "optimizer", "schedule")
 
 
@@ -123,14 +56,14 @@ def training_body(record: RunRecord) -> Iterator[str]:
     if samples:
         yield section("Samples over time", samples)
     yield section("Losses", *_quantities(record, LOSSES))
-    if any(each.key in record.train for each in JUDGING):
-        yield section("Discriminator", *_judging(record))
+    if any(each.key in record.train for each in DISCRIMINATOR):
+        yield section("Discriminator", *_discriminator(record))
     if record.attention or record.attention_sheets:
         yield section("Attention", *_attention(record))
     yield section("Rates and gradients", *_running(record))
-    others = [key for key in record.train if key not in {each.key for each in (*LOSSES, *JUDGING, *RUNNING)}]
+    others = [key for key in record.train if key not in {each.key for each in (*LOSSES, *DISCRIMINATOR, *RUNNING)}]
     if others:
-        yield section("Other numbers", *_quantities(record, [Quantity(key, key, "", "") for key in others]))
+        yield section("Other values", *_quantities(record, [Quantity(key, key, "", "") for key in others]))
     yield section("Timing", _timing(record))
     yield section("Events", *_events(record))
     yield section("Configuration", _configuration(record))
@@ -140,13 +73,17 @@ def training_body(record: RunRecord) -> Iterator[str]:
 
 
 def _beginning(record: RunRecord) -> str:
-    facts: dict[str, str] = {"Progress": _progress(record), "Began from": _origin(record), "Trained on": _data(record)}
+    facts: dict[str, str] = {
+        "Progress": _progress(record),
+        "Started from": _origin(record),
+        "Trained on": _data(record),
+    }
     facts["Losses"] = _terms(record)
     facts["Best checkpoint"] = _best(record)
     if record.checkpoints:
         facts["Checkpoints"] = ", ".join(f"{step:,}" for step in record.checkpoints[-10:])
     warnings = sum(event.warning for event in record.events)
-    facts["Events"] = f"{warnings} that want attention" if warnings else "none that want attention"
+    facts["Events"] = f"{warnings} that need attention" if warnings else "none that need attention"
     return _pairs(facts) + ('<p><a href="#events">What happened</a></p>\n' if warnings else "")
 
 
@@ -212,7 +149,7 @@ def _best(record: RunRecord) -> str:
     series = record.validation.get(str(wanted))
     found = _extreme(series, quantity.better) if series is not None and quantity is not None else None
     if found is None:
-        return "none yet: nothing was validated"
+        return "none yet: no validation"
     return f"none kept; the best {wanted} was {short(found[1])}, at step {found[0]:,}"
 
 
@@ -227,7 +164,7 @@ def _pairs(facts: Mapping[str, str]) -> str:
 
 def _validation(record: RunRecord) -> Iterator[str]:
     if not record.validation:
-        yield "<p>Nothing was validated yet.</p>\n"
+        yield "<p>No validation yet.</p>\n"
         return
     known = {each.key for each in SCORES}
     others = [Quantity(key, key, "", "") for key in record.validation if key not in known]
@@ -236,7 +173,7 @@ def _validation(record: RunRecord) -> Iterator[str]:
 
 def _quantities(record: RunRecord, quantities: Sequence[Quantity]) -> Iterator[str]:
     if not any(each.key in record.train for each in quantities):
-        yield "<p>Nothing was recorded yet.</p>\n"
+        yield "<p>No values recorded yet.</p>\n"
         return
     yield from _shown(record, record.train, quantities)
 
@@ -254,14 +191,16 @@ def _attention(record: RunRecord) -> Iterator[str]:
         )
 
 
-def _judging(record: RunRecord) -> Iterator[str]:
-    loss, *answers = JUDGING
+def _discriminator(record: RunRecord) -> Iterator[str]:
+    loss, *answers = DISCRIMINATOR
     panels = [_panel(loss, record.train[loss.key])] if loss.key in record.train else []
     curves = _curves(record.train, answers)
     if curves:
-        panels.append(Panel(title="Its answers", note=ANSWERS_NOTE, curves=curves, within=(0.0, 1.0), level=0.5))
+        panels.append(
+            Panel(title="Discriminator outputs", note=ANSWERS_NOTE, curves=curves, within=(0.0, 1.0), level=0.5)
+        )
     yield _grid(record, panels)
-    yield _table(record.train, JUDGING)
+    yield _table(record.train, DISCRIMINATOR)
 
 
 def _running(record: RunRecord) -> Iterator[str]:
@@ -269,11 +208,11 @@ def _running(record: RunRecord) -> Iterator[str]:
     panels: list[Panel] = []
     curves = _curves(record.train, gradients)
     if curves:
-        note = "Norm before it is limited. Spikes are steps that could have broken something."
+        note = "Norm before clipping. Spikes are steps that can destabilize training."
         panels.append(Panel(title="Gradients", note=note, curves=curves))
     panels += [_panel(each, record.train[each.key]) for each in (rate, waiting) if each.key in record.train]
     if not panels:
-        yield "<p>Nothing was recorded yet.</p>\n"
+        yield "<p>No values recorded yet.</p>\n"
         return
     yield _grid(record, panels)
     yield _table(record.train, RUNNING)
@@ -304,9 +243,9 @@ def _grid(record: RunRecord, panels: Sequence[Panel]) -> str:
     shown = [curve.series for panel in panels for curve in panel.curves]
     notes = ['Dashed upright lines are <a href="#events">events</a>.'] if marks else []
     if any(len(series.steps) > STRETCHES for series in shown):
-        notes.append("Of many values, the line is the mean, and the band reaches from the least to the greatest.")
+        notes.append("Where values are dense, the line is the mean and the band spans minimum to maximum.")
     if any(np.isnan(series.values).any() for series in shown):
-        notes.append("Ticks on the lower edge are values that were no numbers.")
+        notes.append("Ticks on the lower edge are non-finite values.")
     return f'<div class="curves">\n{drawn}</div>\n' + (f'<p class="soft">{" ".join(notes)}</p>\n' if notes else "")
 
 
@@ -315,8 +254,8 @@ def _table(numbers: Mapping[str, Series], quantities: Sequence[Quantity]) -> str
     for each in quantities:
         if each.key in numbers:
             rows.append([Cell(name(each.title[:1].upper() + each.title[1:])), *_row(numbers[each.key], each.better)])
-    head = ["", "Better", "First", "Best", "Step of best", "Last", "No number"]
-    caption = "Of every value that was recorded; “no number” counts those that were not finite."
+    head = ["", "Better", "First", "Best", "Step of best", "Last", "Non-finite"]
+    caption = "Over all recorded values; “non-finite” counts NaN and infinity."
     return table(caption, head, rows)
 
 
@@ -364,8 +303,8 @@ def _timing(record: RunRecord) -> str:
             if left > 0:
                 facts["Left at this speed"] = _duration(left * last.seconds / done)
     if record.speed:
-        facts["What limits it"] = record.speed
-    return _pairs(facts) if facts else "<p>Nothing was measured yet.</p>\n"
+        facts["Limited by"] = record.speed
+    return _pairs(facts) if facts else "<p>No timing yet.</p>\n"
 
 
 def _duration(seconds: float) -> str:
@@ -383,10 +322,10 @@ def _duration(seconds: float) -> str:
 
 def _events(record: RunRecord) -> Iterator[str]:
     if not record.events:
-        yield "<p>Nothing was said.</p>\n"
+        yield "<p>No events.</p>\n"
         return
     rows = [_event(event) for event in record.events]
-    yield table("What the run said. ! marks what wants attention.", ["Step", "Time", "", "Sentence"], rows)
+    yield table("Messages of the run. ! marks those that need attention.", ["Step", "Time", "", "Sentence"], rows)
     if record.events_left_out:
         yield f"<p class=soft>{record.events_left_out:,} from the middle are left out; the run's log has them.</p>\n"
 
@@ -403,7 +342,7 @@ def _event(event: Event) -> list[Cell]:
 
 def _configuration(record: RunRecord) -> str:
     if not record.config:
-        return "<p>It is not known.</p>\n"
+        return "<p>Unknown.</p>\n"
     short_facts = {key.capitalize(): _flat(record.value(key)) for key in _PARTS if isinstance(record.value(key), dict)}
     lines = "\n".join(f"{key} = {value}" for key, value in _leaves(record.config))
     return (

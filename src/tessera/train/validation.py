@@ -21,6 +21,7 @@ from tessera.degrade import apply, draw
 from tessera.errors import PictureError, TesseraError
 from tessera.images.color import luma_matlab
 from tessera.losses import PerceptualConfig, PerceptualLoss, load_perceptual_trunk
+from tessera.metrics.catalog import METRICS
 from tessera.metrics.niqe import PristineModel, niqe
 from tessera.metrics.psnr import psnr
 from tessera.metrics.ssim import SMALLEST_SIDE, ssim
@@ -29,7 +30,9 @@ from tessera.train.seeding import derive_rng
 from tessera.weights.published import NIQE_MODEL
 from tessera.zoo.models import fetch_file
 
-LOWER_IS_BETTER = frozenset({"niqe", "perceptual"})
+LOWER_IS_BETTER = frozenset(
+    {"perceptual", *(metric.info.name for metric in METRICS if not metric.info.higher_is_better)}
+)
 _SHEET_SIDE = 256
 """Longest side of a picture on the sheet, cut from the middle, in high-resolution pixels."""
 

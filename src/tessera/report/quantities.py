@@ -1,0 +1,87 @@
+"""The values that a training run records, and how its report titles and explains them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tessera.metrics.catalog import METRICS
+
+Better = Literal["lower", "higher", ""]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A value that a run records: its title, which direction is better, how to read it."""
+
+    key: str
+    title: str
+    better: Better
+    note: str
+    within: tuple[float, float] | None = None
+
+
+ATTENTION_LEAD = (
+    "One fixed picture through the gates of the discriminator, a row for each of its networks: the picture, and the"
+    " maps A1 (deep), A2, A3 (shallow) over it. Red is 1, blue is 0."
+)
+
+LOSSES = (
+    Quantity("generator", "Loss of the generator", "lower", "Weighted sum of its terms."),
+    Quantity(
+        "pixel",
+        "Pixel loss",
+        "lower",
+        "Pixelwise distance to the reference (or a teacher's output), times its weight.",
+    ),
+    Quantity("grid", "Grid loss", "lower", "Difference between the phases of a pixel shuffle, times its weight."),
+    Quantity(
+        "perceptual",
+        "Perceptual loss",
+        "lower",
+        "Distance of features from those of the reference (or a teacher's output), times its weight.",
+    ),
+    Quantity("style", "Style loss", "lower", "Distance of the features' Gram matrices, times its weight."),
+    Quantity(
+        "adversarial",
+        "Adversarial loss",
+        "",
+        "Penalty for outputs that the discriminator recognizes, times its weight. Neither direction is better by"
+        " itself; a long rise means that the discriminator is winning.",
+    ),
+)
+DISCRIMINATOR = (
+    Quantity(
+        "discriminator",
+        "Loss of the discriminator",
+        "",
+        "Near 0 for long means that the discriminator has won and teaches little.",
+    ),
+    Quantity("d_real", "output for real pictures", "", "", within=(0.0, 1.0)),
+    Quantity("d_fake", "output for generated pictures", "", "", within=(0.0, 1.0)),
+)
+ANSWERS_NOTE = (
+    "Mean of sigmoid(D): 1 is real, 0 is generated. Healthy is a real output slightly above the generated one; 1 and 0"
+    " for long mean that the discriminator has won; equal outputs mean that it cannot distinguish them. With a"
+    " relativistic loss only their difference is meaningful."
+)
+RUNNING = (
+    Quantity("g_gradient", "gradient of the generator", "", ""),
+    Quantity("d_gradient", "gradient of the discriminator", "", ""),
+    Quantity("rate", "Learning rate of the generator", "", "As scheduled; lowered after a rollback."),
+    Quantity(
+        "waiting",
+        "Share of time waiting for data",
+        "lower",
+        "Since the run started or resumed; above about 0.15, data loading limits the speed.",
+        within=(0.0, 1.0),
+    ),
+)
+SCORES = (
+    *(
+        Quantity(info.name, info.title, "higher" if info.higher_is_better else "lower", info.summary)
+        for info in (metric.info for metric in METRICS)
+    ),
+    Quantity("perceptual", "Perceptual distance", "lower", "Distance of features from those of the reference."),
+)
+"""Validation scores: every metric, on Y with borders cropped where it compares, averaged over the pictures."""
