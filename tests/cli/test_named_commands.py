@@ -27,7 +27,7 @@ def strings(path: Path) -> Iterator[str]:
     """String constants of a module; the fields of f-strings become FIELD."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.JoinedStr):
-            yield "".join(part.value if isinstance(part, ast.Constant) else "FIELD" for part in node.values)
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "FIELD" for part in node.values)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.value
 

@@ -78,8 +78,8 @@ def test_pi_takes_ma_from_a_table_or_a_command(folders, tmp_path):
     table.write_text("picture,ma\np0,8\np1.png,6\n")
     sr, gt = folders
     niqe = start_niqe(pristine())
-    starts = {"niqe": niqe, "pi": start_perceptual_index(niqe, open_ma(str(table)))}
-    result = evaluate_results(pair_folders(sr=sr, gt=gt), scorer(**starts), title="t")
+    pi = start_perceptual_index(niqe, open_ma(str(table)))
+    result = evaluate_results(pair_folders(sr=sr, gt=gt), scorer(niqe=niqe, pi=pi), title="t")
     scores = [row.scores for row in result.rows]
     assert scores[0]["pi"] == pytest.approx((10 - 8 + scores[0]["niqe"]) / 2)
     assert scores[1]["pi"] == pytest.approx((10 - 6 + scores[1]["niqe"]) / 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -117,7 +118,7 @@ def test_each_picture_is_opened_once_and_decoded_twice(weights: str, monkeypatch
     surveyed: list[Path] = []
     real_open, real_survey = PictureReader.__init__, PictureReader.measure_ranges
 
-    def init(self: PictureReader, path: Path, **options: object) -> None:
+    def init(self: PictureReader, path: Path, **options: Any) -> None:
         opened.append(path)
         real_open(self, path, **options)
 
