@@ -121,7 +121,7 @@ def check_pictures(photos: Path, table: Path = PICTURES, part: str = "train") ->
 
 
 class Lines:
-    """A watcher that prints a line for each sentence, and one every so many steps."""
+    """A progress display that prints each message, and one line every so many steps."""
 
     def __init__(self, every: int) -> None:
         self._every = every

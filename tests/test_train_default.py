@@ -94,7 +94,7 @@ def test_both_networks_are_trained_in_pieces_one_from_the_other(
 
     class AlarmAtOnce:
         def __init__(self, seconds: float, alarm: object, arguments: tuple[int, int]) -> None:
-            monkeypatch.setattr(script.Lines, "step", lambda *_: alarm(*arguments))  # type: ignore[operator]
+            monkeypatch.setattr(script.Lines, "show_step", lambda *_: alarm(*arguments))  # type: ignore[operator]
 
         def start(self) -> None: ...
         def cancel(self) -> None: ...
