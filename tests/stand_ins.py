@@ -65,7 +65,7 @@ def nearest(scale: int = 4, multiple: int = 1, channels: int = 3) -> LoadedGener
 
 
 class FunctionEngine:
-    """An engine built from a function of (tensor of tiles, number of earlier calls); `exact` is its fp32 counterpart."""
+    """An engine built from a function of (tensor of tiles, number of earlier calls); `exact` is the fp32 one."""
 
     name = "stand-in"
     bytes_per_pixel = 100

@@ -168,9 +168,7 @@ def _print_report(report: WeightsReport) -> None:
 
 @app.command()
 def convert(
-    source: Annotated[
-        str, typer.Argument(metavar="IN", help="A weights file in any supported format, or a model name.")
-    ],
+    source: Annotated[str, typer.Argument(metavar="IN", help="A weights file, or a model name.")],
     output: Annotated[Path, typer.Argument(metavar="OUT", help="The .safetensors file to write.")],
     half: Half = False,
     overwrite: Overwrite = False,
