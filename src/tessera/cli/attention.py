@@ -33,7 +33,7 @@ Checkpoints = Annotated[
 ]
 Output = Annotated[Path, _Opt("-o", "--output", help="The folder for everything that is made.")]
 Reference = Annotated[
-    Path | None, _Opt("--reference", help="The truth, of the picture's size: PICTURE is then a generated one.")
+    Path | None, _Opt("--reference", help="Ground-truth image of the picture's size: PICTURE is then a generated one.")
 ]
 Generated = Annotated[
     Path | None, _Opt("--generated", help="The generated picture, instead of one by the run's own generator.")
@@ -72,9 +72,9 @@ def attention(
 ) -> None:
     """Show what a discriminator looks at: `tessera attention photo.png --checkpoints runs/NAME -o maps`.
 
-    Writes the map of every gate at every checkpoint (A3_D1_5000.png: gate 3, network 1, step 5000), the maps enlarged
-    and over the picture, the answers, grids and an animation over time, attention.json and attention.html. Exit code:
-    0 done, 1 some pictures could not be read, 2 wrong usage.
+    Writes the map of every gate at every checkpoint (A3_D1_5000.png: gate 3, network 1, step 5000), the maps at the
+    picture's size, alone and overlaid, the logits, grids and an animation over time, attention.json and attention.html.
+    Exit codes: 0 done, 1 some pictures could not be read, 2 wrong usage.
     """
     given = [path for path in pictures if path.suffix.lower() not in _WEIGHTS]
     places = [*(checkpoints or ()), *(path for path in pictures if path.suffix.lower() in _WEIGHTS)]

@@ -1,0 +1,65 @@
+"""Docstrings, messages and pages are in plain American technical English, without phrases of earlier versions."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ARCHAIC = re.compile(
+    r"""
+    (?<!there\ )\b(?:is|are|was|were)\ no\ (?!longer\b|more\b|less\b|faster\b|better\b)
+    | \bthat\ there\ (?:is|are)\ not\b
+    | \bwhole\ numbers?\b
+    | \bgo(?:es)?\ on\ with\b
+    | \bcannot\ be\ had\b
+    | \bof\ (?:its|their)\ own\b
+    | \b(?:anew|hence|thither|wherein|thereof|lest|whoever|somebody|nobody|beside)\b
+    | \b(?:colou?rs\ back|laid\ over|enlarge(?:s|d)?(?![/`])|enlargement)\b
+    | \b(?:licence|colour|grey|neighbour|recognise|normalise|behaviour)\b
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+GONE = re.compile(
+    r"\b(?:that there (?:is|are) not|cannot be had|not ours|the door|thither|hence|wherein|thereof|lest"
+    r"|a model or a GPU that|0 lifts|what enlarges alpha|went back to step)\b",
+    re.IGNORECASE,
+)
+"""Phrases that no source has any more; pages are held to the longer list above."""
+ALLOWED = ("tessera.licence", "perceptual.normalise")  # keys in files that exist
+
+
+def texts_of(path: Path) -> Iterator[tuple[int, str]]:
+    """Each string literal of a module, f-strings joined, or each line of a page, with its line number."""
+    source = path.read_text(encoding="utf-8")
+    if path.suffix != ".py":
+        yield from enumerate(source.splitlines(), 1)
+        return
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.JoinedStr):
+            yield (
+                node.lineno,
+                "".join(str(part.value) if isinstance(part, ast.Constant) else "X" for part in node.values),
+            )
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.lineno, node.value
+
+
+def pages() -> list[Path]:
+    docs = [page for page in (ROOT / "docs").rglob("*.md") if "generated" not in page.parts]
+    return sorted([*(ROOT / "src").rglob("*.py"), *docs, *ROOT.glob("*.md")])
+
+
+@pytest.mark.parametrize("path", pages(), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_file_has_no_archaic_phrases(path: Path) -> None:
+    found = [
+        f"line {line}: {match[0]!r} in {' '.join(text.split())[max(0, match.start() - 40) : match.end() + 40]!r}"
+        for line, text in texts_of(path)
+        for match in (GONE if path.suffix == ".py" else ARCHAIC).finditer(" ".join(text.split()))
+        if not any(allowed in text for allowed in ALLOWED)
+    ]
+    assert not found, "\n".join(found)
