@@ -202,7 +202,7 @@ def test_pictures_that_do_not_fit_are_refused_in_words():
         ({"features": 24}, "cannot run this network"),
         ({"features": 0}, "cannot run this network"),
         ({"stages": (2, 2, 2)}, "cannot run this network"),
-        ({"stages": (2,) * 5}, "at most 4 stages"),
+        ({"stages": (2,) * 5}, "at most 4 upsampling stages"),
         ({"in_channels": 9}, "cannot run this network"),
         ({"blocks": 3}, "another number of weights"),
         ({"growth": 32}, "another number of weights"),
@@ -219,5 +219,5 @@ def test_a_set_without_bf16_says_so():
     without: list[library.InstructionSet] = [name for name in SETS if name not in WITH_BF16]
     if not without:
         pytest.skip("every set here has bf16")
-    with pytest.raises(EngineError, match="does not have the instruction set"):
+    with pytest.raises(EngineError, match="does not have the requested instruction set"):
         in_kernels(made(CONFIGS["srvgg"]), ("F2 bf16",) * 4, instructions=without[0])
