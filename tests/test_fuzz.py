@@ -28,7 +28,7 @@ from tessera.upscaling.filejob import Forecast, Outcome
 from tessera.upscaling.upscaler import Upscaler
 
 HEIGHT, WIDTH, SCALE = 33, 37, 2
-SECONDS_A_CASE = 20
+SECONDS_A_CASE = 20  # of processor time: a bound on the work, whatever else the machine does
 LIMITS = Limits(max_pixels=2**18, max_output_pixels=2**20)
 OUTPUTS = ("png", "jpg", "webp", "tif", "gif", "ppm", "avif")
 WAYS = (
@@ -163,7 +163,7 @@ def attempt(upscaler: Upscaler, source: Path, output: Path) -> bool:
 
     Anything that is no TesseraError comes out, and so fails the test.
     """
-    began = time.monotonic()
+    began = time.process_time()
     sentence: str | None = None
     predicted: Forecast | None = None
     outcome: Outcome | None = None
@@ -172,7 +172,7 @@ def attempt(upscaler: Upscaler, source: Path, output: Path) -> bool:
         outcome = upscaler.upscale_file(source, output)
     except TesseraError as error:
         sentence = str(error)
-    seconds = time.monotonic() - began
+    seconds = time.process_time() - began
     assert seconds < SECONDS_A_CASE, f"it took {seconds:.0f} seconds"
     if predicted is None or outcome is None:
         assert sentence

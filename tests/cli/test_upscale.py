@@ -523,13 +523,13 @@ def test_a_real_process_stops_within_a_tile(tiny: Path, tmp_path: Path, number: 
     assert process.stdout is not None
     while json.loads(process.stdout.readline())["event"] != "tile":
         pass
-    began = time.monotonic()
     process.send_signal(number)
     out, err = process.communicate()
     assert process.returncode == code
-    assert time.monotonic() - began < 10
     assert b"run the same command again" in err
-    assert json.loads(out.splitlines()[-1])["interrupted"] is True
+    events = [json.loads(line) for line in out.splitlines()]
+    assert events[-1]["interrupted"] is True
+    assert sum(event["event"] == "tile" for event in events) < 20  # of more than 900
     assert sorted(path.name for path in Path("results").iterdir()) == [JOURNAL_NAME]
 
 

@@ -652,9 +652,7 @@ def test_a_killed_download_leaves_no_file_and_no_lock_and_is_resumed(server: Ser
         wait_for_part(target, 260_000)
         child.send_signal(signal.SIGKILL)
     assert not target.exists()
-    begun = time.monotonic()
     fetch(server, target)
-    assert time.monotonic() - begun < 2  # the dead holder's lock is not waited for
     assert server.asked("range") == [None, "bytes=260000-"]
     assert target.read_bytes() == WHOLE
     assert names(target) == ["model.pth"]
