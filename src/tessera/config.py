@@ -192,6 +192,10 @@ def _list_members(kind: Any) -> list[type[BaseModel]]:
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return [kind]
     origin = typing.get_origin(kind)
+    if origin is typing.Annotated:  # inside a union, such as `Annotated[GeneratorConfig, OneOf(...)] | None`
+        marks = [mark for mark in typing.get_args(kind) if isinstance(mark, OneOf)]
+        if marks:
+            return _list_members(marks[0].union)
     if origin in (typing.Union, types.UnionType, typing.Annotated):
         return [member for inner in typing.get_args(kind) for member in _list_members(inner)]
     return []

@@ -345,7 +345,7 @@ def test_our_torchscript_is_read_without_running_its_program_and_others_are_refu
         ("tessera.tensors", b'[["a", "int8", [1]]]', "not one"),
         ("tessera.tensors", b'[["a", "float32", [99999999, 99999999]]]', "should have"),
         ("tessera.tensors", b"{", "damaged"),
-        ("tessera.config", b"{}", "no configuration"),
+        ("tessera.config", b"{}", "does not hold a network configuration"),
     ],
 )
 def test_a_torchscript_file_that_was_changed_is_a_sentence(key, value, words, tmp_path):

@@ -191,8 +191,8 @@ def test_metadata_that_disagrees_is_refused(tmp_path: Path) -> None:
     state = UNetConfig(features=2).build().state_dict()
     for text, said in (
         (UNetConfig(features=3).model_dump_json(), "its tensors disagree"),
-        ('{"network": "pixel-gan"}', "names the network 'pixel-gan'"),
-        ('{"network": "unet", "feature": 3}', "not one of unet"),
+        ('{"network": "pixel-gan"}', "names the unknown network 'pixel-gan'"),
+        ('{"network": "unet", "feature": 3}', "no valid configuration of unet"),
         ("[]", "no configuration"),
     ):
         write_safetensors(path, state, {CONFIG_KEY: text})

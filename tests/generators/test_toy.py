@@ -192,13 +192,13 @@ assert "ncnn fp32" in Path("bench.json").read_text()
     "training": """
 from tessera.train.loop import train
 from tessera.train.recipe import load_recipe
-from train.runs import SMALL, Heard, make_pictures
+from train.runs import SMALL, RecordingDisplay, make_pictures
 
 make_pictures(Path("photos"))
 changes = [*SMALL, "name=toy", "steps=2", "generator={network = 'toy', features = 4, scale = 2}"]
 recipe = load_recipe("rrdb-psnr", [*changes, "start.generator=toy.safetensors"])
 assert recipe.generator == config
-train(recipe, resume=False, watcher=Heard())
+train(recipe, resume=False, display=RecordingDisplay())
 (last,) = Path("runs/toy/checkpoints").glob("*2/generator.safetensors")
 trained = load_weights(last)
 assert trained.config == config

@@ -75,7 +75,7 @@ def test_a_run_that_exists_is_refused_and_one_that_does_not_cannot_be_resumed(de
         train(small(), resume=True, display=RecordingDisplay())
     train(small(), resume=False, display=RecordingDisplay())
     before = (desk / "runs" / "run" / "metrics.jsonl").read_bytes()
-    with pytest.raises(TrainingError, match=r"exists\. Go on with it by --resume"):
+    with pytest.raises(TrainingError, match=r"exists\. Resume it \(`resume`\)"):
         train(small(), resume=False, display=RecordingDisplay())
     assert (desk / "runs" / "run" / "metrics.jsonl").read_bytes() == before
 
@@ -183,7 +183,7 @@ def test_a_full_disk_ends_the_run_with_a_sentence_and_keeps_what_was_saved(desk,
         real(tensors, path)
 
     monkeypatch.setattr(checkpoints, "save_file", full)
-    with pytest.raises(TrainingError, match=r"cannot be written \(No space left on device\).*--resume"):
+    with pytest.raises(TrainingError, match=r"cannot write the checkpoint \(No space left on device\).*`resume`"):
         train(small(), resume=False, display=RecordingDisplay())
     monkeypatch.undo()
     monkeypatch.chdir(desk)

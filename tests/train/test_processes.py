@@ -80,9 +80,9 @@ def test_only_one_process_writes(desk):
 
 def test_a_run_goes_on_with_another_number_of_processes_and_says_that_it_is_not_to_the_bit(desk):
     said = together(desk, 2, *changes("one", 4, "steps=3"), "--resume")
-    assert "This run had 1 processes and has 2 now" in said
+    assert "This run had 1 processes and now has 2" in said
     said = alone(desk, *changes("two", 2, "steps=3"), "--resume")
-    assert "This run had 2 processes and has 1 now" in said
+    assert "This run had 2 processes and now has 1" in said
     for name in ("one", "two"):
         assert checkpoint(desk, name, 3).is_dir()
 
