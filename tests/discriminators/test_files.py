@@ -193,7 +193,7 @@ def test_metadata_that_disagrees_is_refused(tmp_path: Path) -> None:
         (UNetConfig(features=3).model_dump_json(), "its tensors disagree"),
         ('{"network": "pixel-gan"}', "names the unknown network 'pixel-gan'"),
         ('{"network": "unet", "feature": 3}', "no valid configuration of unet"),
-        ("[]", "no configuration"),
+        ("[]", "does not hold a network configuration"),
     ):
         write_safetensors(path, state, {CONFIG_KEY: text})
         with pytest.raises(WeightsError, match=said):

@@ -253,12 +253,12 @@ def rewrite_metadata(path: Path, change: Any) -> None:
         (lambda text: text.replace('"blocks":1', '"blocks":1,"more":2'), "more"),
         (lambda text: text.replace('"scale":4', '"scale":2'), "do not make a scale of 2"),
         (lambda text: text.replace("rrdbnet", "swinir"), "'swinir'"),
-        (lambda text: text.replace("rrdbnet", "srvggnetcompact"), "not one of srvggnetcompact"),
-        (lambda text: "{", "no configuration"),
-        (lambda text: "[]", "no configuration"),
+        (lambda text: text.replace("rrdbnet", "srvggnetcompact"), "no valid configuration of srvggnetcompact"),
+        (lambda text: "{", "does not hold a network configuration"),
+        (lambda text: "[]", "does not hold a network configuration"),
         (lambda text: '{"network": ["rrdbnet"]}', "network"),
-        (lambda text: "[" * 100_000, "no configuration"),
-        (lambda text: "NaN", "no configuration"),
+        (lambda text: "[" * 100_000, "does not hold a network configuration"),
+        (lambda text: "NaN", "does not hold a network configuration"),
     ],
 )
 def test_metadata_that_disagrees_with_the_tensors_is_refused(tmp_path: Path, change: Any, word: str) -> None:
@@ -401,13 +401,13 @@ def test_shares_that_do_not_sum_to_one_are_refused(tmp_path: Path, shares: tuple
     first = loaded(tmp_path)
     with pytest.raises(UsageError, match="sum to 1"):
         interpolate([(first, shares[0]), (first, shares[1])])
-    with pytest.raises(UsageError, match="nothing to mix"):
+    with pytest.raises(UsageError, match="A blend needs at least one generator"):
         interpolate([])
 
 
 def test_shares_beyond_the_ends_are_told(tmp_path: Path) -> None:
     first = loaded(tmp_path)
-    assert "beyond" in interpolate([(first, 1.5), (first, -0.5)]).notes[0]
+    assert "extrapolates" in interpolate([(first, 1.5), (first, -0.5)]).notes[0]
 
 
 def test_different_networks_cannot_be_mixed(tmp_path: Path) -> None:
