@@ -51,7 +51,12 @@ class RRDB(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Add a fifth of what the three blocks found to the input."""
-        return self.rdb3(self.rdb2(self.rdb1(x))) * RESIDUAL + x
+        return self.add(self.rdb3(self.rdb2(self.rdb1(x))), x)
+
+    @staticmethod
+    def add(found: Tensor, x: Tensor) -> Tensor:
+        """Add a fifth of what the dense blocks gave to the input, (B, F, H, W) each."""
+        return found * RESIDUAL + x
 
 
 class RRDBNet(nn.Module):
@@ -74,10 +79,25 @@ class RRDBNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Enlarge a batch of pictures."""
+        return self.enlarge(self.features(x))
+
+    def features(self, x: Tensor) -> Tensor:
+        """What the trunk found, and what it was given: (B, C, H, W) -> (B, F, H/u, W/u)."""
+        first = self.shallow(x)
+        return self.joined(first, self.body(first))
+
+    def shallow(self, x: Tensor) -> Tensor:
+        """What the trunk is given: (B, C, H, W) -> (B, F, H/u, W/u)."""
         if self.config.unshuffle > 1:
             x = F.pixel_unshuffle(x, self.config.unshuffle)
-        first = self.conv_first(x)
-        feat: Tensor = first + self.conv_body(self.body(first))
+        return self.conv_first(x)
+
+    def joined(self, first: Tensor, found: Tensor) -> Tensor:
+        """What the last block gave, added to what the first was given: (B, F, H/u, W/u) each."""
+        return first + self.conv_body(found)
+
+    def enlarge(self, feat: Tensor) -> Tensor:
+        """Make the picture of what the trunk found: (B, F, H/u, W/u) -> (B, C, s*H, s*W)."""
         for number, stage in enumerate(self.config.stages, start=1):
             feat = F.interpolate(feat, scale_factor=stage, mode="nearest")
             feat = F.leaky_relu(self.get_submodule(f"conv_up{number}")(feat), SLOPE)
