@@ -14,7 +14,7 @@ FLOORS = (
     ("images", "weights"),
     ("dataset", "degrade", "discriminators", "zoo"),
     ("engines", "trunks"),
-    ("losses", "metrics", "tiling"),
+    ("losses", "metrics", "pruning", "tiling"),
     ("planning",),
     ("upscaling",),
     ("bench", "evaluate"),

@@ -34,6 +34,7 @@ _COMMANDS = {
     "config": ("tessera.cli.config", "List and check recipes, and import those of other programs."),
     "models": ("tessera.cli.models", "List, inspect, convert, fetch and mix weights."),
     "export": ("tessera.cli.export", "Write a model for other programs, and verify what was written."),
+    "prune": ("tessera.cli.prune", "Take out the blocks that add least: the beginning of a faster network."),
     "quantize": ("tessera.cli.quantize", "Write a model in whole numbers (int8), its loss measured and in budget."),
     "deploy-table": ("tessera.cli.deploy_table", "One row per model and precision: cost, quality, speed, memory."),
     "profile": ("tessera.cli.profile", "Count what a network costs: parameters, work, memory."),
