@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from tessera.cli import print_error, printable
+from tessera.cli.data_teach import teach
 from tessera.cli.reports import check_reports, write_report
 from tessera.errors import PictureError, UsageError
 from tessera.machine import cores
@@ -25,6 +26,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Cut training pictures into windows, and find what is wrong with them.",
 )
+
+app.command()(teach)
 
 _Opt = typer.Option
 _MOST_OF_A_KIND = 10

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -55,11 +56,17 @@ def _key_of_line(line: str) -> str:
 @functools.lru_cache(maxsize=64)
 def _environment(folder: str) -> Any:
     """The opened store: one for each process, because LMDB's handles do not survive a fork."""
-    try:
-        import lmdb  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        raise UsageError(f'{folder}: reading LMDB stores needs lmdb: pip install "tessera-sr[train]".') from None
+    lmdb = imported_lmdb(folder)
     try:
         return lmdb.open(folder, readonly=True, lock=False, readahead=False, meminit=False)
     except lmdb.Error as error:
         raise PictureError(f"{folder}: this LMDB store cannot be opened: {error}.") from None
+
+
+def imported_lmdb(folder: str | os.PathLike[str]) -> Any:
+    """The library that reads and writes stores. Raises UsageError with the command that installs it."""
+    try:
+        import lmdb  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise UsageError(f'{folder}: LMDB stores need lmdb: pip install "tessera-sr[train]".') from None
+    return lmdb
