@@ -32,11 +32,12 @@ from tessera.config import checked, read_toml
 from tessera.errors import TesseraError, TrainingError, UsageError
 from tessera.storage.atomic import put_in_place, temporary_name
 from tessera.storage.checksum import sha256_of
+from tessera.train.ancestry import TEACHER_KEY
 from tessera.train.checkpoints import newest_whole
 from tessera.train.loop import train
 from tessera.train.recipe import Recipe, load_recipe
 from tessera.train.records import CONFIG_NAME, RunFolder
-from tessera.train.saving import STEP_KEY, TEACHER_KEY
+from tessera.train.saving import STEP_KEY
 from tessera.weights.files import load_weights, save_weights
 from tessera.weights.license import LICENSE_KEY
 

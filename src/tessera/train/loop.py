@@ -15,6 +15,8 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from types import FrameType
 
+from torch import Tensor
+
 from tessera.dataset.loading import Batch, batches_of, make_loader, to_unit
 from tessera.dataset.samples import CropDataset
 from tessera.dataset.sources import list_pictures
@@ -31,6 +33,9 @@ from tessera.train.step import Moment, train_step
 from tessera.train.telling import Teller, Watcher
 from tessera.train.watch import Soundness
 from tessera.wording import counted
+
+MEASURED_CROPS = 16
+"""At least so many inputs decide which blocks a network begins with."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +100,19 @@ class _Run:
         self.dataset = CropDataset(self.listing, crops, seed=recipe.seed, scale=recipe.generator.scale, writers=writers)
         self.pool = PairPool(0 if paired else recipe.pool)
         self.soundness = Soundness(recipe.watch)
-        self.parts = build_parts(recipe, processes)
+        chooses = isinstance(recipe.start.blocks, int) and newest_whole(folder.checkpoints) is None
+        self.parts = build_parts(recipe, processes, calibration=self._first_inputs if chooses else None)
         self.steps = recipe.steps or math.ceil(recipe.epochs * len(self.listing) / self.samples_per_step)
+
+    def _first_inputs(self) -> list[Tensor]:
+        """The first inputs of the run, (B, 3, p, p) each in [0, 1], for measuring blocks on; the pool stays empty."""
+        inputs: list[Tensor] = []
+        loader = make_loader(self.dataset, first_number=0, batch=self.recipe.data.batch, workers=0)
+        for number, batch in enumerate(batches_of(loader)):
+            inputs.append(self._prepared(batch, number, PairPool(0), process=0).lq)
+            if sum(map(len, inputs)) >= MEASURED_CROPS:
+                break
+        return inputs
 
     def begin(self, *, resume: bool) -> None:
         """Take up the last checkpoint where there is one, and open the record."""
@@ -179,7 +195,8 @@ class _Run:
         number = self.samples // self.samples_per_batch
         moment = Moment(self.step + 1, self.steps, number, self.soundness.rate)
         with self.teller.meter.computing(self.samples_per_step):
-            prepared = [self._prepared(batch, number + index) for index, batch in enumerate(batches)]
+            rank = self.processes.rank
+            prepared = [self._prepared(batch, number + i, self.pool, rank) for i, batch in enumerate(batches)]
             result = train_step(self.recipe, self.parts, prepared, moment)
         self.samples += self.samples_per_step
         self.teller.drawn(number, prepared)
@@ -206,11 +223,11 @@ class _Run:
         self._occasionally()
         return False
 
-    def _prepared(self, batch: Batch, number: int) -> TrainingBatch:
+    def _prepared(self, batch: Batch, number: int, pool: PairPool, process: int) -> TrainingBatch:
         device = self.processes.device
         gt = to_unit(batch["gt"].to(device, non_blocking=True))
         lq = to_unit(batch["lq"].to(device, non_blocking=True)) if "lq" in batch else None
-        return prepare(self.recipe, gt, lq, self.pool, number, self.processes.rank)
+        return prepare(self.recipe, gt, lq, pool, number, process)
 
     def _occasionally(self) -> None:
         validation, last = self.recipe.validation, self.step == self.steps

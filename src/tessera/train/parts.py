@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,11 +14,15 @@ from torch import Tensor, nn
 from tessera.discriminators import load_discriminator
 from tessera.engines import RUN_BY
 from tessera.errors import TrainingError
+from tessera.generators import GeneratorConfig, RRDBNetConfig
 from tessera.losses import PerceptualLoss, load_perceptual_trunk
+from tessera.pruning.cutting import keep_blocks, prunable, prune
+from tessera.train.ancestry import Ancestor, Ancestry, ancestry_of
 from tessera.train.averaging import averaged_copy
 from tessera.train.chance import chance
 from tessera.train.processes import Processes
 from tessera.train.recipe import OptimizerConfig, Recipe
+from tessera.weights.loaded_generator import LoadedGenerator
 from tessera.zoo.models import load_model
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -36,6 +40,16 @@ class Teacher:
     name: str
     sha256: str
     """Of its file, because a name alone may mean another network tomorrow."""
+    license: str | None = None
+
+    @property
+    def ancestor(self) -> Ancestor:
+        """The same without the network."""
+        return Ancestor(self.name, self.sha256, self.license)
+
+
+Calibration = Callable[[], Sequence[Tensor]]
+"""Gives inputs of the run, (B, 3, p, p) each in [0, 1], to measure blocks on."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +66,7 @@ class Parts:
     perceptual: PerceptualLoss | None
     teacher: Teacher | None
     processes: Processes
+    ancestry: Ancestry
     notes: tuple[str, ...] = ()
 
     @property
@@ -60,11 +75,20 @@ class Parts:
         return self.average or self.generator
 
 
-def build_parts(recipe: Recipe, processes: Processes) -> Parts:
-    """Make networks, optimizers and losses. Raises TesseraError where weights or trunks are not there or do not fit."""
+def build_parts(recipe: Recipe, processes: Processes, *, calibration: Calibration | None = None) -> Parts:
+    """Make networks, optimizers and losses. Raises TesseraError where weights or trunks are not there or do not fit.
+
+    `calibration` is asked where blocks have to be chosen; without it, as for a run that is resumed, the first stay.
+    """
     notes: list[str] = []
     device, layout = processes.device, _layout(recipe)
-    generator = _placed(_generator(recipe, notes).train().requires_grad_(True), device, layout)
+    begun_from = load_model(recipe.start.generator) if recipe.start.generator else None
+    teacher = None
+    if recipe.distillation is not None:
+        teacher = _teacher(recipe.distillation.teacher, recipe, device, layout)
+    ancestry = ancestry_of(recipe, begun_from, None if teacher is None else teacher.ancestor)
+    network = _generator(recipe, begun_from, notes, calibration)
+    generator = _placed(network.train().requires_grad_(True), device, layout)
     discriminator = None
     if recipe.discriminator is not None:
         discriminator = _placed(_discriminator(recipe, notes).train().requires_grad_(True), device, layout)
@@ -72,9 +96,6 @@ def build_parts(recipe: Recipe, processes: Processes) -> Parts:
     if recipe.perceptual is not None and (recipe.perceptual.weight or recipe.perceptual.style_weight):
         trunk = load_perceptual_trunk(recipe.perceptual.trunk)
         perceptual = _placed(PerceptualLoss(trunk, recipe.perceptual), device, layout)
-    teacher = None
-    if recipe.distillation is not None:
-        teacher = _teacher(recipe.distillation.teacher, recipe, device, layout)
     if recipe.step.compile:
         for network in (generator, discriminator, teacher.network if teacher is not None else None):
             if network is not None:
@@ -93,6 +114,7 @@ def build_parts(recipe: Recipe, processes: Processes) -> Parts:
         perceptual=perceptual,
         teacher=teacher,
         processes=processes,
+        ancestry=ancestry,
         notes=tuple(notes),
     )
 
@@ -110,16 +132,48 @@ def _adam(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> torch.
     return torch.optim.Adam(parameters, lr=config.rate, betas=config.betas, weight_decay=config.weight_decay)
 
 
-def _generator(recipe: Recipe, notes: list[str]) -> nn.Module:
+def _generator(
+    recipe: Recipe, found: LoadedGenerator | None, notes: list[str], calibration: Calibration | None
+) -> nn.Module:
     network = fresh_generator(recipe)
-    if not recipe.start.generator:
+    if found is None:
         return network
-    found = load_model(recipe.start.generator)
-    if found.config == recipe.generator:
-        network.load_state_dict(found.state)
+    config, state = found.config, found.state
+    if recipe.start.blocks:
+        _check_number_of_blocks(recipe.start.blocks, recipe.generator)
+        config, state = _with_fewer_blocks(found, recipe.start.blocks, notes, calibration)
+    if config == recipe.generator:
+        network.load_state_dict(state)
         return network
-    _fit(network, found.state, recipe, f"{found.source or found.name} (x{found.config.scale})", notes)
+    _fit(network, state, recipe, f"{found.source or found.name} (x{found.config.scale})", notes)
     return network
+
+
+def _check_number_of_blocks(blocks: int | tuple[int, ...], generator: GeneratorConfig) -> None:
+    """Raises TrainingError where the network to train has another number of blocks than stay."""
+    count = blocks if isinstance(blocks, int) else len(blocks)
+    if isinstance(generator, RRDBNetConfig) and generator.blocks != count:
+        raise TrainingError(
+            f"start.blocks keeps {count}, and generator.blocks is {generator.blocks}: give both the same number, or"
+            " leave generator.blocks out."
+        )
+
+
+def _with_fewer_blocks(
+    found: LoadedGenerator, blocks: int | tuple[int, ...], notes: list[str], calibration: Calibration | None
+) -> tuple[GeneratorConfig, Mapping[str, Tensor]]:
+    """What is left of a network when so many of its blocks stay, or these. Raises UsageError, as `prune` does."""
+    if isinstance(blocks, tuple):
+        return keep_blocks(prunable(found), found.state, blocks)
+    if calibration is None:
+        return keep_blocks(prunable(found), found.state, range(blocks))
+    pruned = prune(found, blocks, calibration(), dense=False)
+    kept = ", ".join(map(str, pruned.kept))
+    notes.append(
+        f"{found.name}: of its {pruned.found[-1].block + 1} blocks {kept} stay (counted from 0), with which it is"
+        f" {pruned.psnr_db:.1f} dB from the whole."
+    )
+    return pruned.config, pruned.state
 
 
 def _fit(network: nn.Module, state: Mapping[str, Tensor], recipe: Recipe, source: str, notes: list[str]) -> None:
@@ -216,5 +270,20 @@ def _teacher(spec: str, recipe: Recipe, device: torch.device, layout: torch.memo
             f"distillation.teacher: {spec} needs data.patch to be a multiple of {scale * found.config.multiple}, and it"
             f" is {patch}."
         )
+    if recipe.distillation is not None and recipe.distillation.features:
+        _check_same_trunk(spec, found.config, recipe.generator)
     network = _placed(found.network.eval().requires_grad_(False), device, layout)
-    return Teacher(network, found.name, found.sha256)
+    return Teacher(network, found.name, found.sha256, found.license)
+
+
+def _check_same_trunk(spec: str, teacher: GeneratorConfig, student: GeneratorConfig) -> None:
+    """Raises TrainingError where what the two trunks find cannot be compared channel by channel."""
+    if not isinstance(teacher, RRDBNetConfig) or not isinstance(student, RRDBNetConfig):
+        raise TrainingError(
+            f"distillation.features: {spec} is {teacher.network}; features are those of two rrdbnets. Set it to 0."
+        )
+    if (teacher.features, teacher.unshuffle) != (student.features, student.unshuffle):
+        raise TrainingError(
+            f"distillation.features: {spec} has {teacher.features} features after an unshuffle by {teacher.unshuffle},"
+            f" and the generator {student.features} after {student.unshuffle}. Take a teacher that has as many."
+        )

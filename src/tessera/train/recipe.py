@@ -65,6 +65,7 @@ RECIPES = (
     "compact-psnr",
     "tessera-x4-psnr",
     "tessera-x4",
+    "x4plus-lite",
 )
 CHANGEABLE = ("runs", "steps", "epochs", "device", "checkpoint", "validation", "report", "watch")
 """What a run that goes on may have otherwise than it began; of `data`, `workers` and the cache as well."""
@@ -81,6 +82,9 @@ class StartConfig(Part, frozen=True):
     """A model's name or a weights file; empty for fresh weights."""
     discriminator: str = ""
     """A weights file; empty for fresh weights."""
+    blocks: Annotated[int, Field(ge=0, le=256)] | Annotated[tuple[Count, ...], Field(min_length=1, max_length=256)] = 0
+    """Where `generator` is an RRDBNet: how many of its blocks stay, the most important on the run's own inputs, or
+    which, counted from 0; 0 for all."""
     partial: bool = False
     """Take the tensors whose shapes fit and leave the others fresh, as for another scale."""
     init: Literal["pytorch", "basicsr", "kaiming"] = "pytorch"
@@ -131,6 +135,9 @@ class DistillationConfig(Part, frozen=True):
     share: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Of the pixel and the perceptual loss: what compares with the teacher's output; the rest compares with the truth.
     What the discriminator takes for real, and what the grid loss compares with, is always the truth."""
+    features: Annotated[float, Field(ge=0, le=1e6)] = 0.0
+    """Weight of how far what the trunk found is from what the teacher's did: mean absolute difference over the mean
+    of the teacher's absolute values. Both are RRDBNets with the same features (FitNets; Romero et al. 2015)."""
 
 
 class WarmUpConfig(Part, frozen=True):
@@ -222,6 +229,18 @@ def _without_foreign_sizes(table: Values) -> Values:
     return {**table, "generator": known}
 
 
+def _with_as_many_blocks(table: Values) -> Values:
+    """An RRDBNet that begins with some of another's blocks has as many, unless the recipe says otherwise."""
+    start, generator = table.get("start"), table.get("generator")
+    if not isinstance(start, dict) or not isinstance(generator, dict):
+        return table
+    blocks, known = cast(Values, start).get("blocks", 0), cast(Values, generator)
+    if known.get("network") != "rrdbnet" or not isinstance(blocks, int | list | tuple) or not blocks:
+        return table
+    count = blocks if isinstance(blocks, int) else len(cast("Sequence[Any]", blocks))
+    return {**table, "generator": {"blocks": count, **known}}
+
+
 class Recipe(Part, frozen=True):
     """A training run. Paths are taken as they stand, from the folder the command is called in."""
 
@@ -269,7 +288,7 @@ class Recipe(Part, frozen=True):
         """A discriminator that takes one size only is built for the crops, unless its size is given."""
         if not isinstance(values, dict):
             return values
-        table = _without_foreign_sizes(cast(Values, values))
+        table = _with_as_many_blocks(_without_foreign_sizes(cast(Values, values)))
         judge, data = table.get("discriminator"), table.get("data")
         patch = cast(Values, data).get("patch") if isinstance(data, dict) else None
         if isinstance(judge, dict) and isinstance(patch, int):
@@ -303,10 +322,12 @@ class Recipe(Part, frozen=True):
             )
         if self.report.attention_every and not isinstance(self.discriminator, AttentionUNetConfig | MultiScaleConfig):
             raise ValueError("report.attention_every needs a discriminator with gates: attention-unet or multi-scale")
+        if self.start.blocks and self.start.generator and not isinstance(self.generator, RRDBNetConfig):
+            raise ValueError(f"start.blocks takes blocks of an rrdbnet, and generator is {self.generator.network}")
         if self.grid is not None and scale == 1:
             raise ValueError("a grid loss needs a scale above 1: leave [grid] out")
-        if self.distillation is not None and not (self.pixel.weight or self.perceptual or self.warm_up.pixel_only):
-            raise ValueError("a teacher is looked at by the pixel and the perceptual loss, and the recipe has neither")
+        if self.distillation is not None:
+            self._agree_on_the_teacher(self.distillation)
         if self.grid is not None and self.grid.window * scale > patch:
             raise ValueError(f"grid.window is {self.grid.window}, and a crop has {patch // scale} input pixels a side")
         if self.pool and self.pool < self.data.batch:
@@ -314,6 +335,14 @@ class Recipe(Part, frozen=True):
         if not self.steps and not self.epochs:
             raise ValueError("steps is missing: how many steps to train")
         return self
+
+    def _agree_on_the_teacher(self, taught: DistillationConfig) -> None:
+        if not (self.pixel.weight or self.perceptual or self.warm_up.pixel_only or taught.features):
+            raise ValueError(
+                "a teacher is looked at by the pixel, the perceptual and the feature loss, and the recipe has none"
+            )
+        if taught.features and not isinstance(self.generator, RRDBNetConfig):
+            raise ValueError("distillation.features compares the trunks of two rrdbnets, and generator is another")
 
     @property
     def read_patch(self) -> int:

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tessera.generators import RRDBNet
 from tessera.losses import AdversarialConfig, discriminator_loss, generator_loss, grid_loss, pixel_loss
 from tessera.train.averaging import update_average
 from tessera.train.batches import TrainingBatch
@@ -118,11 +119,10 @@ def _generator_pass(
     with _frozen(parts.discriminator):
         for index, batch in enumerate(batches):
             with torch.set_grad_enabled(trains), _autocast(recipe, parts):
-                sr: Tensor = parts.generator(batch.lq)
-            sr = sr.float()
-            outputs.append(sr.detach())
+                seen = _seen(recipe, parts.generator, batch.lq)
+            outputs.append(seen.output.detach())
             if trains:
-                total = _generator_losses(recipe, parts, batch, sr, moment, index, losses, adversarial=adversarial)
+                total = _generator_losses(recipe, parts, batch, seen, moment, index, losses, adversarial=adversarial)
                 parts.scaler.scale(total / len(batches)).backward()  # pyright: ignore[reportUnknownMemberType]
     return outputs
 
@@ -131,7 +131,7 @@ def _generator_losses(
     recipe: Recipe,
     parts: Parts,
     batch: TrainingBatch,
-    sr: Tensor,
+    made: _Seen,
     moment: Moment,
     index: int,
     losses: _Sums,
@@ -139,7 +139,9 @@ def _generator_losses(
     adversarial: bool,
 ) -> Tensor:
     """The sum of the generator's losses for one batch: a scalar with its graph."""
-    taught = _ask_teacher(recipe, parts, batch)
+    sr = made.output
+    teacher = _ask_teacher(recipe, parts, batch)
+    taught = None if teacher is None else teacher.output.clamp(0, 1)
     warms_up = moment.step <= recipe.warm_up.pixel_only
     pixel = recipe.pixel.model_copy(update={"weight": 1.0}) if warms_up else recipe.pixel
     seen = _colors(recipe, sr)
@@ -149,6 +151,8 @@ def _generator_losses(
     )
     if warms_up:
         return losses.add("generator", total)
+    if teacher is not None and recipe.distillation is not None and recipe.distillation.features:
+        total = total + losses.add("features", recipe.distillation.features * _features_apart(made, teacher))
     if recipe.grid is not None:
         truth = _chosen(batch, sharpened=recipe.sharpen.pixel)  # a teacher may have a grid of its own
         total = total + losses.add("grid", grid_loss(sr, truth, recipe.generator.scale, recipe.grid))
@@ -166,14 +170,40 @@ def _generator_losses(
     return losses.add("generator", total)
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """What a network makes of a batch, in fp32."""
+
+    output: Tensor
+    """(B, 3, P, P), not clipped"""
+    features: Tensor | None
+    """(B, F, p, p), what its trunk found; None where no loss looks at it."""
+
+
+def _seen(recipe: Recipe, network: nn.Module, lq: Tensor) -> _Seen:
+    """Run a network on inputs, (B, 3, p, p)."""
+    if recipe.distillation is None or not recipe.distillation.features:
+        output: Tensor = network(lq)
+        return _Seen(output.float(), None)
+    assert isinstance(network, RRDBNet)
+    features = network.features(lq)
+    return _Seen(network.enlarge(features).float(), features.float())
+
+
 @torch.no_grad()
-def _ask_teacher(recipe: Recipe, parts: Parts, batch: TrainingBatch) -> Tensor | None:
-    """What the teacher makes of the inputs, (B, 3, P, P) in [0, 1]; None where there is no teacher."""
+def _ask_teacher(recipe: Recipe, parts: Parts, batch: TrainingBatch) -> _Seen | None:
+    """What the teacher makes of the inputs; None where there is no teacher."""
     if parts.teacher is None:
         return None
     with _autocast(recipe, parts):
-        outputs: Tensor = parts.teacher.network(batch.lq)
-    return outputs.float().clamp(0, 1)
+        return _seen(recipe, parts.teacher.network, batch.lq)
+
+
+def _features_apart(made: _Seen, teacher: _Seen) -> Tensor:
+    """Mean absolute difference of what two trunks found, over the mean of what the teacher's did: () in fp32."""
+    assert made.features is not None
+    assert teacher.features is not None
+    return (made.features - teacher.features).abs().mean() / teacher.features.abs().mean()
 
 
 def _references(recipe: Recipe, truth: Tensor, taught: Tensor | None) -> list[tuple[float, Tensor]]:
