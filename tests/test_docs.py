@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tessera import Picture, save_weights, write_picture
-from tessera.generators import SRVGGNetCompactConfig
+from tessera.generators import RRDBNetConfig, SRVGGNetCompactConfig
 from tessera.storage.checksum import sha256_of
 from tessera.train.loop import train
 from tessera.train.recipe import load_recipe
@@ -36,6 +36,7 @@ SMALL = (
 SMALL_NETWORK = {
     "compact-psnr": ("generator.features=4", "generator.convolutions=1"),
     "rrdb-psnr": ("generator.features=4", "generator.growth=2", "generator.blocks=1"),
+    "x4plus-lite": ("generator.features=4", "generator.growth=2", "generator.blocks=1"),
     "": ("generator.features=4", "generator.growth=2", "generator.blocks=1", "discriminator.features=4"),
 }
 
@@ -63,6 +64,8 @@ def desk(tmp_path_factory) -> Path:
     for seed, name in enumerate(("model", "other")):
         torch.manual_seed(seed)
         save_weights(folder / f"{name}.safetensors", config, config.build().state_dict())
+    large = RRDBNetConfig(features=4, growth=2, blocks=2)
+    save_weights(folder / "big.safetensors", large, large.build().state_dict())
     (folder / "esrgan_x4.yaml").write_text(
         "name: esrgan_x4\nfrontend: {shape: {input: [1, 3, 16, 24]}, type: onnx, checkpoint: model.safetensors}\n"
         "backend: {type: tvm_vacc, dtype: fp16, compile: {data_transport_mode: 1}}\n"
