@@ -114,7 +114,7 @@ def _generator_pass(
     trains: bool,
     adversarial: bool,
 ) -> list[Tensor]:
-    """The generator's outputs (B, 3, P, P) for each batch, detached; accumulates its gradients if this step trains it."""
+    """The detached outputs (B, 3, P, P) for each batch; accumulates gradients if this step trains the generator."""
     outputs: list[Tensor] = []
     parts.optimizer.zero_grad(set_to_none=True)
     with _frozen(parts.discriminator):
