@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tessera import Picture, save_weights, write_picture
 from tessera.generators import RRDBNetConfig
@@ -39,7 +40,10 @@ def inputs(tmp_path_factory):
         pixels = rng.integers(0, 256, (136, 130, 3), dtype=np.uint8)
         write_picture(Picture(pixels), folder / "photos" / f"{number}.png")
     write_picture(Picture(rng.integers(0, 256, (24, 20, 3), dtype=np.uint8)), folder / "small.png")
-    save_weights(folder / "tiny.safetensors", TINY, TINY.build().state_dict())
+    torch.manual_seed(0)
+    state = TINY.build().state_dict()
+    state["conv_last.bias"] += 0.5  # gray, whatever the weights: black tiles are refused
+    save_weights(folder / "tiny.safetensors", TINY, state)
     return folder
 
 

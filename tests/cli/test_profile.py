@@ -41,7 +41,7 @@ def test_json_has_every_figure(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 @pytest.mark.parametrize(
     ("shape", "words"),
-    [("3x31x64", "divide by 2"), ("1x32x64", "takes 3 channels, not 1"), ("big", "CHANNELSxHEIGHTxWIDTH")],
+    [("3x31x64", "multiples of 2"), ("1x32x64", "takes 3 channels, not 1"), ("big", "CHANNELSxHEIGHTxWIDTH")],
 )
 def test_a_shape_that_means_nothing_is_a_sentence(shape, words, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     path = saved(tmp_path / "a.safetensors", RRDBNetConfig(features=4, growth=2, blocks=1, scale=2))

@@ -139,7 +139,7 @@ def test_a_normalization_that_is_another_is_said_to_be_left_out(file):
         ("[64, 48]", "[64, x]", "`dataset.process_ops\\[1\\].size`"),
         ("get_data_num: 20", "get_data_num: 0", "calibration.count"),
         ("  process_ops:\n", "  process_ops: 3\n  ops:\n", "a list of steps"),
-        ("backend:", "back:", "this is no build file"),
+        ("backend:", "back:", "this is not a build file"),
     ],
 )
 def test_what_cannot_be_is_refused_with_its_key(old, new, words, file):

@@ -106,7 +106,7 @@ def test_a_tensor_is_alive_until_its_last_reader():
 
 
 def test_sizes_and_networks_that_cannot_be_counted_are_named():
-    with pytest.raises(UsageError, match="divide by 2"):
+    with pytest.raises(UsageError, match="multiples of 2"):
         profile(RRDBNetConfig(scale=2), 128, 127)
     with pytest.raises(UsageError, match="outside the family"):
         profile(nearest().config, 8, 8)

@@ -56,5 +56,5 @@ def test_a_full_disk_is_a_sentence(tmp_path, monkeypatch):
         canvas: Any = opened
         canvas._file.close()
         canvas._file = Full()
-        with pytest.raises(PictureError, match="no room"):
+        with pytest.raises(PictureError, match="cannot store temporary rows"):
             canvas.put(0, np.zeros((10, 10, 3), np.uint8))

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tessera.tiling.rows import ArrayRows, BledRows, FrameRows, RollingRows, WrappedRows, bled
+from tessera.tiling.rows import ArrayRows, BledRows, FrameRows, RollingRows, WrappedRows, bleed_colors
 
 
 def ramp(height: int, width: int, channels: int = 3) -> np.ndarray:
@@ -59,7 +59,7 @@ def test_a_frame_is_its_part_of_the_strip():
 def test_transparent_pixels_take_the_color_of_their_visible_neighbors():
     pixels = np.zeros((9, 9, 4), np.uint8)
     pixels[4, 4] = (200, 100, 50, 255)
-    result = bled(pixels)
+    result = bleed_colors(pixels)
     assert (result[..., :3] == (200, 100, 50)).all()
     np.testing.assert_array_equal(result[..., 3], pixels[..., 3])
 
@@ -68,7 +68,7 @@ def test_visible_pixels_keep_their_colors():
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 255, (40, 40, 4), dtype=np.uint8)
     pixels[rng.random((40, 40)) < 0.5, 3] = 0
-    result = bled(pixels)
+    result = bleed_colors(pixels)
     visible = pixels[..., 3] >= 32
     np.testing.assert_array_equal(result[visible], pixels[visible])
 
@@ -78,7 +78,7 @@ def test_the_dark_matte_of_a_soft_edge_is_covered_by_the_color_beside_it(alpha):
     pixels = np.zeros((9, 12, 4), np.uint8)
     pixels[:, :5] = (200, 100, 50, 255)
     pixels[:, 5, 3] = alpha
-    result = bled(pixels)
+    result = bleed_colors(pixels)
     matte_left = (alpha / 32) ** 2 + alpha / 255
     for column in (5, 6):
         lacking = (np.array((200, 100, 50)) - result[:, column, :3]) / (200, 100, 50)
@@ -90,7 +90,7 @@ def test_a_faint_shadow_keeps_its_own_color():
     pixels = np.full((20, 40, 4), 255, np.uint8)
     pixels[:, 10:, :3] = 0
     pixels[:, 10:, 3] = np.linspace(200, 0, 30).astype(np.uint8)
-    result = bled(pixels)
+    result = bleed_colors(pixels)
     assert (result[:, 12:, :3] == 0).all()
 
 
@@ -101,4 +101,4 @@ def test_bleeding_in_strips_equals_bleeding_the_whole(height, step):
     pixels[..., 3] = np.where(rng.random((height, 30)) < 0.05, 255, 0)
     rows = BledRows(ReadOnce(pixels))
     strips = [rows.read_rows(first, min(step, height - first)) for first in range(0, height, step)]
-    np.testing.assert_array_equal(np.concatenate(strips), bled(pixels))
+    np.testing.assert_array_equal(np.concatenate(strips), bleed_colors(pixels))

@@ -136,7 +136,7 @@ def test_a_teacher_that_does_not_fit_is_refused_with_what_to_do(tmp_path: Path) 
     path = tmp_path / "teacher.safetensors"
     config = SRVGGNetCompactConfig(features=4, convolutions=1, scale=2)
     save_weights(path, config, config.build().state_dict())
-    with pytest.raises(TrainingError, match="enlarges 2 times, and the generator 4 times"):
+    with pytest.raises(TrainingError, match="has scale 2, and the generator 4"):
         parts_of(recipe(path))
 
     config = RRDBNetConfig(features=4, growth=2, blocks=1, scale=2)  # which halves its inputs first
@@ -147,7 +147,7 @@ def test_a_teacher_that_does_not_fit_is_refused_with_what_to_do(tmp_path: Path) 
 
     config = SRVGGNetCompactConfig(features=4, convolutions=1, in_channels=1, out_channels=1)
     save_weights(path, config, config.build().state_dict())
-    with pytest.raises(TrainingError, match="takes 1 channels and gives 1; take a teacher for RGB"):
+    with pytest.raises(TrainingError, match="has 1 input and 1 output channels; choose an RGB teacher"):
         parts_of(recipe(path))
 
 

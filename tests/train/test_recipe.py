@@ -171,8 +171,8 @@ def test_a_file_may_change_a_shipped_recipe(tmp_path):
         ("pool=3", "has to hold a batch"),
         ("steps=-3", "`steps`"),
         ("name=a/b", "`name`"),
-        ("name=..", "no name for a folder"),
-        ("validation.best=niqe", "validation.metrics does not have"),
+        ("name=..", "not a valid folder name"),
+        ("validation.best=niqe", "missing in validation.metrics"),
     ],
 )
 def test_a_wrong_change_gets_its_sentence(change, sentence):

@@ -153,7 +153,7 @@ def test_numbers_and_flags_in_quotes_are_marked_though_they_would_be_read():
 def test_every_key_of_the_record_is_in_the_schema_and_most_are_explained():
     schema = the_schema()
     assert set(schema["properties"]) == {*Recipe.model_fields, "recipe"}
-    assert schema["properties"]["pool"]["description"] == "Pairs in the training pool; 0 for none."
+    assert schema["properties"]["pool"]["description"] == "Number of pairs in the training pool; 0 disables the pool."
     checkpoint = schema["definitions"]["CheckpointConfig"]["properties"]
     assert checkpoint["keep"]["description"] == "The newest so many stay."
     assert schema["definitions"]["DataConfig"]["properties"]["batch"]["description"].startswith("Crops in a batch")

@@ -90,7 +90,7 @@ def quantize(
     if not name:
         raise UsageError("Nothing to quantize: name a model, as in `tessera quantize realesrgan-x4plus`.")
     if folder is None:
-        raise UsageError("Whole numbers need pictures to be calibrated on: --calibration FOLDER.")
+        raise UsageError("int8 needs calibration pictures: --calibration FOLDER.")
     check_reports({"--report": report})
     if output is None and format_name not in (None, "openvino"):
         raise UsageError(f"--format {format_name}: say where it goes with -o; only OpenVINO's files have a place.")

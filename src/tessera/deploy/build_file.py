@@ -73,7 +73,7 @@ def read_build(path: Path) -> BuildConfig:
 
 
 def is_foreign_build(path: Path) -> bool:
-    """Whether a YAML file is a build file, not one to train with. Raises UsageError for what is no YAML."""
+    """Whether a YAML file is a build file, not one to train with. Raises UsageError for files that are not YAML."""
     if path.suffix.lower() not in (".yml", ".yaml"):
         return False
     content = read_yaml(path)
@@ -89,7 +89,7 @@ def import_build(path: Path) -> ImportedBuild:
     file = Table(read_yaml(path), path, notes)
     frontend, backend = file.table("frontend"), file.table("backend")
     if frontend is None or backend is None:
-        raise file.refusal("`frontend` or `backend` is missing, so this is no build file.")
+        raise file.refusal("`frontend` or `backend` is missing, so this is not a build file.")
     precision = backend.choice("dtype", _DTYPES, "fp32", "type of numbers")
     values: Values = {
         "name": file.text("name", path.stem)[:200] or path.stem,

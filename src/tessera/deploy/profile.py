@@ -113,7 +113,7 @@ def profile(config: GeneratorConfig, height: int, width: int) -> Profile:
         raise UsageError("The layers of a network from outside the family are not known, so they cannot be counted.")
     if min(height, width) < 1 or height % config.multiple or width % config.multiple:
         raise UsageError(
-            f"A picture of {width}x{height} is none that this network takes: both sides have to divide by"
+            f"This network does not accept a picture of {width}x{height}: both sides must be multiples of"
             f" {config.multiple}."
         )
     operations, end = list_operations(config.layers, height, width)

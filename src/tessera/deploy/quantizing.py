@@ -81,7 +81,7 @@ class Quantized(Findings):
 
 
 class OverBudgetError(ExportError):
-    """Whole numbers cost a model more than they may, so that nothing was written."""
+    """The loss of int8 exceeds the budget; nothing was written."""
 
     def __init__(self, message: str, found: Findings) -> None:
         super().__init__(message)

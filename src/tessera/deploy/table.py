@@ -50,7 +50,7 @@ class Form:
     precision: str
     path: Path
     products: str
-    """What the engine is asked to multiply in, where the file has no whole numbers: fp32 or bf16."""
+    """What the engine is asked to multiply in where the file is not int8: fp32 or bf16."""
 
     @property
     def bytes(self) -> int:
@@ -87,7 +87,7 @@ class Row:
     ratios_to_bf16: tuple[float, ...]
     """How many times as fast as bf16, turn by turn; none where there is no bf16."""
     peak_bytes: int | None
-    """Of a process that does nothing else than enlarge one picture of 128x128."""
+    """Peak memory of a process that only upscales one picture of 128x128."""
 
     @property
     def latency_seconds(self) -> float:
@@ -127,7 +127,7 @@ def measure_model(
     pristine: PristineModel | None = None,
     told: Told = lambda _: None,
 ) -> list[Row]:
-    """Measure each form of a model: quality, then time in turn, then memory in a process of its own."""
+    """Measure each form of a model: quality, then time in turn, then memory in a separate process."""
     engines = {
         form.precision: OpenVinoFileEngine(load_weights(form.path), form.products, threads=threads) for form in forms
     }

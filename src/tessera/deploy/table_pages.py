@@ -51,9 +51,9 @@ def notes(rows: Sequence[Row], protocol: Protocol, surroundings: Surroundings) -
         " OpenVINO; the forms took turns, and the fastest turn counts. Times bf16 is the ratio of the fastest turns; by"
         " processor time, of the least seconds that the processor was busy, which other work changes less.",
         'VACC "Flops(G)" is 2 x (multiply-adds + biases + outputs of leaky ReLUs) / 0.9e9, as VastModelZOO prints it.',
-        "fp16 stores kernels in 16 bits and multiplies in fp32; bf16 stores and multiplies in 16 bits; int8 has whole"
-        " numbers of 8 bits, but for the layers that its file names. Peak memory is that of a whole process that"
-        f" enlarges one picture of {SIDE}x{SIDE}.",
+        "fp16 stores kernels in 16 bits and multiplies in fp32; bf16 stores and multiplies in 16 bits; int8 stores and"
+        " multiplies in 8 bits, except for the layers that its file lists. Peak memory is that of a whole process that"
+        f" upscales one picture of {SIDE}x{SIDE}.",
     ]
     if surroundings.beside_other_work:
         found.append("Other work ran on this machine: times are rather too long, ratios are better than seconds.")

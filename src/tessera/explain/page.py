@@ -1,4 +1,4 @@
-"""One page about what a discriminator looks at: sliders over the checkpoints, curves of the agreement, a table.
+"""HTML page of attention maps: sliders over the checkpoints, curves of the agreement, a table.
 
 It needs nothing else: pictures are inside it.
 """
@@ -31,12 +31,12 @@ class Strip:
     title: str
     note: str
     sources: dict[str, dict[int, str]]
-    """By words, then by the place of the checkpoint: the address of the picture."""
+    """Picture addresses by label, then by checkpoint index."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PictureRecord:
-    """All there is to show about one picture."""
+    """Everything the page shows about one picture."""
 
     path: Path
     role: Role
@@ -48,49 +48,49 @@ class PictureRecord:
     numbers: tuple[Mapping[str, Any], ...]
     """Of every checkpoint, as in the file of numbers."""
 
-    def values(self, role: str, gate: str, quantity: str) -> list[float]:
+    def values(self, role: str, gate: str, statistic: str) -> list[float]:
         """One number over the checkpoints; NaN where it is unknown."""
-        found = (each.get(role, {}).get(gate, {}).get(quantity) for each in self.numbers)
+        found = (each.get(role, {}).get(gate, {}).get(statistic) for each in self.numbers)
         return [math.nan if value is None else float(value) for value in found]
 
 
 @dataclass(frozen=True)
-class Quantity:
-    """A number about a gate, and how to read it."""
+class GateStatistic:
+    """A statistic of a gate's attention maps, and how to read it."""
 
     key: str
     title: str
     note: str
     role: Role | None = None
-    """On what it is measured; None is what the user named."""
+    """The picture it is measured on; None for the one that the user named."""
     within: tuple[float, float] | None = None
     level: float | None = None
 
 
 QUANTITIES = (
-    Quantity(
+    GateStatistic(
         "edges_rank",
         "Rank correlation with edges",
         "Spearman's, against Sobel's gradient of the luma. Above 0: more attention where edges are stronger.",
         within=(-1.0, 1.0),
         level=0.0,
     ),
-    Quantity(
+    GateStatistic(
         "edges_roc",
         "Area under the ROC for edges",
         "How often a pixel among the tenth with the strongest edges has more attention than another; 0.5 is chance.",
         within=(0.0, 1.0),
         level=0.5,
     ),
-    Quantity(
+    GateStatistic(
         "error_rank",
         "Rank correlation with the error",
-        "On the generated picture, against its absolute difference from the truth.",
+        "On the generated picture, against its absolute difference from the ground truth.",
         role="generated",
         within=(-1.0, 1.0),
         level=0.0,
     ),
-    Quantity(
+    GateStatistic(
         "error_roc",
         "Area under the ROC for the error",
         "On the generated picture: the tenth of the pixels with the largest error against the others.",
@@ -98,14 +98,14 @@ QUANTITIES = (
         within=(0.0, 1.0),
         level=0.5,
     ),
-    Quantity("mean", "Mean", "How much the gate lets through.", within=(0.0, 1.0)),
-    Quantity("spread", "Spread", "Standard deviation of the map: 0 is a gate that makes no difference."),
-    Quantity("entropy", "Entropy", "Of the map as shares of attention: 1 is the same everywhere."),
+    GateStatistic("mean", "Mean", "How much the gate lets through.", within=(0.0, 1.0)),
+    GateStatistic("spread", "Spread", "Standard deviation of the map: 0 is a gate that makes no difference."),
+    GateStatistic("entropy", "Entropy", "Of the map as shares of attention: 1 is the same everywhere."),
 )
 
 UNTRAINED = (
-    "One of the checkpoints was written before the first step: its spectral norms, which training estimates step by"
-    " step, were estimated here first, or its maps would be those of no network that is ever trained."
+    "One of the checkpoints was written before the first step. Training estimates spectral norms step by step, so they"
+    " were estimated here before drawing its maps."
 )
 
 STYLE = """\
@@ -150,7 +150,7 @@ for (const part of document.querySelectorAll(".subject")) {
 def write_attention_page(
     path: Path, records: Sequence[PictureRecord], series: CheckpointSeries, view: ViewSettings
 ) -> None:
-    """Write the page, whole or not at all. Raises PictureError when it cannot be written."""
+    """Write the page atomically. Raises PictureError if it cannot be written."""
     write_page(
         path, page("What the discriminator looks at", _body(records, series, view), script=CURVE_SCRIPT + SCRIPT)
     )
@@ -232,26 +232,26 @@ def _panels(records: Sequence[PictureRecord], series: CheckpointSeries, known: S
     gates = gates_of(series.config)
     scales = sorted({gate.scale for gate in gates})
     steps = np.array([series.checkpoints[index].step for index in known], np.int64)
-    for quantity in QUANTITIES:
+    for statistic in QUANTITIES:
         for scale in scales:
             curves: list[Curve] = []
             for gate in gates:
                 if gate.scale == scale:
-                    values = _means(records, quantity, gate.name)
+                    values = _means(records, statistic, gate.name)
                     points = Series(steps, np.array([values[index] for index in known], np.float64))
                     curves.append(Curve(label=gate.name, series=points))
             if all(np.isnan(curve.series.values).all() for curve in curves):
                 continue
-            title = quantity.title if len(scales) == 1 else f"{quantity.title}, D{scale}"
+            title = statistic.title if len(scales) == 1 else f"{statistic.title}, D{scale}"
             panel = Panel(
-                title=title, note=quantity.note, curves=tuple(curves), within=quantity.within, level=quantity.level
+                title=title, note=statistic.note, curves=tuple(curves), within=statistic.within, level=statistic.level
             )
             yield draw_panel(panel, last_step=int(steps[-1]))
 
 
-def _means(records: Sequence[PictureRecord], quantity: Quantity, gate: str) -> list[float]:
-    """A number over the checkpoints, each the mean of the pictures where it is known; NaN where it is known of none."""
-    each = [record.values(quantity.role or record.role, gate, quantity.key) for record in records]
+def _means(records: Sequence[PictureRecord], statistic: GateStatistic, gate: str) -> list[float]:
+    """Mean of a statistic over the pictures at each checkpoint; NaN where it is unknown for all of them."""
+    each = [record.values(statistic.role or record.role, gate, statistic.key) for record in records]
     known = [[value for value in values if not math.isnan(value)] for values in zip(*each, strict=True)]
     return [sum(values) / len(values) if values else math.nan for values in known]
 
@@ -259,11 +259,11 @@ def _means(records: Sequence[PictureRecord], quantity: Quantity, gate: str) -> l
 def _table(records: Sequence[PictureRecord], series: CheckpointSeries) -> str:
     many = len(series.checkpoints) > 1
     head, rows = [""], [[Cell(name(gate.name))] for gate in gates_of(series.config)]
-    for quantity in QUANTITIES:
-        columns = [_means(records, quantity, gate.name) for gate in gates_of(series.config)]
+    for statistic in QUANTITIES:
+        columns = [_means(records, statistic, gate.name) for gate in gates_of(series.config)]
         if all(math.isnan(value) for values in columns for value in values):
             continue
-        head += [text(f"{quantity.title}, {which}") for which in (("first", "last") if many else ("",))]
+        head += [text(f"{statistic.title}, {which}") for which in (("first", "last") if many else ("",))]
         for row, values in zip(rows, columns, strict=True):
             row += [Cell(_shown(value), "" if math.isnan(value) else value) for value in _ends(values, many)]
     head = [each.removesuffix(", ") for each in head]

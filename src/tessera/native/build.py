@@ -1,6 +1,6 @@
 """Building the kernels with the machine's C compiler: `python -m tessera.native.build`, and the hook of the install.
 
-Each instruction set is a source file with flags of its own; one that the compiler does not know is left out, and the
+Each instruction set is a source file with separate flags; one that the compiler does not know is left out, and the
 library says at run time which there are. This file imports nothing but Python's own library, because the install runs
 it before there is anything else.
 """

@@ -11,7 +11,7 @@ Better = Literal["lower", "higher", ""]
 
 
 @dataclass(frozen=True)
-class Quantity:
+class RunQuantity:
     """A value that a run records: its title, which direction is better, how to read it."""
 
     key: str
@@ -27,22 +27,22 @@ ATTENTION_LEAD = (
 )
 
 LOSSES = (
-    Quantity("generator", "Loss of the generator", "lower", "Weighted sum of its terms."),
-    Quantity(
+    RunQuantity("generator", "Loss of the generator", "lower", "Weighted sum of its terms."),
+    RunQuantity(
         "pixel",
         "Pixel loss",
         "lower",
         "Pixelwise distance to the reference (or a teacher's output), times its weight.",
     ),
-    Quantity("grid", "Grid loss", "lower", "Difference between the phases of a pixel shuffle, times its weight."),
-    Quantity(
+    RunQuantity("grid", "Grid loss", "lower", "Difference between the phases of a pixel shuffle, times its weight."),
+    RunQuantity(
         "perceptual",
         "Perceptual loss",
         "lower",
         "Distance of features from those of the reference (or a teacher's output), times its weight.",
     ),
-    Quantity("style", "Style loss", "lower", "Distance of the features' Gram matrices, times its weight."),
-    Quantity(
+    RunQuantity("style", "Style loss", "lower", "Distance of the features' Gram matrices, times its weight."),
+    RunQuantity(
         "adversarial",
         "Adversarial loss",
         "",
@@ -51,14 +51,14 @@ LOSSES = (
     ),
 )
 DISCRIMINATOR = (
-    Quantity(
+    RunQuantity(
         "discriminator",
         "Loss of the discriminator",
         "",
         "Near 0 for long means that the discriminator has won and teaches little.",
     ),
-    Quantity("d_real", "output for real pictures", "", "", within=(0.0, 1.0)),
-    Quantity("d_fake", "output for generated pictures", "", "", within=(0.0, 1.0)),
+    RunQuantity("d_real", "output for real pictures", "", "", within=(0.0, 1.0)),
+    RunQuantity("d_fake", "output for generated pictures", "", "", within=(0.0, 1.0)),
 )
 ANSWERS_NOTE = (
     "Mean of sigmoid(D): 1 is real, 0 is generated. Healthy is a real output slightly above the generated one; 1 and 0"
@@ -66,10 +66,10 @@ ANSWERS_NOTE = (
     " relativistic loss only their difference is meaningful."
 )
 RUNNING = (
-    Quantity("g_gradient", "gradient of the generator", "", ""),
-    Quantity("d_gradient", "gradient of the discriminator", "", ""),
-    Quantity("rate", "Learning rate of the generator", "", "As scheduled; lowered after a rollback."),
-    Quantity(
+    RunQuantity("g_gradient", "gradient of the generator", "", ""),
+    RunQuantity("d_gradient", "gradient of the discriminator", "", ""),
+    RunQuantity("rate", "Learning rate of the generator", "", "As scheduled; lowered after a rollback."),
+    RunQuantity(
         "waiting",
         "Share of time waiting for data",
         "lower",
@@ -79,9 +79,9 @@ RUNNING = (
 )
 SCORES = (
     *(
-        Quantity(info.name, info.title, "higher" if info.higher_is_better else "lower", info.summary)
+        RunQuantity(info.name, info.title, "higher" if info.higher_is_better else "lower", info.summary)
         for info in (metric.info for metric in METRICS)
     ),
-    Quantity("perceptual", "Perceptual distance", "lower", "Distance of features from those of the reference."),
+    RunQuantity("perceptual", "Perceptual distance", "lower", "Distance of features from those of the reference."),
 )
 """Validation scores: every metric, on Y with borders cropped where it compares, averaged over the pictures."""

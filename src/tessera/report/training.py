@@ -22,7 +22,7 @@ from tessera.report.quantities import (
     RUNNING,
     SCORES,
     Better,
-    Quantity,
+    RunQuantity,
 )
 from tessera.report.run_record import Event, RunRecord, Series, read_run
 from tessera.report.run_style import CURVE_SCRIPT, CURVE_STYLE, SAMPLES_SCRIPT, SAMPLES_STYLE
@@ -63,7 +63,7 @@ def training_body(record: RunRecord) -> Iterator[str]:
     yield section("Rates and gradients", *_running(record))
     others = [key for key in record.train if key not in {each.key for each in (*LOSSES, *DISCRIMINATOR, *RUNNING)}]
     if others:
-        yield section("Other values", *_quantities(record, [Quantity(key, key, "", "") for key in others]))
+        yield section("Other values", *_quantities(record, [RunQuantity(key, key, "", "") for key in others]))
     yield section("Timing", _timing(record))
     yield section("Events", *_events(record))
     yield section("Configuration", _configuration(record))
@@ -167,11 +167,11 @@ def _validation(record: RunRecord) -> Iterator[str]:
         yield "<p>No validation yet.</p>\n"
         return
     known = {each.key for each in SCORES}
-    others = [Quantity(key, key, "", "") for key in record.validation if key not in known]
+    others = [RunQuantity(key, key, "", "") for key in record.validation if key not in known]
     yield from _shown(record, record.validation, [*SCORES, *others])
 
 
-def _quantities(record: RunRecord, quantities: Sequence[Quantity]) -> Iterator[str]:
+def _quantities(record: RunRecord, quantities: Sequence[RunQuantity]) -> Iterator[str]:
     if not any(each.key in record.train for each in quantities):
         yield "<p>No values recorded yet.</p>\n"
         return
@@ -182,7 +182,7 @@ def _attention(record: RunRecord) -> Iterator[str]:
     """The maps of a fixed picture over time, and how far each gate follows its edges."""
     yield samples_part(record.attention_sheets, ATTENTION_LEAD, ())
     ranked = [key for key in sorted(record.attention) if key.endswith("_edges_rank")]
-    quantities = [Quantity(key, key.removesuffix("_edges_rank"), "", "", within=(-1.0, 1.0)) for key in ranked]
+    quantities = [RunQuantity(key, key.removesuffix("_edges_rank"), "", "", within=(-1.0, 1.0)) for key in ranked]
     curves = _curves(record.attention, quantities)
     if curves:
         note = "Rank correlation of each gate's map with the strength of edges: 1 is attention to edges only."
@@ -218,11 +218,11 @@ def _running(record: RunRecord) -> Iterator[str]:
     yield _table(record.train, RUNNING)
 
 
-def _curves(numbers: Mapping[str, Series], quantities: Sequence[Quantity]) -> tuple[Curve, ...]:
+def _curves(numbers: Mapping[str, Series], quantities: Sequence[RunQuantity]) -> tuple[Curve, ...]:
     return tuple(Curve(label=each.title, series=numbers[each.key]) for each in quantities if each.key in numbers)
 
 
-def _panel(quantity: Quantity, series: Series) -> Panel:
+def _panel(quantity: RunQuantity, series: Series) -> Panel:
     arrow = {"lower": "↓ Lower is better. ", "higher": "↑ Higher is better. ", "": ""}[quantity.better]
     return Panel(
         title=quantity.title,
@@ -232,7 +232,7 @@ def _panel(quantity: Quantity, series: Series) -> Panel:
     )
 
 
-def _shown(record: RunRecord, numbers: Mapping[str, Series], quantities: Sequence[Quantity]) -> Iterator[str]:
+def _shown(record: RunRecord, numbers: Mapping[str, Series], quantities: Sequence[RunQuantity]) -> Iterator[str]:
     yield _grid(record, [_panel(each, numbers[each.key]) for each in quantities if each.key in numbers])
     yield _table(numbers, quantities)
 
@@ -249,7 +249,7 @@ def _grid(record: RunRecord, panels: Sequence[Panel]) -> str:
     return f'<div class="curves">\n{drawn}</div>\n' + (f'<p class="soft">{" ".join(notes)}</p>\n' if notes else "")
 
 
-def _table(numbers: Mapping[str, Series], quantities: Sequence[Quantity]) -> str:
+def _table(numbers: Mapping[str, Series], quantities: Sequence[RunQuantity]) -> str:
     rows: list[list[Cell]] = []
     for each in quantities:
         if each.key in numbers:

@@ -282,7 +282,7 @@ def _open(request: urllib.request.Request, timeout_seconds: float) -> _Response:
     except urllib.error.URLError as error:
         raise _classify(error.reason) from error
     except http.client.InvalidURL as error:
-        raise _AddressError(f"it is no valid address ({error})") from error
+        raise _AddressError(f"it is not a valid URL ({error})") from error
     except (OSError, http.client.HTTPException) as error:
         raise _classify(error) from error
 

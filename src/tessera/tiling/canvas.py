@@ -1,7 +1,7 @@
-"""Where the finished tiles of one band wait until the whole row of them is done: in memory, or on the disk when wide.
+"""Buffer for the finished tiles of one band until the band is complete: in memory, or on disk if the band is large.
 
-A band of a picture 32,000 pixels wide is 100 MB. It goes to a file that has no name, tile by tile, and comes back a few
-rows at a time, so that memory does not grow with the width either. Shapes: H rows of the band, W its width, C channels.
+A band of a picture 32,000 pixels wide is 100 MB. It is written tile by tile to an unnamed temporary file and read back
+a few rows at a time, so memory does not grow with the width. Shapes: H rows of the band, W its width, C channels.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _ROWS_AT_A_TIME = 64
 
 
 class Canvas:
-    """Room for (H, W, C) pixels that are put down in blocks and taken up in rows; a context manager.
+    """A buffer of (H, W, C) pixels that is written in blocks and read in rows; a context manager.
 
-    `folder` is where a canvas too large for memory goes; without one it stays in memory, however large.
-    Raises PictureError when the disk has no room.
+    `folder` is for the temporary file of a canvas too large for memory; None keeps any canvas in memory.
+    Raises PictureError if the disk is full.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Canvas:
                 self._file.close()
 
     def put(self, left: int, block: Pixels) -> None:
-        """Put down a block (H, w, C) whose first column is `left`."""
+        """Write a block (H, w, C) whose first column is `left`."""
         if self._pixels is not None:
             self._pixels[:, left : left + block.shape[1]] = block
             return
@@ -77,7 +77,7 @@ class Canvas:
         row_bytes = self._shape[1] * self._pixel_bytes
         try:
             self._file.seek(0)
-        except OSError as error:  # what was still to be written did not fit
+        except OSError as error:  # buffered writes did not fit on the disk
             raise self._failure(error) from None
         for first in range(0, height, _ROWS_AT_A_TIME):
             count = min(_ROWS_AT_A_TIME, height - first)
@@ -85,4 +85,6 @@ class Canvas:
             yield np.frombuffer(data, self._dtype).reshape(count, *self._shape[1:])[:, :width]
 
     def _failure(self, error: OSError) -> PictureError:
-        return PictureError(f"{self._folder}: has no room for the rows at work: {error.strerror}.")
+        return PictureError(
+            f"{self._folder}: cannot store temporary rows ({error.strerror}). Free disk space or choose another folder."
+        )

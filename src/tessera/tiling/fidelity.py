@@ -1,8 +1,8 @@
-"""Keeping the input's colors: flat areas stay what they were, and on request all low frequencies do.
+"""Color fidelity: the output matches the input in flat areas and, with the color lock, in all low frequencies.
 
-Published networks shift colors: on flat gray they are up to 5 levels of 255 off. Back-projection adds to the output
-what its own shrunken form lacks of the input (Irani and Peleg 1991), here its low frequencies only, so that detail is
-not touched. Shapes: C channels, h and w input pixels, s the scale.
+Published networks shift colors by up to 5 levels of 255 on flat gray. Back-projection adds to the output the difference
+between the input and the downsampled output (Irani and Peleg 1991), here only its low frequencies, which preserves
+detail. Shapes: C channels, h and w input pixels, s the scale.
 """
 
 from __future__ import annotations
@@ -18,45 +18,45 @@ from tessera.images.color import delta_e
 Plane = npt.NDArray[np.float32]
 
 FLAT_RADIUS = 4
-"""A pixel is flat when the square of this radius around it is of one color, and smooth when it is nearly so."""
+"""A pixel is flat if the square of this radius around it has one color, and smooth if it nearly has."""
 COLOR_LOCK_SIGMA = 1.5
-"""Input pixels; with two rounds it takes nine tenths of the difference below and leaves detail alone."""
+"""Input pixels; two rounds remove nine tenths of the low-frequency difference and preserve detail."""
 COLOR_SIGMA = 2.0
-"""Color is compared after a blur of so many input pixels: what is finer is detail, and meant to change."""
+"""Blur in input pixels before colors are compared; finer detail is expected to change."""
 CONTEXT = 12
-"""Input pixels around a tile that the locks look at."""
+"""Input pixels around a tile that the locks depend on."""
 _ROUNDS = 2
 _FLAT = 0.5 / 65_535
-"""Pixels of one color differ by less: by nothing, in 8 bits and in 16."""
+"""Pixels that differ by less have one color: half a level of 16 bits."""
 _SMOOTH, _ROUGH = 3 / 255, 8 / 255
-"""Areas with less difference than the first get their low frequencies back, with more than the second none."""
+"""Correction of low frequencies is full below the first spread and zero above the second."""
 _FADE = 3
 
 
 def lock_flat_areas(lq: Plane, sr: Plane) -> Plane:
-    """Give flat areas of `lq` (C, h, w) their own color back in `sr` (C, s*h, s*w), both in [0, 1]; changes `sr`.
+    """Match `sr` (C, s*h, s*w) to `lq` (C, h, w) in flat areas, both in [0, 1]; modifies `sr`.
 
-    Where at least 9x9 input pixels are of one color, every pixel becomes that color; where they differ by a few
-    levels (a noisy sky, a gentle ramp), the low frequencies are set right and the detail stays. Both fade in, and
-    everything else stays as it is.
+    Where at least 9x9 input pixels have one color, every output pixel gets that color; where they differ by a few
+    levels (a noisy sky, a gentle ramp), the low frequencies are corrected and the detail is preserved. Both fade in;
+    other areas are unchanged.
     """
     spread = (_sliding(lq, FLAT_RADIUS, np.maximum) - _sliding(lq, FLAT_RADIUS, np.minimum)).max(axis=0)
     if float(spread.min()) >= _ROUGH:
         return sr
     smooth = _inside(((_ROUGH - spread) / (_ROUGH - _SMOOTH)).clip(0, 1))
-    lacking = _blurred(lq - shrunk(sr, lq.shape[1:]), COLOR_LOCK_SIGMA)
+    lacking = _blur(lq - shrunk(sr, lq.shape[1:]), COLOR_LOCK_SIGMA)
     lacking *= smooth
-    _add_enlarged(sr, lacking, smooth > 0)
+    _add_upsampled(sr, lacking, smooth > 0)
     flat = spread <= _FLAT
     if flat.any():
-        _fade_to_enlarged(sr, lq, _inside(flat.astype(np.float32)))
+        _blend_upsampled(sr, lq, _inside(flat.astype(np.float32)))
     return sr
 
 
 def within_neighbors(lq: Plane, sr: Plane) -> Plane:
-    """Clip `sr` (C, s*h, s*w) to what the 3x3 input pixels around each pixel of `lq` (C, h, w) span.
+    """Clip `sr` (C, s*h, s*w) to the range of the 3x3 neighborhood of each pixel of `lq` (C, h, w).
 
-    For alpha: what is wholly transparent or wholly opaque stays so right up to the edge, without a veil or a halo.
+    Used for alpha: fully transparent and fully opaque areas stay so up to their edges, without a veil or a halo.
     """
     scale = sr.shape[-1] // lq.shape[-1]
     least, greatest = (
@@ -66,16 +66,16 @@ def within_neighbors(lq: Plane, sr: Plane) -> Plane:
 
 
 def lock_colors(lq: Plane, sr: Plane) -> Plane:
-    """Add to `sr` (C, s*h, s*w) the low frequencies that it lacks of `lq` (C, h, w), both in [0, 1]; changes `sr`."""
+    """Match the low frequencies of `sr` (C, s*h, s*w) to those of `lq` (C, h, w), both in [0, 1]; modifies `sr`."""
     everywhere = np.ones(lq.shape[1:], np.bool_)
     for _ in range(_ROUNDS):
-        _add_enlarged(sr, _blurred(lq - shrunk(sr, lq.shape[1:]), COLOR_LOCK_SIGMA), everywhere)
+        _add_upsampled(sr, _blur(lq - shrunk(sr, lq.shape[1:]), COLOR_LOCK_SIGMA), everywhere)
     return sr
 
 
 def color_difference(lq: Plane, sr: Plane) -> Plane:
     """CIE 1976 difference of the colors of `lq` (3, h, w) and of `sr` (3, s*h, s*w) shrunk -> (h, w)."""
-    return delta_e(_blurred(lq, COLOR_SIGMA), _blurred(shrunk(sr, lq.shape[1:]), COLOR_SIGMA))
+    return delta_e(_blur(lq, COLOR_SIGMA), _blur(shrunk(sr, lq.shape[1:]), COLOR_SIGMA))
 
 
 def shrunk(sr: Plane, size: Sequence[int]) -> Plane:
@@ -97,7 +97,7 @@ def shrunk(sr: Plane, size: Sequence[int]) -> Plane:
 
 
 def _inside(weight: Plane) -> Plane:
-    """Weights (h, w) in [0, 1] that fade to their zeros from within: never larger anywhere than they were."""
+    """Smooth weights (h, w) in [0, 1] toward their zeros from within; no weight increases."""
     eroded = _sliding(weight[None], 1, np.minimum)
     size = 2 * _FADE + 1
     mean = np.pad(eroded, ((0, 0), (_FADE, _FADE), (_FADE, _FADE)), mode="edge")
@@ -114,7 +114,7 @@ def _sliding(image: Plane, radius: int, choose: Callable[..., Plane]) -> Plane:
         around = [(0, 0), (0, 0), (0, 0)]
         around[axis] = (radius, radius)
         found, width = np.pad(image, around, mode="edge"), 1
-        while width < 2 * radius + 1:  # windows of 1, 2, 4 ... pixels, the last as wide as is wanted
+        while width < 2 * radius + 1:  # windows of 1, 2, 4 ... pixels, the last clipped to the full width
             step = min(width, 2 * radius + 1 - width)
             kept = found.shape[axis] - step
             found = choose(_cut(found, axis, 0, kept), _cut(found, axis, step, step + kept))
@@ -123,7 +123,7 @@ def _sliding(image: Plane, radius: int, choose: Callable[..., Plane]) -> Plane:
     return image
 
 
-def _blurred(image: Plane, sigma: float) -> Plane:
+def _blur(image: Plane, sigma: float) -> Plane:
     """Gaussian blur, borders repeated, (C, h, w) -> the same."""
     radius = math.ceil(3 * sigma)
     weights = np.exp(-(np.arange(radius + 1) ** 2) / (2 * sigma**2))
@@ -150,14 +150,14 @@ def _cut(image: Plane, axis: int, start: int, stop: int) -> Plane:
 # --------------------------------------------------------------------------------------- at the output's resolution
 
 
-def _add_enlarged(sr: Plane, change: Plane, where: npt.NDArray[np.bool_]) -> None:
-    """Add `change` (C, h, w), which is 0 wherever `where` (h, w) is not, bilinearly enlarged to `sr` (C, s*h, s*w)."""
+def _add_upsampled(sr: Plane, change: Plane, where: npt.NDArray[np.bool_]) -> None:
+    """Add `change` (C, h, w), 0 outside the mask `where` (h, w), to `sr` (C, s*h, s*w) after bilinear upsampling."""
     box = _around(where)
     if box is None:
         return
     top, bottom, left, right = box
     scale = sr.shape[-1] // change.shape[-1]
-    wide = _enlarged_rows(change[:, :, left:right].swapaxes(1, 2), scale).swapaxes(1, 2)[:, top:bottom]
+    wide = _upsample_rows(change[:, :, left:right].swapaxes(1, 2), scale).swapaxes(1, 2)[:, top:bottom]
     target = sr[:, top * scale : bottom * scale, left * scale : right * scale]
     for phase, (row, following, part) in enumerate(_phases(wide, scale)):
         step = following - row
@@ -166,15 +166,15 @@ def _add_enlarged(sr: Plane, change: Plane, where: npt.NDArray[np.bool_]) -> Non
         target[:, phase::scale] += step
 
 
-def _fade_to_enlarged(sr: Plane, lq: Plane, weight: Plane) -> None:
-    """Where `weight` (h, w) is 1, `sr` (C, s*h, s*w) becomes `lq` (C, h, w) bilinearly enlarged; where 0, nothing."""
+def _blend_upsampled(sr: Plane, lq: Plane, weight: Plane) -> None:
+    """Blend `lq` (C, h, w), bilinearly upsampled, into `sr` (C, s*h, s*w) by `weight` (h, w) in [0, 1]."""
     box = _around(weight > 0)
     if box is None:
         return
     top, bottom, left, right = box
     scale = sr.shape[-1] // lq.shape[-1]
     own, share = (
-        _enlarged_rows(image[:, :, left:right].swapaxes(1, 2), scale).swapaxes(1, 2)[:, top:bottom]
+        _upsample_rows(image[:, :, left:right].swapaxes(1, 2), scale).swapaxes(1, 2)[:, top:bottom]
         for image in (lq, weight[None])
     )
     target = sr[:, top * scale : bottom * scale, left * scale : right * scale]
@@ -188,7 +188,7 @@ def _fade_to_enlarged(sr: Plane, lq: Plane, weight: Plane) -> None:
 
 
 def _around(where: npt.NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
-    """Top, bottom, left, right of a box around what is true, with the pixel more that enlarging reaches."""
+    """Bounding box (top, bottom, left, right) of a mask, with the extra pixel that bilinear upsampling reads."""
     rows, columns = np.flatnonzero(where.any(axis=1)), np.flatnonzero(where.any(axis=0))
     if not len(rows):
         return None
@@ -197,8 +197,8 @@ def _around(where: npt.NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
     return top, bottom, max(int(columns[0]) - 1, 0), min(int(columns[-1]) + 2, width)
 
 
-def _enlarged_rows(image: Plane, scale: int) -> Plane:
-    """Bilinear enlargement of the rows, edges repeated: (C, h, w) -> (C, s*h, w)."""
+def _upsample_rows(image: Plane, scale: int) -> Plane:
+    """Upsample rows bilinearly, edges repeated: (C, h, w) -> (C, s*h, w)."""
     if scale == 1:
         return image
     channels, height, width = image.shape
@@ -209,7 +209,7 @@ def _enlarged_rows(image: Plane, scale: int) -> Plane:
 
 
 def _phases(image: Plane, scale: int) -> list[tuple[Plane, Plane, np.float32]]:
-    """For each of the s output rows of an input row: which rows it lies between, (C, h, w) each, and how far."""
+    """For each of the s output rows per input row: the two source rows, (C, h, w) each, and the weight."""
     padded = np.pad(image, ((0, 0), (1, 1), (0, 0)), mode="edge")
     before, own, after = padded[:, :-2], padded[:, 1:-1], padded[:, 2:]
     positions = [(phase + 0.5) / scale - 0.5 for phase in range(scale)]

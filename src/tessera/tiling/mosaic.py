@@ -1,7 +1,7 @@
-"""Tiles run one by one and laid into finished rows: the inside of upscaling, in memory that the picture does not set.
+"""The core of upscaling: run tiles one by one and merge them into output rows, in memory independent of picture size.
 
-What is held: the input rows of one band of tiles, the finished rows of that band in the output's own type, and in float
-only what the next band fades into. Shapes: C channels, h and w a tile, s the scale.
+Held in memory: the input rows of one band of tiles, the output rows of that band in the output's type, and as floats
+only the rows that blend into the next band. Shapes: C channels, h and w a tile, s the scale.
 """
 
 from __future__ import annotations
@@ -35,37 +35,37 @@ _NOT_BLACK = 16 / 255
 
 @dataclass(frozen=True, kw_only=True)
 class MosaicPlan:
-    """Everything that decides what is done to each tile."""
+    """All settings that determine how each tile is processed."""
 
     scale: int
     multiple: int
     tile: int
-    """Longest side of a tile in input pixels; 0 takes the picture in one piece."""
+    """Longest side of a tile in input pixels; 0 disables tiling."""
     overlap: int
     dtype: np.dtype[np.unsignedinteger] | None = None
-    """Type of the finished rows; that of the input unless given."""
+    """Type of the output rows; None for that of the input."""
     spill_folder: Path | None = None
-    """Where a band too wide for memory waits; None keeps it in memory."""
+    """Folder for bands too wide for memory; None keeps them in memory."""
     network_channels: int = 3
-    """1 runs a network for gray on each channel by itself."""
+    """1 for a grayscale network, which is run on each channel separately."""
     alpha: AlphaMethod | None = None
-    """How alpha is enlarged; None when there is none."""
+    """How alpha is upscaled; None for pictures without alpha."""
     flat_alpha: int | None = None
-    """The value of alpha when it is the same everywhere: it is written, not computed."""
+    """The value of a constant alpha, which is copied to the output; None if alpha varies."""
     flat_lock: bool = True
     color_lock: bool = False
     batch: int = 1
-    """How many tiles of a picture go through the network together."""
+    """Tiles per network call."""
     ensemble: bool = False
-    """Mean over the eight flips and turns of each tile (self-ensemble; Timofte et al. 2016, section 3.3)."""
+    """Average over the eight flips and rotations of each tile (self-ensemble; Timofte et al. 2016, section 3.3)."""
 
     @property
     def bleeds(self) -> bool:
-        """Whether colors are spread under transparent pixels first: where alpha varies."""
+        """Whether colors are spread under transparent pixels first, as done where alpha varies."""
         return self.alpha is not None and self.flat_alpha is None
 
     def axes(self, height: int, width: int) -> tuple[Axis, Axis]:
-        """Where the tiles lie in a picture of this size (rows, columns)."""
+        """Plan the tiles of a picture of this size along both axes (rows, columns)."""
         rows, columns = (
             plan_axis(
                 padded := padded_length(length, self.multiple),
@@ -80,83 +80,82 @@ class MosaicPlan:
 
 @dataclass
 class MosaicCount:
-    """What happened on the way, added up tile by tile."""
+    """Counters and color errors, accumulated tile by tile."""
 
     tiles: int = 0
     retried: int = 0
-    """Tiles that came out NaN, infinite or black and were run again at full precision."""
+    """Tiles whose output was NaN, infinite or black and that were rerun in fp32."""
     color_error_before: float = 0.0
     color_error_after: float = 0.0
     color_pixels: int = 0
     on_tile: Callable[[int, int], None] | None = field(default=None, repr=False)
-    """Called after each tile with (tiles done, input pixels that this tile finished); may raise to stop."""
+    """Called after each tile with (tiles done, input pixels that this tile completed); may raise to stop."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Place:
-    """Where a tile lies, and what of it is kept."""
+    """One input tile and its position."""
 
     column: int
     start: int
     """First column of the tile in the input."""
     lq: Plane
-    """(C, h, w) in [0, 1], C of the picture (1 to 4)."""
+    """(C, h, w) in [0, 1], with the picture's channels (1 to 4)."""
     dtype: np.dtype[np.unsignedinteger]
-    """Of the picture."""
+    """Type of the picture's pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Enlarged:
-    """What the network made of a tile."""
+class _Upscaled:
+    """The network's output for one tile."""
 
     sr: Plane
-    """(C, s*h, s*w), not clipped; of gray pictures with three channels, and never with alpha."""
+    """(3, s*h, s*w), not clipped, also for gray pictures; without alpha."""
     alpha: Plane | None
-    """(1, s*h, s*w) where the network enlarges alpha, too."""
+    """(1, s*h, s*w) if the network upscales alpha, too."""
 
 
 def mosaic(source: RowSource, engine: Engine, plan: MosaicPlan, count: MosaicCount) -> Iterator[Pixels]:
-    """Enlarge a picture: rows of (h, W, C) in, finished rows of (s*h, s*W, C) out, from the top down,
-    each good until the next is asked for.
+    """Upscale a picture from the top down: rows (h, W, C) in, rows (s*h, s*W, C) out, each valid until the next.
 
-    The network is one tile ahead of blending and of whoever takes the rows.
-    Raises OutOfMemoryError when a tile does not fit, NonFiniteError when it fails in fp32 as well.
+    The network runs one tile ahead of blending and of the consumer of the rows.
+    Raises OutOfMemoryError if a tile does not fit, NonFiniteError if a tile fails in fp32 as well.
     """
     rows, columns = plan.axes(source.height, source.width)
 
-    def work(places: list[_Place]) -> list[_Enlarged]:
-        return _through_network(np.stack([place.lq for place in places]), engine, plan, count)
+    def work(places: list[_Place]) -> list[_Upscaled]:
+        return _run_network(np.stack([place.lq for place in places]), engine, plan, count)
 
-    with contextlib.closing(one_ahead(work, _batches(_places(source, plan), plan.batch))) as done:
+    with contextlib.closing(one_ahead(work, _batch(_cut_tiles(source, plan), plan.batch))) as done:
         tiles = ((place, sr) for places, made in done for place, sr in zip(places, made, strict=True))
-        yield from _laid_together(tiles, source, rows, columns, plan, count)
+        yield from _merge_tiles(tiles, source, rows, columns, plan, count)
 
 
-def _batches(places: Iterator[_Place], size: int) -> Iterator[list[_Place]]:
+def _batch(places: Iterator[_Place], size: int) -> Iterator[list[_Place]]:
     while batch := list(itertools.islice(places, size)):
         yield batch
 
 
-def _places(source: RowSource, plan: MosaicPlan) -> Iterator[_Place]:
-    """The tiles of a picture, band by band, from left to right."""
+def _cut_tiles(source: RowSource, plan: MosaicPlan) -> Iterator[_Place]:
+    """Cut a picture into tiles, band by band, from left to right."""
     rows, columns = plan.axes(source.height, source.width)
     rolling = RollingRows(source)
     for top in rows.starts:
-        band = _padded(rolling.window(top, top + rows.tile), rows.tile, columns.length)
+        band = _pad(rolling.window(top, top + rows.tile), rows.tile, columns.length)
         for column, start in enumerate(columns.starts):
             lq = to_planes(band[:, start : start + columns.tile])
             yield _Place(column=column, start=start, lq=lq, dtype=band.dtype)
 
 
-def _laid_together(
-    tiles: Iterator[tuple[_Place, _Enlarged]],
+def _merge_tiles(
+    tiles: Iterator[tuple[_Place, _Upscaled]],
     source: RowSource,
     rows: Axis,
     columns: Axis,
     plan: MosaicPlan,
     count: MosaicCount,
 ) -> Iterator[Pixels]:
-    """Bands of finished rows, from tiles as they come."""
+    """Merge tiles, in their order, into bands of output rows."""
     scale = plan.scale
     carried: Plane | None = None
     weights_y = fade_in(rows.fade, scale)[None, :, None]
@@ -171,11 +170,11 @@ def _laid_together(
             carry = np.empty((channels, rows.fade * scale, columns.length * scale), np.float32)
         with Canvas(emitted, columns.length * scale, channels, dtype, folder=plan.spill_folder) as canvas:
             band = itertools.chain([tile], itertools.islice(tiles, len(columns) - 1))
-            for left, piece in _band(band, columns, plan, count, (first - start, last - start)):
+            for left, piece in _blend_band(band, columns, plan, count, (first - start, last - start)):
                 right = left + piece.shape[2]
                 if carried is not None:
                     _fade(carried[:, :, left:right], piece[:, : carried.shape[1]], weights_y)
-                canvas.put(left, _quantized(piece[:, :emitted], dtype))
+                canvas.put(left, _quantize(piece[:, :emitted], dtype))
                 if carry is not None:
                     carry[:, :, left:right] = piece[:, emitted:]
             carried = carry
@@ -183,20 +182,20 @@ def _laid_together(
             yield from canvas.rows(bottom, source.width * scale)
 
 
-def _band(
-    tiles: Iterator[tuple[_Place, _Enlarged]],
+def _blend_band(
+    tiles: Iterator[tuple[_Place, _Upscaled]],
     columns: Axis,
     plan: MosaicPlan,
     count: MosaicCount,
     kept_rows: tuple[int, int],
 ) -> Iterator[tuple[int, Plane]]:
-    """One row of tiles -> (first output column, (C, rows kept, columns finished) in [0, 1]) from left to right."""
+    """Blend one row of tiles -> (first output column, (C, rows, finished columns) in [0, 1]) from left to right."""
     scale = plan.scale
     weights_x = fade_in(columns.fade, scale)[None, None]
     waiting: Plane | None = None
-    for place, enlarged in tiles:
+    for place, upscaled in tiles:
         first, last = columns.kept(place.column)
-        sr = _finished(place.lq, enlarged, plan, count)
+        sr = _finish(place.lq, upscaled, plan, count)
         top, bottom = kept_rows[0] * scale, kept_rows[1] * scale
         piece = sr[:, top:bottom, (first - place.start) * scale : (last - place.start) * scale]
         if waiting is not None:
@@ -213,25 +212,25 @@ def _band(
 # ------------------------------------------------------------------------------------------- in the network's thread
 
 
-def _through_network(lq: Tiles, engine: Engine, plan: MosaicPlan, count: MosaicCount) -> list[_Enlarged]:
-    """What the network makes of tiles (B, C, h, w), C of the picture (1 to 4)."""
+def _run_network(lq: Tiles, engine: Engine, plan: MosaicPlan, count: MosaicCount) -> list[_Upscaled]:
+    """Run the network on tiles (B, C, h, w) with the picture's channels (1 to 4)."""
     has_alpha = lq.shape[1] in (2, 4)
     color = lq[:, :-1] if has_alpha else lq
-    sr = _enlarge(_three(color), engine, plan, count)
+    sr = _upscale(_repeat_gray(color), engine, plan, count)
     if not has_alpha or plan.flat_alpha is not None or plan.alpha == "lanczos":
-        return [_Enlarged(sr=each, alpha=None) for each in sr]
-    alphas = _enlarge(_three(lq[:, -1:]), engine, plan, count).mean(axis=1, keepdims=True)
-    return [_Enlarged(sr=each, alpha=alpha) for each, alpha in zip(sr, alphas, strict=True)]
+        return [_Upscaled(sr=each, alpha=None) for each in sr]
+    alphas = _upscale(_repeat_gray(lq[:, -1:]), engine, plan, count).mean(axis=1, keepdims=True)
+    return [_Upscaled(sr=each, alpha=alpha) for each, alpha in zip(sr, alphas, strict=True)]
 
 
-def _three(tiles: Tiles) -> Tiles:
+def _repeat_gray(tiles: Tiles) -> Tiles:
     """(B, 1 or 3, h, w) -> (B, 3, h, w)."""
     return np.repeat(tiles, 3, axis=1) if tiles.shape[1] == 1 else tiles
 
 
-def _enlarge(rgb: Tiles, engine: Engine, plan: MosaicPlan, count: MosaicCount) -> Tiles:
-    """Run the network on (B, 3, h, w), eight times under `ensemble`; tiles that come out wrong again in fp32."""
-    run = _ensemble if plan.ensemble else _once
+def _upscale(rgb: Tiles, engine: Engine, plan: MosaicPlan, count: MosaicCount) -> Tiles:
+    """Run the network on (B, 3, h, w), eight times with `ensemble`; rerun tiles with unsound output in fp32."""
+    run = _run_ensemble if plan.ensemble else _run_once
     batch, _, height, width = rgb.shape
     seen = rgb.reshape(3 * batch, 1, height, width) if plan.network_channels == 1 else rgb
     sr = run(seen, engine).reshape(batch, 3, height * plan.scale, width * plan.scale)
@@ -250,24 +249,24 @@ def _enlarge(rgb: Tiles, engine: Engine, plan: MosaicPlan, count: MosaicCount) -
 def _refuse_unsound(rgb: Plane, sr: Plane, exact: Engine) -> None:
     if not _is_sound(rgb, sr):
         raise NonFiniteError(
-            f"The network gives NaN, infinity or black on a tile of this picture even in fp32 ({exact.name});"
-            " nothing was written. The weights may be damaged: try `tessera models inspect`."
+            f"The network returns NaN, infinity or black for a tile of this picture even in fp32 ({exact.name});"
+            " nothing was written. The weights may be damaged; check them with `tessera models inspect`."
         )
 
 
 def _is_sound(rgb: Plane, sr: Plane) -> bool:
-    """Whether an output is finite, and not black where the input is not."""
+    """Whether an output is finite, and not black for an input that is brighter."""
     greatest = float(sr.max())  # NaN when there is one
     if not (math.isfinite(greatest) and math.isfinite(float(sr.min()))):
         return False
     return not (greatest < _BLACK and float(rgb.mean()) > _NOT_BLACK)
 
 
-def _once(tiles: Tiles, engine: Engine) -> Tiles:
+def _run_once(tiles: Tiles, engine: Engine) -> Tiles:
     return engine.run(np.ascontiguousarray(tiles))
 
 
-def _ensemble(tiles: Tiles, engine: Engine) -> Tiles:
+def _run_ensemble(tiles: Tiles, engine: Engine) -> Tiles:
     total: Tiles | None = None
     for turn in range(8):
         seen = tiles.swapaxes(2, 3) if turn & 4 else tiles
@@ -282,11 +281,11 @@ def _ensemble(tiles: Tiles, engine: Engine) -> Tiles:
 # --------------------------------------------------------------------------------------------- in the caller's thread
 
 
-def _finished(lq: Plane, enlarged: _Enlarged, plan: MosaicPlan, count: MosaicCount) -> Plane:
-    """(C, h, w) and what the network made of it -> (C, s*h, s*w) in [0, 1], with its colors and its alpha."""
+def _finish(lq: Plane, upscaled: _Upscaled, plan: MosaicPlan, count: MosaicCount) -> Plane:
+    """Apply color locks, gray and alpha to the network's output for `lq` (C, h, w) -> (C, s*h, s*w) in [0, 1]."""
     has_alpha = lq.shape[0] in (2, 4)
     color = lq[:-1] if has_alpha else lq
-    sr = enlarged.sr if enlarged.sr.flags.writeable else enlarged.sr.copy()
+    sr = upscaled.sr if upscaled.sr.flags.writeable else upscaled.sr.copy()
     rgb = np.repeat(color, 3, axis=0) if color.shape[0] == 1 else color
     before = sr.clip(0, 1) if plan.color_lock else sr
     if plan.color_lock:
@@ -300,15 +299,15 @@ def _finished(lq: Plane, enlarged: _Enlarged, plan: MosaicPlan, count: MosaicCou
         count.color_pixels += rgb.shape[1] * rgb.shape[2]
     if color.shape[0] == 1:
         sr = luma_jpeg(sr)
-    return np.concatenate((sr, _alpha(lq[-1:], enlarged.alpha, plan))) if has_alpha else sr
+    return np.concatenate((sr, _alpha(lq[-1:], upscaled.alpha, plan))) if has_alpha else sr
 
 
-def _alpha(lq: Plane, enlarged: Plane | None, plan: MosaicPlan) -> Plane:
+def _alpha(lq: Plane, upscaled: Plane | None, plan: MosaicPlan) -> Plane:
     """(1, h, w) -> (1, s*h, s*w)."""
     _, height, width = lq.shape
     if plan.flat_alpha is not None:
         return np.full((1, height * plan.scale, width * plan.scale), lq[0, 0, 0])
-    sr = upsample_planes(lq, plan.scale) if enlarged is None else lock_flat_areas(lq, enlarged)
+    sr = upsample_planes(lq, plan.scale) if upscaled is None else lock_flat_areas(lq, upscaled)
     return within_neighbors(lq, sr)
 
 
@@ -319,7 +318,7 @@ def _fade(earlier: Plane, later: Plane, weights: Plane) -> None:
     later += earlier
 
 
-def _padded(band: Pixels, height: int, width: int) -> Pixels:
+def _pad(band: Pixels, height: int, width: int) -> Pixels:
     """Repeat the last rows and columns until the band has this size (for networks with a pixel-unshuffle)."""
     if band.shape[:2] == (height, width):
         return band
@@ -328,15 +327,15 @@ def _padded(band: Pixels, height: int, width: int) -> Pixels:
 
 
 def to_planes(pixels: Pixels) -> Plane:
-    """The way in: (H, W, C) uint8 or uint16 -> (C, H, W) float32 in [0, 1]."""
+    """Convert pixels to planes: (H, W, C) uint8 or uint16 -> (C, H, W) float32 in [0, 1]."""
     full = np.float32(np.iinfo(pixels.dtype).max)
     planes = np.ascontiguousarray(np.moveaxis(pixels, -1, 0)).astype(np.float32)
     planes /= full
     return planes
 
 
-def _quantized(values: Plane, dtype: np.dtype[np.unsignedinteger]) -> Pixels:
-    """The way out: (C, H, W) float in [0, 1] -> (H, W, C) uint8 or uint16, rounded to nearest."""
+def _quantize(values: Plane, dtype: np.dtype[np.unsignedinteger]) -> Pixels:
+    """Convert planes to pixels: (C, H, W) float in [0, 1] -> (H, W, C) uint8 or uint16, rounded to nearest."""
     scaled = values * np.float32(np.iinfo(dtype).max)
     np.rint(scaled, out=scaled)
     return np.moveaxis(scaled.astype(dtype), 0, -1)

@@ -1,4 +1,4 @@
-"""Work that runs one step ahead of whoever uses its results."""
+"""Work that runs one step ahead of the consumer of its results."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 THREADS = "tessera one ahead"
-"""The beginning of the names of all threads that work ahead."""
+"""Name prefix of all prefetching threads."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 def one_ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[tuple[Item, Result]]:
-    """(item, work(item)) in order; while the caller is busy with one, the next is worked on in another thread.
+    """Yield (item, work(item)) in order; while the caller handles one, another thread works on the next.
 
-    `items` are taken in the caller's thread, and a single one is worked on there, too. What `work` raises is raised at
-    its turn. Closed early, the generator waits for the work under way; interrupted, it does not.
+    `items` is iterated in the caller's thread, and a single item is processed there, too. An exception of `work` is
+    raised when its item is due. If closed early, the generator waits for the work in progress; if interrupted, it does
+    not.
     """
     remaining = iter(items)
     head = list(itertools.islice(remaining, 2))
@@ -47,12 +48,12 @@ def one_ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Generato
 
 
 def is_at_work() -> bool:
-    """Whether work goes on that nobody waits for any more, because its caller was interrupted."""
+    """Whether a prefetching thread is still running, as after an interruption of its caller."""
     return any(thread.name.startswith(THREADS) for thread in threading.enumerate())
 
 
 class Turns:
-    """Lets each of several workers in when all before it are through, so that what they share is used in order."""
+    """Orders workers: each enters when all with a lower number are done, to use a shared resource in order."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
@@ -60,14 +61,14 @@ class Turns:
         self._first = 0
 
     def wait(self, number: int) -> float:
-        """Wait until all with a lower number are through -> the seconds that took."""
+        """Wait until all with a lower number are done -> seconds waited."""
         began = time.monotonic()
         with self._condition:
             self._condition.wait_for(lambda: self._first >= number)
         return time.monotonic() - began
 
     def leave(self, number: int) -> None:
-        """Be through; to say so twice is no harm."""
+        """Mark this number as done; repeated calls have no effect."""
         with self._condition:
             self._through.add(number)
             while self._first in self._through:

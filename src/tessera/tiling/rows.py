@@ -1,7 +1,6 @@
-"""Rows of a picture on their way to the network: from a file or an array, wrapped, with colors bled under alpha.
+"""Row sources that feed the network: from a file or an array, wrapped, with colors bled under alpha.
 
-Everything here gives rows in order and holds only a few of them. Shapes: H height, W width, C channels; pixels are
-uint8 or uint16.
+Rows are read in order, and only a few are held. Shapes: H height, W width, C channels; pixels are uint8 or uint16.
 """
 
 from __future__ import annotations
@@ -15,15 +14,15 @@ from tessera.images.pixels import Pixels
 _BLEED_STEPS = (1, 2, 3, 6, 12)
 BLEED_RADIUS = sum(_BLEED_STEPS) + 1
 _FAINT = 32 / 255
-"""Below this alpha a pixel's color is more and more that of its neighbors: what hides there is often a dark matte."""
+"""Below this alpha, a pixel's color fades to that of its neighbors, because it is often a dark matte."""
 
 
 class RowSource(Protocol):
-    """Something whose rows can be asked for once each, from the top down."""
+    """A source whose rows can be read once each, from the top down."""
 
     @property
     def height(self) -> int:
-        """Rows in all."""
+        """Total number of rows."""
         ...
 
     @property
@@ -62,7 +61,7 @@ class FrameRows:
 
 
 class WrappedRows:
-    """A texture that repeats: `margin` pixels of the opposite side around the picture. Wants a source in any order."""
+    """A tileable texture, padded with `margin` pixels of the opposite side. Needs a source with random access."""
 
     def __init__(self, source: RowSource, margin: int) -> None:
         self._source = source
@@ -70,7 +69,7 @@ class WrappedRows:
         self.height, self.width = source.height + 2 * margin, source.width + 2 * margin
 
     def read_rows(self, first: int, count: int) -> Pixels:
-        """Rows `first` to `first + count` of the enlarged picture -> (count, W, C)."""
+        """Rows `first` to `first + count` of the padded picture -> (count, W, C)."""
         parts: list[Pixels] = []
         row = (first - self._margin) % self._source.height
         while count:
@@ -83,7 +82,7 @@ class WrappedRows:
 
 
 class RollingRows:
-    """A window on a source that moves down only: each row is read once and let go when the window has passed."""
+    """A downward-moving window on a source: each row is read once and released when the window has passed."""
 
     def __init__(self, source: RowSource) -> None:
         self._source = source
@@ -108,10 +107,10 @@ class RollingRows:
 
 
 class BledRows:
-    """The rows of a picture with alpha, where (nearly) transparent pixels take the color of what is near them.
+    """The rows of a picture with alpha, where (nearly) transparent pixels take the color of visible pixels nearby.
 
-    So neither the network nor a resampler sees the black or white that usually hides there, and no fringe forms.
-    Alpha itself is not touched; nor are colors further than BLEED_RADIUS from anything visible.
+    This hides the black or white that is usually stored there from the network and the resampler, and avoids fringes.
+    Alpha is unchanged, and so are colors further than BLEED_RADIUS from any visible pixel.
     """
 
     def __init__(self, source: RowSource) -> None:
@@ -122,14 +121,14 @@ class BledRows:
         """Rows `first` to `first + count` -> (count, W, 2 or 4)."""
         top = max(0, first - BLEED_RADIUS)
         around = self._rolling.window(top, first + count + BLEED_RADIUS)
-        return bled(around)[first - top : first - top + count]
+        return bleed_colors(around)[first - top : first - top + count]
 
 
-def bled(pixels: Pixels) -> Pixels:
-    """(H, W, 2 or 4) -> the same with colors spread under transparent and nearly transparent pixels.
+def bleed_colors(pixels: Pixels) -> Pixels:
+    """Spread colors under transparent and nearly transparent pixels: (H, W, 2 or 4) -> the same shape.
 
-    Faint pixels (alpha below 32 of 255) take up the mean of the nine around them, weighted by alpha, the more the
-    fainter they are; wholly transparent ones are filled from within BLEED_RADIUS.
+    Faint pixels (alpha below 32 of 255) fade to the mean of their 3x3 neighborhood, weighted by alpha; fully
+    transparent ones are filled from within BLEED_RADIUS.
     """
     full = np.iinfo(pixels.dtype).max
     least, greatest = pixels[..., -1].min(initial=full), pixels[..., -1].max(initial=0)

@@ -1,8 +1,8 @@
-"""Where tiles lie, how far they overlap, how they fade into each other: lists of integers and nothing else.
+"""Tile geometry: positions, overlap and blending, as plain integers.
 
-Along each axis every tile has the same size. A tile is read with `overlap` pixels of context beyond each seam; what the
-network makes near the cut is thrown away, and across each seam two neighbors fade into each other over `fade` input
-pixels. Along one axis at most two tiles meet at any pixel, and their weights add up to one.
+All tiles along an axis have the same size. A tile is read with `overlap` pixels of context beyond each seam; output
+near the cut is discarded, and two neighbors are blended across each seam over `fade` input pixels. Along one axis at
+most two tiles contribute to a pixel, and their weights sum to one.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ class Axis:
     """The tiles along one axis, in input pixels."""
 
     length: int
-    """Pixels to cover: the picture's, padded to what the network divides by."""
+    """Pixels to cover: the picture's side, padded to a multiple of the network's divisor."""
     tile: int
     starts: tuple[int, ...]
     """The first pixel that each tile reads; each reads `tile` pixels."""
     seams: tuple[int, ...]
-    """Between tile i and i + 1: the pixel boundary where both count half."""
+    """Between tiles i and i + 1: the pixel boundary where both weigh one half."""
     fade: int
-    """Pixels over which neighbors fade, centered on the seam; even."""
+    """Pixels over which neighbors are blended, centered on the seam; even."""
 
     def kept(self, index: int) -> tuple[int, int]:
-        """The pixels of the picture to which a tile contributes (first, last + 1), fades included."""
+        """The pixels of the picture to which a tile contributes (first, last + 1), blended ones included."""
         half = self.fade // 2
         first = 0 if index == 0 else self.seams[index - 1] - half
         last = self.length if index == len(self.starts) - 1 else self.seams[index] + half
@@ -42,9 +42,9 @@ class Axis:
 def plan_axis(length: int, *, tile: int, overlap: int, multiple: int = 1, fade: int | None = None) -> Axis:
     """Cover `length` pixels with equal tiles of at most `tile`, each sharing twice `overlap` with its neighbor.
 
-    Tiles shrink so that the last is no different from the first, instead of reading beyond the picture. All starts and
-    sizes divide by `multiple`, and so must `length`. `fade` is half of `overlap` unless given, rounded to
-    even: a longer one lets pixels nearer the cut have a say, and measured worse (benchmarks/overlap.py).
+    Tiles shrink so that all have the same size and none reads beyond the picture. All starts and sizes are multiples of
+    `multiple`, and `length` must be one. `fade` defaults to half of `overlap`, rounded down to even: a longer one gives
+    weight to pixels nearer the cut and measured worse (benchmarks/overlap.py).
 
     >>> axis = plan_axis(300, tile=128, overlap=16)
     >>> axis.tile, axis.starts, axis.seams
@@ -56,7 +56,7 @@ def plan_axis(length: int, *, tile: int, overlap: int, multiple: int = 1, fade: 
         raise ValueError(f"length {length} must be a positive multiple of {multiple}")
     if length <= tile:
         return Axis(length, length, (0,), (), 0)
-    # From here on in units of `multiple`, so that every division below keeps the context it promises.
+    # From here on in units of `multiple`, so that rounding never reduces the context.
     units, most = length // multiple, max(tile // multiple, 1)
     context = min(-(-overlap // multiple), (most - 1) // 2)
     count = -(-(units - 2 * context) // (most - 2 * context))
@@ -83,7 +83,7 @@ def fade_in(fade: int, scale: int) -> npt.NDArray[np.float32]:
 
 
 def padded_length(length: int, multiple: int) -> int:
-    """The next length that divides by `multiple`.
+    """Round a length up to a multiple of `multiple`.
 
     >>> padded_length(10, 4)
     12

@@ -1,4 +1,4 @@
-"""The parts of a run, made from its recipe: networks with their first weights, optimizers, losses that hold a trunk."""
+"""The parts of a run, built from its recipe: initialized networks, optimizers, losses with a trunk."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tessera.zoo.models import load_model
 Network = TypeVar("Network", bound=nn.Module)
 
 DENSE_SCALE = 0.1
-"""What BasicSR multiplies Kaiming's values in the dense blocks with."""
+"""Factor on Kaiming's initial values in dense blocks (BasicSR)."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,12 @@ class Teacher:
     """(B, 3, p, p) in [0, 1] -> (B, 3, P, P), not clipped"""
     name: str
     sha256: str
-    """Of its file, because a name alone may mean another network tomorrow."""
+    """Digest of its file, because the file behind a name may change."""
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Everything that a step works on."""
+    """Networks, optimizers and losses of a training step."""
 
     generator: nn.Module
     optimizer: torch.optim.Adam
@@ -56,12 +56,12 @@ class Parts:
 
     @property
     def trained(self) -> nn.Module:
-        """The generator as it is validated and published: its average, where there is one."""
+        """The generator that is validated and published: its average, if there is one."""
         return self.average or self.generator
 
 
 def build_parts(recipe: Recipe, processes: Processes) -> Parts:
-    """Make networks, optimizers and losses. Raises TesseraError where weights or trunks are not there or do not fit."""
+    """Build networks, optimizers and losses. Raises TesseraError if weights or trunks are missing or do not fit."""
     notes: list[str] = []
     device, layout = processes.device, _memory_format(recipe)
     generator = _move(_build_generator(recipe, notes).train().requires_grad_(True), device, layout)
@@ -78,7 +78,7 @@ def build_parts(recipe: Recipe, processes: Processes) -> Parts:
     if recipe.step.compile:
         for network in (generator, discriminator, teacher.network if teacher is not None else None):
             if network is not None:
-                network.compile()  # its forward only: names of weights stay
+                network.compile()  # compiles only forward, so weights keep their names
     half = recipe.step.precision == "fp16"
     optimizer = _build_adam(recipe.optimizer, generator.parameters())
     discriminator_config = recipe.discriminator_optimizer or recipe.optimizer
@@ -100,7 +100,7 @@ def build_parts(recipe: Recipe, processes: Processes) -> Parts:
 
 
 def _move(network: Network, device: torch.device, layout: torch.memory_format) -> Network:
-    move: Any = network.to  # whose types do not know that both may be given
+    move: Any = network.to  # its type stubs do not allow both arguments
     return move(device=device, memory_format=layout)
 
 
@@ -127,7 +127,7 @@ def _build_generator(recipe: Recipe, notes: list[str]) -> nn.Module:
 def _load_matching_tensors(
     network: nn.Module, state: Mapping[str, Tensor], recipe: Recipe, source: str, notes: list[str]
 ) -> None:
-    """Take what fits. Raises TrainingError where not everything does and the recipe does not say that this is meant."""
+    """Load matching tensors. Raises TrainingError if some do not match and start.partial is off."""
     own = network.state_dict()
     if not own.keys() & state.keys() and [value.shape for value in own.values()] == [
         value.shape for value in state.values()
@@ -150,7 +150,7 @@ def _load_matching_tensors(
 
 
 def build_fresh_generator(recipe: Recipe) -> nn.Module:
-    """A generator with first values that follow from the seed alone."""
+    """Build a generator whose initial weights depend only on the seed."""
     rng = derive_rng(recipe.seed, "initial weights", 0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(rng.integers(2**63 - 1)))
@@ -160,7 +160,7 @@ def build_fresh_generator(recipe: Recipe) -> nn.Module:
 
 
 def initialize_weights(network: nn.Module, how: str, scale: float, last_scale: float = 1.0) -> None:
-    """Give a generator first values, from PyTorch's global chance.
+    """Initialize a generator from PyTorch's global random state.
 
     `basicsr`: Kaiming's normal values times 0.1, biases 0, in the convolutions of dense blocks (BasicSR);
     `kaiming`: the same times `scale` in every convolution (esrdgan); `pytorch`: as they were built. The last
@@ -195,10 +195,10 @@ def _build_discriminator(recipe: Recipe, notes: list[str]) -> nn.Module:
 
 
 def _load_teacher(spec: str, recipe: Recipe, device: torch.device, layout: torch.memory_format) -> Teacher:
-    """Load the network that a generator learns from.
+    """Load the teacher network.
 
-    Raises TrainingError where it enlarges by another factor, is not for RGB, cannot take inputs of the size of the
-    crops, or is run by a library that is not PyTorch, and what `load_model` raises.
+    Raises TrainingError if its scale differs from the generator's, it is not for RGB, it does not accept the crop size,
+    or it does not run in PyTorch; and what `load_model` raises.
     """
     found, scale, patch = load_model(spec), recipe.generator.scale, recipe.data.patch
     runtime = find_file_engine(found)
@@ -209,13 +209,13 @@ def _load_teacher(spec: str, recipe: Recipe, device: torch.device, layout: torch
         )
     if found.config.scale != scale:
         raise TrainingError(
-            f"distillation.teacher: {spec} enlarges {found.config.scale} times, and the generator {scale} times; take a"
-            " teacher of the same scale."
+            f"distillation.teacher: {spec} has scale {found.config.scale}, and the generator {scale};"
+            " choose a teacher of the same scale."
         )
     if (found.config.in_channels, found.config.out_channels) != (3, 3):
         raise TrainingError(
-            f"distillation.teacher: {spec} takes {found.config.in_channels} channels and gives"
-            f" {found.config.out_channels}; take a teacher for RGB."
+            f"distillation.teacher: {spec} has {found.config.in_channels} input and"
+            f" {found.config.out_channels} output channels; choose an RGB teacher."
         )
     if patch % (scale * found.config.multiple):
         raise TrainingError(

@@ -1,7 +1,7 @@
-"""The pool of training pairs of Real-ESRGAN: batches are mixed from pairs that were degraded at different times.
+"""The training pair pool of Real-ESRGAN, which combines pairs of different earlier batches.
 
-One batch shares the kinds and sizes of its degradation, because they are drawn once per batch. The pool breaks that up:
-once it is full, each new batch takes the places of as many random pairs, and those are trained on (Real-ESRGAN,
+Kinds and sizes of the degradation are drawn once per batch. The pool adds variety: once it is full, each new batch
+replaces as many random pairs, which are trained on (Real-ESRGAN,
 section 3.4, and the queue of its code).
 
 Shapes: B pictures of a batch, C channels, h x w low resolution, H x W ground truth.
@@ -31,9 +31,9 @@ class PairPool:
         return len(self._held)
 
     def exchange(self, batch: Batch, rng: np.random.Generator) -> Batch:
-        """Give a new batch in, get a mixed one out; until the pool is full, the new one itself.
+        """Exchange a new batch for random stored pairs; returns the new batch until the pool is full.
 
-        Raises ValueError when the batch is larger than the pool or its pictures have another size than those held.
+        Raises ValueError if the batch is larger than the pool or its pictures differ in size from the stored ones.
         """
         if not self.size:
             return batch
@@ -53,19 +53,19 @@ class PairPool:
         return given
 
     def state(self) -> dict[str, Tensor]:
-        """Everything held, one tensor for each part; in whole levels (uint8) where that loses nothing."""
+        """All stored pairs, one tensor for each part; as uint8 if that is lossless."""
         if not self._held:
             return {}
         parts = range(len(self._held[0]))
         return {f"part{part}": _compact(torch.stack([held[part] for held in self._held]).cpu()) for part in parts}
 
     def load(self, state: Mapping[str, Tensor], device: torch.device) -> None:
-        """Hold what `state` gave; it comes back equal to the bit."""
+        """Restore what `state` returned, bit for bit."""
         parts = [_expand(state[name]).to(device) for name in sorted(state)]
         self._held = list(zip(*(part.unbind() for part in parts), strict=True)) if parts else []
 
     def keep_share(self, process: int, processes: int) -> None:
-        """Keep every so manyth pair, where several processes divide what one held."""
+        """Keep every `processes`-th pair, to divide one pool among several processes."""
         self._held = self._held[process::processes]
 
 

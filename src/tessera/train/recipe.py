@@ -1,7 +1,7 @@
-"""What a training run is: one frozen record, complete enough to repeat it, and the recipes that come with the package.
+"""The configuration of a training run, one frozen record complete enough to repeat it, and the shipped recipes.
 
-A recipe is a short TOML file in `recipes/`, with the numbers that its system published; what it leaves out are the
-defaults here. A user's file is laid over a recipe (`recipe = "realesrgan"`) or stands alone; `key=value` comes last.
+A recipe is a short TOML file in `recipes/` with the values that its system published; missing values take the defaults
+here. A user's file is merged into a recipe (`recipe = "realesrgan"`) or stands alone; `key=value` has the last word.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ RECIPES = (
     "tessera-x4",
 )
 CHANGEABLE = ("runs", "steps", "epochs", "device", "checkpoint", "validation", "report", "watch")
-"""What a run that goes on may have otherwise than it began; of `data`, `workers` and the cache as well."""
+"""Settings that may change when a run is resumed; in `data`, `workers` and the cache settings may change too."""
 
 
 class Part(BaseModel, frozen=True, extra="forbid"):
@@ -57,21 +57,21 @@ class Part(BaseModel, frozen=True, extra="forbid"):
 
 
 class StartConfig(Part, frozen=True):
-    """What the networks begin from."""
+    """Initial weights of the networks."""
 
     generator: str = ""
-    """A model's name or a weights file; empty for fresh weights."""
+    """Model name or weights file; empty for random initialization."""
     discriminator: str = ""
-    """A weights file; empty for fresh weights."""
+    """Weights file; empty for random initialization."""
     partial: bool = False
-    """Take the tensors whose shapes fit and leave the others fresh, as for another scale."""
+    """Load only the tensors whose shapes match, for example from a model of another scale."""
     init: Literal["pytorch", "basicsr", "kaiming"] = "pytorch"
-    """Fresh generators: PyTorch's own values; Kaiming's times 0.1 in the dense blocks; Kaiming's everywhere."""
+    """Random initialization: PyTorch's default; Kaiming times 0.1 in the dense blocks; Kaiming in all convolutions."""
     init_scale: Annotated[float, Field(gt=0, le=10)] = 1.0
-    """What Kaiming's values are multiplied with, where `init` is kaiming."""
+    """Factor on Kaiming's initial values if `init` is kaiming."""
     last_scale: Annotated[float, Field(ge=0, le=10)] = 1.0
-    """What the last convolution's first values are multiplied with besides. Near 0, a network that adds what it finds
-    to the enlarged input begins there, while all its layers pass signals on (as Fixup does; Zhang et al. 2019)."""
+    """Additional factor on the initial values of the last convolution. Near 0, a network that adds a residual to the
+    upsampled input starts as plain upsampling with working gradients (as Fixup does; Zhang et al. 2019)."""
 
 
 class OptimizerConfig(Part, frozen=True):
@@ -83,115 +83,115 @@ class OptimizerConfig(Part, frozen=True):
 
 
 class CutConfig(Part, frozen=True):
-    """How the crop that is trained on is cut from a larger one that was degraded."""
+    """How the training crop is cut from a larger, degraded crop."""
 
     margin: Annotated[int, Field(ge=0, le=2048)] = 0
-    """How much larger it is on each side, in ground-truth pixels."""
+    """Margin of the larger crop on each side, in ground-truth pixels."""
     place: Literal["middle", "random"] = "middle"
-    """`random` is one place for the whole batch, as Real-ESRGAN has it, whose crops of 400 have a margin of 72."""
+    """`random`: one position per batch, as in Real-ESRGAN, which cuts from crops of 400 pixels (margin 72)."""
 
 
 class SharpenConfig(Part, frozen=True):
-    """Where the unsharp-masked ground truth takes the place of the plain one (Real-ESRGAN, section 3.5)."""
+    """Losses that use the unsharp-masked ground truth (Real-ESRGAN, section 3.5)."""
 
     pixel: bool = False
     perceptual: bool = False
     adversarial: bool = False
     before_pool: bool = False
-    """Real-ESRNet: the truth itself is sharpened, once, before crops are cut and pooled."""
+    """Sharpen the ground truth once, before crops are cut and pooled (Real-ESRNet)."""
 
 
 class DistillationConfig(Part, frozen=True):
-    """Learning from another network's outputs for the same inputs (Hinton et al. 2015; for pictures, Gao et al. 2018).
+    """Distillation: learn from a teacher network's outputs (Hinton et al. 2015; for super-resolution, Gao et al. 2018).
 
-    What a teacher makes of an input is a function of that input, which the truth is not: a small network may follow it
-    where it could only learn the mean of all truths that are possible.
+    The teacher's output is a function of the input; the ground truth is not. A small network can reproduce the first,
+    and would only learn the mean of all plausible ground truths from the second.
     """
 
     teacher: Annotated[str, Field(min_length=1, max_length=4096)]
-    """A model's name or a weights file, of the same scale as the generator."""
+    """Model name or weights file, of the same scale as the generator."""
     share: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Of the pixel and the perceptual loss: what compares with the teacher's output; the rest compares with the truth.
-    What the discriminator takes for real, and what the grid loss compares with, is always the truth."""
+    """Share of the pixel and the perceptual loss that compares with the teacher's output; the rest compares with the
+    ground truth. The discriminator and the grid loss always use the ground truth."""
 
 
 class WarmUpConfig(Part, frozen=True):
-    """Steps at the beginning that have the pixel loss only, with weight 1; the discriminator waits (PyTorch-GAN)."""
+    """First steps with the pixel loss only, at weight 1, and without discriminator (PyTorch-GAN)."""
 
     pixel_only: Count = 0
 
 
 class StepConfig(Part, frozen=True):
-    """How a step is calculated."""
+    """How a training step is computed."""
 
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     accumulate: Positive = 1
-    """Batches whose gradients are averaged into one step."""
+    """Number of batches whose gradients are averaged in one step (gradient accumulation)."""
     clip: Annotated[float, Field(ge=0)] = 0.0
-    """Largest norm of all gradients of a network; 0 for no limit."""
+    """Maximum gradient norm of each network; 0 = no limit."""
     channels_last: bool = True
     compile: bool = False
     generator_every: Positive = 1
-    """Train the generator every so many steps, the discriminator at each (esrdgan's d_g_train_ratio, net_d_iters)."""
+    """Train the generator every this many steps, the discriminator in each (esrdgan's d_g_train_ratio, net_d_iters)."""
     generator_start: Count = 0
-    """Steps at the beginning that train the discriminator alone (net_d_init_iters)."""
+    """Number of first steps that train only the discriminator (net_d_init_iters)."""
     discriminator_start: Count = 0
-    """Steps at the beginning without discriminator and adversarial loss."""
+    """Number of first steps without discriminator and adversarial loss."""
     space: Literal["unit", "imagenet"] = "unit"
-    """Colors as the pixel loss compares them: [0, 1], or with ImageNet's mean and deviation (PyTorch-GAN)."""
+    """Color space of the pixel loss: [0, 1], or normalized by ImageNet's mean and deviation (PyTorch-GAN)."""
 
 
 class ValidationConfig(Part, frozen=True):
-    """How progress is checked on pictures that are not trained on."""
+    """Validation on held-out pictures."""
 
     every: Count = 5000
-    """Steps between two checks; 0 for none."""
+    """Steps between validations; 0 disables validation."""
     pictures: Positive = 16
-    """At most so many, the first by name."""
+    """Maximum number of pictures, the first by name."""
     crop: Count = 0
-    """Side of the middle that is looked at, in ground-truth pixels; 0 for all of it."""
+    """Side of the center crop to validate on, in ground-truth pixels; 0 uses whole pictures."""
     metrics: tuple[Literal["psnr", "ssim", "niqe", "perceptual"], ...] = ("psnr", "ssim")
-    """PSNR and SSIM as papers have them (Y, borders of `scale` pixels cut); `perceptual` with the trunk of the loss."""
+    """PSNR and SSIM as in papers (Y channel, `scale` border pixels removed); `perceptual` uses the loss's trunk."""
     best: Literal["psnr", "ssim", "niqe", "perceptual"] = "psnr"
-    """Which of them decides which checkpoint is kept as the best."""
+    """Metric that selects the best checkpoint."""
     shown: Count = 4
-    """Pictures on the sample sheet."""
+    """Number of pictures on the sample sheet."""
     trunk: str = ""
-    """The trunk of the perceptual distance, where the run has no perceptual loss."""
+    """Trunk of the perceptual metric if the run has no perceptual loss."""
 
 
 class CheckpointConfig(Part, frozen=True):
-    """When the run is saved."""
+    """When checkpoints are written, and how many are stored."""
 
     every: Positive = 5000
     keep: Positive = 3
-    """The newest so many stay."""
+    """Number of recent checkpoints to store."""
     keep_every: Count = 0
-    """Those at multiples of this stay for good; 0 for none."""
+    """Checkpoints at multiples of this step are never removed; 0 = none."""
     best: bool = True
-    """Keep the generator that did best in validation, as `best.safetensors`."""
+    """Store the generator with the best validation score as `best.safetensors`."""
 
 
 class ReportConfig(Part, frozen=True):
-    """What a run writes about itself."""
+    """Logging."""
 
     every: Positive = 100
-    """Steps between two lines in the log."""
+    """Steps between log lines."""
     tensorboard: bool = True
     histograms_every: Count = 1000
-    """Steps between two sets of histograms in TensorBoard; 0 for none."""
+    """Steps between TensorBoard histograms; 0 disables them."""
     attention_every: Count = 0
-    """Steps between two looks through the gates of an attention discriminator at one picture; 0 for none."""
+    """Steps between attention maps of an attention discriminator; 0 disables them."""
     attention_picture: Path | None = None
-    """That picture; the first of the validation, or of the training, where not given."""
+    """Picture for the attention maps. Default: the first validation picture, or the first training picture."""
     draws: bool = False
-    """Write how each batch was degraded into `draws.jsonl`, complete enough to repeat it."""
+    """Log the degradation of each batch to `draws.jsonl`, complete enough to repeat it."""
 
 
 def _drop_foreign_sizes(table: Values) -> Values:
-    """`generator.blocks` and `generator.growth` may be said of every network, also of those that have no such parts.
+    """Accept `generator.blocks` and `generator.growth` for every network, also those without such parts.
 
-    Of a compact network `blocks` are its convolutions; a growth that a network does not have is left out.
+    For a compact network, `blocks` sets its convolutions; `growth` is ignored if the network has none.
     """
     generator = table.get("generator")
     if not isinstance(generator, dict):
@@ -205,25 +205,25 @@ def _drop_foreign_sizes(table: Values) -> Values:
 
 
 class Recipe(Part, frozen=True):
-    """A training run. Paths are taken as they stand, from the folder the command is called in."""
+    """A training run. Paths are relative to the current folder."""
 
     name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^/\\\x00-\x1f]+$")]
     runs: Path = Path("runs")
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     steps: Count = 0
-    """How many; 0 lets `epochs` decide."""
+    """Number of steps; 0 = set by `epochs`."""
     epochs: Count = 0
-    """Passes over the pictures, where `steps` is 0."""
+    """Passes over the training pictures if `steps` is 0."""
     device: str = "auto"
     generator: AnyGenerator
     discriminator: AnyDiscriminator | None = None
     start: StartConfig = StartConfig()
     data: DataConfig = DataConfig()
     degradation: Degradation = MatlabBicubic()
-    """How inputs are made; not used where `data.lq` gives them."""
+    """How inputs are generated; unused if `data.lq` is set."""
     cut: CutConfig = CutConfig()
     pool: Count = 0
-    """Pairs in the training pool; 0 for none."""
+    """Number of pairs in the training pool; 0 disables the pool."""
     sharpen: SharpenConfig = SharpenConfig()
     pixel: PixelConfig = PixelConfig()
     grid: GridConfig | None = None
@@ -232,11 +232,11 @@ class Recipe(Part, frozen=True):
     distillation: DistillationConfig | None = None
     optimizer: OptimizerConfig = OptimizerConfig()
     discriminator_optimizer: OptimizerConfig | None = None
-    """As the generator's, where not given."""
+    """Default: same as `optimizer`."""
     schedule: Schedule = MultiStep()
     discriminator_schedule: Schedule | None = None
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Decay of the average of the generator's parameters; 0 for none."""
+    """Decay of the exponential moving average of the generator's parameters; 0 disables it."""
     warm_up: WarmUpConfig = WarmUpConfig()
     step: StepConfig = StepConfig()
     tricks: TricksConfig = TricksConfig()
@@ -248,7 +248,7 @@ class Recipe(Part, frozen=True):
     @model_validator(mode="before")
     @classmethod
     def _size_the_discriminator(cls, values: Any) -> Any:
-        """A discriminator that takes one size only is built for the crops, unless its size is given."""
+        """Build a discriminator of fixed input size for the crop size, unless `input_size` is set."""
         if not isinstance(values, dict):
             return values
         table = _drop_foreign_sizes(cast(Values, values))
@@ -277,9 +277,9 @@ class Recipe(Part, frozen=True):
         if self.discriminator is not None and self.adversarial is None:
             raise ValueError("a discriminator needs an adversarial loss: give adversarial.weight, or no discriminator")
         if self.validation.best not in self.validation.metrics and self.checkpoint.best:
-            raise ValueError(f"validation.best is {self.validation.best}, which validation.metrics does not have")
+            raise ValueError(f"validation.best is {self.validation.best}, which is missing in validation.metrics")
         if not self.name.strip("."):
-            raise ValueError(f"name is {self.name!r}, which is no name for a folder")
+            raise ValueError(f"name is {self.name!r}, which is not a valid folder name")
         if self.discriminator is not None and self.discriminator.required_side not in (None, patch):
             raise ValueError(
                 f"the discriminator takes {self.discriminator.required_side} pixels a side, and data.patch is {patch}"
@@ -290,7 +290,7 @@ class Recipe(Part, frozen=True):
         if self.grid is not None and scale == 1:
             raise ValueError("a grid loss needs a scale above 1: leave [grid] out")
         if self.distillation is not None and not (self.pixel.weight or self.perceptual or self.warm_up.pixel_only):
-            raise ValueError("a teacher is looked at by the pixel and the perceptual loss, and the recipe has neither")
+            raise ValueError("distillation needs a pixel or a perceptual loss, and the recipe has neither")
         if self.grid is not None and self.grid.window * scale > patch:
             raise ValueError(f"grid.window is {self.grid.window}, and a crop has {patch // scale} input pixels a side")
         if self.pool and self.pool < self.data.batch:
@@ -301,17 +301,17 @@ class Recipe(Part, frozen=True):
 
     @property
     def read_patch(self) -> int:
-        """Side of the crops that are read, in ground-truth pixels; where inputs are given, what is trained on."""
+        """Side of the crops that are read, in ground-truth pixels; without margin if inputs are given."""
         return self.data.patch + (2 * self.cut.margin if self.data.lq is None else 0)
 
     @property
     def folder(self) -> Path:
-        """Where the run lives."""
+        """Folder of the run."""
         return self.runs / self.name
 
 
 def read_shipped_recipe(name: str) -> Values:
-    """The values of a recipe that comes with the package. Raises UsageError for a name that none has."""
+    """Read the values of a shipped recipe. Raises UsageError for an unknown name."""
     if name not in RECIPES:
         near = difflib.get_close_matches(name, RECIPES, 1)
         hint = (
@@ -324,9 +324,9 @@ def read_shipped_recipe(name: str) -> Values:
 
 
 def load_recipe(recipe: str, changes: Sequence[str] = ()) -> Recipe:
-    """Make the record of a shipped recipe or of a TOML file, with changes such as `data.batch=4` laid over it.
+    """Build the record of a shipped recipe or TOML file, with changes such as `data.batch=4` merged into it.
 
-    A file may name the recipe that it changes (`recipe = "esrgan"`). Raises UsageError.
+    A file may name the recipe that it modifies (`recipe = "esrgan"`). Raises UsageError.
     """
     values, where = _read_recipe(recipe)
     table = apply_changes(values, [parse_change(change) for change in changes])
@@ -344,7 +344,7 @@ def _read_recipe(recipe: str) -> tuple[Values, str]:
 
 
 def _wrap_single_paths(table: Mapping[str, Any]) -> Values:
-    """One path where several may stand is taken as a list of one: `data.train=photos`."""
+    """Accept a single path where a list is expected: `data.train=photos`."""
     data = table.get("data")
     if not isinstance(data, dict):
         return dict(table)
@@ -354,7 +354,7 @@ def _wrap_single_paths(table: Mapping[str, Any]) -> Values:
 
 
 def find_fixed_differences(before: Recipe, now: Recipe) -> list[str]:
-    """What differs between a run and the wish to go on with it, and may not: the names of the parts."""
+    """Names of the parts that differ between a run and its resumption and must not."""
     ignored = dict.fromkeys(CHANGEABLE)
     kept = {"workers", "cache", "cache_gib", "cache_folder"}
 

@@ -1,7 +1,7 @@
-"""What a checkpoint of a run holds, and how everything becomes again what it was.
+"""Saving a run to a checkpoint and restoring it.
 
-Networks, their average, what the optimizers remember, the pool of pairs, loss scaling. Chance is not among it: it
-follows from the seed and the number of crops drawn so far, which the facts have.
+A checkpoint has the networks, their average, the optimizer states, the pair pool and the loss scaling. It has no random
+states: all random draws follow from the seed and the number of crops drawn so far, which is in the facts.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ DISCRIMINATOR = "discriminator.safetensors"
 OPTIMIZERS = "optimizers.safetensors"
 POOL = "pool.safetensors"
 STEP_KEY = "tessera.step"
-"""In the metadata of every weights file of a run: the step it is of."""
+"""Metadata key of the step, in every weights file of a run."""
 TEACHER_KEY = "tessera.teacher"
-"""In the metadata of what was taught: the teacher's name and the sum of its file."""
+"""Metadata key of the teacher's name and the SHA-256 of its file, in distilled networks."""
 
 
 def save_run(
     root: Path, step: int, recipe: Recipe, parts: Parts, pool: PairPool, facts: Mapping[str, Any]
 ) -> Checkpoint:
-    """Write the checkpoint of a step, and remove those that need not be kept. Raises TrainingError."""
+    """Write the checkpoint of a step and remove old ones. Raises TrainingError."""
     scalers = {"scaler": parts.scaler.state_dict(), "discriminator_scaler": parts.discriminator_scaler.state_dict()}
     files = _files(step, recipe, parts, pool)
     files |= {name: _move_stored_pool(root, name) for name in map(_pool_name, range(1, parts.processes.count))}
@@ -57,9 +57,9 @@ def save_run(
 
 
 def restore_run(found: Checkpoint, parts: Parts, pool: PairPool) -> None:
-    """Make the parts and the pool what they were at a checkpoint.
+    """Restore the parts and the pool from a checkpoint.
 
-    Raises TrainingError, also where the teacher's file is another than it was.
+    Raises TrainingError, also if the teacher's file has changed.
     """
     _refuse_another_teacher(found, parts)
     parts.generator.load_state_dict(found.tensors(GENERATOR))
@@ -91,7 +91,7 @@ def _refuse_another_teacher(found: Checkpoint, parts: Parts) -> None:
 
 
 def store_pool(root: Path, rank: int, pool: PairPool) -> None:
-    """Lay the pool of a process that does not write checkpoints where the one that does will find it."""
+    """Store the pool of a process other than the first, which adds it to the checkpoint."""
     if rank:
         tensor_writer(pool.state())(root / f".{_pool_name(rank)}")
 
@@ -108,7 +108,7 @@ def _move_stored_pool(root: Path, name: str) -> WriteFile:
 
 
 def publish(path: Path, step: int, recipe: Recipe, parts: Parts, metadata: Mapping[str, str]) -> None:
-    """Write the generator as it is validated, for use: one file with its configuration. Raises WeightsError."""
+    """Write the validated generator (its average, if any) as one file with its configuration. Raises WeightsError."""
     state = parts.trained.state_dict()
     save_weights(path, recipe.generator, state, metadata={**_origin(step, recipe, parts), **metadata})
 

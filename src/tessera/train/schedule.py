@@ -1,4 +1,4 @@
-"""The learning rate of every step, as a function of the step's number: nothing to save, nothing to step out of order.
+"""Learning rate schedules, as pure functions of the step number, without state to save.
 
 Steps are counted from 1; a schedule with milestone 1000 lowers the rate from step 1001 on, as BasicSR does.
 """
@@ -22,23 +22,23 @@ class MultiStep(BaseModel, frozen=True, extra="forbid"):
     milestones: tuple[Milestone, ...] = ()
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.5
     warm_up: Annotated[int, Field(ge=0)] = 0
-    """Steps over which the rate grows linearly from nothing."""
+    """Number of first steps over which the rate grows linearly from 0."""
 
     def factor(self, step: int, steps: int, base: float) -> float:
-        """What the base rate is multiplied with at a step of a run of so many steps."""
+        """Return the factor on the base rate at a step of a run of `steps` steps."""
         del base
         passed = sum(step > (milestone * steps if milestone <= 1 else milestone) for milestone in self.milestones)
         return self.gamma**passed * warm_up_factor(step, self.warm_up)
 
 
 class CosineRestarts(BaseModel, frozen=True, extra="forbid"):
-    """From the rate down to `floor` along half a cosine, in every period anew (Loshchilov and Hutter 2017)."""
+    """Cosine annealing from the rate to `floor`, restarted in every period (Loshchilov and Hutter 2017)."""
 
     kind: Literal["cosine-restarts"] = "cosine-restarts"
     periods: Annotated[tuple[Milestone, ...], Field(min_length=1)]
     """Lengths in steps, or, up to 1, as shares of the whole run."""
     weights: tuple[Annotated[float, Field(gt=0)], ...] = ()
-    """What each period begins with, as a factor; 1 where not given."""
+    """Factor on the initial rate of each period; 1 if not given."""
     floor: Rate = 1e-7
     warm_up: Annotated[int, Field(ge=0)] = 0
 
@@ -49,7 +49,7 @@ class CosineRestarts(BaseModel, frozen=True, extra="forbid"):
         return self
 
     def factor(self, step: int, steps: int, base: float) -> float:
-        """What the base rate is multiplied with at a step of a run of so many steps."""
+        """Return the factor on the base rate at a step of a run of `steps` steps."""
         lengths = [period * steps if period <= 1 else period for period in self.periods]
         starts = [0.0, *accumulate(lengths)]
         done = step - 1
@@ -65,7 +65,7 @@ Schedule = Annotated[MultiStep | CosineRestarts, Field(discriminator="kind")]
 
 
 def warm_up_factor(step: int, length: int) -> float:
-    """Linear growth from nothing: step / length until the length is reached.
+    """Linear growth from 0: step / length until the length is reached.
 
     >>> [warm_up_factor(step, 4) for step in (1, 2, 4, 9)], warm_up_factor(1, 0)
     ([0.25, 0.5, 1.0, 1.0], 1.0)
@@ -79,7 +79,7 @@ def learning_rate_at(schedule: MultiStep | CosineRestarts, base: float, step: in
 
 
 def list_rate_changes(schedule: MultiStep | CosineRestarts, base: float, steps: int) -> list[tuple[int, float]]:
-    """The rate at the beginning and wherever it jumps, for people to read.
+    """Return the rate at the start and after each jump, for display.
 
     >>> list_rate_changes(MultiStep(milestones=(2, 0.5)), 1e-4, 8)
     [(1, 0.0001), (3, 5e-05), (5, 2.5e-05)]

@@ -126,7 +126,7 @@ def field_texts(record: type[BaseModel]) -> dict[str, str]:
 
     >>> from tessera.train.recipe import CheckpointConfig
     >>> field_texts(CheckpointConfig)["keep"]
-    'The newest so many stay.'
+    'Number of recent checkpoints to store.'
     """
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(record)))

@@ -1,7 +1,7 @@
 """One training step, from top to bottom: the generator against its losses, then the discriminator, then the average.
 
-The order is that of ESRGAN's and Real-ESRGAN's code: both networks see both as they were before the step. Gradients of
-both are there before either moves, so that a step which is no number moves neither.
+The order is that of ESRGAN's and Real-ESRGAN's code: both networks use the weights from before the step. Both
+gradients are computed before either network is updated, so a step that is not finite updates neither.
 
 Shapes: B crops, p side at low resolution, P side of the ground truth.
 """
@@ -32,29 +32,29 @@ from tessera.trunks import IMAGENET
 
 @dataclass(frozen=True)
 class StepInfo:
-    """Where in a run a step is: what its chance and its rates follow from."""
+    """Position of a step in the run, which determines its random draws and learning rates."""
 
     step: int
     """From 1."""
     steps: int
     number: int
-    """Of the first batch of this step among all batches of the run; a run that rolled back does not see them again."""
+    """Index of the first batch of this step among all batches of the run; a rollback does not reset it."""
     rate: float = 1.0
-    """What the watch multiplies the learning rates with."""
+    """Factor of the monitor on the learning rates."""
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step found."""
+    """Losses and statistics of a step."""
 
     losses: dict[str, float]
     finite: bool
-    """Whether every loss and every gradient was a number; where not, both networks are as they were."""
+    """Whether all losses and gradients were finite; if not, neither network was updated."""
     statistics: StepStatistics
 
 
 def train_step(recipe: Recipe, parts: Parts, batches: Sequence[TrainingBatch], info: StepInfo) -> StepResult:
-    """Carry out one step on one or more batches, whose gradients are averaged."""
+    """Run one step on one or more batches, whose gradients are averaged."""
     losses = _LossTotals(len(batches))
     adversarial = _uses_discriminator(recipe, info)
     set_learning_rates(recipe, parts, info)
@@ -91,7 +91,7 @@ def _uses_discriminator(recipe: Recipe, info: StepInfo) -> bool:
 
 
 def set_learning_rates(recipe: Recipe, parts: Parts, info: StepInfo) -> None:
-    """Give both optimizers the learning rate of this step."""
+    """Set the learning rate of this step in both optimizers."""
     discriminator_config = recipe.discriminator_optimizer or recipe.optimizer
     for optimizer, config, schedule in (
         (parts.optimizer, recipe.optimizer, recipe.schedule),
@@ -114,7 +114,7 @@ def _generator_pass(
     trains: bool,
     adversarial: bool,
 ) -> list[Tensor]:
-    """The generator's outputs (B, 3, P, P) for each batch, detached; its gradients, where this step trains it."""
+    """The detached outputs (B, 3, P, P) for each batch; accumulates gradients if this step trains the generator."""
     outputs: list[Tensor] = []
     parts.optimizer.zero_grad(set_to_none=True)
     with _frozen(parts.discriminator):
@@ -152,7 +152,7 @@ def _generator_losses(
     if warms_up:
         return losses.add("generator", total)
     if recipe.grid is not None:
-        truth = _select_target(batch, sharpened=recipe.sharpen.pixel)  # a teacher may have a grid of its own
+        truth = _select_target(batch, sharpened=recipe.sharpen.pixel)  # the teacher's output may contain a grid
         total = total + losses.add("grid", grid_loss(sr, truth, recipe.generator.scale, recipe.grid))
     if parts.perceptual is not None:
         references = _references(recipe, _select_target(batch, sharpened=recipe.sharpen.perceptual), taught)
@@ -170,7 +170,7 @@ def _generator_losses(
 
 @torch.no_grad()
 def _run_teacher(recipe: Recipe, parts: Parts, batch: TrainingBatch) -> Tensor | None:
-    """What the teacher makes of the inputs, (B, 3, P, P) in [0, 1]; None where there is no teacher."""
+    """Run the teacher on the inputs: (B, 3, P, P) in [0, 1]; None without a teacher."""
     if parts.teacher is None:
         return None
     with _autocast(recipe, parts):
@@ -179,7 +179,7 @@ def _run_teacher(recipe: Recipe, parts: Parts, batch: TrainingBatch) -> Tensor |
 
 
 def _references(recipe: Recipe, truth: Tensor, taught: Tensor | None) -> list[tuple[float, Tensor]]:
-    """What outputs are compared with, each (B, 3, P, P), and how much it counts."""
+    """Targets of the outputs, (B, 3, P, P), with their weights."""
     if taught is None or recipe.distillation is None:
         return [(1.0, truth)]
     share = recipe.distillation.share
@@ -187,14 +187,14 @@ def _references(recipe: Recipe, truth: Tensor, taught: Tensor | None) -> list[tu
 
 
 def _weighted_sum(terms: Sequence[tuple[float, Tensor]]) -> Tensor:
-    """The sum of losses () by their shares; one alone is what it was, to the bit."""
+    """Weighted sum of losses (); bit-identical to the loss if there is a single one of weight 1."""
     return torch.stack([share * loss for share, loss in terms]).sum()
 
 
 def _adversarial_loss(
     recipe: Recipe, parts: Parts, batch: TrainingBatch, sr: Tensor, info: StepInfo, index: int
 ) -> Tensor:
-    """What the generator pays for being told apart; the discriminator passes gradients on and keeps none."""
+    """The generator's adversarial loss; the discriminator accumulates no gradients of its parameters."""
     assert recipe.adversarial is not None
     real = None
     if recipe.adversarial.needs_real:
@@ -217,7 +217,7 @@ def _discriminator_pass(
     info: StepInfo,
     losses: _LossTotals,
 ) -> None:
-    """The discriminator's gradients on real pictures and on the generator's outputs, which it gets detached."""
+    """The discriminator's gradients on real pictures and on the generator's detached outputs."""
     assert parts.discriminator_optimizer is not None
     assert recipe.adversarial is not None
     parts.discriminator_optimizer.zero_grad(set_to_none=True)
@@ -260,7 +260,7 @@ def mean_predictions(
 
 @dataclass(frozen=True)
 class _Update:
-    """One of the two networks, with what it is trained by."""
+    """One of the two networks with its optimizer."""
 
     name: str
     network: nn.Module
@@ -281,16 +281,16 @@ def _discriminator_update(parts: Parts) -> _Update:
 def _apply_updates(recipe: Recipe, parts: Parts, updates: Sequence[_Update], losses: _LossTotals) -> bool:
     """Average gradients over all processes, clip them, and step all optimizers.
 
-    False, and no step at all, where a loss or a gradient is no number: networks step together or stay as they are.
+    Returns False, without any step, if a loss or gradient is not finite: either all networks are updated or none.
     """
     sound = True
     for update in updates:
         parameters = list(update.network.parameters())
-        parts.processes.average_gradients(parameters)  # before they are unscaled: what overflows does so for all
+        parts.processes.average_gradients(parameters)  # before unscaling, so an overflow is seen by all
         update.scaler.unscale_(update.optimizer)
         norm = _gradient_norm(parameters, recipe.step.clip)
         losses.note(f"{update.name[0]}_gradient", norm)
-        # With loss scaling, gradients that are too large are the scaler's affair, which leaves the step out itself.
+        # With loss scaling, the scaler itself skips steps whose gradients overflow.
         sound = sound and (math.isfinite(float(norm)) or update.scaler.is_enabled())
     read = losses.read()
     sound = sound and all(math.isfinite(read[update.name]) for update in updates)
@@ -307,7 +307,7 @@ def _apply_updates(recipe: Recipe, parts: Parts, updates: Sequence[_Update], los
 
 
 def _copy_buffers(network: nn.Module | None) -> list[Tensor]:
-    """What a network remembers beside its parameters: statistics of batches, estimates of spectral norms."""
+    """Copy a network's buffers: batch statistics, estimates of spectral norms."""
     return [buffer.clone() for buffer in network.buffers()] if network is not None else []
 
 
@@ -318,7 +318,7 @@ def _restore_buffers(network: nn.Module | None, kept: Sequence[Tensor]) -> None:
 
 
 def _gradient_norm(parameters: Iterable[nn.Parameter], limit: float) -> Tensor:
-    """The norm of all gradients before they are limited, where there is a limit."""
+    """Norm of all gradients before clipping."""
     gradients = [parameter for parameter in parameters if parameter.grad is not None]
     if limit:
         return nn.utils.clip_grad_norm_(gradients, limit)
@@ -337,7 +337,7 @@ def _select_target(batch: TrainingBatch, *, sharpened: bool) -> Tensor:
 
 
 def _colors(recipe: Recipe, pictures: Tensor) -> Tensor:
-    """Pictures as the pixel loss compares them; discriminators and trunks normalize by themselves."""
+    """Pictures in the color space of the pixel loss; discriminators and trunks normalize on their own."""
     return IMAGENET.apply(pictures) if recipe.step.space == "imagenet" else pictures
 
 
@@ -347,7 +347,7 @@ _INPUTS = ("real for G", "fake for G", "real for D", "fake for D")
 def _add_instance_noise(
     recipe: Recipe, parts: Parts, pictures: Tensor, info: StepInfo, index: int, what: str
 ) -> Tensor:
-    """Instance noise, with draws of its own for each of a step's four inputs of the discriminator."""
+    """Add instance noise, drawn independently for each of the four discriminator inputs of a step."""
     if not recipe.tricks.instance_noise:
         return pictures
     stream = parts.processes.rank * len(_INPUTS) + _INPUTS.index(what)
@@ -361,7 +361,7 @@ def _rng(recipe: Recipe, parts: Parts, info: StepInfo, index: int, purpose: Purp
 
 @contextlib.contextmanager
 def _frozen(network: nn.Module | None) -> Generator[None]:
-    """Within: gradients flow through the network, and none is kept for its parameters."""
+    """Context in which gradients flow through the network but not to its parameters."""
     if network is None:
         yield
         return
@@ -379,7 +379,7 @@ def _autocast(recipe: Recipe, parts: Parts) -> torch.autocast:
 
 @dataclass
 class _LossTotals:
-    """Losses by name, averaged over the batches of a step; on the device until they are read, all at once."""
+    """Losses by name, averaged over the batches of a step; on the device until `read`, which transfers all at once."""
 
     batches: int
     _held: dict[str, Tensor] = field(default_factory=dict[str, Tensor])

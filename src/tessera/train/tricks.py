@@ -1,7 +1,7 @@
-"""The tricks that esrdgan steadies its training with, each as its author meant it, not as its code has it.
+"""Tricks of esrdgan for stable adversarial training, as its author intended them, not as its code implements them.
 
-Real and fake labels that are smoothed, noisy or swapped; noise on what the discriminator sees, fading over the run;
-noise on the generator's inputs. What belongs to a network (start values, kernel sizes, residual scaling), to a loss
+Smoothed, noisy or swapped labels; noise on the discriminator's inputs that fades over the run; noise on the generator's
+inputs. What belongs to a network (start values, kernel sizes, residual scaling), to a loss
 (relativism, low-level features) or to the step (training the discriminator more often) is configured there.
 
 Shapes: B pictures in a batch, C channels, H height, W width.
@@ -27,22 +27,22 @@ SMOOTH_LABEL = 0.9
 
 
 class TricksConfig(BaseModel, frozen=True, extra="forbid"):
-    """Which tricks are on; all are off unless asked for."""
+    """Training tricks; all are off by default."""
 
     noisy_labels: bool = False
-    """Labels for the discriminator get Gaussian noise of deviation 0.05, drawn for each picture, and stay in [0, 1]."""
+    """Add Gaussian noise of deviation 0.05 to the discriminator's labels, per picture, clipped to [0, 1]."""
     one_sided_label_smoothing: bool = False
-    """The discriminator's real label is 0.9 in place of 1; its fake label and the generator's labels stay."""
+    """Use 0.9 instead of 1 as the discriminator's real label; its fake label and the generator's labels stay."""
     flip_labels: bool = False
-    """Real is called 0 and fake 1, for both networks, which is said to help the gradients of an early run."""
+    """Use label 0 for real and 1 for fake in both networks, which is said to help early gradients."""
     instance_noise: bool = False
-    """Gaussian noise on both inputs of the discriminator; its variance falls linearly from 1 to 0 over the run."""
+    """Add Gaussian noise to both inputs of the discriminator; its variance falls linearly from 1 to 0 over the run."""
     lq_noise: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Deviation, on [0, 1], of Gaussian noise that is added to the generator's inputs."""
+    """Standard deviation, in [0, 1], of Gaussian noise added to the generator's inputs."""
 
 
 def discriminator_targets(tricks: TricksConfig, pictures: int, rng: np.random.Generator) -> Targets:
-    """The labels of one step of the discriminator: numbers, or (B, 1, 1, 1) tensors where each picture has its own."""
+    """Labels of one discriminator step: numbers, or (B, 1, 1, 1) tensors with one label per picture."""
     real: float | Tensor = SMOOTH_LABEL if tricks.one_sided_label_smoothing else 1.0
     fake: float | Tensor = 0.0
     if tricks.noisy_labels:
@@ -54,7 +54,7 @@ def discriminator_targets(tricks: TricksConfig, pictures: int, rng: np.random.Ge
 
 
 def generator_targets(tricks: TricksConfig) -> Targets:
-    """The labels by which the generator is judged: never smoothed, never noisy."""
+    """Labels of the generator's adversarial loss: never smoothed, never noisy."""
     return Targets(real=0.0, fake=1.0) if tricks.flip_labels else Targets(real=1.0, fake=0.0)
 
 

@@ -1,4 +1,4 @@
-"""How far a run has come: pictures it does not train on, enlarged by the generator as it stands, and scored.
+"""Validation of a run: held-out pictures, upscaled by the current generator and scored.
 
 Shapes: B 1 picture, H, W its height and width at high resolution, h, w at low resolution, s the scale.
 """
@@ -39,7 +39,7 @@ _SHEET_SIDE = 256
 
 @dataclass(frozen=True)
 class ValidationPair:
-    """One picture to check on, in [0, 1] on the CPU."""
+    """One picture to validate on, in [0, 1] on the CPU."""
 
     name: str
     lq: Tensor
@@ -50,19 +50,19 @@ class ValidationPair:
 
 @dataclass(frozen=True)
 class ValidationResult:
-    """What one check found."""
+    """Scores and sample sheet of one validation."""
 
     scores: dict[str, float]
     """Means over the pictures."""
     rows: list[list[np.ndarray]]
-    """For the sheet: input, bicubic, output, truth of each picture, (H, W, 3) of uint8."""
+    """For the sheet: input, bicubic, output, ground truth of each picture, (H, W, 3) of uint8."""
 
 
 class Validation:
-    """The pictures and metrics of a recipe's validation; reads pictures once, scores them as often as asked."""
+    """The pictures and metrics of a recipe's validation; pictures are read once and scored in every run."""
 
     def __init__(self, recipe: Recipe, perceptual: PerceptualLoss | None, report: Callable[[str], None]) -> None:
-        """Find and read the pictures. What cannot be read or measured is said, and left out."""
+        """Find and read the pictures. Unreadable pictures and unavailable metrics are reported and skipped."""
         self._recipe = recipe
         self.pairs: list[ValidationPair] = []
         wanted = recipe.validation
@@ -79,17 +79,17 @@ class Validation:
             try:
                 self.pairs.append(self._pair(ref, listing.lq[index] if listing.lq is not None else None, index))
             except PictureError as error:
-                report(f"{error} It is left out of the validation.")
-        self._metrics = [name for name in wanted.metrics if self._has_what_it_needs(name, perceptual, report)]
+                report(f"{error} Validation skips it.")
+        self._metrics = [name for name in wanted.metrics if self._load_metric(name, perceptual, report)]
 
-    def _has_what_it_needs(self, metric: str, perceptual: PerceptualLoss | None, report: Callable[[str], None]) -> bool:
+    def _load_metric(self, metric: str, perceptual: PerceptualLoss | None, report: Callable[[str], None]) -> bool:
         try:
             if metric == "niqe":
                 self._pristine = PristineModel.load(fetch_file(NIQE_MODEL, what="NIQE's table of statistics"))
             if metric == "perceptual":
                 self._perceptual = perceptual if perceptual is not None else self._load_perceptual()
         except (TesseraError, ValueError, OSError) as error:
-            report(f"Validation goes without {metric}: {error}")
+            report(f"Validation skips {metric}: {error}")
             return False
         return True
 
@@ -119,7 +119,7 @@ class Validation:
         gt = gt[..., : gt.shape[-2] // multiple * multiple, : gt.shape[-1] // multiple * multiple]
         if min(gt.shape[-2:]) < 8 * scale:
             raise PictureError(f"{ref}: too small to validate on.")
-        if recipe.validation.crop:  # the truth is cut first: degrading all of a large photograph takes long
+        if recipe.validation.crop:  # cut the ground truth first: degrading a whole large photograph is slow
             gt = crop_center(gt, recipe.validation.crop, multiple)
         height, width = gt.shape[-2:]
         rng = derive_rng(recipe.seed, "validation", index)
@@ -132,12 +132,12 @@ class Validation:
             lq = crop_center(lq, max(1, side // scale), self._recipe.generator.multiple)
             gt = crop_center(gt, max(1, side // scale) * scale, scale * self._recipe.generator.multiple)
         if lq.shape[-2] * scale != gt.shape[-2] or lq.shape[-1] * scale != gt.shape[-1]:
-            raise PictureError(f"{ref}: the middles of truth and input do not fit each other.")
+            raise PictureError(f"{ref}: the center crops of ground truth and input have different sizes.")
         return ValidationPair(ref.stem, lq, gt)
 
     @torch.no_grad()
     def run(self, generator: nn.Module, device: torch.device) -> ValidationResult:
-        """Enlarge and score every picture. The generator is put into eval mode, and back into the mode it was in."""
+        """Upscale and score every picture. The generator runs in eval mode and returns to its previous mode."""
         scores: dict[str, list[float]] = {name: [] for name in self._metrics}
         rows: list[list[np.ndarray]] = []
         mode = generator.training
@@ -181,7 +181,7 @@ def is_better(metric: str, now: float, before: float | None) -> bool:
 
 
 def build_sheet_row(lq: Tensor, sr: Tensor, gt: Tensor) -> list[np.ndarray]:
-    """The middles of input (enlarged as it is), bicubic enlargement, output and truth: (H, W, 3) of uint8 each."""
+    """Center crops of input (nearest neighbor), bicubic, output and ground truth: (H, W, 3) of uint8 each."""
     scale = gt.shape[-1] // lq.shape[-1]
     nearest = F.interpolate(lq, scale_factor=scale, mode="nearest")
     bicubic = F.interpolate(lq, scale_factor=scale, mode="bicubic", align_corners=False)

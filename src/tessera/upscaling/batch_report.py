@@ -1,4 +1,4 @@
-"""What became of many files: of each, and of all together, as plain values too."""
+"""Results of a batch: per file and in total, also as plain values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ State = Literal["done", "skipped", "failed", "dropped"]
 
 @dataclass(frozen=True)
 class FileResult:
-    """What became of one picture."""
+    """The result of one picture."""
 
     source: Path
     output: Path
@@ -27,21 +27,21 @@ class FileResult:
     message: str = ""
     outcome: Outcome | None = None
     defect: BaseException | None = field(default=None, repr=False)
-    """The exception, when it was none of ours: a bug."""
+    """An unexpected exception, which indicates a bug."""
 
 
 @dataclass(frozen=True)
 class BatchReport:
-    """What became of all of them."""
+    """The results of a batch."""
 
     results: tuple[FileResult, ...]
     ignored: int
-    """Files met in folders that are no pictures by name."""
+    """Number of files in folders without the extension of a picture."""
     seconds: float
     model: str
     model_sha256: str
     left: int = 0
-    """Files that a later run has still to do, because the batch was stopped."""
+    """Number of files left for a later run, because the batch was stopped."""
 
     def count(self, state: State) -> int:
         """How many files ended in this state."""
@@ -63,7 +63,7 @@ class BatchReport:
 
 
 def report_problems(tasks: Sequence[Task], model: str, ignored: int) -> BatchReport:
-    """The report of a batch none of whose files can even be tried, so that no network need be loaded for it."""
+    """Report a batch in which no file can be tried, without loading a network."""
     results = tuple(FileResult(task.source, task.output, "failed", message=task.problem or "") for task in tasks)
     return BatchReport(results, ignored, 0.0, model, "")
 

@@ -1,7 +1,7 @@
-"""What upscaling will find on this machine: processor, memory, GPUs, engines, weights, and what is wrong with them.
+"""Check of installation and hardware: processor, memory, GPUs, engines, weights, and their problems.
 
-`examine` asks the machine once and returns a record; `warnings_about` is a function of that record, so what it says
-about any machine can be tested on this one. A part that is broken is reported, never raised.
+`examine` inspects the machine once and returns a record; `warnings_about` is a function of that record, so its warnings
+for any machine can be tested on this one. Broken parts are reported, never raised.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _PACKAGES = (*(info.package for info in ENGINES if info.package is not None), "n
 
 @dataclass(frozen=True, kw_only=True)
 class Gpu:
-    """One device other than the processor; what its library does not say is None."""
+    """One device other than the processor; values that its library does not report are None."""
 
     device: str
     name: str
@@ -55,7 +55,7 @@ class Gpus:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineState:
-    """Whether an engine can be used here, and in what it multiplies on the processor at each precision."""
+    """Whether an engine is usable here, and the type of its products on the processor at each precision."""
 
     name: str
     package: str
@@ -68,7 +68,7 @@ class EngineState:
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """Weights that are on this machine: a published model, or a file of one's own in the models folder."""
+    """Weights on this machine: a published model, or another file in the models folder."""
 
     name: str
     path: Path
@@ -78,7 +78,7 @@ class Weights:
 
 @dataclass(frozen=True, kw_only=True)
 class Folder:
-    """A folder that Tessera writes to, which may not be there yet."""
+    """A folder that Tessera writes to, which may not exist yet."""
 
     path: Path
     free_bytes: int | None
@@ -86,7 +86,7 @@ class Folder:
 
 @dataclass(frozen=True, kw_only=True)
 class Threads:
-    """How many threads PyTorch starts, and what the environment says about it."""
+    """Number of threads that PyTorch starts, and the setting in the environment."""
 
     pytorch: int | None
     omp_num_threads: int | None
@@ -103,7 +103,7 @@ class Findings:
     memory: Memory
     gpus: Gpus
     nvidia_driver: bool
-    """Whether the system has NVIDIA's driver, whatever PyTorch makes of it."""
+    """Whether the system has NVIDIA's driver, whether or not PyTorch can use it."""
     engines: tuple[EngineState, ...]
     pictures_problem: str | None
     """Why pictures cannot be read and written; None when they can."""
@@ -119,7 +119,7 @@ class Findings:
 
 
 def examine() -> Findings:
-    """Ask the machine; imports every engine's package that is installed."""
+    """Inspect the machine; imports the package of every installed engine."""
     versions: dict[str, str | None] = {"tessera": __version__, "python": platform.python_version()}
     versions |= {package: installed_version(package) for package in _PACKAGES}
     libvips, pictures_problem = _libvips()
@@ -231,7 +231,7 @@ def weights_in(folder: Path) -> tuple[Weights, ...]:
                 add(model.name, path, packaged=is_packaged)
         known = {weights.path for weights in found}
         for path in sorted(folder.iterdir()):
-            # The two files of a model of ncnn or OpenVINO are one entry: the numbers.
+            # The two files of an ncnn or OpenVINO model are one entry, that of the tensors.
             suffix = path.suffix.lower()
             if suffix in WEIGHTS_SUFFIXES and suffix not in (".param", ".xml") and path not in known and path.is_file():
                 add(path.name, path, packaged=False)
@@ -239,7 +239,7 @@ def weights_in(folder: Path) -> tuple[Weights, ...]:
 
 
 def omp_num_threads(text: str) -> int | None:
-    """What `OMP_NUM_THREADS` asks for, which may be a list by level of nesting; None when it is not set or no number.
+    """Parse `OMP_NUM_THREADS`, which may be a list by nesting level; None if it is unset or not a number.
 
     >>> [omp_num_threads(text) for text in ("4", "4,2", "", "many")]
     [4, 4, None, None]
@@ -252,7 +252,7 @@ def omp_num_threads(text: str) -> int | None:
 
 
 def warnings_about(found: Findings) -> list[str]:
-    """What a user should know or change, each as a sentence; the gravest first."""
+    """List what a user should know or change, as sentences, most severe first."""
     said: list[str] = []
     if found.pictures_problem is not None:
         said.append(found.pictures_problem)

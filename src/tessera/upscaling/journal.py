@@ -1,9 +1,9 @@
-"""What was done in an output folder: one line of JSON for each step, so that a stopped batch can go on where it was.
+"""Journal of an output folder, a JSON line per step, from which a stopped batch is resumed.
 
-An output is "begun" before anything is written and "done" when it is in its place. The key of an entry is made from
-the bytes of the input, the bytes of the weights and the settings, never from a name alone. Whether the output is still
-what was written is told by its size and its time, or, where it was copied or touched, by its SHA-256. Lines are only
-ever appended, each with one write, so several processes can share a journal; a line that a crash cut short is ignored.
+An output is "begun" before anything is written and "done" when the finished file is in place. The key of an entry is
+computed from the bytes of the input, the bytes of the weights and the settings, never from names alone. An output is
+unchanged if its size and time match or, after it was copied or touched, its SHA-256. Each line is appended by a single
+write, so several processes can share a journal; a line truncated by a crash is ignored.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ JOURNAL_NAME = ".tessera-journal.jsonl"
 
 @dataclass(frozen=True)
 class Entry:
-    """The last that is known of one output."""
+    """The latest state of one output."""
 
     key: str
     done: bool
     bytes: int
     source: str
-    """The picture it was made from, as a path from the journal's folder."""
+    """The input picture, as a path relative to the journal's folder."""
     mtime_ns: int = -1
     sha256: str = ""
-    """Empty in lines written before it was recorded; those are believed on their size alone."""
+    """Empty in lines of older versions; only the size of those outputs is compared."""
 
 
 class Journal:
@@ -52,11 +52,11 @@ class Journal:
 
     @property
     def outputs(self) -> frozenset[str]:
-        """Every output ever begun from here, as paths from the journal's folder."""
+        """Every output ever begun, as paths relative to the journal's folder."""
         return frozenset(self._entries)
 
     def refresh(self) -> None:
-        """Take in the whole lines that were appended since the last time, by this process or another."""
+        """Read the complete lines appended since the last call, by this process or another."""
         with contextlib.suppress(OSError):
             if _identity(os.stat(self._path)) == self._seen:  # noqa: PTH116 - asked for every file
                 return
@@ -72,9 +72,9 @@ class Journal:
                 self._take(line)
 
     def is_done(self, output: Path, key: str) -> bool:
-        """Whether this output was finished for this key and is still there as it was written.
+        """Whether this output was finished for this key and its file is unchanged.
 
-        Size and time are compared, and the bytes only where the time is another: in a copied folder, say.
+        Size and time are compared; the checksum only if the time differs, as in a copied folder.
         """
         self.refresh()
         entry = self._entries.get(self._name(output))
@@ -89,12 +89,12 @@ class Journal:
             return False
 
     def source_of(self, output: Path) -> str | None:
-        """The picture that an output was begun from, as a path from the journal's folder; None if it never was."""
+        """The input of an output, as a path relative to the journal's folder; None if it was never begun."""
         entry = self._entries.get(self._name(output))
         return entry.source if entry is not None else None
 
     def path_from_here(self, source: Path) -> str:
-        """A source's path as `source_of` gives it; links in its folder are followed, so that one file has one name."""
+        """A source's path as `source_of` returns it; links in its folder are resolved, so that a file has one name."""
         real = os.path.join(os.path.realpath(source.parent), source.name)  # noqa: PTH118 - thousands of these
         try:
             return Path(os.path.relpath(real, self._real_folder)).as_posix()
@@ -102,14 +102,14 @@ class Journal:
             return Path(real).as_posix()
 
     def begin(self, output: Path, key: str, source: Path) -> None:
-        """Note that this output is about to be written. Raises OSError when the journal cannot be."""
+        """Record that this output is about to be written. Raises OSError if the journal cannot be written."""
         self._append(output, {"state": "begun", "key": key, "input": self.path_from_here(source)})
 
     def finish(self, output: Path, key: str) -> None:
-        """Note that this output is in its place. Raises OSError when the journal cannot be written.
+        """Record that this output is in place. Raises OSError if the journal cannot be written.
 
-        When another process has begun the same output for another key meanwhile, nobody can say whose file it is now:
-        it counts as begun, and the next run does it again.
+        If another process has begun the same output for another key meanwhile, the owner of the file is unknown: it
+        counts as begun, and the next run processes it again.
         """
         self.refresh()
         last = self._entries.get(self._name(output))
@@ -124,7 +124,7 @@ class Journal:
     def _append(self, output: Path, record: dict[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         line = json.dumps({"output": self._name(output), **record}, ensure_ascii=True)
-        # A line that a crash cut short must not swallow this one.
+        # A line truncated by a crash must not merge with this one.
         data = (b"" if self._ends_whole() else b"\n") + line.encode() + b"\n"
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
@@ -159,7 +159,7 @@ def _identity(found: os.stat_result) -> tuple[int, int, int, int]:
 
 
 def _description(output: Path) -> dict[str, Any]:
-    """What the output is known by later; all of it is that of one open file, whatever replaces it meanwhile."""
+    """Size, time and checksum of the output, read from one open file, even if it is replaced meanwhile."""
     with output.open("rb") as file:
         found = os.fstat(file.fileno())
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -167,5 +167,5 @@ def _description(output: Path) -> dict[str, Any]:
 
 
 def key_of(*parts: str) -> str:
-    """One key from all that decides an output."""
+    """Hash everything that determines an output into one key."""
     return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogateescape")).hexdigest()

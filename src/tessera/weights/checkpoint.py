@@ -1,13 +1,12 @@
-"""Reading what `torch.save` wrote without running any of it.
+"""Safe reader of `torch.save` files: no code in the file is executed.
 
-A `.pth` file is a program: unpickling it imports whatever it names and calls that. Here the program is only read, by
-`pickle_walk`. Any name that tensors have no need of stops the reading, and the error quotes it. The tensors are then
-made by this module from the bytes of the storages, after every declared size was compared with the bytes that are
-really there; `torch.load` is never called, so its faults (and the ways in which its archive reader differs from other
-ones) do not matter.
+A `.pth` file is a program: unpickling imports the names it contains and calls them. Here `pickle_walk` only interprets
+the program. Any name that tensors do not need stops the reading, and the error quotes it. This module then builds the
+tensors from the bytes of the storages, after it has compared every declared size with the actual size. `torch.load` is
+never called, so its vulnerabilities (and the differences between its archive reader and others) do not apply.
 
-Two formats are known: the ZIP archive that PyTorch writes since 1.6 and the older one, a row of pickles followed by the
-storages.
+Two formats are supported: the ZIP archive that PyTorch writes since 1.6, and the older one, which is consecutive
+pickles followed by the storages.
 """
 
 import io
@@ -33,7 +32,7 @@ LEGACY_PROTOCOL = 1001
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file held: containers, numbers and tensors. Anything else is an `Inert` that only has a name."""
+    """Content of a file: containers, numbers and tensors. Any other object is an `Inert`, which only has a name."""
 
     content: Any
     format: Literal["zip", "legacy"]
@@ -42,7 +41,7 @@ class Checkpoint:
 def read_checkpoint(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> Checkpoint:
     """Read a `.pth`, `.pt` or `.ckpt` file; nothing in it is executed.
 
-    Raises UnsafeWeightsError when the file names anything that tensors have no need of, and WeightsError when it is
+    Raises UnsafeWeightsError when the file imports anything that tensors do not need, and WeightsError when it is
     damaged, not a checkpoint, or declares more than `limit_bytes` of tensors.
     """
     try:
@@ -64,25 +63,25 @@ def read_checkpoint(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> Checkpoint
         raise UnsafeWeightsError(f"{path}: {error}") from None
     except MalformedError as error:
         raise WeightsError(
-            f"{path}: this is not a whole PyTorch checkpoint: {error}. Fetch it again, and compare its sha256 with the "
-            "one its author gives."
+            f"{path}: this is not a complete PyTorch checkpoint: {error}. Download it again, and compare its sha256 "
+            "with the one its author publishes."
         ) from error
 
 
 def describe_other_file(head: bytes, size: int) -> str | None:
-    """Say in a sentence what a file is that cannot hold weights, from its first bytes; None when it may hold some."""
+    """Describe a file that cannot hold weights, from its first bytes, in one sentence; None when it may hold some."""
     if size == 0:
-        return "this file is empty (0 bytes); its download or its writing did not finish. Fetch it again."
+        return "this file is empty (0 bytes); it was not downloaded or written completely. Download it again."
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith(b"version https://git-lfs"):
         return (
-            "this is a Git LFS pointer, a small text that stands for the real file. Run `git lfs pull` where it came "
-            "from, or download the file itself."
+            "this is a Git LFS pointer, a small text file in place of the real file. Run `git lfs pull` in the "
+            "repository it came from, or download the file itself."
         )
     if text.startswith((b"<!doctype", b"<html", b"<head", b"<?xml")):
         return (
-            "this is a web page, not weights; the address gave a page (a login, an error or a preview) in place of the "
-            "file. Download it again by its direct address."
+            "this is a web page, not weights; the URL returned a page (a login, an error or a preview) in place of the "
+            "file. Download it again from its direct URL."
         )
     for magic, what in (
         (b"\x89PNG", "a PNG picture"),
@@ -98,7 +97,7 @@ def describe_other_file(head: bytes, size: int) -> str | None:
     if len(head) > 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size:
         return "this is a safetensors file under another name. Rename it so that it ends in `.safetensors`."
     if text.startswith((b"{", b"[")) and _is_text(head):
-        return "this is a JSON text, not weights. Give the weights file itself."
+        return "this is a JSON file, not weights. Give the weights file itself."
     return None
 
 
@@ -107,7 +106,7 @@ def _is_text(head: bytes) -> bool:
 
 
 class _Clipped(io.RawIOBase):
-    """A file that never tries to read, and so to allocate, more than it has."""
+    """A file that never reads, or allocates, more than its own size."""
 
     def __init__(self, file: IO[bytes], size: int) -> None:
         super().__init__()
@@ -139,7 +138,7 @@ class _Clipped(io.RawIOBase):
 
 
 class _Reader:
-    """Reads one file; the limit holds for all that it declares together."""
+    """Reads one file; the limit applies to the total of all declared sizes."""
 
     def __init__(self, file: _Clipped, limit_bytes: int) -> None:
         self.file = file
@@ -195,12 +194,12 @@ class _Reader:
         try:
             walker.walk(self.file)
             if walker.value != LEGACY_MAGIC:
-                while self.file.left():  # further pickles: only to name what they would have imported
+                while self.file.left():  # further pickles: only to report their imports
                     walker.walk(self.file)
         except DAMAGE as error:
             walker.refuse_foreign()
             raise MalformedError(
-                f"it begins with neither of the two formats that PyTorch writes ({error or type(error).__name__})"
+                f"it starts with neither of the two formats that PyTorch writes ({error or type(error).__name__})"
             ) from error
         walker.refuse_foreign()
         if walker.value != LEGACY_MAGIC:
@@ -230,7 +229,7 @@ class _Reader:
         keys_walker.refuse_foreign()
         keys: Any = keys_walker.value
         if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(storages):
-            raise MalformedError("the storages it lists are not those that its tensors use")
+            raise MalformedError("the storages it lists differ from those that its tensors use")
         self._check_total(storages.values(), tensors)
         places: dict[str, int] = {}
         for key in map(str, keys):
@@ -268,14 +267,14 @@ def _find_prefix(members: dict[str, zipfile.ZipInfo]) -> str:
     prefix = found[0]
     if f"{prefix}/constants.pkl" in members or any(name.startswith(f"{prefix}/code/") for name in members):
         raise MalformedError(
-            "it is a TorchScript program, which is code and not only weights; where you trust it, export its state "
+            "it is a TorchScript program, which is code and not only weights; if you trust it, export its state "
             "dict by `torch.save(torch.jit.load(file).state_dict(), 'weights.pth')`"
         )
     return prefix
 
 
 def _make(content: Any, read: Callable[[Storage], bytes]) -> Any:
-    """Turn the description of a file into containers and tensors; each container and each storage once."""
+    """Build containers and tensors from the description of a file; each container and each storage once."""
     made: dict[int, Any] = {}
     storages: dict[str, Tensor] = {}
 

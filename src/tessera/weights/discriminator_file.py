@@ -2,7 +2,7 @@
 
 Files of every program of the family are read (`.pth`, `.pt`, `.ckpt`, `.safetensors`), and nothing in them is executed.
 What Tessera writes is safetensors with the complete configuration in its metadata and all buffers (the statistics of
-normalizations, the vectors of spectral norms), so that training can go on from it.
+normalizations, the vectors of spectral norms), so that training can resume from it.
 """
 
 import dataclasses
@@ -46,7 +46,7 @@ ONLY_AT_BIRTH = frozenset({"init_scale"})
 
 @dataclass(frozen=True)
 class LoadedDiscriminator:
-    """A discriminator ready to judge, and where it came from.
+    """A discriminator ready to run, and its origin.
 
     `network` is in eval mode, in fp32, without gradients: (B, C, H, W), RGB in [0, 1] -> a tuple of logits. To train it
     on, put it into training mode and let its parameters have gradients. `sha256` is that of the file.
@@ -158,8 +158,8 @@ def _agreed(found: Recognized[DiscriminatorConfig], asked: DiscriminatorConfig |
         )
     theirs, ours = found.config.model_dump(), asked.model_dump()
     differing = [name for name in ours if ours[name] != theirs[name] and name not in ONLY_AT_BIRTH]
-    told = found.dialect == "tessera" or bool(compare(state_shapes(asked), found.state))
-    if differing and told:
+    decided = found.dialect == "tessera" or bool(compare(state_shapes(asked), found.state))
+    if differing and decided:
         said = "; ".join(f"{name} is {theirs[name]}, and {ours[name]} was asked for" for name in differing)
         raise WeightsError(f"it holds another {asked.network}: {said}. Ask for what it holds, or give another file.")
     return asked
@@ -171,12 +171,12 @@ def _words(config: DiscriminatorConfig) -> str:
 
 
 def _check_numbers(state: Mapping[str, Tensor]) -> None:
-    """Refuse weights that are no numbers to calculate with."""
+    """Raise WeightsError for weights that are not finite floating-point values."""
     for name, tensor in state.items():
         if not name.endswith(COUNTER):
             check_weight(name, tensor)
         elif tensor.dtype.is_floating_point or tensor.dtype.is_complex:
-            raise WeightsError(f"`{name}` counts batches and should be a whole number, not {plain(tensor.dtype)}.")
+            raise WeightsError(f"`{name}` counts batches; expected an integer, found {plain(tensor.dtype)}.")
 
 
 # -------------------------------------------------------------------------------------------------------- writing

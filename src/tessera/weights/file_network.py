@@ -41,7 +41,7 @@ class FileNetwork(nn.Module, ABC):
         """What height and width have to divide by, as far as it is known."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Enlarge a batch."""
+        """Upscale a batch."""
         height, width = x.shape[2:]
         below, right = ((side or own) - own for side, own in zip(self.fixed[2:], (height, width), strict=True))
         if min(below, right) < 0:

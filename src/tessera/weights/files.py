@@ -391,10 +391,18 @@ def save_weights(
 ) -> None:
     """Write weights as safetensors with the complete configuration in the metadata.
 
-    `state` has the names of the network that `config` builds. With `dtype`, all tensors are converted to it; without,
-    each keeps its own. The file appears whole or not at all, and the same weights give the same bytes.
+    The file is written atomically, and the same weights give the same bytes.
 
-    Raises UsageError when path, names or shapes do not fit, and WeightsError when the file cannot be written.
+    Args:
+        path: The file, ending in .safetensors.
+        config: The configuration of the network; its kind, sizes and scale.
+        state: Finite floating-point tensors, with the names and shapes of the network that `config` builds.
+        metadata: Further text entries for the header; None for none.
+        dtype: Type that all tensors are converted to; None preserves the type of each.
+
+    Raises:
+        UsageError: The extension, the kind of network, a name, a shape or a type does not match.
+        WeightsError: A value is NaN or infinite, or the file cannot be written.
     """
     path = Path(path)
     check_name(path)

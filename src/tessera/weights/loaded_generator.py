@@ -68,9 +68,18 @@ class _WhenAsked:
 class LoadedGenerator:
     """A generator ready to run, and where it came from.
 
-    `network` is in eval mode, in fp32, without gradients: (B, C, H, W) -> (B, C, s*H, s*W), RGB in [0, 1], not clipped;
-    given as `Unread` it is read on first use, which raises WeightsError when its file has changed.
-    `sha256` is that of the file (of the `.bin` for ncnn), or of the mixed weights of an interpolation.
+    Args:
+        config: The configuration of the network; its kind, sizes and scale.
+        network: The network in eval mode, in fp32, without gradients: (B, C, H, W) -> (B, C, s*H, s*W), RGB in [0, 1],
+            not clipped. An `Unread` is read on first use, which raises WeightsError if its file has changed.
+        name: The name of a published model, else the name of the file or blend.
+        source: The file; None if there is none, as for a blend.
+        sha256: Checksum of the file (of the `.bin` for ncnn), or of the blended weights of an interpolation.
+        dialect: Naming scheme of the tensors in the file.
+        wrapper: The structure around the tensors in the file.
+        metadata: Text entries of the file's header.
+        notes: Remarks about reading the file, as sentences.
+        license: From the table of published models or the file; None if unknown.
     """
 
     config: GeneratorConfig
@@ -83,20 +92,19 @@ class LoadedGenerator:
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     notes: tuple[str, ...] = ()
     license: str | None = None
-    """From the table of published models or the file itself; None if unknown."""
 
     def __repr__(self) -> str:
         return f"LoadedGenerator({self.name!r}, {self.config!r}, source={self.source!r}, sha256={self.sha256!r})"
 
     @property
     def is_read(self) -> bool:
-        """Whether the network is there, so that asking for it costs nothing."""
+        """Whether the network is in memory, so that accessing it is free."""
         given = given_network(self)
         return not isinstance(given, Unread) or given.is_read
 
     @property
     def state(self) -> dict[str, Tensor]:
-        """The weights by their names. Raises WeightsError for a file that a runtime runs and that keeps them inside."""
+        """The tensors by name. Raises WeightsError for ONNX and OpenVINO files, which can only be run."""
         if self.dialect in ("onnx", "openvino"):
             kind = "an ONNX file" if self.dialect == "onnx" else "a file of OpenVINO"
             raise WeightsError(
@@ -107,12 +115,12 @@ class LoadedGenerator:
 
     @property
     def state_sha256(self) -> str:
-        """The SHA-256 of the weights as they are now; it is known of a network that was not read yet."""
+        """The SHA-256 of the current weights; known even before the network is read."""
         given = given_network(self)
         return given.state_sha256 if isinstance(given, Unread) and not given.is_read else state_sum(self.state)
 
     def called(self, name: str, license: str | None) -> LoadedGenerator:
-        """The same generator under another name; its network is not read for that."""
+        """Return the same generator under another name, without reading its network."""
         return dataclasses.replace(self, network=given_network(self), name=name, license=license)
 
 

@@ -1,7 +1,7 @@
-"""ONNX files as generators: run by ONNX Runtime, described by what they say of themselves and what they do.
+"""ONNX files as generators: run by ONNX Runtime, described by their metadata and a trial run.
 
-Files that Tessera exported carry their configuration. Of others the shapes of input and output are read, and a few
-small pictures tell the rest: the scale, and which sizes they take.
+Files that Tessera exported contain their configuration. For other files the input and output shapes are read, and a few
+small test pictures show the scale and the accepted sizes.
 
 Shapes: B pictures, C channels, H rows, W columns, s the scale.
 """
@@ -48,14 +48,14 @@ class OnnxNetwork(FileNetwork):
         self._type = _TYPES[only.type]
 
     def as_it_is(self, batch: Tensor) -> Tensor:
-        """Run a batch of a size that the file takes: (B, C, H, W) -> what it makes of it, float32."""
+        """Run a batch of a size that the file takes: (B, C, H, W) -> (B, C, s*H, s*W), float32."""
         array = batch.detach().to("cpu").contiguous().numpy().astype(self._type, copy=False)
         return torch.from_numpy(np.asarray(self.session.run(None, {self._name: array})[0], np.float32))
 
 
 @dataclass(frozen=True)
 class OnnxFile:
-    """What there is to know about an ONNX file before it is used."""
+    """Description of an ONNX file."""
 
     network: OnnxNetwork
     in_channels: int
@@ -66,7 +66,7 @@ class OnnxFile:
     metadata: Mapping[str, str]
     notes: tuple[str, ...]
     type_name: str
-    """Of the numbers that it takes: float32 or float16."""
+    """Input type: float32 or float16."""
 
 
 def open_session(path: Path, providers: Providers, *, threads: int | None = None) -> Any:
@@ -91,7 +91,7 @@ def open_session(path: Path, providers: Providers, *, threads: int | None = None
 
 
 def read_onnx(path: Path) -> OnnxFile:
-    """Open an ONNX file on the processor and find out what it does. Raises WeightsError, without the file's name."""
+    """Open an ONNX file on the CPU and describe it. Raises WeightsError, without the file's name."""
     session = open_session(path, [(CPU, {})])
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1:
@@ -99,7 +99,7 @@ def read_onnx(path: Path) -> OnnxFile:
             f"it takes {len(inputs)} inputs ({', '.join(each.name for each in inputs)}), not one picture."
         )
     if inputs[0].type not in _TYPES:
-        raise WeightsError(f"it takes {inputs[0].type}; pictures are given as float32 or float16 in [0, 1].")
+        raise WeightsError(f"its input type is {inputs[0].type}; expected float32 or float16.")
     channels = channels_of(list(inputs[0].shape))
     network = OnnxNetwork(path, session)
 

@@ -1,7 +1,7 @@
-"""OpenVINO's files (`.xml` and `.bin`) as generators: run by OpenVINO, described by what they say and what they do.
+"""OpenVINO files (`.xml` and `.bin`) as generators: run by OpenVINO, described by metadata and shape inference.
 
-The `.xml` is a list of operations, the `.bin` their numbers; neither holds anything that is executed. Which shapes come
-out follows from the shapes that go in, so nothing has to be run to describe a file.
+The `.xml` lists the operations, the `.bin` holds the constants; neither contains executable code. OpenVINO infers the
+output shape from the input shape, so no run is needed to describe a file.
 
 Shapes: B pictures, C channels, H rows, W columns, s the scale.
 """
@@ -23,13 +23,13 @@ from tessera.weights.file_network import FileNetwork, channels_of, first_sentenc
 from tessera.weights.openvino_core import openvino_core, processor_options
 
 METADATA = "tessera"
-"""The branch of a file's runtime information under which its metadata stand."""
+"""The section of a file's runtime information that holds its metadata."""
 PRECISION_KEY = "tessera.precision"
 _TYPES = {"f32": np.float32, "f16": np.float16}
 
 
 class OpenVinoNetwork(FileNetwork):
-    """A file of OpenVINO as a network, compiled when it is first run."""
+    """An OpenVINO file as a network, compiled on the first run."""
 
     def __init__(self, path: Path, model: Any, precision: str = "fp32", threads: int | None = None) -> None:
         super().__init__(path, _fixed(model))
@@ -40,19 +40,19 @@ class OpenVinoNetwork(FileNetwork):
         self._lock = threading.Lock()
 
     def as_it_is(self, batch: Tensor) -> Tensor:
-        """Run a batch of a size that the file takes: (B, C, H, W) -> what it makes of it, float32."""
+        """Run a batch of a size that the file takes: (B, C, H, W) -> (B, C, s*H, s*W), float32."""
         with self._lock:
             if self._compiled is None:
                 self._compiled = openvino_core().compile_model(self.model, "CPU", self._options)
         array = batch.detach().to("cpu").contiguous().numpy().astype(self._type, copy=False)
-        # Each run has a request of its own, so that threads do not write into each other's results.
+        # One inference request per run, so that threads do not overwrite each other's results.
         result = self._compiled.create_infer_request().infer([array], share_inputs=True, share_outputs=True)
         return torch.from_numpy(np.array(result[0], np.float32))
 
 
 @dataclass(frozen=True)
 class OpenVinoFile:
-    """What there is to know about a file of OpenVINO before it is used."""
+    """Description of an OpenVINO file."""
 
     network: OpenVinoNetwork
     in_channels: int
@@ -62,11 +62,11 @@ class OpenVinoFile:
     metadata: Mapping[str, str]
     notes: tuple[str, ...]
     type_name: str
-    """Of most of its numbers: float32, float16 ..."""
+    """Type of most of the constants: float32, float16 ..."""
 
 
 def read_openvino(path: Path) -> OpenVinoFile:
-    """Read the pair of files whose `.xml` is given and find out what they do.
+    """Read and describe the pair of files whose `.xml` is given.
 
     Raises WeightsError, without the name of the file.
     """
@@ -78,12 +78,12 @@ def read_openvino(path: Path) -> OpenVinoFile:
         model: Any = openvino_core().read_model(str(path))
         kinds = [each.get_element_type().get_type_name() for each in model.inputs]
         results = [each.get_any_name() if each.get_names() else "unnamed" for each in model.outputs]
-    except Exception as error:  # RuntimeError, and whatever its readers let through
+    except Exception as error:  # RuntimeError, and any exception of its readers
         raise WeightsError(f"OpenVINO cannot read this file ({first_sentence(error)}).") from error
     if len(kinds) != 1:
         raise WeightsError(f"it takes {len(kinds)} inputs, not one picture.")
     if kinds[0] not in _TYPES:
-        raise WeightsError(f"it takes {kinds[0]}; pictures are given as float32 or float16 in [0, 1].")
+        raise WeightsError(f"its input type is {kinds[0]}; expected float32 or float16.")
     channels = channels_of(_fixed(model))
     network = OpenVinoNetwork(path, model)
 
@@ -115,12 +115,12 @@ def _fixed(model: Any) -> tuple[int | None, ...]:
 def _metadata(model: Any) -> dict[str, str]:
     if not model.has_rt_info([METADATA]):
         return {}
-    told: Any = model.get_rt_info([METADATA]).value
-    return {key: str(value) for key, value in cast("dict[str, Any]", told).items()} if isinstance(told, dict) else {}
+    info: Any = model.get_rt_info([METADATA]).value
+    return {key: str(value) for key, value in cast("dict[str, Any]", info).items()} if isinstance(info, dict) else {}
 
 
 def _stored_type(model: Any) -> str:
-    """The type that most of the constants' bytes have."""
+    """Return the type with the most bytes of constants."""
     sizes: dict[str, int] = {}
     for operation in model.get_ops():
         if operation.get_type_name() == "Constant":

@@ -1,8 +1,7 @@
-"""Going through the instructions of a pickle without following one of them.
+"""Static reader of pickles: interprets the instructions without executing any of them.
 
-What each instruction would make is noted: containers, numbers, and descriptions of tensors (which storage, from where,
-which sizes and strides). Nothing is imported and nothing is called; every name that tensors have no need of is kept, so
-that the error can quote it.
+The result describes what the pickle would build: containers, numbers, and tensors (storage, offset, sizes, strides).
+Nothing is imported or called. Every name that tensors do not need is recorded, so that the error can quote it.
 """
 
 import pickletools
@@ -38,7 +37,7 @@ STORAGE_DTYPES: dict[str, torch.dtype] = {
 }
 STORAGE_MODULES = ("torch", "torch.cuda", "torch.storage")
 DTYPES: dict[str, torch.dtype] = {str(dtype): dtype for dtype in STORAGE_DTYPES.values()}
-# Kept as descriptions that nothing reads: they occur beside the weights, in what trainers save with them.
+# Allowed, but never built: trainers save these objects next to the weights.
 INERT = frozenset(
     {
         "_codecs.encode",
@@ -61,7 +60,7 @@ REBUILDERS = frozenset(
     }
 )
 
-# What pickletools, zipfile and broken structures can raise on bytes that are not what they say.
+# Exceptions that pickletools, zipfile and broken structures raise on damaged files.
 DAMAGE = (
     ArithmeticError,
     AssertionError,
@@ -81,26 +80,26 @@ DAMAGE = (
 
 
 class MalformedError(Exception):
-    """The bytes contradict themselves; the text says how."""
+    """A malformed file; the message describes the contradiction."""
 
 
 @dataclass(frozen=True)
 class Inert:
-    """Something that the file names and that was not made."""
+    """An object that the file names and that is not built."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class Global:
-    """A name that tensors have need of."""
+    """A class or function that tensors need."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class Storage:
-    """A row of numbers in the file, as it declares it."""
+    """A storage (flat array) as the file declares it."""
 
     key: str
     dtype: torch.dtype
@@ -108,13 +107,13 @@ class Storage:
 
     @property
     def bytes(self) -> int:
-        """Its length in the file."""
+        """Size in the file."""
         return self.elements * self.dtype.itemsize
 
 
 @dataclass(frozen=True)
 class Strided:
-    """A tensor: which numbers of a storage, in which order."""
+    """A tensor: a strided view of a storage."""
 
     storage: Storage
     dtype: torch.dtype
@@ -124,7 +123,7 @@ class Strided:
 
     @property
     def bytes(self) -> int:
-        """Its length when it is laid out whole."""
+        """Size as a contiguous tensor."""
         return prod(self.size) * self.dtype.itemsize
 
 
@@ -136,10 +135,10 @@ _MARK = object()
 
 @dataclass
 class Walker:
-    """Goes through the instructions of a pickle and notes what they would make, without making it.
+    """Interprets the instructions of a pickle and describes the objects, without building them.
 
-    `names` collects what the file would import that tensors have no need of. One walker reads one or more pickles in a
-    row; `value` is what the last of them described.
+    `names` collects the imports that tensors do not need. One walker reads one or more consecutive pickles; `value`
+    describes the last of them.
     """
 
     legacy: bool = False
@@ -152,7 +151,7 @@ class Walker:
     instructions: int = 0
 
     def walk(self, file: Any) -> None:
-        """Read one pickle, up to its STOP, from where the file stands."""
+        """Read one pickle, up to its STOP, from the current position of the file."""
         self.stack, self.memo, self.value = [], {}, None
         try:
             for opcode, argument, _ in pickletools.genops(file):
@@ -165,20 +164,20 @@ class Walker:
             raise
 
     def result(self) -> Walked:
-        """Return the content, its storages and its tensors, or refuse names that do not belong there."""
+        """Return content, storages and tensors. Raises UnsafeWeightsError for names that tensors do not need."""
         self.refuse_foreign()
         return self.value, self.storages, self.tensors
 
     def refuse_foreign(self) -> None:
-        """Raise UnsafeWeightsError when the file names anything that tensors have no need of."""
+        """Raise UnsafeWeightsError when the file imports anything that tensors do not need."""
         if not self.names:
             return
         quoted = ", ".join(f"`{name[:120]}`" for name in self.names[:5])
         more = f" and {len(self.names) - 5} more" if len(self.names) > 5 else ""
         raise UnsafeWeightsError(
-            f"this file would import {quoted}{more} when opened, which tensors have no need of, so it was not opened "
-            "further and nothing in it ran. If it is a whole pickled network or training state that you trust, save "
-            "only its `state_dict()`; otherwise ask for a `.safetensors` file, and delete this one."
+            f"this file would import {quoted}{more} when opened, which tensors do not need, so reading stopped and "
+            "nothing in it ran. If it is a pickled network or training state that you trust, save only its "
+            "`state_dict()`; otherwise ask for a `.safetensors` file, and delete this one."
         )
 
     def _step(self, name: str, argument: Any) -> None:
@@ -251,7 +250,7 @@ class Walker:
             case "BUILD":
                 self._pop()
                 if not isinstance(self._top(), (dict, Inert)):
-                    raise MalformedError("it sets attributes of something that has none")
+                    raise MalformedError("it sets attributes of an object that has none")
             case "BINPERSID":
                 stack.append(self._storage(self._pop()))
             case _:
@@ -289,17 +288,17 @@ class Walker:
         if isinstance(target, list):
             target.extend(items)
         elif not isinstance(target, Inert):
-            raise MalformedError("it appends to something that is no list")
+            raise MalformedError("it appends to an object that is not a list")
 
     def _fill_dict(self, items: list[Any]) -> None:
         target = self._top()
         if isinstance(target, Inert):
             return
         if not isinstance(target, dict) or len(items) % 2:
-            raise MalformedError("it puts items into something that is no dictionary")
+            raise MalformedError("it sets items of an object that is not a dictionary")
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not (key is None or isinstance(key, (str, int, float, bytes))):
-                raise MalformedError("a key of one of its dictionaries is neither text nor number")
+                raise MalformedError("a key of one of its dictionaries is neither a string nor a number")
             target[key] = value
 
     def _global(self, name: str) -> Global | Inert:
@@ -315,7 +314,7 @@ class Walker:
         if isinstance(called, Inert):
             return called
         if not isinstance(called, Global) or not isinstance(arguments, tuple):
-            raise MalformedError("it calls something that cannot be called")
+            raise MalformedError("it calls an object that is not callable")
         given: tuple[Any, ...] = arguments
         if called.name in DICTIONARIES:
             return _dictionary(given)
@@ -323,11 +322,11 @@ class Walker:
             return tuple(given[0])
         if called.name.startswith("torch._utils._rebuild_parameter"):
             if not isinstance(given[0], Strided):
-                raise MalformedError("one of its parameters is no tensor")
+                raise MalformedError("one of its parameters is not a tensor")
             return given[0]
         if called.name in REBUILDERS:
             return self._tensor(given, called.name)
-        raise MalformedError(f"it calls `{called.name}`, which is no function that makes tensors")
+        raise MalformedError(f"it calls `{called.name}`, which is not a function that builds tensors")
 
     def _tensor(self, given: tuple[Any, ...], rebuilder: str) -> Strided:
         storage, offset, size, stride = given[:4]
@@ -340,7 +339,7 @@ class Walker:
         if len(size) != len(stride) or len(size) > MAX_DIMENSIONS:
             raise MalformedError(f"one of its tensors has {len(size)} sizes and {len(stride)} strides")
         if any(type(number) is not int or not 0 <= number < MAX_SIZE for number in numbers):
-            raise MalformedError("one of its tensors has sizes that are no whole numbers, or absurd ones")
+            raise MalformedError("one of its tensors has sizes that are not integers, or are out of range")
         tensor = Strided(storage, dtype, offset, tuple(size), tuple(stride))
         last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
         outside = prod(size) > 0 and (last + 1) * dtype.itemsize > storage.bytes
@@ -351,7 +350,7 @@ class Walker:
 
     def _storage(self, identity: Any) -> Storage:
         if not isinstance(identity, tuple) or len(identity) != (6 if self.legacy else 5) or identity[0] != "storage":
-            raise MalformedError("it refers to something outside the file that is no storage")
+            raise MalformedError("it has a persistent ID that is not a storage")
         _, kind, key, _, elements = identity[:5]
         if self.legacy and identity[5] is not None:
             raise MalformedError("its storages are views of other storages, as only PyTorch before 0.4 wrote them")
@@ -359,10 +358,10 @@ class Walker:
         if attribute not in STORAGE_DTYPES or not isinstance(key, str) or type(elements) is not int:
             raise MalformedError("one of its storages is not described as PyTorch describes them")
         if not 0 <= elements < MAX_SIZE:
-            raise MalformedError(f"storage {key!r} declares an absurd length")
+            raise MalformedError(f"storage {key!r} declares a length out of range")
         storage = Storage(key, STORAGE_DTYPES[attribute], elements)
         if self.storages.setdefault(key, storage) != storage:
-            raise MalformedError(f"storage {key!r} is declared twice, differently")
+            raise MalformedError(f"storage {key!r} is declared twice with different contents")
         return storage
 
 

