@@ -123,7 +123,7 @@ def test_the_configuration_in_the_metadata_is_believed_when_it_fits(tmp_path):
     [
         ({"shape": ("b", H, W, 3)}, "expected \\(batch, channels, height, width\\)"),
         ({"shape": (4, 3, H, W)}, "batches of exactly 4"),
-        ({"kind": TensorProto.UINT8}, "takes tensor\\(uint8\\)"),
+        ({"kind": TensorProto.UINT8}, "its input type is tensor\\(uint8\\)"),
         ({"stretch": (2, 3)}, "expected an integer scale"),
         ({"stretch": (1.5, 1.5)}, "expected an integer scale"),
     ],

@@ -127,7 +127,7 @@ def test_every_entry_can_be_had_somehow_and_says_how_it_is_checked() -> None:
             assert all(url.startswith("https://github.com/") for url in model.remote.urls)
             assert model.remote.urls or model.remote.page, model.name
             if not model.remote.sha256:
-                assert "No sum of this file is published" in " ".join(model.notes), model.name
+                assert "No checksum is published for this file" in " ".join(model.notes), model.name
 
 
 def test_every_network_of_the_table_is_one_of_the_generators() -> None:
