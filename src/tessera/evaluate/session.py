@@ -21,6 +21,7 @@ from tessera.evaluate.scoring import Scorer
 from tessera.evaluate.summary import BASELINES
 from tessera.metrics.catalog import find_metric
 from tessera.metrics.metric import Sources
+from tessera.storage.files import write_text
 from tessera.upscaling.upscaler import Upscaler
 
 DATA_VARIABLE = "TESSERA_DATA"
@@ -155,8 +156,8 @@ def _is_new(name: str, methods: Sequence[Method]) -> bool:
 def _write_tables(found: Evaluation, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "scores.csv").write_text(found.as_csv(), encoding="utf-8")
-        (folder / "scores.json").write_text(json.dumps(found.as_json(), indent=2) + "\n", encoding="utf-8")
-        (folder / "scores.md").write_text(found.as_markdown(), encoding="utf-8")
+        write_text(folder / "scores.csv", found.as_csv())
+        write_text(folder / "scores.json", json.dumps(found.as_json(), indent=2) + "\n")
+        write_text(folder / "scores.md", found.as_markdown())
     except OSError as error:
         raise UsageError(f"{folder} cannot be written to: {error.strerror}.", field="output") from None
