@@ -23,7 +23,7 @@ from tessera.tiling.settings import OutScale, Settings
         ("300x", (150, 300)),
         ("x300", (300, 600)),
         (" X300 ", (300, 600)),
-        ("9x", (4, 9)),
+        ("9x", (5, 9)),  # 4.5 rounded up
     ],
 )
 def test_an_outscale_is_a_factor_a_width_or_a_height(text: str | float, expected: tuple[int, int]) -> None:
@@ -35,8 +35,18 @@ def test_no_side_of_an_output_becomes_zero() -> None:
     assert OutScale.parse("100x").size(height=1, width=5000) == (1, 100)
 
 
-def test_a_factor_rounds_down_as_real_esrgan_does() -> None:
-    assert OutScale.parse(1.5).size(height=101, width=33) == (151, 49)
+@pytest.mark.parametrize(
+    ("text", "length", "expected"),
+    [
+        *(("1.15", 100, 115), ("2.3", 100, 230), ("4.35", 100, 435), ("0.29", 100, 29), ("1.1", 100, 110)),
+        *((1.15, 100, 115), ("1.005", 1000, 1005), ("8.2", 95, 779), ("0.07", 100, 7)),
+        *((1.5, 101, 152), ("1.5", 33, 50), ("0.5", 5, 3), ("2.4", 11, 26), ("2.6", 11, 29)),  # halves go up
+    ],
+)
+def test_a_factor_is_the_decimal_that_was_written(text: str | float, length: int, expected: int) -> None:
+    """Expected values by hand: the product of the decimals, rounded half up."""
+    assert OutScale.parse(text).size(height=length, width=2 * length)[0] == expected
+    assert OutScale.parse(text).size(height=2 * length, width=length)[1] == expected
 
 
 @pytest.mark.parametrize(

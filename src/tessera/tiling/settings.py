@@ -13,6 +13,8 @@ import json
 import math
 import re
 from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
 from typing import Annotated, Any, Literal, TypedDict, get_args, get_origin, get_type_hints
 
 from tessera.engines.engine import Precision
@@ -43,7 +45,7 @@ class OutScale:
         >>> OutScale.parse("1920x").size(height=100, width=200)
         (960, 1920)
         >>> OutScale.parse(2.5).size(height=101, width=200)
-        (252, 500)
+        (253, 500)
         """
         word = str(text).strip().lower()
         if found := re.fullmatch(r"(\d{1,7})x", word):
@@ -59,28 +61,33 @@ class OutScale:
         return OutScale(factor=factor)
 
     def size(self, *, height: int, width: int) -> tuple[int, int]:
-        """The (H, W) of the output for an input of this size; the proportions stay.
+        """The (H, W) of the output for an input of this size; the proportions stay, and halves are rounded up.
 
-        Raises LimitError when a side would be longer than any format can store.
+        A factor counts as the decimal that is written: 1.15 times 100 is 115, although the product of the binary
+        numbers is 114.99999999999999. Raises LimitError when a side would be longer than any format can store.
         """
         if self.width is not None:
-            sides: tuple[float, float] = round(height * self.width / width), self.width
+            factor = Fraction(self.width, width)
         elif self.height is not None:
-            sides = self.height, round(width * self.height / height)
+            factor = Fraction(self.height, height)
         else:
-            assert self.factor is not None
-            sides = height * self.factor, width * self.factor
+            factor = Fraction(repr(self.factor))
+        sides = height * factor, width * factor
         if max(sides) > LONGEST_SIDE:
             raise LimitError(
-                f"A picture of {width}x{height} would have a side of {max(sides):.3g} pixels with `outscale` {self};"
-                f" no format stores more than {LONGEST_SIDE:,}. Choose a smaller one."
+                f"A picture of {width}x{height} would have a side of {Decimal(int(max(sides))):.3g} pixels with"
+                f" `outscale` {self}; no format stores more than {LONGEST_SIDE:,}. Choose a smaller one."
             )
-        return max(1, int(sides[0])), max(1, int(sides[1]))
+        return max(1, _round_half_up(sides[0])), max(1, _round_half_up(sides[1]))
 
     def __str__(self) -> str:
         if self.width is not None:
             return f"{self.width}x"
         return f"x{self.height}" if self.height is not None else f"{self.factor:g}"
+
+
+def _round_half_up(value: Fraction) -> int:
+    return math.floor(value + Fraction(1, 2))
 
 
 def _positive(value: int, word: str) -> int:
