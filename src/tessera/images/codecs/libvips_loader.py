@@ -74,7 +74,7 @@ class LibvipsLoader:
             options.limits.check_input(path, head.height * frames, head.width)
             order = order if upright else "random"
             image = open_image(path, access=order, **({"n": -1} if frames > 1 else {}))
-        image, space, notes = _normalize(path, image if upright else image.autorot())
+        image, space, notes = _normalize(path, image if upright else _turn_upright(image, frames))
         image = _attach(image, self.blobs(path))
         held = self.held_bytes(head, frames)
         if order == "random":  # libvips decodes into a copy, on the disk if it is large
@@ -138,6 +138,15 @@ def _name_loader(head: Any) -> str:
 def _read_orientation(head: Any) -> int:
     value = int(head.get("orientation")) if head.get_typeof("orientation") else 1
     return value if 1 <= value <= 8 else 1
+
+
+def _turn_upright(image: Any, frames: int) -> Any:
+    """Apply the orientation to each frame of a strip (frames*H, W, C); a turned strip would mix the frames up."""
+    if frames == 1:
+        return image.autorot()
+    height = image.height // frames
+    turned = [image.crop(0, height * frame, image.width, height).autorot() for frame in range(frames)]
+    return vips().Image.arrayjoin(turned, across=1)
 
 
 def _normalize(path: Path, image: Any) -> tuple[Any, str, list[str]]:
