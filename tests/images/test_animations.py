@@ -20,8 +20,15 @@ def animation(path: Path, orientation: int, *, frames: int = 3, size: tuple[int,
         stored.append(Image.fromarray(pixels))
     exif = Image.Exif()
     exif[0x112] = orientation
-    more = {"save_all": True, "append_images": stored[1:], "duration": [100, 200, 300][:frames], "exif": exif}
-    stored[0].save(path, lossless=True, minimize_size=False, **more)
+    stored[0].save(
+        path,
+        save_all=True,
+        append_images=stored[1:],
+        duration=[100, 200, 300][:frames],
+        exif=exif,
+        lossless=True,
+        minimize_size=False,
+    )
     return stored
 
 
