@@ -287,9 +287,9 @@ def test_rows_in_any_portions_are_the_whole_picture(tmp_path: Path, suffix: str,
     with PictureReader(path, random=True) as reader:
         backwards = [reader.read_rows(row, 1) for row in reversed(range(shape[0]))]
         assert np.array_equal(np.concatenate(backwards[::-1]), whole)
-        least, greatest = reader.measure_ranges()
-        assert np.array_equal(least, whole.reshape(-1, whole.shape[2]).min(axis=0))
-        assert np.array_equal(greatest, whole.reshape(-1, whole.shape[2]).max(axis=0))
+        ranges = reader.measure_ranges()
+        assert np.array_equal(ranges.least, whole.reshape(-1, whole.shape[2]).min(axis=0))
+        assert np.array_equal(ranges.greatest, whole.reshape(-1, whole.shape[2]).max(axis=0))
 
 
 # --- names ---------------------------------------------------------------------------------------------------------

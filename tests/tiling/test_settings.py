@@ -124,6 +124,7 @@ OTHER: dict[str, Any] = {
     "alpha": "lanczos",
     "flat_lock": False,
     "color_lock": True,
+    "keep_color_noise": True,
     "seamless": True,
     "tta": True,
     "frames": True,

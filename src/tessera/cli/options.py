@@ -31,6 +31,7 @@ OPTIONS: dict[str, str] = {
     "frames": "--frames",
     "generated": "--generated",
     "gt": "--gt",
+    "keep_color_noise": "--keep-color-noise",
     "labels": "--label",
     "limit": "--limit",
     "lq": "--lq",

@@ -80,6 +80,7 @@ AlphaUpsampler = Annotated[
 ]
 FlatLock = Annotated[declarations.FlatLockSetting, _setting("flat_lock", "--flat-lock/--no-flat-lock")]
 ColorLock = Annotated[declarations.ColorLockSetting, _setting("color_lock")]
+KeepColorNoise = Annotated[declarations.KeepColorNoiseSetting, _setting("keep_color_noise")]
 Seamless = Annotated[declarations.SeamlessSetting, _setting("seamless")]
 Tta = Annotated[declarations.TtaSetting, _setting("tta", "--tta", "-x")]
 Frames = Annotated[declarations.FramesSetting, _setting("frames")]
@@ -121,6 +122,7 @@ def upscale(
     alpha_upsampler: AlphaUpsampler = None,
     flat_lock: FlatLock = True,
     color_lock: ColorLock = False,
+    keep_color_noise: KeepColorNoise = False,
     seamless: Seamless = False,
     tta: Tta = False,
     frames: Frames = False,
@@ -164,6 +166,7 @@ def upscale(
             alpha=_alpha(alpha, alpha_upsampler),
             flat_lock=flat_lock,
             color_lock=color_lock,
+            keep_color_noise=keep_color_noise,
             seamless=seamless,
             tta=tta,
             frames=frames,

@@ -8,14 +8,9 @@ import logging
 import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tessera.images.pixels import Pixels
-
-if TYPE_CHECKING:
-    pass
-
-_ROWS_AT_A_TIME = 64
+from tessera.images.pixels import Pixels, rows_at_a_time
 
 
 @functools.cache
@@ -46,8 +41,9 @@ def read_image_rows(image: Any) -> Iterator[Pixels]:
 
     region = vips().Region.new(image)
     dtype = np.dtype(np.uint16 if image.format == "ushort" else np.uint8)
-    for first in range(0, image.height, _ROWS_AT_A_TIME):
-        count = min(_ROWS_AT_A_TIME, image.height - first)
+    step = rows_at_a_time(image.width * image.bands * dtype.itemsize)
+    for first in range(0, image.height, step):
+        count = min(step, image.height - first)
         data = region.fetch(0, first, image.width, count)
         yield np.frombuffer(data, dtype).reshape(count, image.width, image.bands)
 

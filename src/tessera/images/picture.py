@@ -14,7 +14,7 @@ import numpy as np
 from tessera.images.metadata import Metadata
 from tessera.images.picture_format import Limits, PictureInfo
 from tessera.images.pixels import Pixels
-from tessera.images.reader import ROWS_AT_A_TIME, PictureReader
+from tessera.images.reader import PictureReader
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,5 @@ def read_picture(path: str | os.PathLike[str], *, limits: Limits | None = None) 
         LimitError: It has more pixels than `limits` allow.
     """
     with PictureReader(Path(path), limits=limits) as reader:
-        rows = [
-            reader.read_rows(first, min(ROWS_AT_A_TIME, reader.height - first))
-            for first in range(0, reader.height, ROWS_AT_A_TIME)
-        ]
-        pixels = np.concatenate(rows)
+        pixels = np.concatenate(list(reader.read_all()))
         return Picture(pixels[..., 0] if pixels.shape[2] == 1 else pixels, reader.metadata, reader.info)

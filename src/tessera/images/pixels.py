@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 else:  # help texts read the list of formats, and importing NumPy takes a tenth of a second
     Pixels = object
 
+_BYTES_AT_A_TIME = 8 * 2**20
+
 
 def validate_pixels(array: object, *, floats_as: np.dtype[np.unsignedinteger]) -> Pixels:
     """Convert an array given by a user: (H, W) or (H, W, C) -> (H, W, C) in uint8 or uint16.
@@ -54,6 +56,38 @@ def flatten_on_white(pixels: Pixels) -> Pixels:
     full = float(np.iinfo(pixels.dtype).max)
     alpha = pixels[..., -1:] / full
     return np.rint(pixels[..., :-1] * alpha + full * (1 - alpha)).astype(pixels.dtype)
+
+
+def measure_color(pixels: Pixels) -> int:
+    """The largest difference between the channels of a visible pixel: RGB (H, W, 3 or 4) -> 0 for pure gray."""
+    import numpy as np
+
+    red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
+    apart = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+    if pixels.shape[-1] == 4:
+        apart = np.where(pixels[..., 3] > 0, apart, 0)
+    return int(apart.max(initial=0))
+
+
+def is_color_noise(apart: int, contrast: int, depth: int) -> bool:
+    """Whether channels at most `apart` apart are gray with rounding errors: within 1 of 255.
+
+    In 16 bits also within 1/64 of the picture's contrast (greatest less smallest value), because a dark picture of 16
+    bits may hold all its colors within 1 of 255.
+
+    >>> [is_color_noise(apart, 60_000, 16) for apart in (257, 258)], is_color_noise(100, 255, 16)
+    ([True, False], False)
+    """
+    return apart <= (1 if depth == 8 else max(1, min(257, contrast // 64)))
+
+
+def rows_at_a_time(row_bytes: int, most: int = 128) -> int:
+    """Return how many rows of this size to handle at a time: about 8 MiB, at most `most`, at least one.
+
+    >>> rows_at_a_time(3 * 4000), rows_at_a_time(2**20), rows_at_a_time(2**30)
+    (128, 8, 1)
+    """
+    return max(1, min(most, _BYTES_AT_A_TIME // max(row_bytes, 1)))
 
 
 def convert_depth(rows: Pixels, dtype: np.dtype[np.unsignedinteger]) -> Pixels:

@@ -6,6 +6,7 @@ Pixels are uint8 or uint16 in RGB or gray, with straight alpha last. Shapes: H h
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -15,17 +16,21 @@ from tessera.errors import PictureError
 from tessera.images.damage import explain_errors
 from tessera.images.metadata import Metadata
 from tessera.images.picture_format import Limits, OpenPicture, PictureInfo, ReadOptions
-from tessera.images.pixels import Pixels
+from tessera.images.pixels import Pixels, is_color_noise, measure_color, rows_at_a_time
 from tessera.images.survey import PictureSurvey, open_picture
 
-ROWS_AT_A_TIME = 128
+_CLEARLY_IN_COLOR = {8: 2, 16: 258}
+"""Differences between channels that are not noise; further rows need not be measured then."""
 
 
 class ChannelRanges(NamedTuple):
-    """Smallest and greatest value of each channel, (C,) each."""
+    """Values that occur in a picture."""
 
     least: Pixels
+    """Smallest value of each channel, (C,)."""
     greatest: Pixels
+    is_gray: bool
+    """Whether no visible pixel has a color: one channel, or channels at most 1 of 255 apart."""
 
 
 class PictureReader:
@@ -117,17 +122,27 @@ class PictureReader:
         with explain_errors(self.path):
             return self._opened.read_rows(first, count)
 
+    def read_all(self) -> Iterator[Pixels]:
+        """Yield all rows from the top down, (h, W, C), as many at a time as fit in a few MiB."""
+        step = rows_at_a_time(self.width * self.info.channels * self.info.dtype.itemsize)
+        for first in range(0, self.height, step):
+            yield self.read_rows(first, min(step, self.height - first))
+
     def measure_ranges(self) -> ChannelRanges:
-        """Decode the whole picture -> smallest and greatest value of each channel; finds damage early."""
+        """Decode the whole picture -> the values in it; finds damage early."""
+        apart, in_color = 0, self.info.channels > 2
         least = np.full(self.info.channels, np.iinfo(self.info.dtype).max, self.info.dtype)
         greatest = np.zeros(self.info.channels, self.info.dtype)
-        for first in range(0, self.height, ROWS_AT_A_TIME):
-            rows = self.read_rows(first, min(ROWS_AT_A_TIME, self.height - first))
+        for rows in self.read_all():
+            if in_color and apart < _CLEARLY_IN_COLOR[self.info.depth]:
+                apart = max(apart, measure_color(rows))
             flat = rows.reshape(-1, self.info.channels)
             np.minimum(least, flat.min(axis=0), out=least)
             np.maximum(greatest, flat.max(axis=0), out=greatest)
         self.rewind()
-        return ChannelRanges(least, greatest)
+        contrast = int(greatest[:3].max()) - int(least[:3].min())
+        is_gray = not in_color or is_color_noise(apart, contrast, self.info.depth)
+        return ChannelRanges(least, greatest, is_gray)
 
     def _open(self) -> OpenPicture:
         opened = open_picture(self.path, self._survey.options)

@@ -15,10 +15,9 @@ from typing import BinaryIO, Self
 import numpy as np
 
 from tessera.errors import PictureError
-from tessera.images.pixels import Pixels
+from tessera.images.pixels import Pixels, rows_at_a_time
 
 LARGEST_IN_MEMORY_BYTES = 24 * 2**20
-_ROWS_AT_A_TIME = 64
 
 
 class Canvas:
@@ -79,8 +78,9 @@ class Canvas:
             self._file.seek(0)
         except OSError as error:  # buffered writes did not fit on the disk
             raise self._failure(error) from None
-        for first in range(0, height, _ROWS_AT_A_TIME):
-            count = min(_ROWS_AT_A_TIME, height - first)
+        step = rows_at_a_time(row_bytes)
+        for first in range(0, height, step):
+            count = min(step, height - first)
             data = self._file.read(count * row_bytes)
             yield np.frombuffer(data, self._dtype).reshape(count, *self._shape[1:])[:, :width]
 

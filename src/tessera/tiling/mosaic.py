@@ -24,7 +24,7 @@ from tessera.images.resample import upsample_planes
 from tessera.tiling.canvas import Canvas
 from tessera.tiling.fidelity import Plane, color_difference, lock_colors, lock_flat_areas, within_neighbors
 from tessera.tiling.prefetch import one_ahead
-from tessera.tiling.rows import RollingRows, RowSource
+from tessera.tiling.rows import GrayRows, RollingRows, RowSource, repeat_gray
 from tessera.tiling.tiles import Axis, fade_in, padded_length, plan_axis
 
 AlphaMethod = Literal["model", "lanczos"]
@@ -52,6 +52,8 @@ class MosaicPlan:
     """How alpha is upscaled; None for pictures without alpha."""
     flat_alpha: int | None = None
     """The value of a constant alpha, which is copied to the output; None if alpha varies."""
+    as_gray: bool = False
+    """Whether RGB rows hold no color: then one channel is upscaled, and repeated in the output."""
     flat_lock: bool = True
     color_lock: bool = False
     batch: int = 1
@@ -122,13 +124,15 @@ def mosaic(source: RowSource, engine: Engine, plan: MosaicPlan, count: MosaicCou
     Raises OutOfMemoryError if a tile does not fit, NonFiniteError if a tile fails in fp32 as well.
     """
     rows, columns = plan.axes(source.height, source.width)
+    source = GrayRows(source) if plan.as_gray else source
 
     def work(places: list[_Place]) -> list[_Upscaled]:
         return _run_network(np.stack([place.lq for place in places]), engine, plan, count)
 
     with contextlib.closing(one_ahead(work, _batch(_cut_tiles(source, plan), plan.batch))) as done:
         tiles = ((place, sr) for places, made in done for place, sr in zip(places, made, strict=True))
-        yield from _merge_tiles(tiles, source, rows, columns, plan, count)
+        merged = _merge_tiles(tiles, source, rows, columns, plan, count)
+        yield from map(repeat_gray, merged) if plan.as_gray else merged
 
 
 def _batch(places: Iterator[_Place], size: int) -> Iterator[list[_Place]]:

@@ -38,6 +38,8 @@ class Subject:
     has_alpha: bool = False
     flat_alpha: int | None = None
     """The value of alpha when it is the same everywhere: it is then written, not computed."""
+    as_gray: bool = False
+    """Whether it is stored as RGB but holds no color, and its color noise is not kept."""
     dtype: np.dtype[np.unsignedinteger] | None = None
     """Type of the finished rows; None keeps the input's."""
     spill_folder: Path | None = None
@@ -88,6 +90,7 @@ class Pipeline:
             spill_folder=subject.spill_folder,
             alpha=choose_alpha_method(settings) if subject.has_alpha else None,
             flat_alpha=subject.flat_alpha,
+            as_gray=subject.as_gray,
             flat_lock=settings.flat_lock,
             color_lock=settings.color_lock,
             batch=self.engine.tiles_at_once(tile**2) if tile and isinstance(self.engine, Batching) else 1,

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from tessera.images.color import luma_jpeg
 from tessera.images.pixels import Pixels
 
 _BLEED_STEPS = (1, 2, 3, 6, 12)
@@ -79,6 +80,26 @@ class WrappedRows:
             row = 0
         columns = np.arange(-self._margin, self._source.width + self._margin) % self._source.width
         return np.concatenate(parts)[:, columns]
+
+
+class GrayRows:
+    """The rows of a picture stored as RGB that holds no color, as one channel of luma: (h, W, 3 or 4) -> 1 or 2."""
+
+    def __init__(self, source: RowSource) -> None:
+        self._source = source
+        self.height, self.width = source.height, source.width
+
+    def read_rows(self, first: int, count: int) -> Pixels:
+        """Rows `first` to `first + count` -> (count, W, 1 or 2)."""
+        rows = self._source.read_rows(first, count)
+        luma = luma_jpeg(np.moveaxis(rows[..., :3], -1, 0).astype(np.float32))
+        gray = np.rint(np.moveaxis(luma, 0, -1)).astype(rows.dtype)
+        return np.concatenate((gray, rows[..., 3:]), axis=-1)
+
+
+def repeat_gray(rows: Pixels) -> Pixels:
+    """Gray rows as RGB: (h, W, 1 or 2) -> (h, W, 3 or 4)."""
+    return np.concatenate((rows[..., :1], rows[..., :1], rows), axis=-1)
 
 
 class RollingRows:

@@ -174,6 +174,9 @@ AlphaSetting = Annotated[
 ]
 FlatLockSetting = Annotated[bool, Setting(help="Flat areas keep their exact color.")]
 ColorLockSetting = Annotated[bool, Setting(help="Match overall colors to the input.")]
+KeepColorNoiseSetting = Annotated[
+    bool, Setting(help="Upscale a gray picture that is stored as RGB in color, with its faint color noise.")
+]
 SeamlessSetting = Annotated[bool, Setting(help="For textures that repeat: opposite edges match.")]
 TtaSetting = Annotated[bool, Setting(help="Average over eight flips and rotations: 8x slower, slightly better.")]
 FramesSetting = Annotated[bool, Setting(help="All frames of a GIF or WebP animation.")]
@@ -196,6 +199,7 @@ class Changes(TypedDict, total=False):
     alpha: AlphaSetting
     flat_lock: FlatLockSetting
     color_lock: ColorLockSetting
+    keep_color_noise: KeepColorNoiseSetting
     seamless: SeamlessSetting
     tta: TtaSetting
     frames: FramesSetting
@@ -221,6 +225,8 @@ class Settings:
         alpha: How transparency is upscaled: "model", "lanczos", or "auto" (the model).
         flat_lock: Flat areas keep their exact color.
         color_lock: Match overall colors (the low frequencies) to the input.
+        keep_color_noise: Upscale in color, too, a picture that is stored as RGB and whose channels are at most 1 of 255
+            apart everywhere. By default it is upscaled as gray, because networks add colors to it.
         seamless: Opposite edges match, for textures that repeat.
         tta: Average over eight flips and rotations; 8x slower.
         frames: All frames of an animation, not only the first.
@@ -241,6 +247,7 @@ class Settings:
     alpha: AlphaSetting = "auto"
     flat_lock: FlatLockSetting = True
     color_lock: ColorLockSetting = False
+    keep_color_noise: KeepColorNoiseSetting = False
     seamless: SeamlessSetting = False
     tta: TtaSetting = False
     frames: FramesSetting = False

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tessera.errors import LimitError, UsageError
-from tessera.images.pixels import Pixels
+from tessera.images.pixels import Pixels, is_color_noise, measure_color
 from tessera.images.resample import resample_array
 from tessera.tiling.mosaic import MosaicCount
 from tessera.tiling.pipeline import Pipeline, Subject
@@ -71,6 +71,7 @@ def _upscale_pixels(pipeline: Pipeline, pixels: Pixels) -> Pixels:
     subject = Subject(
         has_alpha=has_alpha,
         flat_alpha=int(alpha.flat[0]) if has_alpha and alpha.min() == alpha.max() else None,
+        as_gray=channels > 2 and not settings.keep_color_noise and _is_gray(pixels),
         dtype=np.dtype(np.uint16) if target != native else pixels.dtype,
     )
     parts: list[Pixels] = []
@@ -85,6 +86,11 @@ def _upscale_pixels(pipeline: Pipeline, pixels: Pixels) -> Pixels:
     if target != native:
         result = resample_array(result, target, pixels.dtype, wraps=settings.seamless)
     return result
+
+
+def _is_gray(rgb: Pixels) -> bool:
+    contrast = int(rgb[..., :3].max()) - int(rgb[..., :3].min())
+    return is_color_noise(measure_color(rgb), contrast, rgb.dtype.itemsize * 8)
 
 
 def upscale_tensor(tensor: Any, open_pipeline: Callable[[], Pipeline]) -> Tensor:

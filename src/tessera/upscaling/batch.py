@@ -329,7 +329,10 @@ class _Run:
 
     def _choose(self, candidates: Sequence[tuple[Task, str]], source: Source) -> tuple[Task, str]:
         """The output for a picture: PNG where it has alpha that the format cannot hold."""
-        if len(candidates) == 1 or not source.has_visible_alpha:
+        if len(candidates) == 1 or not source.info.has_alpha:
+            return candidates[0]
+        self._upscaler.check_limits(source, candidates[1][0].output)  # before the picture is decoded
+        if not source.has_visible_alpha:
             return candidates[0]
         output = candidates[1][0].output
         if fold_name(output) in self._outputs or (output.exists() and inode(output) in self._sources):

@@ -74,16 +74,17 @@ class Outcome:
 class FileJob:
     """One file on its way into another. It needs no engine until it runs, so it can be checked before planning.
 
-    `survey` decodes the whole picture first, which finds damage early, and an alpha channel that is flat.
+    `check` compares its sizes with the limits, from the header alone; `survey` then decodes the whole picture once,
+    which finds damage early, an alpha channel that is flat, and gray that is stored as RGB.
     """
 
-    def __init__(self, source: Source, output: Path, settings: Settings, scale: int, *, survey: bool) -> None:
+    def __init__(self, source: Source, output: Path, settings: Settings, scale: int) -> None:
         self._source = source
         self._output = output
         self._settings, self._scale = settings, scale
-        if survey:
-            source.extremes  # noqa: B018 - decodes the picture
-        self._flat_alpha = source.flat_alpha if survey else None
+        self._flat_alpha: int | None = None
+        self._as_gray = False
+        self.notes: tuple[str, ...] = ()
         info = source.info
         form = find_format(output)
         if form is None:
@@ -93,6 +94,13 @@ class FileJob:
         self._keeps_alpha = info.has_alpha and form.alpha
         self._depth = min(info.depth, 16 if form.deepest > 8 else 8)
         self.color_space = info.color_space
+
+    def survey(self) -> None:
+        """Decode the whole picture and collect the notes. Raises PictureError if it is damaged."""
+        source = self._source
+        ranges = source.ranges
+        self._flat_alpha = source.flat_alpha
+        self._as_gray = source.info.channels > 2 and ranges.is_gray and not self._settings.keep_color_noise
         self.notes = tuple(self._explain())
 
     def _explain(self) -> Iterator[str]:
@@ -101,6 +109,8 @@ class FileJob:
             yield f"{form.name} has no alpha: the picture was placed on white."
         if info.depth == 16 and form.deepest < 16:
             yield f"{form.name} holds {form.deepest} bits per channel: the 16-bit picture was rounded to them."
+        if self._as_gray:
+            yield "Stored as RGB but gray everywhere: upscaled as gray; `keep_color_noise` upscales it in color."
         if self._keeps_alpha and form.alpha_levels is not None and self._flat_alpha is None:
             yield f"{form.name} has only {form.alpha_levels} levels of transparency: soft edges became hard."
         if form.colors is not None:
@@ -161,6 +171,7 @@ class FileJob:
         return Subject(
             has_alpha=self._source.info.has_alpha,
             flat_alpha=self._flat_alpha,
+            as_gray=self._as_gray,
             dtype=shape.dtype,
             spill_folder=self._output.parent,
         )

@@ -9,8 +9,7 @@ from typing import Self
 import numpy as np
 
 from tessera.images.picture_format import PictureInfo
-from tessera.images.pixels import Pixels
-from tessera.images.reader import PictureReader
+from tessera.images.reader import ChannelRanges, PictureReader
 from tessera.tiling.settings import Settings
 
 
@@ -42,17 +41,17 @@ class Source:
         return self.info.height * self.info.width * self.info.frames
 
     @functools.cached_property
-    def extremes(self) -> tuple[Pixels, Pixels]:
-        """Least and greatest value of each channel, (C,) each. Decodes the whole file, which finds damage early."""
+    def ranges(self) -> ChannelRanges:
+        """The values in the picture. Decodes the whole file, which finds damage early."""
         return self.reader.measure_ranges()
 
     @property
     def flat_alpha(self) -> int | None:
         """The value of alpha where it is the same everywhere."""
-        least, greatest = self.extremes
+        least, greatest = self.ranges.least, self.ranges.greatest
         return int(least[-1]) if self.info.has_alpha and least[-1] == greatest[-1] else None
 
     @property
     def has_visible_alpha(self) -> bool:
         """Whether the picture has alpha that is not opaque everywhere."""
-        return self.info.has_alpha and int(self.extremes[0][-1]) != np.iinfo(self.info.dtype).max
+        return self.info.has_alpha and int(self.ranges.least[-1]) != np.iinfo(self.info.dtype).max

@@ -222,16 +222,21 @@ class Upscaler:
 
     def check_job(self, source: Source, output: Path) -> FileJob:
         """The job for one file, surveyed and checked without opening the engine. Raises PictureError, LimitError."""
-        job = FileJob(source, output, self.settings, self.scale, survey=True)
-        job.check()
+        job = FileJob(source, output, self.settings, self.scale)
+        job.check()  # limits first: a picture that is refused is not decoded
+        job.survey()
         return job
+
+    def check_limits(self, source: Source, output: Path) -> None:
+        """Compare the sizes of a picture with the limits, without decoding it. Raises LimitError."""
+        FileJob(source, output, self.settings, self.scale).check()
 
     def forecast(self, path: Path | Source, output: Path) -> Forecast:
         """Expected work, memory and disk space of `upscale_file`; it raises the same errors for the same limits."""
         if not isinstance(path, Source):
             with self.open_source(path) as source:
                 return self.forecast(source, output)
-        job = FileJob(path, output, self.settings, self.scale, survey=False)
+        job = FileJob(path, output, self.settings, self.scale)
         job.check()
         pipeline = self.prepare().pipeline
         return job.forecast(pipeline, pipeline.first_tile(path.info.height, path.info.width))
