@@ -43,7 +43,7 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def batch(weights: Path, output: str, *devices: str) -> DeviceBatch:
     journal = Journal(Path(output))
-    tasks, ignored = find_tasks(["in"], Naming(output=Path(output)), journal, recursive=False)
+    tasks, ignored, _ = find_tasks(["in"], Naming(output=Path(output)), journal, recursive=False)
     return DeviceBatch(
         tasks=tuple(tasks),
         devices=devices,

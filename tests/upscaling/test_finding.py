@@ -57,7 +57,7 @@ def run(*inputs: str, recursive: bool = False, **naming: Any) -> BatchReport:
     """Find, and do what was found."""
     chosen = Naming(**{"output": Path("out"), **naming})
     journal = Journal(chosen.journal_folder(inputs))
-    tasks, ignored = find_tasks(inputs, chosen, journal, recursive=recursive)
+    tasks, ignored, _ = find_tasks(inputs, chosen, journal, recursive=recursive)
     upscaler = Upscaler(nearest(4), engine=FunctionEngine(repeated(4)))
     return run_batch(tasks, upscaler, journal, ignored=ignored)
 
@@ -69,7 +69,7 @@ def test_a_folder_gives_its_pictures_in_order_and_leaves_the_rest_alone() -> Non
     touch("in/b.png", "in/a.jpg", "in/C.WEBP", "in/notes.txt", "in/desktop.ini", "in/Thumbs.db", "in/.hidden.png")
     touch("in/._a.jpg", f"in/.a{PART_MARK}77.png", f"in/{JOURNAL_NAME}", "in/below/d.png")
     naming = Naming(output=Path("out"))
-    tasks, ignored = find_tasks(["in"], naming, Journal(naming.output))
+    tasks, ignored, _ = find_tasks(["in"], naming, Journal(naming.output))
     assert [str(task.source) for task in tasks] == ["in/C.WEBP", "in/a.jpg", "in/b.png"]
     assert [str(task.output) for task in tasks] == ["out/C_out.WEBP", "out/a_out.jpg", "out/b_out.png"]
     assert ignored == 1

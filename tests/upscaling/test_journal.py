@@ -10,15 +10,15 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tessera.storage.checksum import compute_sha256
+from tessera.storage.files import open_for_reading
 from tessera.upscaling import journal as module
-from tessera.upscaling.journal import JOURNAL_NAME, Journal, key_of
+from tessera.upscaling.journal import JOURNAL_NAME, Job, Journal, key_of
 
 
 @pytest.fixture
@@ -29,12 +29,21 @@ def output(tmp_path: Path) -> Path:
     return path
 
 
+def job(key: str) -> Job:
+    return Job(key=key, setup=f"setup of {key}", description=f"model {key}")
+
+
+def finish(journal: Journal, output: Path, key: str, source: Path) -> None:
+    """Record the file that is in place, as a run does before it renames the file."""
+    journal.begin(output, job(key), source)
+    journal.finish(output, job(key), source, written=output)
+
+
 @pytest.fixture
 def journal(output: Path, tmp_path: Path) -> Journal:
     """One in which a.png was made from in/a.jpg under the key "k"."""
     journal = Journal(output.parent)
-    journal.begin(output, "k", tmp_path / "in" / "a.jpg")
-    journal.finish(output, "k")
+    finish(journal, output, "k", tmp_path / "in" / "a.jpg")
     return journal
 
 
@@ -48,10 +57,20 @@ def test_what_was_finished_is_done_in_the_next_process_too(journal: Journal, out
     assert again(journal).is_done(output, "k")
 
 
-def test_what_was_only_begun_is_not_done(journal: Journal, output: Path, tmp_path: Path) -> None:
-    journal.begin(output, "k", tmp_path / "in" / "a.jpg")
+def test_what_was_only_begun_is_not_done(output: Path, tmp_path: Path) -> None:
+    journal = Journal(output.parent)
+    journal.begin(output, job("k"), tmp_path / "in" / "a.jpg")
     assert not journal.is_done(output, "k")
     assert not again(journal).is_done(output, "k")
+    assert journal.find_origin(output) is None
+    assert not journal.outputs
+
+
+def test_what_is_begun_again_is_done_as_long_as_its_file_stands(journal: Journal, output: Path, tmp_path: Path) -> None:
+    journal.begin(output, job("k"), tmp_path / "in" / "a.jpg")
+    journal.begin(output, job("k2"), tmp_path / "in" / "a.jpg")
+    assert again(journal).is_done(output, "k")
+    assert not again(journal).is_done(output, "k2")
 
 
 def test_another_key_is_not_done(journal: Journal, output: Path) -> None:
@@ -103,43 +122,52 @@ def test_bytes_are_read_only_where_the_time_is_another(
     assert read == [output]
 
 
-def test_a_line_from_before_sums_were_recorded_is_believed_on_its_size(output: Path) -> None:
+def test_a_line_without_a_checksum_counts_for_nothing(output: Path) -> None:
     line = {"output": output.name, "state": "done", "key": "k", "bytes": 5, "input": "../in/a.jpg"}
     (output.parent / JOURNAL_NAME).write_text(json.dumps(line) + "\n")
     journal = Journal(output.parent)
-    assert journal.is_done(output, "k")
-    output.write_bytes(b"who")
     assert not journal.is_done(output, "k")
+    assert journal.find_origin(output) is None
 
 
 def test_a_journal_that_did_not_change_is_not_opened_again(
     journal: Journal, output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[Path] = []
-    original = Path.open
 
-    def counted(path: Path, *more: Any, **options: Any) -> Any:
+    def count(path: Path, *, max_bytes: int) -> int:
         opened.append(path)
-        return original(path, *more, **options)
+        return open_for_reading(path, max_bytes=max_bytes)
 
     other = again(journal)
     journal.is_done(output, "k")
-    monkeypatch.setattr(Path, "open", counted)
+    monkeypatch.setattr(module, "open_for_reading", count)
     for _ in range(10):
         assert journal.is_done(output, "k")
     assert not opened
-    other.begin(output, "k2", tmp_path / "a.jpg")
+    other.begin(output, job("k2"), tmp_path / "a.jpg")
     opened.clear()
-    assert not journal.is_done(output, "k")
-    assert not journal.is_done(output, "k")
+    assert journal.is_done(output, "k")
+    assert journal.is_done(output, "k")
     assert len(opened) == 1
 
 
-def test_it_remembers_which_picture_an_output_was_made_from(journal: Journal, output: Path, tmp_path: Path) -> None:
-    source = again(journal).source_of(output)
-    assert source == "../in/a.jpg"
-    assert source == journal.path_from_here(tmp_path / "in" / "a.jpg")
-    assert journal.source_of(output.with_name("b.png")) is None
+def test_it_knows_what_an_unchanged_output_was_made_from(journal: Journal, output: Path, tmp_path: Path) -> None:
+    origin = again(journal).find_origin(output)
+    assert origin is not None
+    assert (origin.source, origin.setup, origin.description) == ("../in/a.jpg", "setup of k", "model k")
+    assert origin.source == journal.path_from_here(tmp_path / "in" / "a.jpg")
+    assert journal.find_origin(output.with_name("b.png")) is None
+    output.write_bytes(b"whale")
+    assert journal.find_origin(output) is None
+
+
+def test_the_latest_of_several_entries_describes_equal_bytes(journal: Journal, output: Path, tmp_path: Path) -> None:
+    for key in ("k2", "k3", "k"):
+        finish(journal, output, key, tmp_path / "b.jpg")
+        origin = again(journal).find_origin(output)
+        assert origin is not None
+        assert origin.key == key
 
 
 def test_one_file_has_one_path_however_its_folder_is_spelled(journal: Journal, tmp_path: Path) -> None:
@@ -171,8 +199,7 @@ def test_damaged_lines_are_ignored_and_swallow_no_later_line(
     assert after.is_done(output, "k")
     other = output.with_name("b.png")
     other.write_bytes(b"b")
-    after.begin(other, "kb", tmp_path / "b.jpg")
-    after.finish(other, "kb")
+    finish(after, other, "kb", tmp_path / "b.jpg")
     for reader in (after, again(journal)):
         assert reader.is_done(output, "k")
         assert reader.is_done(other, "kb")
@@ -197,18 +224,17 @@ def test_no_bytes_in_a_journal_make_it_fail(tmp_path_factory: pytest.TempPathFac
 
 def test_a_process_sees_what_another_finished_meanwhile(output: Path, tmp_path: Path) -> None:
     early, late = Journal(output.parent), Journal(output.parent)
-    early.begin(output, "k", tmp_path / "a.jpg")
-    early.finish(output, "k")
+    finish(early, output, "k", tmp_path / "a.jpg")
     assert late.is_done(output, "k")
-    assert late.source_of(output) is not None
+    assert late.find_origin(output) is not None
 
 
 def test_two_processes_with_one_key_agree_that_it_is_done(output: Path, tmp_path: Path) -> None:
     first, second = Journal(output.parent), Journal(output.parent)
     for each in (first, second):
-        each.begin(output, "k", tmp_path / "a.jpg")
+        each.begin(output, job("k"), tmp_path / "a.jpg")
     for each in (first, second):
-        each.finish(output, "k")
+        each.finish(output, job("k"), tmp_path / "a.jpg", written=output)
     assert Journal(output.parent).is_done(output, "k")
 
 
@@ -217,36 +243,40 @@ INTERLEAVINGS = sorted({"".join(order) for order in itertools.permutations("aaab
 
 @pytest.mark.parametrize("order", INTERLEAVINGS)
 def test_two_processes_with_two_keys_never_claim_the_others_output(output: Path, tmp_path: Path, order: str) -> None:
-    """Each begins, puts its file in its place, and finishes; whoever is claimed must be the last to have written."""
+    """Each begins, records its finished file, and renames it; only the last to rename is done, and known as ours."""
+    output.unlink()
     journals = {"a": Journal(output.parent), "b": Journal(output.parent)}
     steps: Counter[str] = Counter()
     for name in order:
+        written = output.with_name(f"temporary-{name}")
         if steps[name] == 0:
-            journals[name].begin(output, name, tmp_path / "x.jpg")
+            journals[name].begin(output, job(name), tmp_path / "x.jpg")
         elif steps[name] == 1:
-            output.write_bytes(name.encode())
+            written.write_bytes(name.encode())
+            journals[name].finish(output, job(name), tmp_path / "x.jpg", written=written)
         else:
-            journals[name].finish(output, name)
+            written.replace(output)
         steps[name] += 1
-    reader = Journal(output.parent)
-    for name in "ab":
-        assert not reader.is_done(output, name) or output.read_bytes() == name.encode()
-    if order in ("aaabbb", "bbbaaa"):
-        assert reader.is_done(output, order[-1])
+        for reader in (Journal(output.parent), *journals.values()):
+            for key in "ab":
+                assert reader.is_done(output, key) == (output.exists() and output.read_bytes() == key.encode())
+            origin = reader.find_origin(output)
+            assert (origin.key if origin else "") == (output.read_text() if output.exists() else "")
 
 
 WRITER = """
 import sys
 from pathlib import Path
-from tessera.upscaling.journal import Journal
+from tessera.upscaling.journal import Job, Journal
 
 folder, number = Path(sys.argv[1]), sys.argv[2]
 journal = Journal(folder)
 for index in range(25):
     path = folder / f"{number}-{index}.png"
     path.write_bytes(b"x" * index)
-    journal.begin(path, "k" * 50, path)
-    journal.finish(path, "k" * 50)
+    job = Job(key="k" * 50, setup="s" * 50, description="model")
+    journal.begin(path, job, path)
+    journal.finish(path, job, path, written=path)
 """
 
 
@@ -261,12 +291,11 @@ def test_lines_of_many_processes_do_not_mix(tmp_path: Path) -> None:
     assert all(journal.is_done(tmp_path / f"{n}-{i}.png", "k" * 50) for n in range(4) for i in range(25))
 
 
-def test_a_journal_that_was_deleted_meanwhile_begins_anew(journal: Journal, output: Path, tmp_path: Path) -> None:
+def test_a_journal_that_was_deleted_meanwhile_restarts(journal: Journal, output: Path, tmp_path: Path) -> None:
     (journal.folder / JOURNAL_NAME).unlink()
     other = output.with_name("b.png")
     other.write_bytes(b"b")
-    journal.begin(other, "kb", tmp_path / "b.jpg")
-    journal.finish(other, "kb")
+    finish(journal, other, "kb", tmp_path / "b.jpg")
     assert journal.is_done(other, "kb")
     assert again(journal).is_done(other, "kb")
 
@@ -275,8 +304,7 @@ def test_names_that_are_no_utf_8_survive(tmp_path: Path) -> None:
     output = tmp_path / os.fsdecode(b"caf\xe9 \n.png")
     output.write_bytes(b"x")
     journal = Journal(tmp_path)
-    journal.begin(output, "k", output)
-    journal.finish(output, "k")
+    finish(journal, output, "k", output)
     assert again(journal).is_done(output, "k")
     assert again(journal).outputs == {output.name}
 
@@ -287,9 +315,17 @@ def test_a_disk_that_takes_half_a_line_is_an_error(
     write = os.write
     monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:10]))
     with pytest.raises(OSError, match="No space"):
-        journal.begin(output, "k2", tmp_path / "a.jpg")
+        journal.begin(output, job("k2"), tmp_path / "a.jpg")
     assert again(journal).is_done(output, "k")
 
 
 def test_keys_differ_in_every_part_and_in_where_parts_end() -> None:
     assert len({key_of("a", "b"), key_of("ab"), key_of("b", "a"), key_of("a", "b", ""), key_of("a", "c")}) == 5
+
+
+def test_a_line_of_a_megabyte_is_ignored(journal: Journal, output: Path) -> None:
+    line = {"output": output.name, "state": "done", "key": "long", "bytes": 5, "sha256": compute_sha256(output)}
+    with (journal.folder / JOURNAL_NAME).open("a") as file:
+        file.write(json.dumps({**line, "input": "x" * 2**20}) + "\n" + json.dumps({**line, "key": "short"}) + "\n")
+    assert again(journal).is_done(output, "short")
+    assert not again(journal).is_done(output, "long")

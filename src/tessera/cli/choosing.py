@@ -94,7 +94,7 @@ def device_batch(
     ignored: int,
 ) -> DeviceBatch:
     """Fetch the weights once, before the processes that use them, and collect what those need."""
-    from tessera.upscaling.batch import count_pixels
+    from tessera.upscaling.batch_run import count_pixels
     from tessera.upscaling.devices import DeviceBatch
     from tessera.zoo.models import load_model
 

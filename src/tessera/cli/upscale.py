@@ -31,8 +31,8 @@ from tessera.tiling.settings import AlphaMode, Settings, declared_setting
 if TYPE_CHECKING:
     from tessera.engines.engine import Precision
     from tessera.planning.preparing import Ready
-    from tessera.upscaling.batch import Watcher
     from tessera.upscaling.batch_report import BatchReport, State
+    from tessera.upscaling.batch_run import Watcher
     from tessera.upscaling.finding import Naming, Task
     from tessera.upscaling.upscaler import Upscaler
 
@@ -150,6 +150,7 @@ def upscale(
         from tessera.images.picture_format import Limits
         from tessera.upscaling.batch import run_batch
         from tessera.upscaling.batch_report import report_problems
+        from tessera.upscaling.batch_run import BatchOptions
         from tessera.upscaling.finding import Naming, find_tasks
         from tessera.upscaling.journal import Journal
 
@@ -182,7 +183,10 @@ def upscale(
         naming = Naming(output=output, suffix=suffix, extension=ext)
         _refuse_weights(names)
         journal = Journal(naming.journal_folder(names))
-        tasks, ignored = find_tasks(names, naming, journal, recursive=recursive)
+        tasks, ignored, earlier = find_tasks(names, naming, journal, recursive=recursive)
+        if earlier:
+            pictures = "1 picture, an output" if earlier == 1 else f"{earlier:,} pictures, outputs"
+            print_error(f"left out {pictures} of earlier runs; name a picture itself to upscale it again.")
         if report is not None:
             _check_report(report, tasks, dry_run)
         if all(task.problem is not None for task in tasks):
@@ -216,10 +220,12 @@ def upscale(
                     tasks,
                     upscaler,
                     journal,
+                    BatchOptions(
+                        existing="overwrite" if overwrite else "keep",
+                        watcher=watcher,
+                        stopped=lambda: stop.number is not None,
+                    ),
                     ignored=ignored,
-                    overwrite=overwrite,
-                    watcher=watcher,
-                    stopped=lambda: stop.number is not None,
                 )
         _finish(result, naming, json_progress, show_traceback)
         if report is not None:

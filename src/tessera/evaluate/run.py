@@ -18,6 +18,7 @@ from tessera.evaluate.scores import Evaluation, ScoreRow
 from tessera.evaluate.scoring import PictureScores, Scorer
 from tessera.evaluate.summary import ScoredPicture, summarize
 from tessera.upscaling.batch import run_batch
+from tessera.upscaling.batch_run import BatchOptions
 from tessera.upscaling.finding import Task
 from tessera.upscaling.journal import Journal
 from tessera.upscaling.upscaler import Upscaler
@@ -128,12 +129,8 @@ def _upscale(
         return _resample_baseline(method.name, pairs, folder, scorer)
     progress(f"{method.name}: upscaling {counted(len(pairs), 'picture')}")
     tasks = [Task(pair.lq, folder / f"{pair.name}.png", named_by_user=True) for pair in pairs if pair.lq is not None]
-    journal = Journal(folder)
-    for task in tasks:  # results that an evaluation of other pictures left in this folder
-        known = journal.source_of(task.output)
-        if known is not None and known != journal.path_from_here(task.source):
-            task.output.unlink(missing_ok=True)
-    report = run_batch(tasks, method.upscaler, journal, overwrite=False)
+    # Results that an evaluation of other pictures or settings left in this folder are replaced.
+    report = run_batch(tasks, method.upscaler, Journal(folder), BatchOptions(existing="refresh"))
     return {result.output.stem: result.message for result in report.results if result.state in ("failed", "dropped")}
 
 

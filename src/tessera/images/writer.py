@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -84,13 +85,19 @@ class PictureWriter:
             for piece in self._stream.encode(converted):
                 self._put(piece)
 
-    def finish(self) -> None:
-        """Complete the file and rename it to its place. Raises PictureError, and ValueError if rows are missing."""
+    def finish(self, *, on_written: Callable[[Path], None] | None = None) -> None:
+        """Complete the file and rename it to its place. Raises PictureError, and ValueError if rows are missing.
+
+        Args:
+            on_written: Called with the temporary name of the complete file, before it is renamed.
+        """
         self._resizer.check_complete()
         self._put(self._stream.finish())
         if self._encoder is not None:
             self._encoder.finish()
             self._encoder = None
+        if on_written is not None:
+            on_written(self._temporary)
         try:
             put_in_place(self._temporary, self.path)
         except OSError as error:

@@ -78,6 +78,11 @@ def open_for_appending(path: Path, *, max_bytes: int) -> int:
     return _open_regular(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, max_bytes)
 
 
+def open_for_reading(path: Path, *, max_bytes: int) -> int:
+    """Open a regular file of bounded size, without following a link: give a descriptor. Raises as `read_bytes` does."""
+    return _open_regular(path, os.O_RDONLY, max_bytes, single_name=False)
+
+
 def open_lock(path: Path) -> int:
     """Open or create a lock file: give a descriptor for reading and writing. Raises FileError and OSError as above."""
     return _open_regular(path, os.O_RDWR | os.O_CREAT, 1 << 20)
@@ -90,8 +95,7 @@ def read_bytes(path: Path, *, max_bytes: int) -> bytes:
         FileError: a link, a FIFO, a device or a file above `max_bytes` is there.
         OSError: the file is missing or not readable.
     """
-    descriptor = _open_regular(path, os.O_RDONLY, max_bytes, single_name=False)
-    with os.fdopen(descriptor, "rb") as file:
+    with os.fdopen(open_for_reading(path, max_bytes=max_bytes), "rb") as file:
         return file.read(max_bytes)
 
 

@@ -272,7 +272,21 @@ class Settings:
         """A short hash of everything that can change the pixels of the output."""
         values = dataclasses.asdict(self)
         del values["limits"], values["threads"]
+        values["device"] = self.device.partition(":")[0]  # a batch on several GPUs resumes on any of them
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+    def describe_changes(self) -> list[str]:
+        """The settings that differ from their defaults and can change the pixels, for people.
+
+        >>> Settings(outscale=OutScale.parse("1920x"), tta=True, flat_lock=False).describe_changes()
+        ['outscale 1920x', 'flat_lock off', 'tta on']
+        """
+        changed = [
+            (declared.name, getattr(self, declared.name))
+            for declared in declared_settings()
+            if declared.name not in ("limits", "threads") and getattr(self, declared.name) != declared.default
+        ]
+        return [f"{name} {('off', 'on')[value] if isinstance(value, bool) else value}" for name, value in changed]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,8 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 from tessera.errors import EngineError, TesseraError
 from tessera.machine import cores
-from tessera.upscaling.batch import Watcher, remove_leftovers, run_batch
+from tessera.storage.leftovers import remove_leftovers
+from tessera.upscaling.batch import run_batch
 from tessera.upscaling.batch_report import BatchReport, FileResult
+from tessera.upscaling.batch_run import BatchOptions, Watcher
 from tessera.upscaling.finding import Task
 from tessera.upscaling.journal import Journal
 
@@ -208,10 +210,12 @@ def _member(batch: DeviceBatch, number: int, connection: Connection, stop: Event
                 [batch.tasks[place] for place in places],
                 upscaler,
                 Journal(batch.journal_folder),
-                overwrite=batch.overwrite,
-                watcher=_ForwardingWatcher(connection, places),
-                stopped=lambda: stop.is_set() or os.getppid() != parent,
-                among=batch.tasks,
+                BatchOptions(
+                    existing="overwrite" if batch.overwrite else "keep",
+                    watcher=_ForwardingWatcher(connection, places),
+                    stopped=lambda: stop.is_set() or os.getppid() != parent,
+                    among=batch.tasks,
+                ),
             )
         except TesseraError as error:
             connection.send(("error", 0, str(error)))

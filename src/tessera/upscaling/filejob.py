@@ -31,6 +31,9 @@ _PROCESS_BYTES = 350 * 2**20
 TileDone = Callable[[int, int, int], None]
 """Called after each tile with (tiles done, total tiles, input pixels of this tile); it may raise to stop."""
 
+FileWritten = Callable[[Path], None]
+"""Called with the temporary name of the complete output, before it is renamed to its place."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
@@ -203,11 +206,13 @@ class FileJob:
             file_bytes=self._file_bytes(shape),
         )
 
-    def run(self, pipeline: Pipeline, on_tile: TileDone | None = None) -> Outcome:
+    def run(
+        self, pipeline: Pipeline, on_tile: TileDone | None = None, on_written: FileWritten | None = None
+    ) -> Outcome:
         """Upscale: tiles shrink when memory runs out, and the output appears whole or not at all."""
         began, info = time.monotonic(), self._source.info
         tried, count = pipeline.retry_with_smaller_tiles(
-            lambda tile: self._attempt(pipeline, tile, on_tile), height=info.height, width=info.width
+            lambda tile: self._attempt(pipeline, tile, on_tile, on_written), height=info.height, width=info.width
         )
         pixels = max(count.color_pixels, 1)
         locked = self._settings.color_lock
@@ -225,7 +230,9 @@ class FileJob:
             notes=(*info.notes, *self.notes, *pipeline.notes(count, tried)),
         )
 
-    def _attempt(self, pipeline: Pipeline, tile: int, on_tile: TileDone | None) -> MosaicCount:
+    def _attempt(
+        self, pipeline: Pipeline, tile: int, on_tile: TileDone | None, on_written: FileWritten | None
+    ) -> MosaicCount:
         """One attempt with tiles of this size, from the first row to the finished file."""
         reader, info, shape = self._source.reader, self._source.info, self._shape()
         reader.rewind()
@@ -241,5 +248,5 @@ class FileJob:
                 frame_rows = FrameRows(reader, info.height, frame)
                 for band in pipeline.upscale_rows(frame_rows, plan, count, rows_beyond=shape.wrapped_rows):
                     writer.write_rows(flatten_on_white(band) if on_white else band)
-            writer.finish()
+            writer.finish(on_written=on_written)
         return count

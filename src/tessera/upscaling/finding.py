@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tessera.errors import UsageError
 from tessera.images.formats import find_format, is_picture_name, list_readable_extensions, list_writable_extensions
@@ -88,13 +89,22 @@ class _Found:
     problem: str | None = None
 
 
-def find_tasks(
-    inputs: Sequence[str], naming: Naming, journal: Journal, *, recursive: bool = False
-) -> tuple[list[Task], int]:
-    """Turn files, folders and patterns into tasks -> tasks, and the number of other files.
+class FoundTasks(NamedTuple):
+    """The pictures to upscale, and what was left out."""
 
-    A folder stands for its pictures, with `recursive` also those in subfolders, whose tree is kept; outputs of earlier
-    runs are not inputs. Raises UsageError when there are no pictures, or every output would replace an input.
+    tasks: list[Task]
+    ignored: int
+    """The number of other files in the folders."""
+    earlier: int
+    """The number of pictures in the folders that are outputs of earlier runs."""
+
+
+def find_tasks(inputs: Sequence[str], naming: Naming, journal: Journal, *, recursive: bool = False) -> FoundTasks:
+    """Turn files, folders and patterns into tasks.
+
+    A folder stands for its pictures, with `recursive` also those in subfolders, whose tree is kept. Outputs of earlier
+    runs are not inputs, if their bytes are those that the journal states. Raises UsageError when there are no pictures,
+    or every output would replace an input.
     """
     search = _Search(naming, journal, recursive)
     for text in inputs:
@@ -112,19 +122,19 @@ def find_tasks(
         if naming.output.exists() and not naming.output.is_dir():
             raise UsageError(f"{naming.output} is a file; name a folder for several outputs.", field="output")
         tasks = _name_outputs(found, naming)
-    return _refuse_inputs(tasks), search.ignored
+    return FoundTasks(_refuse_inputs(tasks), search.ignored, search.earlier)
 
 
 class _Search:
     """Collects the named pictures, each once."""
 
     def __init__(self, naming: Naming, journal: Journal, recursive: bool) -> None:
-        self._recursive = recursive
+        self._recursive, self._journal = recursive, journal
         self._output = inode(naming.output)
         real = os.path.realpath(journal.folder)
-        self._ours = frozenset(os.path.join(real, *name.split("/")) for name in journal.outputs)  # noqa: PTH118
+        self._ours = {os.path.join(real, *name.split("/")): name for name in journal.outputs}  # noqa: PTH118
         self.found: dict[str, _Found] = {}
-        self.ignored = 0
+        self.ignored = self.earlier = 0
         self._below = False
 
     def add(self, text: str) -> None:
@@ -143,11 +153,20 @@ class _Search:
     def nothing_found(self, inputs: Sequence[str]) -> str:
         """The message for a search without result."""
         hint = "; `recursive` includes subfolders" if self._below and not self._recursive else ""
-        others = f" ({self.ignored} other files)" if self.ignored else ""
+        counts = [f"{self.ignored} other files"] if self.ignored else []
+        counts += [f"{self.earlier} outputs of earlier runs"] if self.earlier else []
+        others = f" ({', '.join(counts)})" if counts else ""
         return f"No pictures in {', '.join(inputs)}{others}{hint}."
 
     def _add(self, found: _Found) -> None:
         self.found.setdefault(_identity(found.source), found)
+
+    def _add_unless_ours(self, identity: str, found: _Found) -> None:
+        """Add a picture that was not named itself, except an output of an earlier run."""
+        if identity in self._ours and self._journal.has_output(self._ours[identity]):
+            self.earlier += 1
+        else:
+            self.found.setdefault(identity, found)
 
     def _add_folder(self, folder: Path) -> None:
         def cannot_list(error: OSError) -> None:
@@ -168,8 +187,9 @@ class _Search:
                     continue
                 if not is_picture_name(Path(name)):
                     self.ignored += 1
-                elif (identity := os.path.join(real, name)) not in self._ours:  # noqa: PTH118 - thousands of these
-                    self.found.setdefault(identity, _Found(Path(place, name), below))
+                else:
+                    identity = os.path.join(real, name)  # noqa: PTH118 - thousands of these
+                    self._add_unless_ours(identity, _Found(Path(place, name), below))
 
     def _add_pattern(self, pattern: str) -> None:
         files = [path for path in _matches(pattern) if path.is_file()]
@@ -178,8 +198,7 @@ class _Search:
         if not pictures:
             self._add(_Found(Path(pattern), problem=f"{pattern}: no picture matches this pattern."))
         for path in pictures:
-            if _identity(path) not in self._ours:
-                self._add(_Found(path))
+            self._add_unless_ours(_identity(path), _Found(path))
 
 
 def _matches(pattern: str) -> list[Path]:

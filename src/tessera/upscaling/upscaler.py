@@ -24,7 +24,7 @@ from tessera.planning.preparing import Ready, prepare
 from tessera.tiling.pipeline import Pipeline
 from tessera.tiling.settings import Changes, Settings, change_settings
 from tessera.upscaling.arrays import count_pixels, upscale_array, upscale_tensor
-from tessera.upscaling.filejob import FileJob, Forecast, Outcome, TileDone
+from tessera.upscaling.filejob import FileJob, FileWritten, Forecast, Outcome, TileDone
 from tessera.upscaling.source import Source
 from tessera.weights.loaded_generator import LoadedGenerator
 from tessera.zoo.models import DEFAULT_MODEL, load_model
@@ -191,6 +191,7 @@ class Upscaler:
         *,
         on_ready: Callable[[], None] | None = None,
         on_tile: TileDone | None = None,
+        on_written: FileWritten | None = None,
     ) -> Outcome:
         """Upscale a picture file into another, in memory that does not grow with the picture.
 
@@ -199,7 +200,8 @@ class Upscaler:
             output: The output file; its extension names the format. It appears whole or not at all.
             on_ready: Called when the input is checked, the engine is open and only the network's work is left.
             on_tile: Called after each tile with (tiles done, total tiles, input pixels of this tile). An exception from
-                either callback stops the work.
+                a callback stops the work.
+            on_written: Called with the temporary name of the complete output, before it is renamed to its place.
 
         Returns:
             Sizes, engine, tiles, seconds and notes.
@@ -213,12 +215,12 @@ class Upscaler:
         """
         if not isinstance(path, Source):
             with self.open_source(Path(path)) as source:
-                return self.upscale_file(source, output, on_ready=on_ready, on_tile=on_tile)
+                return self.upscale_file(source, output, on_ready=on_ready, on_tile=on_tile, on_written=on_written)
         job = self.check_job(path, Path(output))
         pipeline = self.prepare().pipeline
         if on_ready is not None:
             on_ready()
-        return job.run(pipeline, on_tile)
+        return job.run(pipeline, on_tile, on_written)
 
     def check_job(self, source: Source, output: Path) -> FileJob:
         """The job for one file, surveyed and checked without opening the engine. Raises PictureError, LimitError."""
