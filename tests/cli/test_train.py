@@ -65,7 +65,7 @@ def test_wrong_usage_is_one_sentence(desk, capsys, words, sentence):
 def test_a_run_that_goes_on_may_not_become_another(desk, capsys):
     assert main(["train", *RUN]) == 0
     assert main(["train", *RUN, "generator.blocks=2", "optimizer.rate=1", "--resume"]) == 2
-    assert "cannot change generator and optimizer" in capsys.readouterr().err
+    assert "cannot change generator.blocks and optimizer.rate" in capsys.readouterr().err
 
 
 def test_the_complete_configuration_can_be_shown(desk, capsys):

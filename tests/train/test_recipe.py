@@ -11,7 +11,8 @@ from tessera.train.batches import TrainingBatch
 from tessera.train.loop import train
 from tessera.train.parts import build_fresh_generator, build_parts
 from tessera.train.processes import Processes
-from tessera.train.recipe import RECIPES, Recipe, find_fixed_differences, load_recipe
+from tessera.train.recipe import RECIPES, Recipe, load_recipe
+from tessera.train.resuming import find_fixed_changes
 from tessera.train.step import StepInfo, train_step
 from tessera.weights.files import load_weights
 from train.runs import SMALL, SMALL_RRDB, RecordingDisplay, make_pictures, make_trunk, trained_lines
@@ -198,10 +199,12 @@ def test_the_discriminator_is_sized_by_the_crops():
 def test_a_run_may_be_lengthened_and_not_changed():
     begun = load_recipe("realesrgan")
     assert (
-        find_fixed_differences(begun, load_recipe("realesrgan", ["steps=9", "data.workers=7", "checkpoint.every=3"]))
-        == []
+        find_fixed_changes(begun, load_recipe("realesrgan", ["steps=9", "data.workers=7", "checkpoint.every=3"])) == []
     )
-    assert find_fixed_differences(begun, load_recipe("realesrgan", ["data.batch=3", "seed=7"])) == ["seed", "data"]
+    assert find_fixed_changes(begun, load_recipe("realesrgan", ["data.batch=3", "data.patch=64", "seed=7"])) == [
+        "seed",
+        "data.patch",
+    ]
 
 
 def test_what_is_written_is_the_whole_recipe():

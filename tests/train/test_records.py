@@ -6,9 +6,11 @@ import contextlib
 import errno
 import json
 import math
+import os
+import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +19,16 @@ import pytest
 import torch
 from torch import nn
 
-from tessera.errors import TrainingError, UsageError
+from tessera.errors import FileError, TrainingError, UsageError
 from tessera.images.picture import read_picture
+from tessera.storage.atomic import PART_MARK, identify_machine
+from tessera.train.board import Board
+from tessera.train.checkpoints import read_checkpoint_folder, tensor_writer, write_checkpoint
+from tessera.train.picture_set import PictureSet, store_picture_set
 from tessera.train.recipe import Recipe, load_recipe
-from tessera.train.records import Board, RunFolder, assemble_sheet, read_metrics, write_sheet
-
-full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+from tessera.train.records import RunFolder, read_metrics
+from tessera.train.resuming import check_resumable
+from tessera.train.sheets import assemble_sheet, write_sheet
 
 
 def recipe(**more: Any) -> Recipe:
@@ -127,7 +133,7 @@ def test_a_crash_while_forgetting_loses_nothing(folder: RunFolder, monkeypatch: 
     def fails(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("tessera.train.records.put_in_place", fails)
+    monkeypatch.setattr("tessera.storage.files.put_in_place", fails)
     with pytest.raises(TrainingError, match="No space left on device"):
         folder.drop_lines_after(1)
     assert steps(folder) == [1, 2]
@@ -202,24 +208,118 @@ def test_a_lock_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------------- a full disk
 
 
-@full
+@pytest.fixture
+def full_disk() -> Iterator[Callable[[int], None]]:
+    """Limit the size of files, which fails writes in the system as a full disk does."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 @pytest.mark.parametrize("name", ["metrics.jsonl", "log.txt"])
-def test_a_full_disk_is_a_sentence_that_tells_how_to_go_on(folder: RunFolder, name: str) -> None:
-    (folder.path / name).symlink_to("/dev/full")
+def test_a_full_disk_is_a_sentence_that_says_how_to_resume(
+    folder: RunFolder, name: str, full_disk: Callable[[int], None]
+) -> None:
     write = {"log.txt": lambda: folder.log("it"), "metrics.jsonl": lambda: folder.record(1, "train", {"pixel": 1.0})}
-    with pytest.raises(TrainingError, match=rf"{name}: cannot write this file \(No space left.*`resume`"):
+    write[name]()
+    full_disk((folder.path / name).stat().st_size)
+    with pytest.raises(TrainingError, match=rf"{name}: cannot write this file \(File too large.*`resume`"):
         write[name]()
 
 
-def test_a_full_disk_at_the_beginning_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
+def test_a_full_disk_at_the_beginning_is_a_sentence(tmp_path: Path, full_disk: Callable[[int], None]) -> None:
     run = RunFolder(tmp_path / "tiny")
-    monkeypatch.setattr(Path, "write_text", fails)
-    with pytest.raises(TrainingError, match="No space left on device"):
+    full_disk(100)
+    with pytest.raises(TrainingError, match="File too large"):
         run.create(recipe())
     assert not run.exists
+    assert not [path for path in run.path.iterdir() if path.is_file()]
+
+
+def test_a_full_disk_fails_a_checkpoint_with_a_sentence_and_keeps_the_last(
+    folder: RunFolder, full_disk: Callable[[int], None]
+) -> None:
+    tensors = {"a": torch.arange(1000.0), "step": torch.tensor(7), "pool": torch.zeros(3, 2, dtype=torch.uint8)}
+    write_checkpoint(folder.checkpoints, 1, {"x.safetensors": tensor_writer(tensors)}, {})
+    full_disk(1000)
+    with pytest.raises(TrainingError, match=r"000000002: cannot write the checkpoint \(File too large\).*`resume`"):
+        write_checkpoint(folder.checkpoints, 2, {"x.safetensors": tensor_writer(tensors)}, {})
+    assert [path.name for path in folder.checkpoints.iterdir()] == ["000000001"]
+    found = read_checkpoint_folder(folder.checkpoints / "000000001").tensors("x.safetensors")
+    assert {name: (value.dtype, value.tolist()) for name, value in found.items()} == {
+        name: (value.dtype, value.tolist()) for name, value in tensors.items()
+    }
+
+
+# --------------------------------------------------------------------------------------------- folders from an archive
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+@pytest.mark.parametrize("name", ["metrics.jsonl", "log.txt", "draws.jsonl", ".lock", "config.toml", "pictures.jsonl"])
+@pytest.mark.parametrize("kind", ["link", "hard link", "fifo"])
+def test_no_planted_file_leads_a_run_out_of_its_folder(tmp_path: Path, name: str, kind: str) -> None:
+    victim = tmp_path / "bashrc"
+    victim.write_bytes(b"export A=1\n")
+    run = RunFolder(tmp_path / "tiny")
+    run.checkpoints.mkdir(parents=True)
+    place = run.path / name
+    if kind == "link":
+        place.symlink_to(victim)
+    elif kind == "hard link":
+        place.hardlink_to(victim)
+    else:
+        os.mkfifo(place)
+
+    def write() -> None:
+        with run.lock():
+            run.log("$(command)")
+            run.record(1, "train", {"pixel": 1.0})
+            run.record_draw(1, "{}")
+            run.write_config(recipe(), ["step 0: started"])
+            store_picture_set(run.path, PictureSet((("a.png", 1),), "0"))
+
+    if name in ("config.toml", "pictures.jsonl"):  # written whole: the planted name is replaced
+        write()
+        assert stat.S_ISREG(place.lstat().st_mode)
+    else:
+        with pytest.raises(FileError, match="expected a regular file"):
+            write()
+    assert victim.read_bytes() == b"export A=1\n"
+
+
+def test_dropping_lines_replaces_a_link_and_leaves_its_target(tmp_path: Path, folder: RunFolder) -> None:
+    victim = tmp_path / "other.jsonl"
+    victim.write_text('{"step": 5, "kind": "train"}\n')
+    (folder.path / "metrics.jsonl").symlink_to(victim)
+    with pytest.raises(FileError, match="found a link"):
+        folder.drop_lines_after(1)
+    assert victim.read_text() == '{"step": 5, "kind": "train"}\n'
+
+
+def test_temporary_files_of_killed_processes_are_removed_at_the_next_start(folder: RunFolder) -> None:
+    here = identify_machine()
+    process = subprocess.Popen([sys.executable, "-c", "pass"])
+    process.wait()
+    dead = [
+        folder.path / f".best{PART_MARK}{process.pid}-{here}-1.safetensors",
+        folder.samples / f".0{PART_MARK}{process.pid}-{here}-1.png",
+        folder.checkpoints / f".000000003{PART_MARK}{process.pid}-{here}-1",
+    ]
+    for path in dead[:2]:
+        path.write_bytes(b"torn")
+    dead[2].mkdir()
+    (dead[2] / "generator.safetensors").write_bytes(b"torn")
+    elsewhere = folder.path / f".best{PART_MARK}77-01234567-1.safetensors"
+    elsewhere.write_bytes(b"of another machine")
+    own = folder.path / ".notes"
+    own.mkdir()
+    folder.remove_leftovers(is_locked=False)
+    assert not any(path.exists() for path in dead)
+    assert elsewhere.exists()
+    folder.remove_leftovers(is_locked=True)
+    assert not elsewhere.exists()
+    assert own.exists()
 
 
 # ------------------------------------------------------------------------------------------------------------- sheets
@@ -371,6 +471,6 @@ def test_a_run_with_the_older_spelling_of_a_key_can_be_resumed(tmp_path: Path) -
     text = config.read_text(encoding="utf-8")
     assert "normalize = false" in text
     config.write_text(text.replace("normalize = false", "normalise = false"), encoding="utf-8")
-    folder.check_resumable(recipe)
+    check_resumable(folder, recipe)
     with pytest.raises(UsageError, match=r"cannot change perceptual.*another name"):
-        folder.check_resumable(load_recipe("esrgan", [f"runs={tmp_path}"]))
+        check_resumable(folder, load_recipe("esrgan", [f"runs={tmp_path}"]))

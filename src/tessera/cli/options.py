@@ -59,6 +59,7 @@ OPTIONS: dict[str, str] = {
     "quality": "--quality",
     "recursive": "--recursive",
     "reference": "--reference",
+    "restart": "--restart",
     "resume": "--resume",
     "scale": "--scale",
     "seamless": "--seamless",

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _RECIPE = "Recipe name (see `tessera config recipes`) or TOML file."
+_RESTART = (
+    "Start at step 0; earlier results move to runs/NAME/earlier-1. With --resume: only if no checkpoint is intact."
+)
 _CHANGES = "Settings that override the recipe, such as data.train=photos data.batch=4 steps=20000."
 
 
@@ -26,6 +29,7 @@ def train(
     recipe: Annotated[str, typer.Argument(help=_RECIPE)],
     changes: Annotated[list[str] | None, typer.Argument(help=_CHANGES, metavar="[KEY=VALUE]...")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume the run from its last checkpoint.")] = False,
+    restart: Annotated[bool, typer.Option("--restart", help=_RESTART)] = False,
     show: Annotated[bool, typer.Option("--show", help="Print the complete configuration and exit.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
 ) -> None:
@@ -38,17 +42,19 @@ def train(
     from tessera.train.loop import train as run
     from tessera.train.recipe import load_recipe
     from tessera.train.records import RunFolder
+    from tessera.train.resuming import check_resumable, locate_run
 
-    wanted = load_recipe(recipe, changes or ())
-    if resume:
-        RunFolder(wanted.folder).check_resumable(wanted)
+    wanted = load_recipe(recipe, locate_run(recipe, changes or ()) if resume or restart else changes or ())
+    folder = RunFolder(wanted.folder)
+    if resume and (folder.exists or not restart):
+        check_resumable(folder, wanted)
     if show:
         typer.echo(format_toml(wanted), nl=False)
         return
     if not wanted.data.train:
         raise UsageError("No training pictures: give data.train=FOLDER.")
     with _Display(wanted, quiet=quiet) as display:
-        outcome = run(wanted, resume=resume, display=display)
+        outcome = run(wanted, resume=resume, restart=restart, display=display)
     if outcome.stopped_by:
         raise typer.Exit(128 + outcome.stopped_by)
     if outcome.is_first and not quiet:

@@ -83,6 +83,17 @@ def open_for_reading(path: Path, *, max_bytes: int) -> int:
     return _open_regular(path, os.O_RDONLY, max_bytes, single_name=False)
 
 
+def append_bytes(path: Path, data: bytes, *, max_bytes: int) -> None:
+    """Append a whole record to a file that grows. Raises FileError and OSError as `open_for_appending`."""
+    descriptor = open_for_appending(path, max_bytes=max_bytes)
+    try:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(descriptor, left) :]
+    finally:
+        os.close(descriptor)
+
+
 def open_lock(path: Path) -> int:
     """Open or create a lock file: give a descriptor for reading and writing. Raises FileError and OSError as above."""
     return _open_regular(path, os.O_RDWR | os.O_CREAT, 1 << 20)

@@ -1,9 +1,14 @@
-"""Unfinished files of killed runs: their names state the process that owns them (`tessera.storage.atomic`)."""
+"""Temporary files and folders that killed processes left behind, found by the owner in their names.
+
+`storage.atomic.choose_temporary_name` records process and machine in every temporary name, so a file in progress of a
+process that still runs is never touched.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -12,10 +17,15 @@ from tessera.storage.atomic import identify_machine, parse_owner
 _OLD_SECONDS = 7 * 24 * 3600
 
 
-def remove_leftovers(folder: Path, *, of_this_process: bool = False) -> None:
-    """Delete unfinished files of killed runs (their process is gone), or of this one.
+def remove_leftovers(folder: Path, *, of_this_process: bool = False, of_every_process: bool = False) -> None:
+    """Delete unfinished files and folders of killed processes in `folder`, not below it.
 
-    Process numbers mean nothing for another machine that shares the folder: its leftovers go after a week.
+    Process numbers mean nothing to another machine that shares the folder: its leftovers are deleted after a week.
+
+    Args:
+        folder: a folder; nothing happens if it is missing.
+        of_this_process: delete those of this process too.
+        of_every_process: delete all, because the caller holds a lock that excludes other writers.
     """
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
@@ -24,16 +34,22 @@ def remove_leftovers(folder: Path, *, of_this_process: bool = False) -> None:
                 continue
             process, machine = owner
             with contextlib.suppress(OSError):
-                if machine != identify_machine():
+                if of_every_process:
+                    dead = True
+                elif machine != identify_machine():
                     dead = time.time() - entry.stat(follow_symlinks=False).st_mtime > _OLD_SECONDS
                 else:
                     dead = (process == os.getpid() and of_this_process) or not _is_running(process)
-                if dead:
+                if not dead:
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                else:
                     Path(entry).unlink(missing_ok=True)
 
 
 def _is_running(process: int) -> bool:
-    if os.name != "posix":  # os.kill(process, 0) would kill there; unfinished files stay until their picture is done
+    if os.name != "posix":  # os.kill(process, 0) would kill there; unfinished files stay until their file is done
         return True
     try:
         os.kill(process, 0)

@@ -20,16 +20,19 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-from tessera.errors import TrainingError, WeightsError
+from tessera.errors import FileError, TrainingError, WeightsError
 from tessera.storage.atomic import choose_temporary_name, flush_folder
 from tessera.storage.checksum import compute_sha256
+from tessera.storage.files import read_bytes, write_text
+from tessera.weights.safetensors_file import write_safetensors
 
 STATE_NAME = "state.json"
 _STEP = re.compile(r"\d{9}")
+_LARGEST_STATE_BYTES = 64 << 20
 
 WriteFile = Callable[[Path], None]
 
@@ -76,8 +79,7 @@ def write_checkpoint(root: Path, step: int, files: Mapping[str, WriteFile], fact
         }
         body = json.dumps({"step": step, "files": listed, "facts": dict(facts)}, sort_keys=True, allow_nan=True)
         text = json.dumps({"sha256": hashlib.sha256(body.encode()).hexdigest(), "body": body})
-        with (part / STATE_NAME).open("w", encoding="utf-8") as file:
-            file.write(text)
+        write_text(part / STATE_NAME, text)
         for path in part.iterdir():
             _flush_file(path)
         flush_folder(part)
@@ -104,35 +106,38 @@ def _flush_file(path: Path) -> None:
 
 
 def tensor_writer(tensors: Mapping[str, Tensor]) -> WriteFile:
-    """Writes tensors of any type as safetensors."""
+    """Give a function that writes tensors of any type as safetensors. It raises OSError."""
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    return lambda path: save_file(held, path)
+    return lambda path: write_safetensors(path, held, {})
 
 
 def read_checkpoint_folder(folder: Path) -> Checkpoint:
     """Read a checkpoint's facts and verify its files. Raises TrainingError."""
     try:
-        outer = json.loads((folder / STATE_NAME).read_text(encoding="utf-8"))
+        outer = json.loads(read_bytes(folder / STATE_NAME, max_bytes=_LARGEST_STATE_BYTES))
         body = str(outer["body"])
         if hashlib.sha256(body.encode()).hexdigest() != outer["sha256"]:
             raise TrainingError(f"{folder}: {STATE_NAME} is damaged or was changed.")
         state = json.loads(body)
         for name, known in state["files"].items():
+            if Path(name).name != name:
+                raise TrainingError(f"{folder}: {STATE_NAME} names a file outside the checkpoint, {name!r}.")
             path = folder / name
             if path.stat().st_size != known["bytes"] or compute_sha256(path) != known["sha256"]:
                 raise TrainingError(f"{folder}: {name} does not match its checksum.")
         return Checkpoint(folder, int(state["step"]), state["facts"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, FileError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise TrainingError(f"{folder}: this checkpoint is incomplete ({error}).") from error
 
 
 def find_newest_checkpoint(root: Path, report: Callable[[str], None] = lambda _: None) -> Checkpoint | None:
     """The newest valid checkpoint; invalid ones are reported and skipped."""
-    for folder in reversed(list(list_checkpoints(root))):
+    folders = list(list_checkpoints(root))
+    while folders:
         try:
-            return read_checkpoint_folder(folder)
+            return read_checkpoint_folder(folders.pop())
         except TrainingError as error:
-            report(f"{error} Using the one before it.")
+            report(f"{error} Using the one before it." if folders else str(error))
     return None
 
 
@@ -148,14 +153,6 @@ def remove_old_checkpoints(root: Path, *, keep: int, is_kept: Callable[[int], bo
     for folder in folders[: max(0, len(folders) - keep)]:
         if not is_kept(int(folder.name)):
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def remove_unfinished(root: Path) -> None:
-    """Remove partial checkpoints of killed runs. Only for the one process that writes here."""
-    with contextlib.suppress(OSError):
-        for path in list(root.iterdir()):
-            if path.name.startswith(".") and path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
 
 
 # ------------------------------------------------------------------------------------------------------- optimizers

@@ -20,13 +20,22 @@ from tessera.dataset.samples import CropDataset
 from tessera.dataset.sources import list_pictures
 from tessera.errors import TrainingError
 from tessera.train.batches import TrainingBatch, prepare_batch
-from tessera.train.checkpoints import Checkpoint, find_newest_checkpoint, remove_unfinished
+from tessera.train.checkpoints import Checkpoint, find_newest_checkpoint
 from tessera.train.monitor import NonFiniteGuard
 from tessera.train.parts import build_parts
+from tessera.train.picture_set import describe_change, read_picture_set, store_picture_set
 from tessera.train.pool import PairPool
 from tessera.train.processes import Processes
 from tessera.train.recipe import Recipe
-from tessera.train.records import RunFolder
+from tessera.train.records import RunFolder, describe_write_error
+from tessera.train.resuming import (
+    Start,
+    check_resumable,
+    describe_noted_changes,
+    find_start,
+    set_results_aside,
+    update_config,
+)
 from tessera.train.run_logger import ProgressDisplay, RunLogger
 from tessera.train.saving import restore_run, save_run, store_pool
 from tessera.train.step import StepInfo, train_step
@@ -44,26 +53,44 @@ class RunResult:
     """Whether this is the first process, which writes and prints."""
 
 
-def train(recipe: Recipe, *, resume: bool, display: ProgressDisplay) -> RunResult:
-    """Start or resume a run. Raises TrainingError, UsageError, PictureError or WeightsError."""
+def train(recipe: Recipe, *, resume: bool, restart: bool = False, display: ProgressDisplay) -> RunResult:
+    """Start or resume a run.
+
+    Args:
+        recipe: the configuration of the run.
+        resume: resume from the newest intact checkpoint.
+        restart: start at step 0, after earlier results were moved aside; with `resume`, only if no checkpoint is
+            intact.
+        display: receives messages and steps.
+
+    Raises:
+        TrainingError: the run exists, has no intact checkpoint or is locked, losses diverge, or the disk is full.
+        UsageError: the recipe does not fit this machine or the run to resume.
+        PictureError, WeightsError: pictures or weights cannot be read.
+    """
     processes = Processes(recipe.device)
     folder = RunFolder(recipe.folder)
-    if resume:
-        folder.check_exists()
-    else:
-        folder.check_new()
     with contextlib.ExitStack() as stack:
         stack.callback(processes.finish)
+        logger = RunLogger(recipe, folder, display, silent=not processes.is_first)
+        start = Start("new")
+        if processes.is_first or resume:  # the folder of a new run is the first process's business
+            start = find_start(folder, resume=resume, restart=restart, report=logger.log_message)
+        if start.kind == "resume":
+            check_resumable(folder, recipe)
         # Missing or wrong files raise here, before anything is written.
-        run = _Run(recipe, folder, processes, RunLogger(recipe, folder, display, silent=not processes.is_first))
+        run = _Run(recipe, folder, processes, logger)
+        processes.wait()  # all have seen the folder as it was
         if processes.is_first:
-            if not resume:
+            if start.kind == "new":
                 folder.create(recipe)
-            stack.enter_context(folder.lock())
-            remove_unfinished(folder.checkpoints)
+            folder.remove_leftovers(is_locked=stack.enter_context(folder.lock()))
+            if start.kind == "restart":
+                place = set_results_aside(folder)
+                update_config(folder, recipe, 0, f"restarted; earlier results moved to {place.name}")
         processes.wait()
         stack.callback(run.logger.close)
-        run.start(resume=resume)
+        run.start(start)
         return run.run()
 
 
@@ -87,28 +114,44 @@ class _Run:
         crops = data.model_copy(update={"patch": data.patch if paired else recipe.read_patch})
         writers = max(1, data.workers) * processes.count
         self.dataset = CropDataset(self.listing, crops, seed=recipe.seed, scale=recipe.generator.scale, writers=writers)
+        self.pictures = read_picture_set(self.listing)
         self.pool = PairPool(0 if paired else recipe.pool)
         self.guard = NonFiniteGuard(recipe.watch)
         self.parts = build_parts(recipe, processes)
         self.steps = recipe.steps or math.ceil(recipe.epochs * len(self.listing) / self.samples_per_step)
 
-    def start(self, *, resume: bool) -> None:
-        """Restore the last checkpoint, if any, and open the log."""
+    def start(self, start: Start) -> None:
+        """Restore the checkpoint, if any, and open the log."""
         for sentence in (*self.listing.problems, *self.parts.notes):
             self.logger.log_message(sentence)
-        newest = find_newest_checkpoint(self.folder.checkpoints, self.logger.log_message) if resume else None
+        newest = start.checkpoint
         if newest is not None:
             self._restore(newest)
             self.logger.best, self.logger.loss_sums = newest.facts["best"], dict(newest.facts["sums"])
             self.guard = NonFiniteGuard(self.recipe.watch, **newest.facts["soundness"])
         if self.processes.is_first:
+            self._record_start(start)
             self.folder.drop_lines_after(self.step)
-        self.logger.open(self.parts, self.listing.gt[0], purge_after=self.step if resume else None)
+        self.logger.open(self.parts, self.listing.gt[0], purge_after=None if start.kind == "new" else self.step)
         self.logger.log_message(self._describe_start(resumed=newest is not None))
         if newest is None:
             if self.recipe.start.generator and self.recipe.validation.every:
                 self.logger.validate(0, self.parts)  # the starting point, for comparison
             self._save()
+
+    def _record_start(self, start: Start) -> None:
+        """Note what changed since the last start, and store the configuration and the training set that run now."""
+        if start.kind == "resume":
+            changed = describe_noted_changes(self.folder.read_config(), self.recipe)
+            pictures = start.checkpoint.facts.get("pictures") if start.checkpoint is not None else None
+            for sentence in (changed, describe_change(self.folder.path, pictures, self.pictures)):
+                if sentence:
+                    self.logger.log_message(sentence)
+            update_config(self.folder, self.recipe, self.step)
+        try:
+            store_picture_set(self.folder.path, self.pictures)
+        except OSError as error:
+            raise describe_write_error(self.folder.path, error) from error
 
     def _describe_start(self, *, resumed: bool) -> str:
         weights = sum(parameter.numel() for parameter in self.parts.generator.parameters())
@@ -243,6 +286,7 @@ class _Run:
                 "sums": self.logger.loss_sums,
                 "soundness": self.guard.facts,
                 "processes": self.processes.count,
+                "pictures": self.pictures.facts,
             }
             if self.step:  # first, so that latest.safetensors is never older than the newest checkpoint
                 self.logger.save_latest(self.step, self.parts)

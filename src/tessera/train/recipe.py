@@ -48,8 +48,6 @@ RECIPES = (
     "tessera-x4-psnr",
     "tessera-x4",
 )
-CHANGEABLE = ("runs", "steps", "epochs", "device", "checkpoint", "validation", "report", "watch")
-"""Settings that may change when a run is resumed; in `data`, `workers` and the cache settings may change too."""
 
 
 class Part(BaseModel, frozen=True, extra="forbid"):
@@ -351,17 +349,3 @@ def _wrap_single_paths(table: Mapping[str, Any]) -> Values:
     known = cast(Values, data)
     paths = {key: [known[key]] for key in ("train", "lq", "val", "val_lq") if isinstance(known.get(key), str)}
     return {**table, "data": {**known, **paths}}
-
-
-def find_fixed_differences(before: Recipe, now: Recipe) -> list[str]:
-    """Names of the parts that differ between a run and its resumption and must not."""
-    ignored = dict.fromkeys(CHANGEABLE)
-    kept = {"workers", "cache", "cache_gib", "cache_folder"}
-
-    def fixed(recipe: Recipe) -> Values:
-        values: Values = recipe.model_dump(mode="json") | ignored
-        values["data"] = {key: value for key, value in values["data"].items() if key not in kept}
-        return values
-
-    first, second = fixed(before), fixed(now)
-    return [name for name in first if first[name] != second[name]]

@@ -22,15 +22,14 @@ from tessera.explain.live import LIVE_SIDE, live_maps, live_picture
 from tessera.machine import cores
 from tessera.report.training import write_training_report
 from tessera.train.batches import TrainingBatch
+from tessera.train.board import Board
 from tessera.train.monitor import StepStatistics, TrainingMonitor
 from tessera.train.parts import Parts
 from tessera.train.recipe import Recipe
-from tessera.train.records import Board, RunFolder, assemble_sheet, write_sheet
+from tessera.train.records import BEST, LATEST, RunFolder
 from tessera.train.saving import publish
+from tessera.train.sheets import assemble_sheet, write_sheet
 from tessera.train.validation import Validation, crop_center, is_better
-
-LATEST = "latest.safetensors"
-BEST = "best.safetensors"
 
 
 class ProgressDisplay(Protocol):

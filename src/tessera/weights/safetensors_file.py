@@ -23,6 +23,9 @@ DTYPE_NAMES = {
     torch.float64: "F64",
     torch.int64: "I64",
 }
+"""Types of weights."""
+_ALL_DTYPES = DTYPE_NAMES | {torch.uint8: "U8", torch.int32: "I32", torch.bool: "BOOL"}
+"""Types that can be written; the last three occur in checkpoints."""
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -58,7 +61,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write tensors of the types in DTYPE_NAMES; the same ones give the same bytes. Raises OSError.
+    """Write tensors on the CPU, contiguous, of the types above; the same ones give the same bytes. Raises OSError.
 
     By hand, because the format's own writer puts the metadata in a different order each time.
     """
@@ -69,7 +72,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mappi
         tensor = tensors[name]
         end = position + tensor.numel() * tensor.element_size()
         header[name] = {
-            "dtype": DTYPE_NAMES[tensor.dtype],
+            "dtype": _ALL_DTYPES[tensor.dtype],
             "shape": list(tensor.shape),
             "data_offsets": [position, end],
         }
