@@ -18,6 +18,7 @@ from tessera.evaluate.protocol import find_protocol
 from tessera.evaluate.resampling import copy_as_png, downsample
 from tessera.evaluate.run import Method, evaluate_methods, evaluate_results
 from tessera.evaluate.scoring import Scorer
+from tessera.evaluate.tables import scores_as_csv, scores_as_json, scores_as_markdown
 from tessera.images.resize import resize
 from tessera.metrics.catalog import find_metric
 from tessera.metrics.niqe import PristineModel, start_niqe
@@ -80,11 +81,11 @@ def test_models_are_scored_beside_the_baselines_and_compared(references, tmp_pat
     difference = result.differences[0]
     assert (difference.method, difference.other) == ("repeat", "bicubic")
     assert difference.difference < 0
-    table = list(csv.DictReader(result.as_csv().splitlines()))
+    table = list(csv.DictReader(scores_as_csv([result]).splitlines()))
     assert {row["model"] for row in table} == set(result.methods)
     assert float(table[0]["psnr"]) == result.rows[0].scores["psnr"]
-    assert json.loads(json.dumps(result.as_json()))["methods"] == list(result.methods)
-    assert "Inputs were made" in result.as_markdown()
+    assert json.loads(json.dumps(scores_as_json([result])))["methods"] == list(result.methods)
+    assert "Inputs were made" in scores_as_markdown([result])
 
 
 def existing(path: Path | None) -> Path:
@@ -177,8 +178,8 @@ def test_given_results_are_scored(references, tmp_path):
         copy_as_png(path, tmp_path / "sr" / f"{path.stem}_out.png")
     result = evaluate_results(pair_folders(sr=tmp_path / "sr", gt=references), scorer(), title="t")
     assert [row.scores["psnr"] for row in result.rows] == [math.inf] * 3
-    assert result.as_json()["means"][0]["mean"] == "inf"
-    assert "inf" in result.as_markdown()
+    assert scores_as_json([result])["means"][0]["mean"] == "inf"
+    assert "inf" in scores_as_markdown([result])
 
 
 def test_companions_are_what_esrdgan_leaves(references, tmp_path):

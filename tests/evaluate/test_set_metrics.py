@@ -13,6 +13,7 @@ from tessera.evaluate.pairs import pair_folders
 from tessera.evaluate.protocol import find_protocol
 from tessera.evaluate.run import evaluate_results
 from tessera.evaluate.scoring import Scorer
+from tessera.evaluate.tables import scores_as_markdown
 from tessera.metrics.catalog import find_metric
 from tessera.metrics.fid import start_fid
 from tessera.metrics.metric import Start
@@ -69,8 +70,8 @@ def test_fid_is_one_score_for_all_pictures_and_warns_of_few(folders):
     assert mean.count == 3
     assert 2048 * 9 <= mean.mean < 2048 * 14  # three levels off on average, in each of 2,048 features
     assert "result: FID of 3 pictures" in result.notes[-1]
-    assert "| result |" in result.as_markdown()
-    assert "nan" not in result.as_markdown()
+    assert "| result |" in scores_as_markdown([result])
+    assert "nan" not in scores_as_markdown([result])
 
 
 def test_pi_takes_ma_from_a_table_or_a_command(folders, tmp_path):

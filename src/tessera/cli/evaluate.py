@@ -11,8 +11,9 @@ from typing import Annotated, Literal
 import typer
 
 from tessera.cli import make_printable, print_error
-from tessera.cli.measuring import complete_metrics, parse_crop
+from tessera.cli.measuring import complete_metrics, parse_crop, split_words
 from tessera.cli.reports import make_lines_printable
+from tessera.errors import PictureError
 from tessera.evaluate.protocol import PROTOCOLS, Averaging, Channels, LqKernel, NiqeGray
 from tessera.metrics.catalog import metric_names
 
@@ -28,12 +29,15 @@ Models = Annotated[
     _Opt("-n", "--model", help="Model name, weights file, blend A@0.5+B@0.5, bicubic or lanczos; repeatable."),
 ]
 Bench = Annotated[
-    str | None, _Opt("--bench", help="Test set: Set5, Set14, BSD100, Urban100, Manga109, DIV2K, RealSRSet ...")
+    list[str] | None,
+    _Opt(
+        "--bench", help="Test set: Set5, Set14, BSD100, Urban100, Manga109, DIV2K, RealSRSet ...; several: Set5,Set14."
+    ),
 ]
 Data = Annotated[Path | None, _Opt("--data", help="Folder that contains the test sets. [default: TESSERA_DATA]")]
 Scale = Annotated[int, _Opt("-s", "--scale", help="Upscaling factor.")]
 MetricsOption = Annotated[
-    str | None,
+    list[str] | None,
     _Opt(
         "--metrics",
         help=f"Comma-separated: {', '.join(metric_names())}. [default: psnr,ssim with references, else niqe]",
@@ -109,6 +113,7 @@ def evaluate(
     """
     from tessera.evaluate.protocol import find_protocol
     from tessera.evaluate.session import EvaluationRequest, run_evaluation
+    from tessera.evaluate.tables import scores_as_markdown
     from tessera.report import write_report
 
     request = EvaluationRequest(
@@ -127,9 +132,9 @@ def evaluate(
         gt=gt,
         lq=lq,
         models=tuple(models or ()),
-        bench=bench,
+        bench=split_words(bench),
         data=data,
-        metrics=tuple(word.strip().lower() for word in (metrics or "").split(",") if word.strip()),
+        metrics=tuple(word.lower() for word in split_words(metrics)),
         limit=limit,
         device=f"cuda:{device}" if device.isdecimal() else device,
         precision=precision,
@@ -139,19 +144,23 @@ def evaluate(
         offline=offline,
     )
     with _show_progress() as progress:
-        result, problems = run_evaluation(request, progress)
-    write_report(result, output / "report.html")
-    typer.echo(make_lines_printable(result.as_markdown()), nl=False)
-    typer.echo(make_printable(f"Report with pictures: {output / 'report.html'}; all scores: {output / 'scores.csv'}"))
+        evaluations, problems = run_evaluation(request, progress)
+    typer.echo(make_lines_printable(scores_as_markdown(evaluations)), nl=False)
+    try:
+        write_report(evaluations, output / "report.html")
+        places = f"Report with pictures: {output / 'report.html'}; all scores: {output / 'scores.csv'}"
+        typer.echo(make_printable(places))
+    except PictureError as error:
+        problems.append(str(error))
     for problem in problems:
         print_error(problem)
-    if problems or not result.means:
+    if problems or not all(evaluation.means for evaluation in evaluations):
         raise typer.Exit(1)
 
 
 @contextmanager
 def _show_progress() -> Generator[Callable[[str], None]]:
-    """One line on the terminal with the picture in work; nothing where standard error is not a terminal."""
+    """Show the current picture on one line, if standard error is a terminal."""
     shows = sys.stderr.isatty()
 
     def show(what: str) -> None:

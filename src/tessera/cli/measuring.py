@@ -1,6 +1,8 @@
-"""What the commands that measure share: parsing and completion of their options."""
+"""Options that the measuring commands share: parsing and completion."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from tessera.errors import UsageError
 from tessera.metrics.catalog import metric_names
@@ -17,6 +19,16 @@ def parse_crop(text: str | None) -> int | str | None:
     if not text.isdecimal():
         raise UsageError(f"expected a number of pixels, or scale, found {text!r}.", field="crop")
     return int(text)
+
+
+def split_words(values: Iterable[str] | None) -> tuple[str, ...]:
+    """Split the values of a repeatable option at commas, without doubles.
+
+    >>> split_words(["Set5, Set14", "Set5"]), split_words(None)
+    (('Set5', 'Set14'), ())
+    """
+    words = (word.strip() for value in values or () for word in value.split(","))
+    return tuple(dict.fromkeys(word for word in words if word))
 
 
 def complete_metrics(incomplete: str) -> list[str]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -98,10 +96,11 @@ def _list_pictures(inputs: Sequence[str], *, recursive: bool) -> list[Path]:
 
 
 def _write_csv(path: Path, scores: dict[Path, float]) -> None:
+    from tessera.evaluate.tables import format_csv
+    from tessera.storage.files import write_text
+
+    rows = [("picture", "niqe"), *((str(picture), score) for picture, score in scores.items())]
     try:
-        with path.open("w", newline="", encoding="utf-8", errors=sys.getfilesystemencodeerrors()) as file:
-            table = csv.writer(file, lineterminator="\n")
-            table.writerow(["picture", "niqe"])
-            table.writerows([str(picture), score] for picture, score in scores.items())
+        write_text(path, format_csv(rows))
     except OSError as error:
         raise UsageError(f"--csv {path}: cannot be written ({error.strerror}).") from None

@@ -6,6 +6,7 @@ height, W width.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from tessera.dataset.alignment import WINDOW, shift_between
-from tessera.errors import PictureError, TesseraError
+from tessera.errors import NonFiniteError, PictureError, TesseraError
 from tessera.evaluate import protocol as protocols
 from tessera.evaluate.levels import Levels, convert_to_gray, select_channels
 from tessera.evaluate.protocol import Channels, NiqeGray
@@ -67,6 +68,8 @@ class Measurement:
             return
         try:
             self.score = self._accumulator.score() if self._accumulator.score is not None else None
+            if self.score is not None and math.isnan(self.score):
+                raise NonFiniteError(f"{self.metric.info.name} came out as NaN, which is not a score.")
             self.state = self._accumulator.state() if self._accumulator.state is not None else None
         except (ValueError, TesseraError) as error:
             self.error = error

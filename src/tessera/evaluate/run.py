@@ -6,17 +6,18 @@ Results of an earlier run with the same inputs, weights and settings are reused 
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tessera.errors import TesseraError, UsageError
+from tessera.evaluate.naming import PREPARED, check_distinct, make_folder_name, name_pictures
 from tessera.evaluate.pairs import Pairing, PicturePair
 from tessera.evaluate.resampling import UpsamplingKernel, downsample, resize_to, upsample
 from tessera.evaluate.scores import Evaluation, ScoreRow
 from tessera.evaluate.scoring import PictureScores, Scorer
 from tessera.evaluate.summary import ScoredPicture, summarize
+from tessera.storage.files import check_inside
 from tessera.upscaling.batch import run_batch
 from tessera.upscaling.batch_run import BatchOptions
 from tessera.upscaling.finding import Task
@@ -25,7 +26,7 @@ from tessera.upscaling.upscaler import Upscaler
 from tessera.wording import counted
 
 Progress = Callable[[str], None]
-"""Called with what is done next."""
+"""Called with the next step, in words."""
 
 _KERNELS: dict[str, UpsamplingKernel] = {"bicubic": "bicubic", "lanczos": "lanczos3"}
 
@@ -35,6 +36,7 @@ class Method:
     """A way to upscale: a baseline by its name, or a model."""
 
     name: str
+    """Distinct within an evaluation, also as the name of a folder."""
     upscaler: Upscaler | None = None
 
     @property
@@ -47,6 +49,7 @@ def evaluate_results(
     pairing: Pairing, scorer: Scorer, *, title: str, progress: Progress = lambda _: None
 ) -> Evaluation:
     """Score existing results: `pairing` has pairs (sr, gt)."""
+    pairing = name_pictures(pairing)
     scored: list[ScoredPicture] = []
     for pair in pairing.pairs:
         progress(pair.name)
@@ -67,14 +70,19 @@ def evaluate_methods(
     """Upscale every input by every method, into `output`/pictures, and score the results.
 
     Inputs that a test set lacks are made from its references. A picture that fails becomes a sentence in `problems`,
-    and the others are still scored. Raises UsageError where a method has another scale.
+    and the others are still scored. Raises UsageError for methods whose names are equal, or whose scale is another, and
+    FileError for a folder of `output` that is a link to a place outside.
     """
+    check_distinct([method.name for method in methods])
+    pairing = name_pictures(pairing)
     for method in methods:
         if method.upscaler is not None and method.upscaler.scale != scorer.scale:
             raise UsageError(
                 f"expected {method.upscaler.scale}, the scale of {method.name}, found {scorer.scale}.", field="scale"
             )
     pictures = output / "pictures"
+    for folder in PREPARED:
+        check_inside(pictures / folder / "any", output)
     problems: list[str] = list(pairing.problems)
     pairs: list[PicturePair] = []
     for pair in pairing.pairs:
@@ -84,7 +92,8 @@ def evaluate_methods(
             problems.append(str(error))
     scored: list[ScoredPicture] = []
     for method in methods:
-        folder = pictures / _folder_name(method.name)
+        folder = pictures / make_folder_name(method.name)
+        check_inside(folder / "any", output)
         failed = _upscale(method, pairs, folder, scorer, progress)
         for pair in pairs:
             progress(f"{method.name}: {pair.name}")
@@ -95,12 +104,12 @@ def evaluate_methods(
                 scored.append(_score(method.name, pair, folder / f"{pair.name}.png", scorer))
     made = any(pair.lq is None for pair in pairing.pairs) and not scorer.protocol.upscale_originals
     notes = (*pairing.notes, *((f"Inputs were made: {scorer.protocol.input_resampling}.",) if made else ()))
-    prepared = dataclasses.replace(pairing, pairs=tuple(pairs), problems=tuple(problems), notes=notes)
+    prepared = dataclasses.replace(pairing, problems=tuple(problems), notes=notes)
     return summarize(title, prepared, scorer, tuple(method.name for method in methods), scored)
 
 
 def _prepare(pair: PicturePair, scorer: Scorer, pictures: Path) -> PicturePair:
-    """A pair with an input, in the sizes that the protocol asks for."""
+    """A pair with an input, in the sizes of the protocol."""
     protocol, lq, gt = scorer.protocol, pair.lq, pair.gt
     if protocol.upscale_originals:
         original = gt or lq
@@ -158,7 +167,3 @@ def _score(method: str, pair: PicturePair, sr: Path, scorer: Scorer) -> ScoredPi
         lq=pair.lq,
     )
     return ScoredPicture(row, found)
-
-
-def _folder_name(method: str) -> str:
-    return re.sub(r"[^\w.+@-]", "_", Path(method).name) or "model"

@@ -1,4 +1,4 @@
-"""From scored pictures to an evaluation: means with intervals, scores of whole sets, paired differences."""
+"""Scored pictures -> an evaluation: means with intervals, scores of whole sets, paired differences."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BASELINES = ("bicubic", "lanczos")
 
 @dataclass(frozen=True)
 class ScoredPicture:
-    """A picture by a method: its row, and what the scorer found."""
+    """A picture by a method: its row, and the scorer's results."""
 
     row: ScoreRow
     scores: PictureScores
@@ -32,7 +32,12 @@ def summarize(
 ) -> Evaluation:
     """Summarize scored pictures by method and metric. Metrics without any score are left out."""
     metrics = [each.metric for each in scorer.metrics]
-    means = [mean for method in methods for metric in metrics if (mean := _mean(method, metric, scored, scorer))]
+    means = [
+        mean
+        for method in methods
+        for metric in metrics
+        if (mean := _mean(method, metric, scored, scorer, len(pairing.pairs)))
+    ]
     seen = {mean.metric for mean in means} | {name for each in scored for name in each.row.scores}
     infos = tuple(metric.info for metric in metrics if metric.info.name in seen)
     rows = tuple(each.row for each in scored)
@@ -46,14 +51,14 @@ def summarize(
         pictures=tuple(pair.name for pair in pairing.pairs),
         rows=rows,
         means=tuple(means),
-        differences=tuple(_differences(methods, infos, rows)),
+        differences=tuple(_differences(methods, infos, rows, len(pairing.pairs))),
         problems=pairing.problems,
         notes=tuple(dict.fromkeys(notes)),
     )
 
 
-def _mean(method: str, metric: Metric, scored: Sequence[ScoredPicture], scorer: Scorer) -> Mean | None:
-    """The mean of the pictures' scores, or the metric's pooled score of the set, which has no interval."""
+def _mean(method: str, metric: Metric, scored: Sequence[ScoredPicture], scorer: Scorer, total: int) -> Mean | None:
+    """The mean of the pictures' finite scores, or the metric's pooled score of the set, which has no interval."""
     name = metric.info.name
     mine = [each for each in scored if each.row.method == method]
     scores = [each.row.scores[name] for each in mine if name in each.row.scores]
@@ -62,15 +67,27 @@ def _mean(method: str, metric: Metric, scored: Sequence[ScoredPicture], scorer: 
         pooled = metric.pool(states)
         if pooled is None:
             return None
-        return Mean(method=method, metric=name, mean=pooled, low=math.nan, high=math.nan, count=len(states))
+        return Mean(
+            method=method, metric=name, mean=pooled, low=math.nan, high=math.nan, count=len(states), total=total
+        )
     if not scores:
         return None
-    low, high = bootstrap_interval(scores)
-    return Mean(method=method, metric=name, mean=float(np.mean(scores)), low=low, high=high, count=len(scores))
+    finite = [score for score in scores if math.isfinite(score)]
+    low, high = bootstrap_interval(finite or scores)
+    return Mean(
+        method=method,
+        metric=name,
+        mean=float(np.mean(finite or scores)),
+        low=low,
+        high=high,
+        count=len(scores),
+        equal=len(scores) - len(finite),
+        total=total,
+    )
 
 
 def _remarks(metrics: Sequence[Metric], means: Sequence[Mean]) -> Iterator[str]:
-    """What metrics have to say about their scores; a remark that is equal for several methods comes once."""
+    """The metrics' remarks on their scores; a remark that several methods share comes once."""
     for metric in metrics:
         if metric.remark is None:
             continue
@@ -83,7 +100,7 @@ def _remarks(metrics: Sequence[Metric], means: Sequence[Mean]) -> Iterator[str]:
 
 
 def _differences(
-    methods: Sequence[str], metrics: Sequence[MetricInfo], rows: Sequence[ScoreRow]
+    methods: Sequence[str], metrics: Sequence[MetricInfo], rows: Sequence[ScoreRow], total: int
 ) -> Iterator[PairedDifference]:
     """Differences between every two models; a single model is compared with bicubic."""
     models = [method for method in methods if method not in BASELINES]
@@ -98,9 +115,13 @@ def _differences(
             apart = [
                 row.scores[info.name] - theirs[row.picture]
                 for row in rows
-                if row.method == method and info.name in row.scores and row.picture in theirs
+                if row.method == method
+                and info.name in row.scores
+                and row.picture in theirs
+                and math.isfinite(row.scores[info.name])
+                and math.isfinite(theirs[row.picture])
             ]
-            if len(apart) < 2 or not np.isfinite(apart).all():
+            if len(apart) < 2:
                 continue
             low, high = bootstrap_interval(apart)
             yield PairedDifference(
@@ -112,4 +133,5 @@ def _differences(
                 high=high,
                 p_value=paired_p_value(apart),
                 count=len(apart),
+                total=total,
             )

@@ -1,19 +1,21 @@
-"""An evaluation as one HTML file: summary, differences, every score, the best and worst pictures, a plot, the protocol.
+"""An evaluation as one HTML file: protocol, summary, differences, a plot, best and worst pictures, all scores.
 
-The same evaluation gives the same bytes: nothing of the day, the machine or the paths goes in.
+The same evaluation gives the same bytes: no date, machine name or path is written into it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tessera.errors import PictureError
 from tessera.evaluate.scores import Evaluation, PairedDifference, ScoreRow
+from tessera.evaluate.tables import describe_coverage
 from tessera.images.picture_format import Limits
 from tessera.metrics.metric import MetricInfo
 from tessera.report.axis import AxisLabel
@@ -34,7 +36,7 @@ from tessera.report.views import (
 from tessera.wording import counted
 
 BASELINES = frozenset({"nearest", "bilinear", "bicubic", "lanczos"})
-"""Methods that are there to be compared with."""
+"""Methods of comparison."""
 
 _MOST_OF_EACH = 3
 _MOST_METHODS = 10
@@ -42,54 +44,63 @@ _CROP_SIDE = 128
 _SEARCH_SIDE = 1536
 _SIGNIFICANT = 0.05
 _LIMITS = Limits(max_pixels=None)
-"""Pictures that were scored have passed the limits."""
+"""No limit: the pictures were already read when they were scored."""
 
 
-def write_report(evaluation: Evaluation, path: Path) -> None:
-    """Write the report to `path`; it appears whole or not at all. Raises PictureError when it cannot be written."""
-    write_page(path, page(evaluation.title, report_body(evaluation), script=""))
+def write_report(evaluations: Sequence[Evaluation], path: Path) -> None:
+    """Write the report of one or more test sets, whole or not at all. Raises PictureError when it cannot be written."""
+    title = ", ".join(evaluation.title for evaluation in evaluations)
+    write_page(path, page(title, build_body(evaluations), script=""))
 
 
-def report_body(evaluation: Evaluation) -> Iterator[str]:
-    """The parts of the report between heading and foot."""
-    measured = len({row.picture for row in evaluation.rows})
-    scale = f", x{evaluation.scale}" if evaluation.scale else ""
-    failures = evaluation.failures
+def build_body(evaluations: Sequence[Evaluation]) -> Iterator[str]:
+    """The parts of the report between heading and footer; each part has all test sets, under their titles."""
+    methods = {method for each in evaluations for method in each.methods}
+    measured = sum(len({row.picture for row in each.rows}) for each in evaluations)
+    sets = f"{counted(len(evaluations), 'test set')}, " if len(evaluations) > 1 else ""
+    scale = f", x{evaluations[0].scale}" if evaluations[0].scale else ""
+    failures = list(dict.fromkeys(failure for each in evaluations for failure in each.failures))
+    notes = list(dict.fromkeys(note for each in evaluations for note in each.notes))
     trouble = f'; <a href="#problems">{counted(len(failures), "problem")}</a>' if failures else ""
-    yield f"<p>{counted(len(evaluation.methods), 'method')}, {counted(measured, 'picture')}{scale}{trouble}.</p>\n"
-    yield section("Protocol", _pairs(evaluation.protocol))
-    yield section("Summary", _summary(evaluation))
-    if evaluation.differences:
-        yield section("Paired differences", _differences(evaluation))
-    plot = _plot(evaluation)
-    if plot:
-        yield section("Trade-off", plot)
-    yield from _extremes(evaluation)
-    yield section("Every score", _scores(evaluation))
-    yield section("What the metrics mean", _meanings(evaluation))
-    if evaluation.notes:
-        yield section("Notes", sentences(evaluation.notes))
+    yield f"<p>{sets}{counted(len(methods), 'method')}, {counted(measured, 'picture')}{scale}{trouble}.</p>\n"
+    yield section("Protocol", _pairs(evaluations[0].protocol))
+    parts: list[tuple[str, Callable[[Evaluation], str]]] = [
+        ("Summary", _summary),
+        ("Paired differences", _differences),
+        ("Trade-off", _plot),
+        ("Best and worst pictures", functools.partial(_extremes, level=4 if len(evaluations) > 1 else 3)),
+        ("All scores", _scores),
+    ]
+    for title, build in parts:
+        found = [(each.title, content) for each in evaluations if (content := build(each))]
+        if found:
+            heads = [f"<h3>{name(head)}</h3>\n" if len(evaluations) > 1 else "" for head, _ in found]
+            contents = (content for _, content in found)
+            yield section(title, *itertools.chain(*zip(heads, contents, strict=True)))
+    yield section("Metrics", _meanings(evaluations))
+    if notes:
+        yield section("Notes", sentences(notes))
     if failures:
         yield section("Problems", sentences(failures, "problems"))
 
 
 def main_method(evaluation: Evaluation) -> str | None:
-    """The method that the report is about: the first that is no baseline."""
+    """The method that the report is about: the first that is not a baseline."""
     own = [method for method in evaluation.methods if method.lower() not in BASELINES]
     return (own or [*evaluation.methods, None])[0]
 
 
 def ranking_metric(evaluation: Evaluation) -> MetricInfo | None:
-    """What pictures are ranked by: the first metric that compares with the truth, else the first of all."""
+    """The metric that pictures are ranked by: the first that reads the reference, else the first of all."""
     with_reference = [metric for metric in evaluation.metrics if "gt" in metric.needs]
     return (with_reference or [*evaluation.metrics, None])[0]
 
 
-def number(value: float, decimals: int, sign: str = "") -> str:
-    """A number for people: ∞ for what is infinite, a dash for what is no number.
+def format_number(value: float, decimals: int, sign: str = "") -> str:
+    """Format a number for people: ∞ for infinity, a dash for NaN.
 
-    >>> number(28.42, 2), number(float("inf"), 2), number(-0.5, 1, "+"), number(float("nan"), 2)
-    ('28.42', '∞', '−0.5', '–')
+    >>> [format_number(value, 1) for value in (28.42, -0.5, float("inf"), float("nan"))]
+    ['28.4', '−0.5', '∞', '–']
     """
     if math.isnan(value):
         return "–"
@@ -120,59 +131,70 @@ def _summary(evaluation: Evaluation) -> str:
                 cells.append(Cell("–", ""))
                 continue
             is_best = method in best[metric.name]
-            content = number(mean.mean, metric.decimals)
+            content = format_number(mean.mean, metric.decimals)
             if is_best:
                 content = f'<span aria-hidden="true">★ </span>{content}<span class="hidden"> (best)</span>'
-            if mean.count > 1 and math.isfinite(mean.low) and math.isfinite(mean.high):
-                low, high = number(mean.low, metric.decimals), number(mean.high, metric.decimals)
+            if mean.has_interval:
+                low, high = format_number(mean.low, metric.decimals), format_number(mean.high, metric.decimals)
                 content += f' <span class="interval">[{low}, {high}]</span>'
-            if mean.count < len(evaluation.pictures):
-                content += f' <span class="interval">of {mean.count}</span>'
+            if coverage := describe_coverage(mean):
+                content += f' <span class="interval">({coverage})</span>'
             cells.append(Cell(content, mean.mean, "best" if is_best else ""))
         rows.append(cells)
-    caption = "Mean over the pictures [95 % interval of the mean]; ★ best; “of n”: over n pictures only."
+    caption = "Mean over the pictures [95 % interval of the mean]; ★ best."
+    if any(describe_coverage(mean) for mean in evaluation.means):
+        caption += (
+            " (7 of 8): pictures that have a score; (1 equal): pictures equal to their reference, whose infinite scores"
+            " are not part of the mean. ★ only where all means are over the same number of pictures."
+        )
     return table(caption, ["Method", *map(_head, evaluation.metrics)], rows, sortable=True)
 
 
 def _best_methods(evaluation: Evaluation, metric: MetricInfo) -> set[str]:
-    """The methods with the best mean, as it is printed; none when there is nothing to compare."""
+    """The methods with the best printed mean; none when means of different pictures would be compared."""
     means = [mean for mean in evaluation.means if mean.metric == metric.name and not math.isnan(mean.mean)]
-    if len(means) < 2:
+    if len(means) < 2 or len({(mean.count, mean.equal) for mean in means}) > 1:
         return set()
     best = (max if metric.higher_is_better else min)(mean.mean for mean in means)
-    return {mean.method for mean in means if number(mean.mean, metric.decimals) == number(best, metric.decimals)}
+    return {
+        mean.method
+        for mean in means
+        if format_number(mean.mean, metric.decimals) == format_number(best, metric.decimals)
+    }
 
 
 def _differences(evaluation: Evaluation) -> str:
+    if not evaluation.differences:
+        return ""
     metrics = {metric.name: metric for metric in evaluation.metrics}
     rows: list[list[Cell]] = []
     for each in evaluation.differences:
         metric = metrics.get(each.metric)
         decimals = metric.decimals if metric is not None else 4
         verdict, classes = _verdict(each, metric)
-        low, high = number(each.low, decimals, "+"), number(each.high, decimals, "+")
-        p_value = "< 0.0001" if each.p_value < 0.0001 else number(each.p_value, 4)
+        low, high = format_number(each.low, decimals, "+"), format_number(each.high, decimals, "+")
+        p_value = "< 0.0001" if each.p_value < 0.0001 else format_number(each.p_value, 4)
         rows.append(
             [
                 Cell(f"{name(each.method)} − {name(each.other)}", f"{each.method} {each.other}"),
                 Cell(text(metric.title if metric is not None else each.metric), classes="words"),
                 Cell(
-                    f'{number(each.difference, decimals, "+")} <span class="interval">[{low}, {high}]</span>',
+                    f'{format_number(each.difference, decimals, "+")} <span class="interval">[{low}, {high}]</span>',
                     each.difference,
                 ),
                 Cell(p_value, each.p_value),
-                Cell(str(each.count), each.count),
+                Cell(str(each.count) if each.count == each.total else f"{each.count} of {each.total}", each.count),
                 Cell(verdict, classes=f"words {classes}".strip()),
             ]
         )
     caption = (
         "Differences on the same pictures: mean [95 % interval], p-value. p-values are not corrected for their number."
     )
-    return table(caption, ["Pair", "Metric", "Mean difference", "p", "Pictures", "Means"], rows, sortable=True)
+    return table(caption, ["Pair", "Metric", "Mean difference", "p", "Pictures", "Verdict"], rows, sortable=True)
 
 
 def _verdict(difference: PairedDifference, metric: MetricInfo | None) -> tuple[str, str]:
-    """What a difference says, in words, and the class that colors it."""
+    """The verdict on a difference in words, and the class that colors it."""
     sure = difference.p_value < _SIGNIFICANT and not difference.low <= 0 <= difference.high
     if metric is None or not sure:
         return "no clear difference", ""
@@ -186,15 +208,16 @@ def _scores(evaluation: Evaluation) -> str:
         cells = [Cell(name(row.picture), row.picture), Cell(name(row.method), row.method, "words")]
         for metric in evaluation.metrics:
             score = row.scores.get(metric.name)
-            cells.append(Cell("–", "") if score is None else Cell(number(score, metric.decimals), score))
+            cells.append(Cell("–", "") if score is None else Cell(format_number(score, metric.decimals), score))
         if problems:
             cells.append(Cell(name(" ".join(row.problems)), classes="words"))
         rows.append(cells)
     head = ["Picture", "Method", *map(_head, evaluation.metrics), *(["Problems"] if problems else [])]
-    return table("A row per picture and method; click a head to sort by it.", head, rows, sortable=True)
+    return table("A row per picture and method; click a column head to sort by it.", head, rows, sortable=True)
 
 
-def _meanings(evaluation: Evaluation) -> str:
+def _meanings(evaluations: Sequence[Evaluation]) -> str:
+    metrics = {metric.name: metric for each in evaluations for metric in each.metrics}
     rows = [
         [
             Cell(text(metric.title)),
@@ -204,14 +227,14 @@ def _meanings(evaluation: Evaluation) -> str:
             Cell(text(metric.summary), classes="words"),
             Cell(text(metric.source), classes="words"),
         ]
-        for metric in evaluation.metrics
+        for metric in metrics.values()
     ]
     caption = "sr: result; gt: reference; lq: input."
     return table(caption, ["Metric", "Better", "Range", "Reads", "Measures", "Source"], rows)
 
 
 def _plot(evaluation: Evaluation) -> str:
-    """PSNR against NIQE, or the first two metrics; nothing when fewer than one method has both."""
+    """PSNR against NIQE, or the first two metrics; empty when no method has both."""
     by_name = {metric.name: metric for metric in evaluation.metrics}
     pair = [by_name[each] for each in ("psnr", "niqe") if each in by_name]
     across, up = (pair if len(pair) == 2 else [*evaluation.metrics, None, None])[:2]
@@ -239,37 +262,38 @@ def _label(metric: MetricInfo) -> AxisLabel:
     return AxisLabel(title=metric.title, higher_is_better=metric.higher_is_better)
 
 
-def _extremes(evaluation: Evaluation) -> Iterator[str]:
+def _extremes(evaluation: Evaluation, level: int) -> str:
     """The best and the worst pictures of the main method, each as aligned crops."""
     method, metric = main_method(evaluation), ranking_metric(evaluation)
     if method is None or metric is None:
-        return
+        return ""
     scored = [
         row for row in evaluation.rows if row.method == method and not math.isnan(row.scores.get(metric.name, math.nan))
     ]
     scored = [row for row in scored if row.sr is not None]
     scored.sort(key=lambda row: row.scores[metric.name], reverse=metric.higher_is_better)
     many = min(_MOST_OF_EACH, len(scored) // 2)
-    parts = [("Best", scored[:many]), ("Worst", scored[::-1][:many])] if many else [("The picture", scored)]
+    parts = [("Best", scored[:many]), ("Worst", scored[::-1][:many])] if many else [("Picture", scored)]
     if not scored:
-        return
+        return ""
     intro = (
-        f"By {text(metric.title)} of {name(method)}. Each row shows one region of {_CROP_SIDE} pixels, the one where"
-        " the results differ most, of the input (enlarged by nearest), of each method and of the reference."
+        f"By {text(metric.title)} of {name(method)}. Each row shows one region of {_CROP_SIDE}x{_CROP_SIDE} pixels,"
+        " where the results differ most: of the input (upscaled by nearest), of each method and of the reference."
     )
     pieces = [f"<p>{intro}</p>\n"]
     for title, rows in parts:
         for row in rows:
             pieces.append(
-                f"<h3>{title}: {name(row.picture)}, {number(row.scores[metric.name], metric.decimals)}</h3>\n"
+                f"<h{level}>{title}: {name(row.picture)}, {format_number(row.scores[metric.name], metric.decimals)}"
+                f"</h{level}>\n"
             )
             pieces.append(_crops(evaluation, row, metric))
-    yield section("Best and worst pictures" if many else "A closer look", *pieces)
+    return "".join(pieces)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _View:
-    """One picture that is to be shown beside others of its subject."""
+    """One picture of a subject, shown next to the others."""
 
     caption: str
     path: Path
@@ -286,7 +310,7 @@ def _crops(evaluation: Evaluation, main: ScoreRow, metric: MetricInfo) -> str:
     for row in rows:
         if row in kept and row.sr is not None:
             score = row.scores.get(metric.name)
-            shown = "" if score is None else number(score, metric.decimals)
+            shown = "" if score is None else format_number(score, metric.decimals)
             views.append(_View(caption=row.method, path=row.sr, score=shown, is_result=True))
     if main.lq is not None:
         views.insert(0, _View(caption="input (lq)", path=main.lq, is_input=True))
@@ -338,7 +362,7 @@ def _same_subject(views: list[_View], main: ScoreRow) -> tuple[list[_View], Size
             kept.append(view)
         else:
             height, width = sizes[view.path]
-            lost.append(f"{view.caption} is not shown: it is {width}x{height}, beside {full[1]}x{full[0]}.")
+            lost.append(f"{view.caption} is not shown: it is {width}x{height}, the others {full[1]}x{full[0]}.")
     return kept, full, lost
 
 

@@ -5,7 +5,6 @@ Text from outside (names of pictures, of models, sentences about them) goes thro
 
 from __future__ import annotations
 
-import contextlib
 import html
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from tessera.errors import PictureError
 from tessera.report.style import SORT, STYLE
-from tessera.storage.atomic import choose_temporary_name, put_in_place
+from tessera.storage.files import replace_file
 from tessera.version import __version__
 
 _ALONE = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
@@ -100,16 +99,11 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[Cell]], *, 
 
 def write_page(path: Path, pieces: Iterable[str]) -> None:
     """Write a page; it appears whole or not at all. Raises PictureError when it cannot be written."""
-    temporary = choose_temporary_name(path)
     try:
-        with temporary.open("x", encoding="utf-8", newline="\n") as file:
-            file.writelines(pieces)
-        put_in_place(temporary, path)
+        with replace_file(path) as file:
+            file.writelines(piece.encode("utf-8", "backslashreplace") for piece in pieces)
     except OSError as error:
         raise PictureError(f"{path}: cannot be written: {error.strerror}.") from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def _attributes(cell: Cell) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tessera.errors import UsageError
+from tessera.evaluate.naming import shorten_paths
 from tessera.images.formats import is_picture_name
 
 _ENDING = re.compile(
@@ -65,7 +66,7 @@ def find_partners(inputs: Sequence[Path], labels: Sequence[str] = ()) -> Partner
         raise UsageError(
             f"expected one for each of the {len(inputs)} inputs, or none, found {len(labels)}.", field="labels"
         )
-    shown = tuple(labels) or _shortest_distinct([path if folders else path.with_suffix("") for path in inputs])
+    shown = tuple(labels) or shorten_paths([path if folders else path.with_suffix("") for path in inputs])
     if not folders:
         entries = tuple(Entry(label=label, path=path) for label, path in zip(shown, inputs, strict=True))
         return Partners(labels=shown, groups=(Group(name=_key(inputs[0].stem), entries=entries),))
@@ -163,20 +164,6 @@ def _common_tail(stems: Sequence[str]) -> str:
     start = common.find("_")
     tail = common[start:] if start >= 0 else ""
     return tail if all(len(stem) > len(tail) for stem in stems) else ""
-
-
-def _shortest_distinct(paths: Sequence[Path]) -> tuple[str, ...]:
-    """The shortest ends of paths that are all different.
-
-    >>> _shortest_distinct([Path("a/x4"), Path("b/x4")]), _shortest_distinct([Path("a/x"), Path("b/y")])
-    (('a/x4', 'b/x4'), ('x', 'y'))
-    """
-    absolute = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100 - links keep their names
-    for count in range(1, max(len(path.parts) for path in absolute)):
-        ends = tuple("/".join(path.parts[-count:]) for path in absolute)
-        if len(set(ends)) == len(ends):
-            return ends
-    return tuple(str(path) for path in paths)
 
 
 def _few(names: Sequence[str]) -> str:

@@ -60,8 +60,8 @@ def scatter(points: Sequence[Point], across: AxisLabel, up: AxisLabel) -> str:
     spots = [(axes[0].place(point.x), axes[1].place(point.y)) for point in points]
     values = "; ".join(f"{point.name} {point.x:.4g}, {point.y:.4g}" for point in points)
     lines = [
-        f'<svg class="plot" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-labelledby="plot-title">\n'
-        f'<title id="plot-title">{text(up.title)} against {text(across.title)}: {text(values)}</title>\n',
+        f'<svg class="plot" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">\n'
+        f"<title>{text(up.title)} against {text(across.title)}: {text(values)}</title>\n",
         *_grid(*axes),
         *_titles(across, up),
         arrow,

@@ -19,7 +19,7 @@ body {
 }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: .5rem 0 1rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.25rem; margin: 2.2rem 0 .6rem; overflow-wrap: anywhere; }
-h3 { font-size: 1.05rem; margin: 1.6rem 0 .4rem; overflow-wrap: anywhere; }
+h3, h4 { font-size: 1.05rem; margin: 1.6rem 0 .4rem; overflow-wrap: anywhere; }
 p, li, dd { overflow-wrap: anywhere; max-width: 48rem; }
 footer, .soft { color: var(--soft); font-size: .875rem; }
 footer { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: .6rem; }
@@ -111,7 +111,7 @@ figcaption { font-size: .875rem; line-height: 1.35; padding-top: .25rem; overflo
   th, td { padding: .15rem .35rem; }
   th button::after, .choose, .compare input { display: none !important; }
   tr, figure, .plot { break-inside: avoid; }
-  h2, h3, p.soft { break-after: avoid; }
+  h2, h3, h4, p.soft { break-after: avoid; }
   th button { display: contents; }
   .crops.row img { width: 2.9cm !important; }
   .crops.row figcaption { max-width: 2.9cm !important; }
