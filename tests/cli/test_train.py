@@ -1,6 +1,7 @@
 """`tessera train`, through the command line."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from tessera.cli import main
+from tessera.train.downloads import list_missing
+from tessera.train.recipe import load_recipe
 from train.runs import SMALL, SMALL_RRDB, make_pictures, trained_lines
 
 RUN = ("rrdb-psnr", *SMALL, *SMALL_RRDB, "pool=0", "name=run", "steps=4", "checkpoint.every=2")
@@ -89,3 +92,46 @@ def test_sigterm_saves_and_ends_with_the_code_of_the_signal(desk):
     assert process.returncode == 128 + signal.SIGTERM
     assert "saved. Continue with --resume" in said
     assert "Traceback" not in said
+
+
+@pytest.fixture
+def empty_models(tmp_path, monkeypatch) -> Path:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    monkeypatch.setenv("TESSERA_MODELS", str(folder))
+    monkeypatch.setenv("TESSERA_OFFLINE", "1")
+    return folder
+
+
+def test_downloads_are_announced_with_their_size_and_the_line_without_them(desk, empty_models, capsys):
+    assert main(["train", "finetune", "data.train=photos", "name=a b"]) == 1
+    said = capsys.readouterr().err
+    assert "perceptual.trunk: vgg19 (575 MB) is not on this machine" in said
+    assert "To train without it: tessera train finetune data.train=photos 'name=a b' perceptual.weight=0\n" in said
+    assert not (desk / "runs").exists()
+
+
+def test_the_distilled_trunk_is_proposed_where_it_is_here(desk, empty_models):
+    (empty_models / "vgg19-distilled-encoder.pth").write_bytes(b"")
+    (missing,) = list_missing(load_recipe("realesrgan"))
+    assert missing.instead == (
+        "perceptual.trunk=vgg19-distilled",
+        "perceptual.layers={conv1_2 = 0.1, conv2_2 = 0.1, conv3_4 = 1, conv4_4 = 1, conv5_1 = 1}",
+    )
+    assert list_missing(load_recipe("realesrgan", missing.instead)) == []
+
+
+def test_a_model_to_start_from_is_announced_too(empty_models):
+    found = list_missing(load_recipe("rrdb-psnr", ["start.generator=realesrgan-x4plus", "generator.scale=4"]))
+    assert found == []  # installed with the package
+    (missing,) = list_missing(load_recipe("rrdb-psnr", ["start.generator=realesrnet-x4plus"]))
+    assert (missing.key, missing.name) == ("start.generator", "realesrnet-x4plus")
+
+
+def test_the_training_examples_of_the_readme_need_no_download(empty_models):
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    lines = [line.partition("#")[0] for line in readme.splitlines() if line.startswith("tessera train ")]
+    assert lines
+    for line in lines:
+        recipe, *changes = shlex.split(line)[2:]
+        assert list_missing(load_recipe(recipe, changes)) == [], line

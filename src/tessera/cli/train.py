@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from typing import TYPE_CHECKING, Annotated, Any
+import os
+import shlex
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tessera.cli import make_printable, print_error
-from tessera.cli.options import show_options
+from tessera.cli.train_display import TrainingDisplay
 from tessera.errors import UsageError
 
 if TYPE_CHECKING:
@@ -53,7 +53,9 @@ def train(
         return
     if not wanted.data.train:
         raise UsageError("No training pictures: give data.train=FOLDER.")
-    with _Display(wanted, quiet=quiet) as display:
+    if not quiet and os.environ.get("RANK", "0") == "0":
+        _announce_downloads(wanted, [recipe, *(changes or ()), *(["--resume"] if resume else [])])
+    with TrainingDisplay(every=wanted.report.every, quiet=quiet) as display:
         outcome = run(wanted, resume=resume, restart=restart, display=display)
     if outcome.stopped_by:
         raise typer.Exit(128 + outcome.stopped_by)
@@ -61,61 +63,13 @@ def train(
         typer.echo(f"{make_printable(str(wanted.folder))}: {outcome.step:,} steps done.")
 
 
-class _Display:
-    """A progress bar where there is a terminal, and lines otherwise."""
+def _announce_downloads(recipe: Recipe, arguments: list[str]) -> None:
+    """Say what has to be downloaded before the first step, how large it is, and how to train without it."""
+    from tessera.train.downloads import list_missing
 
-    def __init__(self, recipe: Recipe, *, quiet: bool) -> None:
-        self._quiet = quiet
-        self._every = recipe.report.every
-        self._bar: Any = None
-        self._task: Any = None
-        self._last = (0.0, -1)
-        """Time and step of the last line."""
-
-    def __enter__(self) -> _Display:
-        if sys.stderr.isatty() and not self._quiet:
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
-                transient=True,
-            )
-            self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def show_message(self, sentence: str) -> None:
-        """Print a message above the progress bar."""
-        if self._quiet:
-            return
-        if self._bar is not None:
-            self._bar.console.print(make_printable(show_options(sentence)), highlight=False, markup=False)
-        else:
-            print_error(show_options(sentence))
-
-    def show_step(self, step: int, steps: int, values: dict[str, float]) -> None:
-        """Show the losses of a finished step."""
-        if self._quiet:
-            return
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if "gradient" not in name)
-        if self._bar is not None:
-            if self._task is None:
-                self._task = self._bar.add_task(shown, total=steps)
-            self._bar.update(self._task, completed=step, description=shown)
-            return
-        then, before = self._last
-        if before < 0:
-            self._last = (time.monotonic(), step)
-        if step % self._every == 0 or step == steps:
-            now = time.monotonic()
-            rate = f"  {(step - before) / (now - then):.2f} steps/s" if 0 <= before < step and now > then else ""
-            print(f"step {step:,} of {steps:,}  {shown}{rate}", file=sys.stderr)
-            self._last = (now, step)
+    for missing in list_missing(recipe):
+        size = f" ({missing.bytes / 1e6:,.0f} MB)" if missing.bytes else ""
+        print_error(f"{missing.key}: {missing.name}{size} is not on this machine; downloading it first.")
+        if missing.instead:
+            line = shlex.join(["tessera", "train", *arguments, *missing.instead])
+            print_error(f"To train without it: {make_printable(line)}")

@@ -64,6 +64,12 @@ def load_trunk(name_or_path: str | os.PathLike[str], *, offline: bool = False) -
     return _fill(trunk, _map_names(trunk, published.name), published.name, path=path, state=read_tensors(path))
 
 
+def locate_published(published: PublishedTrunk) -> Path | None:
+    """Find the file of a published trunk on this machine without downloading; None if it is not here."""
+    path = models_folder() / published.remote.name
+    return _find_installed(published) or (path if path.is_file() else None)
+
+
 def _find_installed(published: PublishedTrunk) -> Path | None:
     """Find the file of a trunk in an installed package, if its checksum is the published one."""
     packaged = published.packaged
