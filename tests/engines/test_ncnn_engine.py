@@ -15,7 +15,8 @@ from tessera.engines.ncnn.engine import NcnnEngine
 from tessera.engines.opening import open_engine
 from tessera.errors import EngineError, OutOfMemoryError
 from tessera.generators import GeneratorConfig, RRDBNetConfig, SRVGGNetCompactConfig
-from tessera.weights.files import ForeignConfig, LoadedGenerator, load_weights
+from tessera.weights.files import LoadedGenerator, load_weights
+from tessera.weights.foreign_network import ForeignConfig
 from tessera.weights.ncnn import TAG_FP16, read_ncnn
 from tessera.weights.ncnn_writer import write_param, write_values
 from tessera.weights.published import find_model

@@ -18,15 +18,16 @@ from tessera.engines import opening
 from tessera.engines.engine import EngineInfo, Precision, Tiles
 from tessera.engines.opening import EngineName, find_engine
 from tessera.errors import EngineError, UsageError
-from tessera.generators import RRDBNetConfig
+from tessera.generators import RRDBNetConfig, SRVGGNetCompactConfig
 from tessera.planning import Candidate, Plan, Planner, Timing, timing
 from tessera.planning import planner as planner_module
 from tessera.planning.chart import chart, with_noise
 from tessera.planning.cutting import cut
 from tessera.planning.plan import TILES, waste
 from tessera.planning.planner import candidates
+from tessera.planning.preparing import prepare
 from tessera.tiling.settings import Settings
-from tessera.weights.files import LoadedGenerator
+from tessera.weights.files import LoadedGenerator, load_weights, save_weights
 from tessera.zoo.int8_file import Int8File
 
 
@@ -305,6 +306,42 @@ def test_a_file_with_whole_numbers_that_gives_no_picture_is_dropped_all_the_same
     found = world.planner("fast", int8=whole_numbers()).engine_for(MANY)
     assert found is not None
     assert (found[0].name, found[0].precision) != INT8
+
+
+@pytest.mark.parametrize("policy", ["auto", "fast"])
+def test_another_picture_is_refused_whatever_an_int8_file_states(policy):
+    """A file that states a loss of 0.1 dB and gives 5.7 dB is a real case: its scales belonged to other weights."""
+    world = World(speed={INT8: (0.0, 0.001)}, error={INT8: lambda sr: 1 - sr})
+    planner = world.planner(policy, int8=whole_numbers())
+    found = planner.engine_for(MANY)
+    assert found is not None
+    assert (found[0].name, found[0].precision) != INT8
+    assert any("another picture than that of fp32" in line for line in planner.lines(found[1]))
+
+
+def test_a_few_samples_may_not_be_off_by_everything():
+    """1 % of inverted samples is within the share that `auto` allows, and is visible."""
+
+    def speckle(sr: Tensor) -> Tensor:
+        flat = sr.clone().flatten()
+        flat[::120] = 1 - flat[::120].round()
+        return flat.reshape(sr.shape)
+
+    world = World(speed={OPENVINO: (0.0, 0.001)}, error={OPENVINO: speckle})
+    found = world.planner().engine_for(MANY)
+    assert found is not None
+    assert found[0].name != "openvino"
+
+
+def test_when_every_candidate_fails_the_check_the_reference_runs(tmp_path, monkeypatch):
+    """The output is that of PyTorch in fp32, and the lines say that no candidate is usable."""
+    path = tmp_path / "model.safetensors"
+    config = SRVGGNetCompactConfig(features=4, convolutions=1, scale=2)
+    save_weights(path, config, config.build().state_dict())
+    monkeypatch.setattr(planner_module.Planner, "_objection", lambda *_: "wrong")
+    ready = prepare(load_weights(path), Settings(engine="openvino"), 1000)
+    assert (ready.pipeline.engine.name, ready.pipeline.engine.precision) == ("pytorch", "fp32")
+    assert "no candidate is usable" in ready.lines[-1]
 
 
 def test_another_file_with_whole_numbers_asks_for_another_plan():

@@ -284,19 +284,24 @@ def test_files_of_nothing_give_one_sentence_that_names_them(tmp_path: Path, suff
     assert str(caught.value).count(str(path)) == 1
     report = inspect_weights(path)
     assert report.problem == str(caught.value)
-    assert report.size_bytes == len(data)
+    assert report.size_bytes == len(data) * (2 if suffix == ".param" else 1)
 
 
-def test_wrong_names_are_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("zip_format", [True, False])
+def test_the_content_decides_the_format_of_a_single_file(tmp_path: Path, zip_format: bool) -> None:
+    weights = weights_of(SMALL)
     good = tmp_path / "a.safetensors"
-    save_weights(good, SMALL, weights_of(SMALL))
-    wrong = good.rename(tmp_path / "a.pth")
-    with pytest.raises(WeightsError, match=r"Rename it so that it ends in `\.safetensors`"):
-        load_weights(wrong)
+    save_weights(good, SMALL, weights)
     checkpoint = tmp_path / "b.safetensors"
-    torch.save(weights_of(SMALL), checkpoint)
-    with pytest.raises(WeightsError, match=r"Rename it so that it ends in `\.pth`"):
-        load_weights(checkpoint)
+    torch.save(weights, checkpoint, _use_new_zipfile_serialization=zip_format)
+    for path, what in ((good.rename(tmp_path / "a.pth"), "safetensors"), (checkpoint, "PyTorch checkpoint")):
+        generator = load_weights(path)
+        assert generator.config == SMALL
+        assert all(torch.equal(generator.state[name], tensor) for name, tensor in weights.items())
+        assert any(what in note for note in generator.notes)
+
+
+def test_wrong_names_are_described(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="no such file"):
         load_weights(tmp_path / "none.pth")
     odd = tmp_path / "a.h5"

@@ -114,7 +114,7 @@ def test_the_configuration_in_the_metadata_is_believed_when_it_fits(tmp_path):
     assert loaded.config == config
     assert (loaded.dialect, loaded.metadata["license"]) == ("onnx", "CC0-1.0")
     write_nearest(path, scale=4, metadata={CONFIG_KEY: config.model_dump_json()})
-    with pytest.raises(WeightsError, match=r"enlarges x2.*enlarges x4"):
+    with pytest.raises(WeightsError, match=r"says x2.*is x4"):
         load_weights(path)
 
 

@@ -17,7 +17,7 @@ from tessera.version import __version__
 if TYPE_CHECKING:
     from tessera.weights.loaded_generator import LoadedGenerator
 
-FORMAT = 3
+FORMAT = 4
 _FOLDER = "plans"
 
 

@@ -19,6 +19,11 @@ TILES = (512, 384, 256, 192, 128)
 LEAST_SHARE_WITHIN_ONE_LEVEL = 0.99
 LEAST_PSNR_DB = 50.0
 """Limit of `fast`: differences are invisible side by side, but may exceed one level."""
+FLOOR_DB = 28.0
+"""Limit of every candidate, also of an int8 file within its stated loss: below it, the output is another picture.
+
+int8 files that lose at most 0.2 dB are 32 dB and more from fp32 on the noisy chart.
+"""
 _LARGEST_TILE_BYTES = 4 * 2**30
 _WORTH_A_LARGER_TILE = 0.9
 """A larger tile needs more memory, so it has to save a tenth of the time."""
@@ -48,10 +53,17 @@ class Difference(BaseModel, frozen=True, extra="forbid"):
 
     def is_allowed(self, policy: Precision) -> bool:
         """Whether the precision allows this difference: with `exact` no sample may differ by more than one level."""
+        if not self.is_above_floor:
+            return False
         if policy == "exact":
             return self.within_one_level == 1
         alike = self.within_one_level >= LEAST_SHARE_WITHIN_ONE_LEVEL
         return alike or (policy == "fast" and (self.psnr_db is None or self.psnr_db >= LEAST_PSNR_DB))
+
+    @property
+    def is_above_floor(self) -> bool:
+        """Whether the output is the same picture at all, whatever the precision allows and a file states."""
+        return self.psnr_db is None or self.psnr_db >= FLOOR_DB
 
     def worse(self, other: Difference) -> Difference:
         """The worse of the two in each respect."""
@@ -75,7 +87,8 @@ class Candidate(BaseModel, frozen=True, extra="forbid"):
     fast: bool = False
     """Whether the engine uses its mode for the precision `fast`."""
     stated_drop_db: Annotated[float, Field(allow_inf_nan=False)] | None = None
-    """Measured loss of PSNR against ground truth, stored in an int8 file; it then replaces the comparison with fp32."""
+    """Measured loss of PSNR against ground truth, stored in an int8 file; compared with fp32 it only has to be above
+    FLOOR_DB."""
     threads: Annotated[int, Field(ge=1, le=65_536)] | None = None
     """None on a GPU."""
     startup_seconds: _Seconds = 0.0

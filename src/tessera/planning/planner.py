@@ -154,6 +154,8 @@ class Planner:
     def _objection(self, candidate: Candidate, difference: Difference | None) -> str | None:
         if difference is None:
             return "output not finite or of the wrong size"
+        if not difference.is_above_floor:
+            return f"{difference}; another picture than that of fp32"
         if candidate.stated_drop_db is not None or difference.is_allowed(self._policy):
             return None
         return f"{difference}; not allowed by {self._policy}"

@@ -49,15 +49,16 @@ def open_named(generator: LoadedGenerator, settings: Settings) -> Engine:
 def prepare(generator: LoadedGenerator, settings: Settings, pixels: int) -> Ready:
     """Plan for this many input pixels and open the chosen engine.
 
-    Where planning fails, the named engine or PyTorch runs unchecked, and the lines say so. Raises EngineError when the
-    named engine or device is unavailable.
+    Where planning fails, the named engine or PyTorch runs unchecked; where every candidate fails the check, the
+    reference runs: PyTorch in fp32. The lines say so. Raises EngineError when the named engine or device is
+    unavailable.
     """
     # A named engine or device that is unavailable is an error of the user, not a candidate to leave out.
     named = open_named(generator, settings) if settings.engine != "auto" or settings.device != "cpu" else None
     if find_file_engine(generator) is not None:
         return _prepare_file(generator, settings, named)
     runs = pixels * (_RUNS_OF_AN_ENSEMBLE if settings.tta else 1)
-    int8 = _find_int8(generator, settings)
+    int8 = find_companion(generator, settings)
 
     def open_candidate(network: LoadedGenerator, candidate: Candidate) -> Engine:
         if named is not None and network is generator and _is_named(named, candidate, settings):
@@ -72,6 +73,7 @@ def prepare(generator: LoadedGenerator, settings: Settings, pixels: int) -> Read
             int8=int8 if candidate.precision == "int8" else None,
         )
 
+    failed = False
     try:
         planner = Planner(
             generator,
@@ -87,9 +89,9 @@ def prepare(generator: LoadedGenerator, settings: Settings, pixels: int) -> Read
         found = planner.engine_for(runs)
         lines = tuple(planner.lines(None if found is None else found[1]))
     except Exception as error:  # the work can be done without a plan
-        found, lines = None, (f"planning failed: {sentence_of(error)}",)
+        failed, found, lines = True, None, (f"planning failed: {sentence_of(error)}",)
     if found is None:
-        engine = named or open_named(generator, settings)
+        engine = _open_last_resort(generator, settings, named, failed=failed)
         lines = (*lines, f"plan: {engine.name} {engine.precision}, because no candidate is usable")
         pipeline = Pipeline(generator=generator, engine=engine, settings=settings)
         return Ready(pipeline=pipeline, lines=lines, pixels=pixels)
@@ -100,6 +102,14 @@ def prepare(generator: LoadedGenerator, settings: Settings, pixels: int) -> Read
     return Ready(pipeline=pipeline, choice=choice, lines=lines, pixels=pixels)
 
 
+def _open_last_resort(generator: LoadedGenerator, settings: Settings, named: Engine | None, *, failed: bool) -> Engine:
+    """The engine to run without a plan: as named if nothing was checked, else the reference of the check."""
+    if failed:
+        return named or open_named(generator, settings)
+    threads = threads_for(settings.device, settings.threads)
+    return open_engine(generator, "exact", engine="pytorch", device=settings.device, threads=threads)
+
+
 def _is_named(named: Engine, candidate: Candidate, settings: Settings) -> bool:
     """Whether a candidate is the engine that is open already."""
     fast = settings.precision == "fast" and find_engine(candidate.engine).has_fast_mode
@@ -107,8 +117,8 @@ def _is_named(named: Engine, candidate: Candidate, settings: Settings) -> bool:
     return same and candidate.fast == fast and candidate.threads == threads_for(settings.device, settings.threads)
 
 
-def _find_int8(generator: LoadedGenerator, settings: Settings) -> Int8File | None:
-    """The generator's int8 companion, where speed is requested and its measured loss is small."""
+def find_companion(generator: LoadedGenerator, settings: Settings) -> Int8File | None:
+    """The int8 companion that may run instead of a generator: where speed is requested and its stated loss is small."""
     engine_allows = settings.engine == "auto" or find_engine(settings.engine).runs_int8
     if settings.precision != "fast" or settings.device != "cpu" or not engine_allows or not has_int8():
         return None

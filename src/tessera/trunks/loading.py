@@ -17,6 +17,7 @@ from tessera.trunks.table import TRUNKS, PublishedTrunk
 from tessera.trunks.trunk import Trunk
 from tessera.weights.checkpoint import read_checkpoint
 from tessera.weights.dialects import compare, unwrap
+from tessera.weights.formats import identify_format
 from tessera.weights.hdf5_file import is_hdf5, read_hdf5
 from tessera.weights.names import WEIGHTS_SUFFIXES
 from tessera.weights.published import Model, RemoteFile
@@ -102,10 +103,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Kernels from Keras are transposed to PyTorch's (outputs, inputs, h, w). Raises WeightsError.
     """
     try:
-        if path.suffix.lower() == ".safetensors":
-            return _unwrap_state(path, read_safetensors(path)[0])
         if path.suffix.lower() == ".h5" or is_hdf5(path):
             return {name: t.permute(3, 2, 0, 1) if t.ndim == 4 else t for name, t in read_hdf5(path).items()}
+        if identify_format(path) == "safetensors":
+            return _unwrap_state(path, read_safetensors(path)[0])
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror or error}).") from error
     except WeightsError as error:

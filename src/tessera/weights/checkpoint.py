@@ -6,25 +6,32 @@ tensors from the bytes of the storages, after it has compared every declared siz
 never called, so its vulnerabilities (and the differences between its archive reader and others) do not apply.
 
 Two formats are supported: the ZIP archive that PyTorch writes since 1.6, and the older one, which is consecutive
-pickles followed by the storages.
+pickles followed by the storages. Either may lie in a ZIP archive as the only weights file, as websites pack downloads.
 """
 
+import dataclasses
 import io
 import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, cast
 
 import torch
 from torch import Tensor
 
 from tessera.errors import UnsafeWeightsError, WeightsError
+from tessera.weights.names import CHECKPOINT_SUFFIXES
 from tessera.weights.pickle_walk import DAMAGE, Global, Inert, MalformedError, Storage, Strided, Walker
+from tessera.weights.stored_archive import check_members
+
+ZIP_MAGIC = b"PK\x03\x04"
 
 LIMIT_BYTES = 4 << 30
 MAX_PICKLE_BYTES = 64 << 20
 MAX_DEPTH = 32
+MAX_EXPANSION = 8
+"""Largest ratio of unpacked to packed size of a packed checkpoint; those of trained weights are below 2."""
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
@@ -36,6 +43,8 @@ class Checkpoint:
 
     content: Any
     format: Literal["zip", "legacy"]
+    packed_name: str | None = None
+    """Name of the checkpoint inside a ZIP archive that holds it."""
 
 
 def read_checkpoint(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> Checkpoint:
@@ -53,10 +62,12 @@ def read_checkpoint(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> Checkpoint
             problem = describe_other_file(head, size)
             if problem is not None:
                 raise WeightsError(f"{path}: {problem}")
-            reader = _Reader(_Clipped(file, size), limit_bytes)
-            if head.startswith(b"PK\x03\x04"):
-                return reader.read_zip()
-            return reader.read_legacy()
+            packed = find_packed(file, head)
+            if packed is not None:
+                name, data = _unpack(file, packed, limit_bytes)
+                found = _read_open(io.BytesIO(data), data[:512], len(data), limit_bytes)
+                return dataclasses.replace(found, packed_name=name)
+            return _read_open(file, head, size, limit_bytes)
     except OSError as error:
         raise WeightsError(f"{path}: this file cannot be read ({error.strerror or error}).") from error
     except UnsafeWeightsError as error:
@@ -66,6 +77,47 @@ def read_checkpoint(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> Checkpoint
             f"{path}: this is not a complete PyTorch checkpoint: {error}. Download it again, and compare its sha256 "
             "with the one its author publishes."
         ) from error
+
+
+def _read_open(file: IO[bytes], head: bytes, size: int, limit_bytes: int) -> Checkpoint:
+    reader = _Reader(_Clipped(file, size), limit_bytes)
+    return reader.read_zip() if head.startswith(ZIP_MAGIC) else reader.read_legacy()
+
+
+def find_packed(file: IO[bytes], head: bytes) -> zipfile.ZipInfo | None:
+    """Find the only checkpoint that a ZIP archive holds as a file; None for other files."""
+    if not head.startswith(ZIP_MAGIC):
+        return None
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+    except DAMAGE:
+        return None
+    finally:
+        file.seek(0)
+    if any(info.filename.endswith("/data.pkl") for info in members):
+        return None
+    found = [
+        info
+        for info in members
+        if info.filename.lower().endswith(CHECKPOINT_SUFFIXES) and not info.filename.startswith("__MACOSX/")
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def _unpack(file: IO[bytes], packed: zipfile.ZipInfo, limit_bytes: int) -> tuple[str, bytes]:
+    """Read a packed checkpoint into memory -> its name and its bytes."""
+    size, name = packed.file_size, packed.filename[:120]
+    if size > min(MAX_EXPANSION * packed.compress_size, limit_bytes):
+        raise MalformedError(f"{name!r} in it unpacks from {packed.compress_size:,} to {size:,} bytes")
+    try:
+        with zipfile.ZipFile(file) as archive, archive.open(packed) as member:
+            data = member.read(size + 1)
+    except DAMAGE as error:
+        raise MalformedError(f"its archive is damaged ({error or type(error).__name__})") from error
+    if len(data) != size:
+        raise MalformedError(f"{name!r} in it declares {size:,} bytes and has {len(data):,}")
+    return name, data
 
 
 def describe_other_file(head: bytes, size: int) -> str | None:
@@ -94,11 +146,16 @@ def describe_other_file(head: bytes, size: int) -> str | None:
     ):
         if head.startswith(magic):
             return f"this is not weights but {what}."
-    if len(head) > 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size:
-        return "this is a safetensors file under another name. Rename it so that it ends in `.safetensors`."
+    if looks_like_safetensors(head, size):
+        return "this is a safetensors file, not a PyTorch checkpoint."
     if text.startswith((b"{", b"[")) and _is_text(head):
         return "this is a JSON file, not weights. Give the weights file itself."
     return None
+
+
+def looks_like_safetensors(head: bytes, size: int) -> bool:
+    """Tell from the first 9 bytes of a file of this size whether it is a safetensors file."""
+    return head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= size - 8
 
 
 def _is_text(head: bytes) -> bool:
@@ -147,7 +204,7 @@ class _Reader:
     def read_zip(self) -> Checkpoint:
         try:
             with zipfile.ZipFile(self.file) as archive:
-                members = self._check_members(archive)
+                members = check_members(archive, self.file.size)
                 prefix = _find_prefix(members)
                 order = members.get(f"{prefix}/byteorder")
                 if order is not None and (order.file_size > 16 or archive.read(order).strip() != b"little"):
@@ -171,23 +228,6 @@ class _Reader:
                 return Checkpoint(_make(content, lambda storage: archive.read(members[names[storage.key]])), "zip")
         except DAMAGE as error:
             raise MalformedError(f"its archive is damaged ({error or type(error).__name__})") from error
-
-    def _check_members(self, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-        members: dict[str, zipfile.ZipInfo] = {}
-        for info in archive.infolist():
-            if info.filename in members:
-                raise MalformedError(f"its archive holds {info.filename!r} twice")
-            if info.flag_bits & 0x1:
-                raise MalformedError(f"its archive member {info.filename!r} is encrypted")
-            if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
-                raise MalformedError(
-                    f"its archive member {info.filename!r} is compressed, which PyTorch never does; if you repacked it "
-                    "yourself, pack it without compression (`zip -0`)"
-                )
-            members[info.filename] = info
-        if sum(info.file_size for info in members.values()) > self.file.size:
-            raise MalformedError("its archive members overlap: together they are larger than the file")
-        return members
 
     def read_legacy(self) -> Checkpoint:
         walker = Walker()
@@ -228,7 +268,9 @@ class _Reader:
         keys_walker.walk(self.file)
         keys_walker.refuse_foreign()
         keys: Any = keys_walker.value
-        if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(storages):
+        if not isinstance(keys, list) or any(type(key) not in (str, int) for key in cast("list[Any]", keys)):
+            raise MalformedError("its list of storages is not a list of names")
+        if sorted(map(str, keys)) != sorted(storages):
             raise MalformedError("the storages it lists differ from those that its tensors use")
         self._check_total(storages.values(), tensors)
         places: dict[str, int] = {}

@@ -14,7 +14,6 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from tessera.errors import UsageError, WeightsError
-from tessera.storage.checksum import compute_sha256
 from tessera.weights.safetensors_file import DTYPE_NAMES, write_safetensors
 
 FORMAT_KEY = "format"
@@ -34,14 +33,6 @@ def naming(path: Path) -> Generator[None, None, None]:
 def plain(dtype: torch.dtype) -> str:
     """A type's name without the library's: `float16`."""
     return str(dtype).removeprefix("torch.")
-
-
-def hashed(path: Path) -> str:
-    """The SHA-256 of a weights file. Raises WeightsError when it cannot be read."""
-    try:
-        return compute_sha256(path)
-    except OSError as error:
-        raise WeightsError(f"{path}: this file cannot be read ({error.strerror or error}).") from error
 
 
 def shown_metadata(metadata: Mapping[str, str], key: str) -> dict[str, str]:

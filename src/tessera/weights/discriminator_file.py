@@ -22,7 +22,6 @@ from tessera.weights.checkpoint import read_checkpoint
 from tessera.weights.described_file import (
     check_name,
     check_weight,
-    hashed,
     naming,
     plain,
     shown_metadata,
@@ -31,14 +30,16 @@ from tessera.weights.described_file import (
 from tessera.weights.dialects.discriminators import COUNTER, recognize_discriminator, unwrap_discriminator
 from tessera.weights.dialects.reading import Recognized
 from tessera.weights.dialects.states import compare, state_shapes
+from tessera.weights.formats import identify_format
+from tessera.weights.names import ARCHIVE_SUFFIX, CHECKPOINT_SUFFIXES
+from tessera.weights.parts import read_digest
 from tessera.weights.pickle_walk import Inert
 from tessera.weights.safetensors_file import read_safetensors
 
 CONFIG_KEY = "tessera.discriminator"
 GENERATOR_KEY = "tessera.config"
 
-CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt")
-SUFFIXES = (*CHECKPOINT_SUFFIXES, ".safetensors")
+SUFFIXES = (*CHECKPOINT_SUFFIXES, ARCHIVE_SUFFIX, ".safetensors")
 
 ONLY_AT_BIRTH = frozenset({"init_scale"})
 """Fields that say how weights are drawn, and mean nothing once there are weights."""
@@ -77,19 +78,21 @@ def load_discriminator(path: Path, *, config: DiscriminatorConfig | None = None)
     if not path.is_file():
         raise WeightsError(f"{path}: there is no such file. Give the path of a discriminator's weights.")
     suffix = path.suffix.lower()
-    metadata: dict[str, str] = {}
-    if suffix == ".safetensors":
-        with naming(path):
-            found, wrapper, metadata = _read_safetensors(path)
-    elif suffix in CHECKPOINT_SUFFIXES:
-        content = read_checkpoint(path).content
-        with naming(path):
-            found, wrapper = _from_names(content)
-    else:
+    if suffix not in SUFFIXES:
         raise WeightsError(
             f"{path}: weights of discriminators end in {', '.join(SUFFIXES)}, and this file ends in "
             f"{suffix or 'nothing'}. Give one of those, or rename the file if it is one."
         )
+    metadata: dict[str, str] = {}
+    with naming(path):
+        is_safetensors = identify_format(path) == "safetensors"
+    if is_safetensors:
+        with naming(path):
+            found, wrapper, metadata = _read_safetensors(path)
+    else:
+        content = read_checkpoint(path).content
+        with naming(path):
+            found, wrapper = _from_names(content)
     with naming(path):
         chosen = _agreed(found, config)
         _check_numbers(found.state)
@@ -100,7 +103,7 @@ def load_discriminator(path: Path, *, config: DiscriminatorConfig | None = None)
         wrapper=wrapper,
         notes=found.notes,
         source=path,
-        sha256=hashed(path),
+        sha256=read_digest(path),
         metadata=metadata,
     )
 

@@ -1,95 +1,52 @@
 """Weights files: reading, writing and describing them.
 
-Files of any format (`.pth`, `.pt`, `.ckpt`, `.safetensors`, ncnn's `.param` and `.bin`, `.onnx`, OpenVINO's `.xml`,
-TorchScript as Tessera writes it) and of any program become one description of a loaded generator, RGB in [0, 1].
+Files of every format in `weights.formats`, from any program, become one kind of loaded generator, RGB in [0, 1].
 Nothing in a file is executed, and every declared size is compared with the file's content before memory is taken.
 Tessera writes safetensors with the complete configuration in the metadata, and checks it when it reads such a file.
 
 Shapes: B pictures in a batch, C channels, H rows, W columns, s the scale.
 """
 
-import math
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from tessera.errors import EngineError, UnknownNetworkError, UsageError, WeightsError
+from tessera.errors import UnknownNetworkError, UsageError, WeightsError
 from tessera.generators import CONFIG_KEY, GeneratorConfig, config_from_json, find_generator
-from tessera.generators.drawing import Map, Pen
-from tessera.libraries import import_library
 from tessera.weights.checkpoint import read_checkpoint
 from tessera.weights.described_file import (
     check_name,
     check_weight,
-    hashed,
     naming,
     plain,
     shown_metadata,
     write_described,
 )
 from tessera.weights.dialects import Unwrapped, compare, recognize, state_shapes, unwrap
+from tessera.weights.foreign_network import ForeignConfig, build_foreign
+from tessera.weights.formats import TITLES, Format, has_usual_suffix, identify_format
 from tessera.weights.license import license_of
 from tessera.weights.loaded_generator import LoadedGenerator
 from tessera.weights.names import (
-    CHECKPOINT_SUFFIXES,
-    NCNN_SUFFIXES,
-    ONNX_SUFFIX,
-    OPENVINO_SUFFIX,
-    WEIGHTS_SUFFIXES,
     generator_name,
-    hashed_file,
     scale_in_name,
 )
 from tessera.weights.ncnn import read_ncnn
 from tessera.weights.onnx_file import OnnxFile, read_onnx
 from tessera.weights.openvino_file import OpenVinoFile, read_openvino
+from tessera.weights.parts import compute_digest, find_description, list_parts, read_digest
 from tessera.weights.pickle_walk import Inert
 from tessera.weights.safetensors_file import read_safetensors
-from tessera.weights.torchscript_file import is_torchscript, read_own_torchscript
-
-FOREIGN_RADIUS = 128
-
-
-class ForeignConfig(GeneratorConfig, frozen=True, extra="forbid"):
-    """A network outside the family, read with the help of the `spandrel` package.
-
-    Its layers are unknown, so its receptive field is a generous guess and its cost is 0.
-    """
-
-    network: Literal["foreign"] = "foreign"
-    architecture: str = "unknown"
-    input_multiple: int = 1
-
-    @property
-    def multiple(self) -> int:
-        """Height and width of the input must divide by this number."""
-        return self.input_multiple
-
-    @property
-    def receptive_radius(self) -> int:
-        """A guess that is large enough for most networks; global attention covers the whole picture."""
-        return FOREIGN_RADIUS
-
-    def multiply_adds(self, height: int, width: int) -> int:
-        """Not known: 0."""
-        return 0
-
-    def draw(self, pen: Pen[Map], picture: Map) -> Map:
-        """Not possible: raises EngineError."""
-        raise EngineError(f"The layers of a network of the kind {self.architecture} are unknown.")
-
-    def build(self) -> nn.Module:
-        """Not possible from here: raises WeightsError."""
-        raise WeightsError(f"A network of the kind {self.architecture} can be loaded from a file, but not made anew.")
+from tessera.weights.torchscript_file import read_own_torchscript
 
 
 @dataclass(frozen=True)
 class WeightsReport:
-    """What a file holds, for people to read. `problem` says why it cannot be used; what is unknown is None or empty."""
+    """Content of a file, for people to read. `problem` says why it cannot be used; unknown facts are None or empty."""
 
     path: Path
     name: str
@@ -111,7 +68,7 @@ class WeightsReport:
 
 @dataclass(frozen=True)
 class _Weights:
-    """Weights as a file has them, renamed and checked, before they become a network."""
+    """The weights of a file, renamed and checked, before a network is built from them."""
 
     config: GeneratorConfig
     state: dict[str, Tensor]
@@ -127,17 +84,17 @@ class _Weights:
 
 
 def load_weights(path: Path, *, scale: int | None = None) -> LoadedGenerator:
-    """Read a weights file of any known format and make the network that it belongs to.
+    """Read a weights file of any known format and build its network.
 
     `scale` is needed only where the weights leave it open (one upsampling stage can be x2 or x3; without it the
-    file's name decides); a scale that the weights cannot make is an error.
+    file's name decides); another scale than that of the weights is an error.
 
-    Raises WeightsError, with the sentence that says what is wrong with the file.
+    Raises WeightsError that says what is wrong with the file.
     """
     path = Path(path)
     weights = _read(path, scale)
     network = weights.network or assemble(weights.config, weights.state)
-    sha256 = hashed(hashed_file(path))
+    sha256 = read_digest(path)
     return LoadedGenerator(
         config=weights.config,
         network=network.eval().requires_grad_(False),
@@ -153,11 +110,10 @@ def load_weights(path: Path, *, scale: int | None = None) -> LoadedGenerator:
 
 
 def inspect_weights(path: Path) -> WeightsReport:
-    """Describe a weights file; a file that cannot be used is described too, with its `problem`."""
+    """Describe a weights file, including one that cannot be used, with its `problem`."""
     path = Path(path)
     try:
-        file = hashed_file(path)
-        size, sha256 = file.stat().st_size, hashed(file)
+        size, sha256 = sum(part.stat().st_size for part in list_parts(path)), compute_digest(path)
     except (OSError, WeightsError):
         size, sha256 = 0, None
     try:
@@ -193,43 +149,46 @@ def inspect_weights(path: Path) -> WeightsReport:
 def _read(path: Path, scale: int | None) -> _Weights:
     if not path.is_file():
         raise WeightsError(f"{path}: there is no such file. Give the path of a weights file.")
-    suffix = path.suffix.lower()
-    if suffix == ".bin" and path.with_suffix(OPENVINO_SUFFIX).is_file() and not path.with_suffix(".param").is_file():
-        path, suffix = path.with_suffix(OPENVINO_SUFFIX), OPENVINO_SUFFIX
-    if suffix in CHECKPOINT_SUFFIXES:
-        return _read_torchscript(path, scale) if is_torchscript(path) else _read_checkpoint(path, scale)
-    if suffix == ".safetensors":
-        return _read_safetensors(path, scale)
-    if suffix in NCNN_SUFFIXES:
-        return _read_ncnn(path, scale)
-    if suffix == ONNX_SUFFIX:
-        with naming(path):
-            return _run_from_its_file(read_onnx(path), "onnx", scale)
-    if suffix == OPENVINO_SUFFIX:
-        with naming(path):
-            return _run_from_its_file(read_openvino(path), "openvino", scale)
-    raise WeightsError(
-        f"{path}: weights files end in {', '.join(WEIGHTS_SUFFIXES)}, and this one ends in {suffix or 'nothing'}. Give"
-        " one of those, or rename the file if it is one."
-    )
+    with naming(path):
+        found = identify_format(path)
+    path = find_description(path) or path
+    weights = _READERS[found](path, scale)
+    if has_usual_suffix(path, found):
+        return weights
+    note = f"The file is {TITLES[found]}, whatever its name ends in ({path.suffix})."
+    return dataclasses.replace(weights, notes=(*weights.notes, note))
 
 
 def _read_checkpoint(path: Path, scale: int | None) -> _Weights:
-    content = read_checkpoint(path).content
+    read = read_checkpoint(path)
     with naming(path):
-        if isinstance(content, Inert):
-            raise WeightsError(f"it holds no dictionary of tensors but `{content.name}`.")
-        return _from_names(path, unwrap(content), scale, {})
+        if isinstance(read.content, Inert):
+            raise WeightsError(f"it holds no dictionary of tensors but `{read.content.name}`.")
+        weights = _read_tensors(path, unwrap(read.content), scale, {})
+    if read.packed_name is None:
+        return weights
+    return dataclasses.replace(weights, notes=(*weights.notes, f"Read from `{read.packed_name}` in the archive."))
 
 
 def _read_ncnn(path: Path, scale: int | None) -> _Weights:
     read = read_ncnn(path)
     with naming(path):
         _check_scale(read.config, scale)
-        return _checked(read.config, read.state, "ncnn", "raw", {}, read.notes)
+        return _validate(read.config, read.state, "ncnn", "raw", {}, read.notes)
 
 
-def _run_from_its_file(read: OnnxFile | OpenVinoFile, dialect: str, scale: int | None) -> _Weights:
+def _read_onnx(path: Path, scale: int | None) -> _Weights:
+    with naming(path):
+        return _describe_model_file(read_onnx(path), "onnx", scale)
+
+
+def _read_openvino(path: Path, scale: int | None) -> _Weights:
+    with naming(path):
+        return _describe_model_file(read_openvino(path), "openvino", scale)
+
+
+def _describe_model_file(read: OnnxFile | OpenVinoFile, dialect: str, scale: int | None) -> _Weights:
+    """Describe a file that stays in its format: by the configuration in its metadata, else as a foreign network."""
     written = read.metadata.get(CONFIG_KEY)
     config: GeneratorConfig = (
         config_from_json(written)
@@ -244,8 +203,8 @@ def _run_from_its_file(read: OnnxFile | OpenVinoFile, dialect: str, scale: int |
     )
     if (config.in_channels, config.out_channels, config.scale) != (read.in_channels, read.out_channels, read.scale):
         raise WeightsError(
-            f"its metadata says that it takes {config.in_channels} channels and enlarges x{config.scale}, and it"
-            f" takes {read.in_channels} and enlarges x{read.scale}. One of the two was changed afterwards."
+            f"its metadata says x{config.scale} with {config.in_channels} channels, but the network is x{read.scale}"
+            f" with {read.in_channels} channels. One of the two was changed later; use the original file."
         )
     _check_scale(config, scale)
     shown = shown_metadata(read.metadata, CONFIG_KEY)
@@ -257,25 +216,27 @@ def _read_torchscript(path: Path, scale: int | None) -> _Weights:
         read = read_own_torchscript(path)
         if read is None:
             raise WeightsError(
-                "this is a TorchScript program, which is code and not only weights, and none of it is run here. Where"
-                " you trust it, take its weights by `torch.save(torch.jit.load(file).state_dict(), 'weights.pth')`."
+                "this is a TorchScript program, which is code and not only weights, and none of it is run here. If you"
+                " trust it, save its weights by `torch.save(torch.jit.load(file).state_dict(), 'weights.pth')`."
             )
-        return _described(*read, scale, "torchscript")
+        return _read_described(*read, scale, "torchscript")
 
 
 def _read_safetensors(path: Path, scale: int | None) -> _Weights:
     with naming(path):
         state, metadata = read_safetensors(path)
         if CONFIG_KEY not in metadata:
-            return _from_names(path, unwrap(state), scale, metadata)
-        return _described(state, metadata, scale, "tessera")
+            return _read_tensors(path, unwrap(state), scale, metadata)
+        return _read_described(state, metadata, scale, "tessera")
 
 
-def _described(state: Mapping[str, Tensor], metadata: Mapping[str, str], scale: int | None, dialect: str) -> _Weights:
-    """Weights of a file that Tessera wrote, compared with the configuration in its metadata."""
+def _read_described(
+    state: Mapping[str, Tensor], metadata: Mapping[str, str], scale: int | None, dialect: str
+) -> _Weights:
+    """Compare the weights of a file that Tessera wrote with the configuration in its metadata."""
     config = config_from_json(metadata.get(CONFIG_KEY, ""))
     if config.network == "foreign":
-        raise WeightsError("its metadata names no network that can be built.")
+        raise WeightsError("the network in its metadata cannot be built.")
     problem = compare(state_shapes(config), state)
     if problem:
         raise WeightsError(
@@ -285,61 +246,26 @@ def _described(state: Mapping[str, Tensor], metadata: Mapping[str, str], scale: 
     _check_scale(config, scale)
     shown = shown_metadata(metadata, CONFIG_KEY)
     ordered = {name: state[name] for name in state_shapes(config)}
-    return _checked(config, ordered, dialect, "raw", shown, ())
+    return _validate(config, ordered, dialect, "raw", shown, ())
 
 
-def _from_names(path: Path, unwrapped: Unwrapped, scale: int | None, metadata: Mapping[str, str]) -> _Weights:
+def _read_tensors(path: Path, unwrapped: Unwrapped, scale: int | None, metadata: Mapping[str, str]) -> _Weights:
+    """Recognize the network from the names and shapes of tensors."""
     try:
         found = recognize(unwrapped.state, scale=scale, named_scale=scale_in_name(path.stem))
     except UnknownNetworkError as error:
-        return _read_foreign(unwrapped, scale, metadata, error)
+        if "this is a discriminator" in str(error):
+            raise
+        config, network = build_foreign(unwrapped.state, error)
+        _check_scale(config, scale)
+        notes = (*unwrapped.notes, f"A {config.architecture} network, loaded by spandrel; receptive field unknown.")
+        state, network = network.state_dict(), network.to(torch.float32)
+        return _validate(config, state, "spandrel", unwrapped.wrapper, metadata, notes, network=network)
     notes = (*unwrapped.notes, *found.notes)
-    return _checked(found.config, found.state, found.dialect, unwrapped.wrapper, metadata, notes)
+    return _validate(found.config, found.state, found.dialect, unwrapped.wrapper, metadata, notes)
 
 
-def _read_foreign(
-    unwrapped: Unwrapped, scale: int | None, metadata: Mapping[str, str], error: UnknownNetworkError
-) -> _Weights:
-    """Try the `spandrel` package on tensors that were already read safely; without it, say that it may help."""
-    if "this is a discriminator" in str(error):
-        raise error
-    install = "`pip install 'tessera-sr[other-networks]'`"
-    try:
-        spandrel = import_library("spandrel")
-    except Exception as foreign:
-        if isinstance(foreign, ModuleNotFoundError) and foreign.name == "spandrel":
-            raise UnknownNetworkError(
-                f"{error} If it is a network outside the family, the package spandrel may load it: {install}."
-            ) from error
-        said = " ".join(str(foreign).split())[:300].rstrip(".") or "no reason given"
-        raise UnknownNetworkError(
-            f"{error} If it is a network outside the family, the package spandrel may load it; it is installed and"
-            f" cannot be imported ({type(foreign).__name__}: {said}), which {install} may mend."
-        ) from foreign
-    try:
-        model: Any = spandrel.ModelLoader(device="cpu").load_from_state_dict(dict(unwrapped.state))
-    except Exception as foreign:  # spandrel answers with errors of many kinds
-        raise UnknownNetworkError(f"{error} The package spandrel does not know it either.") from foreign
-    size: Any = model.size_requirements
-    config = ForeignConfig(
-        architecture=str(model.architecture.name),
-        in_channels=model.input_channels,
-        out_channels=model.output_channels,
-        scale=model.scale,
-        input_multiple=math.lcm(int(size.multiple_of or 1), 1),
-    )
-    _check_scale(config, scale)
-    network: nn.Module = model.model
-    notes = (
-        *unwrapped.notes,
-        f"A network of the kind {config.architecture}, loaded through spandrel; how far it reaches is not known.",
-    )
-    return _checked(
-        config, network.state_dict(), "spandrel", unwrapped.wrapper, metadata, notes, network=network.to(torch.float32)
-    )
-
-
-def _checked(
+def _validate(
     config: GeneratorConfig,
     state: dict[str, Tensor],
     dialect: str,
@@ -354,11 +280,21 @@ def _checked(
         if network is None or tensor.dtype.is_floating_point:
             check_weight(name, tensor)
         if not tensor.numel():
-            raise WeightsError(f"`{name}` has the shape {tuple(tensor.shape)} and so no numbers at all.")
+            raise WeightsError(f"`{name}` has the shape {tuple(tensor.shape)}, which holds no values.")
         dtypes.add(plain(tensor.dtype))
     if "float64" in dtypes:
-        notes = (*notes, "Its numbers are double precision; they were rounded to single precision.")
+        notes = (*notes, "Its double-precision weights were rounded to single precision.")
     return _Weights(config, state, dialect, wrapper, dict(metadata), notes, tuple(sorted(dtypes)), network)
+
+
+_READERS: Mapping[Format, Callable[[Path, int | None], _Weights]] = {
+    "checkpoint": _read_checkpoint,
+    "torchscript": _read_torchscript,
+    "safetensors": _read_safetensors,
+    "ncnn": _read_ncnn,
+    "onnx": _read_onnx,
+    "openvino": _read_openvino,
+}
 
 
 def assemble(config: GeneratorConfig, state: Mapping[str, Tensor]) -> nn.Module:
@@ -416,7 +352,7 @@ def save_weights(
     }
     for name, tensor in tensors.items():
         if not tensor.dtype.is_floating_point:
-            raise UsageError(f"{path}: `{name}` holds {plain(tensor.dtype)} numbers, and weights are floating-point.")
+            raise UsageError(f"{path}: `{name}` has the type {plain(tensor.dtype)}; expected floating-point weights.")
     with naming(path):
         for name, tensor in tensors.items():
             check_weight(name, tensor)

@@ -1,7 +1,8 @@
 """HDF5 files as Keras writes weights into them: groups within groups, with arrays at their ends.
 
 They are read with h5py, which comes with the extra `hdf5`. Only hard links are followed, and only arrays whose values
-lie in the file itself are read, so that a file cannot name another one.
+lie uncompressed in the file itself are read, so that a file can neither name another one nor unpack to more than its
+own size.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from tessera.libraries import import_library
 from tessera.weights.checkpoint import LIMIT_BYTES
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
+MAX_OBJECTS = 100_000
 INSTALL = "pip install 'tessera-sr[hdf5]'"
 
 
@@ -44,22 +46,31 @@ def read_hdf5(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"reading HDF5 files needs the package h5py ({error}): {INSTALL}.") from error
     try:
         with h5py.File(path, "r") as file:
-            return _read_arrays(h5py, file)
+            return _read_arrays(h5py, file, path.stat().st_size)
     except (OSError, KeyError, RuntimeError, ValueError) as error:
         raise WeightsError(f"not a complete HDF5 file ({error}). Fetch it again.") from error
 
 
-def _read_arrays(h5py: Any, file: Any) -> dict[str, Tensor]:
+def _read_arrays(h5py: Any, file: Any, size: int) -> dict[str, Tensor]:
     arrays: dict[str, Any] = {}
+    visited = 0
 
     def note(name: str, item: Any) -> None:
+        nonlocal visited
+        visited += 1
+        if visited > MAX_OBJECTS:
+            raise WeightsError(f"it holds more than {MAX_OBJECTS:,} groups and arrays.")
         if isinstance(item, h5py.Dataset) and item.dtype.kind == "f" and item.dtype.itemsize in (2, 4, 8):
             arrays[name] = item
 
     file.visititems(note)  # by hard links only, each object once
     total = sum(int(item.nbytes) for item in arrays.values())
     if total > LIMIT_BYTES:
-        raise WeightsError(f"its arrays have {total} bytes, and at most {LIMIT_BYTES} are read.")
+        raise WeightsError(f"its arrays have {total:,} bytes; expected at most {LIMIT_BYTES:,}.")
+    if total > size:
+        raise WeightsError(
+            f"its arrays have {total:,} bytes, more than the file ({size:,}). Save it without compression."
+        )
     found: dict[str, Tensor] = {}
     for name, item in arrays.items():
         if item.is_virtual or item.external:

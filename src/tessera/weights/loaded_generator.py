@@ -74,7 +74,7 @@ class LoadedGenerator:
             not clipped. An `Unread` is read on first use, which raises WeightsError if its file has changed.
         name: The name of a published model, else the name of the file or blend.
         source: The file; None if there is none, as for a blend.
-        sha256: Checksum of the file (of the `.bin` for ncnn), or of the blended weights of an interpolation.
+        sha256: Digest of all its files (`weights.parts`), or of the blended weights of an interpolation.
         dialect: Naming scheme of the tensors in the file.
         wrapper: The structure around the tensors in the file.
         metadata: Text entries of the file's header.

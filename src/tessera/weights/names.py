@@ -1,4 +1,4 @@
-"""Names of weights files: format, scale, and the second file of a pair."""
+"""Names of weights files: format and scale."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ import re
 from pathlib import Path
 
 CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt")
-NCNN_SUFFIXES = (".param", ".bin")
+PARAM_SUFFIX = ".param"
+VALUES_SUFFIX = ".bin"
+"""Values of ncnn's and OpenVINO's models, next to the description of their layers."""
+NCNN_SUFFIXES = (PARAM_SUFFIX, VALUES_SUFFIX)
+ARCHIVE_SUFFIX = ".zip"
+"""A ZIP archive with one checkpoint in it."""
 ONNX_SUFFIX = ".onnx"
 OPENVINO_SUFFIX = ".xml"
-WEIGHTS_SUFFIXES = (*CHECKPOINT_SUFFIXES, ".safetensors", *NCNN_SUFFIXES, ONNX_SUFFIX, OPENVINO_SUFFIX)
+WEIGHTS_SUFFIXES = (*CHECKPOINT_SUFFIXES, ".safetensors", *NCNN_SUFFIXES, ONNX_SUFFIX, OPENVINO_SUFFIX, ARCHIVE_SUFFIX)
 
 
 def scale_in_name(name: str) -> int | None:
-    """Find the scale that a file's name tells: `4x_Sharp`, `2xModel`, `esrgan_x3`.
+    """Find the scale in a file's name: `4x_Sharp`, `2xModel`, `esrgan_x3`.
 
     >>> scale_in_name("3x_Faces"), scale_in_name("RRDB_ESRGAN_x4"), scale_in_name("model_512x512")
     (3, 4, None)
@@ -23,10 +28,5 @@ def scale_in_name(name: str) -> int | None:
 
 
 def generator_name(path: Path) -> str:
-    """The name of the generator in a file, which is the file's own without its endings."""
+    """The name of the generator in a file: the file's name without its suffixes."""
     return path.stem.removesuffix(".ncnn")
-
-
-def hashed_file(path: Path) -> Path:
-    """The file whose SHA-256 stands for the weights: the `.bin` of ncnn's or OpenVINO's two, else the file itself."""
-    return path.with_suffix(".bin") if path.suffix.lower() in (".param", OPENVINO_SUFFIX) else path

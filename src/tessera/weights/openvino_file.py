@@ -20,7 +20,7 @@ from torch import Tensor
 
 from tessera.errors import WeightsError
 from tessera.weights.file_network import FileNetwork, channels_of, first_sentence, notes_on, probed
-from tessera.weights.openvino_core import openvino_core, processor_options
+from tessera.weights.openvino_core import openvino_core, processor_options, read_model
 
 METADATA = "tessera"
 """The section of a file's runtime information that holds its metadata."""
@@ -75,9 +75,11 @@ def read_openvino(path: Path) -> OpenVinoFile:
             f"an OpenVINO model is two files, and {path.with_suffix('.bin').name} is missing. Fetch both."
         )
     try:
-        model: Any = openvino_core().read_model(str(path))
+        model = read_model(path)
         kinds = [each.get_element_type().get_type_name() for each in model.inputs]
         results = [each.get_any_name() if each.get_names() else "unnamed" for each in model.outputs]
+    except WeightsError:
+        raise
     except Exception as error:  # RuntimeError, and any exception of its readers
         raise WeightsError(f"OpenVINO cannot read this file ({first_sentence(error)}).") from error
     if len(kinds) != 1:

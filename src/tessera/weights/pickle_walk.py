@@ -17,6 +17,9 @@ import torch
 from tessera.errors import UnsafeWeightsError
 
 MAX_INSTRUCTIONS = 3_000_000
+"""Instructions, plus items and characters that one instruction copies from objects that are already there."""
+MAX_NAMES = 1000
+MAX_KEY_BITS = 128
 MAX_DIMENSIONS = 16
 MAX_SIZE = 1 << 48
 
@@ -138,30 +141,34 @@ class Walker:
     """Interprets the instructions of a pickle and describes the objects, without building them.
 
     `names` collects the imports that tensors do not need. One walker reads one or more consecutive pickles; `value`
-    describes the last of them.
+    describes the last of them. `work` counts instructions and copied items, so that a few bytes that copy a large
+    object again and again use up the budget.
     """
 
     legacy: bool = False
     value: Any = None
-    names: list[str] = field(default_factory=list[str])
+    names: dict[str, None] = field(default_factory=dict[str, None])
     storages: dict[str, Storage] = field(default_factory=dict[str, Storage])
     tensors: list[Strided] = field(default_factory=list[Strided])
     stack: list[Any] = field(default_factory=list[Any])
     memo: dict[int, Any] = field(default_factory=dict[int, Any])
-    instructions: int = 0
+    work: int = 0
 
     def walk(self, file: Any) -> None:
         """Read one pickle, up to its STOP, from the current position of the file."""
         self.stack, self.memo, self.value = [], {}, None
         try:
             for opcode, argument, _ in pickletools.genops(file):
-                self.instructions += 1
-                if self.instructions > MAX_INSTRUCTIONS:
-                    raise MalformedError(f"its list of tensors has more than {MAX_INSTRUCTIONS} instructions")
+                self._spend(1)
                 self._step(opcode.name, argument)
         except (*DAMAGE, MalformedError):
             self.refuse_foreign()
             raise
+
+    def _spend(self, items: int) -> None:
+        self.work += items
+        if self.work > MAX_INSTRUCTIONS:
+            raise MalformedError(f"reading its list of tensors takes more than {MAX_INSTRUCTIONS:,} steps")
 
     def result(self) -> Walked:
         """Return content, storages and tensors. Raises UnsafeWeightsError for names that tensors do not need."""
@@ -172,7 +179,7 @@ class Walker:
         """Raise UnsafeWeightsError when the file imports anything that tensors do not need."""
         if not self.names:
             return
-        quoted = ", ".join(f"`{name[:120]}`" for name in self.names[:5])
+        quoted = ", ".join(f"`{name[:120]}`" for name in list(self.names)[:5])
         more = f" and {len(self.names) - 5} more" if len(self.names) > 5 else ""
         raise UnsafeWeightsError(
             f"this file would import {quoted}{more} when opened, which tensors do not need, so reading stopped and "
@@ -233,8 +240,9 @@ class Walker:
             case "GLOBAL":
                 stack.append(self._global(argument.replace(" ", ".", 1)))
             case "STACK_GLOBAL":
-                module, attribute = self._pop_many(2)
-                stack.append(self._global(f"{_text(module)}.{_text(attribute)}"))
+                module, attribute = map(_text, self._pop_many(2))
+                self._spend(len(module) + len(attribute))
+                stack.append(self._global(f"{module}.{attribute}"))
             case "INST":
                 arguments = tuple(self._pop_to_mark())
                 stack.append(self._call(self._global(argument.replace(" ", ".", 1)), arguments))
@@ -299,6 +307,10 @@ class Walker:
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not (key is None or isinstance(key, (str, int, float, bytes))):
                 raise MalformedError("a key of one of its dictionaries is neither a string nor a number")
+            if isinstance(key, (str, bytes)):  # two equal long texts are compared each time
+                self._spend(len(key) >> 4)
+            if isinstance(key, int) and key.bit_length() > MAX_KEY_BITS:  # hashed anew each time, unlike text
+                raise MalformedError(f"a key of one of its dictionaries has {key.bit_length()} bits")
             target[key] = value
 
     def _global(self, name: str) -> Global | Inert:
@@ -306,8 +318,8 @@ class Walker:
         known = name in DICTIONARIES or name in REBUILDERS or name in DTYPES or name == "torch.Size"
         if known or (module in STORAGE_MODULES and attribute in STORAGE_DTYPES):
             return Global(name)
-        if name not in INERT and name not in self.names:
-            self.names.append(name)
+        if name not in INERT and len(self.names) < MAX_NAMES:
+            self.names[name] = None
         return Inert(name)
 
     def _call(self, called: Any, arguments: Any) -> Any:
@@ -317,8 +329,9 @@ class Walker:
             raise MalformedError("it calls an object that is not callable")
         given: tuple[Any, ...] = arguments
         if called.name in DICTIONARIES:
-            return _dictionary(given)
+            return self._copy_dictionary(given)
         if called.name == "torch.Size":
+            self._spend(len(given[0]))
             return tuple(given[0])
         if called.name.startswith("torch._utils._rebuild_parameter"):
             if not isinstance(given[0], Strided):
@@ -328,6 +341,17 @@ class Walker:
             return self._tensor(given, called.name)
         raise MalformedError(f"it calls `{called.name}`, which is not a function that builds tensors")
 
+    def _copy_dictionary(self, given: tuple[Any, ...]) -> dict[Any, Any]:
+        """Describe the dictionary that is built from another one, or from a list of pairs."""
+        if not given:
+            return {}
+        pairs: Any = given[0].items() if isinstance(given[0], dict) else given[0]
+        self._spend(len(pairs))
+        self.stack.append({})
+        for key, value in pairs:
+            self._fill_dict([key, value])
+        return self._pop()
+
     def _tensor(self, given: tuple[Any, ...], rebuilder: str) -> Strided:
         storage, offset, size, stride = given[:4]
         dtype = storage.dtype
@@ -335,9 +359,9 @@ class Walker:
             dtype = DTYPES[given[6].name]
         if not isinstance(storage, Storage):
             raise MalformedError("one of its tensors has no storage")
-        numbers = (offset, *size, *stride)
         if len(size) != len(stride) or len(size) > MAX_DIMENSIONS:
             raise MalformedError(f"one of its tensors has {len(size)} sizes and {len(stride)} strides")
+        numbers = (offset, *size, *stride)
         if any(type(number) is not int or not 0 <= number < MAX_SIZE for number in numbers):
             raise MalformedError("one of its tensors has sizes that are not integers, or are out of range")
         tensor = Strided(storage, dtype, offset, tuple(size), tuple(stride))
@@ -359,6 +383,7 @@ class Walker:
             raise MalformedError("one of its storages is not described as PyTorch describes them")
         if not 0 <= elements < MAX_SIZE:
             raise MalformedError(f"storage {key!r} declares a length out of range")
+        self._spend(len(key) >> 4)
         storage = Storage(key, STORAGE_DTYPES[attribute], elements)
         if self.storages.setdefault(key, storage) != storage:
             raise MalformedError(f"storage {key!r} is declared twice with different contents")
@@ -367,15 +392,3 @@ class Walker:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else f"<{type(value).__name__}>"
-
-
-def _dictionary(given: tuple[Any, ...]) -> dict[Any, Any]:
-    if not given:
-        return {}
-    walker = Walker()
-    walker.stack.append({})
-    pairs: Any = list(given[0].items()) if isinstance(given[0], dict) else given[0]
-    for pair in pairs:
-        key, value = pair
-        walker._fill_dict([key, value])  # pyright: ignore[reportPrivateUsage]
-    return walker.stack[0]

@@ -10,19 +10,27 @@ from dataclasses import dataclass
 
 from tessera.errors import UnknownModelError
 from tessera.weights.names import WEIGHTS_SUFFIXES
+from tessera.weights.parts import combine_digests
 
 
 @dataclass(frozen=True)
 class PackagedFile:
     """Weights inside a pip package (data-only, or this one); the package is located, never imported.
 
-    `path` is the file, or the `.bin` of an ncnn pair with its `.param` next to it; `sha256` is the digest of this file.
+    `path` is the file, or the `.bin` of an ncnn pair with its `.param` next to it; `sha256` is the checksum of this
+    file, `param_sha256` that of the `.param`.
     """
 
     package: str
     path: str
     sha256: str
     install: str
+    param_sha256: str | None = None
+
+    @property
+    def digest(self) -> str:
+        """The digest of the model (`weights.parts`)."""
+        return combine_digests([self.sha256] if self.param_sha256 is None else [self.param_sha256, self.sha256])
 
 
 @dataclass(frozen=True)
@@ -111,6 +119,7 @@ MODELS: tuple[Model, ...] = (
             "models/REALESRGAN_X4PLUS_UP4X.bin",
             "713ee713b0353afaa27976f0563a64a5043bd70b9bd8936c2e26e25ebcdbcddf",
             _REALESRGAN_INSTALL,
+            param_sha256="c8a066c12541a1ef01ba90fddd90688278bdc11536847699239be29225015bc8",
         ),
         remote=_realesrgan(
             "v0.1.0",
@@ -162,6 +171,7 @@ MODELS: tuple[Model, ...] = (
             "models/REALESRGAN_X4PLUSANIME_UP4X.bin",
             "fe01c269cfd10cdef8e018ab66ebe750cf79c7af4d1f9c16c737e1295229bacc",
             _REALESRGAN_INSTALL,
+            param_sha256="d63c7e93c58ec5d0048ca1f0a995f40b2af17c2816a2e0a3b7172046d98795ec",
         ),
         remote=_realesrgan(
             "v0.2.2.4",
@@ -195,6 +205,7 @@ MODELS: tuple[Model, ...] = (
             "models/REALESRGAN_ANIMAVIDEOV3_UP4X.bin",
             "548a36f9c3f4ab8da56cd3b13badf23968bee207b396dad14d04b830e5f2ab2d",
             _REALESRGAN_INSTALL,
+            param_sha256="157c0a10405f885d4c53ce76fe2ba731694bcd16ec90ab6b889335e384239682",
         ),
         remote=_realesrgan(
             "v0.2.5.0",
@@ -244,6 +255,7 @@ MODELS: tuple[Model, ...] = (
             "models/REALSR_DF2K_UP4X.bin",
             "a3f5eb53906ef54d5c5d125b2c9dd5f570d9dbb779e3d934df14b5375fd923c1",
             'pip install "tessera-sr[realsr]"',
+            param_sha256="e67d72f615ab8018ac62aca42755fbe247ebb62d34f51431172e305c1ef8c2dd",
         ),
         notes=(_HALF_PRECISION,),
     ),
@@ -355,11 +367,11 @@ def names_alike(name: str) -> str:
     return f" Did you mean {' or '.join(dict.fromkeys(alike))}?" if alike else ""
 
 
-def find_published(sha256: str) -> Model | None:
-    """Return the model whose published file has this sha256 (of the `.bin` for ncnn), or None."""
+def find_published(digest: str) -> Model | None:
+    """Return the model whose published files have this digest (`weights.parts`), or None."""
     for model in MODELS:
-        packaged = {model.packaged.sha256} if model.packaged is not None else set[str]()
-        if sha256 in packaged | (model.remote.sha256 if model.remote is not None else frozenset()):
+        packaged = {model.packaged.digest} if model.packaged is not None else set[str]()
+        if digest in packaged | (model.remote.sha256 if model.remote is not None else frozenset()):
             return model
     return None
 

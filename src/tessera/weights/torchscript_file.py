@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 
 from tessera.errors import WeightsError
-from tessera.weights.pickle_walk import DAMAGE
+from tessera.weights.pickle_walk import DAMAGE, MalformedError
+from tessera.weights.stored_archive import check_members
 
 TENSORS_KEY = "tessera.tensors"
 """The extra file that lists name, type and shape of each tensor, in the order of the archive."""
@@ -50,25 +51,28 @@ def read_own_torchscript(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]
     try:
         with zipfile.ZipFile(path) as archive:
             prefix = f"{_ROOT}/extra/"
-            metadata = {
-                info.filename.removeprefix(prefix): _text(archive, info)
-                for info in archive.infolist()
-                if info.filename.startswith(prefix)
-            }
-            listed = metadata.pop(TENSORS_KEY, None)
-            if listed is None:
+            extras = [info for info in archive.infolist() if info.filename.startswith(prefix)]
+            if not any(info.filename == prefix + TENSORS_KEY for info in extras):
                 return None
+            check_members(archive, path.stat().st_size)
+            metadata = {info.filename.removeprefix(prefix): _text(archive, info) for info in extras}
+            listed = metadata.pop(TENSORS_KEY)
             return {
                 name: _tensor(archive, number, name, kind, shape)
                 for number, (name, kind, shape) in enumerate(_listed(listed))
             }, metadata
+    except MalformedError as error:
+        raise WeightsError(f"this TorchScript archive is damaged: {error}.") from error
     except DAMAGE as error:  # OSError is one of them
         raise WeightsError(f"this TorchScript archive is damaged ({error or type(error).__name__}).") from error
 
 
 def _text(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> str:
     if info.file_size > _LARGEST_EXTRA_BYTES:
-        raise WeightsError(f"{info.filename} in this archive has {info.file_size} bytes, and no metadata are so long.")
+        raise WeightsError(
+            f"{info.filename} in this archive: expected at most {_LARGEST_EXTRA_BYTES:,} bytes of metadata, found"
+            f" {info.file_size:,}."
+        )
     return archive.read(info).decode()
 
 

@@ -6,7 +6,6 @@ OpenVINO's `.xml`, where they are found without OpenVINO and without PyTorch.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from tessera.storage.checksum import compute_sha256
+from tessera.weights.parts import compute_digest
 from tessera.zoo.models import models_folder
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ def find_int8(loaded: LoadedGenerator, *, most_db: float = math.inf, folder: Pat
             metadata = read_openvino_metadata(path)
             lost = read_psnr_drop_db(metadata)
             if metadata.get(QUANTIZED_FROM_KEY) == loaded.sha256 and lost is not None and lost <= most_db:
-                return Int8File(path, lost, metadata.get(KEPT_KEY) == "0", _compute_digest(path))
+                return Int8File(path, lost, metadata.get(KEPT_KEY) == "0", compute_digest(path))
         except OSError:
             continue
     return None
@@ -119,8 +118,3 @@ def read_openvino_metadata(path: Path) -> dict[str, str]:
     except ElementTree.ParseError:
         return {}
     return {each.tag: each.get("value", "") for each in found}
-
-
-def _compute_digest(path: Path) -> str:
-    both = compute_sha256(path) + compute_sha256(path.with_suffix(".bin"))
-    return hashlib.sha256(both.encode()).hexdigest()

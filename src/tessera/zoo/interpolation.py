@@ -10,7 +10,8 @@ from torch import Tensor
 
 from tessera.errors import UsageError
 from tessera.weights.dialects import compare
-from tessera.weights.files import ForeignConfig, assemble
+from tessera.weights.files import assemble
+from tessera.weights.foreign_network import ForeignConfig
 from tessera.weights.license import license_of_mix
 from tessera.weights.loaded_generator import LoadedGenerator
 

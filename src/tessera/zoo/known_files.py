@@ -15,25 +15,23 @@ from pydantic import BaseModel, Field, ValidationError
 from tessera.errors import WeightsError
 from tessera.generators import GeneratorConfig, config_from_json, find_generator
 from tessera.storage.cache import Key, read_cached, remove_cached, write_cached
-from tessera.storage.checksum import compute_sha256
 from tessera.version import __version__
 from tessera.weights.license import license_of
 from tessera.weights.loaded_generator import LoadedGenerator, Unread
 from tessera.weights.names import (
-    NCNN_SUFFIXES,
     ONNX_SUFFIX,
     OPENVINO_SUFFIX,
     WEIGHTS_SUFFIXES,
     generator_name,
-    hashed_file,
     scale_in_name,
 )
+from tessera.weights.parts import compute_digest
 
 if TYPE_CHECKING:
     from torch import nn
 
 FOLDER = "known-files"
-FORMAT = 1
+FORMAT = 2
 """Incremented whenever files are read differently, which makes older records invalid."""
 
 
@@ -49,14 +47,14 @@ class _FileRecord(BaseModel, frozen=True, extra="forbid"):
     state_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
-def open_weights(path: Path, *, scale: int | None = None, sha256: str | None = None) -> LoadedGenerator:
+def open_weights(path: Path, *, scale: int | None = None, digest: str | None = None) -> LoadedGenerator:
     """Open a weights file; the tensors of a known file are read only when they are needed.
 
-    `scale` is as for `weights.load_weights`; `sha256` is the checksum of the file (of the `.bin` for ncnn) if it was
-    just computed. Raises WeightsError that says what is wrong with the file.
+    `scale` is as for `weights.load_weights`; `digest` is the digest of its files (`weights.parts`) if it was just
+    computed. Raises WeightsError that says what is wrong with the file.
     """
     path = Path(path)
-    key = _build_key(path, scale, sha256)
+    key = _build_key(path, scale, digest)
     known = None if key is None else _find_known(path, scale, key)
     if known is not None:
         return known
@@ -69,21 +67,19 @@ def open_weights(path: Path, *, scale: int | None = None, sha256: str | None = N
     return loaded
 
 
-def _build_key(path: Path, scale: int | None, sha256: str | None) -> Key | None:
+def _build_key(path: Path, scale: int | None, digest: str | None) -> Key | None:
     """Everything that affects how a file is read; None if that is not cached, or the file cannot be read."""
     suffix = path.suffix.lower()
     if suffix not in WEIGHTS_SUFFIXES or suffix in (ONNX_SUFFIX, OPENVINO_SUFFIX):
         return None
     try:
-        param = compute_sha256(path.with_suffix(".param")) if suffix in NCNN_SUFFIXES else None
-        weights = sha256 or compute_sha256(hashed_file(path))
-    except OSError:
+        weights = digest or compute_digest(path)
+    except (OSError, WeightsError):
         return None
     return {
         "format": FORMAT,
         "tessera": __version__,
         "weights": weights,
-        "param": param,
         "suffix": suffix,
         "scale": scale,
         "named_scale": scale_in_name(path.stem),

@@ -24,6 +24,7 @@ from tessera.errors import DownloadError, ModelNotFoundError, UnknownModelError,
 from tessera.storage.atomic import flush_folder
 from tessera.storage.checksum import compute_sha256
 from tessera.weights.names import WEIGHTS_SUFFIXES
+from tessera.weights.parts import compute_digest
 from tessera.weights.published import DEFAULT_MODEL as DEFAULT_MODEL
 from tessera.weights.published import Model, PackagedFile, RemoteFile, find_model, names_alike
 from tessera.zoo.known_files import open_weights
@@ -88,7 +89,7 @@ def _resolve(
     mirror: str | None,
     on_progress: Progress | None,
 ) -> tuple[Path, str | None]:
-    """Find the file, and its SHA-256 if that had to be computed."""
+    """Find the file, and its digest if that had to be computed."""
     text = os.fspath(name_or_path)
     path = Path(text)
     separators = "/" if os.altsep is None else os.sep + os.altsep
@@ -118,11 +119,11 @@ def _resolve(
     if model.packaged is not None:
         packaged = _find_packaged(model.packaged)
         if packaged is not None:
-            found = compute_sha256(packaged)
-            if found == model.packaged.sha256:
+            found = compute_digest(packaged)
+            if found == model.packaged.digest:
                 return packaged, found
             packaged_problem = (
-                f"{packaged} is not the published file (SHA-256 expected {model.packaged.sha256}, found {found}); "
+                f"{packaged} is not the published file (SHA-256 expected {model.packaged.digest}, found {found}); "
                 f"reinstall it: {model.packaged.install} --force-reinstall. "
             )
     if model.remote is None:
@@ -385,8 +386,8 @@ def load_model(
     """
     parts: list[tuple[LoadedGenerator, float]] = []
     for name, share in parse_blend(os.fspath(spec)):
-        path, sha256 = _resolve(name, offline=offline, folder=folder, mirror=mirror, on_progress=on_progress)
-        loaded = open_weights(path, scale=scale, sha256=sha256)
+        path, digest = _resolve(name, offline=offline, folder=folder, mirror=mirror, on_progress=on_progress)
+        loaded = open_weights(path, scale=scale, digest=digest)
         if path != Path(name):
             with contextlib.suppress(ModelNotFoundError):
                 model = find_model(name)

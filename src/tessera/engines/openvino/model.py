@@ -24,7 +24,7 @@ from tessera.generators import find_generator
 from tessera.libraries import import_library
 from tessera.machine import processor
 from tessera.version import __version__
-from tessera.weights.openvino_core import openvino_core, processor_options
+from tessera.weights.openvino_core import openvino_core, processor_options, read_model
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,9 +46,7 @@ def compiled_int8(file: Int8File, threads: int) -> Any:
 
     products = choose_float_precision(file.is_all_int8, "bf16" if has_bf16("cpu") else "fp32")
     key = compiled_key({"file": file.sha256, "precision": products, **_surroundings()})
-    return _load_or_compile(
-        key, processor_options(products, threads), lambda: openvino_core().read_model(str(file.path))
-    )
+    return _load_or_compile(key, processor_options(products, threads), lambda: read_model(file.path))
 
 
 def _load_or_compile(key: str | None, options: Mapping[str, Any], model: Callable[[], Any]) -> Any:
