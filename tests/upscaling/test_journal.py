@@ -15,10 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stand_ins import nearest
+from tessera import Upscaler
 from tessera.storage.checksum import compute_sha256
 from tessera.storage.files import open_for_reading
+from tessera.upscaling import batch_run
 from tessera.upscaling import journal as module
 from tessera.upscaling.journal import JOURNAL_NAME, Job, Journal, key_of
+from tessera.zoo.int8_file import Int8File
 
 
 @pytest.fixture
@@ -329,3 +333,15 @@ def test_a_line_of_a_megabyte_is_ignored(journal: Journal, output: Path) -> None
         file.write(json.dumps({**line, "input": "x" * 2**20}) + "\n" + json.dumps({**line, "key": "short"}) + "\n")
     assert again(journal).is_done(output, "short")
     assert not again(journal).is_done(output, "long")
+
+
+def test_another_int8_companion_makes_the_output_again(tmp_path, monkeypatch):
+    """The companion's pixels are in the output, so its digest is part of the key."""
+    keys: set[str] = set()
+    with Upscaler(nearest()) as upscaler:
+        for digit in (None, "1", "2"):
+            companion = None if digit is None else Int8File(tmp_path / "a.int8.xml", 0.1, True, digit * 64)
+            monkeypatch.setattr(batch_run, "find_companion", lambda *_, found=companion: found)
+            run = batch_run.BatchRun([], upscaler, Journal(tmp_path), batch_run.BatchOptions())
+            keys.add(run._make_job("0" * 64, "a.png").key)
+    assert len(keys) == 3

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tessera.errors import EngineError, Interrupted, LimitError, OutOfMemoryError, PictureError, TesseraError
 from tessera.images.formats import find_format
+from tessera.planning.preparing import find_companion
 from tessera.storage.checksum import compute_sha256
 from tessera.storage.files import check_inside
 from tessera.tiling.prefetch import Turns
@@ -81,7 +82,9 @@ class BatchRun:
         self._choosing, self._network = Turns(), Turns()
         self._reporting, self._journaling, self._planning = threading.Lock(), threading.Lock(), threading.Lock()
         generator, settings = upscaler.generator, upscaler.settings
-        self._fixed = (generator.sha256, settings.fingerprint, upscaler.own_engine)
+        companion = find_companion(generator, settings)
+        digests = [generator.sha256, *([] if companion is None else [companion.sha256])]
+        self._fixed = (*digests, settings.fingerprint, upscaler.own_engine)
         self._description = ", ".join([f"{generator.name} ({generator.sha256[:8]})", *settings.describe_changes()])
         self._outputs = {fold_name(task.output) for task in self._tasks}
         self._sources = {inode(task.source) for task in self._tasks}
