@@ -309,7 +309,7 @@ class Walker:
                 raise MalformedError("a key of one of its dictionaries is neither a string nor a number")
             if isinstance(key, (str, bytes)):  # two equal long texts are compared each time
                 self._spend(len(key) >> 4)
-            if isinstance(key, int) and key.bit_length() > MAX_KEY_BITS:  # hashed anew each time, unlike text
+            if isinstance(key, int) and key.bit_length() > MAX_KEY_BITS:  # hashed each time, unlike text
                 raise MalformedError(f"a key of one of its dictionaries has {key.bit_length()} bits")
             target[key] = value
 
