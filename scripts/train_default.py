@@ -32,11 +32,12 @@ from tessera.config import read_toml, validate
 from tessera.errors import TesseraError, TrainingError, UsageError
 from tessera.storage.atomic import choose_temporary_name, put_in_place
 from tessera.storage.checksum import compute_sha256
+from tessera.train.ancestry import TEACHER_KEY
 from tessera.train.checkpoints import find_newest_checkpoint
 from tessera.train.loop import train
 from tessera.train.recipe import Recipe, load_recipe
 from tessera.train.records import CONFIG_NAME, RunFolder
-from tessera.train.saving import STEP_KEY, TEACHER_KEY
+from tessera.train.saving import STEP_KEY
 from tessera.weights.files import load_weights, save_weights
 from tessera.weights.license import LICENSE_KEY
 

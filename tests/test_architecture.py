@@ -16,7 +16,7 @@ FLOORS = (
     ("images", "weights"),
     ("dataset", "degrade", "zoo"),
     ("engines", "trunks"),
-    ("losses", "metrics", "tiling"),
+    ("losses", "metrics", "pruning", "tiling"),
     ("planning",),
     ("upscaling",),
     ("bench", "evaluate"),

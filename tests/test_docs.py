@@ -12,7 +12,7 @@ import torch
 
 from tessera import Picture, read_picture, save_weights, write_picture
 from tessera.cli import main
-from tessera.generators import SRVGGNetCompactConfig
+from tessera.generators import RRDBNetConfig, SRVGGNetCompactConfig
 from tessera.storage.checksum import compute_sha256
 from tessera.train.loop import train
 from tessera.train.recipe import load_recipe
@@ -31,6 +31,7 @@ SMALL = (
 SMALL_NETWORK = {
     "compact-psnr": ("generator.features=4", "generator.convolutions=1"),
     "rrdb-psnr": ("generator.features=4", "generator.growth=2", "generator.blocks=1"),
+    "x4plus-lite": ("generator.features=4", "generator.growth=2", "generator.blocks=1"),
     "": ("generator.features=4", "generator.growth=2", "generator.blocks=1", "discriminator.features=4"),
 }
 LONGEST_PAGE = 250
@@ -63,6 +64,8 @@ def files_of_the_pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed, name in enumerate(("model", "other")):
         torch.manual_seed(seed)
         save_weights(folder / f"{name}.safetensors", config, config.build().state_dict())
+    large = RRDBNetConfig(features=4, growth=2, blocks=2)
+    save_weights(folder / "big.safetensors", large, large.build().state_dict())
     (folder / "esrgan_x4.yaml").write_text(
         "name: esrgan_x4\nfrontend: {shape: {input: [1, 3, 16, 24]}, type: onnx, checkpoint: model.safetensors}\n"
         "backend: {type: tvm_vacc, dtype: fp16, compile: {data_transport_mode: 1}}\n"

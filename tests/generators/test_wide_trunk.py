@@ -9,7 +9,7 @@ import torch
 from stand_ins import loaded, ran
 from tessera.engines.pytorch.engine import TorchEngine
 from tessera.generators import RRDBNetConfig
-from tessera.generators.rrdbnet.wide_trunk import with_wide_trunk
+from tessera.generators.rrdbnet.wide_trunk import run_with_wide_trunk
 
 
 def network(**sizes: int) -> Any:
@@ -26,7 +26,7 @@ def noise(*shape: int) -> torch.Tensor:
 def test_in_one_type_it_is_the_networks_own_arithmetic(sizes):
     own = network(**sizes).double()
     x = noise(2, 3, 12, 16).double()
-    torch.testing.assert_close(with_wide_trunk(own, x), own(x), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(run_with_wide_trunk(own, x), own(x), rtol=1e-12, atol=1e-12)
 
 
 def test_the_error_of_bf16_becomes_smaller():

@@ -160,7 +160,7 @@ def test_a_grid_is_looked_for_against_the_truth_because_a_teacher_may_have_one(t
 
 
 def test_a_teacher_that_no_loss_looks_at_is_refused(teacher: Path) -> None:
-    with pytest.raises(ValidationError, match="the recipe has neither"):
+    with pytest.raises(ValidationError, match="the recipe has none"):
         recipe(teacher, pixel={"weight": 0.0})
 
 
@@ -184,7 +184,7 @@ def test_a_taught_run_resumes_to_the_bit_and_not_with_another_teacher(
 
     config = RRDBNetConfig(features=4, growth=2, blocks=1)
     save_weights(teacher, config, config.build().state_dict())
-    with pytest.raises(TrainingError, match="is another file than the run began with"):
+    with pytest.raises(TrainingError, match="is not the file that the run started with"):
         train(wanted("whole", 6), resume=True, display=RecordingDisplay())
 
 
@@ -192,3 +192,60 @@ def test_a_taught_run_resumes_to_the_bit_and_not_with_another_teacher(
 def test_a_share_is_a_share(share: float) -> None:
     with pytest.raises(ValidationError, match="share"):
         recipe(Path("any"), share)
+
+
+# ------------------------------------------------------------------------------------------------ the trunk's features
+
+
+def trunk_recipe(teacher: Path, **more) -> Recipe:
+    student = {"network": "rrdbnet", "features": 4, "growth": 2, "blocks": 2}
+    changes = {"generator": student, "distillation": {"teacher": str(teacher), "features": 0.5}}
+    return Recipe.model_validate({**TINY, **changes, **more})
+
+
+def trunk_output(network: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """What goes into the first convolution after the trunk, before its enlargement, taken by a hook."""
+    seen: list[torch.Tensor] = []
+    hook = network.get_submodule("conv_up1").register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    with torch.no_grad():
+        network(x)
+    hook.remove()
+    return seen[0][..., ::2, ::2]
+
+
+def test_the_feature_loss_compares_what_both_trunks_found(teacher: Path) -> None:
+    wanted = trunk_recipe(teacher)
+    parts, one = parts_of(wanted), batch()
+    assert parts.teacher is not None
+    ours, theirs = (trunk_output(network, one.lq) for network in (parts.generator, parts.teacher.network))
+    found = train_step(wanted, parts, [one], MOMENT).losses
+    expected = 0.5 * float((ours - theirs).abs().mean() / theirs.abs().mean())
+    assert found["features"] == pytest.approx(expected, rel=1e-5)
+    assert found["generator"] == pytest.approx(found["pixel"] + found["features"], rel=1e-5)
+
+
+def test_the_feature_loss_alone_moves_the_trunk_and_nothing_behind_it(teacher: Path) -> None:
+    wanted = trunk_recipe(teacher, pixel={"weight": 0.0}, optimizer={"rate": 1e-3})
+    parts, one = parts_of(wanted), batch()
+    before = copy.deepcopy(parts.generator.state_dict())
+    first = train_step(wanted, parts, [one], MOMENT).losses["features"]
+    for step in range(40):
+        last = train_step(wanted, parts, [one], StepInfo(51 + step, 100, 8 + step)).losses["features"]
+    assert last < 0.8 * first
+    after = parts.generator.state_dict()
+    moved = {name.split(".")[0] for name, value in after.items() if not torch.equal(value, before[name])}
+    assert moved == {"conv_first", "body", "conv_body"}
+
+
+def test_features_that_cannot_be_compared_are_refused(teacher: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        ValidationError, match=r"distillation\.features needs an rrdbnet, and generator is srvggnetcompact"
+    ):
+        recipe(teacher).model_validate({**TINY, "distillation": {"teacher": str(teacher), "features": 1.0}})
+    wide = {"network": "rrdbnet", "features": 6, "growth": 2, "blocks": 1}
+    with pytest.raises(TrainingError, match="has 4 features after an unshuffle by 1, and the generator 6 after 1"):
+        parts_of(trunk_recipe(teacher, generator=wide))
+    config = SRVGGNetCompactConfig(features=4, convolutions=1)
+    save_weights(tmp_path / "compact.safetensors", config, config.build().state_dict())
+    with pytest.raises(TrainingError, match="is srvggnetcompact; features are compared between two rrdbnets"):
+        parts_of(trunk_recipe(tmp_path / "compact.safetensors"))

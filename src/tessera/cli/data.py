@@ -1,4 +1,4 @@
-"""`tessera data`: check training data, and cut pictures into windows."""
+"""`tessera data`: check training data, cut pictures into windows, and store the outputs of a teacher."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from tessera.cli import make_printable, print_error
+from tessera.cli.data_teach import teach
 from tessera.cli.reports import check_reports, write_report
 from tessera.errors import PictureError, UsageError
 from tessera.machine import cores
@@ -23,8 +24,10 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
-    help="Check training data, and cut pictures into windows.",
+    help="Check training data, cut pictures into windows, and store the outputs of a teacher.",
 )
+
+app.command()(teach)
 
 _Opt = typer.Option
 _MOST_OF_A_KIND = 10

@@ -13,6 +13,7 @@ from tessera.errors import UsageError
 OPTIONS: dict[str, str] = {
     "alpha": "--alpha",
     "averaging": "--averaging",
+    "blocks": "--blocks",
     "bench": "--bench",
     "calibration": "--calibration",
     "channels": "--channels",
@@ -64,6 +65,7 @@ OPTIONS: dict[str, str] = {
     "scale": "--scale",
     "seamless": "--seamless",
     "shape": "--shape",
+    "side": "--side",
     "size": "--size",
     "sr": "--sr",
     "suffix": "--suffix",

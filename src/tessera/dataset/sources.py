@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tessera.dataset.pairing import key_of
 from tessera.dataset.store import is_store, store_keys
+from tessera.dataset.taught import INPUTS, OUTPUTS, is_taught
 from tessera.errors import UsageError
 from tessera.images.formats import list_readable_extensions
 
@@ -119,6 +120,8 @@ def _all(places: Sequence[Path]) -> str:
 def _entries(place: Path, root: Path | None, recursive: bool) -> list[_Entry]:
     """Everything that one name stands for, sorted."""
     if place.is_dir():
+        if is_taught(place):
+            return _list_taught(place)
         if is_store(place):
             return [_Entry(PictureRef(str(place), key), key + ".png") for key in store_keys(place)]
         folder = str(place)
@@ -135,6 +138,14 @@ def _entries(place: Path, root: Path | None, recursive: bool) -> list[_Entry]:
             place, [_Entry(PictureRef(path), Path(path).name) for path in sorted(filter(_wanted, matches))]
         )
     raise UsageError(f"{place}: there is no such folder, file, list or store.")
+
+
+def _list_taught(place: Path) -> list[_Entry]:
+    """The pairs of a store made by a teacher."""
+    outputs, inputs = place / OUTPUTS, place / INPUTS
+    return [
+        _Entry(PictureRef(str(outputs), key), key + ".png", PictureRef(str(inputs), key)) for key in store_keys(outputs)
+    ]
 
 
 def _or_refuse(place: Path, entries: list[_Entry]) -> list[_Entry]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 from pathlib import Path
 from typing import Any
 
 from tessera.errors import PictureError, UsageError
+from tessera.libraries import import_library
 
 _LINE = re.compile(r"^(?P<key>.+?)(?:\.\w{2,5})?\s+\(\d+,\s*\d+(?:,\s*\d+)?\)(?:\s+\d+)?\s*$")
 
@@ -55,11 +57,16 @@ def _key_of_line(line: str) -> str:
 @functools.lru_cache(maxsize=64)
 def _environment(folder: str) -> Any:
     """The opened store: one for each process, because LMDB's handles do not survive a fork."""
-    try:
-        import lmdb  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        raise UsageError(f'{folder}: reading LMDB stores needs lmdb: pip install "tessera-sr[train]".') from None
+    lmdb = import_lmdb(folder)
     try:
         return lmdb.open(folder, readonly=True, lock=False, readahead=False, meminit=False)
     except lmdb.Error as error:
         raise PictureError(f"{folder}: this LMDB store cannot be opened: {error}.") from None
+
+
+def import_lmdb(folder: str | os.PathLike[str]) -> Any:
+    """Import the library that reads and writes stores. Raises UsageError with the command that installs it."""
+    try:
+        return import_library("lmdb")
+    except ImportError:
+        raise UsageError(f'{folder}: LMDB stores need lmdb: pip install "tessera-sr[train]".') from None

@@ -15,6 +15,8 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from types import FrameType
 
+from torch import Tensor
+
 from tessera.dataset.loading import Batch, batches_of, make_loader, to_unit
 from tessera.dataset.samples import CropDataset
 from tessera.dataset.sources import list_pictures
@@ -40,6 +42,9 @@ from tessera.train.run_logger import ProgressDisplay, RunLogger
 from tessera.train.saving import restore_run, save_run, store_pool
 from tessera.train.step import StepInfo, train_step
 from tessera.wording import counted
+
+CALIBRATION_CROPS = 16
+"""Minimum number of inputs that decide which blocks a network starts with."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ def train(recipe: Recipe, *, resume: bool, restart: bool = False, display: Progr
         if start.kind == "resume":
             check_resumable(folder, recipe)
         # Missing or wrong files raise here, before anything is written.
-        run = _Run(recipe, folder, processes, logger)
+        run = _Run(recipe, folder, processes, logger, measures_blocks=start.checkpoint is None)
         processes.wait()  # all have seen the folder as it was
         if processes.is_first:
             if start.kind == "new":
@@ -97,7 +102,9 @@ def train(recipe: Recipe, *, resume: bool, restart: bool = False, display: Progr
 class _Run:
     """The state of a run between its steps."""
 
-    def __init__(self, recipe: Recipe, folder: RunFolder, processes: Processes, logger: RunLogger) -> None:
+    def __init__(
+        self, recipe: Recipe, folder: RunFolder, processes: Processes, logger: RunLogger, *, measures_blocks: bool
+    ) -> None:
         """Find the pictures and build all parts of the recipe."""
         self.recipe = recipe
         self.folder = folder
@@ -117,8 +124,19 @@ class _Run:
         self.pictures = read_picture_set(self.listing)
         self.pool = PairPool(0 if paired else recipe.pool)
         self.guard = NonFiniteGuard(recipe.watch)
-        self.parts = build_parts(recipe, processes)
+        read_calibration = self._read_calibration if measures_blocks else None
+        self.parts = build_parts(recipe, processes, read_calibration=read_calibration)
         self.steps = recipe.steps or math.ceil(recipe.epochs * len(self.listing) / self.samples_per_step)
+
+    def _read_calibration(self) -> list[Tensor]:
+        """The first inputs of the run, batches (B, 3, p, p) in [0, 1], on which to measure blocks."""
+        inputs: list[Tensor] = []
+        loader = make_loader(self.dataset, first_number=0, batch=self.recipe.data.batch, workers=0)
+        for number, batch in enumerate(batches_of(loader)):
+            inputs.append(self._prepare(batch, number, PairPool(0), process=0).lq)
+            if sum(map(len, inputs)) >= CALIBRATION_CROPS:
+                break
+        return inputs
 
     def start(self, start: Start) -> None:
         """Restore the checkpoint, if any, and open the log."""
@@ -216,7 +234,8 @@ class _Run:
         number = self.samples // self.samples_per_batch
         info = StepInfo(self.step + 1, self.steps, number, self.guard.rate)
         with self.logger.meter.computing(self.samples_per_step):
-            prepared = [self._prepare(batch, number + index) for index, batch in enumerate(batches)]
+            rank = self.processes.rank
+            prepared = [self._prepare(batch, number + i, self.pool, rank) for i, batch in enumerate(batches)]
             result = train_step(self.recipe, self.parts, prepared, info)
         self.samples += self.samples_per_step
         self.logger.record_draws(number, prepared)
@@ -243,11 +262,11 @@ class _Run:
         self._validate_and_save()
         return False
 
-    def _prepare(self, batch: Batch, number: int) -> TrainingBatch:
+    def _prepare(self, batch: Batch, number: int, pool: PairPool, process: int) -> TrainingBatch:
         device = self.processes.device
         gt = to_unit(batch["gt"].to(device, non_blocking=True))
         lq = to_unit(batch["lq"].to(device, non_blocking=True)) if "lq" in batch else None
-        return prepare_batch(self.recipe, gt, lq, self.pool, number, self.processes.rank)
+        return prepare_batch(self.recipe, gt, lq, pool, number, process)
 
     def _validate_and_save(self) -> None:
         validation, last = self.recipe.validation, self.step == self.steps

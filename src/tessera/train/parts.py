@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,13 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from tessera.engines.opening import find_file_engine
-from tessera.errors import TrainingError
+from tessera.errors import TrainingError, UsageError
+from tessera.generators import GeneratorConfig, RRDBNetConfig
 from tessera.losses import PerceptualLoss, load_perceptual_trunk
+from tessera.pruning.cutting import check_prunable, keep_blocks, prune
+from tessera.train.ancestry import Ancestor, Ancestry, find_ancestry
 from tessera.train.averaging import copy_for_averaging
 from tessera.train.processes import Processes
 from tessera.train.recipe import OptimizerConfig, Recipe
 from tessera.train.seeding import derive_rng
 from tessera.weights.discriminator_file import load_discriminator
+from tessera.weights.loaded_generator import LoadedGenerator
 from tessera.zoo.models import load_model
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -36,6 +40,16 @@ class Teacher:
     name: str
     sha256: str
     """Digest of its file, because the file behind a name may change."""
+    license: str | None = None
+
+    @property
+    def ancestor(self) -> Ancestor:
+        """Its name, digest and license."""
+        return Ancestor(self.name, self.sha256, self.license)
+
+
+ReadCalibration = Callable[[], Sequence[Tensor]]
+"""Reads inputs of the run, batches (B, 3, p, p) in [0, 1], on which to measure blocks."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +66,7 @@ class Parts:
     perceptual: PerceptualLoss | None
     teacher: Teacher | None
     processes: Processes
+    ancestry: Ancestry
     notes: tuple[str, ...] = ()
 
     @property
@@ -60,11 +75,21 @@ class Parts:
         return self.average or self.generator
 
 
-def build_parts(recipe: Recipe, processes: Processes) -> Parts:
-    """Build networks, optimizers and losses. Raises TesseraError if weights or trunks are missing or do not fit."""
+def build_parts(recipe: Recipe, processes: Processes, *, read_calibration: ReadCalibration | None = None) -> Parts:
+    """Build networks, optimizers and losses. Raises TesseraError if weights or trunks are missing or do not fit.
+
+    `read_calibration` is called if `start.blocks` requires measuring blocks. Without it, as for a resumed run whose
+    checkpoint has the weights, the first blocks are kept.
+    """
     notes: list[str] = []
     device, layout = processes.device, _memory_format(recipe)
-    generator = _move(_build_generator(recipe, notes).train().requires_grad_(True), device, layout)
+    start = load_model(recipe.start.generator) if recipe.start.generator else None
+    teacher = None
+    if recipe.distillation is not None:
+        teacher = _load_teacher(recipe.distillation.teacher, recipe, device, layout)
+    ancestry = find_ancestry(recipe, start, None if teacher is None else teacher.ancestor)
+    network = _build_generator(recipe, start, notes, read_calibration)
+    generator = _move(network.train().requires_grad_(True), device, layout)
     discriminator = None
     if recipe.discriminator is not None:
         discriminator = _move(_build_discriminator(recipe, notes).train().requires_grad_(True), device, layout)
@@ -72,9 +97,6 @@ def build_parts(recipe: Recipe, processes: Processes) -> Parts:
     if recipe.perceptual is not None and (recipe.perceptual.weight or recipe.perceptual.style_weight):
         trunk = load_perceptual_trunk(recipe.perceptual.trunk)
         perceptual = _move(PerceptualLoss(trunk, recipe.perceptual), device, layout)
-    teacher = None
-    if recipe.distillation is not None:
-        teacher = _load_teacher(recipe.distillation.teacher, recipe, device, layout)
     if recipe.step.compile:
         for network in (generator, discriminator, teacher.network if teacher is not None else None):
             if network is not None:
@@ -95,6 +117,7 @@ def build_parts(recipe: Recipe, processes: Processes) -> Parts:
         perceptual=perceptual,
         teacher=teacher,
         processes=processes,
+        ancestry=ancestry,
         notes=tuple(notes),
     )
 
@@ -112,16 +135,51 @@ def _build_adam(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> 
     return torch.optim.Adam(parameters, lr=config.rate, betas=config.betas, weight_decay=config.weight_decay)
 
 
-def _build_generator(recipe: Recipe, notes: list[str]) -> nn.Module:
+def _build_generator(
+    recipe: Recipe, found: LoadedGenerator | None, notes: list[str], read_calibration: ReadCalibration | None
+) -> nn.Module:
     network = build_fresh_generator(recipe)
-    if not recipe.start.generator:
+    if found is None:
         return network
-    found = load_model(recipe.start.generator)
-    if found.config == recipe.generator:
-        network.load_state_dict(found.state)
+    config, state = found.config, found.state
+    if recipe.start.blocks:
+        _check_block_count(recipe.start.blocks, recipe.generator)
+        try:
+            config, state = _select_blocks(found, recipe.start.blocks, notes, read_calibration)
+        except UsageError as error:
+            raise UsageError(error.facts, field="start.blocks") from None
+    if config == recipe.generator:
+        network.load_state_dict(state)
         return network
-    _load_matching_tensors(network, found.state, recipe, f"{found.source or found.name} (x{found.config.scale})", notes)
+    _load_matching_tensors(network, state, recipe, f"{found.source or found.name} (x{found.config.scale})", notes)
     return network
+
+
+def _check_block_count(blocks: int | tuple[int, ...], generator: GeneratorConfig) -> None:
+    """Raise TrainingError if the network to train has a different number of blocks."""
+    count = blocks if isinstance(blocks, int) else len(blocks)
+    if isinstance(generator, RRDBNetConfig) and generator.blocks != count:
+        raise TrainingError(
+            f"start.blocks keeps {count} blocks, and generator.blocks is {generator.blocks}: set both to the same"
+            " number, or leave generator.blocks out."
+        )
+
+
+def _select_blocks(
+    found: LoadedGenerator, blocks: int | tuple[int, ...], notes: list[str], read_calibration: ReadCalibration | None
+) -> tuple[GeneratorConfig, Mapping[str, Tensor]]:
+    """Keep the named blocks, or the most important ones on the run's inputs. Raises UsageError, as `prune` does."""
+    if isinstance(blocks, tuple):
+        return keep_blocks(check_prunable(found), found.state, blocks)
+    if read_calibration is None:
+        return keep_blocks(check_prunable(found), found.state, range(blocks))
+    pruned = prune(found, blocks, read_calibration(), dense=False)
+    kept = ", ".join(map(str, pruned.kept))
+    notes.append(
+        f"{found.name}: blocks {kept} of its {len(pruned.measured)} (from 0) are kept; PSNR to the original network"
+        f" {pruned.psnr_db:.1f} dB."
+    )
+    return pruned.config, pruned.state
 
 
 def _load_matching_tensors(
@@ -222,5 +280,21 @@ def _load_teacher(spec: str, recipe: Recipe, device: torch.device, layout: torch
             f"distillation.teacher: {spec} needs data.patch to be a multiple of {scale * found.config.multiple}, and it"
             f" is {patch}."
         )
+    if recipe.distillation is not None and recipe.distillation.features:
+        _check_same_trunk(spec, found.config, recipe.generator)
     network = _move(found.network.eval().requires_grad_(False), device, layout)
-    return Teacher(network, found.name, found.sha256)
+    return Teacher(network, found.name, found.sha256, found.license)
+
+
+def _check_same_trunk(spec: str, teacher: GeneratorConfig, student: GeneratorConfig) -> None:
+    """Raise TrainingError if the features of the two trunks cannot be compared channel by channel."""
+    if not isinstance(teacher, RRDBNetConfig) or not isinstance(student, RRDBNetConfig):
+        raise TrainingError(
+            f"distillation.features: {spec} is {teacher.network}; features are compared between two rrdbnets. Set it"
+            " to 0."
+        )
+    if (teacher.features, teacher.unshuffle) != (student.features, student.unshuffle):
+        raise TrainingError(
+            f"distillation.features: {spec} has {teacher.features} features after an unshuffle by {teacher.unshuffle},"
+            f" and the generator {student.features} after {student.unshuffle}. Choose a teacher with equal values."
+        )

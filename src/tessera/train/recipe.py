@@ -20,7 +20,7 @@ from tessera.degrade import Degradation, MatlabBicubic
 from tessera.discriminators.catalog import DISCRIMINATORS
 from tessera.discriminators.config import DiscriminatorConfig
 from tessera.errors import UsageError
-from tessera.generators import GENERATORS, GeneratorConfig
+from tessera.generators import GENERATORS, GeneratorConfig, RRDBNetConfig
 from tessera.losses import AdversarialConfig, GridConfig, PerceptualConfig, PixelConfig
 from tessera.train.monitor import MonitorConfig
 from tessera.train.schedule import MultiStep, Schedule
@@ -47,6 +47,7 @@ RECIPES = (
     "compact-psnr",
     "tessera-x4-psnr",
     "tessera-x4",
+    "x4plus-lite",
 )
 
 
@@ -61,6 +62,9 @@ class StartConfig(Part, frozen=True):
     """Model name or weights file; empty for random initialization."""
     discriminator: str = ""
     """Weights file; empty for random initialization."""
+    blocks: Annotated[int, Field(ge=0, le=256)] | Annotated[tuple[Count, ...], Field(min_length=1, max_length=256)] = 0
+    """If `generator` is an RRDBNet: number of blocks to keep, the most important ones on the run's first inputs, or
+    their numbers, from 0; 0 keeps all."""
     partial: bool = False
     """Load only the tensors whose shapes match, for example from a model of another scale."""
     init: Literal["pytorch", "basicsr", "kaiming"] = "pytorch"
@@ -111,6 +115,9 @@ class DistillationConfig(Part, frozen=True):
     share: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the pixel and the perceptual loss that compares with the teacher's output; the rest compares with the
     ground truth. The discriminator and the grid loss always use the ground truth."""
+    features: Annotated[float, Field(ge=0, le=1e6)] = 0.0
+    """Weight of the distance between the trunks' features: mean absolute difference divided by the teacher's mean
+    absolute value. For two RRDBNets with equal `features` (FitNets; Romero et al. 2015)."""
 
 
 class WarmUpConfig(Part, frozen=True):
@@ -202,6 +209,18 @@ def _drop_foreign_sizes(table: Values) -> Values:
     return {**table, "generator": known}
 
 
+def _default_block_count(table: Values) -> Values:
+    """Set `generator.blocks` of an RRDBNet to the number of blocks that `start.blocks` keeps, unless it is given."""
+    start, generator = table.get("start"), table.get("generator")
+    if not isinstance(start, dict) or not isinstance(generator, dict):
+        return table
+    blocks, known = cast(Values, start).get("blocks", 0), cast(Values, generator)
+    if known.get("network") != "rrdbnet" or not isinstance(blocks, int | list | tuple) or not blocks:
+        return table
+    count = blocks if isinstance(blocks, int) else len(cast("Sequence[Any]", blocks))
+    return {**table, "generator": {"blocks": count, **known}}
+
+
 class Recipe(Part, frozen=True):
     """A training run. Paths are relative to the current folder."""
 
@@ -249,7 +268,7 @@ class Recipe(Part, frozen=True):
         """Build a discriminator of fixed input size for the crop size, unless `input_size` is set."""
         if not isinstance(values, dict):
             return values
-        table = _drop_foreign_sizes(cast(Values, values))
+        table = _default_block_count(_drop_foreign_sizes(cast(Values, values)))
         discriminator, data = table.get("discriminator"), table.get("data")
         patch = cast(Values, data).get("patch") if isinstance(data, dict) else None
         if isinstance(discriminator, dict) and isinstance(patch, int):
@@ -285,10 +304,12 @@ class Recipe(Part, frozen=True):
         if self.report.attention_every and not (self.discriminator and self.discriminator.attention_scales):
             gated = " or ".join(each.name for each in DISCRIMINATORS if each.has_attention)
             raise ValueError(f"report.attention_every needs a discriminator with attention gates: {gated}")
+        if self.start.blocks and self.start.generator and not isinstance(self.generator, RRDBNetConfig):
+            raise ValueError(f"start.blocks needs an rrdbnet, and generator is {self.generator.network}")
         if self.grid is not None and scale == 1:
             raise ValueError("a grid loss needs a scale above 1: leave [grid] out")
-        if self.distillation is not None and not (self.pixel.weight or self.perceptual or self.warm_up.pixel_only):
-            raise ValueError("distillation needs a pixel or a perceptual loss, and the recipe has neither")
+        if self.distillation is not None:
+            self._check_distillation(self.distillation)
         if self.grid is not None and self.grid.window * scale > patch:
             raise ValueError(f"grid.window is {self.grid.window}, and a crop has {patch // scale} input pixels a side")
         if self.pool and self.pool < self.data.batch:
@@ -296,6 +317,12 @@ class Recipe(Part, frozen=True):
         if not self.steps and not self.epochs:
             raise ValueError("steps is missing: how many steps to train")
         return self
+
+    def _check_distillation(self, distillation: DistillationConfig) -> None:
+        if not (self.pixel.weight or self.perceptual or self.warm_up.pixel_only or distillation.features):
+            raise ValueError("distillation needs a pixel, a perceptual or a feature loss, and the recipe has none")
+        if distillation.features and not isinstance(self.generator, RRDBNetConfig):
+            raise ValueError(f"distillation.features needs an rrdbnet, and generator is {self.generator.network}")
 
     @property
     def read_patch(self) -> int:

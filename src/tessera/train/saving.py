@@ -36,8 +36,6 @@ OPTIMIZERS = "optimizers.safetensors"
 POOL = "pool.safetensors"
 STEP_KEY = "tessera.step"
 """Metadata key of the step, in every weights file of a run."""
-TEACHER_KEY = "tessera.teacher"
-"""Metadata key of the teacher's name and the SHA-256 of its file, in distilled networks."""
 
 
 def save_run(
@@ -47,7 +45,8 @@ def save_run(
     scalers = {"scaler": parts.scaler.state_dict(), "discriminator_scaler": parts.discriminator_scaler.state_dict()}
     files = _files(step, recipe, parts, pool)
     files |= {name: _move_stored_pool(root, name) for name in map(_pool_name, range(1, parts.processes.count))}
-    taught = {"teacher": parts.teacher.sha256} if parts.teacher is not None else {}
+    digests = parts.ancestry.teacher_digests
+    taught = {"teacher": digests} if digests is not None else {}
     written = write_checkpoint(root, step, files, {**facts, **scalers, **taught})
     every = recipe.checkpoint.keep_every
     remove_old_checkpoints(
@@ -82,11 +81,12 @@ def restore_run(found: Checkpoint, parts: Parts, pool: PairPool) -> None:
 
 
 def _refuse_another_teacher(found: Checkpoint, parts: Parts) -> None:
-    before, now = found.facts.get("teacher"), parts.teacher.sha256 if parts.teacher is not None else None
-    if before != now and parts.teacher is not None:
+    before, now = found.facts.get("teacher"), parts.ancestry.teacher_digests
+    if before != now and parts.ancestry.teachers:
+        names = " and ".join(each.name for each in parts.ancestry.teachers)
         raise TrainingError(
-            f"distillation.teacher: {parts.teacher.name} is another file than the run began with (sha256 {before}, and"
-            f" now {now}). Put the old one back, or begin a new run."
+            f"The teacher, {names}, is not the file that the run started with (SHA-256 {before}, now {now}). Restore"
+            " the old file, or start a new run."
         )
 
 
@@ -114,9 +114,7 @@ def publish(path: Path, step: int, recipe: Recipe, parts: Parts, metadata: Mappi
 
 
 def _origin(step: int, recipe: Recipe, parts: Parts) -> dict[str, str]:
-    teacher = parts.teacher
-    taught = {} if teacher is None else {TEACHER_KEY: f"{teacher.name}, sha256 {teacher.sha256}"}
-    return {"tessera.run": recipe.name, STEP_KEY: str(step)} | taught
+    return {"tessera.run": recipe.name, STEP_KEY: str(step)} | parts.ancestry.metadata
 
 
 def _files(step: int, recipe: Recipe, parts: Parts, pool: PairPool) -> dict[str, WriteFile]:

@@ -11,7 +11,17 @@ from typing import Literal
 import numpy as np
 import torch
 
-Purpose = Literal["degradation", "crop", "pool", "labels", "noise", "lq noise", "initial weights", "validation"]
+Purpose = Literal[
+    "degradation",
+    "crop",
+    "pool",
+    "labels",
+    "noise",
+    "lq noise",
+    "initial weights",
+    "validation",
+    "kind of inputs",
+]
 _NUMBERS: dict[Purpose, int] = {
     "degradation": 1,
     "crop": 2,
@@ -21,6 +31,7 @@ _NUMBERS: dict[Purpose, int] = {
     "lq noise": 6,
     "initial weights": 7,
     "validation": 8,
+    "kind of inputs": 9,
 }
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tessera.generators.rrdbnet.network import RRDBNet
 from tessera.losses import AdversarialConfig, discriminator_loss, generator_loss, grid_loss, pixel_loss
 from tessera.train.averaging import update_average
 from tessera.train.batches import TrainingBatch
@@ -120,11 +121,10 @@ def _generator_pass(
     with _frozen(parts.discriminator):
         for index, batch in enumerate(batches):
             with torch.set_grad_enabled(trains), _autocast(recipe, parts):
-                sr: Tensor = parts.generator(batch.lq)
-            sr = sr.float()
-            outputs.append(sr.detach())
+                generated = _run_generator(recipe, parts.generator, batch.lq)
+            outputs.append(generated.output.detach())
             if trains:
-                total = _generator_losses(recipe, parts, batch, sr, info, index, losses, adversarial=adversarial)
+                total = _generator_losses(recipe, parts, batch, generated, info, index, losses, adversarial=adversarial)
                 parts.scaler.scale(total / len(batches)).backward()  # pyright: ignore[reportUnknownMemberType]
     return outputs
 
@@ -133,7 +133,7 @@ def _generator_losses(
     recipe: Recipe,
     parts: Parts,
     batch: TrainingBatch,
-    sr: Tensor,
+    generated: _Generated,
     info: StepInfo,
     index: int,
     losses: _LossTotals,
@@ -141,7 +141,9 @@ def _generator_losses(
     adversarial: bool,
 ) -> Tensor:
     """The sum of the generator's losses for one batch: a scalar with its graph."""
-    taught = _run_teacher(recipe, parts, batch)
+    sr = generated.output
+    teacher = _run_teacher(recipe, parts, batch)
+    taught = None if teacher is None else teacher.output.clamp(0, 1)
     warms_up = info.step <= recipe.warm_up.pixel_only
     pixel = recipe.pixel.model_copy(update={"weight": 1.0}) if warms_up else recipe.pixel
     seen = _colors(recipe, sr)
@@ -151,6 +153,8 @@ def _generator_losses(
     )
     if warms_up:
         return losses.add("generator", total)
+    if teacher is not None and recipe.distillation is not None and recipe.distillation.features:
+        total = total + losses.add("features", recipe.distillation.features * _feature_loss(generated, teacher))
     if recipe.grid is not None:
         truth = _select_target(batch, sharpened=recipe.sharpen.pixel)  # the teacher's output may contain a grid
         total = total + losses.add("grid", grid_loss(sr, truth, recipe.generator.scale, recipe.grid))
@@ -168,14 +172,40 @@ def _generator_losses(
     return losses.add("generator", total)
 
 
+@dataclass(frozen=True)
+class _Generated:
+    """Output of a network for a batch, in fp32."""
+
+    output: Tensor
+    """(B, 3, P, P), not clipped"""
+    features: Tensor | None
+    """Features of its trunk, (B, F, p, p); None without a feature loss."""
+
+
+def _run_generator(recipe: Recipe, network: nn.Module, lq: Tensor) -> _Generated:
+    """Run a student or teacher on inputs (B, 3, p, p)."""
+    if recipe.distillation is None or not recipe.distillation.features:
+        output: Tensor = network(lq)
+        return _Generated(output.float(), None)
+    assert isinstance(network, RRDBNet)
+    features = network.extract_features(lq)
+    return _Generated(network.reconstruct(features).float(), features.float())
+
+
 @torch.no_grad()
-def _run_teacher(recipe: Recipe, parts: Parts, batch: TrainingBatch) -> Tensor | None:
-    """Run the teacher on the inputs: (B, 3, P, P) in [0, 1]; None without a teacher."""
+def _run_teacher(recipe: Recipe, parts: Parts, batch: TrainingBatch) -> _Generated | None:
+    """Run the teacher on the inputs; None without a teacher."""
     if parts.teacher is None:
         return None
     with _autocast(recipe, parts):
-        outputs: Tensor = parts.teacher.network(batch.lq)
-    return outputs.float().clamp(0, 1)
+        return _run_generator(recipe, parts.teacher.network, batch.lq)
+
+
+def _feature_loss(generated: _Generated, teacher: _Generated) -> Tensor:
+    """Mean absolute difference of two trunks' features, divided by the teacher's mean absolute value: () in fp32."""
+    assert generated.features is not None
+    assert teacher.features is not None
+    return (generated.features - teacher.features).abs().mean() / teacher.features.abs().mean()
 
 
 def _references(recipe: Recipe, truth: Tensor, taught: Tensor | None) -> list[tuple[float, Tensor]]:

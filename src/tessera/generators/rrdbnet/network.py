@@ -51,7 +51,12 @@ class RRDB(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Add a fifth of the three blocks' result to the input."""
-        return self.rdb3(self.rdb2(self.rdb1(x))) * RESIDUAL + x
+        return self.add_residual(self.rdb3(self.rdb2(self.rdb1(x))), x)
+
+    @staticmethod
+    def add_residual(residual: Tensor, x: Tensor) -> Tensor:
+        """Add a fifth of the dense blocks' result to the block's input, (B, F, H, W) each."""
+        return residual * RESIDUAL + x
 
 
 class RRDBNet(nn.Module):
@@ -74,10 +79,25 @@ class RRDBNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Upscale a batch of pictures."""
+        return self.reconstruct(self.extract_features(x))
+
+    def extract_features(self, x: Tensor) -> Tensor:
+        """Run the trunk with its long skip connection: (B, C, H, W) -> (B, F, H/u, W/u)."""
+        shallow = self.extract_shallow(x)
+        return self.join_trunk(shallow, self.body(shallow))
+
+    def extract_shallow(self, x: Tensor) -> Tensor:
+        """Run the first convolution: (B, C, H, W) -> (B, F, H/u, W/u), the input of the trunk."""
         if self.config.unshuffle > 1:
             x = F.pixel_unshuffle(x, self.config.unshuffle)
-        first = self.conv_first(x)
-        feat: Tensor = first + self.conv_body(self.body(first))
+        return self.conv_first(x)
+
+    def join_trunk(self, shallow: Tensor, deep: Tensor) -> Tensor:
+        """Add the convolved output of the last block to the trunk's input, (B, F, H/u, W/u) each."""
+        return shallow + self.conv_body(deep)
+
+    def reconstruct(self, feat: Tensor) -> Tensor:
+        """Upsample features to a picture: (B, F, H/u, W/u) -> (B, C, s*H, s*W)."""
         for number, stage in enumerate(self.config.stages, start=1):
             feat = F.interpolate(feat, scale_factor=stage, mode="nearest")
             feat = F.leaky_relu(self.get_submodule(f"conv_up{number}")(feat), SLOPE)
