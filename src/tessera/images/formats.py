@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tessera.images.codecs.avif import AVIF
 from tessera.images.codecs.bmp import BMP
+from tessera.images.codecs.camera_raw import CAMERA_RAW
 from tessera.images.codecs.gif import GIF
 from tessera.images.codecs.jpeg import JPEG
 from tessera.images.codecs.libvips_loader import LibvipsLoader
@@ -22,6 +23,7 @@ from tessera.images.codecs.webp import WEBP
 from tessera.images.picture_format import Open, PictureFormat
 
 FORMATS: tuple[PictureFormat, ...] = (
+    CAMERA_RAW,  # before TIFF, whose first bytes some raw formats share
     *(JPEG, PNG, WEBP, TIFF, AVIF, GIF, NETPBM, BMP),
     *(HEIC, JPEG_XL, JPEG_2000, RADIANCE, OPENEXR),
 )

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import logging
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,15 @@ def vips() -> Any:
     return pyvips
 
 
-def open_image(path: Path, **options: Any) -> Any:
+def open_image(path: Path, *, patches: Mapping[int, bytes] | None = None, **options: Any) -> Any:
     """Open a file with the loader that libvips finds for its bytes. Raises OSError and libvips' error.
 
-    libvips gets a descriptor instead of a name, so that no name can be misread as options or fail to be UTF-8.
+    `patches` are bytes that libvips reads in place of those at an offset of the file. libvips gets a descriptor instead
+    of a name, so that no name can be misread as options or fail to be UTF-8.
     """
+    if patches:
+        source = _PatchedFile(path, patches).as_source()
+        return vips().Image.new_from_source(source, "", fail_on="error", **options)
     with _descriptor(path) as descriptor:
         source = vips().Source.new_from_descriptor(descriptor)
         return vips().Image.new_from_source(source, "", fail_on="error", **options)
@@ -56,6 +60,33 @@ def get_blob(image: Any, name: str) -> bytes:
 def set_blob(image: Any, name: str, value: bytes) -> None:
     """Set a binary header field (on a copy that no other code holds)."""
     image.set_type(vips().GValue.blob_type, name, value)
+
+
+class _PatchedFile:
+    """A file of which some bytes are replaced while it is read."""
+
+    def __init__(self, path: Path, patches: Mapping[int, bytes]) -> None:
+        self._file = path.open("rb")
+        self._patches = patches
+
+    def __del__(self) -> None:  # when the source is gone, which nothing else announces
+        self._file.close()
+
+    def as_source(self) -> Any:
+        """A libvips source, which holds the file open as long as it lives."""
+        source = vips().SourceCustom()
+        source.on_read(self._read)
+        source.on_seek(self._file.seek)
+        return source
+
+    def _read(self, count: int) -> bytes:
+        at = self._file.tell()
+        data = bytearray(self._file.read(count))
+        for offset, patch in self._patches.items():
+            for index, value in enumerate(patch, offset - at):
+                if 0 <= index < len(data):
+                    data[index] = value
+        return bytes(data)
 
 
 @contextlib.contextmanager

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tessera.errors import PictureError
 from tessera.images.icc import attach_usable_profile, read_profile_name
@@ -13,9 +13,6 @@ from tessera.images.libvips import open_image, set_blob, vips
 from tessera.images.metadata import Density, read_metadata
 from tessera.images.picture_format import OpenPicture, PictureInfo, ReadOptions
 from tessera.images.pixels import Pixels
-
-if TYPE_CHECKING:
-    pass
 
 _LARGEST_COPY_IN_MEMORY_BYTES = 100 * 2**20
 """Above this size libvips puts a decoded copy on the disk (VIPS_DISC_THRESHOLD)."""
@@ -43,12 +40,37 @@ def _no_notes(path: Path) -> Iterable[str]:
     return ()
 
 
+def _same(image: Any) -> Any:
+    return image
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which image of a file is read, and what its samples need before they are gray or RGB with straight alpha."""
+
+    options: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Options of libvips' loader."""
+    patches: Mapping[int, bytes] = field(default_factory=dict[int, bytes])
+    """Bytes that libvips reads in place of those at an offset of the file."""
+    pages: int | None = None
+    """Number of pictures in the file; None takes libvips' count."""
+    convert: Callable[[Any], Any] = _same
+    """libvips image -> libvips image, of the same size."""
+    notes: tuple[str, ...] = ()
+
+
+def _select_first(path: Path) -> Selection:
+    return Selection()
+
+
 @dataclass(frozen=True, kw_only=True)
 class LibvipsLoader:
     """The `open` of a format that libvips decodes, and what differs from format to format."""
 
     format_name: str | None = None
     """None takes the name of libvips' loader."""
+    select: Callable[[Path], Selection] = _select_first
+    """Chooses the image; raises PictureError for a file that must not be read."""
     animated: bool = False
     """Whether further pages of a file are frames."""
     held_bytes: Callable[[Any, int], int] = _hold_nothing
@@ -65,15 +87,18 @@ class LibvipsLoader:
     def __call__(self, path: Path, options: ReadOptions) -> OpenPicture:
         """Read the header and prepare the pixels. Raises PictureError, LimitError, OSError and libvips' error."""
         order = "random" if options.random else "sequential"
-        head = image = open_image(path, access=order)
+        selection = self.select(path)
+        head = image = open_image(path, patches=selection.patches, access=order, **selection.options)
         options.limits.check_input(path, head.height, head.width)
-        pages = int(head.get("n-pages")) if head.get_typeof("n-pages") else 1
+        pages = selection.pages or (int(head.get("n-pages")) if head.get_typeof("n-pages") else 1)
         frames = pages if options.frames and self.animated else 1
         upright = _read_orientation(head) == 1
         if frames > 1 or (not upright and not options.random):
             options.limits.check_input(path, head.height * frames, head.width)
             order = order if upright else "random"
-            image = open_image(path, access=order, **({"n": -1} if frames > 1 else {}))
+            more = {**selection.options, **({"n": -1} if frames > 1 else {})}
+            image = open_image(path, patches=selection.patches, access=order, **more)
+        image = selection.convert(image)
         image, space, notes = _normalize(path, image if upright else _turn_upright(image, frames))
         image = _attach(image, self.blobs(path))
         held = self.held_bytes(head, frames)
@@ -90,7 +115,7 @@ class LibvipsLoader:
             frames=frames,
             frames_in_file=pages,
             decoder_bytes=held,
-            notes=(*self.color_notes(path), *self._describe(head, pages, frames), *notes),
+            notes=(*self.color_notes(path), *self._describe(head, pages, frames), *selection.notes, *notes),
         )
         metadata = read_metadata(image, density=self.density(path))
         return OpenPicture(info=info, metadata=metadata, read_rows=_row_reader(image, info), rereads=order == "random")
@@ -115,9 +140,10 @@ def _row_reader(image: Any, info: PictureInfo) -> Callable[[int, int], Pixels]:
     import numpy as np
 
     region = vips().Region.new(image)
+    held = (image, region)  # a source that calls Python lives as long as the image, which a region does not hold
 
     def read_rows(first: int, count: int) -> Pixels:
-        data = region.fetch(0, first, info.width, count)
+        data = held[1].fetch(0, first, info.width, count)
         return np.frombuffer(data, info.dtype).reshape(count, info.width, info.channels)
 
     return read_rows

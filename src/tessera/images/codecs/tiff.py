@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tessera.images.codecs.camera_raw import has_raw_name, refuse_raw
 from tessera.images.codecs.exif_cleanup import choose_kept
-from tessera.images.codecs.libvips_loader import LibvipsLoader
+from tessera.images.codecs.libvips_loader import LibvipsLoader, Selection
+from tessera.images.codecs.tiff_directories import choose_main, read_directories
+from tessera.images.codecs.tiff_samples import plan_samples
 from tessera.images.exif_tables import edit_tiff, read_tiff_exif, read_tiff_iptc
 from tessera.images.libvips import get_blob
 from tessera.images.picture_format import ALL_KINDS, PictureFormat, SaveOptions
@@ -50,11 +53,27 @@ def _save(image: Any, path: Path, options: SaveOptions) -> None:
     )
 
 
+def _select(path: Path) -> Selection:
+    """Choose the main image, and describe how its samples become gray or RGB. Raises PictureError for camera raw."""
+    directories = read_directories(path)
+    main = choose_main(directories)
+    if has_raw_name(path) or any(each.is_raw for each in directories):
+        refuse_raw(path)
+    if main is None:
+        return Selection()
+    options = {"page": main.page, **({} if main.sub_image is None else {"subifd": main.sub_image})}
+    pages = sum(each.is_picture and each.sub_image is None for each in directories)
+    samples = plan_samples(path, main)
+    return Selection(
+        options=options, patches=samples.patches, pages=max(pages, 1), convert=samples.convert, notes=samples.notes
+    )
+
+
 TIFF = PictureFormat(
     name="TIFF",
     extensions=(".tif", ".tiff"),
     matches=_matches,
-    open=LibvipsLoader(format_name="TIFF", blobs=_read_blobs, notes_expansion=True),
+    open=LibvipsLoader(format_name="TIFF", select=_select, blobs=_read_blobs, notes_expansion=True),
     save=_save,
     deepest=16,
     metadata=ALL_KINDS,
