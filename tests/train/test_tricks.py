@@ -4,6 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from tessera.discriminators.catalog import DISCRIMINATORS
+from tessera.errors import UsageError
+from tessera.losses import discriminator_loss
+from tessera.train.loop import train
+from tessera.train.recipe import load_recipe
 from tessera.train.seeding import derive_rng
 from tessera.train.tricks import (
     TricksConfig,
@@ -12,6 +17,7 @@ from tessera.train.tricks import (
     generator_targets,
     instance_noise_deviation,
 )
+from train.runs import SMALL, SMALL_RRDB, RecordingDisplay, make_pictures
 
 
 def rng(number: int = 0) -> np.random.Generator:
@@ -81,3 +87,66 @@ def test_every_part_of_a_chance_makes_another_one(changed):
     given = {"seed": 0, "purpose": "noise", "number": 0, "process": 0}
     draws = [derive_rng(**{**given, **change}).integers(2**62) for change in ({}, changed)]
     assert draws[0] != draws[1]
+
+
+SMALL_DISCRIMINATORS = {
+    "patch": [],
+    "vgg-style": ["discriminator.features=4"],
+    "esrdgan": ["discriminator.features=4"],
+    "attention-unet": ["discriminator.features=4"],
+    "multi-scale": ["discriminator.features=4"],
+    "unet": ["discriminator.features=4"],
+}
+TRICKS = {
+    "noisy_labels": "true",
+    "one_sided_label_smoothing": "true",
+    "flip_labels": "true",
+    "instance_noise": "true",
+    "lq_noise": "0.05",
+}
+
+
+def test_every_discriminator_and_every_trick_is_in_the_tables():
+    assert set(SMALL_DISCRIMINATORS) == {discriminator.name for discriminator in DISCRIMINATORS}
+    assert set(TRICKS) == set(TricksConfig.model_fields)
+
+
+@pytest.mark.parametrize("network", SMALL_DISCRIMINATORS)
+def test_all_tricks_train_with_every_discriminator(network, tmp_path, monkeypatch):
+    make_pictures(tmp_path / "photos", count=2)
+    monkeypatch.chdir(tmp_path)
+    base = [*SMALL, *SMALL_RRDB, "pool=0", "steps=1", "adversarial.weight=0.1", f"discriminator.network={network}"]
+    base += ["adversarial.form=lsgan", *SMALL_DISCRIMINATORS[network]]
+    tricks = [f"tricks.{trick}={value}" for trick, value in TRICKS.items()]
+    recipe = load_recipe("rrdb-psnr", [*base, *tricks])
+    assert train(recipe, resume=False, display=RecordingDisplay()).step == 1
+
+
+@pytest.mark.parametrize("network", SMALL_DISCRIMINATORS)
+def test_noisy_labels_are_one_per_picture_in_every_map(network):
+    """The loss of least squares by hand: each logit of a picture against the label of that picture."""
+    recipe = load_recipe(
+        "rrdb-psnr",
+        ["data.patch=32", "adversarial.form=lsgan", f"discriminator.network={network}", *SMALL_DISCRIMINATORS[network]],
+    )
+    assert recipe.discriminator is not None
+    torch.manual_seed(0)
+    discriminator = recipe.discriminator.build().eval()
+    with torch.no_grad():
+        real, fake = (discriminator(torch.rand(3, 3, 32, 32)) for _ in range(2))
+    targets = discriminator_targets(TricksConfig(noisy_labels=True), 3, rng())
+    assert isinstance(targets.real, torch.Tensor)
+    assert isinstance(targets.fake, torch.Tensor)
+    expected = 0.0
+    for logits, labels in [*((each, targets.real) for each in real), *((each, targets.fake) for each in fake)]:
+        values, marks = logits.double().numpy().reshape(3, -1), labels.double().numpy().reshape(3, 1)
+        expected += float(((values - marks) ** 2).mean())
+    assert recipe.adversarial is not None
+    loss = discriminator_loss(real, fake, recipe.adversarial, targets=targets)
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("trick", ["noisy_labels", "one_sided_label_smoothing"])
+def test_soft_labels_with_a_form_that_has_none_are_refused_before_the_run(trick):
+    with pytest.raises(UsageError, match=rf"tricks\.{trick} goes with adversarial\.form vanilla or lsgan.*hinge"):
+        load_recipe("realesrgan", ["adversarial.form=hinge", f"tricks.{trick}=true"])

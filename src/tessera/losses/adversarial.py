@@ -69,6 +69,8 @@ class AdversarialConfig(BaseModel, frozen=True, extra="forbid"):
 class Targets:
     """What stands for real and for fake: numbers, or tensors that broadcast to every scale's logits.
 
+    Tensors (B, 1, 1, 1) with one target per picture also fit logits (B, 1).
+
     Of each form but vanilla and lsgan only the direction is used, so there they are 1 and 0, or 0 and 1 when flipped.
     """
 
@@ -157,6 +159,8 @@ def _wanted(form: Form, logits: Tensor, target: float | Tensor, *, critic: bool 
     """
     if form in ("vanilla", "lsgan"):
         wanted = torch.as_tensor(target, dtype=logits.dtype, device=logits.device)
+        if wanted.ndim > logits.ndim and set(wanted.shape[logits.ndim :]) == {1}:  # one per picture, for maps too
+            wanted = wanted.reshape(wanted.shape[: logits.ndim])
         try:
             wanted = wanted.expand_as(logits)
         except RuntimeError:

@@ -293,6 +293,11 @@ class Recipe(Part, frozen=True):
             raise ValueError("an adversarial loss needs a discriminator: give discriminator.network, or no adversarial")
         if self.discriminator is not None and self.adversarial is None:
             raise ValueError("a discriminator needs an adversarial loss: give adversarial.weight, or no discriminator")
+        soft = [name for name in ("noisy_labels", "one_sided_label_smoothing") if getattr(self.tricks, name)]
+        if soft and self.adversarial is not None and self.adversarial.form not in ("vanilla", "lsgan"):
+            raise ValueError(
+                f"tricks.{soft[0]} goes with adversarial.form vanilla or lsgan, and it is {self.adversarial.form}"
+            )
         if self.validation.best not in self.validation.metrics and self.checkpoint.best:
             raise ValueError(f"validation.best is {self.validation.best}, which is missing in validation.metrics")
         if not self.name.strip("."):
