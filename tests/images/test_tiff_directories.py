@@ -271,7 +271,6 @@ LEFT_OUT = "Its extra channel is not declared as transparency (ExtraSamples) and
         ([1], 1, ()),
         (None, 1, (UNDECLARED,)),
         ([0, 2], 1, (LEFT_OUT,)),
-        ([0, 0], 0, ("2 extra channels are not declared as transparency (ExtraSamples) and were left out.",)),
     ],
 )
 def test_only_channels_declared_as_alpha_are_transparency(
@@ -293,6 +292,24 @@ def test_only_channels_declared_as_alpha_are_transparency(
     assert np.abs(picture.pixels.astype(int) - expected).max() <= (3 if extra == [1] else 0)
     assert picture.info is not None
     assert picture.info.notes == notes
+
+
+@pytest.mark.parametrize(("photometric", "extra"), [(2, []), (1, [0, 0])])
+@pytest.mark.parametrize("others", [0, 1, 2])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_rgb_that_is_declared_as_gray_with_more_channels_is_rgb(
+    tmp_path: Path, photometric: int, extra: list[int], others: int, dtype: Any
+) -> None:
+    rgb = ramp(12, 15, 3, dtype)
+    pixels = np.concatenate([rgb, np.zeros((12, 15, others), dtype)], axis=-1)
+    tags = {262: (SHORT, [photometric]), 338: (SHORT, [*extra, *[0] * others])}
+    if not tags[338][1]:
+        del tags[338]
+    picture = read_picture(write_tiff(tmp_path / "a.tif", [Directory(pixels, tags)]))
+    assert np.array_equal(picture.pixels, rgb)
+    assert picture.info is not None
+    two = "2 extra channels are not declared as transparency (ExtraSamples) and were left out."
+    assert picture.info.notes == ((), (LEFT_OUT,), (two,))[others]
 
 
 @pytest.mark.parametrize(("tags", "words"), [({262: (SHORT, [10])}, "ITU Lab"), ({332: (SHORT, [2])}, "inks other")])

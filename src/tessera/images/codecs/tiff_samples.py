@@ -32,6 +32,7 @@ _COLORS = {0: 1, 1: 1, _RGB: 3, _PALETTE: 1, _SEPARATED: 4, _YCBCR: 3, _CIE_LAB:
 _NAMES = {4: "a transparency mask", 10: "ITU Lab", 32844: "LogL", 32845: "LogLuv"}
 _JPEG = 7
 _UNSPECIFIED, _ASSOCIATED, _UNASSOCIATED = 0, 1, 2
+_ALPHAS = (_ASSOCIATED, _UNASSOCIATED)
 _BT601 = (0.299, 0.587, 0.114)
 _FULL_RANGE = (0.0, 255.0, 128.0, 255.0, 128.0, 255.0)
 
@@ -59,15 +60,17 @@ def plan_samples(path: Path, image: TiffDirectory) -> SamplePlan:
     patches: dict[int, bytes] = {}
     steps: list[Callable[[Any], Any]] = []
     notes: list[str] = []
-    if kind != _PALETTE:
-        alpha = _find_alpha(image, _COLORS[kind])
-        steps.append(functools.partial(_take_channels, colors=_COLORS[kind], alpha=alpha, samples=_count(image)))
-        is_premultiplied = alpha is not None and _list_extras(image, _COLORS[kind])[alpha] == _ASSOCIATED
-        if alpha is not None and is_premultiplied and EXTRA_SAMPLES in image.places:
+    colors = _count_colors(image, kind)
+    alphas = [extra for extra in _list_extras(image, colors) if extra in _ALPHAS]
+    # several channels of alpha are those of a multispectral picture: the reader refuses them by their number
+    if kind != _PALETTE and len(alphas) < 2 and image.first(BITS, 1) <= 16:
+        alpha = _find_alpha(image, colors)
+        steps.append(functools.partial(_take_channels, colors=colors, alpha=alpha, samples=_count(image)))
+        if alpha is not None and alphas == [_ASSOCIATED] and EXTRA_SAMPLES in image.places:
             # libvips would do this too, but cuts values off instead of rounding them
             patches[image.places[EXTRA_SAMPLES] + 2 * alpha] = _as_stored(path, _UNASSOCIATED)
             steps.append(_make_alpha_straight)
-        notes += _describe_extras(image, _COLORS[kind], alpha)
+        notes += _describe_extras(image, colors, alpha)
     if kind == _YCBCR and image.first(COMPRESSION, 1) != _JPEG:  # libtiff converts that of JPEG
         steps.insert(0, functools.partial(_convert_ycbcr, image_directory=image))
     bits = image.first(BITS, 1)
@@ -98,17 +101,24 @@ def _count(image: TiffDirectory) -> int:
     return image.first(SAMPLES, 1)
 
 
+def _count_colors(image: TiffDirectory, kind: int) -> int:
+    """Color channels; some programs (GDAL among them) declare RGB as gray with further channels."""
+    colors = _COLORS[kind]
+    declared = [extra for extra in _list_extras(image, colors) if extra in _ALPHAS]
+    return 3 if colors == 1 and _count(image) > 2 and len(declared) != 1 else colors
+
+
 def _list_extras(image: TiffDirectory, colors: int) -> list[int | None]:
     """The declared meaning of each channel after the colors; None if the file declares none."""
-    declared = image.tags.get(EXTRA_SAMPLES, ())
     count = max(_count(image) - colors, 0)
-    return [int(declared[index]) if index < len(declared) else None for index in range(count)]
+    declared = [int(value) for value in image.tags.get(EXTRA_SAMPLES, ())][-count:] if count else []
+    return [declared[index] if index < len(declared) else None for index in range(count)]
 
 
 def _find_alpha(image: TiffDirectory, colors: int) -> int | None:
     """The extra channel that is transparency: one that is declared so, or the only one if nothing is declared."""
     extras = _list_extras(image, colors)
-    declared = [index for index, kind in enumerate(extras) if kind in (_ASSOCIATED, _UNASSOCIATED)]
+    declared = [index for index, kind in enumerate(extras) if kind in _ALPHAS]
     if declared:
         return declared[0]
     return 0 if extras == [None] else None
