@@ -93,6 +93,10 @@ class OutOfMemoryError(EngineError):
     """Out of memory even with the smallest tile."""
 
 
+class DeviceLostError(EngineError):
+    """A GPU stopped working: its driver reset it, or it was removed."""
+
+
 class TrainingError(TesseraError):
     """A training run cannot start or continue; its checkpoints stay."""
 

@@ -192,7 +192,7 @@ def half_precision_files(folder: Path, config: GeneratorConfig, *, shrinks: bool
 @pytest.mark.parametrize("shrinks", [False, True])
 def test_ncnn_files_are_run_as_they_are(shrinks: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     generator = load_weights(half_precision_files(tmp_path, CONFIGS["srvgg"], shrinks=shrinks))
-    monkeypatch.setattr("tessera.engines.ncnn.engine.write_param", None)  # must not be needed
+    monkeypatch.setattr("tessera.engines.ncnn.loading.write_param", None)  # must not be needed
     assert_equal_to_pytorch(NcnnEngine(generator), generator, noise(2, 3, 12, 9))
 
 

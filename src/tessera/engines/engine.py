@@ -26,7 +26,7 @@ else:  # help and shell completion read the declarations, and importing NumPy ta
     Tiles = object
 
 Precision = Literal["exact", "auto", "fast"]
-Products = Literal["fp32", "bf16", "int8"]
+Products = Literal["fp32", "bf16", "fp16", "int8"]
 
 
 class Engine(Protocol):
@@ -35,7 +35,7 @@ class Engine(Protocol):
     name: str
     """Name of its declaration."""
     precision: str
-    """"fp32", "bf16" or "int8": the type of the products."""
+    """"fp32", "bf16", "fp16" or "int8": the type of the products."""
     bytes_per_pixel: int
     """Working memory in bytes per input pixel of a tile, measured, rounded up."""
 
@@ -57,6 +57,22 @@ class Batching(Protocol):
 
     def tiles_at_once(self, pixels: int) -> int:
         """Best batch size for tiles of this many input pixels, within the free memory."""
+        ...
+
+
+@runtime_checkable
+class OnDevice(Protocol):
+    """An engine on a device with memory of its own, which can be lost."""
+
+    device: str
+    """Such as "vulkan:0"."""
+
+    def free_memory_bytes(self) -> int:
+        """Memory of the device that tiles may use."""
+        ...
+
+    def reopen(self) -> None:
+        """Start again after the device was lost. Raises EngineError when it is gone."""
         ...
 
 
@@ -94,11 +110,13 @@ class EngineInfo:
     install: str = ""
     """Command that installs the package."""
     devices: tuple[str, ...] = ("cpu",)
-    """Kinds of devices: "cpu", "cuda", "mps" ..."""
+    """Kinds of devices: "cpu", "cuda", "mps", "vulkan" ..."""
     reduced_products: Callable[[str], Products] = _always_fp32
     """Fastest products on a device that the precisions `auto` and `fast` allow."""
     has_fast_mode: bool = False
-    """Whether `fast` has a mode of its own, faster and less accurate than `auto`."""
+    """Whether it has a faster and less accurate mode, for the precision `fast`."""
+    tries_fast_mode_in_auto: bool = False
+    """Whether the precision `auto` tries that mode, too; the check decides."""
     runs_int8: bool = False
     """Whether it runs int8 companions."""
     runs_networks: bool = True

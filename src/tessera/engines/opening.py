@@ -54,10 +54,22 @@ def check_engine(generator: LoadedGenerator, engine: str, device: str) -> Engine
     if own is not None and engine not in ("auto", own.name):
         called = own.file_formats[generator.dialect]
         raise EngineError(f"{generator.name} is {called}, which only {own.title} runs; leave `engine` at auto.")
-    info = own or find_engine("pytorch" if engine == "auto" else engine)
-    if info.devices == ("cpu",) and device != "cpu":
-        raise EngineError(f"The {info.title} engine runs on the CPU, not on {device}; use the pytorch engine there.")
+    info = own or (find_default_engine(device) if engine == "auto" else find_engine(engine))
+    if not info.runs_on(device):
+        kinds = join_words([kind.upper() if kind == "cpu" else kind for kind in info.devices], "and")
+        raise EngineError(f"The {info.title} engine runs on {kinds}, not on {device!r}.{_suggest_engines(device)}")
     return info
+
+
+def find_default_engine(device: str) -> EngineInfo:
+    """The engine that runs any network on a device without planning: PyTorch where it can, it is the reference."""
+    able = [info for info in ENGINES if info.runs_networks and info.runs_on(device)]
+    return PYTORCH if PYTORCH in able or not able else able[0]
+
+
+def _suggest_engines(device: str) -> str:
+    able = [info.name for info in ENGINES if info.runs_on(device)]
+    return f" Engines for {device}: {join_words(able, 'and')}." if able else ""
 
 
 def open_engine(

@@ -188,7 +188,7 @@ def candidates(
         products = choose_products(info.name, policy, device)
         if products == "fp32":
             continue
-        if policy == "fast" and info.has_fast_mode:
+        if info.has_fast_mode and (policy == "fast" or info.tries_fast_mode_in_auto):
             add(info.name, products, fast=True)
         add(info.name, products)
     for info in infos:

@@ -1,19 +1,32 @@
-"""ncnn on the CPU, in fp32."""
+"""ncnn: fp32 on the CPU, and fp16 or fp32 on any GPU through Vulkan."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tessera.engines.engine import Engine, EngineInfo, OpenOptions
+from tessera.engines.engine import Engine, EngineInfo, OpenOptions, Products
 
 if TYPE_CHECKING:
     from tessera.weights.loaded_generator import LoadedGenerator
 
 
 def _open(generator: LoadedGenerator, options: OpenOptions) -> Engine:
-    from tessera.engines.ncnn.engine import NcnnEngine
+    if options.device == "cpu":
+        from tessera.engines.ncnn.engine import NcnnEngine
 
-    return NcnnEngine(generator, threads=options.threads)
+        return NcnnEngine(generator, threads=options.threads)
+    from tessera.engines.ncnn.vulkan_engine import VulkanEngine
+
+    return VulkanEngine(generator, options.products, fast=options.fast, device=options.device)
+
+
+def _reduced_products(device: str) -> Products:
+    """fp16 on Vulkan devices that store it."""
+    if device == "cpu":
+        return "fp32"
+    from tessera.engines.ncnn.vulkan import find_device
+
+    return "fp16" if find_device(device).fp16_storage else "fp32"
 
 
 NCNN = EngineInfo(
@@ -23,4 +36,8 @@ NCNN = EngineInfo(
     package="ncnn",
     module="ncnn",
     install="pip install 'tessera-sr[ncnn]'",
+    devices=("cpu", "vulkan"),
+    reduced_products=_reduced_products,
+    has_fast_mode=True,
+    tries_fast_mode_in_auto=True,
 )
