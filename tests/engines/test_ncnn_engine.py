@@ -12,6 +12,7 @@ import torch
 from engines.sharing import assert_threads_share
 from stand_ins import loaded, nearest, ran
 from tessera.engines.ncnn.engine import NcnnEngine
+from tessera.engines.ncnn.net import Net
 from tessera.engines.opening import open_engine
 from tessera.errors import EngineError, OutOfMemoryError
 from tessera.generators import GeneratorConfig, RRDBNetConfig, SRVGGNetCompactConfig
@@ -151,13 +152,15 @@ class Failing:
     def extract(self, _: str) -> tuple[int, None]:
         return self.code, None
 
+    def clear(self) -> None: ...
+
 
 def test_ncnns_codes_become_errors(monkeypatch: pytest.MonkeyPatch):
     engine = NcnnEngine(made(CONFIGS["srvgg"]))
-    monkeypatch.setattr(engine, "_net", Failing(-100))
+    monkeypatch.setattr(engine, "_net", Net(Failing(-100), "in0", "out0"))
     with pytest.raises(OutOfMemoryError):
         ran(engine, noise(1, 3, 8, 8))
-    monkeypatch.setattr(engine, "_net", Failing(-1))
+    monkeypatch.setattr(engine, "_net", Net(Failing(-1), "in0", "out0"))
     with pytest.raises(EngineError, match="error -1"):
         ran(engine, noise(1, 3, 8, 8))
 

@@ -76,6 +76,22 @@ class OnDevice(Protocol):
         ...
 
 
+@runtime_checkable
+class Recoverable(Protocol):
+    """An engine that can be tried again after its device failed."""
+
+    notes: tuple[str, ...]
+    """What happened, as sentences."""
+
+    def free_memory_bytes(self) -> int | None:
+        """Memory of the device that tiles may use; None when the CPU runs."""
+        ...
+
+    def recover(self, error: BaseException, *, is_smallest: bool) -> bool:
+        """Get ready for another attempt after an error with the smallest or larger tiles -> whether to try again."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class OpenOptions:
     """How to open an engine."""

@@ -8,6 +8,7 @@ against PyTorch themselves, on smaller pictures. Shapes: C channels, s the scale
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable
 
@@ -35,17 +36,18 @@ NOISE_LEVELS = 25.0
 class Reference:
     """Reference outputs of a network for the chart and for the chart with noise, computed when first needed.
 
-    The noisy picture reveals more where a network sharpens whatever it finds: errors grow with the detail.
+    The noisy picture reveals more where a network sharpens whatever it finds: errors grow with the detail. fp16 is
+    checked with uniform noise, too: how a device sums in fp16 is up to its driver, and only that shows the worst.
     """
 
     def __init__(self, generator: LoadedGenerator) -> None:
         self._generator = generator
         self._kernels: Engine | None = None
         self._tried_kernels = False
-        self._pairs: dict[str, list[tuple[Tiles, Tiles]]] = {}
+        self._pairs: dict[tuple[str, bool], list[tuple[Tiles, Tiles]]] = {}
 
     def difference(self, engine: Engine) -> Difference | None:
-        """How far an engine is from the network in fp32, on the worse of the two pictures.
+        """How far an engine is from the network in fp32, on the worst of the pictures.
 
         Both outputs are rounded to 255 levels as they are written. None when the engine's output is not finite or has
         the wrong shape.
@@ -56,25 +58,32 @@ class Reference:
             if got.shape != expected.shape or not np.isfinite(got).all():
                 return None
             found.append(_measure_difference(got, expected))
-        return found[0].worse(found[1])
+        return functools.reduce(Difference.worse, found)
 
     def _references(self, engine: Engine) -> list[tuple[Tiles, Tiles]]:
         """Inputs and reference outputs that do not come from the engine under test."""
         if (engine.name, engine.precision) != (_KERNELS, "fp32"):
             kernels = self._open_kernels()
             if kernels is not None:
-                return self._compute(_KERNELS, _MOST_MULTIPLY_ADDS, kernels.run)
-        return self._compute("pytorch", _MOST_MULTIPLY_ADDS_IN_PYTORCH, self._run_in_pytorch)
+                return self._compute(_KERNELS, _MOST_MULTIPLY_ADDS, kernels.run, engine.precision == "fp16")
+        return self._compute(
+            "pytorch", _MOST_MULTIPLY_ADDS_IN_PYTORCH, self._run_in_pytorch, engine.precision == "fp16"
+        )
 
     def _compute(
-        self, name: str, most_multiply_adds: float, run: Callable[[Tiles], Tiles]
+        self, name: str, most_multiply_adds: float, run: Callable[[Tiles], Tiles], with_uniform_noise: bool
     ) -> list[tuple[Tiles, Tiles]]:
-        if name not in self._pairs:
+        key = name, with_uniform_noise
+        if key not in self._pairs:
             config = self._generator.config
             affordable = [side for side in _SIDES if config.multiply_adds(side, side) <= most_multiply_adds]
             side = (affordable or [_SIDES[-1]])[0]
-            self._pairs[name] = [(tile, run(tile)) for tile in self._draw(side)]
-        return self._pairs[name]
+            tiles = self._draw(side)
+            if with_uniform_noise:
+                uniform = np.random.default_rng(0).random(tiles[0].shape, np.float32)
+                tiles = (*tiles, uniform)
+            self._pairs[key] = [(tile, run(tile)) for tile in tiles]
+        return self._pairs[key]
 
     def _open_kernels(self) -> Engine | None:
         if not self._tried_kernels:
@@ -86,7 +95,7 @@ class Reference:
                 self._kernels = kernels if difference.is_allowed("exact") else None
         return self._kernels
 
-    def _draw(self, side: int) -> tuple[Tiles, Tiles]:
+    def _draw(self, side: int) -> tuple[Tiles, ...]:
         """The chart and the noisy chart, (1, C, side, side) each, with a side that the network accepts."""
         config = self._generator.config
         clean = chart(math.ceil(side / config.multiple) * config.multiple, config.in_channels)

@@ -16,6 +16,10 @@ from tessera.engines.engine import Precision, Products
 from tessera.engines.opening import EngineName
 
 TILES = (512, 384, 256, 192, 128)
+SMALL_TILES = (96, 64, 32)
+"""For slow GPUs."""
+LONGEST_TILE_SECONDS = 1.0
+"""On a GPU: drivers reset a device that computes for 2 s or more without a pause (Windows' default)."""
 LEAST_SHARE_WITHIN_ONE_LEVEL = 0.99
 LEAST_PSNR_DB = 50.0
 """Limit of `fast`: differences are invisible side by side, but may exceed one level."""
@@ -92,6 +96,8 @@ class Candidate(BaseModel, frozen=True, extra="forbid"):
     FLOOR_DB."""
     threads: Annotated[int, Field(ge=1, le=65_536)] | None = None
     """None on a GPU."""
+    device: str = "cpu"
+    """Such as "cuda:1" or "vulkan:0"."""
     startup_seconds: _Seconds = 0.0
     """Import, conversion and compilation, until the first tile."""
     timings: tuple[Timing, ...] = ()
@@ -124,13 +130,20 @@ class Candidate(BaseModel, frozen=True, extra="forbid"):
         """The smallest tile side that is not a tenth slower than a larger one, within the memory for one tile."""
         affordable = [side for side in TILES if side**2 * self.bytes_per_pixel <= _LARGEST_TILE_BYTES]
         sides = [side for side in affordable if side > 3 * overlap] or [TILES[-1]]
+        if self.device.startswith("vulkan"):
+            quick = [side for side in (*sides, *SMALL_TILES) if self._tile_seconds(side) <= LONGEST_TILE_SECONDS]
+            sides = [side for side in sides if side in quick] or quick[:1] or [SMALL_TILES[-1]]
         costs = {side: self.seconds_per_megapixel(side) * waste(side, overlap) for side in sides}
         least = min(costs.values())
         return min(side for side, cost in costs.items() if cost * _WORTH_A_LARGER_TILE <= least)
 
+    def _tile_seconds(self, side: int) -> float:
+        return self.seconds_per_megapixel(side) * side**2 / 1e6
+
     def __str__(self) -> str:
         threads = f", {self.threads} thread{'s' if self.threads != 1 else ''}" if self.threads else ""
-        return f"{self.engine} {self.precision}{' fast' if self.fast else ''}{threads}"
+        device = "" if self.device == "cpu" else f" on {self.device}"
+        return f"{self.engine} {self.precision}{' fast' if self.fast else ''}{device}{threads}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -178,7 +178,14 @@ def candidates(
     def add(name: str, products: Products, *, fast: bool = False, drop: float | None = None) -> None:
         found.append(
             Candidate.model_validate(
-                {"engine": name, "precision": products, "fast": fast, "threads": threads, "stated_drop_db": drop}
+                {
+                    "engine": name,
+                    "precision": products,
+                    "fast": fast,
+                    "threads": threads,
+                    "device": device,
+                    "stated_drop_db": drop,
+                }
             )
         )
 

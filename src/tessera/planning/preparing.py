@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tessera.engines.engine import Engine
+from tessera.engines.engine import Engine, OnDevice
 from tessera.engines.hardware import has_int8
 from tessera.engines.opening import find_engine, find_file_engine, open_engine
+from tessera.planning.fallback import FallbackEngine
 from tessera.planning.plan import Candidate, Choice, sentence_of
 from tessera.planning.planner import Planner, threads_for
 from tessera.tiling.pipeline import Pipeline, choose_overlap
@@ -68,7 +70,7 @@ def prepare(generator: LoadedGenerator, settings: Settings, pixels: int) -> Read
             network,
             precision,
             engine=candidate.engine,
-            device=settings.device,
+            device=candidate.device,
             threads=candidate.threads,
             int8=int8 if candidate.precision == "int8" else None,
         )
@@ -96,6 +98,8 @@ def prepare(generator: LoadedGenerator, settings: Settings, pixels: int) -> Read
         pipeline = Pipeline(generator=generator, engine=engine, settings=settings)
         return Ready(pipeline=pipeline, lines=lines, pixels=pixels)
     engine, choice = found
+    if isinstance(engine, OnDevice):
+        engine = FallbackEngine(engine, lambda: prepare(generator, _on_cpu(settings), pixels).pipeline.engine)
     pipeline = Pipeline(generator=generator, engine=engine, settings=settings)
     if choice.tile:
         pipeline = Pipeline(generator=generator, engine=engine, settings=settings, best_tile=choice.tile)
@@ -107,7 +111,11 @@ def _open_last_resort(generator: LoadedGenerator, settings: Settings, named: Eng
     if failed:
         return named or open_named(generator, settings)
     threads = threads_for(settings.device, settings.threads)
-    return open_engine(generator, "exact", engine="pytorch", device=settings.device, threads=threads)
+    return open_engine(generator, "exact", device=settings.device, threads=threads)
+
+
+def _on_cpu(settings: Settings) -> Settings:
+    return dataclasses.replace(settings, device="cpu", engine="auto", threads=None)
 
 
 def _is_named(named: Engine, candidate: Candidate, settings: Settings) -> bool:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tessera.engines.engine import Batching, Engine
-from tessera.errors import OutOfMemoryError
+from tessera.engines.engine import Batching, Engine, OnDevice, Recoverable
+from tessera.errors import DeviceLostError, OutOfMemoryError
 from tessera.generators import GeneratorConfig
 from tessera.images.pixels import Pixels
 from tessera.machine import available_memory_bytes
@@ -68,7 +68,10 @@ class Pipeline:
         """
         if self.settings.tile is not None:
             return self.settings.tile
-        affordable = int((available_memory_bytes() * _SHARE_OF_MEMORY / self.engine.bytes_per_pixel) ** 0.5) // 8 * 8
+        engine = self.engine
+        on_gpu = engine.free_memory_bytes() if isinstance(engine, OnDevice | Recoverable) else None
+        free = available_memory_bytes() if on_gpu is None else on_gpu
+        affordable = int((free * _SHARE_OF_MEMORY / engine.bytes_per_pixel) ** 0.5) // 8 * 8
         whole = -(-max(height, width) // 8) * 8
         best = max(self.best_tile, whole) if whole <= min(LARGEST_PIECE, 2 * self.best_tile) else self.best_tile
         return max(SMALLEST_TILE, min(best, affordable))
@@ -123,9 +126,10 @@ class Pipeline:
     def retry_with_smaller_tiles(
         self, run: Callable[[int], MosaicCount], *, height: int, width: int
     ) -> tuple[tuple[int, ...], MosaicCount]:
-        """Run with the chosen tile size; when memory runs out, restart with half of it, down to 32.
+        """Run with the chosen tile size; when memory runs out or a GPU is lost, restart with half of it, down to 32.
 
-        -> the tile sizes tried, and the counts of the last run. Raises OutOfMemoryError when none fits.
+        -> the tile sizes tried, and the counts of the last run. Raises OutOfMemoryError when none fits, DeviceLostError
+        when the GPU does not come back.
         """
         tile, whole = self.first_tile(height, width), max(height, width)
         tried: list[int] = []
@@ -133,21 +137,35 @@ class Pipeline:
             tried.append(tile)
             try:
                 return tuple(tried), run(tile)
-            except (OutOfMemoryError, MemoryError):
-                if (tile or whole) <= SMALLEST_TILE or whole <= SMALLEST_TILE:
-                    sizes = ", ".join(str(each or "one piece") for each in tried)
-                    raise OutOfMemoryError(
-                        f"Out of memory on a picture of {width}x{height} with tiles of {sizes} pixels."
-                        " Close other programs, or use a smaller model such as realesr-animevideov3."
-                    ) from None
+            except (OutOfMemoryError, MemoryError, DeviceLostError) as error:
+                is_smallest = (tile or whole) <= SMALLEST_TILE or whole <= SMALLEST_TILE
+                if is_smallest or isinstance(error, DeviceLostError):
+                    on_cpu = self._recover(error, is_smallest, tried, height, width)
+                    if on_cpu:
+                        tile = self.first_tile(height, width)
+                        continue
                 tile = max(SMALLEST_TILE, min(tile or whole, whole) // 2 // 8 * 8)
+
+    def _recover(self, error: BaseException, is_smallest: bool, tried: Sequence[int], height: int, width: int) -> bool:
+        """Get the engine ready for another attempt -> whether the CPU took over; raises the error if there is none."""
+        if isinstance(self.engine, Recoverable) and self.engine.recover(error, is_smallest=is_smallest):
+            return self.engine.free_memory_bytes() is None
+        if isinstance(error, DeviceLostError):
+            raise error
+        sizes = ", ".join(str(each or "one piece") for each in tried)
+        raise OutOfMemoryError(
+            f"Out of memory on a picture of {width}x{height} with tiles of {sizes} pixels."
+            " Close other programs, or use a smaller model such as realesr-animevideov3."
+        ) from None
 
     def notes(self, count: MosaicCount, tried: Sequence[int]) -> Iterator[str]:
         """What the user should know about a run that succeeded."""
         if count.retried:
             plural = "tile was" if count.retried == 1 else "tiles were"
             yield f"{count.retried} {plural} not finite or black in {self.engine.precision} and run again in fp32."
-        if len(tried) > 1:
+        if isinstance(self.engine, Recoverable) and self.engine.notes:
+            yield from self.engine.notes
+        elif len(tried) > 1:
             yield f"Out of memory with tiles of {', '.join(map(str, tried[:-1]))}; {tried[-1]} fit."
         overlap, wanted = self.plan(tried[-1]).overlap, choose_overlap(self.generator.config, self.settings)
         if count.tiles > 1 and overlap < wanted:

@@ -47,14 +47,17 @@ class Net:
         """
         ncnn = import_library("ncnn")
         extractor: Any = self.net.create_extractor()  # holds the intermediate maps; the net is only read
-        # A copy: Vulkan reads channels that begin at multiples of 16 bytes, which those of an array need not.
-        extractor.input(self.input, ncnn.Mat(tile).clone())
-        code, mat = extractor.extract(self.output)
-        if code == _NO_MEMORY:
-            raise OutOfMemoryError(f"Out of memory on a tile {tuple(tile.shape)}.")
-        if code != 0:
-            raise DeviceLostError(f"ncnn failed with error {code} on a tile {tuple(tile.shape)}.")
-        result[...] = mat.numpy()  # a view again, of memory that `mat` owns
+        try:
+            # A copy: Vulkan reads channels that begin at multiples of 16 bytes, which those of an array need not.
+            extractor.input(self.input, ncnn.Mat(tile).clone())
+            code, mat = extractor.extract(self.output)
+            if code == _NO_MEMORY:
+                raise OutOfMemoryError(f"Out of memory on a tile {tuple(tile.shape)}.")
+            if code != 0:
+                raise DeviceLostError(f"ncnn failed with error {code} on a tile {tuple(tile.shape)}.")
+            result[...] = mat.numpy()  # a view of memory that `mat` owns
+        finally:
+            extractor.clear()  # an exception may keep it alive until after Vulkan's instance is gone
 
     def run_batch(self, tiles: Tiles, scale: int, channels: int) -> Tiles:
         """(B, C, h, w) -> (B, channels, s*h, s*w), one tile after the other."""

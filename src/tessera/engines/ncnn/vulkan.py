@@ -145,12 +145,9 @@ def _driver_files() -> Iterator[str]:
 
 
 def _probe() -> Vulkan:
-    command = (
-        "import json, sys; sys.path[:] = json.loads(sys.argv[1]); import tessera.engines.ncnn.probe as p; p.main()"
-    )
     try:
         done = subprocess.run(
-            [sys.executable, "-c", command, json.dumps(sys.path)],
+            [sys.executable, "-c", _PROBE, json.dumps(sys.path)],
             capture_output=True,
             timeout=PROBE_SECONDS,
             stdin=subprocess.DEVNULL,
