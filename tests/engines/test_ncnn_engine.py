@@ -114,7 +114,7 @@ def test_it_is_the_exact_engine_at_every_precision():
         engine = open_engine(generator, precision, engine="ncnn")
         assert (engine.name, engine.precision) == ("ncnn", "fp32")
         assert engine.exact() is engine
-    with pytest.raises(EngineError, match="ncnn engine runs on the CPU, not on cuda"):
+    with pytest.raises(EngineError, match="ncnn engine runs on the CPU and Vulkan, not on cuda"):
         open_engine(generator, device="cuda", engine="ncnn")
 
 

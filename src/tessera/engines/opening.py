@@ -23,6 +23,8 @@ EngineName = Literal["auto", "kernels", "ncnn", "openvino", "pytorch", "onnxrunt
 ENGINES: tuple[EngineInfo, ...] = (KERNELS, NCNN, OPENVINO, PYTORCH, ONNXRUNTIME)
 """Every engine, fastest first as measured: the planner tries them in this order."""
 
+_DEVICE_TITLES = {"cpu": "the CPU", "cuda": "CUDA", "mps": "MPS", "vulkan": "Vulkan"}
+
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
@@ -56,15 +58,15 @@ def check_engine(generator: LoadedGenerator, engine: str, device: str) -> Engine
         raise EngineError(f"{generator.name} is {called}, which only {own.title} runs; leave `engine` at auto.")
     info = own or (find_default_engine(device) if engine == "auto" else find_engine(engine))
     if not info.runs_on(device):
-        kinds = join_words([kind.upper() if kind == "cpu" else kind for kind in info.devices], "and")
-        raise EngineError(f"The {info.title} engine runs on {kinds}, not on {device!r}.{_suggest_engines(device)}")
+        kinds = join_words([_DEVICE_TITLES.get(kind, kind) for kind in info.devices], "and")
+        raise EngineError(f"The {info.title} engine runs on {kinds}, not on {device}.{_suggest_engines(device)}")
     return info
 
 
 def find_default_engine(device: str) -> EngineInfo:
     """The engine that runs any network on a device without planning: PyTorch where it can, it is the reference."""
     able = [info for info in ENGINES if info.runs_networks and info.runs_on(device)]
-    return PYTORCH if PYTORCH in able or not able else able[0]
+    return next((info for info in able if info.name == PYTORCH.name), able[0] if able else PYTORCH)
 
 
 def _suggest_engines(device: str) -> str:
@@ -88,7 +90,7 @@ def open_engine(
         precision: `exact` is fp32. `auto` and `fast` use bf16 where the device multiplies it in hardware, else fp32;
             `fast` also turns on the kernels' less accurate mode.
         engine: A name of ENGINES, or `auto`. `tessera.planning` chooses by measuring instead.
-        device: "cpu", "cuda", "cuda:1", "mps".
+        device: "cpu", "vulkan", "vulkan:1", "cuda", "cuda:1", "mps".
         threads: CPU threads; None leaves the choice to the library.
         int8: The int8 companion of the generator, to run in its place.
 

@@ -216,8 +216,8 @@ def explain_absence() -> str:
         return f"The Vulkan loader ({loaders[0]}) is missing.{install or ' Install the GPU driver.'}"
     if any(Path(mark).exists() for mark in ("/.dockerenv", "/run/.containerenv")):
         return (
-            "No driver in this container. Start it with the GPU: --device /dev/dri for AMD and Intel, or --gpus all and"
-            " NVIDIA_DRIVER_CAPABILITIES=all for NVIDIA."
+            "No driver in this container. Start it with the GPU: the device /dev/dri for AMD and Intel, or NVIDIA's"
+            " container toolkit with NVIDIA_DRIVER_CAPABILITIES=all."
         )
     return "No driver offers a device. Install the GPU driver (Debian, Ubuntu, AMD and Intel: mesa-vulkan-drivers)."
 
