@@ -1,6 +1,7 @@
 """Every network in every dialect: written as another program would, recognized, and computing the same."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -215,6 +216,78 @@ def test_averaged_weights_are_preferred() -> None:
     found = unwrap({"params": plain, "params_ema": averaged})
     assert found.wrapper == "params_ema"
     assert found.state["conv_first.weight"] is averaged["conv_first.weight"]
+
+
+@pytest.mark.parametrize(
+    "key", ["params_ema", "net_g_ema", "ema", "state_dict_ema", "generator_ema", "G_EMA", "model-ema"]
+)
+@pytest.mark.parametrize("raw", ["params", "model", "state_dict", "net_g", "G"])
+def test_averaged_weights_are_taken_whatever_their_key_is_and_named(key: str, raw: str) -> None:
+    plain, averaged = weights_of(SMALL, 1), weights_of(SMALL, 2)
+    for content in ({raw: plain, key: averaged}, {key: averaged, raw: plain}):
+        found = unwrap(content)
+        assert found.state["conv_first.weight"] is averaged["conv_first.weight"]
+        assert f"averaged weights in `{key}`" in found.notes[0]
+        assert f"`{raw}`" in found.notes[0]
+
+
+@pytest.mark.parametrize("prefix", ["generator_ema.", "net_g_ema.", "ema."])
+def test_averaged_weights_are_taken_by_their_prefix(prefix: str) -> None:
+    """MMEditing's files hold both generators and a counter in one dictionary."""
+    plain, averaged = weights_of(SMALL, 1), weights_of(SMALL, 2)
+    both = {f"generator.{name}": tensor for name, tensor in plain.items()}
+    both |= {f"{prefix}{name}": tensor for name, tensor in averaged.items()}
+    found = unwrap({"state_dict": {**both, "step_counter": torch.tensor(3)}})
+    assert found.state.keys() == averaged.keys()
+    assert found.state["conv_first.weight"] is averaged["conv_first.weight"]
+    assert any("averaged weights" in note for note in found.notes)
+
+
+def test_averaged_discriminators_and_words_that_contain_ema_are_not_taken() -> None:
+    plain, other = weights_of(SMALL, 1), weights_of(SMALL, 2)
+    for key in ("net_d_ema", "D_ema", "schema", "discriminator_ema"):
+        assert unwrap({"net_g": plain, key: other}).state["conv_first.weight"] is plain["conv_first.weight"]
+
+
+def test_files_of_generator_and_discriminator_give_the_generator() -> None:
+    state = weights_of(SMALL)
+    for generator, discriminator in (("G", "D"), ("g", "d"), ("netG", "netD"), ("G_state_dict", "D_state_dict")):
+        found = unwrap({discriminator: {"conv0.weight": torch.ones(1)}, generator: state, "epoch": 3})
+        assert found.state["conv_first.weight"] is state["conv_first.weight"]
+
+
+def test_averages_of_pytorch_have_a_counter_outside_of_their_prefix() -> None:
+    """`torch.optim.swa_utils.AveragedModel` writes `n_averaged` next to `module.`."""
+    averaged = torch.optim.swa_utils.AveragedModel(SMALL.build())
+    assert recognize(unwrap(averaged.state_dict()).state).config == SMALL
+
+
+def test_one_tensor_too_many_is_left_out_with_a_note_and_two_are_refused() -> None:
+    state = {**weights_of(SMALL), "mean": torch.zeros(1, 3, 1, 1)}
+    found = recognize(state)
+    assert found.config == SMALL
+    assert "mean" not in found.state
+    assert "`mean`" in found.notes[0]
+    with pytest.raises(UnknownNetworkError, match=r"2 names do not belong.*`mean`, `extra`"):
+        recognize({**state, "extra": torch.zeros(1)})
+
+
+def test_shared_dictionaries_are_visited_once() -> None:
+    """Four levels of dictionaries that all hold the next one under many keys are a million paths."""
+    content: Any = {"epoch": 3}
+    visits = 0
+
+    class Counting(dict[str, Any]):
+        def values(self) -> Any:
+            nonlocal visits
+            visits += 1
+            return super().values()
+
+    for _ in range(4):
+        content = Counting({**dict.fromkeys((f"x{n}_ema" for n in range(30)), content), "params": content})
+    with pytest.raises(WeightsError):
+        unwrap(content)
+    assert visits < 50
 
 
 def test_wrappers_inside_wrappers_are_found() -> None:

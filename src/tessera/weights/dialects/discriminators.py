@@ -50,7 +50,7 @@ def unwrap_discriminator(content: Any) -> Unwrapped:
 
     Raises WeightsError when there are none.
     """
-    content = _select_part(content)
+    content = _select_part(content, {})
     part = next((part for part in PARTS if isinstance(content, dict) and isinstance(content.get(part), dict)), None)
     if part is None:
         return unwrap(content)
@@ -58,17 +58,22 @@ def unwrap_discriminator(content: Any) -> Unwrapped:
     return Unwrapped(found.state, part if found.wrapper == "raw" else f"{part}.{found.wrapper}", found.notes)
 
 
-def _select_part(content: Any, depth: int = 0) -> Any:
-    """Where some names begin with a part's name, keep only those, without the prefix."""
+def _select_part(content: Any, selected: dict[int, Any], depth: int = 0) -> Any:
+    """Where some names begin with a part's name, keep only those, without the prefix; visit each dictionary once."""
     if not isinstance(content, dict) or depth > MAX_WRAPPERS:
         return content
     items: dict[Any, Any] = content
+    if id(items) in selected:
+        return selected[id(items)]
     for part in PARTS:
         start = f"{part}."
         named = {name.removeprefix(start): items[name] for name in items if str(name).startswith(start)}
         if named:
-            return named
-    return {name: _select_part(value, depth + 1) for name, value in items.items()}
+            break
+    else:
+        named = {name: _select_part(value, selected, depth + 1) for name, value in items.items()}
+    selected[id(items)] = named
+    return named
 
 
 # --------------------------------------------------------------------------------------------------- recognizing

@@ -21,7 +21,7 @@ def recognize(state: State, *, scale: int | None = None, named_scale: int | None
 
     Raises UnknownNetworkError with the nearest network and the names that did not fit.
     """
-    _refuse_relatives(state)
+    _refuse_discriminators(state)
     for dialect in GENERATOR_DIALECTS:
         if all(mark in state for mark in dialect.marks):
             return _read(dialect, state, ScaleHint(scale, named_scale))
@@ -60,8 +60,15 @@ def _read(dialect: Dialect[Any], state: State, hint: ScaleHint) -> Recognized[Ge
             f"the scale of these weights is x{config.scale}, and x{hint.requested} was requested. Request"
             f" x{config.scale}."
         )
-    renamed = rename(dialect, names, state_shapes(config), state)
     notes: list[str] = []
+    known = set(names.values())
+    extra = [name for name in state if name not in known]
+    if (
+        len(extra) == 1 and known <= state.keys()
+    ):  # further layers have weights and biases; a single tensor is a buffer of the trainer
+        notes.append(f"Left out `{extra[0][:80]}`, a tensor that this network does not have.")
+        state = {name: tensor for name, tensor in state.items() if name in known}
+    renamed = rename(dialect, names, state_shapes(config), state)
     if dialect.bgr:
         renamed = _flip_colors(config, renamed)
         notes.append("Its weights work on BGR; they were converted to RGB.")
@@ -85,12 +92,7 @@ def _flip_colors(config: GeneratorConfig, state: dict[str, Tensor]) -> dict[str,
     return flipped
 
 
-def _refuse_relatives(state: State) -> None:
-    if any("conv1x1" in name for name in state):
-        raise UnknownNetworkError(
-            "these are weights of ESRGAN+ (`conv1x1`), whose dense blocks have further connections and noise. It is "
-            "not supported; an ESRGAN without these connections is."
-        )
+def _refuse_discriminators(state: State) -> None:
     discriminator = find_discriminator(rename_spectral_norms(state))
     if discriminator is not None:
         raise UnknownNetworkError(

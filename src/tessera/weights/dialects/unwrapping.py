@@ -1,5 +1,12 @@
-"""From what a checkpoint holds to one bare dictionary of tensors, without other dictionaries and prefixes around it."""
+"""From the content of a checkpoint to one flat dictionary of tensors, without enclosing dictionaries and prefixes.
 
+Where a file holds averaged weights (an exponential moving average, EMA) in addition to the raw ones, the averaged ones
+are used, as the trainers that write them recommend. They are recognized by the word `ema` in a key or in the first part
+of tensor names: BasicSR's `params_ema`, `net_g_ema`, MMEditing's `generator_ema.`, timm's `state_dict_ema`.
+"""
+
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,16 +15,23 @@ from torch import Tensor
 from tessera.errors import WeightsError
 from tessera.weights.dialects.states import State, listed
 
-# In order of preference: the averaged weights first.
+# In order of preference, after keys of averaged weights.
 WRAPPERS = (
-    "params_ema",
-    "params-ema",
     "params",
     "state_dict",
     "model_state_dict",
     "generator",
+    "generator_state_dict",
     "net_g",
     "netG",
+    "net_G",
+    "model_g",
+    "model_G",
+    "gen",
+    "G",
+    "g",
+    "G_state_dict",
+    "g_state_dict",
     "model",
     "net",
 )
@@ -25,49 +39,89 @@ PREFIXES = ("module.", "_orig_mod.", "netG.", "net_g.", "generator.", "G.", "net
 GENERATOR_PREFIXES = ("netG.", "net_g.", "generator.", "G.")
 MAX_WRAPPERS = 4
 
+_DISCRIMINATOR = re.compile(r"(?i)(?:^|[_\-])(?:d|net_?d|disc|discriminator|critic)(?:$|[_\-])")
+
 
 @dataclass(frozen=True)
 class Unwrapped:
-    """The bare dictionary of tensors, and the keys under which it was found (`raw` when it lay bare)."""
+    """The flat dictionary of tensors, and the keys under which it was found (`raw` without enclosing keys)."""
 
     state: dict[str, Tensor]
     wrapper: str
     notes: tuple[str, ...] = ()
 
 
+def is_averaged(key: str) -> bool:
+    """Whether a key or a part of a name says that the weights in it are averaged, and not a discriminator's.
+
+    >>> [is_averaged(key) for key in ("params_ema", "generator_ema", "EMA", "net_d_ema", "schema", "params")]
+    [True, True, True, False, False, False]
+    """
+    return "ema" in re.split(r"[_\-]", key.lower()) and not _DISCRIMINATOR.search(key)
+
+
 def unwrap(content: Any) -> Unwrapped:
-    """Find the dictionary of tensors in what a checkpoint held, and take common prefixes off its names.
+    """Find the dictionary of tensors in the content of a checkpoint, and strip common prefixes from its names.
 
     Raises WeightsError when there is none.
     """
     path: list[str] = []
+    notes: list[str] = []
     while len(path) < MAX_WRAPPERS and isinstance(content, dict):
-        found = next((key for key in WRAPPERS if _has_tensors(content.get(key))), None)
-        if found is None:
+        inside: dict[Any, Any] = content
+        found = _list_wrappers(inside)
+        if not found:
             break
-        path.append(found)
-        content = content[found]
-    if not isinstance(content, dict) or not _has_tensors(content):
+        if is_averaged(found[0]):
+            others = [key for key in found[1:] if not is_averaged(key)]
+            instead = f", not those in {listed(others)}" if others else ""
+            notes.append(f"Used the averaged weights in `{found[0]}`{instead}.")
+        path.append(found[0])
+        content = inside[found[0]]
+    if not isinstance(content, dict) or not _has_tensors(content, {}):
         raise WeightsError(
-            f"it holds no dictionary of tensors but {_describe(content)}. A file of weights is what "
+            f"it holds no dictionary of tensors but {_describe(content)}. Expected the file that "
             "`torch.save(network.state_dict(), file)` writes."
         )
     items: dict[Any, Any] = content
-    state = {name: value for name, value in items.items() if isinstance(name, str) and isinstance(value, Tensor)}
+    state = {
+        name: value
+        for name, value in items.items()
+        if isinstance(name, str) and isinstance(value, Tensor) and not _is_counter(name, value)
+    }
     if not state:
-        raise WeightsError("its tensors have no names, so it cannot be told what they are weights of.")
+        raise WeightsError("its tensors have no names, so their network is unknown.")
     left_out = [str(name)[:40] for name in items if name not in state]
-    notes = [f"Left out what is no tensor: {listed(left_out)}."] if left_out else []
+    if left_out:
+        notes.append(f"Left out {listed(left_out)}, which are not weights.")
     state, more = _strip_prefixes(state)
     return Unwrapped(state, ".".join(path) or "raw", (*notes, *more))
 
 
-def _has_tensors(value: Any, depth: int = 0) -> bool:
+def _is_counter(name: str, value: Tensor) -> bool:
+    """Whether a tensor outside of all modules counts steps: `step_counter`, `n_averaged`."""
+    return "." not in name and not value.ndim and not value.dtype.is_floating_point
+
+
+def _list_wrappers(items: Mapping[Any, Any]) -> list[str]:
+    """List the keys with a network's tensors in them, in order of preference."""
+    averaged = [key for key in items if isinstance(key, str) and is_averaged(key)]
+    visited: dict[int, bool] = {}
+    return [key for key in (*averaged, *WRAPPERS) if _has_tensors(items.get(key), visited)]
+
+
+def _has_tensors(value: Any, visited: dict[int, bool], depth: int = 0) -> bool:
+    """Whether a dictionary holds tensors, directly or under such keys; each dictionary is visited once."""
     if not isinstance(value, dict) or depth > MAX_WRAPPERS:
         return False
-    if any(isinstance(item, Tensor) for item in value.values()):
-        return True
-    return any(_has_tensors(value.get(key), depth + 1) for key in WRAPPERS)
+    items: dict[Any, Any] = value
+    if id(items) not in visited:
+        visited[id(items)] = any(isinstance(item, Tensor) and item.ndim for item in items.values()) or any(
+            _has_tensors(items[key], visited, depth + 1)
+            for key in items
+            if key in WRAPPERS or (isinstance(key, str) and is_averaged(key))
+        )
+    return visited[id(items)]
 
 
 def _describe(content: Any) -> str:
@@ -79,21 +133,26 @@ def _describe(content: Any) -> str:
 
 def _strip_prefixes(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     notes: list[str] = []
-    for prefix in GENERATOR_PREFIXES:
-        inside = {name: tensor for name, tensor in state.items() if name.startswith(prefix)}
+    firsts = dict.fromkeys(name.partition(".")[0] for name in state if "." in name)
+    averaged = [f"{first}." for first in firsts if is_averaged(first)]
+    for prefix in (*averaged[:1], *GENERATOR_PREFIXES):
+        inside = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
         if 0 < len(inside) < len(state):
-            notes.append(f"Used the tensors named `{prefix}...` and left out {len(state) - len(inside)} others.")
+            what = "averaged weights" if prefix in averaged else "tensors"
+            notes.append(f"Used the {what} named `{prefix}...` and left out {len(state) - len(inside)} others.")
             state = inside
-    while prefix := _common_prefix(state):
+        elif inside and prefix in averaged:
+            state = inside
+    while prefix := _find_common_prefix(state):
         state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
     return state, tuple(notes)
 
 
-def _common_prefix(state: State) -> str | None:
+def _find_common_prefix(state: State) -> str | None:
     for prefix in PREFIXES:
         if all(name.startswith(prefix) and name != prefix for name in state):
             return prefix
-    # `model.` belongs to the names of the original architecture (`model.0`), and elsewhere it is a wrapper's.
+    # `model.` belongs to the names of the original architecture (`model.0`); elsewhere it is a wrapper's.
     if all(name.startswith("model.") and not name.removeprefix("model.")[:1].isdigit() for name in state):
         return "model."
     return None
