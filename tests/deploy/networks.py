@@ -7,6 +7,7 @@ import torch
 from stand_ins import loaded
 from tessera.generators import (
     ESRDnetConfig,
+    ESRGANPlusConfig,
     ESRGANPytorchConfig,
     GeneratorConfig,
     PyTorchGANConfig,
@@ -21,6 +22,7 @@ FAMILY: dict[str, GeneratorConfig] = {
     "srvggnetcompact": SRVGGNetCompactConfig(features=8, convolutions=2, scale=3),
     "esrdnet": ESRDnetConfig(features=8, growth=4, blocks=1, scale=2, lff_kernel=1, hr_kernel=5, rdb_residual=0.3),
     "esrgan-pytorch": ESRGANPytorchConfig(features=8, growth=4, blocks=1),
+    "esrgan-plus": ESRGANPlusConfig(features=8, growth=4, blocks=1, scale=2),
     "pytorch-gan": PyTorchGANConfig(features=8, blocks=1, scale=2),
 }
 SUFFIXES = {

@@ -19,6 +19,7 @@ from tessera.engines.openvino.graph import write_graph
 from tessera.engines.pytorch.engine import TorchEngine
 from tessera.generators import (
     ESRDnetConfig,
+    ESRGANPlusConfig,
     ESRGANPytorchConfig,
     GeneratorConfig,
     PyTorchGANConfig,
@@ -45,6 +46,7 @@ CONFIGS: dict[str, GeneratorConfig] = {
         features=8, blocks=2, growth=4, scale=2, lff_kernel=1, hr_kernel=5, slope=0, rdb_residual=1, rrdb_residual=0.5
     ),
     "esrgan-pytorch": ESRGANPytorchConfig(features=8, blocks=1, growth=4),
+    "esrgan-plus": ESRGANPlusConfig(features=8, growth=4, blocks=1),
     "pytorch-gan": PyTorchGANConfig(features=8, blocks=1),
     "pytorch-gan on plain colors": PyTorchGANConfig(features=8, blocks=1, scale=2, imagenet_space=False),
 }

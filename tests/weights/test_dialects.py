@@ -8,10 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn import functional
 
 from tessera.errors import UnknownNetworkError, WeightsError
 from tessera.generators import (
     ESRDnetConfig,
+    ESRGANPlusConfig,
     ESRGANPytorchConfig,
     GeneratorConfig,
     PyTorchGANConfig,
@@ -340,10 +342,79 @@ def test_names_of_nothing_known_are_listed() -> None:
         recognize({"layers.0.attention.weight": torch.ones(1)})
 
 
-def test_esrgan_plus_is_refused_by_name() -> None:
+def test_a_layer_too_many_is_refused() -> None:
     state = dict(weights_of(SMALL)) | {"body.0.rdb1.conv1x1.weight": torch.ones(3, 4, 1, 1)}
-    with pytest.raises(UnknownNetworkError, match=r"ESRGAN\+"):
+    with pytest.raises(UnknownNetworkError, match=r"1 names do not belong to it \(`body\.0\.rdb1\.conv1x1\.weight`\)"):
         recognize(state)
+
+
+def original_esrgan_plus(seed: int = 0) -> dict[str, Tensor]:
+    """Random weights under the names of the files of ESRGAN+ (x4, 2 blocks), whose 1x1 convolutions have no bias."""
+    generator = torch.Generator().manual_seed(seed)
+    state: dict[str, Tensor] = {}
+
+    def conv(name: str, outputs: int, inputs: int, kernel: int = 3, *, bias: bool = True) -> None:
+        state[f"{name}.weight"] = torch.randn(outputs, inputs, kernel, kernel, generator=generator) * 0.1
+        if bias:
+            state[f"{name}.bias"] = torch.randn(outputs, generator=generator) * 0.1
+
+    conv("model.0", 8, 3)
+    for block in range(2):
+        for dense in (1, 2, 3):
+            start = f"model.1.sub.{block}.RDB{dense}"
+            conv(f"{start}.conv1x1", 4, 8, 1, bias=False)
+            for k in range(1, 6):
+                conv(f"{start}.conv{k}.0", 4 if k < 5 else 8, 8 + (k - 1) * 4)
+    for name in ("model.1.sub.2", "model.3", "model.6", "model.8"):
+        conv(name, 8, 8)
+    conv("model.10", 3, 8)
+    return state
+
+
+def run_esrgan_plus(state: dict[str, Tensor], x: Tensor) -> Tensor:
+    """The forward pass of the paper's code (ResidualDenseBlock_5C without noise), from the tensors of its file."""
+
+    def conv(name: str, x: Tensor) -> Tensor:
+        weight = state[f"{name}.weight"]
+        return functional.conv2d(x, weight, state.get(f"{name}.bias"), padding=weight.shape[-1] // 2)
+
+    def act(x: Tensor) -> Tensor:
+        return functional.leaky_relu(x, 0.2)
+
+    first = x = conv("model.0", x)
+    for block in range(2):
+        before = x
+        for dense in (1, 2, 3):
+            start = f"model.1.sub.{block}.RDB{dense}"
+            x1 = act(conv(f"{start}.conv1.0", x))
+            x2 = act(conv(f"{start}.conv2.0", torch.cat((x, x1), 1)))
+            x2 = x2 + conv(f"{start}.conv1x1", x)
+            x3 = act(conv(f"{start}.conv3.0", torch.cat((x, x1, x2), 1)))
+            x4 = act(conv(f"{start}.conv4.0", torch.cat((x, x1, x2, x3), 1)))
+            x4 = x4 + x2
+            x = conv(f"{start}.conv5.0", torch.cat((x, x1, x2, x3, x4), 1)) * 0.2 + x
+        x = x * 0.2 + before
+    x = first + conv("model.1.sub.2", x)
+    for name in ("model.3", "model.6"):
+        x = act(conv(name, functional.interpolate(x, scale_factor=2, mode="nearest")))
+    return conv("model.10", act(conv("model.8", x)))
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_esrgan_plus_computes_what_its_own_program_computes(wrapped: bool) -> None:
+    state = original_esrgan_plus()
+    found = recognize(unwrap({"params": state} if wrapped else state).state)
+    assert found.config == ESRGANPlusConfig(features=8, blocks=2, growth=4)
+    network = found.config.build()
+    network.load_state_dict(found.state)
+    x = torch.rand(2, 3, 9, 7, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(network(x), run_esrgan_plus(state, x), atol=1e-6, rtol=1e-5)
+    back = to_dialect(found.config, found.state, "esrgan-plus")
+    assert back.keys() == state.keys()
+    assert all(torch.equal(back[name], tensor) for name, tensor in state.items())
+    found.state["body.1.rdb2.conv1x1.bias"][0] = 1
+    with pytest.raises(WeightsError, match=r"no `model\.1\.sub\.1\.RDB2\.conv1x1\.bias`"):
+        to_dialect(found.config, found.state, "esrgan-plus")
 
 
 @pytest.mark.parametrize(

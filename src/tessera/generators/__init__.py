@@ -3,11 +3,12 @@
 Nothing here imports PyTorch; the networks, which need it, are imported when a configuration builds one.
 
 >>> [generator.name for generator in GENERATORS]
-['rrdbnet', 'srvggnetcompact', 'esrdnet', 'esrgan-pytorch', 'pytorch-gan']
+['rrdbnet', 'srvggnetcompact', 'esrdnet', 'esrgan-pytorch', 'pytorch-gan', 'esrgan-plus']
 """
 
 from tessera.generators.config import GeneratorConfig
 from tessera.generators.esrdnet.declaration import ESRDnetConfig
+from tessera.generators.esrgan_plus.declaration import ESRGANPlusConfig
 from tessera.generators.esrgan_pytorch.declaration import ESRGANPytorchConfig
 from tessera.generators.generator import Generator
 from tessera.generators.kinds import CONFIG_KEY, GENERATORS, config_from_json, find_generator, list_names
@@ -19,6 +20,7 @@ __all__ = [
     "CONFIG_KEY",
     "GENERATORS",
     "ESRDnetConfig",
+    "ESRGANPlusConfig",
     "ESRGANPytorchConfig",
     "Generator",
     "GeneratorConfig",

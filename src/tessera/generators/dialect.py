@@ -54,6 +54,8 @@ class Dialect(Generic[ConfigT]):
     """The program that writes such files, where it is not the dialect's name."""
     bgr: bool = False
     """Whether its networks were trained on BGR."""
+    zeros: re.Pattern[str] | None = None
+    """Names of the network that files do not hold because their values are zero."""
     notes: Callable[[ConfigT], tuple[str, ...]] = _no_notes
     """What a user should know about weights that were read in this dialect."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from tessera import config
 from tessera.generators.config import GeneratorConfig
 from tessera.generators.esrdnet.declaration import ESRDNET
+from tessera.generators.esrgan_plus.declaration import ESRGAN_PLUS
 from tessera.generators.esrgan_pytorch.declaration import ESRGAN_PYTORCH
 from tessera.generators.generator import Generator
 from tessera.generators.pytorch_gan.declaration import PYTORCH_GAN
@@ -17,7 +18,7 @@ from tessera.generators.srvgg.declaration import SRVGG
 CONFIG_KEY = "tessera.config"
 """The metadata key of the configuration in a weights file."""
 
-GENERATORS: tuple[Generator, ...] = (RRDBNET, SRVGG, ESRDNET, ESRGAN_PYTORCH, PYTORCH_GAN)
+GENERATORS: tuple[Generator, ...] = (RRDBNET, SRVGG, ESRDNET, ESRGAN_PYTORCH, PYTORCH_GAN, ESRGAN_PLUS)
 
 
 def find_generator(config: GeneratorConfig) -> Generator | None:

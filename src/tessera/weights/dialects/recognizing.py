@@ -22,10 +22,11 @@ def recognize(state: State, *, scale: int | None = None, named_scale: int | None
     Raises UnknownNetworkError with the nearest network and the names that did not fit.
     """
     _refuse_discriminators(state)
-    for dialect in GENERATOR_DIALECTS:
-        if all(mark in state for mark in dialect.marks):
-            return _read(dialect, state, ScaleHint(scale, named_scale))
-    raise UnknownNetworkError(_describe_nearest(state))
+    found = [dialect for dialect in GENERATOR_DIALECTS if all(mark in state for mark in dialect.marks)]
+    if not found:
+        raise UnknownNetworkError(_describe_nearest(state))
+    most_specific = max(found, key=lambda dialect: len(dialect.marks))  # the first of equals
+    return _read(most_specific, state, ScaleHint(scale, named_scale))
 
 
 def to_dialect(config: GeneratorConfig, state: State, dialect: str) -> dict[str, Tensor]:
@@ -44,6 +45,10 @@ def to_dialect(config: GeneratorConfig, state: State, dialect: str) -> dict[str,
     flipped = _flip_colors(config, dict(state)) if found.bgr else state
     renamed: dict[str, Tensor] = {}
     for ours, theirs in names.items():
+        if found.zeros is not None and found.zeros.search(ours):
+            if flipped[ours].count_nonzero():
+                raise WeightsError(f"The dialect {dialect} has no `{theirs}`, and it is not zero here.")
+            continue
         if theirs in renamed and not torch.equal(renamed[theirs], flipped[ours]):
             first = next(name for name, other in names.items() if other == theirs)
             raise WeightsError(
@@ -63,12 +68,15 @@ def _read(dialect: Dialect[Any], state: State, hint: ScaleHint) -> Recognized[Ge
     notes: list[str] = []
     known = set(names.values())
     extra = [name for name in state if name not in known]
-    if (
-        len(extra) == 1 and known <= state.keys()
-    ):  # further layers have weights and biases; a single tensor is a buffer of the trainer
+    # A constant of the trainer, such as the mean color. A layer would change the result.
+    if len(extra) == 1 and known <= state.keys() and not extra[0].endswith((".weight", ".bias")):
         notes.append(f"Left out `{extra[0][:80]}`, a tensor that this network does not have.")
         state = {name: tensor for name, tensor in state.items() if name in known}
-    renamed = rename(dialect, names, state_shapes(config), state)
+    expected = state_shapes(config)
+    if dialect.zeros is not None:
+        absent = [ours for ours in names if dialect.zeros.search(ours) and names[ours] not in state]
+        state = {**state, **{names[ours]: torch.zeros(expected[ours]) for ours in absent}}
+    renamed = rename(dialect, names, expected, state)
     if dialect.bgr:
         renamed = _flip_colors(config, renamed)
         notes.append("Its weights work on BGR; they were converted to RGB.")
