@@ -5,6 +5,7 @@ from pydantic import BaseModel, Field
 
 from tessera.config import apply_changes, format_toml, merge_values, parse_change, read_toml, validate
 from tessera.errors import UsageError
+from tessera.train.recipe import Recipe
 
 
 class Small(BaseModel, frozen=True, extra="forbid"):
@@ -70,6 +71,31 @@ def test_a_wrong_key_is_named_and_the_right_one_offered(values, sentence):
 )
 def test_a_change_is_toml_or_text(text, value):
     assert parse_change(text) == (("a", "b"), value)
+
+
+@pytest.mark.parametrize("text", ["nan", "007", "7", "true", "inf", "1e5", "2024-11-29", "x=y"])
+def test_a_key_that_holds_text_takes_the_text(text):
+    assert parse_change(f"name={text}", Recipe) == (("name",), text)
+    assert parse_change(f"data.train={text}", Recipe) == (("data", "train"), text)
+    assert parse_change(f"start.generator={text}", Recipe) == (("start", "generator"), text)
+    assert parse_change(f"data.cache={text}", Recipe) == (("data", "cache"), text)
+
+
+@pytest.mark.parametrize(
+    ("change", "value"),
+    [
+        ('name="007"', "007"),
+        ('data.train=["a", "b"]', ["a", "b"]),
+        ("steps=7", 7),
+        ("pixel.weight=1e5", 1e5),
+        ("tricks.noisy_labels=true", True),
+        ("generator.features=64", 64),
+        ("unknown.key=7", 7),
+        ("start.blocks=3", 3),
+    ],
+)
+def test_other_keys_and_quoted_text_are_toml(change, value):
+    assert parse_change(change, Recipe)[1] == value
 
 
 @pytest.mark.parametrize("text", ["batch", "=3", "a..b=3", "a.=3", ""])

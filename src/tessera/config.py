@@ -55,8 +55,10 @@ def read_toml(path: Path) -> Values:
         raise UsageError(f"{path}: not valid TOML: {error}. Put text in quotes and lists in [ ].") from None
 
 
-def parse_change(text: str) -> tuple[tuple[str, ...], Any]:
+def parse_change(text: str, kind: type[BaseModel] | None = None) -> tuple[tuple[str, ...], Any]:
     """Parse `data.batch=4` -> (("data", "batch"), 4). A value that is not valid TOML is taken as text.
+
+    So is the value of a key that holds text, or paths, in the record `kind`: `name=007` gives the text 007.
 
     >>> parse_change("name=portraits"), parse_change("schedule.milestones=[50_000, 0.5]")
     ((('name',), 'portraits'), (('schedule', 'milestones'), [50000, 0.5]))
@@ -65,7 +67,30 @@ def parse_change(text: str) -> tuple[tuple[str, ...], Any]:
     path = tuple(part.strip() for part in key.split("."))
     if not equals or not all(path):
         raise UsageError(f"{text!r}: expected key=value, such as data.batch=4.")
-    return path, _parse_toml_value(value.strip())
+    parsed = _parse_toml_value(value.strip())
+    if kind is not None and not isinstance(parsed, str | list | dict) and _holds_text(kind, path):
+        return path, value.strip()
+    return path, parsed
+
+
+def _holds_text(kind: type[BaseModel], path: tuple[str, ...]) -> bool:
+    """Whether a key can hold text, paths or lists of them, and nothing else but None."""
+    kinds: list[Any] = [kind]
+    for name in path:
+        fields = [each.model_fields.get(name) for inner in kinds for each in _list_members(inner)]
+        kinds = [_get_field_type(field) for field in fields if field is not None]
+    leaves = [leaf for inner in kinds for leaf in _list_leaves(inner)]
+    return bool(leaves) and all(leaf in (str, Path, types.NoneType, ...) or isinstance(leaf, str) for leaf in leaves)
+
+
+def _list_leaves(kind: Any) -> list[Any]:
+    """List the types and literal values that a type is made of."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Annotated:
+        return _list_leaves(arguments[0])
+    if origin is typing.Literal:
+        return list(arguments)
+    return [leaf for inner in arguments for leaf in _list_leaves(inner)] if arguments else [kind]
 
 
 def _parse_toml_value(text: str) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tessera.config import merge_values, validate
+from tessera.config import validate
 from tessera.degrade import RealESRGANDegradation
 from tessera.discriminators.attention_unet import AttentionUNetConfig
 from tessera.discriminators.esrdgan import ESRDGANConfig
@@ -21,7 +21,7 @@ from tessera.train.importing import Imported, import_config
 from tessera.train.importing.writing import shortest, toml_text
 from tessera.train.parts import build_parts
 from tessera.train.processes import Processes
-from tessera.train.recipe import RECIPES, Recipe, load_recipe, read_shipped_recipe
+from tessera.train.recipe import RECIPES, Recipe, load_recipe, override, read_shipped_recipe
 from tessera.train.schedule import learning_rate_at
 
 NETWORK_G = "network_g: {type: RRDBNet, num_in_ch: 3, num_out_ch: 3, num_feat: 64, num_block: 23, num_grow_ch: 32}"
@@ -902,7 +902,7 @@ def test_what_a_recipe_has_not_its_base_has_not_either():
     assert "layers = {" in text
     again = tomllib.loads(text)
     assert again == values
-    assert validate(Recipe, merge_values(read_shipped_recipe(base) if base else {}, again), "again") == recipe
+    assert validate(Recipe, override(read_shipped_recipe(base) if base else {}, again), "again") == recipe
 
 
 @pytest.mark.parametrize("value", [1e-4, 5e-5, 1e-7, 0.1, 1 / 3, 12345.678, 400_000.0, 3.0, 1e22, 2.5e-4, 1e-300])

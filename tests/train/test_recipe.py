@@ -173,7 +173,6 @@ def test_a_file_may_change_a_shipped_recipe(tmp_path):
         ("steps=-3", "`steps`"),
         ("name=a/b", "`name`"),
         ("name=..", "not a valid folder name"),
-        ("validation.best=niqe", "missing in validation.metrics"),
     ],
 )
 def test_a_wrong_change_gets_its_sentence(change, sentence):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tessera.errors import TesseraError
-from tessera.losses.perceptual import PerceptualConfig, substitute_layers
+from tessera.losses.perceptual import PerceptualConfig
 from tessera.train.recipe import Recipe
 from tessera.trunks import TRUNKS
 from tessera.trunks.loading import locate_published
@@ -47,9 +47,7 @@ def _instead_of_trunk(perceptual: PerceptualConfig) -> tuple[str, ...]:
     """The distilled trunk if it is on this machine, else no perceptual loss."""
     small = next(trunk for trunk in TRUNKS if trunk.name == _SMALL_TRUNK)
     if perceptual.trunk != _SMALL_TRUNK and locate_published(small) is not None:
-        layers = substitute_layers(perceptual.layers, small.build(small.normalization))
-        listed = ", ".join(f"{name} = {weight:g}" for name, weight in layers.items())
-        return (f"perceptual.trunk={_SMALL_TRUNK}", f"perceptual.layers={{{listed}}}")
+        return (f"perceptual.trunk={_SMALL_TRUNK}",)
     return ("perceptual.weight=0", *(("perceptual.style_weight=0",) if perceptual.style_weight else ()))
 
 

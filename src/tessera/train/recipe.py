@@ -23,6 +23,7 @@ from tessera.errors import UsageError
 from tessera.generators import GENERATORS, GeneratorConfig, RRDBNetConfig
 from tessera.losses import AdversarialConfig, GridConfig, PerceptualConfig, PixelConfig
 from tessera.train.monitor import MonitorConfig
+from tessera.train.overriding import SOFT_FORMS, SOFT_LABELS, give_way
 from tessera.train.schedule import MultiStep, Schedule
 from tessera.train.tricks import TricksConfig
 
@@ -293,8 +294,8 @@ class Recipe(Part, frozen=True):
             raise ValueError("an adversarial loss needs a discriminator: give discriminator.network, or no adversarial")
         if self.discriminator is not None and self.adversarial is None:
             raise ValueError("a discriminator needs an adversarial loss: give adversarial.weight, or no discriminator")
-        soft = [name for name in ("noisy_labels", "one_sided_label_smoothing") if getattr(self.tricks, name)]
-        if soft and self.adversarial is not None and self.adversarial.form not in ("vanilla", "lsgan"):
+        soft = [name for name in SOFT_LABELS if getattr(self.tricks, name)]
+        if soft and self.adversarial is not None and self.adversarial.form not in SOFT_FORMS:
             raise ValueError(
                 f"tricks.{soft[0]} goes with adversarial.form vanilla or lsgan, and it is {self.adversarial.form}"
             )
@@ -359,7 +360,8 @@ def load_recipe(recipe: str, changes: Sequence[str] = ()) -> Recipe:
     A file may name the recipe that it modifies (`recipe = "esrgan"`). Raises UsageError.
     """
     values, where = _read_recipe(recipe)
-    table = apply_changes(values, [parse_change(change) for change in changes])
+    parsed = [parse_change(change, Recipe) for change in changes]
+    table = give_way(values, apply_changes({}, parsed), apply_changes(values, parsed))
     table.setdefault("name", Path(recipe).stem)
     return validate(Recipe, _wrap_single_paths(table), where)
 
@@ -370,7 +372,12 @@ def _read_recipe(recipe: str) -> tuple[Values, str]:
         return read_shipped_recipe(recipe), f"recipe {recipe}"
     values = read_toml(path)
     lower = values.pop("recipe", None)
-    return (merge_values(read_shipped_recipe(str(lower)), values) if lower is not None else values), str(path)
+    return override(read_shipped_recipe(str(lower)) if lower is not None else {}, values), str(path)
+
+
+def override(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> Values:
+    """Merge the values of a file into those of the recipe that it changes."""
+    return give_way(lower, upper, merge_values(lower, upper))
 
 
 def _wrap_single_paths(table: Mapping[str, Any]) -> Values:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tessera.config import Values, merge_values, validate
+from tessera.config import Values, validate
 from tessera.errors import UsageError
 from tessera.train.importing.basicsr import basicsr_values
 from tessera.train.importing.basicsr_2018 import basicsr_2018_values
@@ -21,7 +21,7 @@ from tessera.train.importing.esrdgan import esrdgan_values
 from tessera.train.importing.files import read_commented_json, read_ini, read_yaml
 from tessera.train.importing.foreign import Note, Table, described
 from tessera.train.importing.writing import shortest, toml_text
-from tessera.train.recipe import Recipe, read_shipped_recipe
+from tessera.train.recipe import Recipe, override, read_shipped_recipe
 
 __all__ = ["Format", "Imported", "Note", "import_config"]
 
@@ -88,7 +88,7 @@ def _text(recipe: Recipe, path: Path, form: Format, notes: list[Note]) -> str:
     text = "\n".join([*head, "", toml_text({**({"recipe": base} if base else {}), **values})])
     again = tomllib.loads(text)
     lower = again.pop("recipe", None)
-    assert validate(Recipe, merge_values(read_shipped_recipe(lower) if lower else {}, again), "") == recipe, (
+    assert validate(Recipe, override(read_shipped_recipe(lower) if lower else {}, again), "") == recipe, (
         "it does not load again"
     )
     return text

@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterator
 from typing import Any, cast
 
-from tessera.config import Values, merge_values, validate
+from tessera.config import Values, validate
 from tessera.errors import UsageError
-from tessera.train.recipe import RECIPES, Recipe, read_shipped_recipe
+from tessera.train.recipe import RECIPES, Recipe, override, read_shipped_recipe
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _LONG = 10_000
@@ -27,11 +27,11 @@ def shortest(recipe: Recipe) -> tuple[str, Values]:
     candidates: list[tuple[str, Values, Values]] = []
     for base in RECIPES:
         lower = read_shipped_recipe(base)
-        if not _gives(recipe, merge_values(lower, whole)):
+        if not _gives(recipe, override(lower, whole)):
             continue  # it has parts that cannot be taken away again, such as a discriminator
         values = copy.deepcopy(whole)
         _drop_equal(values, cast(Values, _written(validate(Recipe, lower, base).model_dump(mode="json"))))
-        if _gives(recipe, merge_values(lower, values)):
+        if _gives(recipe, override(lower, values)):
             candidates.append((base, lower, values))
     nearest = min(candidates, key=lambda candidate: _size(candidate[2]), default=None)
     alone: tuple[str, Values, Values] = ("", {}, whole)
@@ -73,7 +73,7 @@ def _drop_needless(recipe: Recipe, lower: Values, values: Values) -> None:
         if key not in table or (table is values and key in _ALWAYS):
             continue
         kept = table.pop(key)
-        if not _gives(recipe, merge_values(lower, values)):
+        if not _gives(recipe, override(lower, values)):
             table[key] = kept
 
 
