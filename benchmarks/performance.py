@@ -20,7 +20,7 @@ import torch
 
 from tessera.bench.processes import Program, measure_programs
 from tessera.bench.subject import crop_middle
-from tessera.bench.surroundings import describe
+from tessera.bench.surroundings import describe_machine
 from tessera.bench.tables import as_dict, as_markdown
 from tessera.engines.ncnn.engine import write_numbers, write_param
 from tessera.engines.opening import choose_products
@@ -95,7 +95,7 @@ def main() -> None:
     chosen = parser.parse_args()
     assets = Path(os.environ["TESSERA_ASSETS"])
     found = examine()
-    surroundings = describe(found, found.cores.usable)
+    surroundings = describe_machine(found, found.cores.usable)
     comparisons = []
     for case in chosen.case or CASES:
         model, height, width, photograph = CASES[case]

@@ -66,5 +66,5 @@ def test_each_type_is_held_to_what_its_policy_promises(largest: int, share: floa
 def test_of_many_results_the_worst_is_kept():
     one = Deviation(largest_levels=3, share_within_one=0.999, psnr_db=None)
     two = Deviation(largest_levels=1, share_within_one=0.995, psnr_db=60.0)
-    assert one.worse(two) == Deviation(largest_levels=3, share_within_one=0.995, psnr_db=60.0)
-    assert one.worse(None) == one
+    assert one.combine_worst(two) == Deviation(largest_levels=3, share_within_one=0.995, psnr_db=60.0)
+    assert one.combine_worst(None) == one

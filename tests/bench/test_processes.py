@@ -110,8 +110,10 @@ def test_programs_take_turns_and_their_pictures_are_compared_with_that_of_the_fi
     assert [each.name for each in found.measured] == ["A", "B", "C"]
     assert [each.first_seconds for each in found.measured] == [9, 9, 9]
     assert found.measured[1].problem is None
-    assert found.measured[2].problem == "The result deviates by 20 levels; fp32 may deviate by 1."
-    assert [(each.name, each.reason) for each in found.missing] == [("D", "It wrote no out.png.")]
+    assert found.measured[2].problem == "The result deviates by 20 levels; the limit of fp32 is 1."
+    assert [(each.name, each.reason) for each in found.missing] == [
+        ("D", "out.png: the program did not write this file.")
+    ]
 
 
 def test_cold_all_runs_count_and_the_reference_is_the_first_of_them(tmp_path: Path):

@@ -99,7 +99,7 @@ def test_the_middle_is_the_middle_in_color_and_divides():
     assert cut.shape == (4, 10, 3)
     assert (cut[..., 1] == pixels[2:6, 0:10]).all()
     assert crop_middle(np.zeros((4, 4, 4), np.uint16), 4, 4).shape == (4, 4, 3)
-    with pytest.raises(UsageError, match="have to be multiples of 4"):
+    with pytest.raises(UsageError, match="expected sides of at least 4 pixels"):
         crop_middle(pixels, 3, 3, multiple=4)
 
 

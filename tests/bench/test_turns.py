@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from tessera.bench.turns import REST_SECONDS, BenchResult, CandidateResult, Run, ratios, reason, spread, take_turns
+from tessera.bench.turns import (
+    REST_SECONDS,
+    BenchResult,
+    CandidateResult,
+    Run,
+    ratios,
+    spread,
+    summarize_error,
+    take_turns,
+)
 
 
 def run(seconds: float) -> Run:
@@ -89,6 +98,6 @@ def test_a_wrong_result_is_never_called_fast():
 
 
 def test_reasons_are_one_sentence():
-    assert reason(ValueError("first line\nsecond")) == "first line."
-    assert reason(KeyboardInterrupt()) == "KeyboardInterrupt."
-    assert reason(ValueError("Why?")) == "Why?"
+    assert summarize_error(ValueError("first line\nsecond")) == "first line."
+    assert summarize_error(KeyboardInterrupt()) == "KeyboardInterrupt."
+    assert summarize_error(ValueError("Why?")) == "Why?"

@@ -81,7 +81,7 @@ def test_every_gate_of_every_checkpoint_is_drawn_under_the_names_of_a_esrgan(run
             for step in (5000, 10000, 15000):
                 name = f"A{depth}_D{scale}_{step}.png"
                 assert read(Path("maps") / name).shape == (*size, 3), name
-                assert read(Path("maps/enlarged") / name).shape == (50, 44, 3)
+                assert read(Path("maps/upscaled") / name).shape == (50, 44, 3)
                 assert read(Path("maps/combined") / name).shape == (50, 44, 3)
     for scale, size in ((1, (50, 44)), (2, (25, 22))):
         gray = read(Path(f"maps/output_{scale}_15000.png"))
@@ -100,7 +100,7 @@ def test_the_picture_is_rgb_and_bgr_only_on_request_and_colors_are_the_published
             drawn = read(Path(f"maps/A{number}_5000.png"))
             # a value that lies on the edge of a level may fall on either side of it
             assert (drawn != jet(wanted[0, 0].numpy())).any(axis=2).mean() < 0.01
-        heat = read(Path("maps/enlarged/A1_5000.png")).astype(float)
+        heat = read(Path("maps/upscaled/A1_5000.png")).astype(float)
         over = read(Path("maps/combined/A1_5000.png"))
         assert np.abs(over - (0.3 * pixels + 0.7 * heat)).max() <= 0.5 + 1e-9
 
@@ -135,11 +135,11 @@ def test_the_numbers_name_files_steps_and_every_gate(run: Run, models: Path) -> 
             assert values["error_rank"] is None
     made = picture["series"][1]
     assert all(-1 <= values["error_rank"] <= 1 for values in made["generated"].values())
-    assert made["answers"]["D1"]["difference_mean"] == pytest.approx(
-        made["answers"]["D1"]["real_mean"] - made["answers"]["D1"]["generated_mean"], abs=1e-6
+    assert made["probabilities"]["D1"]["difference_mean"] == pytest.approx(
+        made["probabilities"]["D1"]["real_mean"] - made["probabilities"]["D1"]["generated_mean"], abs=1e-6
     )
-    assert Path("maps/answers/D2_10000_difference.png").exists()
-    assert not Path("maps/answers/D2_5000_difference.png").exists()
+    assert Path("maps/probabilities/D2_10000_difference.png").exists()
+    assert not Path("maps/probabilities/D2_5000_difference.png").exists()
 
 
 def test_with_a_reference_the_picture_is_the_generated_one_and_errors_are_against_it(run: Run, models: Path) -> None:
@@ -153,8 +153,8 @@ def test_with_a_reference_the_picture_is_the_generated_one_and_errors_are_agains
     assert picture["is"] == "generated"
     assert picture["series"][0]["generated"]["A3_D1"]["error_roc"] is not None
     assert picture["series"][0]["real"]["A3_D1"]["error_roc"] is None
-    difference = read(Path("maps/answers/D1_5000_difference.png")).squeeze().astype(float)
-    real, generated = (read(Path(f"maps/answers/D1_5000_{role}.png")).squeeze() for role in ("real", "generated"))
+    difference = read(Path("maps/probabilities/D1_5000_difference.png")).squeeze().astype(float)
+    real, generated = (read(Path(f"maps/probabilities/D1_5000_{role}.png")).squeeze() for role in ("real", "generated"))
     assert np.abs(difference - (255 + real.astype(float) - generated) / 2).max() <= 1.5
     assert abs(difference[-1].mean() - 127) <= 1  # far from where they differ there is no difference
 
@@ -178,7 +178,7 @@ def test_the_page_is_whole_in_itself_and_has_a_slider_for_each_gate(run: Run, mo
     assert "<b>.png" not in text
     for gate in ("A1_D1", "A3_D2"):
         assert f'aria-label="Checkpoint of {gate}"' in text
-    assert text.count('type="range" min="0" max="2"') == 6 + 2  # gates, and answers of two networks
+    assert text.count('type="range" min="0" max="2"') == 6 + 2  # gates, and outputs of two networks
     assert text.count('src="data:image/') == text.count("<img ")
     assert "Rank correlation with edges, D2" in text
     assert text.count('class="mean line2"') >= 2
@@ -222,13 +222,13 @@ def test_stretched_maps_use_the_whole_scale(run: Run, models: Path) -> None:
         (("a.png", "-c", "empty"), 2, "no checkpoints of a discriminator in this folder"),
         (("a.png", "-c", "models/net_g_10000.pth"), 1, "net_g_10000.pth: this is a generator"),
         (("none.png", "-c", "models"), 1, "none.png"),
-        (("a.png", "-c", "models", "--reference", "small.png"), 2, "small.png: has 20x20 pixels"),
+        (("a.png", "-c", "models", "--reference", "small.png"), 2, "small.png: expected 44x50 pixels as in a.png, found 20x20"),
         (("a.png", "-c", "models", "--reference", "b.png", "--real-only"), 2, "exclude each other"),
-        (("a.png", "small.png", "-c", "models", "--generated", "a.png"), 2, "belongs to one picture"),
+        (("a.png", "small.png", "-c", "models", "--generated", "a.png"), 2, "is for one picture, found 2"),
         (("a.png", "-c", "models", "--mix", "2"), 2, "--mix 2.0"),
         (("a.png", "-c", "models", "--colormap", "hot"), 2, "--colormap hot"),
-        (("a.png", "-c", "models", "-o", "."), 2, "a.png lies in it"),
-        (("a.png", "-c", "models", "-o", "models"), 2, "has other files in it"),
+        (("a.png", "-c", "models", "-o", "."), 2, "contains the input a.png"),
+        (("a.png", "-c", "models", "-o", "models"), 2, "contains other files"),
         (("a.png", "-c", "models", "-o", "b.png"), 2, "is a file"),
         (("a.png", "-c", "models", "--device", "warp"), 2, "--device: warp is unavailable"),
     ],
@@ -277,7 +277,7 @@ def test_pictures_of_every_kind_and_size_are_shown(run: Run, models: Path) -> No
     assert (code, err) == (0, "")
     assert out.count("rank correlation, mean of 5 pictures: ") == 6
     for name, shape in shapes.items():
-        assert read(Path(f"maps/{name}/enlarged/A1_D2_10000.png")).shape == (*shape[:2], 3)
+        assert read(Path(f"maps/{name}/upscaled/A1_D2_10000.png")).shape == (*shape[:2], 3)
     pictures = json.loads(Path("maps/attention.json").read_text())["pictures"]
     flat = next(each for each in pictures if each["file"] == "in/flat.png")
     assert flat["series"][0]["real"]["A3_D1"]["edges_rank"] is None  # there are no edges to agree with

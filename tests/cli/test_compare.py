@@ -105,7 +105,7 @@ def test_the_png_has_each_picture_under_its_label_and_aligned_crops(
 def test_labels_beyond_ascii_without_text_in_libvips_are_said(
     folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(letters, "libvips_writes", lambda: False)
+    monkeypatch.setattr(letters, "can_draw_text", lambda: False)
     labels = ["--label", "Zürich", "--label", "b", "--label", "<c>"]
     result = run(*folders, "-o", tmp_path / "s.png", *labels)
     assert result.exit_code == 0

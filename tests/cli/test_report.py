@@ -32,8 +32,8 @@ def test_the_report_lies_in_the_run_unless_it_is_wanted_elsewhere(
 def test_a_folder_without_a_run_is_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(tmp_path)]) == 2
     assert capsys.readouterr().err == (
-        f"tessera: {tmp_path}: there is no training run here (no config.toml, no metrics.jsonl). Name the folder of a"
-        " run, as in `tessera report runs/NAME`.\n"
+        f"tessera: {tmp_path}: expected the folder of a training run, found neither config.toml nor metrics.jsonl. Name"
+        " a run, as in `tessera report runs/NAME`.\n"
     )
 
 

@@ -62,7 +62,7 @@ from pathlib import Path
 
 from tessera.discriminators.toy import ToyConfig
 from tessera.errors import UnknownNetworkError, UsageError
-from tessera.explain.looking import gates_of
+from tessera.explain.maps import list_gates
 from tessera.train.loop import train
 from tessera.train.recipe import load_recipe
 from tessera.train.schema import schema_text
@@ -87,7 +87,7 @@ try:
 except UnknownNetworkError as error:
     assert "a discriminator (a toy)" in str(error), error
 try:
-    gates_of(config)
+    list_gates(config)
     raise SystemExit("the toy has gates")
 except UsageError as error:
     assert "attention-unet, multi-scale" in str(error), error

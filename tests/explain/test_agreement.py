@@ -12,21 +12,21 @@ from hypothesis import strategies as st
 from scipy import ndimage, stats
 
 from tessera.explain.agreement import (
-    averaged_down,
-    edge_strength,
+    average_blocks,
+    compute_edge_strength,
+    compute_error,
     entropy,
-    error_strength,
-    gate_numbers,
+    measure_gate,
     rank_correlation,
     roc_area,
 )
 
 
-@given(seed=st.integers(0, 2**31), levels=st.sampled_from([3, 20, 10**9]), count=st.integers(10, 400))
-def test_rank_correlation_is_scipys_also_with_ties(seed: int, levels: int, count: int) -> None:
+@given(seed=st.integers(0, 2**31), to_levels=st.sampled_from([3, 20, 10**9]), count=st.integers(10, 400))
+def test_rank_correlation_is_scipys_also_with_ties(seed: int, to_levels: int, count: int) -> None:
     rng = np.random.default_rng(seed)
-    first = rng.integers(0, levels, count).astype(float)
-    second = np.where(rng.random(count) < 0.5, first, rng.integers(0, levels, count))
+    first = rng.integers(0, to_levels, count).astype(float)
+    second = np.where(rng.random(count) < 0.5, first, rng.integers(0, to_levels, count))
     found = rank_correlation(first, second)
     published: Any = stats.spearmanr
     if len(set(first)) == 1 or len(set(second)) == 1:
@@ -35,11 +35,11 @@ def test_rank_correlation_is_scipys_also_with_ties(seed: int, levels: int, count
         assert found == pytest.approx(published(first, second).statistic, abs=1e-12)
 
 
-@given(seed=st.integers(0, 2**31), levels=st.sampled_from([3, 20, 10**9]))
-def test_the_area_under_the_roc_is_the_share_of_pairs_in_the_right_order(seed: int, levels: int) -> None:
+@given(seed=st.integers(0, 2**31), to_levels=st.sampled_from([3, 20, 10**9]))
+def test_the_area_under_the_roc_is_the_share_of_pairs_in_the_right_order(seed: int, to_levels: int) -> None:
     rng = np.random.default_rng(seed)
     strength = rng.integers(0, 50, (12, 15)).astype(float)
-    attention = rng.integers(0, levels, (12, 15)).astype(float)
+    attention = rng.integers(0, to_levels, (12, 15)).astype(float)
     edge = strength > np.sort(strength.ravel())[int(0.9 * (strength.size - 1))]
     on, off = attention[edge], attention[~edge]
     found = roc_area(attention, strength)
@@ -64,20 +64,20 @@ def test_edges_are_sobels_gradient_of_the_luma() -> None:
     red, green, blue = picture[0].double().numpy()
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
     wanted = np.hypot(*(ndimage.sobel(luma, axis, mode="nearest") for axis in (0, 1)))
-    np.testing.assert_allclose(edge_strength(picture), wanted, atol=1e-12)
+    np.testing.assert_allclose(compute_edge_strength(picture), wanted, atol=1e-12)
 
 
 def test_errors_are_absolute_differences_over_the_channels() -> None:
     picture, truth = torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 2, 2)
     picture[0, :, 1, 0] = torch.tensor([0.5, -0.25, 0.0])
-    np.testing.assert_allclose(error_strength(picture, truth), [[0, 0], [0.25, 0]])
+    np.testing.assert_allclose(compute_error(picture, truth), [[0, 0], [0.25, 0]])
 
 
 @pytest.mark.parametrize("divisor", [1, 2, 4, 8])
 @pytest.mark.parametrize("size", [(16, 16), (13, 7), (3, 21)], ids=str)
 def test_averaging_down_takes_the_mean_of_what_there_is(size: tuple[int, int], divisor: int) -> None:
     values = np.random.default_rng(0).random(size)
-    found = averaged_down(values, divisor)
+    found = average_blocks(values, divisor)
     assert found.shape == tuple(-(-side // divisor) for side in size)
     for row in range(found.shape[0]):
         for column in range(found.shape[1]):
@@ -97,17 +97,17 @@ def test_entropy_is_scipys_over_its_highest() -> None:
 def test_a_map_on_the_edges_is_told_from_one_beside_them() -> None:
     picture = torch.zeros(1, 3, 32, 32)
     picture[..., 16:] = 1
-    edges = edge_strength(picture)
+    edges = compute_edge_strength(picture)
     on = torch.full((1, 1, 32, 32), 0.1)
     on[..., 15:17] = 0.9
     beside = torch.full((1, 1, 32, 32), 0.9) - on + 0.1
-    good, bad = gate_numbers(on, edges, None), gate_numbers(beside, edges, None)
+    good, bad = measure_gate(on, edges, None), measure_gate(beside, edges, None)
     assert (good.edges_roc, bad.edges_roc) == (1.0, 0.0)
     assert good.edges_rank == pytest.approx(1)
     assert bad.edges_rank == pytest.approx(-1)
     assert good.mean == pytest.approx(0.15)
     assert good.spread == pytest.approx(np.std([0.1] * 30 + [0.9] * 2))
     assert good.error_rank is None
-    flat = gate_numbers(torch.full((1, 1, 32, 32), 0.5), edges, edges)
+    flat = measure_gate(torch.full((1, 1, 32, 32), 0.5), edges, edges)
     assert flat.edges_rank is None
     assert flat.error_roc == 0.5

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tessera.explain.colormaps import colored, levels, mixed, stretched, table
+from tessera.explain.colormaps import apply_colormap, blend_heat, stretch_to_gray, table, to_levels
 from tessera.images.color import rgb_to_lab
 
 
@@ -25,9 +25,9 @@ def test_jet_is_the_published_one_to_a_level_and_exact_where_its_table_is_known(
 
 def test_values_are_cut_off_to_levels_and_not_rounded() -> None:
     values = np.array([[0.0, 0.499, 0.9999, 1.0, 0.5, 3.0, -1.0]], np.float32)
-    assert levels(values).tolist() == [[0, 127, 254, 255, 127, 255, 0]]
-    assert colored(values, "gray")[0, :, 0].tolist() == [0, 127, 254, 255, 127, 255, 0]
-    assert tuple(colored(values, "jet")[0, 3]) == (128, 0, 0)
+    assert to_levels(values).tolist() == [[0, 127, 254, 255, 127, 255, 0]]
+    assert apply_colormap(values, "gray")[0, :, 0].tolist() == [0, 127, 254, 255, 127, 255, 0]
+    assert tuple(apply_colormap(values, "jet")[0, 3]) == (128, 0, 0)
 
 
 def test_viridis_gets_lighter_evenly_and_jet_does_not() -> None:
@@ -44,13 +44,13 @@ def test_viridis_gets_lighter_evenly_and_jet_does_not() -> None:
         assert np.abs(table("viridis")[level].astype(int) - color).max() <= 3
 
 
-def test_published_answers_go_from_the_least_to_the_greatest() -> None:
+def test_published_logits_are_stretched_from_minimum_to_maximum() -> None:
     logits = np.array([[-3.0, -1.0, 5.0]], np.float32)
-    assert stretched(logits).tolist() == [[0, 63, 255]]
-    assert stretched(np.full((2, 2), 7.0)).max() == 0
+    assert stretch_to_gray(logits).tolist() == [[0, 63, 255]]
+    assert stretch_to_gray(np.full((2, 2), 7.0)).max() == 0
 
 
 @pytest.mark.parametrize(("mix", "expected"), [(0.7, 170), (0.0, 100), (1.0, 200)])
 def test_the_share_of_the_heat_map_is_the_mix(mix: float, expected: int) -> None:
     picture, heat = np.full((1, 1, 3), 100, np.uint8), np.full((1, 1, 3), 200, np.uint8)
-    assert mixed(picture, heat, mix).flat[0] == expected
+    assert blend_heat(picture, heat, mix).flat[0] == expected

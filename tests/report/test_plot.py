@@ -1,4 +1,4 @@
-"""The scatter plot: names beside their points, none over another."""
+"""The draw_scatter plot: names beside their points, none over another."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 from report.reading import parsed
 from tessera.report.axis import AxisLabel
-from tessera.report.plot import Point, scatter
+from tessera.report.plot import Point, draw_scatter
 
 PSNR = AxisLabel(title="PSNR (dB)", higher_is_better=True)
 NIQE = AxisLabel(title="NIQE", higher_is_better=False)
@@ -26,7 +26,7 @@ def test_names_never_cover_each_other_and_stay_inside(seed: int) -> None:
         Point(name=f"realesrgan-{index}" + "x" * int(rng.integers(0, 9)), x=28 + x, y=5 + y)
         for index, (x, y) in enumerate(rng.normal(0, 0.2, (9, 2)))
     ]
-    boxes = names(scatter(points, PSNR, NIQE))
+    boxes = names(draw_scatter(points, PSNR, NIQE))
     assert len(boxes) == len(points)
     for index, (left, top, right, bottom) in enumerate(boxes):
         assert left >= 0
@@ -38,13 +38,13 @@ def test_names_never_cover_each_other_and_stay_inside(seed: int) -> None:
 
 
 def test_both_axes_say_which_way_is_better() -> None:
-    svg = scatter([Point(name="a", x=28.0, y=4.0)], PSNR, NIQE)
+    svg = draw_scatter([Point(name="a", x=28.0, y=4.0)], PSNR, NIQE)
     assert "PSNR (dB) (→ better)" in svg
     assert "NIQE (← better)" in svg
 
 
 def test_points_of_equal_means_huge_values_and_long_names_can_be_drawn() -> None:
     twins = [Point(name=name, x=0.0, y=1e9) for name in ("<a>", "b" * 500)]
-    root = parsed(scatter(twins, PSNR, NIQE))
+    root = parsed(draw_scatter(twins, PSNR, NIQE))
     assert len(root.all("circle")) == 2
     assert "nan" not in root.text

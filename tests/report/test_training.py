@@ -16,9 +16,9 @@ from pictures import Array, random_pixels, save
 from report.reading import Element, decoded, parsed
 from tessera.errors import PictureError, UsageError
 from tessera.report.axis import log_ticks, ticks
-from tessera.report.curves import STRETCHES, Curve, Panel, draw_panel, thinned
+from tessera.report.curves import MOST_POINTS, Curve, Panel, downsample_series, draw_panel
 from tessera.report.run_record import Series, read_run
-from tessera.report.samples import MOST_SHEETS, differing, evenly
+from tessera.report.samples import MOST_SHEETS, find_differing_region, pick_evenly
 from tessera.report.training import write_training_report
 
 CONFIG = """\
@@ -124,8 +124,8 @@ def test_a_spike_among_a_million_values_stays_visible_and_the_mean_is_the_mean()
     steps = np.arange(1, 1_000_001)
     values = np.full(1_000_000, 0.5)
     values[123_456], values[777_777] = 40.0, -3.0
-    thin = thinned(Series(steps, values))
-    assert len(thin.steps) == STRETCHES
+    thin = downsample_series(Series(steps, values))
+    assert len(thin.steps) == MOST_POINTS
     assert thin.greatest.max() == 40
     assert thin.least.min() == -3
     assert thin.steps[-1] == 1_000_000
@@ -136,10 +136,10 @@ def test_a_spike_among_a_million_values_stays_visible_and_the_mean_is_the_mean()
 
 
 def test_what_is_no_number_is_left_out_of_a_stretch_and_told() -> None:
-    values = np.ones(STRETCHES * 10)
+    values = np.ones(MOST_POINTS * 10)
     values[5] = math.nan
     values[100:160] = math.nan
-    thin = thinned(Series(np.arange(len(values)), values))
+    thin = downsample_series(Series(np.arange(len(values)), values))
     assert np.flatnonzero(thin.missing).tolist() == [0, *range(10, 16)]
     assert np.flatnonzero(np.isnan(thin.mean)).tolist() == list(range(10, 16))
     assert np.nanmax(thin.mean) == np.nanmin(thin.mean) == 1
@@ -147,7 +147,7 @@ def test_what_is_no_number_is_left_out_of_a_stretch_and_told() -> None:
 
 def test_few_values_are_drawn_as_they_are() -> None:
     series = Series(np.array([3, 9]), np.array([2.0, math.nan]))
-    thin = thinned(series)
+    thin = downsample_series(series)
     assert thin.steps.tolist() == [3, 9]
     assert thin.missing.tolist() == [False, True]
 
@@ -233,8 +233,8 @@ def test_the_page_is_whole_alone_and_tells_what_the_run_is(tmp_path: Path) -> No
     assert told["Progress"].startswith("step 200 of 400 (50 %)")
     assert "RRDB_PSNR_x4" in told["Started from"]
     assert told["Losses"] == "0.01 × pixel (l1) + 0.005 × adversarial (vanilla)"
-    assert told["Best checkpoint"] == "none kept; the best niqe was 5, at step 200"
-    assert "photos; crops of 128, 4 a batch" in told["Trained on"]
+    assert told["Best checkpoint"] == "not stored; the best niqe was 5, at step 200"
+    assert "photos; crops of 128, 4 per batch" in told["Trained on"]
     assert "generator.network = rrdbnet" in root.all("pre")[0].text
 
 
@@ -244,7 +244,7 @@ def test_the_page_tells_of_a_grid_loss_and_of_a_teacher(tmp_path: Path) -> None:
     text, root = page_of(a_run(tmp_path / "cats", lines, config=config))
     told = facts(root)["Losses"]
     assert "0.01 × pixel (l1) + 30 × grid (window 8)" in told
-    assert told.endswith("; 50 % of pixel and perceptual loss compare with x4<plus>")
+    assert told.endswith("; 50 % of the pixel and perceptual losses compare with x4<plus>")
     assert "x4<plus>" not in text
     assert "Grid loss" in text
 
@@ -367,7 +367,7 @@ def test_the_time_that_was_spent_and_is_left_is_told(tmp_path: Path) -> None:
     told = facts(page_of(a_run(tmp_path, train_lines()))[1])
     assert told["Time"] == "30 min 1 s"  # 10:00:00 to 10:10:01, 12:00 to 12:20
     assert told["Sessions"] == "2, the last one from step 100"
-    assert told["Speed"].startswith("0.0833 steps a second")  # 100 in 20 minutes
+    assert told["Speed"].startswith("0.0833 steps per second")  # 100 in 20 minutes
     assert told["Left at this speed"] == "40 min 0 s"
     assert told["Waiting for data"] == "25.0% of the time"
     assert told["Limited by"] == "2.5 crops a second, 40% of the time waiting for data: the data limits."
@@ -384,7 +384,7 @@ def test_thousands_of_sentences_keep_the_first_and_the_last(tmp_path: Path) -> N
     assert "photo0.png" in text
     assert "photo2999.png" in text
     assert "photo1500.png" not in text
-    assert "2,504 from the middle are left out" in text
+    assert "2,504 messages are omitted here" in text
 
 
 def test_the_best_checkpoint_is_told_by_its_file(tmp_path: Path) -> None:
@@ -440,7 +440,7 @@ def test_the_same_run_gives_the_same_bytes_and_an_earlier_report_is_replaced(tmp
 
 @pytest.mark.parametrize("where", [".", "none", "\x00"])
 def test_where_there_is_no_run_a_sentence_says_so(tmp_path: Path, where: str) -> None:
-    with pytest.raises(UsageError, match="no training run here"):
+    with pytest.raises(UsageError, match="expected the folder of a training run"):
         write_training_report(tmp_path / where)
 
 
@@ -490,12 +490,12 @@ def test_the_sheets_are_shown_over_time_the_last_whole_the_others_where_they_dif
     assert slider.attributes["data-steps"] == "10,20,30"
     assert slider.attributes["aria-label"] == "Step of the outputs"
     heads = root.all("div", **{"class": "columns"})[0].all("span")
-    assert [head.text for head in heads] == ["input, enlarged as it is", "bicubic", "output", "truth"]
+    assert [head.text for head in heads] == ["input (nearest)", "bicubic", "output", "reference"]
 
 
 def test_of_many_sheets_some_are_shown_evenly_the_last_always(tmp_path: Path) -> None:
     steps = [10 * index for index in range(1, 61)]
-    chosen = evenly(steps)
+    chosen = pick_evenly(steps)
     assert len(chosen) == MOST_SHEETS
     assert (chosen[0], chosen[-1]) == (10, 600)
     assert max(np.diff(chosen)) <= 50
@@ -518,7 +518,7 @@ def test_sheets_that_are_damaged_or_of_another_size_are_left_out_and_told(tmp_pa
     (folder / "samples" / "notes.png").write_bytes(b"")
     _, root = page_of(folder)
     assert [image.attributes["alt"] for image in root.all("img")] == ["Samples at step 30", "Outputs at step 20"]
-    assert "The sheet of step 10 is left out" in root.text
+    assert "The sheet of step 10 is missing here" in root.text
     assert "000000040.png" in root.text
 
 
@@ -545,9 +545,9 @@ def test_of_a_very_high_sheet_the_upper_rows_are_shown(tmp_path: Path) -> None:
 def test_the_rectangle_of_difference_is_the_smallest() -> None:
     picture = np.zeros((20, 30, 3), np.uint8)
     other = picture.copy()
-    assert str(differing(picture, other)) == "0,0,1x1"
+    assert str(find_differing_region(picture, other)) == "0,0,1x1"
     other[4, 7, 1] = other[9, 20, 2] = 1
-    assert str(differing(picture, other)) == "7,4,14x6"
+    assert str(find_differing_region(picture, other)) == "7,4,14x6"
 
 
 # --------------------------------------------------------------------------------------------------------- a browser
@@ -589,9 +589,9 @@ def test_in_a_browser_keys_and_pointer_read_the_curves_and_the_slider_goes_throu
         pytest.skip("Chromium does not start here")
     body = parsed(done.stdout).all("body")[0].text.strip()
     first, second, last, under, role, focus, pictures, step = body.split(";")
-    assert first == "Step 10: answer to real pictures 0.51, answer to generated pictures 0.49"
-    assert second.startswith("Step 20: answer to real pictures 0.52,")
-    assert last.startswith("Step 200: answer to real pictures 0.7,")
+    assert first == "Step 10: output for real pictures 0.51, output for generated pictures 0.49"
+    assert second.startswith("Step 20: output for real pictures 0.52,")
+    assert last.startswith("Step 200: output for real pictures 0.7,")
     assert under.startswith("Step 100: ")
     assert (role, focus) == ("slider", "0")
     assert pictures == "Samples at step 30+Outputs at step 20"

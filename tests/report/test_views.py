@@ -9,7 +9,7 @@ import pytest
 
 from pictures import display_p3, ramp, random_pixels, save
 from tessera.images.picture_format import Limits
-from tessera.report.views import Region, bounded, fit, read_region, read_whole, where_they_differ
+from tessera.report.views import Region, find_difference, fit, read_region, read_whole, shrink_size
 
 LIMITS = Limits()
 FULL = (120, 200)
@@ -37,12 +37,12 @@ def test_whole_factors_and_small_cuts_are_recognized(size: tuple[int, int], fact
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_a_region_is_that_part_of_the_whole(tmp_path: Path, size: tuple[int, int], dtype: type) -> None:
     path = save(tmp_path / "a.png", random_pixels(*size, 3, dtype))
-    laid = fit(size, FULL)
-    whole = read_whole(path, laid, FULL, LIMITS)
+    placed = fit(size, FULL)
+    whole = read_whole(path, placed, FULL, LIMITS)
     assert whole.shape == (*FULL, 3)
     assert whole.dtype == np.uint8
     for region in (Region(x=0, y=0, width=7, height=5), Region(x=150, y=91, width=50, height=29)):
-        part = read_region(path, laid, region, LIMITS)
+        part = read_region(path, placed, region, LIMITS)
         there = whole[region.y : region.y + region.height, region.x : region.x + region.width]
         assert (part == there).all()
 
@@ -80,21 +80,21 @@ def test_the_place_is_where_they_differ_most_on_the_grid() -> None:
     first = ramp(160, 240)
     second = first.copy()
     second[70:90, 150:170] ^= 64
-    region = where_they_differ([first, second], (160, 240), side=48, unit=12)
+    region = find_difference([first, second], (160, 240), side=48, unit=12)
     assert region.x % 12 == region.y % 12 == 0
     assert (region.width, region.height) == (48, 48)
     assert region.x <= 150
     assert region.x + 48 >= 170
     assert region.y <= 70
     assert region.y + 48 >= 90
-    assert region == where_they_differ([first, second], (160, 240), side=48, unit=12)
+    assert region == find_difference([first, second], (160, 240), side=48, unit=12)
 
 
 def test_the_place_is_found_on_shrunk_pictures_too() -> None:
     first = ramp(80, 120)
     second = first.copy()
     second[40:50, 80:90] ^= 64
-    region = where_they_differ([first, second], (160, 240), side=48)
+    region = find_difference([first, second], (160, 240), side=48)
     assert region.x <= 160 <= region.x + 28
     assert region.y <= 80 <= region.y + 28
 
@@ -102,10 +102,10 @@ def test_the_place_is_found_on_shrunk_pictures_too() -> None:
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (50, 7), (8, 8)])
 def test_equal_and_tiny_pictures_have_a_place_inside(size: tuple[int, int]) -> None:
     picture = ramp(*size)
-    region = where_they_differ([picture, picture], size, side=96)
+    region = find_difference([picture, picture], size, side=96)
     assert region == region.inside(size)
     assert min(region.width, region.height) >= 1
 
 
 def test_no_side_is_ever_shrunk_to_nothing() -> None:
-    assert bounded((1, 100_000), 100) == (1, 100)
+    assert shrink_size((1, 100_000), 100) == (1, 100)

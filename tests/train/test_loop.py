@@ -356,7 +356,7 @@ def test_a_live_run_shows_what_its_discriminator_looks_at(desk):
         small("report.attention_every=2", recipe="realesrgan")
 
 
-def test_looking_does_not_change_the_run(desk):
+def test_maps_does_not_change_the_run(desk):
     for name, every in (("plain", 0), ("watched", 1)):
         changes = (f"name={name}", f"report.attention_every={every}", "discriminator.features=4", "steps=3")
         train(small(*changes, recipe="a-esrgan-multi"), resume=False, display=RecordingDisplay())

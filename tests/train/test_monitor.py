@@ -234,7 +234,7 @@ def test_crops_smaller_than_the_window_and_gray_ones_can_be_looked_at():
     assert len(statistics.color_shift_255) == 1
 
 
-def test_looking_leaves_no_graph_behind():
+def test_maps_leaves_no_graph_behind():
     lq, gt = pair()
     sr = gt.clone().requires_grad_(True)
     measure_batch(lq, sr, gt)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 LARGEST_EXACT = 1
 SHARE_REDUCED = 0.99
 PSNR_QUANTIZED = 38.0
-"""An error of about 3 levels RMS, from which on results look different."""
+"""An RMS error of about 3 levels, above which results look different."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +29,8 @@ class Deviation:
     share_within_one: float
     psnr_db: float | None
 
-    def worse(self, other: Deviation | None) -> Deviation:
-        """The worse of both in each respect."""
+    def combine_worst(self, other: Deviation | None) -> Deviation:
+        """The worse of both in each measure."""
         if other is None:
             return self
         known = [psnr for psnr in (self.psnr_db, other.psnr_db) if psnr is not None]
@@ -71,20 +71,20 @@ def _difference(levels: npt.NDArray[np.float32], values: npt.NDArray[np.float64]
 
 
 def find_problem(found: Deviation | None, products: str) -> str | None:
-    """Why a result is wrong for its number type, as a sentence; None where it is right.
+    """Explain why a result is wrong for its number type; None if it is correct.
 
-    fp32 may deviate by 1 level everywhere, bf16 and fp16 by 1 level on 99 % of the values (the promise of precision
-    auto), int8 has to reach 38 dB.
+    Limits: fp32 1 level everywhere; bf16 and fp16 1 level on 99 % of the values (as promised for precision auto);
+    int8 at least 38 dB.
     """
     if found is None:
-        return "The result has another size than the reference, or non-finite values."
+        return "The result differs from the reference in size, or contains non-finite values."
     if products == "fp32":
         if found.largest_levels > LARGEST_EXACT:
-            return f"The result deviates by {found.largest_levels} levels; fp32 may deviate by {LARGEST_EXACT}."
+            return f"The result deviates by {found.largest_levels} levels; the limit of fp32 is {LARGEST_EXACT}."
     elif products == "int8":
         if found.psnr_db is not None and found.psnr_db < PSNR_QUANTIZED:
-            return f"The result has {found.psnr_db:.1f} dB to the reference; int8 has to reach {PSNR_QUANTIZED:.0f} dB."
+            return f"The result has {found.psnr_db:.1f} dB to the reference; int8 needs {PSNR_QUANTIZED:.0f} dB."
     elif found.share_within_one < SHARE_REDUCED:
         within = f"{found.share_within_one * 100:.2f} %"
-        return f"Only {within} of the values are within 1 level; {products} has to reach {SHARE_REDUCED:.0%}."
+        return f"Only {within} of the values are within 1 level; {products} needs {SHARE_REDUCED:.0%}."
     return None

@@ -1,7 +1,7 @@
-"""Runs one program and writes down what it took: `python -I -S launcher.py FILE PROGRAM ARGUMENT ...`.
+"""Runs one program and records its time and memory: `python -I -S launcher.py FILE PROGRAM ARGUMENT ...`.
 
-A process of its own, and a small one: on Linux a new program's peak memory begins with that of whoever started it, so
-a benchmark that has loaded PyTorch would lend its own to every candidate. It imports nothing but the standard library.
+A separate, small process: on Linux the peak memory of a new program starts at that of its parent, so a parent that has
+loaded PyTorch would distort every candidate. It imports only the standard library.
 """
 
 import json
@@ -12,12 +12,12 @@ import time
 
 
 def main() -> int:
-    """Give the program's exit code; FILE gets `seconds`, `cpu_seconds`, `peak_bytes` (None where not known)."""
+    """Return the program's exit code; write `seconds`, `cpu_seconds`, `peak_bytes` (None if unknown) to FILE."""
     report, *command = sys.argv[1:]
     began = time.perf_counter()
     if hasattr(os, "wait4"):
         child = os.posix_spawnp(command[0], command, os.environ)
-        # Whoever stops this process means the program.
+        # Forward the signal to the program.
         signal.signal(signal.SIGTERM, lambda number, _frame: os.kill(child, number))
         _, status, usage = os.wait4(child, 0)
         seconds = time.perf_counter() - began

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from tessera.bench.difference import Deviation, compare_tensors, find_problem
-from tessera.bench.turns import BenchResult, CandidateResult, Missing, Run, reason, take_turns
+from tessera.bench.turns import BenchResult, CandidateResult, Missing, Run, summarize_error, take_turns
 
 Progress = Callable[[str], None]
-"""Called with what is done next."""
+"""Called with the next step, in words."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Clocks:
-    """Wall-clock seconds, processor seconds of all threads, and how to wait."""
+    """Wall-clock seconds, processor seconds of all threads, and sleeping."""
 
     wall: Callable[[], float] = time.perf_counter
     cpu: Callable[[], float] = time.process_time
@@ -73,16 +73,16 @@ def measure_network(
             if opened.name in entered:
                 continue
             entry = _Entry(opened, picture, reference, clocks)
-            first = entry.first()
-        except Exception as error:  # libraries fail in their own ways; the others go on
+            warm_up = entry.warm_up()
+        except Exception as error:  # libraries raise anything; the other candidates continue
             if reference is None:
                 raise
-            missing.append(Missing(name=contender.name, reason=reason(error)))
+            missing.append(Missing(name=contender.name, reason=summarize_error(error)))
             continue
-        reference = first if reference is None else reference
+        reference = warm_up if reference is None else reference
         entered[opened.name] = entry
     runs, failed = take_turns(
-        {name: entry.turn for name, entry in entered.items()},
+        {name: entry.run_turn for name, entry in entered.items()},
         rounds,
         sleep=clocks.sleep,
         progress=lambda number, name: progress(f"round {number + 1} of {rounds}: {name}"),
@@ -90,7 +90,7 @@ def measure_network(
     peaks = {name: max(peak, probes[name]()) for name, peak in peaks.items()}
     return BenchResult(
         subject=subject,
-        measured=tuple(entered[name].measured(taken) for name, taken in runs.items()),
+        measured=tuple(entered[name].summarize(taken) for name, taken in runs.items()),
         missing=(*missing, *failed),
         multiply_adds=multiply_adds,
         peaks=peaks,
@@ -106,16 +106,16 @@ class _Entry:
         self._worst: Deviation | None = None
         self._problem: str | None = None
 
-    def first(self) -> Tensor:
-        """The run that compiles and warms."""
-        result, run = self._timed()
+    def warm_up(self) -> Tensor:
+        """The first run, which compiles and fills caches."""
+        result, run = self._time_run()
         self._first_seconds = run.seconds
         return result
 
-    def turn(self) -> Run:
-        return self._timed()[1]
+    def run_turn(self) -> Run:
+        return self._time_run()[1]
 
-    def measured(self, runs: tuple[Run, ...]) -> CandidateResult:
+    def summarize(self, runs: tuple[Run, ...]) -> CandidateResult:
         return CandidateResult(
             name=self._opened.name,
             products=self._opened.products,
@@ -125,12 +125,12 @@ class _Entry:
             problem=self._problem,
         )
 
-    def _timed(self) -> tuple[Tensor, Run]:
+    def _time_run(self) -> tuple[Tensor, Run]:
         began, cpu_began = self._clocks.wall(), self._clocks.cpu()
         result = self._opened.run(self._picture)
         run = Run(seconds=self._clocks.wall() - began, cpu_seconds=self._clocks.cpu() - cpu_began)
         if self._reference is not None:
             found = compare_tensors(result, self._reference)
             self._problem = self._problem or find_problem(found, self._opened.products)
-            self._worst = self._worst if found is None else found.worse(self._worst)
+            self._worst = self._worst if found is None else found.combine_worst(self._worst)
         return result, run

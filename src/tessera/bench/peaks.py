@@ -17,8 +17,8 @@ _TRIES = 12
 def make_probes() -> dict[str, Callable[[], float]]:
     """By type, a function that measures operations per second, two per multiply-add, once for a few tries.
 
-    Types that the processor multiplies no faster than fp32 are left out. What is taken is the best try, so calling
-    again between other measurements and keeping the largest gives a peak that other work on the machine spoils less.
+    Types without hardware support are omitted. Each probe takes the best of several tries; repeated between other
+    measurements, its maximum is less sensitive to other load.
     """
     types: list[tuple[str, torch.dtype, Callable[[Any, Any], Any]]] = [("fp32", torch.float32, torch.mm)]
     if has_bf16("cpu"):

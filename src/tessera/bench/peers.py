@@ -1,4 +1,4 @@
-"""What Tessera's engines are measured against: PyTorch, ncnn and spandrel, used as their users use them.
+"""Peers for benchmarks: PyTorch, ncnn and spandrel in their typical use.
 
 Shapes: C channels, h and w the picture, s the scale.
 """
@@ -32,17 +32,17 @@ def list_contenders(
     device: str = "cpu",
     with_peers: bool = True,
 ) -> list[Contender]:
-    """The plain PyTorch script first, which is the reference; the other peers; each engine at each precision."""
-    found = [Contender("plain PyTorch", lambda: plain_pytorch(generator))]
+    """List the contenders: plain PyTorch (the reference), the other peers, each engine at each precision."""
+    found = [Contender("plain PyTorch", lambda: open_plain_pytorch(generator))]
     if with_peers:
-        found.append(Contender("plain ncnn", lambda: plain_ncnn(generator)))
-        found.append(Contender("spandrel", lambda: plain_spandrel(generator)))
+        found.append(Contender("plain ncnn", lambda: open_plain_ncnn(generator)))
+        found.append(Contender("spandrel", lambda: open_spandrel(generator)))
     for name in engines:
-        found += [_of_engine(generator, name, precision, device) for precision in precisions]
+        found += [_make_contender(generator, name, precision, device) for precision in precisions]
     return found
 
 
-def _of_engine(generator: LoadedGenerator, name: EngineName, precision: Precision, device: str) -> Contender:
+def _make_contender(generator: LoadedGenerator, name: EngineName, precision: Precision, device: str) -> Contender:
     def opened() -> Opened:
         engine = open_engine(generator, precision, engine=name, device=device)
 
@@ -54,9 +54,9 @@ def _of_engine(generator: LoadedGenerator, name: EngineName, precision: Precisio
     return Contender(f"{name} {precision}", opened)
 
 
-def plain_pytorch(generator: LoadedGenerator) -> Opened:
-    """The published inference scripts on a processor: the whole picture, eager, fp32, NCHW, under no_grad."""
-    network = generator.network  # in the default layout; engines convert copies of their own
+def open_plain_pytorch(generator: LoadedGenerator) -> Opened:
+    """Open PyTorch as the published inference scripts do on a processor: whole picture, eager, fp32, NCHW, no_grad."""
+    network = generator.network  # in the default layout; engines convert copies
 
     def run(picture: Tensor) -> Tensor:
         with torch.no_grad():
@@ -65,8 +65,8 @@ def plain_pytorch(generator: LoadedGenerator) -> Opened:
     return Opened("plain PyTorch", "fp32", run)
 
 
-def plain_ncnn(generator: LoadedGenerator) -> Opened:
-    """The `ncnn` package with its own defaults: files, a net, an extractor for each picture."""
+def open_plain_ncnn(generator: LoadedGenerator) -> Opened:
+    """Open the `ncnn` package with its defaults: files, a net, an extractor for each picture."""
     try:
         ncnn = import_library("ncnn")
     except ImportError as error:
@@ -75,10 +75,10 @@ def plain_ncnn(generator: LoadedGenerator) -> Opened:
     net: Any = ncnn.Net()
     net.opt.num_threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory() as folder:
-        param, numbers = Path(folder, "network.param"), Path(folder, "network.bin")
+        param, values_file = Path(folder, "network.param"), Path(folder, "network.bin")
         param.write_text(text, encoding="ascii")
-        numbers.write_bytes(write_values(generator.network.state_dict(), values))
-        if net.load_param(str(param)) != 0 or net.load_model(str(numbers)) != 0:
+        values_file.write_bytes(write_values(generator.network.state_dict(), values))
+        if net.load_param(str(param)) != 0 or net.load_model(str(values_file)) != 0:
             raise EngineError("ncnn cannot load this network.")
 
     def run(picture: Tensor) -> Tensor:
@@ -87,14 +87,14 @@ def plain_ncnn(generator: LoadedGenerator) -> Opened:
         extractor.input("in0", ncnn.Mat(pixels))
         code, mat = extractor.extract("out0")
         if code != 0:
-            raise EngineError(f"ncnn gave the error {code}.")
+            raise EngineError(f"ncnn returned the error {code}.")
         return torch.from_numpy(np.array(mat))[None]
 
     return Opened("plain ncnn", "fp32", run)
 
 
-def plain_spandrel(generator: LoadedGenerator) -> Opened:
-    """The `spandrel` package: its descriptor of these weights, called on the whole picture under no_grad."""
+def open_spandrel(generator: LoadedGenerator) -> Opened:
+    """Open the `spandrel` package: its descriptor of these weights, called on the whole picture under no_grad."""
     try:
         spandrel = import_library("spandrel")
     except ImportError as error:

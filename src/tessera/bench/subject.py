@@ -9,17 +9,17 @@ from tessera.images.pixels import Pixels
 
 
 def crop_middle(pixels: Pixels, height: int, width: int, *, multiple: int = 1) -> Pixels:
-    """(H, W) or (H, W, C) -> (h, w, 3): the middle, without alpha, at most this large, sides divisible by `multiple`.
+    """Crop the center, without alpha, to at most this size, sides divisible by `multiple`: (H, W[, C]) -> (h, w, 3).
 
-    Raises UsageError when nothing is left.
+    Raises UsageError if nothing is left.
     """
     color = np.repeat(pixels[:, :, None], 3, 2) if pixels.ndim == 2 else pixels
     color = np.repeat(color[..., :1], 3, 2) if color.shape[2] < 3 else color[..., :3]
     sides = [min(own, asked) // multiple * multiple for own, asked in zip(color.shape, (height, width), strict=False)]
     if 0 in sides:
         raise UsageError(
-            f"{width}x{height} of a picture of {color.shape[1]}x{color.shape[0]} leave nothing to measure with; sides"
-            f" have to be multiples of {multiple}."
+            f"expected sides of at least {multiple} pixels (a multiple), found {width}x{height} of a picture of"
+            f" {color.shape[1]}x{color.shape[0]}."
         )
     top, left = ((own - side) // 2 for own, side in zip(color.shape, sides, strict=False))
     return np.ascontiguousarray(color[top : top + sides[0], left : left + sides[1]])

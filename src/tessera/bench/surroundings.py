@@ -31,12 +31,12 @@ class Surroundings:
         return "; ".join(part for part in parts if part) + "."
 
     @property
-    def beside_other_work(self) -> bool:
+    def is_busy(self) -> bool:
         """Whether other work used half a core or more at the start."""
         return self.load is not None and self.load >= 0.5
 
 
-def describe(found: Findings, threads: int) -> Surroundings:
+def describe_machine(found: Findings, threads: int) -> Surroundings:
     """Describe the machine from the findings of `tessera doctor` and its load average."""
     return Surroundings(
         processor=found.processor.name or found.processor.architecture,

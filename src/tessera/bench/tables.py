@@ -45,7 +45,7 @@ def _candidate(comparison: BenchResult, each: CandidateResult) -> dict[str, Any]
 def as_markdown(comparisons: Sequence[BenchResult], surroundings: Surroundings) -> str:
     """A paragraph about the machine and a table for each result."""
     lines = [surroundings.sentence]
-    if surroundings.beside_other_work:
+    if surroundings.is_busy:
         lines.append(f"Other work was running (load {surroundings.load:g}): trust speed-ups more than seconds.")
     for comparison in comparisons:
         lines += ["", f"{comparison.subject}:", "", *_table(comparison)]

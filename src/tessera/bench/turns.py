@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from tessera.bench.difference import Deviation
 
 REST_SECONDS = 0.3
-"""Pause before each turn: idle threads of the previous candidate keep spinning for a while and would cost it time."""
+"""Pause before each turn: idle threads of the previous candidate spin for a while and would slow the next one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class CandidateResult:
     difference: Deviation | None
     """The largest deviation of its results from the reference; None for the reference itself."""
     problem: str | None = None
-    """Why its results are wrong, where they are; such a candidate gets no speed-up."""
+    """Why its results are wrong, if they are; such a candidate gets no speed-up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ class BenchResult:
     measured: tuple[CandidateResult, ...]
     missing: tuple[Missing, ...] = ()
     multiply_adds: int | None = None
-    """Multiply-adds of one run of the network by its definition; None where they are unknown or not the whole work."""
+    """Multiply-adds of one run of the network by its definition; None if unknown or not the complete work."""
     peaks: Mapping[str, float] = field(default_factory=dict[str, float])
     """Operations per second of matrix products, by type."""
 
@@ -113,8 +113,8 @@ def take_turns(
 ) -> tuple[dict[str, tuple[Run, ...]], tuple[Missing, ...]]:
     """Run each candidate once per round -> runs by name, and the candidates that failed.
 
-    A candidate that fails is dropped with all its times; if it is the first, which the others are compared with, its
-    error is raised. `progress` is called before each turn.
+    A candidate that fails is dropped with all its times; an error of the first, the reference, is raised. `progress` is
+    called before each turn.
     """
     first = next(iter(turns))
     runs: dict[str, list[Run]] = {name: [] for name in turns}
@@ -125,15 +125,15 @@ def take_turns(
             sleep(REST_SECONDS)
             try:
                 runs[name].append(turns[name]())
-            except Exception as error:  # libraries fail in their own ways; the others go on
+            except Exception as error:  # libraries raise anything; the other candidates continue
                 if name == first:
                     raise
                 del runs[name]
-                failed.append(Missing(name=name, reason=reason(error)))
+                failed.append(Missing(name=name, reason=summarize_error(error)))
     return {name: tuple(taken) for name, taken in runs.items()}, tuple(failed)
 
 
-def reason(error: BaseException) -> str:
+def summarize_error(error: BaseException) -> str:
     """The first line of an error's text, as a sentence."""
     lines = str(error).strip().splitlines()
     text = lines[0].strip()[:300] if lines else type(error).__name__

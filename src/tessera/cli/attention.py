@@ -1,4 +1,4 @@
-"""`tessera attention`: what the attention gates of a discriminator look at, over time and over depth."""
+"""`tessera attention`: attention maps of a discriminator, over time and over depth."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ _WEIGHTS = (".pth", ".pt", ".ckpt", ".safetensors")
 Pictures = Annotated[list[Path], typer.Argument(metavar="PICTURE...", help="Pictures, or folders of them.")]
 Checkpoints = Annotated[
     list[Path] | None,
-    _Opt("--checkpoints", "-c", help="A run, a folder of checkpoints, or files (again for more of them)."),
+    _Opt("--checkpoints", "-c", help="A run, a folder of checkpoints, or a file; repeatable."),
 ]
-Output = Annotated[Path, _Opt("-o", "--output", help="The folder for everything that is made.")]
+Output = Annotated[Path, _Opt("-o", "--output", help="Output folder.")]
 Reference = Annotated[
-    Path | None, _Opt("--reference", help="Ground-truth image of the picture's size: PICTURE is then a generated one.")
+    Path | None, _Opt("--reference", help="Ground-truth image of the same size; PICTURE is then a generated one.")
 ]
 Generated = Annotated[
-    Path | None, _Opt("--generated", help="The generated picture, instead of one by the run's own generator.")
+    Path | None, _Opt("--generated", help="Generated picture, instead of one by the run's generator.")
 ]
 Model = Annotated[
-    str | None, _Opt("-n", "--model", help="What makes the generated picture from PICTURE shrunk: a model or a file.")
+    str | None, _Opt("-n", "--model", help="Model or weights file that generates from the downsampled PICTURE.")
 ]
-RealOnly = Annotated[bool, _Opt("--real-only", help="Make no generated picture.")]
-Bgr = Annotated[bool, _Opt("--bgr", help="Show the discriminator BGR, as the published scripts do.")]
+RealOnly = Annotated[bool, _Opt("--real-only", help="Use the real picture only.")]
+Bgr = Annotated[bool, _Opt("--bgr", help="Feed BGR to the discriminator, as the published scripts do.")]
 Colors = Annotated[str, _Opt("--colormap", help="jet (as published), viridis or gray.")]
 Mix = Annotated[float, _Opt("--mix", help="Share of the heat map over the picture, 0 to 1.")]
-Stretch = Annotated[bool, _Opt("--stretch", help="Show each map from its least to its greatest value.")]
+Stretch = Annotated[bool, _Opt("--stretch", help="Scale each map from its minimum to its maximum.")]
 Animation = Annotated[str, _Opt("--animation", help="webp, gif or none.")]
 Device = Annotated[str, _Opt("-g", "--device", help="Device that runs the networks: cpu or cuda.")]
-Overwrite = Annotated[bool, _Opt("--overwrite", help="Write into a folder with files that are not from this command.")]
-Quiet = Annotated[bool, _Opt("-q", "--quiet", help="Say only what is wrong.")]
+Overwrite = Annotated[bool, _Opt("--overwrite", help="Write into a folder that contains other files.")]
+Quiet = Annotated[bool, _Opt("-q", "--quiet", help="Print errors only.")]
 
 
 @app.command(no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -70,7 +70,7 @@ def attention(
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show what a discriminator looks at: `tessera attention photo.png --checkpoints runs/NAME -o maps`.
+    """Draw attention maps of a discriminator: `tessera attention photo.png --checkpoints runs/NAME -o maps`.
 
     Writes the map of every gate at every checkpoint (A3_D1_5000.png: gate 3, network 1, step 5000), the maps at the
     picture's size, alone and overlaid, the logits, grids and an animation over time, attention.json and attention.html.
@@ -79,7 +79,7 @@ def attention(
     given = [path for path in pictures if path.suffix.lower() not in _WEIGHTS]
     places = [*(checkpoints or ()), *(path for path in pictures if path.suffix.lower() in _WEIGHTS)]
     _check_words(given, places, reference=reference, generated=generated, model=model, real_only=real_only)
-    view = _view(
+    view = _build_view(
         colormap=colormap,
         mix=mix,
         stretch=stretch,
@@ -88,7 +88,7 @@ def attention(
         device=device,
         real_only=real_only,
     )
-    found = _found(given)
+    found = _list_pictures(given)
     _check_output(output, [*found, *(each for each in (reference, generated) if each is not None)], overwrite)
 
     from tessera.explain.run import explain_series
@@ -98,12 +98,12 @@ def attention(
     count = len(series_found)
     with _progress(count * (1 + len(found)), quiet=quiet) as done:
         series = check_series(series_found, lambda number: done(f"checking {number} of {count}"))
-        subjects = _subjects(found, reference, generated, model)
+        subjects = _plan_subjects(found, reference, generated, model)
         made = explain_series(subjects, series, output, view, on_done=done)
     for problem in made.problems:
         print_error(problem)
     if not quiet:
-        _say(output, series, made.pictures)
+        _print_summary(output, series, made.pictures)
     if made.problems:
         raise typer.Exit(1)
 
@@ -117,9 +117,9 @@ def _check_words(
     model: str | None,
     real_only: bool,
 ) -> None:
-    """Refuse what is missing, and options that exclude each other."""
+    """Raise UsageError for missing inputs and for options that exclude each other."""
     if not pictures:
-        raise UsageError("Name a picture to look at, as in `tessera attention photo.png --checkpoints runs/NAME`.")
+        raise UsageError("Name a picture, as in `tessera attention photo.png --checkpoints runs/NAME`.")
     if not places:
         raise UsageError("Name the checkpoints of a discriminator, as in --checkpoints runs/NAME.")
     chosen = {
@@ -130,12 +130,10 @@ def _check_words(
     }
     both = [name for name, is_given in chosen.items() if is_given]
     if len(both) > 1:
-        raise UsageError(
-            f"{' and '.join(both)} exclude each other: each says what the generated picture is. Give one of them."
-        )
+        raise UsageError(f"{' and '.join(both)} exclude each other: each defines the generated picture. Use one.")
 
 
-def _view(**choices: Any) -> ViewSettings:
+def _build_view(**choices: Any) -> ViewSettings:
     from pydantic import ValidationError
 
     from tessera.explain.settings import ViewSettings
@@ -147,8 +145,8 @@ def _view(**choices: Any) -> ViewSettings:
         raise UsageError(f"--{first['loc'][0]} {first['input']}: {first['msg']}.") from None
 
 
-def _found(given: Sequence[Path]) -> list[Path]:
-    """The pictures that files and folders name, each once."""
+def _list_pictures(given: Sequence[Path]) -> list[Path]:
+    """List the pictures of files and folders, each once."""
     from tessera.images.formats import is_picture_name
 
     found: list[Path] = []
@@ -156,7 +154,7 @@ def _found(given: Sequence[Path]) -> list[Path]:
         if os.path.isdir(path):  # noqa: PTH112 - False, not an error, for any text
             inside = [each for each in sorted(path.iterdir()) if is_picture_name(each) and each.is_file()]
             if not inside:
-                raise UsageError(f"{path}: there are no pictures in this folder.")
+                raise UsageError(f"{path}: no pictures in this folder.")
             found += inside
         else:
             found.append(path)
@@ -172,23 +170,21 @@ def _check_output(output: Path, inputs: Sequence[Path], overwrite: bool) -> None
     for each in inputs:
         if os.path.commonpath([real, os.path.realpath(each)]) == real:
             raise UsageError(
-                f"-o {output}: {each} lies in it, and inputs are never replaced. Name another folder, such as -o maps."
+                f"-o {output}: the folder contains the input {each}. Name another folder, such as -o maps."
             )
     if output.is_dir() and any(output.iterdir()) and not (output / NUMBERS_NAME).exists() and not overwrite:
-        raise UsageError(
-            f"-o {output}: this folder has other files in it. Name another, or write into it with --overwrite."
-        )
+        raise UsageError(f"-o {output}: the folder contains other files. Name another folder, or add --overwrite.")
 
 
-def _subjects(
+def _plan_subjects(
     found: Sequence[Path], reference: Path | None, generated: Path | None, model: str | None
 ) -> dict[Path, ReadSubject]:
-    """What reads each picture, by the folder below the output that its files go to: its name where there are more."""
+    """A reader for each picture, by its folder below the output (its name where there are several pictures)."""
     from tessera.explain.subject import read_subject
     from tessera.upscaling.finding import fold_name
 
     if len(found) > 1 and generated is not None:
-        raise UsageError(f"--generated {generated} belongs to one picture, and there are {len(found)}.")
+        raise UsageError(f"--generated {generated} is for one picture, found {len(found)}.")
     loaded: Any = None
     if model is not None:
         from tessera.zoo.models import load_model
@@ -207,12 +203,12 @@ def _subjects(
     return subjects
 
 
-def _say(output: Path, series: CheckpointSeries, records: Sequence[PictureRecord]) -> None:
-    """Say where everything is, and how the agreement with edges of each gate went."""
-    from tessera.explain.looking import gates_of
+def _print_summary(output: Path, series: CheckpointSeries, records: Sequence[PictureRecord]) -> None:
+    """Print the place of the page, and the agreement of each gate with edges."""
+    from tessera.explain.maps import list_gates
     from tessera.explain.run import PAGE_NAME
 
-    gates, count = gates_of(series.config), len(series.checkpoints)
+    gates, count = list_gates(series.config), len(series.checkpoints)
     typer.echo(
         make_printable(
             f"{output}: {len(gates)} gates at {count} checkpoint{'' if count == 1 else 's'}, {len(records)}"
@@ -232,7 +228,7 @@ def _say(output: Path, series: CheckpointSeries, records: Sequence[PictureRecord
 
 @contextmanager
 def _progress(total: int, *, quiet: bool) -> Generator[Callable[[str], None]]:
-    """A bar on standard error where that is a terminal; else nothing."""
+    """Show a progress bar on standard error, if that is a terminal."""
     if quiet or not sys.stderr.isatty():
         yield lambda _: None
         return

@@ -69,7 +69,7 @@ def bench(
     --whole only the network is timed, together with the rate of matrix products. Exit codes: 0 all results are right, 1
     some are wrong.
     """
-    from tessera.bench.surroundings import describe
+    from tessera.bench.surroundings import describe_machine
     from tessera.bench.tables import as_dict, as_markdown
     from tessera.upscaling.doctor import examine
     from tessera.weights.published import DEFAULT_MODEL
@@ -84,7 +84,7 @@ def bench(
     subject = f"{generator.name}, {pixels.shape[1]}x{pixels.shape[0]} of {picture or 'a synthetic picture'}"
     found = examine()
     count = threads or found.cores.usable
-    surroundings = describe(found, count)
+    surroundings = describe_machine(found, count)
     chosen = _Chosen(engines, precisions, _device(device), count, rounds, peers)
     comparison = _programs(name, pixels, subject, chosen) if whole else _network(generator, pixels, subject, chosen)
     text = as_markdown([comparison], surroundings)

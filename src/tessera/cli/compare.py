@@ -81,10 +81,10 @@ def compare(
     shown: list[GroupView] = []
     group_views = _read(sized, settings, shown)
     if kind == ".png":
-        from tessera.report.letters import cannot_be_written
+        from tessera.report.letters import has_missing_glyphs
         from tessera.report.png_sheet import collect_labels, write_png
 
-        if any(map(cannot_be_written, collect_labels(sized))):
+        if any(map(has_missing_glyphs, collect_labels(sized))):
             notes.append("libvips has no text support here, so non-ASCII characters in labels are drawn as boxes.")
         write_png(output, sized, group_views, settings)
     else:
@@ -136,7 +136,7 @@ def _read(sized: Sequence[SizedGroup], settings: SheetSettings, shown: list[Grou
 
 
 def _write_html(output: Path, partners: Partners, notes: Sequence[str], group_views: Iterator[GroupView]) -> None:
-    from tessera.report.html_sheet import html_part
+    from tessera.report.html_sheet import render_group
     from tessera.report.page import page, sentences, write_page
     from tessera.report.style import SLIDE
 
@@ -146,7 +146,7 @@ def _write_html(output: Path, partners: Partners, notes: Sequence[str], group_vi
         if notes:
             yield sentences(notes)
         for group_view in group_views:
-            yield from html_part(group_view)
+            yield from render_group(group_view)
 
     write_page(output, page(f"GroupView of {', '.join(partners.labels)}", body(), script=SLIDE))
 

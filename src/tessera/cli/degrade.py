@@ -228,7 +228,7 @@ def _row(made: _Made, name: str, number: int, size: tuple[int, int], scale: int)
     import numpy as np
 
     from tessera.degrade.words import in_words
-    from tessera.report.letters import LINE_HEIGHT, written
+    from tessera.report.letters import LINE_HEIGHT, draw_text
 
     canvas = np.full((*size, 3), 252, np.uint8)
     side = made.gt.shape[0]
@@ -236,7 +236,7 @@ def _row(made: _Made, name: str, number: int, size: tuple[int, int], scale: int)
     enlarged = made.lq.repeat(scale, axis=0).repeat(scale, axis=1)
 
     def write(line: str, y: int, x: int, width: int, *, bold: bool = False) -> None:
-        ink = written(line, width, bold=bold)[..., None]
+        ink = draw_text(line, width, bold=bold)[..., None]
         spot = canvas[y : y + LINE_HEIGHT, x : x + width]
         spot[:] = np.minimum(spot, 252 - (ink * 0.9).astype(np.uint8))
 

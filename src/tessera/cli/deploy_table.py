@@ -63,7 +63,7 @@ def deploy_table(
     fp32, fp16 and bf16 are exported to OpenVINO and run there; int8 is the file next to the model, if there is one. The
     precisions of a model are timed in turn, so that their times are comparable.
     """
-    from tessera.bench.surroundings import describe
+    from tessera.bench.surroundings import describe_machine
     from tessera.deploy.bench_pairs import bench_pairs
     from tessera.deploy.table import forms_of, measure_model
     from tessera.deploy.table_pages import as_dict, as_html, as_markdown
@@ -82,7 +82,7 @@ def deploy_table(
     whole = _int8_files(loaded, int8 or ())
     found = examine()
     count = threads or found.cores.usable
-    surroundings = describe(found, count)
+    surroundings = describe_machine(found, count)
     try:
         pristine = load_pristine_model(niqe_model, offline=offline)
     except (ModelNotFoundError, DownloadError) as error:  # the table is worth having without it

@@ -13,7 +13,7 @@ from tessera.deploy.table import SIDE, Row
 from tessera.evaluate.protocol import Protocol
 from tessera.report.axis import AxisLabel
 from tessera.report.page import Cell, page, section, sentences, table, text
-from tessera.report.plot import Point, scatter
+from tessera.report.plot import Point, draw_scatter
 
 _HEADS = (
     "model",
@@ -55,7 +55,7 @@ def notes(rows: Sequence[Row], protocol: Protocol, surroundings: Surroundings) -
         " multiplies in 8 bits, except for the layers that its file lists. Peak memory is that of a whole process that"
         f" upscales one picture of {SIDE}x{SIDE}.",
     ]
-    if surroundings.beside_other_work:
+    if surroundings.is_busy:
         found.append("Other work ran on this machine: times are rather too long, ratios are better than seconds.")
     return found
 
@@ -124,7 +124,7 @@ def _body(rows: Sequence[Row], protocol: Protocol, surroundings: Surroundings) -
     points = [
         Point(name=f"{row.model} {row.precision}", x=row.megapixels_per_second, y=row.quality.psnr_db) for row in rows
     ]
-    yield section("Quality against speed", f"<figure>{scatter(points, _ACROSS, _UP)}</figure>")
+    yield section("Quality against speed", f"<figure>{draw_scatter(points, _ACROSS, _UP)}</figure>")
     cells = [
         [
             Cell(text(content), classes="words" if place < _WORDS else "")

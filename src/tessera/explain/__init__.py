@@ -1,6 +1,6 @@
-"""What a discriminator looks at: the maps of its attention gates and its answers, as tensors, pictures and numbers."""
+"""Attention of a discriminator: the maps of its gates and its logits, as tensors, pictures and statistics."""
 
-from tessera.explain.live import LiveMaps, live_maps
-from tessera.explain.looking import Gate, answers, attention_maps, gates_of
+from tessera.explain.live import LiveMaps, compute_live_maps
+from tessera.explain.maps import Gate, compute_attention_maps, compute_logits, list_gates
 
-__all__ = ["Gate", "LiveMaps", "answers", "attention_maps", "gates_of", "live_maps"]
+__all__ = ["Gate", "LiveMaps", "compute_attention_maps", "compute_live_maps", "compute_logits", "list_gates"]

@@ -1,6 +1,6 @@
-"""Attention as numbers: how much, how uneven, how spread out; and how well it agrees with edges or with errors.
+"""Statistics of an attention map: mean, spread, entropy, and its agreement with edges or with errors.
 
-All in double precision, on the grid of the map; what it is compared with is averaged down to that grid first.
+All in double precision on the grid of the map; edges and errors are averaged to that grid first.
 
 Shapes: H, W height and width of a picture, h, w of a map, N values.
 """
@@ -19,35 +19,35 @@ from tessera.images.color import luma_jpeg
 Floats = npt.NDArray[np.float64]
 
 STRONGEST = 0.1
-"""Which share of the pixels, those with the strongest edges, an area under the ROC counts as edges."""
+"""Share of the pixels, those with the strongest edges, that the area under the ROC curve counts as edges."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class GateNumbers:
-    """What there is to say about one map. None stands where nothing can be said: a flat map, a flat picture."""
+class MapStatistics:
+    """Statistics of one map. None where undefined: a constant map or a constant picture."""
 
     mean: float
     spread: float
     """Standard deviation."""
     entropy: float
-    """Of the map as a share of attention for each pixel, divided by the highest possible: 1 is the same everywhere."""
+    """Entropy of the map as a distribution over pixels, relative to the maximum: 1 is uniform."""
     edges_rank: float | None
-    """Spearman's rank correlation with the strength of edges, -1 to 1; 0 is none."""
+    """Spearman's rank correlation with edge strength, -1 to 1; 0 is uncorrelated."""
     edges_roc: float | None
-    """How often a pixel among the tenth with the strongest edges has more attention than another; 0.5 is chance."""
+    """Area under the ROC curve of attention as a detector of the tenth with the strongest edges; 0.5 is chance."""
     error_rank: float | None = None
-    """As `edges_rank`, with the absolute difference from the truth."""
+    """As `edges_rank`, with the absolute difference from the ground truth."""
     error_roc: float | None = None
 
     def as_json(self) -> dict[str, float | None]:
-        """As plain numbers with seven digits, which do not depend on the order of a sum."""
+        """Numbers of seven digits, which do not depend on the order of summation."""
         return {name: None if value is None else float(f"{value:.7g}") for name, value in asdict(self).items()}
 
 
-def gate_numbers(attention: Tensor, edges: Floats, error: Floats | None) -> GateNumbers:
-    """Measure a map (1, 1, h, w) in (0, 1) against the strength of edges and, where known, of errors, both (h, w)."""
+def measure_gate(attention: Tensor, edges: Floats, error: Floats | None) -> MapStatistics:
+    """Measure a map (1, 1, h, w) in (0, 1) against edge strength and, where known, error, both (h, w)."""
     values = attention[0, 0].cpu().double().numpy()
-    return GateNumbers(
+    return MapStatistics(
         mean=float(values.mean()),
         spread=float(values.std()),
         entropy=entropy(values),
@@ -58,23 +58,23 @@ def gate_numbers(attention: Tensor, edges: Floats, error: Floats | None) -> Gate
     )
 
 
-def edge_strength(picture: Tensor) -> Floats:
-    """The magnitude of Sobel's gradient of the luma, (1, 3, H, W) RGB in [0, 1] -> (H, W), edge pixels repeated."""
+def compute_edge_strength(picture: Tensor) -> Floats:
+    """Compute the magnitude of Sobel's gradient of luma, (1, 3, H, W) RGB in [0, 1] -> (H, W), borders repeated."""
     luma = np.pad(luma_jpeg(picture.cpu().double())[0, 0].numpy(), 1, mode="edge")
     smooth_down = luma[:-2] + 2 * luma[1:-1] + luma[2:]
     smooth_across = luma[:, :-2] + 2 * luma[:, 1:-1] + luma[:, 2:]
     return np.hypot(smooth_down[:, 2:] - smooth_down[:, :-2], smooth_across[2:] - smooth_across[:-2])
 
 
-def error_strength(picture: Tensor, truth: Tensor) -> Floats:
-    """The absolute difference, as the mean over the channels: two of (1, C, H, W) in [0, 1] -> (H, W)."""
+def compute_error(picture: Tensor, truth: Tensor) -> Floats:
+    """Compute the absolute difference, averaged over channels: (1, C, H, W) in [0, 1] twice -> (H, W)."""
     return (picture.cpu().double() - truth.cpu().double()).abs().mean(dim=1)[0].numpy()
 
 
-def averaged_down(values: Floats, divisor: int) -> Floats:
-    """(H, W) -> (ceil(H/d), ceil(W/d)), the means of d x d pixels; at the far sides of what there is of them.
+def average_blocks(values: Floats, divisor: int) -> Floats:
+    """Average blocks of d x d pixels, (H, W) -> (ceil(H/d), ceil(W/d)); blocks at the far sides may be smaller.
 
-    >>> averaged_down(np.array([[1.0, 3.0, 7.0]]), 2).tolist()
+    >>> average_blocks(np.array([[1.0, 3.0, 7.0]]), 2).tolist()
     [[2.0, 7.0]]
     """
     for axis in (0, 1):
@@ -85,7 +85,7 @@ def averaged_down(values: Floats, divisor: int) -> Floats:
 
 
 def entropy(values: Floats) -> float:
-    """Of positive values as shares of their sum, between 0 (all in one pixel) and 1 (the same everywhere).
+    """Relative entropy of positive values as shares of their sum, between 0 (one pixel has all) and 1 (uniform).
 
     >>> round(entropy(np.array([1.0, 1.0, 2.0])), 6)
     0.946395
@@ -98,7 +98,7 @@ def entropy(values: Floats) -> float:
 
 
 def ranks(values: Floats) -> Floats:
-    """The rank of each value, from 1; equal ones share the mean of theirs: any shape -> (N,).
+    """The rank of each value, from 1; equal values share their mean rank: any shape -> (N,).
 
     >>> ranks(np.array([0.3, 0.1, 0.3, 0.9])).tolist()
     [2.5, 1.0, 2.5, 4.0]
@@ -109,17 +109,17 @@ def ranks(values: Floats) -> Floats:
 
 
 def rank_correlation(first: Floats, second: Floats) -> float | None:
-    """Spearman's rank correlation of two grids of one shape, ties by mean ranks; None where one of them is flat."""
+    """Spearman's rank correlation of two grids of one shape, ties by mean ranks; None where either is constant."""
     one, other = (ranks(each) - (each.size + 1) / 2 for each in (first, second))
     scale = math.sqrt(float(one @ one) * float(other @ other))
     return None if scale == 0 else float(one @ other) / scale
 
 
 def roc_area(attention: Floats, strength: Floats) -> float | None:
-    """The area under the ROC of attention as a detector of the strongest tenth; None where nothing stands out.
+    """The area under the ROC curve of attention as a detector of the strongest tenth; None for constant `strength`.
 
-    It is the share of pairs, one of the strongest pixels and one other, in which the first has more attention; equal
-    ones count half (Mann-Whitney).
+    That is the share of pairs, one of the strongest pixels and one other, in which the first has more attention; equal
+    values count half (Mann-Whitney).
     """
     wanted = strength.ravel() > np.quantile(strength, 1 - STRONGEST, method="lower")
     positive = int(wanted.sum())

@@ -1,4 +1,4 @@
-"""Values in [0, 1] as colors: JET as the published pictures have it, viridis, which the eye reads evenly, and gray.
+"""Colormaps for values in [0, 1]: jet as in the published pictures, viridis (perceptually uniform) and gray.
 
 Shapes: H, W height and width.
 """
@@ -22,12 +22,12 @@ _VIRIDIS = "440154 472d7b 3b528b 2c728e 21918c 28ae80 5ec962 addc30 fde725"
 
 
 def _jet() -> Shown:
-    """The table of OpenCV's COLORMAP_JET, in integers: it differs by up to a level from clip(1.5 - |4v - k|, 0, 1)."""
+    """The table of OpenCV's COLORMAP_JET in integers; it differs by up to a level from clip(1.5 - |4v - k|, 0, 1)."""
     level = np.arange(256)
     red = np.minimum(4 * level - 382, 1148 - 4 * level)
     green = np.minimum(4 * level - 128, 892 - 4 * level)
     blue = np.minimum(4 * level + 128, 638 - 4 * level)
-    blue[159] = 1  # so in the published table, where the line would give 2
+    blue[159] = 1  # as in the published table; the line gives 2
     return np.stack((red, green, blue), axis=1).clip(0, 255).astype(np.uint8)
 
 
@@ -46,28 +46,28 @@ def table(name: Colormap) -> Shown:
     return _viridis() if name == "viridis" else np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
 
 
-def levels(values: Values) -> npt.NDArray[np.uint8]:
-    """Values in [0, 1] -> 0 to 255, cut off and not rounded, as published; what lies outside is moved to the end.
+def to_levels(values: Values) -> npt.NDArray[np.uint8]:
+    """Values in [0, 1] -> 0 to 255, truncated as in the published script; values outside are clipped.
 
-    >>> levels(np.array([[0.0, 0.5, 0.999, 1.0]])).tolist()
+    >>> to_levels(np.array([[0.0, 0.5, 0.999, 1.0]])).tolist()
     [[0, 127, 254, 255]]
     """
     return (values.clip(0, 1) * values.dtype.type(255)).astype(np.uint8)
 
 
-def colored(values: Values, name: Colormap) -> Shown:
+def apply_colormap(values: Values, name: Colormap) -> Shown:
     """Values (H, W) in [0, 1] -> colors (H, W, 3)."""
-    return table(name)[levels(values)]
+    return table(name)[to_levels(values)]
 
 
-def stretched(values: Values) -> npt.NDArray[np.uint8]:
-    """Any values -> gray, 0 the least and 255 the greatest, as the published answers are; flat ones are 0."""
+def stretch_to_gray(values: Values) -> npt.NDArray[np.uint8]:
+    """Any values -> gray, 0 the minimum and 255 the maximum, as in the published logits; constant values are 0."""
     least, greatest = float(values.min()), float(values.max())
     if not greatest > least:
         return np.zeros(values.shape, np.uint8)
-    return levels((values.astype(np.float64) - least) / (greatest - least))
+    return to_levels((values.astype(np.float64) - least) / (greatest - least))
 
 
-def mixed(picture: Shown, heat: Shown, mix: float) -> Shown:
-    """A picture under its heat map: (1 - mix) of the one, mix of the other, rounded (published: 0.7 of the map)."""
+def blend_heat(picture: Shown, heat: Shown, mix: float) -> Shown:
+    """Blend a picture with its heat map: (1 - mix) * picture + mix * heat, rounded (published: mix 0.7)."""
     return np.rint((1 - mix) * picture.astype(np.float64) + mix * heat.astype(np.float64)).astype(np.uint8)

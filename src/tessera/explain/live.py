@@ -1,4 +1,4 @@
-"""The maps of one fixed picture while a discriminator is trained: one sheet for the board, numbers for the record."""
+"""Attention maps of one fixed picture during training: a sheet for the sample board, statistics for the metrics."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from tessera.explain.agreement import averaged_down, edge_strength, gate_numbers
-from tessera.explain.colormaps import Colormap, colored, mixed
-from tessera.explain.looking import attention_maps, enlarged, gates_of
-from tessera.explain.sheets import Cell, grid
-from tessera.explain.subject import Shown, as_pixels, read_rgb
+from tessera.explain.agreement import average_blocks, compute_edge_strength, measure_gate
+from tessera.explain.colormaps import Colormap, apply_colormap, blend_heat
+from tessera.explain.maps import compute_attention_maps, list_gates, upsample_map
+from tessera.explain.sheets import Cell, draw_grid
+from tessera.explain.subject import Shown, read_rgb, to_pixels
 
 LIVE_SIDE = 256
 PUBLISHED_MIX = 0.7
@@ -20,16 +20,16 @@ PUBLISHED_MIX = 0.7
 
 @dataclass(frozen=True)
 class LiveMaps:
-    """The maps of all gates over one picture, and what they are in numbers."""
+    """The maps of all gates over one picture, and their statistics."""
 
     sheet: Shown
-    """(H', W', 3): a row for each network, in it the picture and A1, A2, A3 over it."""
+    """(H', W', 3): a row for each network, with the picture and A1, A2, A3 blended with it."""
     numbers: dict[str, float]
-    """For each gate NAME_mean, NAME_spread, NAME_entropy, NAME_edges_rank, NAME_edges_roc; without what is unknown."""
+    """For each gate NAME_mean, NAME_spread, NAME_entropy, NAME_edges_rank, NAME_edges_roc, where defined."""
 
 
-def live_picture(path: Path, side: int = LIVE_SIDE) -> Tensor:
-    """The middle of a picture, at most `side` pixels across and down: (1, 3, h, w), RGB in [0, 1].
+def read_live_picture(path: Path, side: int = LIVE_SIDE) -> Tensor:
+    """Read the center of a picture, at most `side` pixels wide and high: (1, 3, h, w), RGB in [0, 1].
 
     Raises PictureError.
     """
@@ -38,26 +38,26 @@ def live_picture(path: Path, side: int = LIVE_SIDE) -> Tensor:
     return whole[..., top : top + side, left : left + side].contiguous()
 
 
-def live_maps(
+def compute_live_maps(
     discriminator: nn.Module, picture: Tensor, *, colormap: Colormap = "jet", mix: float = PUBLISHED_MIX
 ) -> LiveMaps:
-    """Look at one picture (1, 3, H, W), RGB in [0, 1], through the gates of a discriminator in training.
+    """Draw and measure the attention maps of one picture (1, 3, H, W), RGB in [0, 1], during training.
 
-    The network stays what it is: weights, buffers, gradients, the mode of each part, and no random number is drawn.
+    Weights, buffers, gradients and modes of the network stay unchanged, and no random number is drawn.
     Raises UsageError for a network without gates.
     """
     given = next(discriminator.parameters())
     with torch.autocast(given.device.type, enabled=False):
-        maps = attention_maps(discriminator, picture.to(given.device, torch.float32))
+        maps = compute_attention_maps(discriminator, picture.to(given.device, torch.float32))
     size = (picture.shape[-2], picture.shape[-1])
-    pixels, edges = as_pixels(picture), edge_strength(picture)
+    pixels, edges = to_pixels(picture), compute_edge_strength(picture)
     rows: dict[int, list[Cell]] = {}
     numbers: dict[str, float] = {}
-    for gate in gates_of(discriminator.config):  # pyright: ignore[reportArgumentType] - attention_maps has checked it
+    for gate in list_gates(discriminator.config):  # pyright: ignore[reportArgumentType] - compute_attention_maps has checked it
         small = maps[gate.name].float().cpu()
-        found = gate_numbers(small, averaged_down(edges, gate.divisor), None)
+        found = measure_gate(small, average_blocks(edges, gate.divisor), None)
         numbers |= {f"{gate.name}_{name}": value for name, value in found.as_json().items() if value is not None}
-        heat = colored(enlarged(small, gate.divisor, size)[0, 0].numpy(), colormap)
+        heat = apply_colormap(upsample_map(small, gate.divisor, size)[0, 0].numpy(), colormap)
         row = rows.setdefault(gate.scale, [("picture", pixels)])
-        row.append((gate.name, mixed(pixels, heat, mix)))
-    return LiveMaps(grid(list(rows.values())), numbers)
+        row.append((gate.name, blend_heat(pixels, heat, mix)))
+    return LiveMaps(draw_grid(list(rows.values())), numbers)

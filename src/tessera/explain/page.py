@@ -1,6 +1,6 @@
 """HTML page of attention maps: sliders over the checkpoints, curves of the agreement, a table.
 
-It needs nothing else: pictures are inside it.
+The page is self-contained: pictures are embedded.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tessera.explain.looking import gates_of
+from tessera.explain.maps import list_gates
 from tessera.explain.series import CheckpointSeries
 from tessera.explain.settings import ViewSettings
 from tessera.explain.subject import Role
@@ -26,7 +26,7 @@ from tessera.report.run_style import CURVE_SCRIPT, CURVE_STYLE
 
 @dataclass(frozen=True)
 class Strip:
-    """Pictures of one gate, or of the answers of one network, at each checkpoint of the page."""
+    """Pictures of one gate, or of the output of one network, at each checkpoint of the page."""
 
     title: str
     note: str
@@ -36,7 +36,7 @@ class Strip:
 
 @dataclass(frozen=True, kw_only=True)
 class PictureRecord:
-    """Everything the page shows about one picture."""
+    """Content of the page about one picture."""
 
     path: Path
     role: Role
@@ -46,10 +46,10 @@ class PictureRecord:
     """Of the checkpoints on the page."""
     strips: tuple[Strip, ...]
     numbers: tuple[Mapping[str, Any], ...]
-    """Of every checkpoint, as in the file of numbers."""
+    """Statistics of every checkpoint, as in attention.json."""
 
     def values(self, role: str, gate: str, statistic: str) -> list[float]:
-        """One number over the checkpoints; NaN where it is unknown."""
+        """One statistic over the checkpoints; NaN where undefined."""
         found = (each.get(role, {}).get(gate, {}).get(statistic) for each in self.numbers)
         return [math.nan if value is None else float(value) for value in found]
 
@@ -78,7 +78,7 @@ QUANTITIES = (
     GateStatistic(
         "edges_roc",
         "Area under the ROC for edges",
-        "How often a pixel among the tenth with the strongest edges has more attention than another; 0.5 is chance.",
+        "Attention as a detector of the tenth of the pixels with the strongest edges; 0.5 is chance, 1 is perfect.",
         within=(0.0, 1.0),
         level=0.5,
     ),
@@ -98,9 +98,11 @@ QUANTITIES = (
         within=(0.0, 1.0),
         level=0.5,
     ),
-    GateStatistic("mean", "Mean", "How much the gate lets through.", within=(0.0, 1.0)),
-    GateStatistic("spread", "Spread", "Standard deviation of the map: 0 is a gate that makes no difference."),
-    GateStatistic("entropy", "Entropy", "Of the map as shares of attention: 1 is the same everywhere."),
+    GateStatistic("mean", "Mean", "Mean of the map: the share that the gate passes.", within=(0.0, 1.0)),
+    GateStatistic("spread", "Spread", "Standard deviation of the map: 0 is a gate that treats all pixels alike."),
+    GateStatistic(
+        "entropy", "Entropy", "Of the map as a distribution over pixels, relative to the maximum: 1 is uniform."
+    ),
 )
 
 UNTRAINED = (
@@ -127,7 +129,7 @@ STYLE = """\
 """
 
 SCRIPT = """\
-// A slider for each gate; with "all together" ticked, one moves them all.
+// A slider for each gate; with "all together" checked, one moves them all.
 for (const part of document.querySelectorAll(".subject")) {
   const together = part.querySelector(".together"), strips = [...part.querySelectorAll(".strip")];
   const show = (strip, at) => {
@@ -151,9 +153,7 @@ def write_attention_page(
     path: Path, records: Sequence[PictureRecord], series: CheckpointSeries, view: ViewSettings
 ) -> None:
     """Write the page atomically. Raises PictureError if it cannot be written."""
-    write_page(
-        path, page("What the discriminator looks at", _body(records, series, view), script=CURVE_SCRIPT + SCRIPT)
-    )
+    write_page(path, page("Attention of the discriminator", _body(records, series, view), script=CURVE_SCRIPT + SCRIPT))
 
 
 def _body(records: Sequence[PictureRecord], series: CheckpointSeries, view: ViewSettings) -> Iterator[str]:
@@ -161,11 +161,11 @@ def _body(records: Sequence[PictureRecord], series: CheckpointSeries, view: View
     first, last = series.checkpoints[0], series.checkpoints[-1]
     count = len(series.checkpoints)
     which = f"{count} checkpoints, {first.label} to {last.label}" if count > 1 else first.label
-    scale = "its own scale, from its least value to its greatest" if view.stretch else "one fixed scale, 0 to 1"
+    scale = "its own scale, from minimum to maximum" if view.stretch else "the fixed scale 0 to 1"
     lines = [
         f"Discriminator: {series.config.network}, {series.config.features} features; {which}.",
-        "A1 is the deepest gate and A3 the shallowest; D1 sees the whole size and D2 half of it.",
-        f"Each heat map has {scale}; answers have one fixed scale at every checkpoint.",
+        "A1 is the deepest gate and A3 the shallowest; D1 reads the full size and D2 half of it.",
+        f"Each heat map has {scale}; probabilities have the fixed scale 0 to 1.",
     ]
     if any(each.get("untrained") for each in records[0].numbers):
         lines.append(UNTRAINED)
@@ -229,7 +229,7 @@ def _agreement(records: Sequence[PictureRecord], series: CheckpointSeries) -> It
 
 
 def _panels(records: Sequence[PictureRecord], series: CheckpointSeries, known: Sequence[int]) -> Iterator[str]:
-    gates = gates_of(series.config)
+    gates = list_gates(series.config)
     scales = sorted({gate.scale for gate in gates})
     steps = np.array([series.checkpoints[index].step for index in known], np.int64)
     for statistic in QUANTITIES:
@@ -237,7 +237,7 @@ def _panels(records: Sequence[PictureRecord], series: CheckpointSeries, known: S
             curves: list[Curve] = []
             for gate in gates:
                 if gate.scale == scale:
-                    values = _means(records, statistic, gate.name)
+                    values = _average(records, statistic, gate.name)
                     points = Series(steps, np.array([values[index] for index in known], np.float64))
                     curves.append(Curve(label=gate.name, series=points))
             if all(np.isnan(curve.series.values).all() for curve in curves):
@@ -249,8 +249,8 @@ def _panels(records: Sequence[PictureRecord], series: CheckpointSeries, known: S
             yield draw_panel(panel, last_step=int(steps[-1]))
 
 
-def _means(records: Sequence[PictureRecord], statistic: GateStatistic, gate: str) -> list[float]:
-    """Mean of a statistic over the pictures at each checkpoint; NaN where it is unknown for all of them."""
+def _average(records: Sequence[PictureRecord], statistic: GateStatistic, gate: str) -> list[float]:
+    """Mean of a statistic over the pictures at each checkpoint; NaN where undefined for all."""
     each = [record.values(statistic.role or record.role, gate, statistic.key) for record in records]
     known = [[value for value in values if not math.isnan(value)] for values in zip(*each, strict=True)]
     return [sum(values) / len(values) if values else math.nan for values in known]
@@ -258,21 +258,24 @@ def _means(records: Sequence[PictureRecord], statistic: GateStatistic, gate: str
 
 def _table(records: Sequence[PictureRecord], series: CheckpointSeries) -> str:
     many = len(series.checkpoints) > 1
-    head, rows = [""], [[Cell(name(gate.name))] for gate in gates_of(series.config)]
+    head, rows = [""], [[Cell(name(gate.name))] for gate in list_gates(series.config)]
     for statistic in QUANTITIES:
-        columns = [_means(records, statistic, gate.name) for gate in gates_of(series.config)]
+        columns = [_average(records, statistic, gate.name) for gate in list_gates(series.config)]
         if all(math.isnan(value) for values in columns for value in values):
             continue
         head += [text(f"{statistic.title}, {which}") for which in (("first", "last") if many else ("",))]
         for row, values in zip(rows, columns, strict=True):
-            row += [Cell(_shown(value), "" if math.isnan(value) else value) for value in _ends(values, many)]
+            row += [
+                Cell(_format_value(value), "" if math.isnan(value) else value)
+                for value in _first_and_last(values, many)
+            ]
     head = [each.removesuffix(", ") for each in head]
-    return table("Each gate in numbers; attention.json has every checkpoint.", head, rows, sortable=False)
+    return table("Statistics of each gate; attention.json has every checkpoint.", head, rows, sortable=False)
 
 
-def _ends(values: Sequence[float], many: bool) -> tuple[float, ...]:
+def _first_and_last(values: Sequence[float], many: bool) -> tuple[float, ...]:
     return (values[0], values[-1]) if many else (values[-1],)
 
 
-def _shown(value: float) -> str:
+def _format_value(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.3f}".replace("-", "−")

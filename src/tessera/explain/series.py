@@ -1,7 +1,7 @@
-"""The checkpoints of a training run, in the order of their steps: BasicSR's, esrdgan's, ours, single files.
+"""The checkpoints of a training run in the order of their steps: Tessera's, BasicSR's, esrdgan's, single files.
 
-`net_d_5000.pth`, with `net_g_5000.pth` beside it; `runs/NAME/checkpoints/000005000/discriminator.safetensors`, with the
-average of the generator beside it; or any file of a discriminator by its own name.
+`net_d_5000.pth` next to `net_g_5000.pth`; `runs/NAME/checkpoints/000005000/discriminator.safetensors` next to the
+averaged generator; or any discriminator file by name.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tessera.discriminators.config import DiscriminatorConfig
 from tessera.errors import UsageError, WeightsError
-from tessera.explain.looking import gates_of
+from tessera.explain.maps import list_gates
 from tessera.weights.discriminator_file import SUFFIXES, load_discriminator
 
 _OURS = "discriminator.safetensors"
@@ -24,7 +24,7 @@ _DISCRIMINATOR = re.compile(
 )
 _NUMBER = re.compile(r".*?(\d{1,12})$")
 _WITHIN = ("checkpoints", "models")
-"""Where runs of ours and of BasicSR have their checkpoints."""
+"""Folders of checkpoints in a run of Tessera and of BasicSR."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,16 +33,16 @@ class SeriesCheckpoint:
 
     path: Path
     step: int | None
-    """None where no number tells it."""
+    """None for a file name without a number."""
     generator: Path | None = None
-    """The generator of the same step, where it lies beside."""
+    """The generator of the same step, if found next to it."""
     suffix: str = ""
-    """What names of files about it end in, such as `_5000`."""
+    """Suffix of its output files, such as `_5000`."""
     sha256: str = ""
 
     @property
     def label(self) -> str:
-        """What it is called in words."""
+        """Its name for readers."""
         return f"step {self.step:,}" if self.step is not None else self.path.stem
 
 
@@ -55,14 +55,14 @@ class CheckpointSeries:
 
 
 def find_checkpoints(places: Sequence[Path]) -> tuple[SeriesCheckpoint, ...]:
-    """Files, folders of checkpoints and folders of runs -> every checkpoint of a discriminator, by step, then by name.
+    """Find discriminator checkpoints in files, checkpoint folders and run folders, by step, then by name.
 
-    Raises UsageError where there is none, or where two are of one step.
+    Raises UsageError where there are none, or two of one step.
     """
     found: dict[Path, SeriesCheckpoint] = {}
     for place in places:
         if place.is_dir():
-            within = list(_in_folder(place))
+            within = list(_find_in_folder(place))
             if not within:
                 raise UsageError(
                     f"{place}: no checkpoints of a discriminator in this folder (net_d_5000.pth, or"
@@ -70,13 +70,13 @@ def find_checkpoints(places: Sequence[Path]) -> tuple[SeriesCheckpoint, ...]:
                     " file."
                 )
         elif place.exists():
-            within = [_of_file(place)]
+            within = [_read_place(place)]
         else:
             raise UsageError(f"{place}: no such file or folder. Name the checkpoints of a discriminator.")
         for each in within:
             found.setdefault(each.path.resolve(), each)
     ordered = sorted(found.values(), key=lambda each: (each.step is None, each.step or 0, each.path.name))
-    return tuple(_named(ordered))
+    return tuple(_add_suffixes(ordered))
 
 
 def check_series(
@@ -84,15 +84,15 @@ def check_series(
 ) -> CheckpointSeries:
     """Open each checkpoint once -> the series, with the checksum of each file.
 
-    `on_done` hears how many are through. Raises WeightsError for a file that is no such discriminator, and UsageError
-    where one has no gates or is of another architecture than the first.
+    `on_done` gets the number of checked files. Raises WeightsError for a file that is not a discriminator, and
+    UsageError for one without gates or with another architecture than the first.
     """
     config: DiscriminatorConfig | None = None
     checked: list[SeriesCheckpoint] = []
     for number, checkpoint in enumerate(found, 1):
         loaded = load_discriminator(checkpoint.path)
         try:
-            gates_of(loaded.config)
+            list_gates(loaded.config)
         except UsageError as error:
             raise UsageError(f"{checkpoint.path}: {error}") from None
         if loaded.config.in_channels != 3:
@@ -103,8 +103,8 @@ def check_series(
         config = config or loaded.config
         if loaded.config != config:
             raise UsageError(
-                f"{checkpoint.path}: is {_words(loaded.config)}, and {found[0].path} is {_words(config)}. One series"
-                " has one architecture: name the checkpoints of one run."
+                f"{checkpoint.path}: expected {_describe_config(config)} as in {found[0].path}, found"
+                f" {_describe_config(loaded.config)}. Name the checkpoints of one run."
             )
         checked.append(replace(checkpoint, sha256=loaded.sha256))
         on_done(number)
@@ -113,13 +113,13 @@ def check_series(
     return CheckpointSeries(config, tuple(checked))
 
 
-def _words(config: DiscriminatorConfig) -> str:
+def _describe_config(config: DiscriminatorConfig) -> str:
     scales: int | None = getattr(config, "scales", None)
     of = f" of {scales} networks" if scales else ""
     return f"{config.network}{of} with {config.features} features"
 
 
-def _in_folder(folder: Path) -> Iterator[SeriesCheckpoint]:
+def _find_in_folder(folder: Path) -> Iterator[SeriesCheckpoint]:
     try:
         inside = sorted(folder.iterdir())
     except OSError as error:
@@ -127,33 +127,33 @@ def _in_folder(folder: Path) -> Iterator[SeriesCheckpoint]:
     ours = [each for each in (folder, *inside) if each.name.isdecimal() and (each / _OURS).is_file()]
     others = [each for each in inside if _is_discriminator(each) and each.name != _OURS]
     if ours or others:
-        yield from (_of_file(each / _OURS) for each in ours)
-        yield from map(_of_file, others)
+        yield from (_read_place(each / _OURS) for each in ours)
+        yield from map(_read_place, others)
         return
     for name in _WITHIN:
         if (folder / name).is_dir():
-            yield from _in_folder(folder / name)
+            yield from _find_in_folder(folder / name)
 
 
 def _is_discriminator(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and bool(_DISCRIMINATOR.fullmatch(path.stem)) and path.is_file()
 
 
-def _of_file(path: Path) -> SeriesCheckpoint:
+def _read_place(path: Path) -> SeriesCheckpoint:
     if path.name == _OURS and path.parent.name.isdecimal():
-        beside = (path.with_name(name) for name in _GENERATORS)
+        siblings = (path.with_name(name) for name in _GENERATORS)
         step: int | None = int(path.parent.name)
     else:
         number = _NUMBER.fullmatch(path.stem)
         step = int(number[1]) if number else None
         # net_d_5 -> net_g_5, netD_5 -> netG_5, D_5 -> G_5
         swapped = re.sub(r"(^|_|net_?)([dD])(?=_\d)", lambda m: m[1] + ("g" if m[2] == "d" else "G"), path.stem)
-        beside = iter((path.with_name(swapped + path.suffix),) if swapped != path.stem else ())
-    return SeriesCheckpoint(path=path, step=step, generator=next((each for each in beside if each.is_file()), None))
+        siblings = iter((path.with_name(swapped + path.suffix),) if swapped != path.stem else ())
+    return SeriesCheckpoint(path=path, step=step, generator=next((each for each in siblings if each.is_file()), None))
 
 
-def _named(ordered: Sequence[SeriesCheckpoint]) -> Iterator[SeriesCheckpoint]:
-    """Give each checkpoint its own suffix: the step, or the name of the file where there are several."""
+def _add_suffixes(ordered: Sequence[SeriesCheckpoint]) -> Iterator[SeriesCheckpoint]:
+    """Give each checkpoint a distinct suffix: the step, or the file name where there are several."""
     taken: dict[str, Path] = {}
     for each in ordered:
         suffix = f"_{each.step}" if each.step is not None else f"_{each.path.stem}" if len(ordered) > 1 else ""

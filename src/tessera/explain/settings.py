@@ -12,23 +12,23 @@ from tessera.explain.colormaps import Colormap
 
 
 class ViewSettings(BaseModel, frozen=True, extra="forbid"):
-    """Settings of attention pictures; the defaults are those of the published ones, in RGB."""
+    """Settings of attention pictures; the defaults are those of the published pictures, in RGB."""
 
     colormap: Colormap = "jet"
     mix: Annotated[float, Field(ge=0.0, le=1.0)] = 0.7
     """Weight of the heat map in its blend with the picture."""
     stretch: bool = False
-    """Whether each map is scaled to its own range, which shows faint ones; the published maps are not."""
+    """Whether to scale each map to its own range, which shows faint ones; the published maps are not scaled."""
     bgr: bool = False
-    """Whether the discriminator gets BGR, as in the published scripts, although it was trained on RGB."""
+    """Whether to feed BGR, as the published scripts do, although the discriminator was trained on RGB."""
     real_only: bool = False
-    """Whether only the real picture is used."""
+    """Whether to use the real picture only."""
     animation: Literal["webp", "gif", "none"] = "webp"
     device: str = "cpu"
 
 
 def check_device(name: str) -> None:
-    """Raise UsageError where PyTorch cannot use a device of this name."""
+    """Raise UsageError if PyTorch cannot use the device."""
     try:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError) as error:

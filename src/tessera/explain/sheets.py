@@ -16,7 +16,7 @@ from tessera.images.libvips import vips
 from tessera.images.metadata import Metadata, MetadataField
 from tessera.images.resample import resample_array
 from tessera.images.writer import PictureWriter
-from tessera.report.letters import LINE_HEIGHT, written
+from tessera.report.letters import LINE_HEIGHT, draw_text
 
 GRID_SIDE = 240
 FRAME_SIDE = 200
@@ -29,11 +29,11 @@ _LEAST_WIDTH = 96
 _PAPER, _INK = (np.array(color, np.float64) for color in ((252, 252, 250), (25, 25, 24)))
 
 Cell = tuple[str, Shown]
-"""A picture under its words."""
+"""A label and the picture below it."""
 
 
-def within(picture: Shown, side: int) -> Shown:
-    """A picture no longer than `side` on its longer side, shrunk by Lanczos where it is."""
+def fit_within(picture: Shown, side: int) -> Shown:
+    """Shrink a picture by Lanczos so that its longer side has at most `side` pixels."""
     height, width = picture.shape[:2]
     longest = max(height, width)
     if longest <= side:
@@ -42,8 +42,8 @@ def within(picture: Shown, side: int) -> Shown:
     return resample_array(picture, target).astype(np.uint8)
 
 
-def grid(rows: Sequence[Sequence[Cell]], title: str = "") -> Shown:
-    """Cells in rows, all as large as the largest; `title` above them."""
+def draw_grid(rows: Sequence[Sequence[Cell]], title: str = "") -> Shown:
+    """Draw cells in rows, all of the size of the largest, under `title`."""
     height = max(picture.shape[0] for row in rows for _, picture in row)
     width = max(_LEAST_WIDTH, *(picture.shape[1] for row in rows for _, picture in row))
     columns = max(len(row) for row in rows)
@@ -63,7 +63,7 @@ def grid(rows: Sequence[Sequence[Cell]], title: str = "") -> Shown:
 
 
 def write_animation(path: Path, frames: Sequence[Shown]) -> None:
-    """Write frames of one size as an animation that repeats, its last frame longer. Raises PictureError."""
+    """Write frames of one size as a repeating animation whose last frame stays longer. Raises PictureError."""
     height, width, channels = frames[0].shape
     delays = [_FRAME_MS] * (len(frames) - 1) + [_LAST_FRAME_MS]
     types = vips().GValue
@@ -79,10 +79,10 @@ def write_animation(path: Path, frames: Sequence[Shown]) -> None:
         writer.finish()
 
 
-def evenly(count: int, most: int) -> list[int]:
-    """At most so many of the numbers below `count`, spread evenly, the first and the last among them.
+def pick_evenly(count: int, most: int) -> list[int]:
+    """Pick at most `most` of the numbers below `count`, spread evenly, including the first and the last.
 
-    >>> evenly(10, 4), evenly(3, 4)
+    >>> pick_evenly(10, 4), pick_evenly(3, 4)
     ([0, 3, 6, 9], [0, 1, 2])
     """
     if count <= most:
@@ -91,6 +91,6 @@ def evenly(count: int, most: int) -> list[int]:
 
 
 def _write(canvas: Shown, line: str, y: int, x: int, width: int, *, bold: bool = False) -> None:
-    ink = written(line, width, bold=bold)[..., None] / 255.0
+    ink = draw_text(line, width, bold=bold)[..., None] / 255.0
     spot = canvas[y : y + LINE_HEIGHT, x : x + width]
     spot[:] = np.rint(spot + ink * (_INK - spot)).astype(np.uint8)

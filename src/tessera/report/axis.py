@@ -1,6 +1,6 @@
 """The axis of a chart: values -> pixels, linear or logarithmic, with ticks at round numbers.
 
-Both the scatter plot and the curves draw with it.
+Used by the scatter plot and the curves.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 LOG_FROM = 20.0
-"""An axis may be logarithmic where its greatest value is this many times its least."""
+"""An axis may be logarithmic if the ratio of its maximum to its minimum is at least this."""
 SMALLEST_LOG = 1e-44
-"""Smaller values are 0 in single precision and have no place on a logarithmic axis."""
+"""Smaller values are 0 in single precision, which a logarithmic axis cannot show."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AxisLabel:
-    """What an axis shows."""
+    """The metric on an axis."""
 
     title: str
     higher_is_better: bool
@@ -25,7 +25,7 @@ class AxisLabel:
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """An axis from the pixel `start`, where `least` lies, to the pixel `end`, where `greatest` lies."""
+    """An axis that maps `least` to the pixel `start` and `greatest` to the pixel `end`."""
 
     least: float
     greatest: float
@@ -33,7 +33,7 @@ class Axis:
     end: float
     log: bool = False
     only: float | None = None
-    """The one value of a chart whose values are all equal."""
+    """The value of a chart whose values are all equal."""
 
     def place(self, value: float) -> float:
         """The pixel of a value; values beyond the axis are placed at its ends."""
@@ -51,7 +51,7 @@ class Axis:
 def fit_axis(
     values: Sequence[float], *, start: float, end: float, margin: float = 0.07, may_be_log: bool = False
 ) -> Axis:
-    """An axis for finite values, with a share `margin` of their span free at both ends."""
+    """Fit an axis to finite values, with a margin at both ends relative to their span."""
     least, greatest = min(values), max(values)
     if may_be_log and least > SMALLEST_LOG and greatest / least >= LOG_FROM:
         room = (greatest / least) ** 0.05

@@ -16,16 +16,16 @@ from tessera.report.views import (
     Region,
     Shown,
     Size,
-    bounded,
+    find_difference,
     fit,
     read_region,
     read_size,
     read_whole,
-    where_they_differ,
+    shrink_size,
 )
 
 CROP_SIDE = 96
-ENLARGED = 4
+MAGNIFICATION = 4
 """Magnification of the crops."""
 LONGEST_CROP = 512
 _SEARCH_SIDE = 1024
@@ -53,7 +53,7 @@ class SheetSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class SizedGroup:
-    """A group with the sizes of its files, that of the largest, and sentences about files that cannot be read."""
+    """A group with the sizes of its files, the largest size, and sentences about unreadable files."""
 
     group: Group
     sizes: dict[Path, Size]
@@ -99,29 +99,29 @@ def read_sizes(group: Group, settings: SheetSettings) -> SizedGroup:
             problems.append(str(error))
     full = max(sizes.values(), key=lambda size: (size[0] * size[1], size), default=(1, 1))
     return SizedGroup(
-        group=group, sizes=sizes, full=full, target=bounded(full, settings.max_side), problems=tuple(problems)
+        group=group, sizes=sizes, full=full, target=shrink_size(full, settings.max_side), problems=tuple(problems)
     )
 
 
 def read_group(sized: SizedGroup, settings: SheetSettings) -> GroupView:
-    """Read a group's pictures; damaged ones are missing from the views and named in problems."""
+    """Read a group's pictures; damaged ones are named in `problems`."""
     full, problems = sized.full, list(sized.problems)
-    searched = bounded(full, max(settings.max_side, _SEARCH_SIDE))
+    searched = shrink_size(full, max(settings.max_side, _SEARCH_SIDE))
     wholes: dict[Path, Shown] = {}
     for entry in sized.group.entries:
         if entry.path in sized.sizes:
             try:
-                laid = fit(sized.sizes[entry.path], full)
-                wholes[entry.path] = read_whole(entry.path, laid, searched, settings.limits)
+                placed = fit(sized.sizes[entry.path], full)
+                wholes[entry.path] = read_whole(entry.path, placed, searched, settings.limits)
             except PictureError as error:
                 problems.append(str(error))
     notes: list[str] = []
-    region = _region(list(wholes.values()), full, settings.crop, sized.group.name, notes)
+    region = _choose_region(list(wholes.values()), full, settings.crop, sized.group.name, notes)
     views: list[View] = []
     for entry in sized.group.entries:
         if entry.path in wholes:
             try:
-                views.append(_view(entry, sized, wholes.pop(entry.path), region, settings.limits))
+                views.append(_read_view(entry, sized, wholes.pop(entry.path), region, settings.limits))
             except PictureError as error:  # it changed after it was read whole
                 problems.append(str(error))
     resized = ", ".join(f"{view.label} ({view.how})" for view in views if view.how != "as it is")
@@ -138,25 +138,27 @@ def read_group(sized: SizedGroup, settings: SheetSettings) -> GroupView:
     )
 
 
-def _view(entry: Entry, sized: SizedGroup, whole: Shown, region: Region, limits: Limits) -> View:
-    laid = fit(sized.sizes[entry.path], sized.full)
+def _read_view(entry: Entry, sized: SizedGroup, whole: Shown, region: Region, limits: Limits) -> View:
+    placed = fit(sized.sizes[entry.path], sized.full)
     if whole.shape[:2] != sized.target:
-        whole = _smaller(whole, sized.target)
+        whole = _shrink(whole, sized.target)
     return View(
         label=entry.label,
         path=entry.path,
-        size=laid.size,
-        how=laid.how,
+        size=placed.size,
+        how=placed.how,
         whole=whole,
-        crop=read_region(entry.path, laid, region, limits),
+        crop=read_region(entry.path, placed, region, limits),
     )
 
 
-def _smaller(picture: Shown, target: Size) -> Shown:
+def _shrink(picture: Shown, target: Size) -> Shown:
     return resample_array(picture, target).astype(np.uint8)
 
 
-def _region(wholes: Sequence[Shown], full: Size, wished: Region | None, group_name: str, notes: list[str]) -> Region:
+def _choose_region(
+    wholes: Sequence[Shown], full: Size, wished: Region | None, group_name: str, notes: list[str]
+) -> Region:
     if wished is not None:
         region = wished.inside(full)
         if region != wished:
@@ -166,4 +168,4 @@ def _region(wholes: Sequence[Shown], full: Size, wished: Region | None, group_na
         return region
     if not wholes:
         return Region(x=0, y=0, width=CROP_SIDE, height=CROP_SIDE).inside(full)
-    return where_they_differ(wholes, full, side=CROP_SIDE)
+    return find_difference(wholes, full, side=CROP_SIDE)

@@ -1,7 +1,7 @@
-"""Numbers over the steps of a run as inline SVG: thinned so that spikes stay visible, with values under the pointer.
+"""Values over the steps of a run as inline SVG, with spikes visible and values under the pointer.
 
-A long series is cut into as many stretches as there is room for; each is drawn as its mean, within a band from its
-least to its greatest value. Colors come from the page's style. Shapes: N values, M stretches.
+A long series is divided into bins; each is drawn as its mean, within a band from its minimum to its maximum. Colors
+come from the page's style. Shapes: N values, M bins.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from tessera.report.page import text
 from tessera.report.run_record import Series
 
 Floats = npt.NDArray[np.float64]
-STRETCHES = 300
-"""How many are drawn at most."""
+MOST_POINTS = 300
+"""Maximum number of bins."""
 _WIDTH, _HEIGHT = 560, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 74, 14, 12, 40
 _DOTS = 40
-"""Up to so many values are marked one by one."""
+"""Up to this many values are marked one by one."""
 
 
 @dataclass(frozen=True)
-class Thinned:
-    """A series in at most `STRETCHES` stretches; a stretch without any number is NaN."""
+class DownsampledSeries:
+    """A series in at most `MOST_POINTS` bins; a bin without a finite value is NaN."""
 
     steps: npt.NDArray[np.int64]
-    """(M,), the last step of each stretch"""
+    """(M,), the last step of each bin"""
     mean: Floats
     least: Floats
     greatest: Floats
     missing: npt.NDArray[np.bool_]
-    """(M,), whether a value of the stretch is no number"""
+    """(M,), whether the bin contains NaN"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,20 +54,20 @@ class Panel:
 
     title: str
     note: str
-    """How to read it, and which way is better."""
+    """How to read it, and which direction is better."""
     curves: tuple[Curve, ...]
     within: tuple[float, float] | None = None
-    """The axis, where it is known beforehand."""
+    """A fixed range of the axis."""
     level: float | None = None
-    """Where a dashed line is drawn."""
+    """The value of a dashed horizontal line."""
 
 
-def thinned(series: Series, stretches: int = STRETCHES) -> Thinned:
-    """Cut a series into stretches of equally many steps."""
+def downsample_series(series: Series, bins: int = MOST_POINTS) -> DownsampledSeries:
+    """Divide a series into bins of equally many steps."""
     steps, values = series.steps, series.values
-    if len(steps) <= stretches:
-        return Thinned(steps, values, values, values, np.isnan(values))
-    place = (steps - steps[0]) * stretches // (int(steps[-1]) - int(steps[0]) + 1)
+    if len(steps) <= bins:
+        return DownsampledSeries(steps, values, values, values, np.isnan(values))
+    place = (steps - steps[0]) * bins // (int(steps[-1]) - int(steps[0]) + 1)
     starts = np.flatnonzero(np.diff(place, prepend=-1))
     known = ~np.isnan(values)
     counts = np.add.reduceat(known.astype(np.int64), starts)
@@ -77,44 +77,44 @@ def thinned(series: Series, stretches: int = STRETCHES) -> Thinned:
     least = np.minimum.reduceat(np.where(known, values, np.inf), starts)
     greatest = np.maximum.reduceat(np.where(known, values, -np.inf), starts)
     mean, least, greatest = (np.where(empty, np.nan, each) for each in (mean, least, greatest))
-    return Thinned(steps[starts + sizes - 1], mean, least, greatest, counts < sizes)
+    return DownsampledSeries(steps[starts + sizes - 1], mean, least, greatest, counts < sizes)
 
 
 def draw_panel(panel: Panel, *, last_step: int, marks: Sequence[int] = ()) -> str:
-    """A panel -> a figure whose axis runs from step 0 to `last_step`; `marks` are steps with an upright line."""
-    drawn = [thinned(curve.series) for curve in panel.curves]
-    axis = _fit_upright(panel, drawn)
+    """Draw a panel from step 0 to `last_step` as a figure; `marks` are steps with a vertical line."""
+    drawn = [downsample_series(curve.series) for curve in panel.curves]
+    axis = _fit_vertical_axis(panel, drawn)
     if axis is None:
-        nothing = '<p class="soft">No value was a number.</p>'
+        nothing = '<p class="soft">No finite values.</p>'
         return f'<figure class="curve-box">\n<h3>{text(panel.title)}</h3>\n{nothing}</figure>\n'
     last_step = max(1, last_step)
     across = Axis(least=0, greatest=last_step, start=_LEFT, end=_WIDTH - _RIGHT)
-    said = text(f"{panel.title}: {'; '.join(map(_said, panel.curves))}")
-    data = json.dumps([list(_points(each)) for each in drawn], separators=(",", ":"))
+    said = text(f"{panel.title}: {'; '.join(map(_describe_curve, panel.curves))}")
+    data = json.dumps([list(_list_points(each)) for each in drawn], separators=(",", ":"))
     names = json.dumps([curve.label for curve in panel.curves])
     lines = [
-        f'<figure class="curve-box">\n<h3>{text(panel.title)}</h3>\n{_legend(panel)}'
+        f'<figure class="curve-box">\n<h3>{text(panel.title)}</h3>\n{_render_legend(panel)}'
         f'<div class="curve" data-points="{text(data)}" data-names="{text(names)}" data-left="{_LEFT}"'
         f' data-across="{_WIDTH - _LEFT - _RIGHT}" data-last="{last_step}" aria-label="{said}">\n'
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{said}">\n',
-        *_grid(axis, across),
-        *_marks(marks, last_step, across),
+        *_draw_grid(axis, across),
+        *_draw_events(marks, last_step, across),
     ]
     if panel.level is not None:
         y = axis.place(panel.level)
         lines.append(f'<line class="level" x1="{_LEFT}" y1="{y:.1f}" x2="{_WIDTH - _RIGHT}" y2="{y:.1f}"/>\n')
     for index, each in enumerate(drawn):
-        lines += _line(each, index, axis, across)
+        lines += _draw_curve(each, index, axis, across)
     lines.append(f'<line class="cursor" x1="0" y1="{_TOP}" x2="0" y2="{_HEIGHT - _BOTTOM}"/>\n</svg>\n</div>\n')
     scale = " Logarithmic axis." if axis.log else ""
     lines.append(f"<output>&nbsp;</output>\n<figcaption>{text(panel.note)}{scale}</figcaption>\n</figure>\n")
     return "".join(lines)
 
 
-def short(value: float) -> str:
-    """A number for people, in four digits.
+def format_short(value: float) -> str:
+    """Format a number in four digits.
 
-    >>> short(0.000123456), short(-1234.5), short(math.nan), short(0.5)
+    >>> format_short(0.000123456), format_short(-1234.5), format_short(math.nan), format_short(0.5)
     ('0.0001235', '−1234', '–', '0.5')
     """
     return "–" if math.isnan(value) else f"{value:.4g}".replace("-", "−")
@@ -123,7 +123,7 @@ def short(value: float) -> str:
 # ------------------------------------------------------------------------------------------------------------- axes
 
 
-def _fit_upright(panel: Panel, drawn: Sequence[Thinned]) -> Axis | None:
+def _fit_vertical_axis(panel: Panel, drawn: Sequence[DownsampledSeries]) -> Axis | None:
     known = np.concatenate([each[~np.isnan(each)] for thin in drawn for each in (thin.least, thin.greatest)])
     if not len(known):
         return None
@@ -133,7 +133,7 @@ def _fit_upright(panel: Panel, drawn: Sequence[Thinned]) -> Axis | None:
     return fit_axis(known.tolist(), start=bottom, end=_TOP, may_be_log=True)
 
 
-def _grid(axis: Axis, across: Axis) -> Iterator[str]:
+def _draw_grid(axis: Axis, across: Axis) -> Iterator[str]:
     bottom = _HEIGHT - _BOTTOM
     for value in axis.ticks():
         y = axis.place(value)
@@ -144,15 +144,15 @@ def _grid(axis: Axis, across: Axis) -> Iterator[str]:
             x = across.place(value)
             yield f'<line class="axis" x1="{x:.1f}" y1="{bottom}" x2="{x:.1f}" y2="{bottom + 4}"/>'
             place = f'x="{_WIDTH - 2}" text-anchor="end"' if x > _WIDTH - 40 else f'x="{x:.1f}" text-anchor="middle"'
-            yield f'<text {place} y="{bottom + 18}">{_steps(value)}</text>\n'
+            yield f'<text {place} y="{bottom + 18}">{_format_steps(value)}</text>\n'
     yield f'<path class="axis" d="M{_LEFT} {_TOP}V{bottom}H{_WIDTH - _RIGHT}"/>\n'
     yield f'<text x="{(_LEFT + _WIDTH - _RIGHT) / 2}" y="{_HEIGHT - 4}" text-anchor="middle">step</text>\n'
 
 
-def _steps(value: float) -> str:
-    """A number of steps on the axis.
+def _format_steps(value: float) -> str:
+    """Format a number of steps for the axis.
 
-    >>> _steps(1500), _steps(40000), _steps(2500000)
+    >>> _format_steps(1500), _format_steps(40000), _format_steps(2500000)
     ('1500', '40k', '2.5M')
     """
     if value >= 1_000_000:
@@ -163,19 +163,19 @@ def _steps(value: float) -> str:
 # ------------------------------------------------------------------------------------------------------------ lines
 
 
-def _marks(marks: Sequence[int], last_step: int, across: Axis) -> Iterator[str]:
+def _draw_events(marks: Sequence[int], last_step: int, across: Axis) -> Iterator[str]:
     places = dict.fromkeys(round(across.place(step)) for step in marks if 0 <= step <= last_step)
     for x in places:
         yield f'<line class="event" x1="{x}" y1="{_TOP}" x2="{x}" y2="{_HEIGHT - _BOTTOM}"/>\n'
 
 
-def _line(thin: Thinned, index: int, axis: Axis, across: Axis) -> Iterator[str]:
-    """The band, the mean, and ticks below where a value is no number."""
+def _draw_curve(thin: DownsampledSeries, index: int, axis: Axis, across: Axis) -> Iterator[str]:
+    """Draw the band, the mean, and ticks on the lower edge for NaN."""
     xs = [across.place(float(step)) for step in thin.steps]
     known = ~np.isnan(thin.mean)
     band: list[str] = []
     mean: list[str] = []
-    for run in _runs(known):
+    for run in _split_at_gaps(known):
         spots = [f"{xs[at]:.1f} {axis.place(float(thin.mean[at])):.1f}" for at in run]
         mean.append(f"M{'L'.join(spots)}" if len(spots) > 1 else f"M{spots[0]}h0")
         if (thin.greatest[run] > thin.least[run]).any():
@@ -197,40 +197,40 @@ def _line(thin: Thinned, index: int, axis: Axis, across: Axis) -> Iterator[str]:
         yield f'<path class="gap" d="{"".join(f"M{x} {bottom}v-8" for x in gaps)}"/>\n'
 
 
-def _runs(known: npt.NDArray[np.bool_]) -> Iterator[list[int]]:
-    """The stretches between gaps."""
+def _split_at_gaps(known: npt.NDArray[np.bool_]) -> Iterator[list[int]]:
+    """Split the indices of known values at gaps."""
     places = np.flatnonzero(known)
     if len(places):
         for run in np.split(places, np.flatnonzero(np.diff(places) > 1) + 1):
             yield run.tolist()
 
 
-def _points(thin: Thinned) -> Iterator[list[float | None]]:
-    """What the script shows: step, mean, and where they differ, least and greatest."""
+def _list_points(thin: DownsampledSeries) -> Iterator[list[float | None]]:
+    """The data for the script: step, mean and, where they differ, minimum and maximum."""
     for step, mean, least, greatest in zip(
         thin.steps.tolist(), thin.mean.tolist(), thin.least.tolist(), thin.greatest.tolist(), strict=True
     ):
         if math.isnan(mean):
             yield [step, None]
         elif least == greatest:
-            yield [step, _rounded(mean)]
+            yield [step, _round_digits(mean)]
         else:
-            yield [step, *map(_rounded, (mean, least, greatest))]
+            yield [step, *map(_round_digits, (mean, least, greatest))]
 
 
-def _rounded(value: float) -> float:
+def _round_digits(value: float) -> float:
     return float(f"{value:.5g}")
 
 
-def _said(curve: Curve) -> str:
+def _describe_curve(curve: Curve) -> str:
     known = curve.series.values[~np.isnan(curve.series.values)]
     if not len(known):
-        return f"{curve.label}: no numbers"
-    ends = f"first {short(float(known[0]))}, last {short(float(known[-1]))}"
-    return f"{curve.label}: {ends}, between {short(float(known.min()))} and {short(float(known.max()))}"
+        return f"{curve.label}: no finite values"
+    ends = f"first {format_short(float(known[0]))}, last {format_short(float(known[-1]))}"
+    return f"{curve.label}: {ends}, between {format_short(float(known.min()))} and {format_short(float(known.max()))}"
 
 
-def _legend(panel: Panel) -> str:
+def _render_legend(panel: Panel) -> str:
     if len(panel.curves) < 2:
         return ""
     keys = "".join(

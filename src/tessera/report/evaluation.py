@@ -20,18 +20,18 @@ from tessera.images.picture_format import Limits
 from tessera.metrics.metric import MetricInfo
 from tessera.report.axis import AxisLabel
 from tessera.report.page import Cell, name, page, section, sentences, table, text, write_page
-from tessera.report.plot import Point, scatter
+from tessera.report.plot import Point, draw_scatter
 from tessera.report.views import (
     Region,
     Shown,
     Size,
-    bounded,
-    data_uri,
+    encode_data_uri,
+    find_difference,
     fit,
     read_region,
     read_size,
     read_whole,
-    where_they_differ,
+    shrink_size,
 )
 from tessera.wording import counted
 
@@ -50,10 +50,10 @@ _LIMITS = Limits(max_pixels=None)
 def write_report(evaluations: Sequence[Evaluation], path: Path) -> None:
     """Write the report of one or more test sets, whole or not at all. Raises PictureError when it cannot be written."""
     title = ", ".join(evaluation.title for evaluation in evaluations)
-    write_page(path, page(title, build_body(evaluations), script=""))
+    write_page(path, page(title, render_body(evaluations), script=""))
 
 
-def build_body(evaluations: Sequence[Evaluation]) -> Iterator[str]:
+def render_body(evaluations: Sequence[Evaluation]) -> Iterator[str]:
     """The parts of the report between heading and footer; each part has all test sets, under their titles."""
     methods = {method for each in evaluations for method in each.methods}
     measured = sum(len({row.picture for row in each.rows}) for each in evaluations)
@@ -253,7 +253,7 @@ def _plot(evaluation: Evaluation) -> str:
     caption = "Means over the pictures; squares are baselines."
     if left_out:
         caption += f" Not shown, because a mean is missing or infinite: {', '.join(map(name, left_out))}."
-    svg = scatter(points, _label(across), _label(up))
+    svg = draw_scatter(points, _label(across), _label(up))
     drawn = f'<div class="scroll" role="region" aria-label="Plot" tabindex="0">\n{svg}</div>\n'
     return f'<figure style="margin:0">\n{drawn}<figcaption>{caption}</figcaption>\n</figure>\n'
 
@@ -319,14 +319,14 @@ def _crops(evaluation: Evaluation, main: ScoreRow, metric: MetricInfo) -> str:
     lines: list[str] = []
     try:
         views, full, lost = _same_subject(views, main)
-        region = _place(views, full, evaluation.scale)
+        region = _choose_region(views, full, evaluation.scale)
         for view in views:
-            laid = fit(read_size(view.path, _LIMITS), full)
-            picture = read_region(view.path, laid, region, _LIMITS)
-            how = f" · {text(laid.how)}" if laid.how != "as it is" else ""
+            placed = fit(read_size(view.path, _LIMITS), full)
+            picture = read_region(view.path, placed, region, _LIMITS)
+            how = f" · {text(placed.how)}" if placed.how != "as it is" else ""
             score = f" · {text(view.score)}" if view.score else ""
             lines.append(
-                f'<figure><img src="{data_uri(picture)}" width="{region.width}" height="{region.height}"'
+                f'<figure><img src="{encode_data_uri(picture)}" width="{region.width}" height="{region.height}"'
                 f' style="width:{region.width * 1.5:g}px" alt="{text(view.caption)}">'
                 f'<figcaption style="max-width:{max(120, region.width * 1.5):g}px">'
                 f"<strong>{name(view.caption)}</strong>"
@@ -339,9 +339,9 @@ def _crops(evaluation: Evaluation, main: ScoreRow, metric: MetricInfo) -> str:
 
 
 def _same_subject(views: list[_View], main: ScoreRow) -> tuple[list[_View], Size, list[str]]:
-    """The views whose sizes belong together, the size of the largest, and sentences about those left out.
+    """The views of matching size, that size, and sentences about the others.
 
-    The size that counts is that of the reference, or of the main method's result.
+    The size is that of the reference, or of the main method's result.
     """
     sizes: dict[Path, Size] = {}
     lost: list[str] = []
@@ -357,8 +357,8 @@ def _same_subject(views: list[_View], main: ScoreRow) -> tuple[list[_View], Size
     full = sizes[anchor]
     kept: list[_View] = []
     for view in readable:
-        laid = fit(sizes[view.path], full)
-        if view.is_input or laid.factor == 1:
+        placed = fit(sizes[view.path], full)
+        if view.is_input or placed.factor == 1:
             kept.append(view)
         else:
             height, width = sizes[view.path]
@@ -366,16 +366,16 @@ def _same_subject(views: list[_View], main: ScoreRow) -> tuple[list[_View], Size
     return kept, full, lost
 
 
-def _place(views: list[_View], full: Size, scale: int | None) -> Region:
+def _choose_region(views: list[_View], full: Size, scale: int | None) -> Region:
     results = [view for view in views if view.is_result]
-    if len(results) < 2:  # nothing but the truth to differ from
+    if len(results) < 2:  # compare with the reference
         results = [view for view in views if not view.is_input]
-    target = bounded(full, _SEARCH_SIDE)
+    target = shrink_size(full, _SEARCH_SIDE)
     wholes: list[Shown] = []
     for view in results:
-        with contextlib.suppress(PictureError):  # one that is damaged below its head fails where it is shown
+        with contextlib.suppress(PictureError):  # damaged pictures are reported when they are shown
             wholes.append(read_whole(view.path, fit(read_size(view.path, _LIMITS), full), target, _LIMITS))
     if not wholes:
         return Region(x=0, y=0, width=_CROP_SIDE, height=_CROP_SIDE).inside(full)
     unit = next(unit for unit in itertools.count(8) if unit % (scale or 1) == 0)
-    return where_they_differ(wholes, full, side=_CROP_SIDE, unit=unit)
+    return find_difference(wholes, full, side=_CROP_SIDE, unit=unit)

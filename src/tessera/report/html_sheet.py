@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tessera.report.comparison import ENLARGED, GroupView, View
+from tessera.report.comparison import MAGNIFICATION, GroupView, View
 from tessera.report.page import name, text
-from tessera.report.views import Region, data_uri
+from tessera.report.views import Region, encode_data_uri
 
 
-def html_part(group_view: GroupView) -> Iterator[str]:
+def render_group(group_view: GroupView) -> Iterator[str]:
     """The HTML of one group."""
     yield f"<section>\n<h2>{name(group_view.name)}</h2>\n"
     if len(group_view.views) > 1:
@@ -17,7 +17,7 @@ def html_part(group_view: GroupView) -> Iterator[str]:
     elif group_view.views:
         (view,) = group_view.views
         height, width = group_view.target
-        source = data_uri(view.whole, exact=False)
+        source = encode_data_uri(view.whole, exact=False)
         yield f'<p><img src="{source}" width="{width}" height="{height}" alt="{text(view.label)}"'
         yield ' style="max-width:100%;height:auto"></p>\n'
     if group_view.views:
@@ -49,7 +49,7 @@ def _slider(group_view: GroupView) -> Iterator[str]:
     yield f'<div class="slider{pixels}" style="aspect-ratio:{width}/{height};{wide}">\n'
     for index, view in enumerate(group_view.views):
         side = ("left", "right", "")[min(index, 2)]
-        source = data_uri(view.whole, exact=False)
+        source = encode_data_uri(view.whole, exact=False)
         yield f'<img class="{side}" src="{source}" alt="{text(view.label)}" draggable="false">\n'
     first, second = group_view.views[:2]
     yield f'<div class="region" style="{box}"></div><div class="edge"></div>\n'
@@ -65,9 +65,9 @@ def _crops(group_view: GroupView) -> Iterator[str]:
     region = group_view.region
     yield (
         f"<p class=soft>Region {region} (x, y, size) of {group_view.full[1]}x{group_view.full[0]}, marked above: 1:1,"
-        f" then {ENLARGED}x by nearest.</p>\n"
+        f" then {MAGNIFICATION}x by nearest.</p>\n"
     )
-    for times in (1, ENLARGED):
+    for times in (1, MAGNIFICATION):
         yield '<div class="crops">\n'
         for view in group_view.views:
             yield _crop(view, region, times)
@@ -81,7 +81,7 @@ def _crop(view: View, region: Region, times: int) -> str:
         how = f", {text(view.how)}" if view.how != "as it is" else ""
         said += f" · {name(view.path.name)} · {view.size[1]}x{view.size[0]}{how}"
     return (
-        f'<figure><img src="{data_uri(view.crop)}" width="{width}" height="{height}"'
+        f'<figure><img src="{encode_data_uri(view.crop)}" width="{width}" height="{height}"'
         f' alt="{text(view.label)}, {"1:1" if times == 1 else f"{times}x"}">'
         f'<figcaption style="max-width:{max(96, width)}px">{said}</figcaption></figure>\n'
     )

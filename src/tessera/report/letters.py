@@ -1,6 +1,6 @@
-"""Words in a picture: drawn by libvips where it was built with text, else with letters of five by seven dots.
+"""Text in a picture: drawn by libvips if it was built with text support, else with a bitmap font of 5 by 7 dots.
 
-The dotted letters know ASCII; for any other character they draw a box.
+The bitmap font has ASCII; other characters are drawn as boxes.
 Shapes: H height, W width.
 """
 
@@ -16,14 +16,14 @@ import numpy.typing as npt
 from tessera.images.libvips import vips
 
 Coverage = npt.NDArray[np.uint8]
-"""(H, W), 255 where there is ink."""
+"""(H, W), 0 to 255 (full ink)."""
 
 LINE_HEIGHT = 22
 _DOT = 2
 _ADVANCE = 6 * _DOT
 _TOP = 3
 
-# The columns of each character from space to tilde, five bytes each, the lowest bit on top: the letters of character
+# The columns of each character from space to tilde, five bytes each, the lowest bit on top: the font of character
 # displays.
 _COLUMNS = bytes.fromhex(
     "0000000000 00005f0000 0007000700 147f147f14 242a7f2a12 2313086462 3649562050 0008070300 001c224100 0041221c00"
@@ -41,31 +41,31 @@ _BOX = bytes.fromhex("7f4141417f")
 
 
 @functools.cache
-def libvips_writes() -> bool:
-    """Whether this libvips can draw text, and has a font to draw it with."""
+def can_draw_text() -> bool:
+    """Whether this libvips can draw text and has a font."""
     try:
         return bool(vips().Image.text("A").max() > 0)
     except vips().Error:
         return False
 
 
-def cannot_be_written(line: str) -> bool:
-    """Whether some characters of a line will be boxes."""
-    return not libvips_writes() and any(not " " <= each <= "~" for each in line)
+def has_missing_glyphs(line: str) -> bool:
+    """Whether some characters of a line are drawn as boxes."""
+    return not can_draw_text() and any(not " " <= each <= "~" for each in line)
 
 
-def written(line: str, width: int, *, bold: bool = False) -> Coverage:
-    """One line -> (LINE_HEIGHT, width); what does not fit is cut, with dots in its place."""
+def draw_text(line: str, width: int, *, bold: bool = False) -> Coverage:
+    """Draw one line, (LINE_HEIGHT, width); text that does not fit is truncated with an ellipsis."""
     canvas = np.zeros((LINE_HEIGHT, width), np.uint8)
     if not line.strip():
         return canvas
-    ink, top = _by_libvips(line, width, bold) if libvips_writes() else (_dotted(line, width, bold), _TOP)
+    ink, top = _draw_with_libvips(line, width, bold) if can_draw_text() else (_draw_bitmap(line, width, bold), _TOP)
     part = canvas[top : top + ink.shape[0]]
     part[:, : ink.shape[1]] = ink[: part.shape[0], :width]
     return canvas
 
 
-def _dotted(line: str, width: int, bold: bool) -> Coverage:
+def _draw_bitmap(line: str, width: int, bold: bool) -> Coverage:
     fits = max(1, width // _ADVANCE)
     if len(line) > fits:
         line = line[: max(0, fits - 3)] + "..."
@@ -80,8 +80,8 @@ def _dotted(line: str, width: int, bold: bool) -> Coverage:
     return ink
 
 
-def _by_libvips(line: str, width: int, bold: bool) -> tuple[Coverage, int]:
-    """Draw by libvips, which takes Pango markup -> the ink, and how far below the top of the line it begins."""
+def _draw_with_libvips(line: str, width: int, bold: bool) -> tuple[Coverage, int]:
+    """Draw with libvips, which takes Pango markup -> the ink and its offset from the top of the line."""
     shown = "".join(each if unicodedata.category(each) not in ("Cc", "Cs") else "\ufffd" for each in line)
     while True:
         image = vips().Image.text(html.escape(shown) or " ", font=f"sans{' bold' if bold else ''} 11", dpi=90)

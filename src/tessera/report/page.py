@@ -1,6 +1,6 @@
-"""One HTML file that needs nothing else: its frame, its escaping, its tables, and how it comes to its place.
+"""A self-contained HTML file: its frame, escaping, tables, and atomic writing.
 
-Text from outside (names of pictures, of models, sentences about them) goes through `text` or `name`, always.
+All outside text (names of pictures and models, messages about them) goes through `text` or `name`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from tessera.storage.files import replace_file
 from tessera.version import __version__
 
 _ALONE = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-"""The page may load nothing at all, and the browser holds it to that."""
+"""Content security policy: the browser loads nothing from outside."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of a table: HTML, the value that it sorts by, its classes."""
+    """One cell of a table: HTML, the sort value, CSS classes."""
 
     content: str
     value: float | str | None = None
@@ -30,7 +30,7 @@ class Cell:
 
 
 def text(value: object) -> str:
-    """Anything as text of a page: markup escaped; control characters and broken file names written as escapes.
+    """Escape any value as HTML text; control characters and bytes that are not UTF-8 become escapes.
 
     >>> text('<b>"a"\\x1b\\udcff')
     '&lt;b&gt;&quot;a&quot;\\\\x1b\\\\udcff'
@@ -44,12 +44,12 @@ def text(value: object) -> str:
 
 
 def name(value: object) -> str:
-    """A name from outside, kept apart from its surroundings whatever direction it is written in."""
+    """Escape a name and isolate its text direction from its surroundings."""
     return f"<bdi>{text(value)}</bdi>"
 
 
 def page(title: str, body: Iterable[str], *, script: str = "") -> Iterator[str]:
-    """The pieces of a whole page, head to foot."""
+    """Yield the pieces of a page."""
     yield (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_ALONE}">\n'
@@ -63,20 +63,20 @@ def page(title: str, body: Iterable[str], *, script: str = "") -> Iterator[str]:
 
 
 def section(title: str, *parts: str) -> str:
-    """A part of the page under a heading; its id is the title's first word."""
+    """A section with a heading; its id is the first word of the title."""
     return f'<section id="{text(title.split()[0].lower())}">\n<h2>{text(title)}</h2>\n{"".join(parts)}</section>\n'
 
 
 def sentences(lines: Iterable[str], classes: str = "") -> str:
-    """A list of sentences."""
+    """A bullet list of sentences."""
     items = "".join(f"<li>{name(line)}</li>\n" for line in lines)
     return f'<ul class="{classes}">\n{items}</ul>\n'
 
 
 def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[Cell]], *, sortable: bool = False) -> str:
-    """A table that scrolls by itself where the page is narrow; the first cell of a row is its heading.
+    """A table that scrolls horizontally on narrow screens; the first cell of a row is its heading.
 
-    `head` is HTML. A `sortable` one has a button in each head.
+    `head` is HTML. A `sortable` table has a button in each column head.
     """
     words = [all("words" in row[column].classes for row in rows) for column in range(len(head))]
     heads = "".join(
@@ -98,7 +98,7 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[Cell]], *, 
 
 
 def write_page(path: Path, pieces: Iterable[str]) -> None:
-    """Write a page; it appears whole or not at all. Raises PictureError when it cannot be written."""
+    """Write a page atomically. Raises PictureError if it cannot be written."""
     try:
         with replace_file(path) as file:
             file.writelines(piece.encode("utf-8", "backslashreplace") for piece in pieces)

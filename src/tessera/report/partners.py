@@ -48,7 +48,7 @@ class Partners:
 def find_partners(inputs: Sequence[Path], labels: Sequence[str] = ()) -> Partners:
     """Match the pictures of two or more folders, or take two or more picture files as one group.
 
-    Raises UsageError where there is nothing to compare, or the number of labels is wrong.
+    Raises UsageError if there is nothing to compare, or the number of labels is wrong.
     """
     for path in inputs:
         if not os.path.exists(path):  # noqa: PTH110 - False, not an error, for any text
@@ -69,12 +69,12 @@ def find_partners(inputs: Sequence[Path], labels: Sequence[str] = ()) -> Partner
     shown = tuple(labels) or shorten_paths([path if folders else path.with_suffix("") for path in inputs])
     if not folders:
         entries = tuple(Entry(label=label, path=path) for label, path in zip(shown, inputs, strict=True))
-        return Partners(labels=shown, groups=(Group(name=_key(inputs[0].stem), entries=entries),))
-    return _in_folders(inputs, shown)
+        return Partners(labels=shown, groups=(Group(name=_subject_of(inputs[0].stem), entries=entries),))
+    return _match_folders(inputs, shown)
 
 
-def _in_folders(folders: Sequence[Path], labels: tuple[str, ...]) -> Partners:
-    named = _named(folders)
+def _match_folders(folders: Sequence[Path], labels: tuple[str, ...]) -> Partners:
+    named = _match_names(folders)
     for folder, pictures in zip(folders, named, strict=True):
         if not pictures:
             raise UsageError(f"{folder}: no pictures in this folder.")
@@ -98,16 +98,20 @@ def _in_folders(folders: Sequence[Path], labels: tuple[str, ...]) -> Partners:
         )
         raise UsageError(f"No picture names match between the folders; they have, for example, {examples}.")
     missing = {label: missing[label] for label in labels if label in missing}
-    notes = () if not missing else ("Missing: " + "; ".join(f"{_few(v)} in {k}" for k, v in missing.items()) + ".",)
+    notes = (
+        ()
+        if not missing
+        else ("Missing: " + "; ".join(f"{_shorten_list(v)} in {k}" for k, v in missing.items()) + ".",)
+    )
     return Partners(labels=labels, groups=tuple(groups), notes=notes)
 
 
-def _named(folders: Sequence[Path]) -> list[dict[str, Path]]:
+def _match_names(folders: Sequence[Path]) -> list[dict[str, Path]]:
     """The pictures of each folder by subject.
 
-    Where no name of a folder matches, the common end of its names is taken for the name of a method.
+    If no name of a folder matches, the common suffix of its names is removed as the name of a method.
     """
-    files = [_files(folder) for folder in folders]
+    files = [_list_files(folder) for folder in folders]
     named = [_by_key(paths, "") for paths in files]
     for index, paths in enumerate(files):
         others = {key for other, pictures in enumerate(named) if other != index for key in pictures}
@@ -116,7 +120,7 @@ def _named(folders: Sequence[Path]) -> list[dict[str, Path]]:
     return named
 
 
-def _files(folder: Path) -> list[Path]:
+def _list_files(folder: Path) -> list[Path]:
     try:
         return [path for path in folder.iterdir() if is_picture_name(path) and path.is_file()]
     except OSError as error:
@@ -124,21 +128,21 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _by_key(files: Sequence[Path], tail: str) -> dict[str, Path]:
-    """Pictures of one folder by subject; of two with the same subject, the shorter name gets it."""
+    """Pictures of one folder by subject; of two with the same subject, the shorter name has priority."""
     found: dict[str, Path] = {}
     for path in sorted(files, key=lambda path: (len(path.stem), path.name)):
-        keys = (_key(path.stem.removesuffix(tail)), _plain(path.stem), _plain(path.name))
+        keys = (_subject_of(path.stem.removesuffix(tail)), _plain(path.stem), _plain(path.name))
         key = next((key for key in keys if key not in found), None)
         if key is not None:
             found[key] = path
     return found
 
 
-def _key(stem: str) -> str:
+def _subject_of(stem: str) -> str:
     """The subject of a picture, by its name.
 
-    >>> [_key(stem) for stem in ("baby_out", "0801x4", "img_001_SRF_4_HR", "bird_x4_SR", "out", "img_002", "babyx4")]
-    ['baby', '0801', 'img_001', 'bird', 'out', 'img_002', 'baby']
+    >>> [_subject_of(stem) for stem in ("baby_out", "0801x4", "img_001_SRF_4_HR", "bird_x4_SR", "out", "babyx4")]
+    ['baby', '0801', 'img_001', 'bird', 'out', 'baby']
     """
     while True:
         shorter = _ENDING.sub("", stem)
@@ -152,7 +156,7 @@ def _plain(stem: str) -> str:
 
 
 def _common_tail(stems: Sequence[str]) -> str:
-    """The common end of all names of a folder, from an underscore on: often the name of a method.
+    """The common suffix of all names of a folder, from an underscore on: often the name of a method.
 
     >>> _common_tail(["baby_RCAN_x4", "bird_RCAN_x4"]), _common_tail(["img_001", "img_002"]), _common_tail(["a_b"])
     ('_RCAN_x4', '', '')
@@ -166,10 +170,10 @@ def _common_tail(stems: Sequence[str]) -> str:
     return tail if all(len(stem) > len(tail) for stem in stems) else ""
 
 
-def _few(names: Sequence[str]) -> str:
-    """Names in a sentence, at most five.
+def _shorten_list(names: Sequence[str]) -> str:
+    """List names in a sentence, at most five.
 
-    >>> _few(list("abcdefg"))
+    >>> _shorten_list(list("abcdefg"))
     'a, b, c, d, e and 2 more'
     """
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,6 +1,6 @@
-"""A scatter plot of two metrics as inline SVG: ticks at round numbers, names that do not cover each other.
+"""A scatter plot of two metrics as inline SVG: ticks at round numbers, labels without overlaps.
 
-Colors come from the page's style, so that the plot is readable in light, in dark and on paper.
+Colors come from the page's style, so that the plot is readable in light mode, in dark mode and in print.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ class _Box:
     right: float
     bottom: float
 
-    def meets(self, other: _Box) -> bool:
+    def overlaps(self, other: _Box) -> bool:
         return (
             self.left < other.right and other.left < self.right and self.top < other.bottom and other.top < self.bottom
         )
 
-    def holds(self, other: _Box) -> bool:
+    def contains(self, other: _Box) -> bool:
         return (
             self.left <= other.left
             and other.right <= self.right
@@ -53,42 +53,42 @@ class _Box:
 _FRAME = _Box(_LEFT, _TOP, _WIDTH - _RIGHT, _HEIGHT - _BOTTOM)
 
 
-def scatter(points: Sequence[Point], across: AxisLabel, up: AxisLabel) -> str:
-    """Points of finite means -> an SVG element, with an arrow to where both metrics are better."""
-    arrow, taken = _better_corner(across.higher_is_better, up.higher_is_better)
+def draw_scatter(points: Sequence[Point], across: AxisLabel, up: AxisLabel) -> str:
+    """Draw points of finite means as an SVG element, with an arrow to the corner where both metrics are better."""
+    arrow, taken = _draw_arrow(across.higher_is_better, up.higher_is_better)
     axes = _fit_axes(points, taken)
     spots = [(axes[0].place(point.x), axes[1].place(point.y)) for point in points]
     values = "; ".join(f"{point.name} {point.x:.4g}, {point.y:.4g}" for point in points)
     lines = [
         f'<svg class="plot" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">\n'
         f"<title>{text(up.title)} against {text(across.title)}: {text(values)}</title>\n",
-        *_grid(*axes),
-        *_titles(across, up),
+        *_draw_grid(*axes),
+        *_draw_titles(across, up),
         arrow,
     ]
-    blocked = [taken, *map(_marked, spots)]
+    blocked = [taken, *map(_marker_box, spots)]
     boxes: list[_Box | None] = []
     for point, spot in zip(points, spots, strict=True):
-        boxes.append(_free_place(point, spot, [*blocked, *(box for box in boxes if box is not None)]))
-    for draw in (_leader, _marker, _name):  # names last, so that no line crosses them
+        boxes.append(_find_free_box(point, spot, [*blocked, *(box for box in boxes if box is not None)]))
+    for draw in (_draw_leader, _draw_marker, _draw_name):  # names last, so that no line crosses them
         lines += [draw(point, spot, box) for point, spot, box in zip(points, spots, boxes, strict=True)]
     lines.append("</svg>\n")
     return "".join(lines)
 
 
 def _fit_axes(points: Sequence[Point], taken: _Box) -> tuple[Axis, Axis]:
-    """Axes with enough room that no point lies in the arrow's corner, where that is possible."""
+    """Fit axes that keep points out of the arrow's corner, where possible."""
     xs, ys = [point.x for point in points], [point.y for point in points]
     for margin in (0.12, 0.18, 0.25, 0.35):
         across = fit_axis(xs, start=_FRAME.left, end=_FRAME.right, margin=margin)
         up = fit_axis(ys, start=_FRAME.bottom, end=_FRAME.top, margin=margin)
-        marks = [_marked((across.place(point.x), up.place(point.y))) for point in points]
-        if not any(map(taken.meets, marks)):
+        marks = [_marker_box((across.place(point.x), up.place(point.y))) for point in points]
+        if not any(map(taken.overlaps, marks)):
             break
     return across, up
 
 
-def _grid(across: Axis, up: Axis) -> Iterator[str]:
+def _draw_grid(across: Axis, up: Axis) -> Iterator[str]:
     for value in across.ticks():
         x = across.place(value)
         yield f'<line class="grid" x1="{x:.1f}" y1="{_FRAME.top}" x2="{x:.1f}" y2="{_FRAME.bottom}"/>'
@@ -102,8 +102,8 @@ def _grid(across: Axis, up: Axis) -> Iterator[str]:
     yield f'<path class="axis" d="M{_FRAME.left} {_FRAME.top}V{_FRAME.bottom}H{_FRAME.right}"/>\n'
 
 
-def _titles(across: AxisLabel, up: AxisLabel) -> Iterator[str]:
-    words = {True: "→ better", False: "← better"}  # the text of the upright axis is turned, so right is up
+def _draw_titles(across: AxisLabel, up: AxisLabel) -> Iterator[str]:
+    words = {True: "→ better", False: "← better"}  # the text of the vertical axis is rotated, so right is up
     middle = (_FRAME.left + _FRAME.right) / 2
     yield f'<text x="{middle}" y="{_HEIGHT - 12}" text-anchor="middle">'
     yield f"{text(across.title)} ({words[across.higher_is_better]})</text>\n"
@@ -111,26 +111,26 @@ def _titles(across: AxisLabel, up: AxisLabel) -> Iterator[str]:
     yield f"{text(up.title)} ({words[up.higher_is_better]})</text>\n"
 
 
-def _marked(spot: tuple[float, float]) -> _Box:
+def _marker_box(spot: tuple[float, float]) -> _Box:
     x, y = spot
     return _Box(x - 7, y - 7, x + 7, y + 7)
 
 
-def _shown(point: Point) -> str:
+def _shorten(point: Point) -> str:
     return point.name if len(point.name) <= _LONGEST else point.name[: _LONGEST - 1] + "…"
 
 
-def _free_place(point: Point, spot: tuple[float, float], blocked: Sequence[_Box]) -> _Box | None:
-    """The nearest place for a point's name; None when there is no room (the tooltip and the table have it)."""
-    width = max(1, len(_shown(point))) * _LETTER
-    for box in _places(*spot, width):
-        if _FRAME.holds(box) and not any(map(box.meets, blocked)):
+def _find_free_box(point: Point, spot: tuple[float, float], blocked: Sequence[_Box]) -> _Box | None:
+    """Find the nearest free box for a point's label; None without room (tooltip and table have the name)."""
+    width = max(1, len(_shorten(point))) * _LETTER
+    for box in _candidate_boxes(*spot, width):
+        if _FRAME.contains(box) and not any(map(box.overlaps, blocked)):
             return box
     return None
 
 
-def _leader(point: Point, spot: tuple[float, float], box: _Box | None) -> str:
-    """A line from a point to its name, where that is not beside it."""
+def _draw_leader(point: Point, spot: tuple[float, float], box: _Box | None) -> str:
+    """Draw a line from a point to a distant label."""
     if box is None:
         return ""
     (x, y), near = spot, (min(max(spot[0], box.left), box.right), min(max(spot[1], box.top), box.bottom))
@@ -139,7 +139,7 @@ def _leader(point: Point, spot: tuple[float, float], box: _Box | None) -> str:
     return f'<line class="leader" x1="{x:.1f}" y1="{y:.1f}" x2="{near[0]:.1f}" y2="{near[1]:.1f}"/>\n'
 
 
-def _marker(point: Point, spot: tuple[float, float], box: _Box | None) -> str:
+def _draw_marker(point: Point, spot: tuple[float, float], box: _Box | None) -> str:
     x, y = spot
     shape = f'<circle class="point" cx="{x:.1f}" cy="{y:.1f}" r="{_RADIUS}">'
     if point.baseline:
@@ -147,15 +147,15 @@ def _marker(point: Point, spot: tuple[float, float], box: _Box | None) -> str:
     return f"{shape}<title>{text(point.name)}</title></{'rect' if point.baseline else 'circle'}>\n"
 
 
-def _name(point: Point, spot: tuple[float, float], box: _Box | None) -> str:
+def _draw_name(point: Point, spot: tuple[float, float], box: _Box | None) -> str:
     if box is None:
         return ""
     x, y = (box.left + box.right) / 2, box.bottom - 4
-    return f'<text class="name" x="{x:.1f}" y="{y:.1f}" text-anchor="middle">{text(_shown(point))}</text>\n'
+    return f'<text class="name" x="{x:.1f}" y="{y:.1f}" text-anchor="middle">{text(_shorten(point))}</text>\n'
 
 
-def _places(x: float, y: float, width: float) -> Iterator[_Box]:
-    """Boxes for a name around a point, near ones first: right, left, above, below, then in rings."""
+def _candidate_boxes(x: float, y: float, width: float) -> Iterator[_Box]:
+    """Boxes for a label around a point, near ones first: right, left, above, below, then in rings."""
     for gap in (9.0, 22.0, 36.0, 52.0, 70.0, 90.0, 115.0, 145.0, 180.0, 220.0, 260.0):
         for turn in (0, 180, 270, 90, 315, 45, 225, 135, 338, 22, 202, 158):
             dx, dy = math.cos(math.radians(turn)), math.sin(math.radians(turn))
@@ -164,8 +164,8 @@ def _places(x: float, y: float, width: float) -> Iterator[_Box]:
             yield _Box(cx - width / 2, cy - _LINE / 2, cx + width / 2, cy + _LINE / 2)
 
 
-def _better_corner(right: bool, top: bool) -> tuple[str, _Box]:
-    """An arrow into the corner where both are better, with its word -> it and the room that it takes."""
+def _draw_arrow(right: bool, top: bool) -> tuple[str, _Box]:
+    """Draw an arrow with its label into the corner where both are better -> the SVG and its bounding box."""
     sx, sy = (1 if right else -1), (-1 if top else 1)
     tip_x = _FRAME.right - 10 if right else _FRAME.left + 10
     tip_y = _FRAME.top + 10 if top else _FRAME.bottom - 10

@@ -14,8 +14,8 @@ import numpy as np
 
 from tessera.images.frames import PictureShape
 from tessera.images.writer import PictureWriter
-from tessera.report.comparison import CROP_SIDE, ENLARGED, GroupView, SheetSettings, SizedGroup, View
-from tessera.report.letters import LINE_HEIGHT, written
+from tessera.report.comparison import CROP_SIDE, MAGNIFICATION, GroupView, SheetSettings, SizedGroup, View
+from tessera.report.letters import LINE_HEIGHT, draw_text
 from tessera.report.views import Shown
 
 _GAP = 16
@@ -62,14 +62,14 @@ class Layout:
         return y, _GAP + column * (self.cell_width + _GAP)
 
 
-def lay_out(sized: SizedGroup, settings: SheetSettings) -> Layout:
+def plan_layout(sized: SizedGroup, settings: SheetSettings) -> Layout:
     """The layout of one group's block."""
     wished = settings.crop
     height, width = (CROP_SIDE, CROP_SIDE) if wished is None else (wished.height, wished.width)
     cells = len(sized.group.entries)
     return Layout(
         whole=sized.target,
-        crop=(ENLARGED * min(height, sized.full[0]), ENLARGED * min(width, sized.full[1])),
+        crop=(MAGNIFICATION * min(height, sized.full[0]), MAGNIFICATION * min(width, sized.full[1])),
         cells=cells,
         columns=min(cells, settings.columns or _MOST_IN_A_ROW),
     )
@@ -79,47 +79,51 @@ def write_png(
     path: Path, sized: Sequence[SizedGroup], group_views: Iterator[GroupView], settings: SheetSettings
 ) -> None:
     """Write a sheet atomically. Raises PictureError, LimitError."""
-    layouts = [lay_out(each, settings) for each in sized]
+    layouts = [plan_layout(each, settings) for each in sized]
     width = max(each.width for each in layouts)
     shape = PictureShape(height=sum(each.height for each in layouts), width=width, channels=3, dtype=np.dtype(np.uint8))
     with PictureWriter(path, shape) as writer:
         for place, group, group_view in zip(layouts, sized, group_views, strict=True):
-            writer.write_rows(_block(place, group, group_view, width))
+            writer.write_rows(_draw_block(place, group, group_view, width))
         writer.finish()
 
 
-def _block(place: Layout, sized: SizedGroup, group_view: GroupView, width: int) -> Shown:
+def _draw_block(place: Layout, sized: SizedGroup, group_view: GroupView, width: int) -> Shown:
     canvas = np.empty((place.height, width, 3), np.uint8)
     canvas[:] = _PAPER
     region = group_view.region
-    title = f"{group_view.name}   crops: {region} of {group_view.full[1]}x{group_view.full[0]}, {ENLARGED}x nearest"
-    _write(canvas, title, _GAP // 2, _GAP, width - 2 * _GAP, bold=True)
+    title = (
+        f"{group_view.name}   crops: {region} of {group_view.full[1]}x{group_view.full[0]}, {MAGNIFICATION}x nearest"
+    )
+    _draw_line(canvas, title, _GAP // 2, _GAP, width - 2 * _GAP, bold=True)
     views = {view.path: view for view in group_view.views}
     for index, entry in enumerate(sized.group.entries):
         y, x = place.corner(index)
         view = views.get(entry.path)
-        _write(canvas, entry.label, y, x, place.cell_width, bold=True)
-        said = "cannot be read" if view is None else _said(view)
-        _write(canvas, said, y + LINE_HEIGHT, x, place.cell_width, color=_SOFT)
+        _draw_line(canvas, entry.label, y, x, place.cell_width, bold=True)
+        said = "cannot be read" if view is None else _describe_view(view)
+        _draw_line(canvas, said, y + LINE_HEIGHT, x, place.cell_width, color=_SOFT)
         if view is not None:
             y += 2 * LINE_HEIGHT
-            _lay(canvas, view.whole, y, x)
-            crop = view.crop.repeat(ENLARGED, axis=0).repeat(ENLARGED, axis=1)
-            _lay(canvas, crop, y + place.whole[0] + _GAP // 2, x)
+            _paste(canvas, view.whole, y, x)
+            crop = view.crop.repeat(MAGNIFICATION, axis=0).repeat(MAGNIFICATION, axis=1)
+            _paste(canvas, crop, y + place.whole[0] + _GAP // 2, x)
     return canvas
 
 
-def _said(view: View) -> str:
+def _describe_view(view: View) -> str:
     how = "" if view.how == "as it is" else f", {view.how}"
     return f"{view.size[1]}x{view.size[0]}{how}"
 
 
-def _lay(canvas: Shown, picture: Shown, y: int, x: int) -> None:
+def _paste(canvas: Shown, picture: Shown, y: int, x: int) -> None:
     canvas[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
 
 
-def _write(canvas: Shown, line: str, y: int, x: int, width: int, *, bold: bool = False, color: Shown = _INK) -> None:
-    ink = written(line, width, bold=bold)[..., None] / 255.0
+def _draw_line(
+    canvas: Shown, line: str, y: int, x: int, width: int, *, bold: bool = False, color: Shown = _INK
+) -> None:
+    ink = draw_text(line, width, bold=bold)[..., None] / 255.0
     spot = canvas[y : y + LINE_HEIGHT, x : x + width]
     spot[:] = np.rint(spot + ink * (color.astype(float) - spot)).astype(np.uint8)
 

@@ -1,4 +1,4 @@
-"""The values that a training run records, and how its report titles and explains them."""
+"""Values recorded by a training run, with their titles and explanations in its report."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class RunQuantity:
 
 
 ATTENTION_LEAD = (
-    "One fixed picture through the gates of the discriminator, a row for each of its networks: the picture, and the"
-    " maps A1 (deep), A2, A3 (shallow) over it. Red is 1, blue is 0."
+    "Attention maps of one fixed picture, a row for each network of the discriminator: the picture, and the maps A1"
+    " (deep), A2, A3 (shallow) blended with it. Red is 1, blue is 0."
 )
 
 LOSSES = (
-    RunQuantity("generator", "Loss of the generator", "lower", "Weighted sum of its terms."),
+    RunQuantity("generator", "Generator loss", "lower", "Weighted sum of its terms."),
     RunQuantity(
         "pixel",
         "Pixel loss",
@@ -46,24 +46,24 @@ LOSSES = (
         "adversarial",
         "Adversarial loss",
         "",
-        "Penalty for outputs that the discriminator recognizes, times its weight. Neither direction is better by"
-        " itself; a long rise means that the discriminator is winning.",
+        "Penalty for outputs that the discriminator recognizes, times its weight. Neither direction is better"
+        " in itself; a long rise means that the discriminator dominates.",
     ),
 )
 DISCRIMINATOR = (
     RunQuantity(
         "discriminator",
-        "Loss of the discriminator",
+        "Discriminator loss",
         "",
-        "Near 0 for long means that the discriminator has won and teaches little.",
+        "If it stays near 0, the discriminator dominates and its gradients vanish.",
     ),
     RunQuantity("d_real", "output for real pictures", "", "", within=(0.0, 1.0)),
     RunQuantity("d_fake", "output for generated pictures", "", "", within=(0.0, 1.0)),
 )
-ANSWERS_NOTE = (
-    "Mean of sigmoid(D): 1 is real, 0 is generated. Healthy is a real output slightly above the generated one; 1 and 0"
-    " for long mean that the discriminator has won; equal outputs mean that it cannot distinguish them. With a"
-    " relativistic loss only their difference is meaningful."
+OUTPUTS_NOTE = (
+    "Mean of sigmoid(D): 1 is real, 0 is generated. A healthy run has real slightly above generated; values that stay"
+    " at 1 and 0 mean that the discriminator dominates; equal values mean that it cannot distinguish the two. With a"
+    " relativistic loss only the difference is meaningful."
 )
 RUNNING = (
     RunQuantity("g_gradient", "gradient of the generator", "", ""),

@@ -1,9 +1,8 @@
-"""What a training run wrote into its folder, read for a report: also while it goes on, also where parts are damaged.
+"""The folder of a training run, read for a report, even while the run is active or parts are damaged.
 
-The folder is `runs/NAME/`: `config.toml`, `metrics.jsonl` (an object a line: {"step", "kind", ...}), `log.txt` (a time
-and a sentence a line), `samples/` with a sheet for each validation, `best.safetensors`. What cannot be read is said in
-`problems` and left out; a line that was torn is left out silently, because the next one of a living run always is.
-Shapes: N the lines in which a number was written.
+The folder is `runs/NAME/`: `config.toml`, `metrics.jsonl` (an object per line: {"step", "kind", ...}), `log.txt` (a
+time and a sentence per line), `samples/` with a sheet for each validation, `best.safetensors`. Unreadable parts are
+listed in `problems`; a truncated line is skipped silently, since an active run may have one. Shapes: N recorded values.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ T = TypeVar("T")
 
 _LONGEST_LINE = 2**16
 _MOST_NAMES = 60
-"""A run writes about a dozen; a damaged file may seem to hold any number."""
+"""Limit for damaged files; a run writes about a dozen names."""
 _MOST_SENTENCES = 500
 _LAST_STEP = 2**53
 _LOG_LINE = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (.*)")
@@ -43,40 +42,40 @@ _TIME = "%Y-%m-%d %H:%M:%S"
 
 @dataclass(frozen=True)
 class Series:
-    """A number over the steps; NaN where it was written as none."""
+    """A value over the steps; NaN where it was recorded as null."""
 
     steps: npt.NDArray[np.int64]
-    """(N,), rising"""
+    """(N,), increasing"""
     values: npt.NDArray[np.float64]
     """(N,)"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Something that was said."""
+    """A message of a run."""
 
     step: int | None
     time: str
-    """As the log has it; empty where the log does not have it."""
+    """As in the log; empty for messages that are only in the metrics."""
     sentence: str
     warning: bool
-    """Whether it stands among the run's own events, and not only in the log."""
+    """Whether it is one of the recorded events, and not only in the log."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """One stretch of a run, from its beginning or going on to the last line of the log before the next one."""
+    """A session of a run, from its start or resumption to the last line of the log before the next one."""
 
     first_step: int
     last_step: int
     steps: int
-    """Where it wanted to go."""
+    """The planned number of steps."""
     seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """A run as its folder tells it."""
+    """A run as recorded in its folder."""
 
     folder: Path
     config: dict[str, Any]
@@ -86,11 +85,11 @@ class RunRecord:
     events_left_out: int
     sessions: tuple[Session, ...]
     speed: str
-    """The last sentence about the speed."""
+    """The last message about the speed."""
     last_written: str
     sheets: dict[int, Path]
     attention: dict[str, Series]
-    """What the gates of the discriminator look at, as numbers."""
+    """Statistics of the discriminator's attention maps."""
     attention_sheets: dict[int, Path]
     best: dict[str, str]
     """The metadata of `best.safetensors`; empty without one."""
@@ -99,18 +98,18 @@ class RunRecord:
 
     @property
     def step(self) -> int:
-        """The last step that anything tells of."""
+        """The last recorded step."""
         known = [int(each.steps[-1]) for each in (*self.train.values(), *self.validation.values()) if len(each.steps)]
         return max([0, *known, *self.checkpoints, *(session.last_step for session in self.sessions)])
 
     @property
     def steps(self) -> int:
-        """How many the run is to have; 0 where nothing tells."""
+        """The planned number of steps; 0 if unknown."""
         wanted: object = self.config.get("steps")
         return self.sessions[-1].steps if self.sessions else wanted if isinstance(wanted, int) else 0
 
     def value(self, *path: str) -> Any:
-        """A value of the configuration; None where there is none."""
+        """A value of the configuration; None if missing."""
         found: Any = self.config
         for key in path:
             found = cast("dict[str, Any]", found).get(key) if isinstance(found, dict) else None
@@ -118,16 +117,16 @@ class RunRecord:
 
 
 def read_run(folder: Path) -> RunRecord:
-    """Read a run's folder. Raises UsageError where there is no run."""
+    """Read a run's folder. Raises UsageError if it contains no run."""
     config_path, metrics_path = folder / "config.toml", folder / "metrics.jsonl"
     try:
         there = config_path.is_file() or metrics_path.is_file()
-    except (OSError, ValueError):  # a name that no file can have
+    except (OSError, ValueError):  # a name that the system does not allow
         there = False
     if not there:
         raise UsageError(
-            f"{folder}: there is no training run here (no config.toml, no metrics.jsonl). Name the folder of a run, as"
-            " in `tessera report runs/NAME`."
+            f"{folder}: expected the folder of a training run, found neither config.toml nor metrics.jsonl. Name a run,"
+            " as in `tessera report runs/NAME`."
         )
     problems: list[str] = []
     config = _attempt(lambda: _read_config(config_path), config_path, problems) or {}
@@ -148,17 +147,17 @@ def read_run(folder: Path) -> RunRecord:
         sessions=tuple(log.sessions()),
         speed=log.speed,
         last_written=log.last_written,
-        sheets=_attempt(lambda: _sheets(folder / "samples"), folder / "samples", problems) or {},
+        sheets=_attempt(lambda: _find_sheets(folder / "samples"), folder / "samples", problems) or {},
         attention=metrics.series("attention"),
-        attention_sheets=_attempt(lambda: _sheets(folder / "attention"), folder / "attention", problems) or {},
-        best=_attempt(lambda: _metadata(folder / "best.safetensors"), folder / "best.safetensors", problems) or {},
-        checkpoints=tuple(_checkpoints(folder / "checkpoints")),
+        attention_sheets=_attempt(lambda: _find_sheets(folder / "attention"), folder / "attention", problems) or {},
+        best=_attempt(lambda: _read_metadata(folder / "best.safetensors"), folder / "best.safetensors", problems) or {},
+        checkpoints=tuple(_find_checkpoints(folder / "checkpoints")),
         problems=tuple(problems),
     )
 
 
 def _attempt(read: Callable[[], T], path: Path, problems: list[str]) -> T | None:
-    """What can be read, or None and a sentence."""
+    """Read a part, or add a sentence to `problems` and return None."""
     try:
         return read()
     except OSError as error:
@@ -173,15 +172,15 @@ def _read_config(path: Path) -> dict[str, Any]:
         return tomllib.load(file)
 
 
-def _sheets(folder: Path) -> dict[int, Path]:
-    """The sample sheets by their step."""
+def _find_sheets(folder: Path) -> dict[int, Path]:
+    """Find the sample sheets, by step."""
     if not folder.is_dir():
         return {}
     found = [path for path in folder.iterdir() if path.suffix == ".png" and _is_number(path.stem)]
     return {int(path.stem): path for path in sorted(found)}
 
 
-def _checkpoints(folder: Path) -> list[int]:
+def _find_checkpoints(folder: Path) -> list[int]:
     try:
         return sorted(int(path.name) for path in folder.iterdir() if _is_number(path.name) and path.is_dir())
     except OSError:
@@ -192,15 +191,15 @@ def _is_number(name: str) -> bool:
     return re.fullmatch(r"[0-9]{1,15}", name) is not None
 
 
-def _metadata(path: Path) -> dict[str, str]:
+def _read_metadata(path: Path) -> dict[str, str]:
     if not path.exists():
         return {}
     with safe_open(path, framework="np") as file:
         return dict(file.metadata() or {})
 
 
-def _lines(path: Path) -> Iterator[str]:
-    """The lines of a file, one at a time; one that is longer than any run writes comes in pieces."""
+def _read_lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a file; an oversized line comes in pieces."""
     with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
         while line := file.readline(_LONGEST_LINE):
             yield line
@@ -211,27 +210,27 @@ def _lines(path: Path) -> Iterator[str]:
 
 @dataclass
 class _Table:
-    """Lines that name the same numbers."""
+    """Lines with the same names of values."""
 
     steps: array[int] = field(default_factory=lambda: array("q"))
     values: array[float] = field(default_factory=lambda: array("d"))
-    """Of all lines, one after the other."""
+    """The values of all lines, concatenated."""
 
 
 class _Metrics:
-    """Takes the lines of `metrics.jsonl`: by the million, so those of equal names are kept as one table."""
+    """Parses the lines of `metrics.jsonl` (possibly millions), one table per set of names."""
 
     def __init__(self) -> None:
         self._tables: dict[tuple[str, tuple[str, ...]], _Table] = {}
         self.sentences: dict[str, int] = {}
-        """Events, with their step."""
+        """Events, by message, with their step."""
 
     def read(self, path: Path) -> None:
-        """Read what is there. Raises OSError."""
-        for text in _lines(path):
+        """Read the file. Raises OSError."""
+        for text in _read_lines(path):
             try:
                 line = json.loads(text)
-            except (ValueError, RecursionError):  # torn
+            except (ValueError, RecursionError):  # truncated
                 continue
             if isinstance(line, dict):
                 self._take(cast("dict[str, Any]", line))
@@ -248,7 +247,7 @@ class _Metrics:
             try:
                 row = array("d", line.values())
             except (TypeError, OverflowError):
-                line = {name: _number(value) for name, value in line.items() if _is_numeric(value)}
+                line = {name: _to_float(value) for name, value in line.items() if _is_numeric(value)}
                 row = array("d", line.values())
             key = (kind, tuple(line))
             table = self._tables.get(key)
@@ -260,7 +259,7 @@ class _Metrics:
             table.values.extend(row)
 
     def series(self, kind: str) -> dict[str, Series]:
-        """The numbers of one kind of line, by name."""
+        """The values of one kind of line, by name."""
         parts: dict[str, list[Series]] = {}
         for (of_kind, names), table in self._tables.items():
             if of_kind == kind and names:
@@ -269,15 +268,15 @@ class _Metrics:
                 for column, name in enumerate(names):
                     if name in parts or len(parts) < _MOST_NAMES:
                         parts.setdefault(name, []).append(Series(steps, values[:, column]))
-        return {name: _joined(found) for name, found in parts.items()}
+        return {name: _join_parts(found) for name, found in parts.items()}
 
 
-def _joined(parts: list[Series]) -> Series:
+def _join_parts(parts: list[Series]) -> Series:
     steps = np.concatenate([part.steps for part in parts])
     values = np.concatenate([part.values for part in parts])
     order = steps.argsort(kind="stable")
     values = values[order]
-    sound = np.abs(values) <= np.finfo(np.float32).max  # losses and scores are calculated in single precision
+    sound = np.abs(values) <= np.finfo(np.float32).max  # losses and scores are computed in single precision
     return Series(steps[order], np.where(sound, values, np.nan))
 
 
@@ -285,7 +284,7 @@ def _is_numeric(value: object) -> bool:
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
-def _number(value: float | None) -> float:
+def _to_float(value: float | None) -> float:
     try:
         return math.nan if value is None else float(value)
     except OverflowError:
@@ -296,7 +295,7 @@ def _number(value: float | None) -> float:
 
 
 @dataclass
-class _Stretch:
+class _LoggedSession:
     step: int
     steps: int
     begun: str
@@ -305,23 +304,23 @@ class _Stretch:
 
 
 class _Log:
-    """Takes the lines of `log.txt`: keeps the sentences, of the lines about steps only the last."""
+    """Parses the lines of `log.txt`: all messages, and only the last line about steps."""
 
     def __init__(self, recorded: dict[str, int]) -> None:
         self._recorded = recorded
-        self._unsaid = dict(recorded)
+        self._unlogged = dict(recorded)
         self._first: list[Event] = []
         self._later: deque[Event] = deque(maxlen=_MOST_SENTENCES - _MOST_SENTENCES // 10)
-        self._stretches: list[_Stretch] = []
+        self._logged_sessions: list[_LoggedSession] = []
         self._step: int | None = None
         self.left_out = 0
         self.speed = ""
         self.last_written = ""
 
     def read(self, path: Path) -> None:
-        """Read what is there. Raises OSError."""
-        spoken = ""
-        for text in _lines(path):
+        """Read the file. Raises OSError."""
+        last_speed = ""
+        for text in _read_lines(path):
             found = _LOG_LINE.match(text)
             if found is None:
                 continue
@@ -329,30 +328,30 @@ class _Log:
             self.last_written = time
             step = _PROGRESS.match(sentence)
             if step is not None:
-                self._step = _whole(step[1])
+                self._step = _parse_step(step[1])
             if "crops per second" in sentence or "crops a second" in sentence:
-                spoken = sentence
+                last_speed = sentence
             elif step is None:
-                self._sentence(time, sentence)
-            if self._stretches:
-                self._stretches[-1].last = time
-                self._stretches[-1].last_step = max(self._stretches[-1].last_step, self._step or 0)
-        speed = _SPEED.search(spoken)
+                self._add_sentence(time, sentence)
+            if self._logged_sessions:
+                self._logged_sessions[-1].last = time
+                self._logged_sessions[-1].last_step = max(self._logged_sessions[-1].last_step, self._step or 0)
+        speed = _SPEED.search(last_speed)
         if speed is not None:
             self.speed = speed[1]
 
-    def _sentence(self, time: str, sentence: str) -> None:
+    def _add_sentence(self, time: str, sentence: str) -> None:
         begun = _SESSION.match(sentence)
         if begun is not None:
-            self._step = _whole(begun[1])
-            self._stretches.append(_Stretch(self._step, _whole(begun[2]), time, time, self._step))
-        step = self._unsaid.pop(sentence, None)
+            self._step = _parse_step(begun[1])
+            self._logged_sessions.append(_LoggedSession(self._step, _parse_step(begun[2]), time, time, self._step))
+        step = self._unlogged.pop(sentence, None)
         named = _STEP_NAMED.search(sentence)
         if step is None:
-            step = self._recorded.get(sentence, _whole(named[1]) if named is not None else self._step)
-        self._keep(Event(step=step, time=time, sentence=sentence, warning=sentence in self._recorded))
+            step = self._recorded.get(sentence, _parse_step(named[1]) if named is not None else self._step)
+        self._store(Event(step=step, time=time, sentence=sentence, warning=sentence in self._recorded))
 
-    def _keep(self, event: Event) -> None:
+    def _store(self, event: Event) -> None:
         if len(self._first) < _MOST_SENTENCES // 10:
             self._first.append(event)
             return
@@ -360,26 +359,26 @@ class _Log:
         self._later.append(event)
 
     def events(self) -> list[Event]:
-        """What was said, in its order; then what only the metrics have."""
-        for sentence, step in self._unsaid.items():
-            self._keep(Event(step=step, time="", sentence=sentence, warning=True))
-        self._unsaid = {}
+        """The messages in order, then those that are only in the metrics."""
+        for sentence, step in self._unlogged.items():
+            self._store(Event(step=step, time="", sentence=sentence, warning=True))
+        self._unlogged = {}
         return [*self._first, *self._later]
 
     def sessions(self) -> Iterator[Session]:
-        """The stretches of the run."""
-        for each in self._stretches:
-            seconds = (_moment(each.last) - _moment(each.begun)).total_seconds()
+        """The sessions of the run."""
+        for each in self._logged_sessions:
+            seconds = (_parse_time(each.last) - _parse_time(each.begun)).total_seconds()
             yield Session(first_step=each.step, last_step=each.last_step, steps=each.steps, seconds=max(0.0, seconds))
 
 
-def _whole(text: str) -> int:
+def _parse_step(text: str) -> int:
     digits = text.replace(",", "")
     return int(digits) if digits else 0
 
 
-def _moment(text: str) -> datetime:
+def _parse_time(text: str) -> datetime:
     try:
         return datetime.strptime(text, _TIME)
-    except ValueError:  # digits that are no date
+    except ValueError:  # digits that are not a date
         return datetime.min

@@ -1,4 +1,4 @@
-"""How the page of a training run looks, and the little it does, beyond what all pages have."""
+"""CSS and JavaScript of the training report, in addition to those of all pages."""
 
 CURVE_STYLE = """\
 :root { --second: #a8480a; }
@@ -37,7 +37,7 @@ CURVE_STYLE = """\
 """
 
 CURVE_SCRIPT = """\
-// The value under the pointer, or, with the arrow keys, that of one place after another.
+// Show the value under the pointer, or step through the values with the arrow keys.
 for (const curve of document.querySelectorAll(".curve")) {
   const { left, across, last } = Object.fromEntries(
     ["left", "across", "last"].map(name => [name, Number(curve.dataset[name])]));
@@ -62,7 +62,7 @@ for (const curve of document.querySelectorAll(".curve")) {
       if (!points.length) return [];
       const [, mean, least, greatest] = points[nearest(columns[index], steps[place])];
       const range = least === undefined ? "" : ` (${shown(least)} to ${shown(greatest)})`;
-      return [`${names[index]} ${mean === null ? "is no number" : shown(mean)}${range}`];
+      return [`${names[index]} ${mean === null ? "is not finite" : shown(mean)}${range}`];
     });
     const sentence = `Step ${steps[place].toLocaleString("en")}: ${words.join(", ")}`;
     output.textContent = sentence;

@@ -1,7 +1,7 @@
 """The sample sheets of a run over its steps: the last one whole, of earlier ones only the part that differs from it.
 
-Inputs, bicubic enlargements and truths stay what they are from sheet to sheet, so a page of sixteen sheets is little
-larger than one of four. Shapes: H, W height and width of a sheet.
+Inputs, bicubic upscalings and references are equal in all sheets, so a page of sixteen sheets is hardly larger than one
+of four. Shapes: H, W height and width of a sheet.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ import numpy as np
 from tessera.errors import PictureError
 from tessera.images.picture_format import Limits
 from tessera.report.page import name, text
-from tessera.report.views import Region, Shown, data_uri, fit, read_region, read_size
+from tessera.report.views import Region, Shown, encode_data_uri, fit, read_region, read_size
 from tessera.wording import counted
 
 MOST_SHEETS = 16
 _HIGHEST, _WIDEST = 1320, 2112
-"""What of a sheet is shown: five rows of pictures of 256 pixels, and twice the usual width."""
+"""Maximum size of a sheet on the page: five rows of pictures of 256 pixels, twice the usual width."""
 _MOST_BYTES = 3_000_000
-"""Of the earlier sheets together, as text."""
+"""Maximum size of all earlier sheets together, encoded."""
 _GAP, _GROUND = 8, 230
 SAMPLES_LEAD = (
-    "Each row, from left to right: the input (its pixels enlarged as they are), its bicubic enlargement, the output,"
-    " the truth."
+    "Each row, from left to right: the input (nearest), its bicubic upscaling, the output of the generator, the"
+    " reference (ground truth)."
 )
-SAMPLES_HEADS = ("input, enlarged as it is", "bicubic", "output", "truth")
+SAMPLES_HEADS = ("input (nearest)", "bicubic", "output", "reference")
 _LIMITS = Limits(max_pixels=2**27)
 
 
@@ -41,10 +41,10 @@ class Sheet:
     pixels: Shown
 
 
-def evenly(steps: Sequence[int], most: int = MOST_SHEETS) -> list[int]:
-    """At most so many of the steps, spread evenly over the run, the first and the last among them.
+def pick_evenly(steps: Sequence[int], most: int = MOST_SHEETS) -> list[int]:
+    """Pick at most `most` steps, spread evenly over the run, including the first and the last.
 
-    >>> evenly([10, 20, 30, 40, 50], 3), evenly([10, 20], 3)
+    >>> pick_evenly([10, 20, 30, 40, 50], 3), pick_evenly([10, 20], 3)
     ([10, 30, 50], [10, 20])
     """
     if len(steps) <= most:
@@ -54,26 +54,26 @@ def evenly(steps: Sequence[int], most: int = MOST_SHEETS) -> list[int]:
     return sorted({steps[int(np.abs(known - each).argmin())] for each in wanted})
 
 
-def samples_part(sheets: Mapping[int, Path], lead: str = SAMPLES_LEAD, heads: Sequence[str] = SAMPLES_HEADS) -> str:
-    """The sheets by step -> a part of the page with a slider over them; empty without sheets.
+def render_samples(sheets: Mapping[int, Path], lead: str = SAMPLES_LEAD, heads: Sequence[str] = SAMPLES_HEADS) -> str:
+    """Render sheets, by step, as a part of the page with a slider; empty without sheets.
 
-    `lead` is the sentence above them; `heads` stand over their columns, where all rows have four.
+    `lead` is the sentence above them; `heads` are the column heads, used if all rows have four columns.
     """
     if not sheets:
         return ""
-    chosen, problems = _read(sheets)
+    chosen, problems = _read_sheets(sheets)
     if not chosen:
-        return _notes(problems)
+        return _render_problems(problems)
     last = chosen[-1]
     height, width = last.pixels.shape[:2]
-    earlier = _encoded(chosen[:-1])
+    earlier = _encode_sheets(chosen[:-1])
     chosen = [*earlier, last]
     lines = [
         f"<p>{text(lead)}</p>\n",
         '<div class="over-time">\n',
-        _columns(last.pixels, heads),
+        _render_heads(last.pixels, heads),
         f'<div class="stack" style="aspect-ratio:{width}/{height};width:min(100%,{width}px)">\n',
-        f'<img class="whole" src="{data_uri(last.pixels, exact=False)}" alt="Samples at step {last.step:,}">\n',
+        f'<img class="whole" src="{encode_data_uri(last.pixels, exact=False)}" alt="Samples at step {last.step:,}">\n',
     ]
     for sheet, source in earlier.items():
         box = sheet.region
@@ -93,48 +93,48 @@ def samples_part(sheets: Mapping[int, Path], lead: str = SAMPLES_LEAD, heads: Se
         )
     lines.append(f"<output>Step {last.step:,}</output>\n</div>\n")
     shown = f"{len(chosen)} of {len(sheets)} sheets" if len(chosen) < len(sheets) else counted(len(sheets), "sheet")
-    lines.append(f"<p class=soft>{shown}; WebP at quality 90. Those in the run's folder are exact.</p>\n")
-    return "".join(lines) + _notes(problems)
+    lines.append(f"<p class=soft>{shown}; WebP at quality 90. The files in the run's folder are lossless.</p>\n")
+    return "".join(lines) + _render_problems(problems)
 
 
-def _encoded(sheets: Sequence[Sheet]) -> dict[Sheet, str]:
-    """The sheets with their addresses; every other one is left out until the page is not too large."""
-    found = {sheet: data_uri(sheet.pixels, exact=False) for sheet in sheets}
+def _encode_sheets(sheets: Sequence[Sheet]) -> dict[Sheet, str]:
+    """Encode the sheets as data URIs; drop every other one until they fit."""
+    found = {sheet: encode_data_uri(sheet.pixels, exact=False) for sheet in sheets}
     while sum(map(len, found.values())) > _MOST_BYTES and len(found) > 1:
         found = dict(list(found.items())[::2])
     return found
 
 
-def _notes(problems: Sequence[str]) -> str:
+def _render_problems(problems: Sequence[str]) -> str:
     return "".join(f"<p class=soft>{name(problem)}</p>\n" for problem in problems)
 
 
-def _read(sheets: Mapping[int, Path]) -> tuple[list[Sheet], list[str]]:
-    """Read the sheets that are shown, the last one first, and cut the others to what differs from it."""
+def _read_sheets(sheets: Mapping[int, Path]) -> tuple[list[Sheet], list[str]]:
+    """Read the sheets to show, the last one first, and crop the others to their difference from it."""
     found: list[Sheet] = []
     problems: list[str] = []
     last: Shown | None = None
-    for step in reversed(evenly(sorted(sheets))):
+    for step in reversed(pick_evenly(sorted(sheets))):
         try:
-            pixels = _pixels(sheets[step])
+            pixels = _read_pixels(sheets[step])
         except PictureError as error:
-            problems.append(f"A sheet is left out. {error}")
+            problems.append(f"A sheet is missing here: {error}")
             continue
         if last is None:
             last = pixels
             whole = Region(x=0, y=0, width=last.shape[1], height=last.shape[0])
             found.append(Sheet(step, whole, last))
         elif pixels.shape != last.shape:
-            problems.append(f"The sheet of step {step:,} is left out: it has another size than the last one.")
+            problems.append(f"The sheet of step {step:,} is missing here: its size differs from that of the last one.")
         else:
-            region = differing(pixels, last)
+            region = find_differing_region(pixels, last)
             part = pixels[region.y : region.y + region.height, region.x : region.x + region.width]
             found.append(Sheet(step, region, part))
     return found[::-1], problems
 
 
-def differing(picture: Shown, other: Shown) -> Region:
-    """The smallest rectangle outside which two pictures (H, W, 3) are the same; one pixel where they are."""
+def find_differing_region(picture: Shown, other: Shown) -> Region:
+    """Find the smallest rectangle that contains all differences of two pictures (H, W, 3); one pixel if equal."""
     differs = (picture != other).any(axis=2)
     rows, columns = np.flatnonzero(differs.any(axis=1)), np.flatnonzero(differs.any(axis=0))
     if not len(rows):
@@ -143,14 +143,14 @@ def differing(picture: Shown, other: Shown) -> Region:
     return Region(x=left, y=top, width=int(columns[-1]) + 1 - left, height=int(rows[-1]) + 1 - top)
 
 
-def _pixels(path: Path) -> Shown:
+def _read_pixels(path: Path) -> Shown:
     height, width = read_size(path, _LIMITS)
     region = Region(x=0, y=0, width=min(width, _WIDEST), height=min(height, _HIGHEST))
     return read_region(path, fit((height, width), (height, width)), region, _LIMITS)
 
 
-def _columns(pixels: Shown, names: Sequence[str]) -> str:
-    """Heads over the four columns, where all rows have the same ones."""
+def _render_heads(pixels: Shown, names: Sequence[str]) -> str:
+    """Render column heads, if the sheet has four equal columns."""
     width = pixels.shape[1]
     side = (width - 3 * _GAP) // 4
     gaps = [pixels[:, (at + 1) * side + at * _GAP : (at + 1) * (side + _GAP)] for at in range(3)]

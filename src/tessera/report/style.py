@@ -1,4 +1,4 @@
-"""How pages look, and the little they do: CSS and JavaScript without any library."""
+"""CSS and JavaScript of all pages, without libraries."""
 
 STYLE = """\
 :root {
@@ -122,7 +122,7 @@ figcaption { font-size: .875rem; line-height: 1.35; padding-top: .25rem; overflo
 
 SORT = """\
 "use strict";
-// Click on a head: sort by it; again: the other way round. Numbers as numbers (inf too), what is missing always last.
+// A click on a column head sorts by it, a second click in reverse. Numbers sort as numbers, missing values last.
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
   const words = new Intl.Collator("en", { numeric: true });

@@ -1,6 +1,6 @@
-"""A training run as one HTML file: how far it is, what it makes of pictures, its curves, its events, its configuration.
+"""A training run as one HTML file: progress, samples, curves, events, configuration.
 
-It may be written at any time, also while the run goes on. The same folder gives the same bytes.
+It can be written at any time, also during the run. The same folder gives the same bytes.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Any, cast
 
 import numpy as np
 
-from tessera.report.curves import STRETCHES, Curve, Panel, draw_panel, short
+from tessera.report.curves import MOST_POINTS, Curve, Panel, draw_panel, format_short
 from tessera.report.page import Cell, name, page, section, sentences, table, text, write_page
 from tessera.report.quantities import (
-    ANSWERS_NOTE,
     ATTENTION_LEAD,
     DISCRIMINATOR,
     LOSSES,
+    OUTPUTS_NOTE,
     RUNNING,
     SCORES,
     Better,
@@ -26,7 +26,7 @@ from tessera.report.quantities import (
 )
 from tessera.report.run_record import Event, RunRecord, Series, read_run
 from tessera.report.run_style import CURVE_SCRIPT, CURVE_STYLE, SAMPLES_SCRIPT, SAMPLES_STYLE
-from tessera.report.samples import samples_part
+from tessera.report.samples import render_samples
 
 REPORT_NAME = "report.html"
 
@@ -34,25 +34,25 @@ _PARTS = ("generator", "discriminator", "degradation", "optimizer", "schedule")
 
 
 def write_training_report(run_folder: Path, path: Path | None = None) -> Path:
-    """Write the report of `runs/NAME` to `path` (`report.html` in it) -> where it is, whole or not at all.
+    """Write the report of `runs/NAME` to `path` (default: `report.html` in it), atomically -> the path.
 
-    Raises UsageError where there is no run, PictureError when the page cannot be written.
+    Raises UsageError if the folder contains no run, PictureError if the page cannot be written.
     """
     record = read_run(run_folder)
     place = path if path is not None else run_folder / REPORT_NAME
     title = f"Training run {record.value('name') or run_folder.resolve().name}"
-    write_page(place, page(title, training_body(record), script=CURVE_SCRIPT + SAMPLES_SCRIPT))
+    write_page(place, page(title, render_body(record), script=CURVE_SCRIPT + SAMPLES_SCRIPT))
     return place
 
 
-def training_body(record: RunRecord) -> Iterator[str]:
-    """The parts of the report between heading and foot."""
+def render_body(record: RunRecord) -> Iterator[str]:
+    """The parts of the report between heading and footer."""
     yield f"<style>\n{CURVE_STYLE}{SAMPLES_STYLE}</style>\n"
-    yield _beginning(record)
+    yield _overview(record)
     if record.problems:
         yield section("Problems", sentences(record.problems, "problems"))
     yield section("Validation", *_validation(record))
-    samples = samples_part(record.sheets)
+    samples = render_samples(record.sheets)
     if samples:
         yield section("Samples over time", samples)
     yield section("Losses", *_quantities(record, LOSSES))
@@ -72,7 +72,7 @@ def training_body(record: RunRecord) -> Iterator[str]:
 # -------------------------------------------------------------------------------------------------------- beginning
 
 
-def _beginning(record: RunRecord) -> str:
+def _overview(record: RunRecord) -> str:
     facts: dict[str, str] = {
         "Progress": _progress(record),
         "Started from": _origin(record),
@@ -84,7 +84,7 @@ def _beginning(record: RunRecord) -> str:
         facts["Checkpoints"] = ", ".join(f"{step:,}" for step in record.checkpoints[-10:])
     warnings = sum(event.warning for event in record.events)
     facts["Events"] = f"{warnings} that need attention" if warnings else "none that need attention"
-    return _pairs(facts) + ('<p><a href="#events">What happened</a></p>\n' if warnings else "")
+    return _pairs(facts) + ('<p><a href="#events">Events of the run</a></p>\n' if warnings else "")
 
 
 def _progress(record: RunRecord) -> str:
@@ -100,9 +100,9 @@ def _origin(record: RunRecord) -> str:
     begun = record.value("start", "generator")
     init = record.value("start", "init")
     said = f"{begun}" if begun else f"fresh weights ({init or 'unknown'}), seed {record.value('seed')}"
-    judge = record.value("start", "discriminator")
+    discriminator = record.value("start", "discriminator")
     if record.value("discriminator"):
-        said += f"; discriminator from {judge or 'fresh weights'}"
+        said += f"; discriminator from {discriminator or 'fresh weights'}"
     return said
 
 
@@ -110,8 +110,8 @@ def _data(record: RunRecord) -> str:
     found: object = record.value("data", "train")
     folders = cast("list[Any]", found) if isinstance(found, list) else []
     given = record.value("data", "lq")
-    how = "inputs as given" if given else f"inputs made by {record.value('degradation', 'kind') or 'unknown'}"
-    crops = f"crops of {record.value('data', 'patch')}, {record.value('data', 'batch')} a batch"
+    how = "inputs as given" if given else f"inputs by degradation {record.value('degradation', 'kind') or 'unknown'}"
+    crops = f"crops of {record.value('data', 'patch')}, {record.value('data', 'batch')} per batch"
     return f"{', '.join(map(str, folders)) or 'unknown'}; {crops}; {how}"
 
 
@@ -130,12 +130,12 @@ def _terms(record: RunRecord) -> str:
         if isinstance(weight, int | float) and weight:
             terms.append(f"{weight:g} × {key} ({of}{record.value(key, what)})")
     teacher, share = record.value("distillation", "teacher"), record.value("distillation", "share")
-    taught = (
-        f"; {100 * share:g} % of pixel and perceptual loss compare with {teacher}"
+    distilled = (
+        f"; {100 * share:g} % of the pixel and perceptual losses compare with {teacher}"
         if teacher and isinstance(share, int | float)
         else ""
     )
-    return (" + ".join(terms) or "unknown") + taught
+    return (" + ".join(terms) or "unknown") + distilled
 
 
 def _best(record: RunRecord) -> str:
@@ -147,10 +147,10 @@ def _best(record: RunRecord) -> str:
     wanted = record.value("validation", "best") or "psnr"
     quantity = next((each for each in SCORES if each.key == wanted), None)
     series = record.validation.get(str(wanted))
-    found = _extreme(series, quantity.better) if series is not None and quantity is not None else None
+    found = _find_best(series, quantity.better) if series is not None and quantity is not None else None
     if found is None:
         return "none yet: no validation"
-    return f"none kept; the best {wanted} was {short(found[1])}, at step {found[0]:,}"
+    return f"not stored; the best {wanted} was {format_short(found[1])}, at step {found[0]:,}"
 
 
 def _pairs(facts: Mapping[str, str]) -> str:
@@ -168,24 +168,24 @@ def _validation(record: RunRecord) -> Iterator[str]:
         return
     known = {each.key for each in SCORES}
     others = [RunQuantity(key, key, "", "") for key in record.validation if key not in known]
-    yield from _shown(record, record.validation, [*SCORES, *others])
+    yield from _panels_and_table(record, record.validation, [*SCORES, *others])
 
 
 def _quantities(record: RunRecord, quantities: Sequence[RunQuantity]) -> Iterator[str]:
     if not any(each.key in record.train for each in quantities):
         yield "<p>No values recorded yet.</p>\n"
         return
-    yield from _shown(record, record.train, quantities)
+    yield from _panels_and_table(record, record.train, quantities)
 
 
 def _attention(record: RunRecord) -> Iterator[str]:
-    """The maps of a fixed picture over time, and how far each gate follows its edges."""
-    yield samples_part(record.attention_sheets, ATTENTION_LEAD, ())
+    """The maps of a fixed picture over time, and their correlation with its edges."""
+    yield render_samples(record.attention_sheets, ATTENTION_LEAD, ())
     ranked = [key for key in sorted(record.attention) if key.endswith("_edges_rank")]
     quantities = [RunQuantity(key, key.removesuffix("_edges_rank"), "", "", within=(-1.0, 1.0)) for key in ranked]
     curves = _curves(record.attention, quantities)
     if curves:
-        note = "Rank correlation of each gate's map with the strength of edges: 1 is attention to edges only."
+        note = "Rank correlation of each gate's map with edge strength: 1 is attention to edges only."
         yield _grid(
             record, [Panel(title="Attention to edges", note=note, curves=curves, within=(-1.0, 1.0), level=0.0)]
         )
@@ -197,7 +197,7 @@ def _discriminator(record: RunRecord) -> Iterator[str]:
     curves = _curves(record.train, answers)
     if curves:
         panels.append(
-            Panel(title="Discriminator outputs", note=ANSWERS_NOTE, curves=curves, within=(0.0, 1.0), level=0.5)
+            Panel(title="Discriminator outputs", note=OUTPUTS_NOTE, curves=curves, within=(0.0, 1.0), level=0.5)
         )
     yield _grid(record, panels)
     yield _table(record.train, DISCRIMINATOR)
@@ -232,7 +232,9 @@ def _panel(quantity: RunQuantity, series: Series) -> Panel:
     )
 
 
-def _shown(record: RunRecord, numbers: Mapping[str, Series], quantities: Sequence[RunQuantity]) -> Iterator[str]:
+def _panels_and_table(
+    record: RunRecord, numbers: Mapping[str, Series], quantities: Sequence[RunQuantity]
+) -> Iterator[str]:
     yield _grid(record, [_panel(each, numbers[each.key]) for each in quantities if each.key in numbers])
     yield _table(numbers, quantities)
 
@@ -241,8 +243,8 @@ def _grid(record: RunRecord, panels: Sequence[Panel]) -> str:
     marks = [event.step for event in record.events if event.warning and event.step is not None]
     drawn = "".join(draw_panel(panel, last_step=record.step, marks=marks) for panel in panels)
     shown = [curve.series for panel in panels for curve in panel.curves]
-    notes = ['Dashed upright lines are <a href="#events">events</a>.'] if marks else []
-    if any(len(series.steps) > STRETCHES for series in shown):
+    notes = ['Dashed vertical lines are <a href="#events">events</a>.'] if marks else []
+    if any(len(series.steps) > MOST_POINTS for series in shown):
         notes.append("Where values are dense, the line is the mean and the band spans minimum to maximum.")
     if any(np.isnan(series.values).any() for series in shown):
         notes.append("Ticks on the lower edge are non-finite values.")
@@ -262,21 +264,21 @@ def _table(numbers: Mapping[str, Series], quantities: Sequence[RunQuantity]) -> 
 def _row(series: Series, better: Better) -> Iterator[Cell]:
     known = series.values[~np.isnan(series.values)]
     first, last = (float(known[at]) if len(known) else math.nan for at in (0, -1))
-    best = _extreme(series, better)
+    best = _find_best(series, better)
     yield Cell(better or "–", classes="words")
-    yield Cell(_exact(first), first)
-    yield Cell("–" if best is None else _exact(best[1]), "" if best is None else best[1])
+    yield Cell(_format_exact(first), first)
+    yield Cell("–" if best is None else _format_exact(best[1]), "" if best is None else best[1])
     yield Cell("–" if best is None else f"{best[0]:,}", "" if best is None else best[0])
-    yield Cell(_exact(last), last)
+    yield Cell(_format_exact(last), last)
     yield Cell(f"{len(series.values) - len(known):,}")
 
 
-def _exact(value: float) -> str:
+def _format_exact(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.6g}".replace("-", "−")
 
 
-def _extreme(series: Series, better: Better) -> tuple[int, float] | None:
-    """The step and value that are best, the earliest of equal ones; None where nothing is."""
+def _find_best(series: Series, better: Better) -> tuple[int, float] | None:
+    """The step and value of the best, the earliest of equal ones; None if undefined."""
     if not better or np.isnan(series.values).all():
         return None
     at = int(np.nanargmin(series.values) if better == "lower" else np.nanargmax(series.values))
@@ -293,24 +295,24 @@ def _timing(record: RunRecord) -> str:
         facts["Waiting for data"] = f"{waiting.values[-1]:.1%} of the time"
     if record.sessions:
         last = record.sessions[-1]
-        facts["Time"] = _duration(sum(each.seconds for each in record.sessions))
+        facts["Time"] = _format_duration(sum(each.seconds for each in record.sessions))
         if len(record.sessions) > 1:
             facts["Sessions"] = f"{len(record.sessions)}, the last one from step {last.first_step:,}"
         done = last.last_step - last.first_step
         if done > 0 and last.seconds > 0:
-            facts["Speed"] = f"{done / last.seconds:.3g} steps a second, with validation and saving"
+            facts["Speed"] = f"{done / last.seconds:.3g} steps per second, including validation and saving"
             left = record.steps - record.step
             if left > 0:
-                facts["Left at this speed"] = _duration(left * last.seconds / done)
+                facts["Time left"] = _format_duration(left * last.seconds / done)
     if record.speed:
         facts["Limited by"] = record.speed
     return _pairs(facts) if facts else "<p>No timing yet.</p>\n"
 
 
-def _duration(seconds: float) -> str:
-    """A time for people.
+def _format_duration(seconds: float) -> str:
+    """Format a duration.
 
-    >>> _duration(59), _duration(3725), _duration(200_000)
+    >>> _format_duration(59), _format_duration(3725), _format_duration(200_000)
     ('59 s', '1 h 2 min', '2 d 7 h')
     """
     whole = round(seconds)
@@ -325,9 +327,9 @@ def _events(record: RunRecord) -> Iterator[str]:
         yield "<p>No events.</p>\n"
         return
     rows = [_event(event) for event in record.events]
-    yield table("Messages of the run. ! marks those that need attention.", ["Step", "Time", "", "Sentence"], rows)
+    yield table("Messages of the run; ! marks those that need attention.", ["Step", "Time", "", "Message"], rows)
     if record.events_left_out:
-        yield f"<p class=soft>{record.events_left_out:,} from the middle are left out; the run's log has them.</p>\n"
+        yield f"<p class=soft>{record.events_left_out:,} messages are omitted here; log.txt has them.</p>\n"
 
 
 def _event(event: Event) -> list[Cell]:
@@ -343,22 +345,24 @@ def _event(event: Event) -> list[Cell]:
 def _configuration(record: RunRecord) -> str:
     if not record.config:
         return "<p>Unknown.</p>\n"
-    short_facts = {key.capitalize(): _flat(record.value(key)) for key in _PARTS if isinstance(record.value(key), dict)}
-    lines = "\n".join(f"{key} = {value}" for key, value in _leaves(record.config))
+    short_facts = {
+        key.capitalize(): _describe_part(record.value(key)) for key in _PARTS if isinstance(record.value(key), dict)
+    }
+    lines = "\n".join(f"{key} = {value}" for key, value in _flatten(record.config))
     return (
-        f"{_pairs(short_facts)}<details>\n<summary>Every value</summary>\n"
-        '<div class="scroll" role="region" aria-label="Every value" tabindex="0">\n'
-        f"<pre>{_block(lines)}</pre>\n</div>\n"
+        f"{_pairs(short_facts)}<details>\n<summary>All values</summary>\n"
+        '<div class="scroll" role="region" aria-label="All values" tabindex="0">\n'
+        f"<pre>{_escape_lines(lines)}</pre>\n</div>\n"
         "</details>\n"
     )
 
 
-def _block(lines: str) -> str:
+def _escape_lines(lines: str) -> str:
     return "\n".join(text(line) for line in lines.split("\n"))
 
 
-def _flat(part: dict[str, Any]) -> str:
-    """The plain values of a part on one line; deeper ones are in the list of all."""
+def _describe_part(part: dict[str, Any]) -> str:
+    """The plain values of a part on one line; nested ones are in the list of all values."""
     kind = part.get("network", part.get("kind"))
     rest = [f"{key} {value}" for key, value in part.items() if not isinstance(value, dict) and key not in _NAMES]
     return ", ".join([*([str(kind)] if kind is not None else []), *rest])
@@ -367,9 +371,9 @@ def _flat(part: dict[str, Any]) -> str:
 _NAMES = ("network", "kind")
 
 
-def _leaves(part: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+def _flatten(part: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
     for key, value in part.items():
         if isinstance(value, dict):
-            yield from _leaves(cast("dict[str, Any]", value), f"{above}{key}.")
+            yield from _flatten(cast("dict[str, Any]", value), f"{above}{key}.")
         else:
             yield f"{above}{key}", str(value)

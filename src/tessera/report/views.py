@@ -1,9 +1,9 @@
-"""Picture files as they are shown on a page: 8-bit RGB, whole and bounded in size, or the same region of each.
+"""Pictures for a page: 8-bit RGB, whole in a bounded size, or the same region of each.
 
-Pictures of one subject may differ in size: everything is shown at the size of the largest, `full`. One that is smaller
-by a whole number is enlarged by repeating pixels; one that lacks a few rows or columns (cut to a multiple of the scale)
-is laid to the top left; any other is resampled by Lanczos. Files are read row by row, so memory is bounded by what is
-shown. Shapes: H height, W width; sizes are (H, W).
+Pictures of one subject may differ in size: all are shown at the size of the largest, `full`. A picture that is smaller
+by an integer factor is upscaled by repeating pixels; one that lacks a few rows or columns (cropped to a multiple of the
+scale) is aligned at the top left; others are resampled by Lanczos. Files are read row by row, so the memory depends on
+the size shown only. Shapes: H height, W width; sizes are (H, W).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Shown = npt.NDArray[np.uint8]
 
 _SAMPLES_AT_A_TIME = 2**22
 _LEAST_ACROSS = 8
-"""Up to so many rows or columns may be missing from a picture that was cut to a multiple of its scale."""
+"""Rows or columns that may be missing from a picture that was cropped to a multiple of its scale."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,14 +46,14 @@ class Region:
         return f"{self.x},{self.y},{self.width}x{self.height}"
 
     def inside(self, full: Size) -> Region:
-        """The same rectangle, moved (and cut, if it must be) to lie in a picture of this size."""
+        """Move this rectangle (and crop it, if necessary) into a picture of this size."""
         width, height = min(self.width, full[1]), min(self.height, full[0])
         return Region(x=min(self.x, full[1] - width), y=min(self.y, full[0] - height), width=width, height=height)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """How a picture of one size is laid over the largest; `factor` None means that it is resampled by Lanczos."""
+    """How a picture of one size is aligned with the largest; `factor` None means resampled by Lanczos."""
 
     size: Size
     full: Size
@@ -61,7 +61,7 @@ class Fit:
 
     @property
     def how(self) -> str:
-        """What is done to it, in words.
+        """The scaling in words.
 
         >>> fit((64, 64), (256, 256)).how, fit((256, 256), (256, 256)).how, fit((252, 256), (256, 256)).how
         ('4x nearest', 'as it is', 'top left, 4 rows short')
@@ -79,13 +79,13 @@ class Fit:
         return f"top left, {' and '.join(missing)} short" if missing else "as it is"
 
     def indices(self, positions: npt.NDArray[np.int64], axis: int) -> npt.NDArray[np.int64]:
-        """Positions in the largest picture -> the rows (axis 0) or columns of this one that lie there."""
+        """Map positions in the largest picture to rows (axis 0) or columns of this one."""
         assert self.factor is not None
         return np.minimum(positions // self.factor, self.size[axis] - 1)
 
 
 def fit(size: Size, full: Size) -> Fit:
-    """How to show a picture of `size` among pictures of which the largest is `full`."""
+    """Choose the alignment of a picture of `size` with the largest picture, `full`."""
     factor = max(1, round(full[0] / size[0]))
     short = [full[axis] - factor * size[axis] for axis in (0, 1)]
     if factor == 1:
@@ -96,10 +96,10 @@ def fit(size: Size, full: Size) -> Fit:
     return Fit(size=size, full=full, factor=factor if near else None)
 
 
-def bounded(size: Size, side: int) -> Size:
-    """The size of a picture shrunk until no side is longer than `side`.
+def shrink_size(size: Size, side: int) -> Size:
+    """Shrink a size so that no side is longer than `side`.
 
-    >>> bounded((100, 4000), 1000), bounded((100, 400), 1000)
+    >>> shrink_size((100, 4000), 1000), shrink_size((100, 400), 1000)
     ((25, 1000), (100, 400))
     """
     shrunk = min(1.0, side / max(size))
@@ -107,45 +107,47 @@ def bounded(size: Size, side: int) -> Size:
 
 
 def read_size(path: Path, limits: Limits) -> Size:
-    """Give (H, W) of a picture file, upright. Raises PictureError, LimitError."""
+    """Read (H, W) of a picture file, upright. Raises PictureError, LimitError."""
     with PictureReader(path, limits=limits) as reader:
         return reader.height, reader.width
 
 
-def read_whole(path: Path, laid: Fit, target: Size, limits: Limits) -> Shown:
-    """A picture whole, at `target`, which is `laid.full` or smaller in the same proportion. Raises PictureError."""
-    nearest = laid.factor is not None and (target == laid.full or min(np.subtract(target, laid.size)) > 0)
+def read_whole(path: Path, placed: Fit, target: Size, limits: Limits) -> Shown:
+    """Read a whole picture at `target`: `placed.full`, or smaller in the same proportion. Raises PictureError."""
+    nearest = placed.factor is not None and (target == placed.full or min(np.subtract(target, placed.size)) > 0)
     with PictureReader(path, limits=limits) as reader:
         if nearest:
             down, across = (
-                laid.indices(((np.arange(target[axis]) + 0.5) * laid.full[axis] / target[axis]).astype(np.int64), axis)
+                placed.indices(
+                    ((np.arange(target[axis]) + 0.5) * placed.full[axis] / target[axis]).astype(np.int64), axis
+                )
                 for axis in (0, 1)
             )
-            pixels = _rows(reader, 0, reader.height)[down][:, across]
+            pixels = _read_rows(reader, 0, reader.height)[down][:, across]
         else:
-            pixels = _resampled(reader, target, 0, target[0])
-        return in_srgb(pixels, reader.metadata)
+            pixels = _resample_rows(reader, target, 0, target[0])
+        return to_srgb(pixels, reader.metadata)
 
 
-def read_region(path: Path, laid: Fit, region: Region, limits: Limits) -> Shown:
-    """What of a picture lies in a region of the largest -> (region.height, region.width, 3). Raises PictureError."""
+def read_region(path: Path, placed: Fit, region: Region, limits: Limits) -> Shown:
+    """Read the part of a picture in a region of the largest, (region.height, region.width, 3). Raises PictureError."""
     columns = slice(region.x, region.x + region.width)
     with PictureReader(path, limits=limits) as reader:
-        if laid.factor is not None:
-            down = laid.indices(np.arange(region.y, region.y + region.height), 0)
-            across = laid.indices(np.arange(region.x, region.x + region.width), 1)
-            rows = _rows(reader, int(down[0]), int(down[-1]) + 1, slice(int(across[0]), int(across[-1]) + 1))
+        if placed.factor is not None:
+            down = placed.indices(np.arange(region.y, region.y + region.height), 0)
+            across = placed.indices(np.arange(region.x, region.x + region.width), 1)
+            rows = _read_rows(reader, int(down[0]), int(down[-1]) + 1, slice(int(across[0]), int(across[-1]) + 1))
             pixels = rows[down - down[0]][:, across - across[0]]
         else:
-            pixels = _resampled(reader, laid.full, region.y, region.y + region.height)[:, columns]
-        return in_srgb(pixels, reader.metadata)
+            pixels = _resample_rows(reader, placed.full, region.y, region.y + region.height)[:, columns]
+        return to_srgb(pixels, reader.metadata)
 
 
-def where_they_differ(pictures: Sequence[Shown], full: Size, *, side: int, unit: int = 8) -> Region:
-    """The square of `side` pixels of the largest where pictures of one subject differ most; its place is on a grid.
+def find_difference(pictures: Sequence[Shown], full: Size, *, side: int, unit: int = 8) -> Region:
+    """Find the square of `side` pixels of the largest picture where pictures of one subject differ most.
 
-    `pictures` are all of one size, `full` or smaller. Of one picture alone, the square that is richest in detail. The
-    grid's `unit` is what x and y are multiples of, so that a whole number of pixels of a smaller picture fits.
+    `pictures` have one size, `full` or smaller. For a single picture, the square with the most detail. x and y are
+    multiples of `unit`, so that the square contains complete pixels of a smaller picture.
     """
     side = max(unit, side // unit * unit) if min(full) >= unit else side
     height, width = min(side, full[0]), min(side, full[1])
@@ -166,8 +168,8 @@ def where_they_differ(pictures: Sequence[Shown], full: Size, *, side: int, unit:
     return Region(x=int(xs[best[1]]), y=int(ys[best[0]]), width=width, height=height)
 
 
-def in_srgb(pixels: Pixels, metadata: Metadata) -> Shown:
-    """Pixels (H, W, C) in 8 or 16 bits -> (H, W, 3) in 8-bit sRGB, through their profile and on white."""
+def to_srgb(pixels: Pixels, metadata: Metadata) -> Shown:
+    """Convert pixels (H, W, C) of 8 or 16 bits to 8-bit sRGB (H, W, 3) by their ICC profile, on white."""
     if pixels.shape[2] in (2, 4):
         pixels = flatten_on_white(pixels)
     deep, gray = pixels.dtype == np.uint16, pixels.shape[2] == 1
@@ -179,14 +181,14 @@ def in_srgb(pixels: Pixels, metadata: Metadata) -> Shown:
             image = image.icc_transform("srgb", embedded=True, depth=8, intent="relative")
             return np.asarray(image.numpy(), np.uint8).reshape(*pixels.shape[:2], -1)[..., :3]
         except vips().Error:
-            pass  # a profile that only seemed sound: its numbers are shown as they are
+            pass  # a damaged profile: show the values unconverted
     if deep:
         pixels = np.rint(pixels / 257.0)
     return np.broadcast_to(pixels.astype(np.uint8), (*pixels.shape[:2], 3))
 
 
-def data_uri(picture: Shown, *, exact: bool = True) -> str:
-    """The picture inside a page: PNG, or WebP at quality 90 where it need not be exact."""
+def encode_data_uri(picture: Shown, *, exact: bool = True) -> str:
+    """Encode a picture for a page: PNG, or WebP at quality 90 if it need not be exact."""
     image = vips().Image.new_from_array(np.ascontiguousarray(picture)).copy(interpretation="srgb")
     if exact:
         kind, data = "png", image.pngsave_buffer(compression=9, keep="none")
@@ -195,14 +197,14 @@ def data_uri(picture: Shown, *, exact: bool = True) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def _step(reader: PictureReader) -> int:
+def _rows_at_a_time(reader: PictureReader) -> int:
     return max(1, _SAMPLES_AT_A_TIME // (reader.width * reader.info.channels))
 
 
-def _rows(reader: PictureReader, first: int, last: int, columns: slice = slice(None)) -> Pixels:
-    """Rows `first` to `last` of a reader that is at its start; those above are read and dropped."""
+def _read_rows(reader: PictureReader, first: int, last: int, columns: slice = slice(None)) -> Pixels:
+    """Read rows `first` to `last` of a reader at its start, skipping those above."""
     parts: list[Pixels] = []
-    step = _step(reader)
+    step = _rows_at_a_time(reader)
     for at in range(0, last, step):
         rows = reader.read_rows(at, min(step, last - at))
         if at + len(rows) > first:
@@ -210,16 +212,16 @@ def _rows(reader: PictureReader, first: int, last: int, columns: slice = slice(N
     return np.concatenate(parts)
 
 
-def _resampled(reader: PictureReader, target: Size, first: int, last: int) -> Pixels:
-    """Rows `first` to `last` of the picture as it is at the size `target`."""
+def _resample_rows(reader: PictureReader, target: Size, first: int, last: int) -> Pixels:
+    """Read rows `first` to `last` of the picture resampled to the size `target`."""
     info = reader.info
     resampler = Resampler(size=(reader.height, reader.width), target=target, channels=info.channels, dtype=info.dtype)
     parts: list[Pixels] = []
-    made, step = 0, _step(reader)
+    made, step = 0, _rows_at_a_time(reader)
     for at in range(0, reader.height, step):
         rows = resampler.take(reader.read_rows(at, min(step, reader.height - at)))
         parts.append(rows[max(0, first - made) : max(0, last - made)])
         made += len(rows)
     if made < last:
-        raise PictureError(f"{reader.path}: gave {made} rows at its new size, and {last} were expected.")
+        raise PictureError(f"{reader.path}: expected {last} rows after resampling, found {made}.")
     return np.concatenate(parts)

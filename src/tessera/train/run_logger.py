@@ -18,7 +18,7 @@ from tessera.dataset.sources import PictureRef
 from tessera.dataset.throughput import ThroughputMeter
 from tessera.degrade import to_json
 from tessera.errors import PictureError, TesseraError
-from tessera.explain.live import LIVE_SIDE, live_maps, live_picture
+from tessera.explain.live import LIVE_SIDE, compute_live_maps, read_live_picture
 from tessera.machine import cores
 from tessera.report.training import write_training_report
 from tessera.train.batches import TrainingBatch
@@ -167,7 +167,7 @@ class RunLogger:
         every = self._recipe.report.attention_every
         if self._silent or not every or step % every or parts.discriminator is None or self._attention_picture is None:
             return
-        live = live_maps(parts.discriminator, self._attention_picture)
+        live = compute_live_maps(parts.discriminator, self._attention_picture)
         self._folder.record(step, "attention", live.numbers)
         self._board.add_scalars(step, "attention", live.numbers)
         self._board.add_picture(step, "attention", live.sheet)
@@ -180,7 +180,7 @@ class RunLogger:
         own = self._recipe.report.attention_picture
         try:
             if own is not None:
-                return live_picture(own)
+                return read_live_picture(own)
             if self._validation.pairs:
                 return crop_center(self._validation.pairs[0].gt, LIVE_SIDE)
             return crop_center(to_unit(to_chw(read_rgb(first).pixels)).unsqueeze(0), LIVE_SIDE)

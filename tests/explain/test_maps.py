@@ -14,9 +14,9 @@ from tessera.discriminators.multi_scale import MultiScaleConfig
 from tessera.discriminators.spectral_norm import SpectralConv2d
 from tessera.discriminators.unet import UNetConfig
 from tessera.errors import UsageError
-from tessera.explain import answers, attention_maps, live_maps
-from tessera.explain.live import live_picture
-from tessera.explain.looking import enlarged, gates_of, settle_norms
+from tessera.explain import compute_attention_maps, compute_live_maps, compute_logits
+from tessera.explain.live import read_live_picture
+from tessera.explain.maps import estimate_norms, list_gates, upsample_map
 from tessera.images.writer import write_picture
 from tessera.weights.discriminator_file import load_discriminator
 
@@ -47,7 +47,7 @@ def test_maps_of_one_network_equal_the_definition_and_keep_the_published_shapes(
     state = attention_state(4, seed=3)
     file = save_basicsr(tmp_path / "net_d_5000.pth", {prefix + name: tensor for name, tensor in state.items()})
     (height, width), x = size, picture(*size)
-    found = attention_maps(load_discriminator(file).network, x)
+    found = compute_attention_maps(load_discriminator(file).network, x)
     assert list(found) == ["A1", "A2", "A3"]
     for (name, each), wanted, divisor in zip(found.items(), direct_maps(state, mirrored(x, 8)), (4, 2, 1), strict=True):
         rows, columns = -(-height // divisor), -(-width // divisor)
@@ -61,42 +61,42 @@ def test_maps_of_two_networks_equal_the_definition_with_the_last_layer_at_full_s
     size: tuple[int, int], tmp_path: Path
 ) -> None:
     state, x = multi_state(4, seed=7), picture(*size)
-    found = attention_maps(load_discriminator(save_basicsr(tmp_path / "net_d_1.pth", state)).network, x)
+    found = compute_attention_maps(load_discriminator(save_basicsr(tmp_path / "net_d_1.pth", state)).network, x)
     assert list(found) == ["A1_D1", "A2_D1", "A3_D1", "A1_D2", "A2_D2", "A3_D2"]
     direct = direct_multi_maps(state, mirrored(x, 16))
-    for gate, wanted in zip(gates_of(MultiScaleConfig(features=4)), direct, strict=True):
+    for gate, wanted in zip(list_gates(MultiScaleConfig(features=4)), direct, strict=True):
         rows, columns = (-(-side // gate.divisor) for side in size)
         assert found[gate.name].shape == (1, 1, rows, columns)
         assert (found[gate.name] - wanted[..., :rows, :columns]).abs().max() < 1e-6, gate.name
 
 
 @pytest.mark.parametrize("config", [AttentionUNetConfig(features=2), MultiScaleConfig(features=2)], ids=["one", "two"])
-def test_looking_changes_no_buffer_no_mode_and_no_random_number(config: MultiScaleConfig) -> None:
+def test_maps_changes_no_buffer_no_mode_and_no_random_number(config: MultiScaleConfig) -> None:
     torch.manual_seed(0)
     network = config.build().train()
     next(network.children()).eval()  # as when a part is frozen
     network(picture(32, 32))  # a step, so that buffers are not those of a fresh network
     before, modes = snapshot(network), [module.training for module in network.modules()]
     random = torch.get_rng_state()
-    first = attention_maps(network, picture(40, 33))
-    answers(network, picture(40, 33))
-    live = live_maps(network, picture(40, 33))
+    first = compute_attention_maps(network, picture(40, 33))
+    compute_logits(network, picture(40, 33))
+    live = compute_live_maps(network, picture(40, 33))
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     assert [module.training for module in network.modules()] == modes
     assert torch.equal(torch.get_rng_state(), random)
     assert not any(each.requires_grad for each in first.values())
     assert all(parameter.requires_grad for parameter in network.parameters())
-    again = live_maps(network, picture(40, 33))
+    again = compute_live_maps(network, picture(40, 33))
     assert (again.sheet == live.sheet).all()
     assert again.numbers == live.numbers
 
 
-def test_answers_are_the_logits_of_every_scale_in_eval_mode() -> None:
+def test_logits_are_those_of_every_scale_in_eval_mode() -> None:
     torch.manual_seed(0)
     network = MultiScaleConfig(features=2).build()
     network(picture(32, 32))
     x = picture(33, 50)
-    found = answers(network, x)
+    found = compute_logits(network, x)
     assert {name: tuple(each.shape) for name, each in found.items()} == {"D1": (1, 1, 33, 50), "D2": (1, 1, 17, 25)}
     network.eval()
     with torch.no_grad():
@@ -105,25 +105,25 @@ def test_answers_are_the_logits_of_every_scale_in_eval_mode() -> None:
 
 def test_a_network_without_gates_is_refused_by_its_name() -> None:
     with pytest.raises(UsageError, match="unet has no attention gates"):
-        attention_maps(UNetConfig(features=1).build(), picture(16, 16))
+        compute_attention_maps(UNetConfig(features=1).build(), picture(16, 16))
     with pytest.raises(UsageError, match="Linear has no attention gates"):
-        attention_maps(nn.Linear(1, 1), picture(16, 16))
+        compute_attention_maps(nn.Linear(1, 1), picture(16, 16))
 
 
 def test_enlarging_puts_each_value_in_the_middle_of_its_pixels() -> None:
     values = torch.tensor([[[[0.0, 1.0]]]])
-    wide = enlarged(values, 4, (3, 7))
+    wide = upsample_map(values, 4, (3, 7))
     assert wide.shape == (1, 1, 3, 7)
     # pixel centers 0.5 ... 6.5 on a grid whose values lie at 2 and 6
     expected = [min(1.0, max(0.0, (x + 0.5 - 2) / 4)) for x in range(7)]
     torch.testing.assert_close(wide[0, 0, 1], torch.tensor(expected))
-    assert enlarged(values, 1, (1, 2)) is not None
+    assert upsample_map(values, 1, (1, 2)) is not None
 
 
 def test_norms_are_estimated_for_a_network_before_its_first_step_and_for_no_other() -> None:
     torch.manual_seed(0)
     network = AttentionUNetConfig(features=4).build().eval()
-    assert settle_norms(network)
+    assert estimate_norms(network)
     for module in network.modules():
         assert not module.training
         if isinstance(module, SpectralConv2d):
@@ -131,7 +131,7 @@ def test_norms_are_estimated_for_a_network_before_its_first_step_and_for_no_othe
             assert 1 - 1e-5 <= largest < 1.03  # a spectral norm is estimated from below; fp32 rounds
     network.train()(picture(32, 32))
     before = snapshot(network.eval())
-    assert not settle_norms(network)
+    assert not estimate_norms(network)
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
@@ -139,11 +139,11 @@ def test_the_live_view_has_a_row_for_each_network_and_numbers_for_each_gate(tmp_
     torch.manual_seed(0)
     whole = picture(300, 280)
     write_picture(whole[0].permute(1, 2, 0).numpy(), tmp_path / "a.png")
-    middle = live_picture(tmp_path / "a.png")
+    middle = read_live_picture(tmp_path / "a.png")
     assert middle.shape == (1, 3, 256, 256)
     assert (middle - whole[..., 22:278, 12:268]).abs().max() <= 0.5 / 255 + 1e-6
-    one = live_maps(AttentionUNetConfig(features=2).build(), middle[..., :64, :64])
-    two = live_maps(MultiScaleConfig(features=2).build(), middle[..., :64, :64])
+    one = compute_live_maps(AttentionUNetConfig(features=2).build(), middle[..., :64, :64])
+    two = compute_live_maps(MultiScaleConfig(features=2).build(), middle[..., :64, :64])
     assert two.sheet.dtype.name == "uint8"
     assert two.sheet.shape[0] > 1.7 * one.sheet.shape[0]
     assert two.sheet.shape[1] == one.sheet.shape[1]
