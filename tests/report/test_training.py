@@ -368,7 +368,7 @@ def test_the_time_that_was_spent_and_is_left_is_told(tmp_path: Path) -> None:
     assert told["Time"] == "30 min 1 s"  # 10:00:00 to 10:10:01, 12:00 to 12:20
     assert told["Sessions"] == "2, the last one from step 100"
     assert told["Speed"].startswith("0.0833 steps per second")  # 100 in 20 minutes
-    assert told["Left at this speed"] == "40 min 0 s"
+    assert told["Time left"] == "40 min 0 s"
     assert told["Waiting for data"] == "25.0% of the time"
     assert told["Limited by"] == "2.5 crops a second, 40% of the time waiting for data: the data limits."
 
