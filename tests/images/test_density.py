@@ -16,6 +16,8 @@ INPUTS = ("png", "jpg", "tif", "webp", "avif", "bmp")
 OUTPUTS = ("png", "jpg", "tif", "webp", "avif")
 NO_UNIT = 1
 INCH = 2
+PER_INCH = 1
+"""Units in TIFF and EXIF, and in JFIF."""
 
 
 def save_with_pillow(path: Path, dpi: tuple[float, float] | None, *, artist: str = "") -> Path:
@@ -43,7 +45,7 @@ def read_dpi(path: Path) -> tuple[float, float] | None:
         if path.suffix in (".png", ".bmp", ".tif"):
             return image.info.get("dpi")
         if 282 not in tags:
-            return None
+            return image.info["jfif_density"] if image.info.get("jfif_unit") == PER_INCH else None
         assert tags[296] == INCH
         return float(tags[282]), float(tags[283])
 

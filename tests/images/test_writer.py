@@ -601,7 +601,7 @@ def test_a_profile_that_png_refuses_is_applied_instead_of_failing_the_picture(tm
     """libpng takes no profile of version 4 whose length is no multiple of 4."""
     odd = bytearray(display_p3() + b"\x00\x00")
     odd[:4], odd[8] = len(odd).to_bytes(4, "big"), 4
-    metadata = Metadata((MetadataField("icc-profile-data", vips().GValue.blob_type, bytes(odd)),))
+    metadata = Metadata(icc_profile=bytes(odd))
     assert must_convert_to_srgb(find_format(Path("a.png")), metadata, 3)  # type: ignore[arg-type]
     write_picture(Picture(SMALL, metadata), tmp_path / "a.png")
     again = read_picture(tmp_path / "a.png")
@@ -616,7 +616,7 @@ def test_a_broken_profile_that_would_have_to_be_applied_is_one_sentence_with_a_w
     tmp_path: Path, suffix: str
 ) -> None:
     broken = display_p3()[:-60] + b"\xff" * 60
-    metadata = Metadata((MetadataField("icc-profile-data", vips().GValue.blob_type, broken),))
+    metadata = Metadata(icc_profile=broken)
     path = tmp_path / f"a{suffix}"
     with pytest.raises(PictureError, match=r"its ICC profile is damaged .* write PNG or TIFF") as caught:
         write_picture(Picture(SMALL, metadata), path)

@@ -1,121 +1,113 @@
-"""Metadata for a picture of a new size in another format: sizes and orientation corrected, and what the format loses.
+"""Metadata for a picture of a new size in another format: what is written, and what the format loses.
 
-EXIF, XMP, IPTC and ICC travel as libvips' header fields.
+One function decides both, so that whatever is not written is named.
 """
 
 from __future__ import annotations
 
-import re
-import struct
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
-from tessera.images.metadata import Metadata, MetadataField
+from tessera.images.exif import MalformedExifError, correct_exif
+from tessera.images.metadata import COMMENT, Metadata, Text, list_names
 from tessera.images.picture_format import MetadataKind, PictureFormat
-
-_KINDS: dict[str, MetadataKind] = {
-    "exif-data": "EXIF",
-    "xmp-data": "XMP",
-    "iptc-data": "IPTC",
-    "icc-profile-data": "ICC profile",
-}
+from tessera.images.xmp import MalformedXmpError, correct_xmp
 
 
-def correct_metadata(metadata: Metadata, form: PictureFormat, *, height: int, width: int) -> tuple[MetadataField, ...]:
-    """Return the fields to write with a picture of this size in this format.
+@dataclass(frozen=True)
+class PreparedMetadata:
+    """Metadata as a format stores it, and what of it the format does not hold, as words for a note."""
 
-    Orientation becomes 1 and sizes become those of the picture, in XMP here and in EXIF by libvips. What the format
-    cannot hold is left out.
+    metadata: Metadata
+    losses: tuple[str, ...]
+
+
+def prepare_metadata(metadata: Metadata, form: PictureFormat, *, height: int, width: int) -> PreparedMetadata:
+    """Fit metadata to a picture of this size in this format.
+
+    Orientation becomes 1 and sizes become those of the picture, in EXIF and XMP; thumbnails of the old picture are
+    dropped. Blocks that the format cannot hold, or that are damaged, are left out and named.
     """
-    result: list[MetadataField] = []
-    too_large: set[str] = set()
-    for field in metadata.fields:
-        value, kind = field.value, _KINDS.get(field.name)
-        # EXIF needs no check here: writers that hold none ignore it
-        if kind in ("XMP", "IPTC", "ICC profile") and kind not in form.metadata:
-            continue
-        if kind == "XMP":
-            value = correct_xmp(bytes(value), height=height, width=width)
-        elif kind == "IPTC":
-            value = convert_iptc(bytes(value), in_photoshop=form.iptc_in_photoshop)
-        if kind is not None and len(value) > form.metadata_bytes.get(kind, len(value)):
-            too_large.add(field.name)
-        result.append(MetadataField(field.name, field.gtype, value))
-    kept = (field for field in result if field.name not in too_large)
-    if "exif-data" in too_large:  # libvips would rebuild EXIF from the tags
-        kept = (field for field in kept if not field.name.startswith("exif-"))
-    return tuple(kept)
-
-
-def list_losses(metadata: Metadata, form: PictureFormat) -> tuple[str, ...]:
-    """Name the kinds of metadata that the picture has and the format cannot hold."""
-    fields = {field.name: field for field in metadata.fields}
     losses: list[str] = []
-    for name, kind in _KINDS.items():
-        if name not in fields:
-            continue
-        words = "the ICC profile" if kind == "ICC profile" else kind
-        size = len(fields[name].value)
-        if kind not in form.metadata:
-            losses.append(words)
-        elif size > form.metadata_bytes.get(kind, size):
-            losses.append(f"{words} of {size:,} bytes")
-    return tuple(losses)
+    gain_map = metadata.gain_map if "gain map" in form.metadata else None
+    if metadata.gain_map is not None and gain_map is None:
+        losses.append("the gain map (HDR)")
+    result = replace(
+        metadata,
+        exif=_prepare_exif(metadata.exif, losses, height=height, width=width),
+        xmp=_prepare_xmp(
+            metadata.xmp, losses, height=height, width=width, gain_map_bytes=len(gain_map.jpeg) if gain_map else 0
+        ),
+        gain_map=gain_map,
+    )
+    for kind, name in _BLOCKS:
+        block: bytes = getattr(result, name)
+        if block and (loss := _find_loss(kind, block, form)):
+            losses.append(loss)
+            result = replace(result, **{name: b""})
+    if result.icc_profile is not None and (loss := _find_loss("ICC profile", result.icc_profile, form)):
+        losses.append(loss)
+        result = result.without_icc()
+    losses += _name_lost_texts([text for text in result.texts if not _holds_text(text, form)])
+    texts = tuple(text for text in result.texts if _holds_text(text, form))
+    return PreparedMetadata(replace(result, texts=texts), tuple(losses))
 
 
-_XMP_THUMBNAILS = re.compile(rb"<xmp:Thumbnails\b.*?</xmp:Thumbnails\s*>\s*", re.DOTALL)
+_BLOCKS: tuple[tuple[MetadataKind, str], ...] = (
+    ("EXIF", "exif"),
+    ("XMP", "xmp"),
+    ("IPTC", "iptc"),
+    ("Photoshop resources", "photoshop"),
+)
 
 
-def correct_xmp(packet: bytes, *, height: int, width: int) -> bytes:
-    """Correct orientation and sizes in an XMP packet, as attributes and as elements, and drop its thumbnails.
-
-    >>> correct_xmp(b'<a tiff:Orientation="6" tiff:ImageWidth="60"/>', height=80, width=120)
-    b'<a tiff:Orientation="1" tiff:ImageWidth="120"/>'
-    """
-    values = {
-        b"tiff:Orientation": b"1",
-        b"tiff:ImageWidth": b"%d" % width,
-        b"tiff:ImageLength": b"%d" % height,
-        b"exif:PixelXDimension": b"%d" % width,
-        b"exif:PixelYDimension": b"%d" % height,
-    }
-    for name, value in values.items():
-        pattern = re.compile(rb"(\b" + name + rb"\s*(?:=\s*[\"']|>)\s*)\d+")
-        packet = pattern.sub(rb"\g<1>" + value, packet)
-    return _XMP_THUMBNAILS.sub(b"", packet)
+def list_losses(metadata: Metadata, form: PictureFormat, *, height: int = 1, width: int = 1) -> tuple[str, ...]:
+    """Name what the picture has and a file of this format will not have."""
+    return prepare_metadata(metadata, form, height=height, width=width).losses
 
 
-_PHOTOSHOP = b"Photoshop 3.0\x00"
-_IPTC_RESOURCE = 0x0404
-_THUMBNAIL_RESOURCES = frozenset({0x0409, 0x040C})
+def _prepare_exif(block: bytes, losses: list[str], *, height: int, width: int) -> bytes:
+    if not block:
+        return b""
+    try:
+        return correct_exif(block, height=height, width=width)
+    except MalformedExifError:
+        losses.append("EXIF, which is damaged")
+        return b""
 
 
-def convert_iptc(block: bytes, *, in_photoshop: bool) -> bytes:
-    """Convert IPTC between bare records (TIFF) and records inside Photoshop's resources, without thumbnails (JPEG).
-
-    (Adobe, "Photoshop File Formats Specification": image resource blocks; IPTC-NAA is resource 0x0404.)
-    """
-    wrapped = block.startswith(_PHOTOSHOP)
-    if not in_photoshop:
-        if not wrapped:
-            return block
-        return next((data for number, data, _ in _split_resources(block) if number == _IPTC_RESOURCE), b"")
-    if wrapped:
-        kept = (whole for number, _, whole in _split_resources(block) if number not in _THUMBNAIL_RESOURCES)
-        return _PHOTOSHOP + b"".join(kept)
-    padded = block + b"\x00" * (len(block) % 2)
-    return _PHOTOSHOP + b"8BIM" + struct.pack(">HHI", _IPTC_RESOURCE, 0, len(block)) + padded
+def _prepare_xmp(packet: bytes, losses: list[str], *, height: int, width: int, gain_map_bytes: int) -> bytes:
+    if not packet:
+        return b""
+    try:
+        return correct_xmp(packet, height=height, width=width, gain_map_bytes=gain_map_bytes)
+    except MalformedXmpError:
+        losses.append("XMP, which is damaged")
+        return b""
 
 
-def _split_resources(block: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """Split Photoshop's image resources -> number, data, and the whole of each as it is stored."""
-    position = len(_PHOTOSHOP)
-    while block[position : position + 4] == b"8BIM" and position + 12 <= len(block):
-        (number,) = struct.unpack_from(">H", block, position + 4)
-        name_bytes = block[position + 6] + 1
-        start = position + 6 + name_bytes + name_bytes % 2
-        if start + 4 > len(block):
-            return
-        (size,) = struct.unpack_from(">I", block, start)
-        end = start + 4 + size + size % 2
-        yield number, block[start + 4 : start + 4 + size], block[position:end]
-        position = end
+def _find_loss(kind: MetadataKind, block: bytes, form: PictureFormat) -> str:
+    words = "the ICC profile" if kind == "ICC profile" else kind
+    if kind not in form.metadata:
+        return words
+    fits = len(block) <= form.metadata_bytes.get(kind, len(block))
+    if kind == "XMP" and form.accepts_xmp is not None:
+        fits = fits and form.accepts_xmp(block)
+    return "" if fits else f"{words} of {len(block):,} bytes"
+
+
+def _holds_text(text: Text, form: PictureFormat) -> bool:
+    if "texts with keywords" in form.metadata:
+        return True
+    size = len(text.text.encode())
+    is_comment = text.keyword == COMMENT and not text.language
+    return is_comment and "comments" in form.metadata and size <= form.metadata_bytes.get("comments", size)
+
+
+def _name_lost_texts(lost: list[Text]) -> Iterator[str]:
+    comments = sum(text.keyword == COMMENT for text in lost)
+    named = [text.keyword for text in lost if text.keyword != COMMENT]
+    if comments:
+        yield "the comment" if comments == 1 else f"{comments} comments"
+    if named:
+        yield f"the text {named[0]}" if len(named) == 1 else f"the texts {list_names(named)}"

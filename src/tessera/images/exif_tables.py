@@ -1,9 +1,9 @@
-"""EXIF blocks, and EXIF and IPTC in TIFF files: all are directories of tags.
+"""EXIF, IPTC and Photoshop's resources in TIFF files: all are directories of tags.
 
-libvips (8.18) carries EXIF in every format but TIFF, and keeps only the first quarter of a TIFF's IPTC (it counts
-words where libtiff counts bytes). A TIFF keeps EXIF in its own structure: the descriptive tags among those of the
-picture, and two directories below it (TIFF 6.0, section 2; BigTIFF as in libtiff; EXIF 2.32, 4.6). An EXIF block is
-itself a small TIFF without pixels, so one reader and one writer of directories serve both.
+libvips (8.18) reads no EXIF from a TIFF, and only the first quarter of its IPTC (it counts words where libtiff counts
+bytes). A TIFF keeps EXIF in its own structure: the descriptive tags among those of the picture, and two directories
+below it (TIFF 6.0, section 2; BigTIFF as in libtiff; EXIF 2.32, 4.6). An EXIF block is itself a small TIFF without
+pixels, so one reader and one writer of directories serve both.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import contextlib
 import io
 import os
 import struct
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -20,24 +20,42 @@ from typing import BinaryIO
 _EXIF_POINTER, _GPS_POINTER, _INTEROP_POINTER = 34665, 34853, 40965
 _POINTERS = frozenset({_EXIF_POINTER, _GPS_POINTER, _INTEROP_POINTER})
 _PIXEL_X, _PIXEL_Y = 40962, 40963
-_IPTC = 33723
+_XMP, _IPTC, _PHOTOSHOP, _ICC = 700, 33723, 34377, 34675
 _DESCRIPTIONS = frozenset(
     (
-        *(269, 270, 271, 272, 305, 306, 315, 316, 33432),  # document, description, make, model, software, time, ...
+        *(269, 270, 271, 272, 285, 305, 306, 315, 316, 33432),  # document, description, make, model, software, ...
         *(18246, 18249),  # rating, in stars and in percent
         *range(40091, 40096),  # title, comment, author, keywords and subject as Windows writes them
+        *(36867, 50341),  # time of the photograph, print image matching
     )
 )
+_STRUCTURE = frozenset(
+    (
+        *range(254, 267),
+        *(273, 274, *range(277, 285), *range(288, 294), 296, 297, 301, *range(317, 348), *range(512, 522)),
+        *(529, 530, 531, 532, 559),
+    )
+)
+"""Tags about how the pixels are stored and shown (TIFF 6.0; TIFF Technical Notes 1 and 2)."""
+_GEOGRAPHY = {
+    33550: "GeoTIFF scale",
+    33922: "GeoTIFF tie points",
+    34264: "GeoTIFF transformation",
+    34735: "GeoTIFF keys",
+    34736: "GeoTIFF numbers",
+    34737: "GeoTIFF texts",
+    42112: "GDAL metadata",
+    42113: "GDAL no-data value",
+}
+_OTHER_NAMES = {**_GEOGRAPHY, 37724: "Photoshop layers", 50838: "ImageJ sizes", 50839: "ImageJ metadata"}
 _UNIT_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 1, 7: 1, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _UNITS = {5: 2, 10: 2}
 _SHORT, _LONG, _RATIONAL, _UNDEFINED, _IFD8 = 3, 4, 5, 7, 18
 _NO_ABSOLUTE_UNIT = 1
 _MOST_ENTRIES = 4096
 _MOST_BYTES = 2**24
-PREFIX = b"Exif\x00\x00"
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 282, 283, 296
 RESOLUTION_TAGS = frozenset({_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT})
-COLOR_SPACE = 40961
 _MM_PER_UNIT = {2: 25.4, 3: 10.0}
 
 
@@ -79,39 +97,51 @@ class _Entry:
 _Table = dict[int, _Entry]
 
 
-def read_tiff_exif(path: Path) -> bytes | None:
-    """Read the EXIF of a TIFF file as a block, without orientation, sizes and resolution; None if absent or broken."""
+@dataclass(frozen=True, kw_only=True)
+class TiffMetadata:
+    """Metadata in the first directory of a TIFF file; empty where it has none or is broken."""
+
+    exif: bytes = b""
+    """A block without orientation, sizes and resolution."""
+    iptc: bytes = b""
+    photoshop: bytes = b""
+    others: tuple[str, ...] = ()
+    """Tags of other kinds, as words for a note."""
+
+
+def read_tiff_metadata(path: Path) -> TiffMetadata:
+    """Read the metadata of a TIFF file."""
     try:
         with path.open("rb") as file:
             layout, at = _read_start(file)
-            tables = _read_tables(file, layout, at, _DESCRIPTIONS)
+            found = _read_table(file, layout, at, (_IPTC, _PHOTOSHOP).__contains__, [2 * _MOST_BYTES])
+            others = _raw_entries(file, layout, at)[0].keys() - _DESCRIPTIONS - _STRUCTURE - _POINTERS
+            exif = _read_exif(file, layout, at)
     except (_MalformedError, OSError, struct.error):
-        return None
+        return TiffMetadata()
+    others -= {_X_RESOLUTION, _Y_RESOLUTION, _XMP, _IPTC, _PHOTOSHOP, _ICC}
+    return TiffMetadata(
+        exif=exif,
+        iptc=found[_IPTC].data if _IPTC in found else b"",
+        photoshop=found[_PHOTOSHOP].data if _PHOTOSHOP in found else b"",
+        others=tuple(_OTHER_NAMES.get(tag, f"tag {tag}") for tag in sorted(others)),
+    )
+
+
+def _read_exif(file: BinaryIO, layout: _Layout, at: int) -> bytes:
+    tables = _read_tables(file, layout, at, _DESCRIPTIONS.__contains__)
     if not any(tables.values()):
-        return None
+        return b""
     block = io.BytesIO(struct.pack(layout.order + "2sHI", b"II" if layout.order == "<" else b"MM", 42, 8))
     block.seek(8)
     at = _write_tables(block, tables, layout.order, _Layout(layout.order, big=False))
     block.seek(4)
     block.write(struct.pack(layout.order + "I", at))
-    return PREFIX + block.getvalue()
+    return block.getvalue()
 
 
-def read_tiff_iptc(path: Path) -> bytes | None:
-    """Read the IPTC records of a TIFF file; None if absent or broken."""
-    try:
-        with path.open("rb") as file:
-            layout, at = _read_start(file)
-            entry = _read_table(file, layout, at, {_IPTC}, [_MOST_BYTES]).get(_IPTC)
-    except (_MalformedError, OSError, struct.error):
-        return None
-    return entry.data if entry else None
-
-
-def edit_tiff(
-    path: Path, block: bytes, *, height: int, width: int, iptc: bytes = b"", has_density: bool = True
-) -> None:
-    """Append a directory to a TIFF file with an EXIF block's tags (sizes corrected) and IPTC.
+def edit_tiff(path: Path, block: bytes, *, iptc: bytes = b"", photoshop: bytes = b"", has_density: bool = True) -> None:
+    """Append a directory to a TIFF file with an EXIF block's tags, IPTC and Photoshop's resources.
 
     A broken block is left out. Without `has_density` the resolution that libvips always writes becomes 1:1 without
     unit (TIFF 6.0, section 8: the tags must be there, and unit 1 stands for no absolute dimensions).
@@ -120,20 +150,18 @@ def edit_tiff(
     tables: dict[int, _Table] = {}
     block_layout = _Layout("<", big=False)
     with contextlib.suppress(_MalformedError, struct.error):
-        source = io.BytesIO(block.removeprefix(PREFIX))
+        source = io.BytesIO(block)
         block_layout, at = _read_start(source)
-        tables = _read_tables(source, block_layout, at, _DESCRIPTIONS)
-    if iptc:
-        tables.setdefault(0, {})[_IPTC] = _Entry(_UNDEFINED, len(iptc), iptc)
+        tables = _read_tables(source, block_layout, at, _belongs_to_exif)
+    for tag, data in ((_IPTC, iptc), (_PHOTOSHOP, photoshop)):
+        if data:
+            tables.setdefault(0, {})[tag] = _Entry(_UNDEFINED, len(data), data)
     if not has_density:
         one = _Entry(_RATIONAL, 1, struct.pack(block_layout.order + "II", 1, 1))
         unit = _Entry(_SHORT, 1, struct.pack(block_layout.order + "H", _NO_ABSOLUTE_UNIT))
         tables.setdefault(0, {}).update({_X_RESOLUTION: one, _Y_RESOLUTION: one, _RESOLUTION_UNIT: unit})
     if not any(tables.values()):
         return
-    if _EXIF_POINTER in tables:
-        for tag, size in ((_PIXEL_X, width), (_PIXEL_Y, height)):
-            tables[_EXIF_POINTER][tag] = _Entry(_LONG, 1, struct.pack(block_layout.order + "I", size))
     with path.open("r+b") as file:
         layout, at = _read_start(file)
         own, following = _raw_entries(file, layout, at)
@@ -145,71 +173,24 @@ def edit_tiff(
         file.write(struct.pack(layout.word, first))
 
 
+def _belongs_to_exif(tag: int) -> bool:
+    """Whether a tag of an EXIF block's first directory is neither about its pixels nor another kind of metadata."""
+    others = {_X_RESOLUTION, _Y_RESOLUTION, _XMP, _IPTC, _PHOTOSHOP, _ICC, *_GEOGRAPHY}
+    return tag not in _STRUCTURE and tag not in others
+
+
 def read_density(block: bytes) -> tuple[float, float] | None:
     """Read the resolution in an EXIF block as pixels per millimeter; None if absent or broken."""
     try:
-        layout, table = _read_first_table(block)
+        source = io.BytesIO(block)
+        layout, at = _read_start(source)
+        table = _read_table(source, layout, at, RESOLUTION_TAGS.__contains__, [_MOST_BYTES])
         unit = struct.unpack(layout.order + "H", table[_RESOLUTION_UNIT].data)[0] if _RESOLUTION_UNIT in table else 2
         ratios = [struct.unpack(layout.order + "II", table[tag].data) for tag in (_X_RESOLUTION, _Y_RESOLUTION)]
         across, down = (over / under / _MM_PER_UNIT[unit] for over, under in ratios)
     except (_MalformedError, struct.error, KeyError, ZeroDivisionError):
         return None
     return across, down
-
-
-def has_tag(block: bytes, tag: int) -> bool:
-    """Whether an EXIF block has a tag in its first or in its Exif directory."""
-    with contextlib.suppress(_MalformedError, struct.error):
-        source = io.BytesIO(block.removeprefix(PREFIX))
-        layout, at = _read_start(source)
-        tables = _read_tables(source, layout, at, {tag})
-        return any(tag in tables.get(name, {}) for name in (0, _EXIF_POINTER))
-    return False
-
-
-def remove_tags(block: bytes, tags: Collection[int]) -> bytes:
-    """Remove tags from the first and from the Exif directory of an EXIF block -> a block of the same length.
-
-    A directory gets shorter and leaves a gap behind it, so that no offset changes. A broken block stays as it is.
-    """
-    body = bytearray(block.removeprefix(PREFIX))
-    prefix = block[: len(block) - len(body)]
-    try:
-        source = io.BytesIO(body)
-        layout, first = _read_start(source)
-        entries, _ = _raw_entries(source, layout, first)
-        places = [first]
-        if _EXIF_POINTER in entries:
-            places.append(struct.unpack_from(layout.word, entries[_EXIF_POINTER], 4 + layout.word_bytes)[0])
-        for at in places:
-            own, following = _raw_entries(source, layout, at)
-            left = b"".join(entry for tag, entry in own.items() if tag not in tags)
-            count = sum(tag not in tags for tag in own)
-            table = struct.pack(layout.count, count) + left + struct.pack(layout.word, following)
-            body[at : at + len(table)] = table
-    except (_MalformedError, struct.error):
-        return block
-    return prefix + bytes(body)
-
-
-def remove_thumbnail(block: bytes) -> bytes:
-    """Unlink the second directory of an EXIF block, that of the thumbnail (libexif then leaves it out)."""
-    body = block.removeprefix(PREFIX)
-    try:
-        layout, at = _read_start(io.BytesIO(body))
-        (count,) = struct.unpack_from(layout.count, body, at)
-        link = at + 2 + 12 * count
-        if layout.big or link + 4 > len(body):
-            return block
-    except (_MalformedError, struct.error):
-        return block
-    return block[: len(block) - len(body)] + body[:link] + b"\x00" * 4 + body[link + 4 :]
-
-
-def _read_first_table(block: bytes) -> tuple[_Layout, _Table]:
-    source = io.BytesIO(block.removeprefix(PREFIX))
-    layout, at = _read_start(source)
-    return layout, _read_table(source, layout, at, RESOLUTION_TAGS, [_MOST_BYTES])
 
 
 def _read_start(file: BinaryIO) -> tuple[_Layout, int]:
@@ -224,10 +205,10 @@ def _read_start(file: BinaryIO) -> tuple[_Layout, int]:
     return layout, struct.unpack_from(layout.word, start, 8 if layout.big else 4)[0]
 
 
-def _read_tables(file: BinaryIO, layout: _Layout, at: int, of_first: Collection[int]) -> dict[int, _Table]:
-    """The first directory (under 0, only the tags `of_first`) and those below it, under the tags that point to them."""
+def _read_tables(file: BinaryIO, layout: _Layout, at: int, of_first: Callable[[int], bool]) -> dict[int, _Table]:
+    """Read the first directory (under 0, the tags that `of_first` takes) and those below it, under their pointers."""
     room = [_MOST_BYTES]
-    found = {0: _read_table(file, layout, at, {*of_first, *_POINTERS}, room)}
+    found = {0: _read_table(file, layout, at, lambda tag: tag in _POINTERS or of_first(tag), room)}
     for above, tag in ((0, _EXIF_POINTER), (0, _GPS_POINTER), (_EXIF_POINTER, _INTEROP_POINTER)):
         entry = found.get(above, {}).get(tag)
         if entry is None or entry.kind not in (_LONG, 13, 16, _IFD8) or entry.count != 1:
@@ -238,12 +219,12 @@ def _read_tables(file: BinaryIO, layout: _Layout, at: int, of_first: Collection[
 
 
 def _read_table(
-    file: BinaryIO, layout: _Layout, at: int, wanted: Collection[int] | None, room: list[int]
+    file: BinaryIO, layout: _Layout, at: int, wanted: Callable[[int], bool] | None, room: list[int]
 ) -> dict[int, _Entry]:
     table: _Table = {}
     for tag, raw in _raw_entries(file, layout, at)[0].items():
         kind, count = struct.unpack_from(layout.order + "H" + layout.word[1:], raw, 2)
-        if kind not in _UNIT_BYTES or (wanted is not None and tag not in wanted):
+        if kind not in _UNIT_BYTES or (wanted is not None and not wanted(tag)):
             continue
         size = _UNIT_BYTES[kind] * _UNITS.get(kind, 1) * count
         room[0] -= size

@@ -25,8 +25,8 @@ def vips() -> Any:
     return pyvips
 
 
-def open_image(path: Path, *, patches: Mapping[int, bytes] | None = None, **options: Any) -> Any:
-    """Open a file with the loader that libvips finds for its bytes. Raises OSError and libvips' error.
+def open_image(path: Path, *, loader: str = "", patches: Mapping[int, bytes] | None = None, **options: Any) -> Any:
+    """Open a file with this loader, or the one that libvips finds for its bytes. Raises OSError and libvips' error.
 
     `patches` are bytes that libvips reads in place of those at an offset of the file. libvips gets a descriptor instead
     of a name, so that no name can be misread as options or fail to be UTF-8.
@@ -36,6 +36,8 @@ def open_image(path: Path, *, patches: Mapping[int, bytes] | None = None, **opti
         return vips().Image.new_from_source(source, "", fail_on="error", **options)
     with _descriptor(path) as descriptor:
         source = vips().Source.new_from_descriptor(descriptor)
+        if loader:
+            return getattr(vips().Image, f"{loader}_source")(source, fail_on="error", **options)
         return vips().Image.new_from_source(source, "", fail_on="error", **options)
 
 

@@ -1,25 +1,17 @@
-"""Metadata of a picture file: EXIF, XMP, IPTC, ICC profile, texts and density, as libvips' header fields."""
+"""Metadata of a picture file, each kind as its standard stores it, independent of the file format.
+
+EXIF is a TIFF structure without the "Exif" prefix, XMP one packet, IPTC bare records (IIM), Photoshop's image resources
+a sequence of "8BIM" blocks without IPTC and thumbnails. All of it describes the upright picture.
+"""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tessera.images.exif_tables import read_density, remove_thumbnail
-
-_PIXEL_FIELDS = frozenset(
-    (
-        *("width", "height", "bands", "format", "coding", "interpretation", "xoffset", "yoffset", "xres", "yres"),
-        *("filename", "vips-loader", "vips-sequential", "bits-per-sample", "palette", "interlaced", "orientation"),
-        *("n-pages", "page-height", "n-subifds", "subifd-pages", "background", "concurrency"),
-        *("heif-bitdepth", "heif-compression", "heif-primary"),
-        *("jpeg-multiscan", "jpeg-chroma-subsample", "jpeg-thumbnail-data", "photoshop-data"),
-        *("loop", "delay", "gif-delay", "gif-loop", "gif-palette"),
-    )
-)
-_ANIMATION_FIELDS = frozenset({"loop", "delay"})
-_SIZES_AND_THUMBNAIL = re.compile(r"exif-ifd1-|exif-ifd0-Orientation$|exif-ifd0-Image(Width|Length)$")
+COMMENT = "Comment"
+"""The keyword of a text in formats that have comments without keywords."""
 
 Density = tuple[float, float]
 """Horizontal and vertical pixels per millimeter."""
@@ -35,57 +27,66 @@ class MetadataField:
 
 
 @dataclass(frozen=True)
+class Text:
+    """A text with its keyword, as PNG stores them (PNG, third edition, 11.3.3)."""
+
+    keyword: str
+    text: str
+    language: str = ""
+    translated_keyword: str = ""
+
+
+@dataclass(frozen=True)
+class GainMap:
+    """The second picture of an Ultra HDR file: how much brighter an HDR screen shows each place (ISO 21496-1)."""
+
+    jpeg: bytes
+    """A whole JPEG file, upright, with the parameters in its own segments."""
+    version: bytes = b""
+    """The ISO 21496-1 segment of the main picture, empty if it has none."""
+
+
+@dataclass(frozen=True)
 class Metadata:
     """Everything that a picture file carries besides pixels."""
 
-    fields: tuple[MetadataField, ...] = ()
+    exif: bytes = b""
+    xmp: bytes = b""
+    iptc: bytes = b""
+    photoshop: bytes = b""
+    icc_profile: bytes | None = None
+    texts: tuple[Text, ...] = ()
+    gain_map: GainMap | None = None
     animation: tuple[MetadataField, ...] = ()
     density: Density | None = None
     """None if the file declares no physical density."""
 
-    def value(self, name: str) -> Any:
-        """Return the value of a field, or None."""
-        return next((field.value for field in self.fields if field.name == name), None)
-
-    @property
-    def icc_profile(self) -> bytes | None:
-        """The embedded ICC profile."""
-        return self.value("icc-profile-data")
-
     def without_icc(self) -> Metadata:
         """Return a copy without the ICC profile, for pixels that were converted to sRGB."""
-        return replace(self, fields=tuple(field for field in self.fields if field.name != "icc-profile-data"))
+        return replace(self, icc_profile=None)
 
 
-def read_metadata(image: Any, *, density: Density | None = None) -> Metadata:
-    """Take the metadata of a libvips image, without the fields that only describe its pixels.
+@dataclass(frozen=True, kw_only=True)
+class Container:
+    """What the reader of a format finds in a file where libvips finds less."""
 
-    `density` is that of a format in which libvips does not report whether the file declares one (PNG).
+    metadata: Metadata = Metadata()
+    orientation: int | None = None
+    """EXIF orientation, 1 to 8; None leaves it to libvips."""
+    has_profile: bool = False
+    """Whether the file holds an ICC profile, sound or not."""
+    notes: tuple[str, ...] = ()
+
+
+def list_names(names: Iterable[str], *, most: int = 8) -> str:
+    """List names in a note, shortened and free of control characters.
+
+    >>> list_names(["Title", "Author"])
+    'Title, Author'
+    >>> list_names("abcde", most=3)
+    'a, b, c and 2 more'
     """
-    fields: list[MetadataField] = []
-    animation: list[MetadataField] = []
-    for name in image.get_fields():
-        if name in _PIXEL_FIELDS and name not in _ANIMATION_FIELDS:
-            continue
-        value = image.get(name)
-        if name == "exif-data":
-            value = remove_thumbnail(bytes(value))
-        field = MetadataField(name, image.get_typeof(name), value)
-        if name in _ANIMATION_FIELDS:
-            animation.append(field)
-        elif not _SIZES_AND_THUMBNAIL.match(name):
-            fields.append(field)
-    return Metadata(tuple(fields), tuple(animation), density or _find_density(image))
-
-
-def _find_density(image: Any) -> Density | None:
-    """Read the declared density; libvips fills in 1 pixel per mm or 72 per inch where a file declares none.
-
-    It sets "resolution-unit" only for a declared density, but in WebP and AVIF it leaves the value in EXIF.
-    """
-    if not image.get_typeof("resolution-unit"):
-        return None
-    found = (image.xres, image.yres)
-    if found == (1.0, 1.0) and image.get_typeof("exif-data"):
-        found = read_density(bytes(image.get("exif-data"))) or found
-    return found if min(found) > 0 else None
+    unique = list(dict.fromkeys(names))
+    shown = ["".join(letter if letter.isprintable() else "?" for letter in name[:79]) for name in unique[:most]]
+    more = f" and {len(unique) - most:,} more" if len(unique) > most else ""
+    return ", ".join(shown) + more

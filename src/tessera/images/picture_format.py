@@ -17,8 +17,20 @@ from tessera.images.pixels import Pixels
 if TYPE_CHECKING:
     import numpy as np
 
-MetadataKind = Literal["EXIF", "XMP", "IPTC", "ICC profile", "ICC profile of gray"]
-ALL_KINDS: frozenset[MetadataKind] = frozenset(("EXIF", "XMP", "IPTC", "ICC profile", "ICC profile of gray"))
+MetadataKind = Literal[
+    "EXIF",
+    "XMP",
+    "IPTC",
+    "Photoshop resources",
+    "ICC profile",
+    "ICC profile of gray",
+    "comments",
+    "texts with keywords",
+    "gain map",
+]
+EMBEDDED_KINDS: frozenset[MetadataKind] = frozenset(
+    ("EXIF", "XMP", "IPTC", "Photoshop resources", "ICC profile", "ICC profile of gray")
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +122,7 @@ class SaveOptions:
     quality: int | None
     """1 to 100, for formats that have one."""
     metadata: Metadata
-    """What goes into the file, already attached to the image."""
+    """What goes into the file, corrected for its size; the ICC profile and the density are attached to the image."""
     height: int
     """Of one frame."""
     width: int
@@ -156,12 +168,12 @@ class PictureFormat:
     animated: bool = False
     metadata: frozenset[MetadataKind] = frozenset()
     """Kinds of metadata that a written file carries."""
-    iptc_in_photoshop: bool = False
-    """Whether IPTC is stored inside Photoshop's image resources."""
     metadata_bytes: Mapping[MetadataKind, int] = field(default_factory=dict[MetadataKind, int])
     """Largest metadata block of each kind, if limited."""
     accepts_profile: Callable[[bytes, bool], bool] | None = None
     """(ICC profile, gray) -> whether the encoder accepts it; None: all sound profiles."""
+    accepts_xmp: Callable[[bytes], bool] | None = None
+    """Whether the format can store this XMP packet; None: all of the size that it allows."""
     whole_in_memory: bool = False
     """Whether the encoder holds the whole picture (memory then grows with the picture)."""
     bytes_per_sample: float = 1.0

@@ -19,12 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tessera.errors import PictureError, UsageError
-from tessera.images.correction import correct_metadata
+from tessera.images.correction import prepare_metadata
 from tessera.images.encoder import EncoderThread
 from tessera.images.formats import find_format, list_writable_extensions
 from tessera.images.frames import FrameResizer, PictureShape
 from tessera.images.icc import convert_to_srgb
-from tessera.images.libvips import vips
+from tessera.images.libvips import set_blob, vips
 from tessera.images.metadata import Metadata
 from tessera.images.picture import Picture
 from tessera.images.picture_format import PictureFormat, SaveOptions
@@ -122,9 +122,10 @@ class PictureWriter:
             image = convert_to_srgb(image, bytes(metadata.icc_profile or b""), format_name=form.name)
             metadata = metadata.without_icc()
         height, width = shape.size_in_file
+        metadata = prepare_metadata(metadata, form, height=height, width=width).metadata
         options = SaveOptions(quality=self._quality, metadata=metadata, height=height, width=width, frames=shape.frames)
         assert form.save is not None
-        form.save(_attach_metadata(image, form, options), self._temporary, options)
+        form.save(_attach_metadata(image, options), self._temporary, options)
 
 
 def write_picture(
@@ -181,16 +182,16 @@ def must_convert_to_srgb(form: PictureFormat, metadata: Metadata, channels: int)
     return profile is not None and not form.carries_profile(bytes(profile), gray=channels < 3)
 
 
-def _attach_metadata(image: Any, form: PictureFormat, options: SaveOptions) -> Any:
+def _attach_metadata(image: Any, options: SaveOptions) -> Any:
+    """Attach what libvips writes itself: density, ICC profile, and the times of an animation."""
     metadata = options.metadata
     across, down = metadata.density or (1.0, 1.0)
     image = image.copy(xres=across, yres=down)
     for name in image.get_fields():
         if name.startswith(("exif-", "png-")) or name in ("exif-data", "orientation"):
             image.remove(name)
-    for field in correct_metadata(metadata, form, height=options.height, width=options.width):
-        image.set_type(field.gtype, field.name, field.value)
-    image.set_type(vips().GValue.gint_type, "orientation", 1)  # last: setting EXIF sets the old one again
+    if metadata.icc_profile is not None:
+        set_blob(image, "icc-profile-data", metadata.icc_profile)
     if options.frames > 1:
         image.set_type(vips().GValue.gint_type, "page-height", options.height)
         for field in metadata.animation:

@@ -1,14 +1,18 @@
-"""AVIF: read and written by libvips with libheif and AV1."""
+"""AVIF: read and written by libvips with libheif and AV1; the EXIF block is put in place here, to the byte."""
 
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 from typing import Any
 
-from tessera.images.codecs.exif_cleanup import choose_kept, remove_invented_tags
 from tessera.images.codecs.libvips_loader import LibvipsLoader, count_decoded_bytes
+from tessera.images.exif import PREFIX, add_density, has_resolution
+from tessera.images.libvips import get_blob, set_blob, vips
 from tessera.images.picture_format import PictureFormat, SaveOptions
+
+_IMAGE_DESCRIPTION, _ASCII = 270, 2
 
 
 def _matches(start: bytes) -> bool:
@@ -20,20 +24,46 @@ def _hold_planes(head: Any, frames: int) -> int:
 
 
 def _save(image: Any, path: Path, options: SaveOptions) -> None:
-    keep = choose_kept(image, options.metadata, density_in_exif=True)
+    metadata = options.metadata
+    exif = metadata.exif
+    if metadata.density is not None and not has_resolution(exif):
+        exif = add_density(exif, metadata.density)
+    image = image.copy()
+    if metadata.xmp:
+        set_blob(image, "xmp-data", metadata.xmp)
+    if exif:
+        set_blob(image, "exif-data", PREFIX + _build_placeholder(len(exif)))
     deep = image.format == "ushort"
     if deep:  # round to 12 bits here, because the encoder would truncate
         image = ((image * (4095 / 65_535)).rint() * 16).cast("ushort").copy(interpretation="rgb16")
-    image.heifsave(
-        os.fsencode(path),
+    data: bytes = image.heifsave_buffer(
         compression="av1",
         Q=options.quality,
         bitdepth=12 if deep else 8,
         subsample_mode="off",
         effort=4,
-        keep=keep,
+        keep="icc|xmp|exif" if exif else "icc|xmp",
     )
-    remove_invented_tags(path, options.metadata)
+    if exif:
+        data = _put_exif(data, exif)
+    with path.open("wb") as file:
+        file.write(data)
+
+
+def _build_placeholder(size: int) -> bytes:
+    """Build a block that libvips, which rebuilds EXIF from the tags it knows, writes with at least this size."""
+    text = os.urandom(16).hex().encode() + b"x" * size + b"\x00"
+    head = struct.pack("<2sHIHHHIII", b"II", 42, 8, 1, _IMAGE_DESCRIPTION, _ASCII, len(text), 26, 0)
+    return head + text
+
+
+def _put_exif(data: bytes, exif: bytes) -> bytes:
+    """Replace the EXIF that libvips wrote, the rest of its room zeros (readers follow offsets from the start)."""
+    written = get_blob(vips().Image.heifload_buffer(data), "exif-data").removeprefix(PREFIX)
+    at = data.find(written) if len(written) >= len(exif) else -1
+    if at < 0:
+        return data
+    return data[:at] + exif.ljust(len(written), b"\x00") + data[at + len(written) :]
 
 
 AVIF = PictureFormat(
@@ -47,6 +77,7 @@ AVIF = PictureFormat(
     gray=False,
     longest_side=16_384,
     metadata=frozenset(("EXIF", "XMP", "ICC profile")),
+    metadata_bytes={"EXIF": 2**16 - 512},
     whole_in_memory=True,
     bytes_per_sample=0.3,
 )

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from tessera.errors import PictureError
+from tessera.images.codecs.header_fields import read_metadata
 from tessera.images.icc import attach_usable_profile, read_profile_name
-from tessera.images.libvips import open_image, set_blob, vips
-from tessera.images.metadata import Density, read_metadata
+from tessera.images.libvips import open_image, vips
+from tessera.images.metadata import Container, Density
 from tessera.images.picture_format import OpenPicture, PictureInfo, ReadOptions
 from tessera.images.pixels import Pixels
 
@@ -32,8 +33,8 @@ def _no_density(path: Path) -> Density | None:
     return None
 
 
-def _no_blobs(path: Path) -> Mapping[str, bytes]:
-    return {}
+def _no_container(path: Path) -> Container:
+    return Container()
 
 
 def _no_notes(path: Path) -> Iterable[str]:
@@ -77,8 +78,10 @@ class LibvipsLoader:
     """(header, frames) -> what libvips and the codec hold in memory beyond rows; measured on 6 and 24 megapixels."""
     density: Callable[[Path], Density | None] = _no_density
     """For formats in which libvips does not report whether the file declares one."""
-    blobs: Callable[[Path], Mapping[str, bytes]] = _no_blobs
-    """Metadata that libvips does not read, as header fields."""
+    loader: str = ""
+    """The name of libvips' loader, where the one that it would choose reads less."""
+    container: Callable[[Path], Container] = _no_container
+    """Metadata that libvips does not read, or not to the byte."""
     notes_expansion: bool = False
     """Whether a note says that a palette or fewer than 8 bits were expanded."""
     color_notes: Callable[[Path], Iterable[str]] = _no_notes
@@ -88,19 +91,22 @@ class LibvipsLoader:
         """Read the header and prepare the pixels. Raises PictureError, LimitError, OSError and libvips' error."""
         order = "random" if options.random else "sequential"
         selection = self.select(path)
-        head = image = open_image(path, patches=selection.patches, access=order, **selection.options)
+        head = image = self._open(path, selection, access=order)
         options.limits.check_input(path, head.height, head.width)
         pages = selection.pages or (int(head.get("n-pages")) if head.get_typeof("n-pages") else 1)
         frames = pages if options.frames and self.animated else 1
-        upright = _read_orientation(head) == 1
+        container = self.container(path)
+        orientation = container.orientation or _read_orientation(head)
+        upright = orientation == 1
         if frames > 1 or (not upright and not options.random):
             options.limits.check_input(path, head.height * frames, head.width)
             order = order if upright else "random"
-            more = {**selection.options, **({"n": -1} if frames > 1 else {})}
-            image = open_image(path, patches=selection.patches, access=order, **more)
-        image = selection.convert(image)
+            image = self._open(path, selection, access=order, **({"n": -1} if frames > 1 else {}))
+        image = selection.convert(image).copy()
+        image.set_type(vips().GValue.gint_type, "orientation", orientation)
         image, space, notes = _normalize(path, image if upright else _turn_upright(image, frames))
-        image = _attach(image, self.blobs(path))
+        if container.has_profile and not head.get_typeof("icc-profile-data"):
+            notes.append("Its ICC profile is damaged and was ignored.")
         held = self.held_bytes(head, frames)
         if order == "random":  # libvips decodes into a copy, on the disk if it is large
             held += min(count_decoded_bytes(head) * frames, _LARGEST_COPY_IN_MEMORY_BYTES)
@@ -115,10 +121,19 @@ class LibvipsLoader:
             frames=frames,
             frames_in_file=pages,
             decoder_bytes=held,
-            notes=(*self.color_notes(path), *self._describe(head, pages, frames), *selection.notes, *notes),
+            notes=(
+                *self.color_notes(path),
+                *self._describe(head, pages, frames),
+                *selection.notes,
+                *notes,
+                *container.notes,
+            ),
         )
-        metadata = read_metadata(image, density=self.density(path))
+        metadata = read_metadata(image, container, density=self.density(path))
         return OpenPicture(info=info, metadata=metadata, read_rows=_row_reader(image, info), rereads=order == "random")
+
+    def _open(self, path: Path, selection: Selection, **options: Any) -> Any:
+        return open_image(path, loader=self.loader, patches=selection.patches, **selection.options, **options)
 
     def _describe(self, head: Any, pages: int, frames: int) -> Iterable[str]:
         if pages > 1 and frames == 1:
@@ -147,14 +162,6 @@ def _row_reader(image: Any, info: PictureInfo) -> Callable[[int, int], Pixels]:
         return np.frombuffer(data, info.dtype).reshape(count, info.width, info.channels)
 
     return read_rows
-
-
-def _attach(image: Any, blobs: Mapping[str, bytes]) -> Any:
-    if blobs:
-        image = image.copy()
-        for name, value in blobs.items():
-            set_blob(image, name, value)
-    return image
 
 
 def _name_loader(head: Any) -> str:

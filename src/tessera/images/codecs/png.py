@@ -1,4 +1,8 @@
-"""PNG: read and written by libvips; chunks that it drops on reading or invents on writing are handled here."""
+"""PNG: pixels are read and written by libvips, metadata and resolution in `png_reader`, `png_text` and here.
+
+libvips (8.18) reads no metadata after the pixels, and at most 50 texts, of which only ASCII is right. It always writes
+a resolution, and rebuilds EXIF from the tags that it knows.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,15 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from tessera.images.codecs.exif_cleanup import choose_kept, clean_exif
 from tessera.images.codecs.libvips_loader import LibvipsLoader, count_decoded_bytes
 from tessera.images.codecs.png_chunks import SIGNATURE, describe_color_chunks, encode_chunk, read_png_density
+from tessera.images.codecs.png_reader import read_png_container
+from tessera.images.codecs.png_text import encode_iptc, encode_text, encode_xmp
+from tessera.images.codecs.splicing import SplicedFile
 from tessera.images.libvips import set_blob, vips
 from tessera.images.metadata import Metadata
-from tessera.images.picture_format import PictureFormat, SaveOptions
+from tessera.images.photoshop import join_resources
+from tessera.images.picture_format import EMBEDDED_KINDS, PictureFormat, SaveOptions
 
 
 def _matches(start: bytes) -> bool:
@@ -37,70 +44,59 @@ def _accepts_profile(profile: bytes, gray: bool) -> bool:
 
 
 class _ChunkFilter:
-    """A file that libvips writes a PNG stream to: chunks before the pixels are corrected, the rest passes through.
+    """Changes the chunks before the pixels of a PNG stream: metadata is put after the header.
 
-    libvips always writes a density (pHYs), 72 per inch if it knows none, and adds tags to EXIF.
+    libvips always writes a density (pHYs), 72 per inch if it knows none; without a density it is left out.
     """
 
-    def __init__(self, path: Path, metadata: Metadata) -> None:
-        self._file = path.open("wb", buffering=0)
+    def __init__(self, metadata: Metadata) -> None:
         self._metadata = metadata
-        self._held = b""
-        self._in_header = True
-        self.error: OSError | None = None
+        self._seen = b""
+        self._at_pixels = False
 
-    def write(self, data: Any) -> int:
-        """Take the next bytes; libvips stops at an answer of -1."""
-        try:
-            piece = self._filter(bytes(data)) if self._in_header else data
-            while len(piece):
-                piece = piece[self._file.write(piece) :]
-            return len(data)
-        except OSError as error:  # raised again by _save, because no exception passes through libvips
-            self.error = error
-            return -1
-
-    def close(self) -> None:
-        self._file.close()
-
-    def _filter(self, data: bytes) -> bytes:
-        self._held += data
-        if len(self._held) < len(SIGNATURE):
+    def __call__(self, data: bytes) -> bytes | None:
+        """Take the next bytes -> what is written for them; None after the pixels have begun."""
+        if self._at_pixels:
+            return None
+        self._seen += data
+        if len(self._seen) < len(SIGNATURE):
             return b""
         passed, at = b"", 0
-        if self._held.startswith(SIGNATURE):
+        if self._seen.startswith(SIGNATURE):
             passed, at = SIGNATURE, len(SIGNATURE)
-        while at + 8 <= len(self._held):
-            (size,) = struct.unpack_from(">I", self._held, at)
-            kind = self._held[at + 4 : at + 8]
+        while at + 8 <= len(self._seen):
+            (size,) = struct.unpack_from(">I", self._seen, at)
+            kind = self._seen[at + 4 : at + 8]
             if kind == b"IDAT":
-                self._in_header = False
-                passed, self._held = passed + self._held[at:], b""
-                return passed
+                self._at_pixels = True
+                return passed + self._seen[at:]
             end = at + 12 + size
-            if end > len(self._held):
+            if end > len(self._seen):
                 break
-            passed += self._correct(kind, self._held[at + 8 : end - 4], self._held[at:end])
+            if kind != b"pHYs" or self._metadata.density is not None:
+                passed += self._seen[at:end]
+            if kind == b"IHDR":
+                passed += b"".join(_build_chunks(self._metadata))
             at = end
-        self._held = self._held[at:]
+        self._seen = self._seen[at:]
         return passed
 
-    def _correct(self, kind: bytes, body: bytes, whole: bytes) -> bytes:
-        if kind == b"pHYs" and self._metadata.density is None:
-            return b""
-        return encode_chunk(kind, clean_exif(body, self._metadata)) if kind == b"eXIf" else whole
+
+def _build_chunks(metadata: Metadata) -> list[bytes]:
+    chunks: list[bytes] = []
+    if metadata.exif:
+        chunks.append(encode_chunk(b"eXIf", metadata.exif))
+    if metadata.xmp:
+        chunks.append(encode_xmp(metadata.xmp))
+    if resources := join_resources(metadata.iptc, metadata.photoshop):
+        chunks.append(encode_iptc(resources))
+    return chunks + [encode_text(text) for text in metadata.texts]
 
 
 def _save(image: Any, path: Path, options: SaveOptions) -> None:
-    chunks = _ChunkFilter(path, options.metadata)
-    try:
-        target = vips().TargetCustom()
-        target.on_write(chunks.write)
-        image.pngsave_target(target, compression=6, keep=choose_kept(image, options.metadata))
-    except vips().Error:
-        raise chunks.error or OSError("the PNG encoder failed") from None
-    finally:
-        chunks.close()
+    SplicedFile(path, _ChunkFilter(options.metadata)).save(
+        lambda target: image.pngsave_target(target, compression=6, keep="icc")
+    )
 
 
 PNG = PictureFormat(
@@ -111,11 +107,12 @@ PNG = PictureFormat(
         format_name="PNG",
         held_bytes=_hold_interlaced,
         density=read_png_density,
+        container=read_png_container,
         notes_expansion=True,
         color_notes=describe_color_chunks,
     ),
     save=_save,
     deepest=16,
-    metadata=frozenset(("EXIF", "XMP", "ICC profile", "ICC profile of gray")),
+    metadata=frozenset((*EMBEDDED_KINDS, "comments", "texts with keywords")),
     accepts_profile=_accepts_profile,
 )

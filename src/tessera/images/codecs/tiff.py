@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tessera.images.codecs.camera_raw import has_raw_name, refuse_raw
-from tessera.images.codecs.exif_cleanup import choose_kept
 from tessera.images.codecs.libvips_loader import LibvipsLoader, Selection
 from tessera.images.codecs.tiff_directories import choose_main, read_directories
 from tessera.images.codecs.tiff_samples import plan_samples
-from tessera.images.exif_tables import edit_tiff, read_tiff_exif, read_tiff_iptc
-from tessera.images.libvips import get_blob
-from tessera.images.picture_format import ALL_KINDS, PictureFormat, SaveOptions
+from tessera.images.exif_tables import edit_tiff, read_tiff_metadata
+from tessera.images.libvips import set_blob
+from tessera.images.metadata import Container, Metadata, list_names
+from tessera.images.photoshop import split_resources
+from tessera.images.picture_format import EMBEDDED_KINDS, PictureFormat, SaveOptions
 
 _STARTS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _LARGEST_CLASSIC_BYTES = 3.5 * 2**30
@@ -25,31 +25,37 @@ def _matches(start: bytes) -> bool:
     return start.startswith(_STARTS)
 
 
-def _read_blobs(path: Path) -> Mapping[str, bytes]:
-    found = {"exif-data": read_tiff_exif(path), "iptc-data": read_tiff_iptc(path)}
-    return {name: block for name, block in found.items() if block}
+def _read_container(path: Path) -> Container:
+    found = read_tiff_metadata(path)
+    iptc, resources = split_resources(found.iptc)
+    _, photoshop = split_resources(found.photoshop)
+    return Container(
+        metadata=Metadata(exif=found.exif, iptc=iptc, photoshop=photoshop or resources),
+        notes=(f"Its {list_names(found.others)} {'were' if len(found.others) > 1 else 'was'} not kept.",)
+        if found.others
+        else (),
+    )
 
 
 def _save(image: Any, path: Path, options: SaveOptions) -> None:
+    metadata = options.metadata
     pixel_bytes = image.width * image.height * image.bands * (2 if image.format == "ushort" else 1)
-    exif, iptc = get_blob(image, "exif-data"), get_blob(image, "iptc-data")
-    if iptc:
+    if metadata.xmp:
         image = image.copy()
-        image.remove("iptc-data")
+        set_blob(image, "xmp-data", metadata.xmp)
     image.tiffsave(
         os.fsencode(path),
         compression="deflate",
         predictor="horizontal",
         bigtiff=pixel_bytes > _LARGEST_CLASSIC_BYTES,
-        keep=choose_kept(image, options.metadata),
+        keep="icc|xmp",
     )
     edit_tiff(
         path,
-        exif,
-        height=options.height,
-        width=options.width,
-        iptc=iptc,
-        has_density=options.metadata.density is not None,
+        metadata.exif,
+        iptc=metadata.iptc,
+        photoshop=metadata.photoshop,
+        has_density=metadata.density is not None,
     )
 
 
@@ -73,8 +79,8 @@ TIFF = PictureFormat(
     name="TIFF",
     extensions=(".tif", ".tiff"),
     matches=_matches,
-    open=LibvipsLoader(format_name="TIFF", select=_select, blobs=_read_blobs, notes_expansion=True),
+    open=LibvipsLoader(format_name="TIFF", select=_select, container=_read_container, notes_expansion=True),
     save=_save,
     deepest=16,
-    metadata=ALL_KINDS,
+    metadata=EMBEDDED_KINDS,
 )

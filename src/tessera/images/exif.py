@@ -1,0 +1,168 @@
+"""EXIF blocks, corrected in place: a block is a small TIFF file without pixels (EXIF 2.32, section 4.5).
+
+No value moves, so that maker notes, whose offsets count from the start of the block, stay valid, and tags that no
+library knows stay too. All blocks are without the prefix "Exif\\0\\0".
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+from tessera.images.metadata import Density
+
+PREFIX = b"Exif\x00\x00"
+_WIDTH, _HEIGHT, _ORIENTATION, _EXIF_POINTER, _PIXEL_X, _PIXEL_Y = 256, 257, 274, 34665, 40962, 40963
+_THUMBNAIL, _THUMBNAIL_BYTES = 513, 514
+_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 282, 283, 296
+_SHORT, _LONG, _RATIONAL = 3, 4, 5
+_INCH = 2
+_MM_PER_INCH = 25.4
+_MOST_ENTRIES = 4096
+_FINEST_DENOMINATOR = 1000
+MOST_BYTES = 2**26
+
+
+class MalformedExifError(Exception):
+    """A block whose first directory cannot be read."""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    at: int
+    tag: int
+    kind: int
+    count: int
+
+
+class _Block:
+    """An EXIF block that is edited in place."""
+
+    def __init__(self, block: bytes) -> None:
+        self.data = bytearray(block)
+        order = {b"II*\x00": "<", b"MM\x00*": ">"}.get(bytes(block[:4]))
+        if order is None or not 8 <= len(block) <= MOST_BYTES:
+            raise MalformedExifError
+        self.order = order
+        self.first = self._word(4)
+
+    def list_entries(self, directory: int) -> Iterator[_Entry]:
+        """Yield the entries of a directory. Raises MalformedExifError."""
+        count = self.count_entries(directory)
+        for index in range(count):
+            at = directory + 2 + 12 * index
+            yield _Entry(at, *struct.unpack_from(self.order + "HHI", self.data, at))
+
+    def count_entries(self, directory: int) -> int:
+        """Read the number of entries. Raises MalformedExifError if the directory is not wholly in the block."""
+        if not 8 <= directory <= len(self.data) - 2:
+            raise MalformedExifError
+        (count,) = struct.unpack_from(self.order + "H", self.data, directory)
+        if not 0 < count <= _MOST_ENTRIES or directory + 2 + 12 * count > len(self.data):
+            raise MalformedExifError
+        return count
+
+    def read_number(self, entry: _Entry) -> int | None:
+        """Read a single SHORT or LONG."""
+        if entry.count != 1 or entry.kind not in (_SHORT, _LONG):
+            return None
+        if entry.kind == _LONG:
+            return self._word(entry.at + 8)
+        return struct.unpack_from(self.order + "H", self.data, entry.at + 8)[0]
+
+    def write_number(self, entry: _Entry, value: int) -> None:
+        """Replace a value by a single SHORT if it was one and the number fits, else by a LONG."""
+        short = entry.kind == _SHORT and value < 2**16
+        form, kind = ("HHIHxx", _SHORT) if short else ("HHII", _LONG)
+        struct.pack_into(self.order + form, self.data, entry.at, entry.tag, kind, 1, value)
+
+    def drop_thumbnail(self) -> None:
+        """Unlink the second directory and erase the JPEG file that it points to."""
+        link = self.first + 2 + 12 * self.count_entries(self.first)
+        if link + 4 > len(self.data):
+            return
+        second = self._word(link)
+        struct.pack_into(self.order + "I", self.data, link, 0)
+        try:
+            places = {entry.tag: self.read_number(entry) for entry in self.list_entries(second)}
+        except MalformedExifError:
+            return
+        at, size = places.get(_THUMBNAIL) or 0, places.get(_THUMBNAIL_BYTES) or 0
+        if self.data.startswith(b"\xff\xd8", at) and at >= 8:
+            end = min(at + size, len(self.data))
+            if end == len(self.data):
+                del self.data[at:]
+            else:
+                self.data[at:end] = bytes(end - at)
+
+    def _word(self, at: int) -> int:
+        return struct.unpack_from(self.order + "I", self.data, at)[0]
+
+
+def correct_exif(block: bytes, *, height: int, width: int) -> bytes:
+    """Set orientation to 1 and sizes to those of the picture where the block has them, and drop the thumbnail.
+
+    Raises MalformedExifError if the first directory cannot be read.
+    """
+    edited = _Block(block)
+    values = {_WIDTH: width, _HEIGHT: height, _ORIENTATION: 1, _PIXEL_X: width, _PIXEL_Y: height}
+    directories = [edited.first]
+    for entry in edited.list_entries(edited.first):
+        if entry.tag == _EXIF_POINTER and (below := edited.read_number(entry)) is not None:
+            directories.append(below)
+    for directory in directories[:2]:
+        try:
+            for entry in edited.list_entries(directory):
+                if entry.tag in values:
+                    edited.write_number(entry, values[entry.tag])
+        except MalformedExifError:
+            continue  # only the lower directory: its values cannot be read by others either
+    edited.drop_thumbnail()
+    return bytes(edited.data)
+
+
+def read_orientation(block: bytes) -> int | None:
+    """Read the orientation, 1 to 8; None if the block has none or is malformed."""
+    try:
+        read = _Block(block)
+        found = next((entry for entry in read.list_entries(read.first) if entry.tag == _ORIENTATION), None)
+    except MalformedExifError:
+        return None
+    value = read.read_number(found) if found is not None else None
+    return value if value is not None and 1 <= value <= 8 else None
+
+
+def has_resolution(block: bytes) -> bool:
+    """Whether the first directory has both resolutions."""
+    try:
+        read = _Block(block)
+        return {_X_RESOLUTION, _Y_RESOLUTION} <= {entry.tag for entry in read.list_entries(read.first)}
+    except MalformedExifError:
+        return False
+
+
+def add_density(block: bytes, density: Density) -> bytes:
+    """Add a density to a block that has none, or build a block that has nothing else (empty `block`).
+
+    The first directory is written again at the end of the block; nothing else moves.
+    """
+    order, following, old = "<", 0, dict[int, bytes]()
+    if block:
+        read = _Block(block)
+        order = read.order
+        old = {entry.tag: block[entry.at : entry.at + 12] for entry in read.list_entries(read.first)}
+        link = read.first + 2 + 12 * read.count_entries(read.first)
+        following = struct.unpack_from(order + "I", block, link)[0] if link + 4 <= len(block) else 0
+    else:
+        block = struct.pack("<2sHI", b"II", 42, 0)
+    result = bytearray(block) + b"\x00" * (len(block) % 2)
+    for tag, pixels_per_mm in zip((_X_RESOLUTION, _Y_RESOLUTION), density, strict=True):
+        ratio = Fraction(pixels_per_mm * _MM_PER_INCH).limit_denominator(_FINEST_DENOMINATOR)
+        old[tag] = struct.pack(order + "HHII", tag, _RATIONAL, 1, len(result))
+        result += struct.pack(order + "II", min(ratio.numerator, 2**32 - 1), ratio.denominator)
+    old[_RESOLUTION_UNIT] = struct.pack(order + "HHIHxx", _RESOLUTION_UNIT, _SHORT, 1, _INCH)
+    struct.pack_into(order + "I", result, 4, len(result))
+    entries = b"".join(old[tag] for tag in sorted(old))
+    return bytes(result) + struct.pack(order + "H", len(old)) + entries + struct.pack(order + "I", following)
