@@ -85,7 +85,7 @@ def test_a_run_that_exists_is_refused_and_one_that_does_not_cannot_be_resumed(de
     [
         ("start.generator=nowhere.pth", "nowhere.pth"),
         ("data.train=nowhere", "nowhere"),
-        ("device=cuda:99", "cannot be used here"),
+        ("device=cuda:99", "unavailable here"),
     ],
 )
 def test_what_is_missing_is_said_before_anything_is_written(desk, change, sentence):

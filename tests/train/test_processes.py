@@ -10,13 +10,23 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tessera.errors import UsageError
+from tessera.train.processes import Processes
 from train.runs import SMALL, SMALL_RRDB, make_pictures, trained_lines
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this PyTorch has no processes")
 
 
 def changes(name: str, batch: int, *more: str) -> list[str]:
-    small = [*SMALL, *SMALL_RRDB, f"name={name}", f"data.batch={batch}", "pool=0", "checkpoint.every=1", *more]
+    small = [
+        *(change for change in SMALL if change != "device=cpu"),
+        *SMALL_RRDB,
+        f"name={name}",
+        f"data.batch={batch}",
+        "pool=0",
+        "checkpoint.every=1",
+        *more,
+    ]
     # relativism makes every loss depend on the means over all pictures, also those of the other process
     judge = ["discriminator.network=unet", "discriminator.features=4", "adversarial.relativism=average"]
     return [*small, *judge, "step.channels_last=false"]
@@ -40,7 +50,8 @@ def launched(folder: Path, processes: int, *words: str) -> str:
 
 
 def ended(words: list[str], folder: Path) -> str:
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"}
+    # no GPU, and device=auto: the launcher's line as the documentation has it
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stderr
     return done.stderr
@@ -100,6 +111,30 @@ def test_a_run_of_two_processes_goes_on_to_the_bit_pools_and_all(tmp_path):
     pair("parted", 4, "--resume")
     one, other = (load_file(checkpoint(tmp_path, name, 4) / "generator.safetensors") for name in ("whole", "parted"))
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("stated", ["two", "0", "-1", ""])
+def test_a_number_of_processes_that_is_none_is_a_sentence(stated, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", stated)
+    with pytest.raises(UsageError, match=r"WORLD_SIZE: expected the number of processes"):
+        Processes("cpu")
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+def test_a_stated_number_without_a_launcher_is_an_error_and_no_run_alone(device, monkeypatch):
+    for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match=r"2 processes are stated, but RANK, LOCAL_RANK, MASTER_ADDR, MASTER_PORT not"):
+        Processes(device)
+
+
+def test_a_gpu_that_is_unavailable_is_an_error_in_every_process(monkeypatch):
+    for name, value in (("RANK", "0"), ("LOCAL_RANK", "0"), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", "1")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match=r"device: expected auto, .* 'cuda:99' is unavailable here"):
+        Processes("cuda:99")
 
 
 MEANS = """

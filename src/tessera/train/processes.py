@@ -1,7 +1,8 @@
-"""One process or many: what a training step asks of the others. Where there are many, Hugging Face Accelerate does it.
+"""Communication between the processes of a run, through Hugging Face Accelerate if there are several.
 
-A run is started once (`tessera train ...`) or once for each process (`torchrun`, `accelerate launch`); the environment
-says which. Every process computes the gradients of its own batch; they are averaged, so that all networks stay equal.
+A run is started once (`tessera train ...`) or once per process (`torchrun`, `accelerate launch`); the launcher states
+the number in WORLD_SIZE. Every process computes the gradients of its own batch; they are averaged, so that all networks
+stay equal.
 """
 
 from __future__ import annotations
@@ -15,29 +16,46 @@ from torch import Tensor, nn
 
 from tessera.errors import UsageError
 from tessera.libraries import import_library
+from tessera.wording import counted
+
+LAUNCHER_VARIABLES = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+"""What a launcher sets next to WORLD_SIZE; without them, each process would train alone."""
 
 
 class Processes:
     """The processes of a run, seen from one of them."""
 
     def __init__(self, device: str) -> None:
-        """`device`: auto, cpu, cuda, cuda:1, mps. Raises UsageError where it is not there."""
-        told = os.environ.get("WORLD_SIZE", "1")
-        if not told.isdecimal():
-            raise UsageError(f"WORLD_SIZE is {told!r}, and should be how many processes train together.")
-        self.count = int(told)
+        """Connect to the other processes, if the launcher started several.
+
+        Args:
+            device: auto, cpu, cuda, cuda:1 or mps.
+
+        Raises:
+            UsageError: the device is unavailable, WORLD_SIZE is not a number, or not as many processes connect as it
+                states.
+        """
+        stated = os.environ.get("WORLD_SIZE", "1")
+        if not stated.isdecimal() or not int(stated):
+            raise UsageError(f"WORLD_SIZE: expected the number of processes that train together, found {stated!r}.")
+        self.count = int(stated)
         self.rank = 0
         self._accelerator: Any = None
         if self.count > 1:
-            self._accelerator = _accelerator(cpu=device == "cpu")
-            self.rank, self.count = self._accelerator.process_index, self._accelerator.num_processes
+            self._accelerator = _connect(device)
+            self.rank, connected = self._accelerator.process_index, self._accelerator.num_processes
+            if connected != self.count:
+                raise UsageError(
+                    f"WORLD_SIZE: the launcher started {self.count} processes, and {connected} connected on"
+                    f" {self._accelerator.device}. Set device = cpu, or one process per GPU."
+                )
             self.device: torch.device = self._accelerator.device
         else:
-            self.device = _device(device)
+            self.device = _find_device(device)
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the one that writes."""
+        """Whether this is the process that writes files and messages."""
         return self.rank == 0
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
@@ -51,29 +69,29 @@ class Processes:
             gradient.copy_(mean.view(gradient.shape))
 
     def mean(self, values: Tensor) -> Tensor:
-        """The mean over all processes, through which gradients flow to all of them."""
+        """Return the mean over all processes; gradients flow to all of them."""
         return values if self.count == 1 else _Mean.apply(values, self._accelerator)
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
-        """For each flag: whether it is raised in any process. All processes get the same answer."""
+        """Return for each flag whether it is set in any process. All processes get the same answer."""
         if self.count == 1:
             return flags
         raised = torch.tensor([float(flag) for flag in flags], device=self.device)
         return tuple(bool(flag) for flag in self._accelerator.reduce(raised, reduction="sum") > 0)
 
     def wait(self) -> None:
-        """Go on when all processes are here."""
+        """Wait until all processes arrive here."""
         if self.count > 1:
             self._accelerator.wait_for_everyone()
 
     def finish(self) -> None:
-        """Take leave of the others."""
+        """Disconnect from the other processes."""
         if self.count > 1:
             self._accelerator.end_training()
 
 
 class _Mean(torch.autograd.Function):
-    """The mean over processes. Its gradient is the mean of theirs, because all of them depend on it."""
+    """The mean over processes. Its gradient is the mean of their gradients, because all of them depend on it."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, accelerator: Any) -> Tensor:
@@ -85,19 +103,43 @@ class _Mean(torch.autograd.Function):
         return ctx.accelerator.reduce(gradients[0].clone(), reduction="mean"), None
 
 
-def _accelerator(*, cpu: bool) -> Any:
+def _connect(device: str) -> Any:
+    """Connect the processes. Without a GPU, `auto` connects them on the CPU, not each alone."""
     try:
         accelerate = import_library("accelerate")
     except ModuleNotFoundError as error:
         raise UsageError("Training in several processes needs accelerate: pip install 'tessera-sr[train]'.") from error
-    # This module has the group of that info as a default of its functions, and is imported by an optimizer's first
-    # step. Were processes connected by then, it would keep the group alive to the very end; a thread of gloo that is
-    # still giving back a tensor then asks for an interpreter that is no more, and the process aborts.
+    missing = [name for name in LAUNCHER_VARIABLES if not os.environ.get(name)]
+    if missing:
+        raise UsageError(
+            f"WORLD_SIZE: {os.environ['WORLD_SIZE']} processes are stated, but {', '.join(missing)} not. Start the run"
+            " with torchrun or accelerate launch, or unset WORLD_SIZE."
+        )
+    if device not in ("auto", "cpu"):
+        _find_device(device)  # raises for a device that is unavailable
+    gpus = torch.cuda.device_count()
+    on_cpu = device == "cpu" or not gpus
+    place = os.environ.get("LOCAL_RANK", "0")
+    if not on_cpu and place.isdecimal() and int(place) >= gpus:
+        raise UsageError(
+            f"LOCAL_RANK: this machine has {counted(gpus, 'GPU')}, and process {place} has none. Start at most"
+            f" {counted(gpus, 'process')} per machine, or set device = cpu."
+        )
+    # This module has the default process group as a default argument of its functions, and is imported by an
+    # optimizer's first step. If processes were connected by then, it would keep the group alive until the interpreter
+    # shuts down; a thread of gloo that still releases a tensor then aborts the process.
     import_library("torch.distributed.nn.functional")
-    return accelerate.Accelerator(cpu=cpu)
+    try:
+        return accelerate.Accelerator(cpu=on_cpu)
+    except (RuntimeError, ValueError, OSError) as error:
+        reason = str(error).partition("\n")[0][:200].rstrip(".")
+        raise UsageError(
+            f"WORLD_SIZE: the {os.environ['WORLD_SIZE']} processes could not be connected through"
+            f" {os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']} ({reason})."
+        ) from error
 
 
-def _device(name: str) -> torch.device:
+def _find_device(name: str) -> torch.device:
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -108,6 +150,6 @@ def _device(name: str) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         first = str(error).splitlines()[0][:200].rstrip(".")
         raise UsageError(
-            f"device = {name!r} cannot be used here ({first}). Say auto, cpu, cuda, cuda:N or mps."
+            f"device: expected auto, cpu, cuda, cuda:N or mps, and {name!r} is unavailable here ({first})."
         ) from error
     return device
