@@ -5,7 +5,7 @@ BIN := $(abspath $(VENV))/bin
 # The optional parts of Tessera that the tests need.
 EXTRAS := export,hdf5,ncnn,onnx,realsr,train
 
-.PHONY: demo test test-slow coverage docs bench check format sanitize kernels clean
+.PHONY: demo test test-slow test-arm coverage docs bench check format sanitize kernels clean
 
 # Upscale the pictures in examples/.
 demo: $(VENV)/.installed
@@ -19,6 +19,11 @@ test: $(VENV)/.installed-dev
 test-slow: $(VENV)/.installed-dev
 	PATH="$(BIN):$$PATH" TESSERA_SEARCH=1 scripts/test -n 0 -m slow
 	PATH="$(BIN):$$PATH" TESSERA_SEARCH=1 scripts/test tests/tiling/test_mosaic.py tests/images/test_resample.py tests/native tests/tiling/test_tiles.py
+
+# The kernels for 64-bit Arm, under emulation. Needs, and does not install, these packages of Debian and Ubuntu:
+# gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
+test-arm: $(VENV)/.installed-dev
+	PATH="$(BIN):$$PATH" scripts/test_arm
 
 # The tests with coverage: prints the untested lines of each file, and writes out/coverage. Sets no minimum.
 coverage: $(VENV)/.installed-dev

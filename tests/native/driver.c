@@ -1,6 +1,7 @@
 /* Random networks, sizes and threads through the kernels, compared with the portable set on one thread.
  *
- * driver SEED RUNS: made with a sanitizer by scripts/sanitize. Buffers have exactly the length that they need.
+ * driver SEED RUNS [SIDE [SET]]: built with a sanitizer by scripts/sanitize, and for Arm by scripts/test_arm. Buffers have
+ * exactly the length that they need. SIDE: most pixels on a side, but for a few long pictures; SET: a tk_set, else any.
  */
 #include <math.h>
 #include <stdio.h>
@@ -10,6 +11,8 @@
 #include "kernels.h"
 
 static uint64_t state;
+static uint32_t most_side = 70;
+static int only_set = -1;
 
 static uint32_t chance(uint32_t below) {
     state = state * 6364136223846793005u + 1442695040888963407u;
@@ -40,7 +43,7 @@ static tk_description some_network(void) {
 }
 
 /* Mostly small; now and then large and odd, so that the rings go round. */
-static int some_side(void) { return 1 + chance(chance(12) ? 70 : 250); }
+static int some_side(void) { return 1 + chance(chance(12) ? most_side : most_side * 7 / 2); }
 
 static int fail(const char *what, const tk_description *d, int height, int width, int set, int threads) {
     fprintf(stderr, "%s: network %d, features %d, blocks %d, scale %d, %dx%d, set %d, %d threads\n", what, d->network,
@@ -54,8 +57,8 @@ static int one_run(void) {
     float *weights = malloc(count * sizeof *weights);
     for (uint64_t i = 0; i < count; i++) weights[i] = ((int)chance(2001) - 1000) / 16000.0f;
     uint8_t kinds[8] = {0};
-    int set = chance(TK_SETS), reduced = 0;
-    if (!tk_has_set(set)) set = tk_best_set();
+    int set = only_set >= 0 ? only_set : (int)chance(TK_SETS), reduced = 0;
+    if (!tk_has_set(set) && only_set < 0) set = tk_best_set();
     if (set == TK_PORTABLE || tk_has_bf16(set))
         for (int i = 0; i <= d.blocks; i++) reduced |= kinds[i] = chance(TK_KINDS);
     const uint8_t exact[8] = {0};
@@ -66,7 +69,7 @@ static int one_run(void) {
         tk_create(&d, weights, count, exact, d.blocks + 1, TK_PORTABLE, 1, &reference))
         failed = fail("not made", &d, 0, 0, set, threads);
     free(weights);
-    for (int run = 0; run < 2 && !failed; run++, height = some_side(), width = 1 + chance(70)) {
+    for (int run = 0; run < 2 && !failed; run++, height = some_side(), width = 1 + chance(most_side)) {
         height *= d.unshuffle;
         width *= d.unshuffle;
         const uint64_t in = (uint64_t)height * width * d.in_channels;
@@ -96,8 +99,10 @@ static int one_run(void) {
 int main(int count, char **words) {
     state = count > 1 ? strtoull(words[1], NULL, 10) : 1;
     const int runs = count > 2 ? atoi(words[2]) : 20;
+    if (count > 3) most_side = (uint32_t)atoi(words[3]);
+    if (count > 4) only_set = atoi(words[4]);
     for (int i = 0; i < runs; i++)
         if (one_run()) return 1;
-    printf("%d random networks, each at two sizes\n", runs);
+    printf("%d random networks, each at two sizes, set %d\n", runs, only_set < 0 ? tk_best_set() : only_set);
     return 0;
 }

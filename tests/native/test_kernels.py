@@ -22,7 +22,9 @@ if library.problem() is not None:
     pytest.skip(f"{library.problem()}", allow_module_level=True)
 
 SETS = library.sets_here()
-WITH_BF16: tuple[library.InstructionSet, ...] = tuple(name for name in SETS if name in ("portable", "avx512_bf16"))
+WITH_BF16: tuple[library.InstructionSet, ...] = tuple(
+    name for name in SETS if name in ("portable", "avx512_bf16", "neon_bf16")
+)
 EXACT, HALF = 2e-5, 3e-2
 SIZES = ((1, 1), (1, 9), (9, 1), (4, 4), (13, 18))
 

@@ -6,7 +6,8 @@
  * Layouts, with T tiles to a group and channels in blocks of 16:
  *   map      [row][1 + width + padding][channel] fp32; column -1 and the columns from `width` on are zero
  *   values   [point][channel / 16][T][16] fp32 or bf16: transformed input of a group
- *   weights  for each chunk of 32 outputs (the last may have 16): [point][channel][output], bf16 in pairs of channels
+ *   weights  for each chunk of 32 outputs (the last may have 16): [point][channel][output], bf16 in pairs of channels, or
+ *            in fours where the instruction set says so
  *   products [point][T][32] fp32
  */
 #ifndef TESSERA_CONVOLUTION_H
@@ -27,6 +28,14 @@ enum {
     TK_PRODUCTS_PAD = 16,
     TK_MOST_POINTS = 36,
 };
+
+/* Loops over registers have to be unrolled, or what should be registers becomes memory. */
+#if defined(__clang__)
+#define TK_UNROLL(n) _Pragma("clang loop unroll(full)")
+#else
+#define TK_PRAGMA(x) _Pragma(#x)
+#define TK_UNROLL(n) TK_PRAGMA(GCC unroll n)
+#endif
 
 static inline int tk_outer(tk_kind kind) { return kind == TK_F2_BF16 ? 2 : 4; }
 static inline int tk_points(tk_kind kind) { return kind == TK_F2_BF16 ? 16 : 36; }
@@ -60,6 +69,7 @@ typedef struct {
 
 typedef struct {
     tk_kind kind;
+    int together; /* as the operations have it */
     int sources;
     int channels[TK_MOST_SOURCES];
     int inputs;  /* all channels */
@@ -98,9 +108,10 @@ typedef void tk_group(const tk_task *task);
 /* The functions of an instruction set; NULL where it does not have a kind. */
 typedef struct {
     tk_group *group[TK_KINDS];
+    int together; /* channels of an output side by side in weights of bf16: 2 or 4 */
 } tk_operations;
 
-extern const tk_operations tk_portable, tk_avx2, tk_avx512, tk_avx512_bf16;
+extern const tk_operations tk_portable, tk_avx2, tk_avx512, tk_avx512_bf16, tk_neon, tk_neon_bf16;
 
 /* Pixel 0 of a row of a map; rows outside the picture are zeros. */
 static inline const float *tk_row(const tk_map *map, int64_t row0, int y, const float *zeros) {

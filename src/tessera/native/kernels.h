@@ -9,9 +9,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TK_INTERFACE 1 /* goes up whenever a signature or the meaning of a field changes */
+#define TK_INTERFACE 2 /* goes up whenever a signature or the meaning of a field changes */
 
-#if defined(__GNUC__)
+#if defined(_WIN32)
+#define TK_PUBLIC __declspec(dllexport)
+#elif defined(__GNUC__)
 #define TK_PUBLIC __attribute__((visibility("default")))
 #else
 #define TK_PUBLIC
@@ -32,8 +34,16 @@ enum tk_network_kind { TK_RRDBNET = 0, TK_SRVGG = 1 };
 /* How a convolution is computed: the size of Winograd's tiles, and what is multiplied. Sums are always fp32. */
 typedef enum { TK_F4_FP32 = 0, TK_F2_BF16 = 1, TK_F4_BF16 = 2, TK_KINDS = 3 } tk_kind;
 
-/* Instruction sets, best last. */
-enum tk_set { TK_PORTABLE = 0, TK_AVX2 = 1, TK_AVX512 = 2, TK_AVX512_BF16 = 3, TK_SETS = 4 };
+/* Instruction sets; of those of one architecture, the best last. */
+enum tk_set {
+    TK_PORTABLE = 0,
+    TK_AVX2 = 1,
+    TK_AVX512 = 2,
+    TK_AVX512_BF16 = 3,
+    TK_NEON = 4,
+    TK_NEON_BF16 = 5,
+    TK_SETS = 6,
+};
 
 enum tk_sample { TK_FLOAT32 = 0, TK_UINT8 = 1, TK_UINT16 = 2 };
 
@@ -58,6 +68,9 @@ TK_PUBLIC int32_t tk_interface(void);
 
 /* The best instruction set that this build has and this processor runs. */
 TK_PUBLIC int32_t tk_best_set(void);
+
+/* Whether this processor and this system run the set, whether or not this build has it. */
+TK_PUBLIC int32_t tk_offers_set(int32_t set);
 
 /* Whether this build has the set and this processor runs it. */
 TK_PUBLIC int32_t tk_has_set(int32_t set);

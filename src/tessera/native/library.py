@@ -21,19 +21,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tessera.errors import EngineError, OutOfMemoryError, UsageError
+from tessera.native.build import LIBRARY
 
 Kind = Literal["F4 fp32", "F2 bf16", "F4 bf16"]
 """How a convolution is computed: the size of Winograd's tiles and the type of the products."""
-InstructionSet = Literal["portable", "avx2", "avx512", "avx512_bf16"]
-SETS: tuple[InstructionSet, ...] = ("portable", "avx2", "avx512", "avx512_bf16")
-"""As the library counts them, best last."""
+InstructionSet = Literal["portable", "avx2", "avx512", "avx512_bf16", "neon", "neon_bf16"]
+SETS: tuple[InstructionSet, ...] = ("portable", "avx2", "avx512", "avx512_bf16", "neon", "neon_bf16")
+"""As the library counts them; of those of one architecture, the best last."""
 SET_VARIABLE = "TESSERA_KERNELS_SET"
 """The environment's say in which instruction set is used."""
-LIBRARY = Path(__file__).parent / "libtessera_kernels.so"
 BUILD = "python -m tessera.native.build"
 
-_INTERFACE = 1
-_KINDS: tuple[Kind, ...] = ("F4 fp32", "F2 bf16", "F4 bf16")
+_INTERFACE = 2
+KINDS: tuple[Kind, ...] = ("F4 fp32", "F2 bf16", "F4 bf16")
 _SAMPLES = {"float32": 0, "uint8": 1, "uint16": 2}
 _NETWORKS = ("rrdbnet", "srvggnetcompact")
 _BAD_SIZE, _NO_MEMORY = 3, 4
@@ -94,6 +94,16 @@ def _as_structure(given: Description) -> _Description:
     )
 
 
+def pack_description(given: Description) -> bytes:
+    """The bytes of `tk_description`, for a library in another process."""
+    return bytes(_as_structure(given))
+
+
+def pack_kinds(kinds: Sequence[Kind]) -> bytes:
+    """One `tk_kind` for each entry."""
+    return bytes(KINDS.index(kind) for kind in kinds)
+
+
 @functools.cache
 def library(path: Path = LIBRARY) -> Any:
     """Load the library and say what its functions take; raises EngineError when it is not there or does not fit."""
@@ -112,6 +122,7 @@ def library(path: Path = LIBRARY) -> Any:
     described = ctypes.POINTER(_Description)
     for name, result, arguments in (
         ("tk_best_set", number, ()),
+        ("tk_offers_set", number, (number,)),
         ("tk_has_set", number, (number,)),
         ("tk_has_bf16", number, (number,)),
         ("tk_count_weights", long, (described,)),
@@ -142,6 +153,11 @@ def problem() -> str | None:
 def sets_here() -> tuple[InstructionSet, ...]:
     """The instruction sets that the library has and this processor runs, best last."""
     return tuple(name for number, name in enumerate(SETS) if library().tk_has_set(number))
+
+
+def sets_offered() -> tuple[InstructionSet, ...]:
+    """The instruction sets that this processor and its system run, whether or not the library has them, best last."""
+    return tuple(name for number, name in enumerate(SETS) if library().tk_offers_set(number))
 
 
 def chosen_set() -> InstructionSet:
@@ -190,7 +206,7 @@ class Network:
         self._library = library()
         flat = [np.ascontiguousarray(array, np.float32).ravel() for array in arrays]
         weights = flat[0] if len(flat) == 1 else np.concatenate(flat)
-        counted = bytes(_KINDS.index(kind) for kind in kinds or ("F4 fp32",) * (description.blocks + 1))
+        counted = pack_kinds(kinds or ("F4 fp32",) * (description.blocks + 1))
         handle = ctypes.c_void_p()
         status = self._library.tk_create(
             ctypes.byref(_as_structure(description)),

@@ -1,7 +1,7 @@
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "threads.h"
 #include "workspace.h"
 
 enum { MOST_THREADS = 256 };
@@ -12,7 +12,7 @@ struct tk_network {
     const tk_operations *operations;
     tk_layer *layers;
     tk_pool *pool;
-    pthread_mutex_t lock; /* one run at a time */
+    tk_mutex lock; /* one run at a time */
     tk_workspace space;   /* of the last size, for the next run of that size */
 };
 
@@ -47,13 +47,14 @@ int32_t tk_create(const tk_description *description, const float *weights, uint6
     network->description = *description;
     network->threads = threads;
     network->operations = tk_operations_of(set);
-    pthread_mutex_init(&network->lock, NULL);
+    tk_mutex_open(&network->lock);
     const int layers = tk_count_layers(description);
     network->layers = calloc(layers, sizeof *network->layers);
     network->pool = tk_pool_open(threads);
     int status = !network->layers ? TK_NO_MEMORY : !network->pool ? TK_NO_THREADS : TK_OK;
     if (status == TK_OK) {
         tk_lay(description, kinds, weights, network->layers);
+        for (int i = 0; i < layers; i++) network->layers[i].conv.together = network->operations->together;
         status = tk_pack_layers(network->layers, layers, &network->pool);
         for (int i = 0; i < layers; i++) /* they belong to the caller */
             network->layers[i].weights = network->layers[i].bias = network->layers[i].slopes = NULL;
@@ -73,7 +74,7 @@ void tk_destroy(tk_network *network) {
         tk_unpack(&network->layers[i].conv);
     free(network->layers);
     tk_workspace_close(&network->space);
-    pthread_mutex_destroy(&network->lock);
+    tk_mutex_close(&network->lock);
     free(network);
 }
 
@@ -133,9 +134,9 @@ int32_t tk_run(tk_network *network, int32_t sample, const void *in, uint64_t in_
     const uint64_t pixels = (uint64_t)height * width;
     if (in_length != pixels * d->in_channels || out_length != pixels * d->scale * d->scale * d->out_channels)
         return TK_BAD_SIZE;
-    pthread_mutex_lock(&network->lock);
+    tk_lock(&network->lock);
     const int status = run(network, sample, in, out, height, width);
-    pthread_mutex_unlock(&network->lock);
+    tk_unlock(&network->lock);
     return status;
 }
 

@@ -3,11 +3,9 @@
 #include <string.h>
 
 #include "convolution.h"
+#include "threads.h"
 
-static void *aligned(size_t size) {
-    void *found = NULL;
-    return posix_memalign(&found, 64, (size + 63) / 64 * 64) == 0 ? found : NULL;
-}
+static void *aligned(size_t size) { return tk_aligned_alloc((size + 63) / 64 * 64); }
 
 /* G of Winograd's F(m, 3): what each point sees of three taps. */
 static void sights(tk_kind kind, double g[6][3]) {
@@ -63,7 +61,8 @@ static uint64_t put(const tk_convolution *conv, int chunk, int pair, points_of_c
     const size_t start = (size_t)chunk * TK_CHUNK * points * conv->inputs;
     uint64_t used = 0;
     for (int p = 0; p < points; p++) {
-        const size_t row = start + ((size_t)p * conv->inputs + 2 * pair) * width;
+        const int together = conv->kind == TK_F4_FP32 ? 2 : conv->together;
+        const size_t row = start + ((size_t)p * conv->inputs + 2 * pair / together * together) * width;
         const float *even = found[0][p], *odd = found[1][p];
         for (int n = 0; n < width; n++)
             if (even[n] != 0 || odd[n] != 0) used |= (uint64_t)1 << p;
@@ -75,8 +74,8 @@ static uint64_t put(const tk_convolution *conv, int chunk, int pair, points_of_c
         }
         uint16_t *to = (uint16_t *)conv->weights + row;
         for (int n = 0; n < width; n++) {
-            to[2 * n] = tk_bf16(even[n]);
-            to[2 * n + 1] = tk_bf16(odd[n]);
+            to[together * n + 2 * pair % together] = tk_bf16(even[n]);
+            to[together * n + 2 * pair % together + 1] = tk_bf16(odd[n]);
         }
     }
     return used;
@@ -121,8 +120,8 @@ int tk_pack(tk_convolution *conv, const float *weights, const float *bias, const
 }
 
 void tk_unpack(tk_convolution *conv) {
-    free(conv->weights);
-    free(conv->bias);
-    free(conv->slope);
+    tk_aligned_free(conv->weights);
+    tk_aligned_free(conv->bias);
+    tk_aligned_free(conv->slope);
     free(conv->points);
 }

@@ -1,8 +1,9 @@
 #include "pipeline.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
+
+#include "threads.h"
 
 enum { WINDOW = 60, SPINS = 4000 };
 
@@ -88,8 +89,8 @@ static int has_room(const tk_pipeline *pipeline, const tk_stage *stage, int bloc
 
 typedef struct {
     tk_pipeline *pipeline;
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
+    tk_mutex lock;
+    tk_condition changed;
     atomic_uint version;
     int sleeping;
 } shared;
@@ -141,42 +142,40 @@ static void compute(const tk_pipeline *pipeline, const tk_stage *stage, int64_t 
 static void work(void *argument, int thread) {
     shared *shared = argument;
     tk_pipeline *pipeline = shared->pipeline;
-    pthread_mutex_lock(&shared->lock);
+    tk_lock(&shared->lock);
     for (;;) {
         const int s = next_stage(pipeline);
         if (s == -2) break;
         if (s == -1) { /* another thread is about to finish what is missing */
             const unsigned seen = atomic_load_explicit(&shared->version, memory_order_relaxed);
-            pthread_mutex_unlock(&shared->lock);
+            tk_unlock(&shared->lock);
             int spins = 0;
             while (spins < SPINS && atomic_load_explicit(&shared->version, memory_order_relaxed) == seen) {
                 spins++;
-#if defined(__x86_64__) || defined(__i386__)
-                __builtin_ia32_pause();
-#endif
+                tk_pause();
             }
-            pthread_mutex_lock(&shared->lock);
+            tk_lock(&shared->lock);
             if (spins == SPINS && atomic_load_explicit(&shared->version, memory_order_relaxed) == seen) {
                 shared->sleeping++;
-                pthread_cond_wait(&shared->changed, &shared->lock);
+                tk_wait(&shared->changed, &shared->lock);
                 shared->sleeping--;
             }
             continue;
         }
         tk_stage *stage = &pipeline->stages[s];
         const int64_t index = stage->begun++;
-        pthread_mutex_unlock(&shared->lock);
+        tk_unlock(&shared->lock);
         compute(pipeline, stage, index, thread);
-        pthread_mutex_lock(&shared->lock);
+        tk_lock(&shared->lock);
         stage->beyond |= (uint64_t)1 << (index - stage->finished);
         while (stage->beyond & 1) {
             stage->beyond >>= 1;
             stage->finished++;
         }
         atomic_fetch_add_explicit(&shared->version, 1, memory_order_relaxed);
-        if (shared->sleeping > 0) pthread_cond_broadcast(&shared->changed);
+        if (shared->sleeping > 0) tk_wake_all(&shared->changed);
     }
-    pthread_mutex_unlock(&shared->lock);
+    tk_unlock(&shared->lock);
 }
 
 int tk_pipeline_run(tk_pipeline *pipeline, tk_pool **pool) {
@@ -185,10 +184,10 @@ int tk_pipeline_run(tk_pipeline *pipeline, tk_pool **pool) {
         pipeline->stages[s].begun = pipeline->stages[s].finished = 0;
         pipeline->stages[s].beyond = 0;
     }
-    pthread_mutex_init(&shared.lock, NULL);
-    pthread_cond_init(&shared.changed, NULL);
+    tk_mutex_open(&shared.lock);
+    tk_condition_open(&shared.changed);
     const int status = tk_pool_run(pool, work, &shared);
-    pthread_mutex_destroy(&shared.lock);
-    pthread_cond_destroy(&shared.changed);
+    tk_mutex_close(&shared.lock);
+    tk_condition_close(&shared.changed);
     return status;
 }

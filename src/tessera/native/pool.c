@@ -1,24 +1,26 @@
 #include "pool.h"
 
-#include <pthread.h>
-#include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "kernels.h"
+#include "threads.h"
+
+#ifndef _WIN32
+#include <signal.h>
+#endif
 
 typedef struct {
     tk_pool *pool;
     int number;
-    pthread_t thread;
+    tk_thread thread;
 } worker;
 
 struct tk_pool {
     int threads;
-    pid_t process;
-    pthread_mutex_t lock;
-    pthread_cond_t begin, end;
+    tk_process process;
+    tk_mutex lock;
+    tk_condition begin, end;
     uint64_t round; /* goes up with each run */
     int busy, closing;
     tk_work *work;
@@ -26,42 +28,51 @@ struct tk_pool {
     worker workers[];
 };
 
-static void *wait_for_work(void *given) {
+TK_THREAD_MAIN(wait_for_work) {
     worker *self = given;
     tk_pool *pool = self->pool;
     uint64_t done = 0;
-    pthread_mutex_lock(&pool->lock);
+    tk_lock(&pool->lock);
     for (;;) {
-        while (pool->round == done && !pool->closing) pthread_cond_wait(&pool->begin, &pool->lock);
+        while (pool->round == done && !pool->closing) tk_wait(&pool->begin, &pool->lock);
         if (pool->closing) break;
         done = pool->round;
-        pthread_mutex_unlock(&pool->lock);
+        tk_unlock(&pool->lock);
         pool->work(pool->argument, self->number);
-        pthread_mutex_lock(&pool->lock);
-        if (--pool->busy == 0) pthread_cond_signal(&pool->end);
+        tk_lock(&pool->lock);
+        if (--pool->busy == 0) tk_wake_one(&pool->end);
     }
-    pthread_mutex_unlock(&pool->lock);
-    return NULL;
+    tk_unlock(&pool->lock);
+    return 0;
+}
+
+/* As many of `threads` as the system gives. */
+static void start_threads(tk_pool *pool, int threads) {
+#ifndef _WIN32
+    /* Signals are for the threads of the program, not for these. */
+    sigset_t every, before;
+    sigfillset(&every);
+    pthread_sigmask(SIG_SETMASK, &every, &before);
+#endif
+    for (int i = 1; i < threads; i++) {
+        pool->workers[i] = (worker){.pool = pool, .number = i};
+        if (!tk_thread_start(&pool->workers[i].thread, wait_for_work, &pool->workers[i])) break;
+        pool->threads++;
+    }
+#ifndef _WIN32
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+#endif
 }
 
 tk_pool *tk_pool_open(int threads) {
     tk_pool *pool = calloc(1, sizeof *pool + (size_t)threads * sizeof(worker));
     if (!pool) return NULL;
-    pool->process = getpid();
-    pthread_mutex_init(&pool->lock, NULL);
-    pthread_cond_init(&pool->begin, NULL);
-    pthread_cond_init(&pool->end, NULL);
-    /* Signals are for the threads of the program, not for these. */
-    sigset_t every, before;
-    sigfillset(&every);
-    pthread_sigmask(SIG_SETMASK, &every, &before);
+    pool->process = tk_this_process();
+    tk_mutex_open(&pool->lock);
+    tk_condition_open(&pool->begin);
+    tk_condition_open(&pool->end);
     pool->threads = 1;
-    for (int i = 1; i < threads; i++) {
-        pool->workers[i] = (worker){.pool = pool, .number = i};
-        if (pthread_create(&pool->workers[i].thread, NULL, wait_for_work, &pool->workers[i]) != 0) break;
-        pool->threads++;
-    }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    start_threads(pool, threads);
     if (pool->threads < threads) {
         tk_pool_close(pool);
         return NULL;
@@ -71,37 +82,37 @@ tk_pool *tk_pool_open(int threads) {
 
 int tk_pool_run(tk_pool **place, tk_work *work, void *argument) {
     tk_pool *pool = *place;
-    if (pool->process != getpid()) {
+    if (pool->process != tk_this_process()) {
         /* A fork has copied the memory of the pool but not its threads, nor a sound state of its locks. */
         pool = tk_pool_open(pool->threads);
         if (!pool) return TK_NO_THREADS;
         *place = pool;
     }
-    pthread_mutex_lock(&pool->lock);
+    tk_lock(&pool->lock);
     pool->work = work;
     pool->argument = argument;
     pool->busy = pool->threads - 1;
     pool->round++;
-    pthread_cond_broadcast(&pool->begin);
-    pthread_mutex_unlock(&pool->lock);
+    tk_wake_all(&pool->begin);
+    tk_unlock(&pool->lock);
     work(argument, 0);
-    pthread_mutex_lock(&pool->lock);
-    while (pool->busy > 0) pthread_cond_wait(&pool->end, &pool->lock);
-    pthread_mutex_unlock(&pool->lock);
+    tk_lock(&pool->lock);
+    while (pool->busy > 0) tk_wait(&pool->end, &pool->lock);
+    tk_unlock(&pool->lock);
     return TK_OK;
 }
 
 int tk_pool_threads(const tk_pool *pool) { return pool->threads; }
 
 void tk_pool_close(tk_pool *pool) {
-    if (!pool || pool->process != getpid()) return;
-    pthread_mutex_lock(&pool->lock);
+    if (!pool || pool->process != tk_this_process()) return;
+    tk_lock(&pool->lock);
     pool->closing = 1;
-    pthread_cond_broadcast(&pool->begin);
-    pthread_mutex_unlock(&pool->lock);
-    for (int i = 1; i < pool->threads; i++) pthread_join(pool->workers[i].thread, NULL);
-    pthread_mutex_destroy(&pool->lock);
-    pthread_cond_destroy(&pool->begin);
-    pthread_cond_destroy(&pool->end);
+    tk_wake_all(&pool->begin);
+    tk_unlock(&pool->lock);
+    for (int i = 1; i < pool->threads; i++) tk_thread_join(pool->workers[i].thread);
+    tk_mutex_close(&pool->lock);
+    tk_condition_close(&pool->begin);
+    tk_condition_close(&pool->end);
     free(pool);
 }

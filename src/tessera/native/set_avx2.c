@@ -21,4 +21,4 @@ static inline vf bent(vf y, vf slope) {
 #define HALF 0
 #include "winograd.inc"
 
-const tk_operations tk_avx2 = {{group_f4_fp32, NULL, NULL}};
+const tk_operations tk_avx2 = {{group_f4_fp32, NULL, NULL}, 2};

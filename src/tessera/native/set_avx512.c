@@ -6,4 +6,4 @@
 #define HALF 0
 #include "winograd.inc"
 
-const tk_operations tk_avx512 = {{group_f4_fp32, NULL, NULL}};
+const tk_operations tk_avx512 = {{group_f4_fp32, NULL, NULL}, 2};

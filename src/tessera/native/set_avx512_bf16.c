@@ -29,4 +29,4 @@ static inline vf dot(vf sum, vh x, vh y) { return _mm512_dpbf16_ps(sum, x, y); }
 #define HALF 1
 #include "winograd.inc"
 
-const tk_operations tk_avx512_bf16 = {{group_f4_fp32, group_f2_bf16, group_f4_bf16}};
+const tk_operations tk_avx512_bf16 = {{group_f4_fp32, group_f2_bf16, group_f4_bf16}, 2};

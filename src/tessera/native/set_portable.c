@@ -47,4 +47,4 @@ static inline vf dot(vf sum, vh x, vh y) { return sum + x.odd * y.odd + x.even *
 #define HALF 1
 #include "winograd.inc"
 
-const tk_operations tk_portable = {{group_f4_fp32, group_f2_bf16, group_f4_bf16}};
+const tk_operations tk_portable = {{group_f4_fp32, group_f2_bf16, group_f4_bf16}, 2};
