@@ -11,9 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from tessera.cli.doctor import app, lines
+from tessera.engines.devices import Device
 from tessera.machine import Cores
 from tessera.upscaling import doctor
-from tessera.upscaling.doctor import Findings, Gpu, Gpus
+from tessera.upscaling.doctor import Findings
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def run(*arguments: str):
 def test_each_engine_and_each_part_of_the_machine_has_its_line():
     result = run()
     assert result.exit_code == 0, result.output
-    for heading in ("processor", "cores", "memory", "GPUs", "engines", "weights", "models", "cache", "versions"):
+    for heading in ("processor", "cores", "memory", "devices", "engines", "weights", "models", "cache", "versions"):
         assert any(line.startswith(heading) for line in result.output.splitlines()), heading
     assert "pytorch" in result.output
     assert "exact in fp32" in result.output or "fp32 at every precision" in result.output
@@ -58,13 +59,27 @@ def test_an_engine_that_is_missing_is_shown_with_the_way_to_install_it(here: Fin
     assert "ncnn: no. Not installed. pip install 'tessera-sr[ncnn]'" in text
 
 
-def test_gpus_and_quotas_are_shown_with_their_numbers(here: Findings):
-    gpu = Gpu(device="cuda:0", name="Card", memory_bytes=80 * 2**30, capability="9.0", bf16=True)
+def test_devices_and_quotas_are_shown_with_their_numbers(here: Findings):
+    devices = (
+        Device(
+            name="vulkan:0",
+            kind="vulkan",
+            title="Card",
+            usable=True,
+            memory_bytes=8 * 2**30,
+            driver="24.1.3",
+            fp16=True,
+            int8=False,
+        ),
+        Device(name="vulkan:1", kind="vulkan", title="llvmpipe", usable=True, software=True),
+        Device(name="cuda", kind="cuda", title="PyTorch", usable=False, why_not="PyTorch sees no GPU."),
+    )
     cores = Cores(installed=64, allowed=32, quota=2.5)
-    found = dataclasses.replace(here, gpus=Gpus(devices=(gpu,), problem=None), cores=cores)
-    shown = dict(lines(found))
-    assert shown["GPUs"] == "cuda:0: Card, 80.0 GB, capability 9.0, bf16"
-    assert shown["cores"] == "3 to use (64 installed, 32 allowed, limited to 2.5 processors' time)"
+    shown = list(lines(dataclasses.replace(here, devices=devices, cores=cores)))
+    assert ("devices", "vulkan:0: Card, 8.0 GB, driver 24.1.3, fp16") in shown
+    assert ("", "vulkan:1: llvmpipe, software, never chosen by auto") in shown
+    assert ("", "cuda: not usable. PyTorch sees no GPU.") in shown
+    assert ("cores", "3 to use (64 installed, 32 allowed, limited to 2.5 processors' time)") in shown
 
 
 def test_help_does_not_import_torch():

@@ -118,7 +118,6 @@ OTHER: dict[str, Any] = {
     "outscale": OutScale.parse(2),
     "precision": "exact",
     "engine": "pytorch",
-    "device": "cuda:1",
     "tile": 0,
     "overlap": 8,
     "alpha": "lanczos",
@@ -133,13 +132,14 @@ OTHER: dict[str, Any] = {
 
 
 def test_every_setting_that_can_change_pixels_changes_the_fingerprint() -> None:
-    names = {field.name for field in dataclasses.fields(Settings)} - {"limits", "threads"}
+    names = {field.name for field in dataclasses.fields(Settings)} - {"limits", "threads", "device"}
     assert set(OTHER) == names
     prints = {Settings(**{name: value}).fingerprint for name, value in OTHER.items()}
     assert len(prints | {Settings().fingerprint}) == len(names) + 1
 
 
-def test_limits_do_not_change_the_fingerprint() -> None:
+def test_limits_and_devices_do_not_change_the_fingerprint() -> None:
+    assert Settings(device="vulkan:1").fingerprint == Settings().fingerprint
     assert Settings(limits=Limits(max_pixels=None)).fingerprint == Settings().fingerprint
 
 

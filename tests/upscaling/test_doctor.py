@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 import torch
 
+from tessera.engines.devices import Device
 from tessera.engines.hardware import has_bf16
 from tessera.engines.opening import choose_products, open_engine
+from tessera.engines.pytorch.devices import Gpus, find_gpus
 from tessera.generators import SRVGGNetCompactConfig
 from tessera.machine import Cores, Memory, Processor
 from tessera.upscaling import doctor
-from tessera.upscaling.doctor import EngineState, Findings, Folder, Gpus, Threads, Weights
+from tessera.upscaling.doctor import EngineState, Findings, Folder, Threads, Weights
 from tessera.weights.published import MODELS
 from tessera.zoo import models as zoo
 
@@ -39,6 +41,7 @@ def healthy(**changes: Any) -> Findings:
             total_bytes=16 * GB, available_bytes=8 * GB, limit_bytes=None, swap_total_bytes=0, swap_used_bytes=0
         ),
         gpus=Gpus(devices=(), problem="PyTorch sees no GPU."),
+        devices=(Device(name="cpu", kind="cpu", title="CPU", usable=True),),
         nvidia_driver=False,
         engines=(engine, dataclasses.replace(engine, name="ncnn", problem="Not installed.")),
         pictures_problem=None,
@@ -88,10 +91,8 @@ def test_old_processors_are_told_and_those_of_other_kinds_are_not_called_old():
 
 
 def test_a_gpu_that_pytorch_does_not_use_is_told():
-    said = only_warning(
-        nvidia_driver=True, gpus=Gpus(devices=(), problem="This PyTorch is a build for processors only.")
-    )
-    assert "PyTorch uses no GPU: This PyTorch is a build for processors only." in said
+    said = only_warning(nvidia_driver=True, gpus=Gpus(devices=(), problem="This PyTorch is a build for CPUs only."))
+    assert "PyTorch uses no GPU: This PyTorch is a build for CPUs only." in said
 
 
 def test_where_nothing_can_run_or_be_read_nothing_can_be_upscaled():
@@ -116,7 +117,7 @@ def test_gpus_are_listed_as_pytorch_sees_them():
     cuda = SimpleNamespace(
         is_available=lambda: True, device_count=lambda: 2, get_device_properties=properties.__getitem__
     )
-    found = doctor.gpus(torch_with(cuda))
+    found = find_gpus(torch_with(cuda))
     assert [(gpu.device, gpu.capability, gpu.bf16) for gpu in found.devices] == [
         ("cuda:0", "7.5", False),
         ("cuda:1", "9.0", True),
@@ -124,7 +125,7 @@ def test_gpus_are_listed_as_pytorch_sees_them():
     assert found.devices[1].memory_bytes == 80 * GB
     assert found.problem is None
     none = SimpleNamespace(is_available=lambda: False)
-    assert [gpu.device for gpu in doctor.gpus(torch_with(none, mps=True)).devices] == ["mps"]
+    assert [gpu.device for gpu in find_gpus(torch_with(none, mps=True)).devices] == ["mps"]
 
 
 def test_broken_drivers_are_a_sentence_and_no_failure():
@@ -136,11 +137,11 @@ def test_broken_drivers_are_a_sentence_and_no_failure():
         raise RuntimeError("Unexpected error from cudaGetDeviceCount()")
 
     for is_available, said in ((warned, "too old."), (raised, "cudaGetDeviceCount()."), (lambda: False, "no GPU.")):
-        found = doctor.gpus(torch_with(SimpleNamespace(is_available=is_available)))
+        found = find_gpus(torch_with(SimpleNamespace(is_available=is_available)))
         assert found.devices == ()
         assert str(found.problem).endswith(said)
-    built_without = doctor.gpus(torch_with(SimpleNamespace(is_available=lambda: False), built=None))
-    assert built_without.problem == "This PyTorch is a build for processors only."
+    built_without = find_gpus(torch_with(SimpleNamespace(is_available=lambda: False), built=None))
+    assert built_without.problem == "This PyTorch is a build for CPUs only."
 
 
 def test_weights_in_the_models_folder_are_found_once_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -11,6 +11,7 @@ import typer
 from tessera.cli import make_printable
 
 if TYPE_CHECKING:
+    from tessera.engines.devices import Device
     from tessera.upscaling.doctor import EngineState, Findings
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -20,7 +21,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of line
 
 @app.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def doctor(as_json: AsJson = False) -> None:
-    """Say what this machine has for upscaling, and what is wrong: cores, memory, GPUs, engines, weights, versions.
+    """Check the installation and hardware: cores, memory, devices, engines, weights, versions.
 
     Exit code: 0 pictures can be upscaled here, 1 they cannot.
     """
@@ -36,6 +37,22 @@ def doctor(as_json: AsJson = False) -> None:
             typer.echo(make_printable(f"! {warning}"))
     if not found.can_upscale:
         raise typer.Exit(1)
+
+
+def describe_device(device: Device) -> str:
+    """A line about a device: its name, what it is, and why it cannot be used."""
+    from tessera.upscaling.doctor import in_gb
+
+    if not device.usable:
+        return f"{device.name}: not usable. {device.why_not or ''}".rstrip()
+    parts = [
+        device.title,
+        in_gb(device.memory_bytes) if device.memory_bytes is not None else "",
+        f"driver {device.driver}" if device.driver else "",
+        *(name for name, has in (("fp16", device.fp16), ("int8", device.int8)) if has),
+        "software, never chosen by auto" if device.software else "",
+    ]
+    return f"{device.name}: {', '.join(part for part in parts if part)}"
 
 
 def lines(found: Findings) -> Iterator[tuple[str, str]]:
@@ -56,12 +73,8 @@ def lines(found: Findings) -> Iterator[tuple[str, str]]:
     yield "memory", ", ".join(f"{in_gb(size)} {what}" for size, what in sizes if size is not None) or "unknown"
     if memory.swap_total_bytes:
         yield "", f"{in_gb(memory.swap_used_bytes or 0)} of {in_gb(memory.swap_total_bytes)} swap in use"
-    for number, gpu in enumerate(found.gpus.devices):
-        parts = [gpu.name, in_gb(gpu.memory_bytes) if gpu.memory_bytes is not None else ""]
-        parts += [f"capability {gpu.capability}" if gpu.capability else "", "bf16" if gpu.bf16 else "no bf16"]
-        yield ("" if number else "GPUs"), f"{gpu.device}: {', '.join(part for part in parts if part)}"
-    if not found.gpus.devices:
-        yield "GPUs", f"none. {found.gpus.problem or ''}"
+    for number, device in enumerate(found.devices):
+        yield ("" if number else "devices"), describe_device(device)
     for number, engine in enumerate(found.engines):
         yield ("" if number else "engines"), _engine(engine)
     for number, weights in enumerate(found.weights):

@@ -69,7 +69,15 @@ Fp32 = Annotated[bool, _Opt("--fp32", help="Alias of --precision exact.")]
 EngineOption = Annotated[declarations.EngineSetting, _setting("engine")]
 Threads = Annotated[declarations.ThreadsSetting, _setting("threads")]
 Device = Annotated[
-    str, _setting("device", "-g", "--device", "--gpu-id", "--gpu_id", help="cpu, mps, 0 (first GPU), or 0,1 (both).")
+    str,
+    _setting(
+        "device",
+        "-g",
+        "--device",
+        "--gpu-id",
+        "--gpu_id",
+        help="auto (fastest), cpu, vulkan (any GPU), mps, 0 (CUDA); several: 0,1.",
+    ),
 ]
 Tile = Annotated[declarations.TileSetting, _setting("tile", "-t", "--tile")]
 Overlap = Annotated[declarations.OverlapSetting, _setting("overlap", "--overlap", "--tile-pad", "--tile_pad")]
@@ -114,7 +122,7 @@ def upscale(
     precision: PrecisionOption = "auto",
     fp32: Fp32 = False,
     engine: EngineOption = "auto",
-    device: Device = "cpu",
+    device: Device = "auto",
     threads: Threads = None,
     tile: Tile = None,
     overlap: Overlap = None,

@@ -57,6 +57,8 @@ def check_engine(generator: LoadedGenerator, engine: str, device: str) -> Engine
         called = own.file_formats[generator.dialect]
         raise EngineError(f"{generator.name} is {called}, which only {own.title} runs; leave `engine` at auto.")
     info = own or (find_default_engine(device) if engine == "auto" else find_engine(engine))
+    if not any(each.runs_on(device) for each in ENGINES):
+        raise EngineError(f"{device!r} is not a device; use auto, cpu, vulkan, vulkan:1, cuda, cuda:1 or mps.")
     if not info.runs_on(device):
         kinds = join_words([_DEVICE_TITLES.get(kind, kind) for kind in info.devices], "and")
         raise EngineError(f"The {info.title} engine runs on {kinds}, not on {device}.{_suggest_engines(device)}")

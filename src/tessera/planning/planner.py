@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from tessera.engines import opening
-from tessera.engines.engine import Engine, Precision, Products
+from tessera.engines.devices import AUTO, list_automatic
+from tessera.engines.engine import Engine, EngineInfo, Precision, Products
 from tessera.engines.opening import EngineName, choose_products
 from tessera.errors import OutOfMemoryError
 from tessera.machine import cores
@@ -112,10 +113,10 @@ class Planner:
 
         began, threads = self._clock(), torch.get_num_threads()
         unknown = [each for each in plan.candidates if not each.timings and each.problem is None]
-        on_processor = self._device == "cpu"
+        uses_cpu = self._device in ("cpu", AUTO)
         found = Stopwatch(cut(self._generator), self._opener, clock=self._clock).measure(
-            unknown if on_processor else unknown[:1],
-            rounds=ROUNDS if on_processor else 1,
+            unknown if uses_cpu else unknown[:1],
+            rounds=ROUNDS if uses_cpu else 1,
             fewer_threads=self._may_take_fewer_threads,
         )
         torch.set_num_threads(threads)  # PyTorch has one number of threads per process, which candidates change
@@ -167,40 +168,46 @@ def candidates(
     """All ways to run a network here that the user's settings allow, those expected to win first.
 
     First int8 where there is a companion file, and reduced precision where the device multiplies it in hardware; then
-    fp32 in case the network does not tolerate less. Both follow the order of ENGINES.
+    fp32 in case the network does not tolerate less. Both follow the order of the devices and of ENGINES.
     """
-    infos = [info for info in opening.ENGINES if info.runs_networks and info.runs_on(device)]
-    if engine != "auto":
-        infos = [opening.find_engine(engine)]
-    threads = threads_for(device, threads)
+    devices = list_automatic() if device == AUTO else (device,)
     found: list[Candidate] = []
 
-    def add(name: str, products: Products, *, fast: bool = False, drop: float | None = None) -> None:
+    def add(place: str, name: str, products: Products, *, fast: bool = False, drop: float | None = None) -> None:
         found.append(
             Candidate.model_validate(
                 {
                     "engine": name,
                     "precision": products,
                     "fast": fast,
-                    "threads": threads,
-                    "device": device,
+                    "threads": threads_for(place, threads),
+                    "device": place,
                     "stated_drop_db": drop,
                 }
             )
         )
 
-    for info in infos:
-        if info.runs_int8 and int8 is not None:
-            add(info.name, "int8", drop=int8.psnr_drop_db)
-        products = choose_products(info.name, policy, device)
+    pairs = [(place, info) for place in devices for info in _find_engines(engine, place, device)]
+    for place, info in pairs:
+        if info.runs_int8 and int8 is not None and place == "cpu":
+            add(place, info.name, "int8", drop=int8.psnr_drop_db)
+        products = choose_products(info.name, policy, place)
         if products == "fp32":
             continue
         if info.has_fast_mode and (policy == "fast" or info.tries_fast_mode_in_auto):
-            add(info.name, products, fast=True)
-        add(info.name, products)
-    for info in infos:
-        add(info.name, "fp32")
+            add(place, info.name, products, fast=True)
+        add(place, info.name, products)
+    for place, info in pairs:
+        add(place, info.name, "fp32")
     return tuple(found)
+
+
+def _find_engines(engine: EngineName, place: str, device: str) -> list[EngineInfo]:
+    """The engines to try on a device; a named engine on a named device without further questions."""
+    if engine != "auto":
+        info = opening.find_engine(engine)
+        return [info] if device != AUTO or info.runs_on(place) else []
+    return [info for info in opening.ENGINES if info.runs_networks and info.runs_on(place)]
 
 
 def threads_for(device: str, threads: int | None) -> int | None:

@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tessera.engines.devices import AUTO, name_one
 from tessera.engines.engine import Engine, OnDevice
 from tessera.engines.hardware import has_int8
 from tessera.engines.opening import find_engine, find_file_engine, open_engine
@@ -43,8 +44,8 @@ def open_named(generator: LoadedGenerator, settings: Settings) -> Engine:
         generator,
         settings.precision,
         engine=settings.engine,
-        device=settings.device,
-        threads=threads_for(settings.device, settings.threads),
+        device=name_one(settings.device),
+        threads=threads_for(name_one(settings.device), settings.threads),
     )
 
 
@@ -56,7 +57,8 @@ def prepare(generator: LoadedGenerator, settings: Settings, pixels: int) -> Read
     unavailable.
     """
     # A named engine or device that is unavailable is an error of the user, not a candidate to leave out.
-    named = open_named(generator, settings) if settings.engine != "auto" or settings.device != "cpu" else None
+    is_named = settings.engine != "auto" or settings.device not in ("cpu", AUTO)
+    named = open_named(generator, settings) if is_named else None
     if find_file_engine(generator) is not None:
         return _prepare_file(generator, settings, named)
     runs = pixels * (_RUNS_OF_AN_ENSEMBLE if settings.tta else 1)
@@ -110,8 +112,8 @@ def _open_last_resort(generator: LoadedGenerator, settings: Settings, named: Eng
     """The engine to run without a plan: as named if nothing was checked, else the reference of the check."""
     if failed:
         return named or open_named(generator, settings)
-    threads = threads_for(settings.device, settings.threads)
-    return open_engine(generator, "exact", device=settings.device, threads=threads)
+    device = name_one(settings.device)
+    return open_engine(generator, "exact", device=device, threads=threads_for(device, settings.threads))
 
 
 def _on_cpu(settings: Settings) -> Settings:
@@ -121,14 +123,15 @@ def _on_cpu(settings: Settings) -> Settings:
 def _is_named(named: Engine, candidate: Candidate, settings: Settings) -> bool:
     """Whether a candidate is the engine that is open already."""
     fast = settings.precision == "fast" and find_engine(candidate.engine).has_fast_mode
-    same = (named.name, named.precision) == (candidate.engine, candidate.precision)
-    return same and candidate.fast == fast and candidate.threads == threads_for(settings.device, settings.threads)
+    device = name_one(settings.device)
+    same = (named.name, named.precision) == (candidate.engine, candidate.precision) and candidate.device == device
+    return same and candidate.fast == fast and candidate.threads == threads_for(device, settings.threads)
 
 
 def find_companion(generator: LoadedGenerator, settings: Settings) -> Int8File | None:
     """The int8 companion that may run instead of a generator: where speed is requested and its stated loss is small."""
     engine_allows = settings.engine == "auto" or find_engine(settings.engine).runs_int8
-    if settings.precision != "fast" or settings.device != "cpu" or not engine_allows or not has_int8():
+    if settings.precision != "fast" or name_one(settings.device) != "cpu" or not engine_allows or not has_int8():
         return None
     from tessera.zoo.int8_file import MOST_LOST_DB, find_int8
 

@@ -144,7 +144,7 @@ PrecisionSetting = Annotated[
 EngineSetting = Annotated[
     EngineName, Setting(help="Library that runs the network. auto: the fastest here, measured on first use.")
 ]
-DeviceSetting = Annotated[str, Setting(help="cpu, mps, or a GPU such as cuda or cuda:1.")]
+DeviceSetting = Annotated[str, Setting(help="auto (the fastest), cpu, vulkan, vulkan:1, cuda, cuda:1 or mps.")]
 ThreadsSetting = Annotated[
     int | None,
     Setting(help="CPU threads of the engine.", minimum=1, maximum=MOST_THREADS, none="chosen by the planner"),
@@ -217,7 +217,7 @@ class Settings:
         precision: "exact" computes in fp32; "auto" in bf16 where the hardware is fast at it; "fast" allows int8 and
             modes that are less accurate still.
         engine: Library that runs the network; "auto" takes the fastest here, measured on first use.
-        device: "cpu", "mps", or a GPU such as "cuda" or "cuda:1".
+        device: "auto" (the fastest of all), "cpu", "vulkan" (any GPU), "vulkan:1", "cuda", "cuda:1" or "mps".
         threads: CPU threads of the engine, 1 to 1024. None lets the planner choose.
         tile: Longest side of a tile in input pixels, at least 32; 0 disables tiling. None lets the planner choose.
         overlap: Context on each side of a tile in input pixels, 0 to 1024, less than half a tile. None takes the value
@@ -240,7 +240,7 @@ class Settings:
     outscale: OutScaleSetting = None
     precision: PrecisionSetting = "auto"
     engine: EngineSetting = "auto"
-    device: DeviceSetting = "cpu"
+    device: DeviceSetting = "auto"
     threads: ThreadsSetting = None
     tile: TileSetting = None
     overlap: OverlapSetting = None
@@ -271,8 +271,8 @@ class Settings:
     def fingerprint(self) -> str:
         """A short hash of everything that can change the pixels of the output."""
         values = dataclasses.asdict(self)
-        del values["limits"], values["threads"]
-        values["device"] = self.device.partition(":")[0]  # a batch on several GPUs resumes on any of them
+        # A batch may resume on another device: the precision bounds what differs.
+        del values["limits"], values["threads"], values["device"]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
     def describe_changes(self) -> list[str]:

@@ -12,15 +12,16 @@ import os
 import platform
 import re
 import sys
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tessera import machine
-from tessera.engines.engine import EngineInfo, first_sentence, import_problem, installed_version
-from tessera.engines.hardware import has_bf16
+from tessera.engines.devices import Device, list_devices
+from tessera.engines.engine import EngineInfo, import_problem, installed_version
+from tessera.engines.ncnn.vulkan import forget_vulkan
 from tessera.engines.opening import ENGINES, PRECISIONS, choose_products, find_engine
+from tessera.engines.pytorch.devices import Gpus, find_gpus
 from tessera.libraries import import_library
 from tessera.machine import Cores, Memory, Processor
 from tessera.version import __version__
@@ -32,25 +33,6 @@ _LITTLE_MEMORY_BYTES = 2**30
 _LITTLE_DISK_BYTES = 2**30
 
 _PACKAGES = (*(info.package for info in ENGINES if info.package is not None), "numpy", "pyvips")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gpu:
-    """One device other than the processor; values that its library does not report are None."""
-
-    device: str
-    name: str
-    memory_bytes: int | None
-    capability: str | None
-    bf16: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gpus:
-    """The devices that PyTorch can use; without any, `problem` says why."""
-
-    devices: tuple[Gpu, ...]
-    problem: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +84,8 @@ class Findings:
     threads: Threads
     memory: Memory
     gpus: Gpus
+    devices: tuple[Device, ...]
+    """The CPU, and every GPU with the reason why it cannot be used."""
     nvidia_driver: bool
     """Whether the system has NVIDIA's driver, whether or not PyTorch can use it."""
     engines: tuple[EngineState, ...]
@@ -126,6 +110,7 @@ def examine() -> Findings:
     versions["libvips"] = libvips
     engines = tuple(_examine_engine(info) for info in ENGINES)
     torch_works = import_problem("torch") is None
+    forget_vulkan()  # a driver may have been repaired
     models, cache = zoo.models_folder(), machine.cache_folder()
     return Findings(
         system=f"{platform.system()} {platform.release()}",
@@ -136,7 +121,8 @@ def examine() -> Findings:
             omp_num_threads=omp_num_threads(os.environ.get("OMP_NUM_THREADS", "")),
         ),
         memory=machine.memory(),
-        gpus=gpus(import_library("torch")) if torch_works else Gpus(devices=(), problem="PyTorch is missing."),
+        gpus=find_gpus(import_library("torch")) if torch_works else Gpus(devices=(), problem="PyTorch is missing."),
+        devices=list_devices(),
         nvidia_driver=any(Path(place).exists() for place in ("/proc/driver/nvidia/version", "/dev/nvidia0")),
         engines=engines,
         pictures_problem=pictures_problem,
@@ -167,50 +153,6 @@ def _libvips() -> tuple[str | None, str | None]:
         return None, f"pyvips reads and writes pictures. {problem} pip install 'pyvips[binary]'"
     pyvips = import_library("pyvips")
     return ".".join(str(pyvips.version(part)) for part in (0, 1, 2)), None
-
-
-# --------------------------------------------------------------------------------------------------------------- GPUs
-
-
-def gpus(torch: Any) -> Gpus:
-    """The CUDA and MPS devices that PyTorch can use; a driver that is broken is a problem, not an error."""
-    found: list[Gpu] = []
-    problem: str | None = None
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
-        try:
-            found += _cuda(torch)
-            if torch.backends.mps.is_available():
-                found.append(
-                    Gpu(device="mps", name="Apple GPU", memory_bytes=None, capability=None, bf16=has_bf16("mps"))
-                )
-        except Exception as error:  # drivers fail in their own ways
-            problem = first_sentence(error)
-    if not found and problem is None:
-        built = torch.version.cuda or getattr(torch.version, "hip", None)
-        said = [first_sentence(warning.message) for warning in told if isinstance(warning.message, Warning)]
-        problem = said[0] if said else None
-        if problem is None:
-            problem = "PyTorch sees no GPU." if built else "This PyTorch is a build for processors only."
-    return Gpus(devices=tuple(found), problem=problem)
-
-
-def _cuda(torch: Any) -> list[Gpu]:
-    if not torch.cuda.is_available():
-        return []
-    found: list[Gpu] = []
-    for index in range(torch.cuda.device_count()):
-        properties = torch.cuda.get_device_properties(index)
-        found.append(
-            Gpu(
-                device=f"cuda:{index}",
-                name=str(properties.name),
-                memory_bytes=int(properties.total_memory),
-                capability=f"{properties.major}.{properties.minor}",
-                bf16=int(properties.major) >= 8,
-            )
-        )
-    return found
 
 
 # ------------------------------------------------------------------------------------------------- weights and threads

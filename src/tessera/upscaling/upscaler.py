@@ -15,6 +15,7 @@ from typing import Any, Self, TypeVar, Unpack
 
 import numpy as np
 
+from tessera.engines.devices import name_one
 from tessera.engines.engine import Engine
 from tessera.engines.opening import EngineName, check_engine
 from tessera.errors import UsageError
@@ -85,7 +86,7 @@ class Upscaler:
             pipeline = Pipeline(generator=self.generator, engine=engine, settings=self.settings)
             self._ready = Ready(pipeline=pipeline, planned=False)
         else:
-            check_engine(self.generator, self.settings.engine, self.settings.device)
+            check_engine(self.generator, self.settings.engine, name_one(self.settings.device))
 
     def __enter__(self) -> Self:
         return self

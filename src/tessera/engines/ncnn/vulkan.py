@@ -27,7 +27,7 @@ from pydantic import BaseModel, ValidationError
 from tessera.engines.engine import import_problem, installed_version
 from tessera.errors import EngineError
 from tessera.libraries import import_library
-from tessera.storage.cache import Key, read_cached, write_cached
+from tessera.storage.cache import Key, read_cached, remove_cached, write_cached
 
 FORMAT = 1
 PROBE_SECONDS = 30.0
@@ -87,16 +87,22 @@ class Vulkan(BaseModel, frozen=True, extra="forbid"):
 @functools.cache
 def find_vulkan() -> Vulkan:
     """Find the Vulkan devices of this machine, once per process."""
-    problem = import_problem("ncnn")
-    if problem is not None:
-        return Vulkan(problem=f"The ncnn package is unavailable: {problem}")
+    if installed_version("ncnn") is None:
+        return Vulkan(problem="The package ncnn is not installed: pip install ncnn.")
     key = _key()
     try:
-        return Vulkan.model_validate(read_cached("vulkan", key))
+        return Vulkan.model_validate_json(json.dumps(read_cached("vulkan", key)))
     except ValidationError:
-        found = _probe()
+        problem = import_problem("ncnn")
+        found = _probe() if problem is None else Vulkan(problem=f"The package ncnn: {problem}")
         write_cached("vulkan", key, found.model_dump(mode="json"))
         return found
+
+
+def forget_vulkan() -> None:
+    """Forget the cached devices, so that the next search looks again."""
+    remove_cached("vulkan", _key())
+    find_vulkan.cache_clear()
 
 
 def find_device(device: str) -> VulkanDevice:
@@ -154,7 +160,8 @@ def _probe() -> Vulkan:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return Vulkan(problem=f"A Vulkan driver did not answer within {PROBE_SECONDS:.0f} s; update the GPU driver.")
+        late = f"A Vulkan driver did not answer within {PROBE_SECONDS:.0f} s"
+        return Vulkan(problem=f"{late}; update it, then run `tessera doctor`, which looks again.")
     except OSError as error:
         return Vulkan(problem=f"The search for devices cannot start: {error.strerror}.")
     if done.returncode:

@@ -1,0 +1,133 @@
+"""Every device that can run a network: the CPU, Vulkan devices, and the GPUs of PyTorch."""
+
+from __future__ import annotations
+
+import functools
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tessera.engines.engine import import_problem, installed_version
+from tessera.engines.ncnn.vulkan import find_vulkan
+from tessera.libraries import import_library
+from tessera.machine import processor
+
+AUTO = "auto"
+"""The name that lets the planner choose among all devices."""
+DeviceKind = Literal["cpu", "vulkan", "cuda", "mps", "openvino"]
+_NVIDIA_DRIVER = ("/proc/driver/nvidia/version", "/dev/nvidia0", "C:/Windows/System32/nvcuda.dll")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """One device; what its library does not report is None."""
+
+    name: str
+    """As `device` takes it, such as "vulkan:0"."""
+    kind: DeviceKind
+    title: str
+    usable: bool
+    why_not: str | None = None
+    """Why it is not usable, as a sentence."""
+    software: bool = False
+    """Whether the CPU emulates it; never chosen automatically."""
+    memory_bytes: int | None = None
+    driver: str | None = None
+    fp16: bool | None = None
+    int8: bool | None = None
+
+
+def list_devices() -> tuple[Device, ...]:
+    """All devices of this machine, and one entry with the reason for each kind that has none."""
+    cpu = processor()
+    return (
+        Device(name="cpu", kind="cpu", title=cpu.name or cpu.architecture, usable=True),
+        *_list_vulkan(),
+        *_list_pytorch(),
+    )
+
+
+@functools.cache
+def list_automatic() -> tuple[str, ...]:
+    """Names of the devices that the planner chooses from: usable GPUs first, the CPU last.
+
+    PyTorch is imported only where it may find a GPU.
+    """
+    gpus = [*_list_vulkan(), *(_list_pytorch() if _may_have_pytorch_gpu() else ())]
+    return (*(gpu.name for gpu in gpus if gpu.usable and not gpu.software), "cpu")
+
+
+def name_one(device: str) -> str:
+    """A device for an engine that is opened without planning: the named one, or the CPU for `auto`."""
+    return "cpu" if device == AUTO else device
+
+
+def describe_state() -> str:
+    """What a choice among the devices depends on besides the versions of the packages: GPUs and their drivers."""
+    vulkan = [f"{gpu.name} {gpu.title} {gpu.driver}" for gpu in _list_vulkan() if gpu.usable]
+    nvidia = Path(_NVIDIA_DRIVER[0])
+    driver = nvidia.read_text(encoding="utf-8", errors="replace").partition("\n")[0] if nvidia.is_file() else ""
+    return "; ".join([*vulkan, driver])
+
+
+def is_vulkan_name(device: str) -> bool:
+    """Whether a name means a Vulkan device.
+
+    >>> is_vulkan_name("vulkan:1"), is_vulkan_name("cuda")
+    (True, False)
+    """
+    return device.partition(":")[0] == "vulkan"
+
+
+def _list_vulkan() -> Iterator[Device]:
+    found = find_vulkan()
+    for each in found.devices:
+        yield Device(
+            name=f"vulkan:{each.index}",
+            kind="vulkan",
+            title=each.name,
+            usable=each.problem is None,
+            why_not=each.problem,
+            software=each.is_software,
+            memory_bytes=each.memory_bytes,
+            driver=each.driver,
+            fp16=each.fp16_storage,
+            int8=each.int8,
+        )
+    if not found.devices:
+        yield Device(name="vulkan", kind="vulkan", title="Vulkan", usable=False, why_not=found.problem)
+
+
+def _list_pytorch() -> Iterator[Device]:
+    from tessera.engines.pytorch.devices import find_gpus
+
+    kind: DeviceKind = "mps" if sys.platform == "darwin" else "cuda"
+    problem = import_problem("torch")
+    if problem is not None:
+        yield Device(name=kind, kind=kind, title="PyTorch", usable=False, why_not=f"PyTorch: {problem}")
+        return
+    found = find_gpus(import_library("torch"))
+    for gpu in found.devices:
+        yield Device(
+            name=gpu.device,
+            kind="mps" if gpu.device == "mps" else "cuda",
+            title=gpu.name,
+            usable=True,
+            memory_bytes=gpu.memory_bytes,
+            fp16=True,
+        )
+    if not found.devices:
+        yield Device(name=kind, kind=kind, title="PyTorch", usable=False, why_not=found.problem)
+
+
+def _may_have_pytorch_gpu() -> bool:
+    """Whether importing PyTorch to ask for its GPUs is worth the time: there is a driver, and a build for GPUs."""
+    version = installed_version("torch")
+    if version is None or version.endswith("+cpu"):
+        return False
+    if sys.platform == "darwin":
+        return platform.machine() == "arm64"
+    return any(Path(place).exists() for place in _NVIDIA_DRIVER) or Path("/dev/kfd").exists()
