@@ -1,4 +1,5 @@
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from pictures import ramp, save
 from tessera.dataset.decoding import read_rgb
+from tessera.dataset.pairing import match_names
 from tessera.dataset.sources import PictureRef, list_pictures
 from tessera.dataset.store import store_keys
 from tessera.errors import PictureError, UsageError
@@ -88,10 +90,48 @@ def test_pairs_are_found_by_name_below_their_folders(tmp_path):
 
 
 def test_two_possible_partners_are_not_guessed_between(tmp_path):
-    touch(tmp_path, "hr/a.png", "hr/b.png", "lr/a.png", "lr/b.png", "lr/bx4.png")
+    touch(tmp_path, "hr/a.png", "hr/b.png", "lr/a.png", "lr/b_LR.png", "lr/b_lq.png")
     listing = list_pictures([tmp_path / "hr"], [tmp_path / "lr"])
     assert places(listing, tmp_path) == ["hr/a.png"]
     assert any("b.png: has several possible partners" in problem for problem in listing.problems)
+
+
+def test_equal_names_that_end_like_a_mark_of_scale_are_pairs(tmp_path):
+    names = ("box1.png", "box2.png", "fox2.png", "xx/1x2.png")
+    touch(tmp_path, *(f"{place}/{name}" for place in ("hr", "lr") for name in names))
+    listing = list_pictures([tmp_path / "hr"], [tmp_path / "lr"])
+    assert listing.problems == ()
+    assert listing.lq is not None
+    for gt, lq in zip(listing.gt, listing.lq, strict=True):
+        assert Path(gt.place).relative_to(tmp_path / "hr") == Path(lq.place).relative_to(tmp_path / "lr")
+    assert len(listing) == len(names)
+
+
+def test_a_mark_of_scale_is_one_only_if_the_whole_set_carries_it(tmp_path):
+    touch(tmp_path, "hr/a.png", "hr/b.png", "lr/a.png", "lr/bx4.png")
+    listing = list_pictures([tmp_path / "hr"], [tmp_path / "lr"])
+    assert places(listing, tmp_path) == ["hr/a.png"]
+    assert listing.problems[0].endswith("b.png: has only a doubtful partner (not all names end in x4) in "
+                                        f"{tmp_path / 'lr'}.")  # fmt: skip
+
+
+def test_names_are_compared_in_linear_time():
+    def count_forms(names: int) -> int:
+        made = 0
+
+        def trace(frame, event, argument):
+            nonlocal made
+            made += event == "call" and frame.f_code.co_name == "__init__"
+
+        first, second = ([f"picture{n}{mark}.png" for n in range(names)] for mark in ("", "_lr_x4"))
+        sys.setprofile(trace)
+        try:
+            assert len(match_names(first, second).pairs) == names
+        finally:
+            sys.setprofile(None)
+        return made
+
+    assert count_forms(400) < 2.2 * count_forms(200)
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,33 @@ def test_pictures_that_would_share_names_are_refused(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_mark_of_scale_is_left_out_only_if_all_names_have_it(tmp_path):
+    for folder, names in (("lr", ("box1x4", "box2x4")), ("hr", ("box1", "box2")), ("mixed", ("box2", "box4", "cat"))):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            save(tmp_path / folder / f"{name}.png", ramp(32, 32))
+        cut(tmp_path / folder, tmp_path / "out" / folder)
+    found = {folder.name: sorted(path.name for path in folder.glob("*.png")) for folder in (tmp_path / "out").iterdir()}
+    assert found == {
+        "lr": ["box1_s001.png", "box2_s001.png"],
+        "hr": ["box1_s001.png", "box2_s001.png"],
+        "mixed": ["box2_s001.png", "box4_s001.png", "cat_s001.png"],
+    }
+
+
+def test_a_linked_record_is_not_read(tmp_path):
+    (tmp_path / "hr").mkdir()
+    save(tmp_path / "hr" / "a.png", ramp(48, 32))
+    cut(tmp_path / "hr", tmp_path / "out")
+    (tmp_path / "letter").write_text("dear")
+    (tmp_path / "out" / "a_s002.png").unlink()
+    (tmp_path / "out" / "crops.json").unlink()
+    (tmp_path / "out" / "crops.json").symlink_to(tmp_path / "letter")
+    with pytest.raises(UsageError, match="does not record how"):
+        cut(tmp_path / "hr", tmp_path / "out", resume=True)
+    assert (tmp_path / "letter").read_text() == "dear"
+
+
 def test_a_bad_file_costs_only_itself_with_workers_as_without(tmp_path):
     (tmp_path / "hr").mkdir()
     (tmp_path / "hr" / "bad.png").write_bytes(b"bad")

@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from tessera.dataset.pairing import key_of
 from tessera.errors import UsageError
-from tessera.evaluate.pairs import PicturePair, find_benchmark, key_of, match_by_name, open_benchmark, pair_folders
+from tessera.evaluate.pairs import PicturePair, find_benchmark, match_by_name, open_benchmark, pair_folders
 
 NAMES = ("baby", "bird", "butterfly", "head", "woman")
 LAYOUTS = {
@@ -99,8 +100,58 @@ def test_ambiguous_names_are_not_guessed():
     _, problems = match_by_name([Path("a_out.png")], [Path("a_HR.png"), Path("a_x4.png")], ("results", "references"))
     assert "several possible partners" in problems[0]
     pairs, problems = match_by_name([Path("a_out.png"), Path("a_sr.png")], [Path("a.png")], ("results", "references"))
-    assert len(pairs) == 1
-    assert "already paired with another" in problems[0]
+    assert pairs == []
+    assert [problem.split(": ")[1].split(" among")[0] for problem in problems] == ["has several possible partners"] * 3
+
+
+def match(results: str, references: str) -> dict[str, str]:
+    """Pairs of stems, from stems."""
+    first, second = ([Path(f"{name}.png") for name in names.split()] for names in (results, references))
+    pairs, _ = match_by_name(first, second, ("results", "references"))
+    return {pair.sr.stem: pair.gt.stem for pair in pairs if pair.sr is not None and pair.gt is not None}
+
+
+@pytest.mark.parametrize(
+    ("results", "references", "expected"),
+    [
+        ("box1 box2 fox2", "box1 box2 fox2", "box1 box2 fox2"),
+        ("box1 cat", "box2 cat", "- cat"),
+        ("box1", "box2", "-"),
+        ("box1x4 box2x4", "box1 box2", "box1 box2"),
+        ("box1_out box2_out", "box1 box2", "box1 box2"),
+        ("boxx4 box1x4", "box box1", "box box1"),
+        ("a_x4 b_x4", "a b", "a b"),
+        ("a b_x4", "a b", "a -"),  # x4 is not a mark of this set
+        ("a_x2 b_x4", "a b", "- -"),
+        ("a_x4 b_x4 stray", "a b", "a b -"),
+        ("cat_2", "cat", "-"),  # perhaps another cat
+        ("cat_EDSR dog_EDSR", "cat dog", "cat dog"),
+        ("cat_black dog_white", "cat dog", "- -"),
+        ("cat_RCAN cat_EDSR", "cat", "- -"),
+        ("box1_RCAN", "box1 bo", "box1"),
+    ],
+)
+def test_marks_are_those_of_the_whole_set(results: str, references: str, expected: str) -> None:
+    wanted = dict(zip(results.split(), expected.split(), strict=True))
+    assert match(results, references) == {name: partner for name, partner in wanted.items() if partner != "-"}
+
+
+def test_pictures_whose_names_end_in_a_mark_have_names_of_their_own(tmp_path: Path) -> None:
+    paths = [Path("sr/box1_out.png"), Path("sr/box2_out.png")], [Path("gt/box1.png"), Path("gt/box2.png")]
+    pairs, _ = match_by_name(*paths, ("results", "references"))
+    assert [pair.name for pair in pairs] == ["box1", "box2"]
+
+
+def test_equal_stems_with_two_extensions_are_told_apart_by_them() -> None:
+    first = [Path("sr/a.png"), Path("sr/a.jpg")]
+    pairs, _ = match_by_name(first, [Path("gt/a.jpg"), Path("gt/a.png")], ("results", "references"))
+    assert [(pair.sr, pair.gt) for pair in pairs] == [
+        (first[0], Path("gt/a.png")),
+        (first[1], Path("gt/a.jpg")),
+    ]
+    pairs, problems = match_by_name(first, [Path("gt/a.webp")], ("results", "references"))
+    assert pairs == []
+    assert len(problems) == 3
 
 
 @pytest.mark.parametrize("name", ["x4.png", "_out.png", "img.png", "2x.png"])

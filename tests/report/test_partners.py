@@ -50,6 +50,12 @@ def test_of_two_files_with_one_name_the_plainer_has_it(tmp_path: Path) -> None:
     assert pairs(first, second) == {"cat": ["cat.png", "cat.png"]}
 
 
+def test_names_that_end_like_a_mark_of_scale_are_names(tmp_path: Path) -> None:
+    first = folder(tmp_path / "a", "box1.png", "box3.png", "cat.png")
+    second = folder(tmp_path / "b", "box2.png", "box3.png", "cat_out.png")
+    assert pairs(first, second) == {"box3": ["box3.png", "box3.png"], "cat": ["cat.png", "cat_out.png"]}
+
+
 def test_one_sentence_says_what_is_missing_where(tmp_path: Path) -> None:
     first = folder(tmp_path / "a", "1.png", "2.png", "3.png")
     second = folder(tmp_path / "b", "1.png", "3.png")

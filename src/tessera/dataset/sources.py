@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tessera.dataset.pairing import key_of
+from tessera.dataset.pairing import match_names
 from tessera.dataset.store import is_store, store_keys
 from tessera.dataset.taught import INPUTS, OUTPUTS, is_taught
 from tessera.errors import UsageError
@@ -74,7 +74,7 @@ def list_pictures(
         raise UsageError(f"There are {len(places)} places of truths and {len(lq)} of inputs: expected one for each.")
     found = [_entries(place, root, recursive) for place in places]
     if lq is not None:
-        return _paired(places, found, lq, [_entries(place, root, recursive) for place in lq])
+        return _pair(places, found, lq, [_entries(place, root, recursive) for place in lq])
     entries = list({entry.ref: entry for part in found for entry in part}.values())
     with_input = [entry for entry in entries if entry.lq is not None]
     if with_input and len(with_input) < len(entries):
@@ -83,37 +83,31 @@ def list_pictures(
     return Listing(tuple(entry.ref for entry in entries), inputs or None)
 
 
-def _paired(
+def _pair(
     places: Sequence[Path], found: list[list[_Entry]], lq_places: Sequence[Path], lq_found: list[list[_Entry]]
 ) -> Listing:
+    """Match ground truth and inputs by name, place by place."""
     gt: list[PictureRef] = []
     lq: list[PictureRef] = []
     problems: list[str] = []
-    for place, truths, lq_place, inputs in zip(places, found, lq_places, lq_found, strict=True):
-        by_name: dict[str, list[_Entry]] = {}
-        for entry in inputs:
-            by_name.setdefault(_name(entry.below), []).append(entry)
-        used: set[PictureRef] = set()
-        for entry in truths:
-            partners = by_name.get(_name(entry.below), [])
-            if len(partners) != 1 or partners[0].ref in used:
-                what = "has no partner" if not partners else "has several possible partners"
-                problems.append(f"{entry.ref}: {what} in {lq_place}.")
-                continue
-            used.add(partners[0].ref)
-            gt.append(entry.ref)
-            lq.append(partners[0].ref)
-        problems += [f"{entry.ref}: has no partner in {place}." for entry in inputs if entry.ref not in used]
+    for place, gt_entries, lq_place, lq_entries in zip(places, found, lq_places, lq_found, strict=True):
+        matches = match_names([entry.below for entry in gt_entries], [entry.below for entry in lq_entries])
+        gt += [gt_entries[pair.first].ref for pair in matches.pairs]
+        lq += [lq_entries[pair.second].ref for pair in matches.pairs]
+        for entries, reasons, other in zip((gt_entries, lq_entries), matches.reasons, (lq_place, place), strict=True):
+            problems += [f"{entries[index].ref}: {reason} in {other}." for index, reason in sorted(reasons.items())]
     if not gt:
-        raise UsageError(f"No picture in {_all(places)} has a partner in {_all(lq_places)}: names must be the same but"
-                         " for marks such as x4, _LR or _HR.")  # fmt: skip
+        raise UsageError(
+            f"No picture in {_join(places)} has a partner in {_join(lq_places)}: names must be equal, except for marks"
+            f" such as x4, _LR or _HR. {problems[0]}"
+        )
     more = len(problems) - _MOST_PROBLEMS
     return Listing(
-        tuple(gt), tuple(lq), (*problems[:_MOST_PROBLEMS], *([f"{more} more are without partner."] if more > 0 else []))
+        tuple(gt), tuple(lq), (*problems[:_MOST_PROBLEMS], *([f"{more} more have no partner."] if more > 0 else []))
     )
 
 
-def _all(places: Sequence[Path]) -> str:
+def _join(places: Sequence[Path]) -> str:
     return ", ".join(map(str, places))
 
 
@@ -152,16 +146,6 @@ def _or_refuse(place: Path, entries: list[_Entry]) -> list[_Entry]:
     if not entries:
         raise UsageError(f"{place}: gives no pictures.")
     return entries
-
-
-def _name(relative: str) -> str:
-    """What pairs are found by: the folders below the named one, and the name without marks of scale and role.
-
-    >>> _name("cats/Tomx4.png"), _name("cats/tom_HR.jpg")
-    ('cats/tom', 'cats/tom')
-    """
-    path = Path(relative)
-    return (path.parent / key_of(path)).as_posix()
 
 
 def _walk(folder: str, recursive: bool) -> list[str]:

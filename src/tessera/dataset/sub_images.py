@@ -1,32 +1,36 @@
 """Pictures cut into overlapping windows, as BasicSR prepares DF2K, optionally of smaller versions as Real-ESRGAN does.
 
-Training reads pictures of any size without this; it pays when the disk is slow or pictures are very large. Shapes: H
-height, W width, C channels.
+Training reads pictures of any size without this; windows pay off if the disk is slow or pictures are very large.
+
+Shapes: H height, W width, C channels.
 """
 
 from __future__ import annotations
 
-import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
 from tessera.dataset.decoding import open_ref
 from tessera.dataset.processes import for_each
 from tessera.dataset.sources import PictureRef
-from tessera.errors import PictureError, UsageError
+from tessera.errors import FileError, PictureError, UsageError
 from tessera.images.libvips import vips
 from tessera.images.resample import resample_array
-from tessera.storage.atomic import choose_temporary_name
+from tessera.storage.files import read_bytes, write_bytes, write_text
 
 Pixels = npt.NDArray[np.unsignedinteger]
 
 SETTINGS_FILE = "crops.json"
+_MAX_SETTINGS_BYTES = 1 << 16
+_SCALE_MARK = re.compile(r"[_-]?x[2348]$", re.IGNORECASE)
+_LONGEST_MARK = 4
 _SMALLER = (("T0", 0.75), ("T1", 0.5), ("T2", 1 / 3))
 _SMALLEST_EDGE = ("T3", 400)
 
@@ -42,7 +46,7 @@ class CropsConfig(BaseModel, frozen=True, extra="forbid"):
 
 
 class Cut(BaseModel, frozen=True):
-    """What became of one picture."""
+    """Result for one picture."""
 
     windows: int
     there_before: bool = False
@@ -50,7 +54,7 @@ class Cut(BaseModel, frozen=True):
 
 
 def window_starts(length: int, size: int, step: int, threshold: int) -> list[int]:
-    """Where windows begin along a side; a last one, flush with the border, if more than `threshold` would be lost.
+    """List the starts of windows along a side, with a last one at the border if more than `threshold` pixels remain.
 
     >>> window_starts(1000, 480, 240, 0)
     [0, 240, 480, 520]
@@ -65,33 +69,54 @@ def window_starts(length: int, size: int, step: int, threshold: int) -> list[int
     return starts
 
 
-def sub_image_stem(stem: str) -> str:
-    """A picture's name without x2, x3, x4, x8, so that windows of truths and inputs have one name.
+def find_mark_length(refs: Sequence[PictureRef]) -> int:
+    """Find the scale mark that all names end in -> its length; windows leave it out, so that LR and HR windows match.
 
-    >>> sub_image_stem("0001x4")
-    '0001'
+    A mark that only some names have is part of a name (`box2`). Raises UsageError if two pictures would have windows
+    of equal names, or if one's name is another's with a scale mark.
+
+    >>> find_mark_length([PictureRef("0001x4.png"), PictureRef("0002x4.png")])
+    2
+    >>> find_mark_length([PictureRef("box2.png"), PictureRef("cat.png")])
+    0
     """
-    for mark in ("x2", "x3", "x4", "x8"):
-        stem = stem.replace(mark, "")
-    return stem
+    stems = [ref.stem for ref in refs]
+    found = [_SCALE_MARK.search(stem[-_LONGEST_MARK:]) for stem in stems]
+    marks = {match[0].casefold() if match is not None else "" for match in found}
+    without = [stem[: -len(match[0])] if match is not None else stem for stem, match in zip(stems, found, strict=True)]
+    is_common = len(marks) == 1 and all(without)
+    taken: dict[str, PictureRef] = {}
+    for ref, stem in zip(refs, without if is_common else stems, strict=True):
+        other = taken.setdefault(stem.casefold(), ref)
+        if other is not ref:
+            raise _build_name_error(other, ref)
+    for ref, stem in zip(refs, without, strict=True):
+        other = taken.get(stem.casefold(), ref)
+        if other is not ref:
+            raise _build_name_error(other, ref)
+    return len(next(iter(marks))) if is_common else 0
+
+
+def _build_name_error(one: PictureRef, other: PictureRef) -> UsageError:
+    return UsageError(f"{one} and {other} would give crops of the same names: cut them into different folders.")
 
 
 def cut_all(
     refs: Sequence[PictureRef], out: Path, config: CropsConfig, *, workers: int = 1, resume: bool = False
 ) -> Iterator[tuple[PictureRef, Cut | PictureError]]:
-    """Cut pictures into `out`/NAME_s001.png and on; gives what became of each.
+    """Cut pictures into `out`/NAME_s001.png and so on -> the result for each picture.
 
-    Windows appear whole or not at all, and `resume` does what is missing. Raises UsageError, before anything is
-    written, when the folder holds something or was begun with other settings, or when two pictures have one name.
+    Windows are written atomically, and `resume` writes the missing ones. Raises UsageError, before anything is written,
+    if the folder is not empty or has windows of other settings, or if two pictures have the same name.
     """
-    _refuse_equal_names(refs)
-    _begin(out, config, resume)
-    return for_each(partial(cut_picture, out=out, config=config), refs, workers=workers)
+    mark_length = find_mark_length(refs)
+    _prepare_folder(out, config, resume)
+    return for_each(partial(_cut_picture, mark_length=mark_length, out=out, config=config), refs, workers=workers)
 
 
-def cut_picture(ref: PictureRef, *, out: Path, config: CropsConfig) -> Cut:
+def _cut_picture(ref: PictureRef, *, mark_length: int, out: Path, config: CropsConfig) -> Cut:
     """Cut one picture: 8 or 16 bits, gray, RGB and alpha as they are, upright, as PNG. Raises PictureError."""
-    stem = sub_image_stem(ref.stem)
+    stem = ref.stem[: len(ref.stem) - mark_length]
     with open_ref(ref) as reader:
         height, width = reader.info.height, reader.info.width
         versions = _versions(height, width, config)
@@ -115,9 +140,9 @@ def cut_picture(ref: PictureRef, *, out: Path, config: CropsConfig) -> Cut:
 
 
 def _versions(height: int, width: int, config: CropsConfig) -> list[tuple[str, tuple[int, int]]]:
-    """The picture and, with `multiscale`, its smaller forms: suffix of the name, and size (H, W).
+    """List the picture and, with `multiscale`, its smaller versions: suffix of the name, and size (H, W).
 
-    The last of them, whose short side is 400 pixels, only where it does not enlarge: an enlarged picture is no truth.
+    The last version has a short side of 400 pixels, unless that upscales: upscaled pictures are not ground truth.
     """
     versions = [("", (height, width))]
     if config.multiscale:
@@ -139,17 +164,14 @@ def _write(pixels: Pixels, path: Path, compression: int) -> None:
     gray, deep = pixels.shape[2] < 3, pixels.dtype == np.uint16
     image = vips().Image.new_from_array(np.ascontiguousarray(pixels))
     image = image.copy(interpretation=("grey16" if gray else "rgb16") if deep else ("b-w" if gray else "srgb"))
-    temporary = choose_temporary_name(path)
     try:
-        temporary.write_bytes(image.pngsave_buffer(compression=compression, filter="sub"))
-        temporary.replace(path)
+        write_bytes(path, image.pngsave_buffer(compression=compression, filter="sub"))
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise PictureError(f"{path}: cannot be written: {error.strerror}.") from None
 
 
-def _begin(out: Path, config: CropsConfig, resume: bool) -> None:
-    """Make the folder, with the settings in it, or find that it can be gone on with."""
+def _prepare_folder(out: Path, config: CropsConfig, resume: bool) -> None:
+    """Create the folder with the settings in it, or check that it can be resumed."""
     settings = out / SETTINGS_FILE
     if os.path.lexists(out) and not out.is_dir():
         raise UsageError(f"{out} is a file; give a folder.", field="output")
@@ -157,8 +179,8 @@ def _begin(out: Path, config: CropsConfig, resume: bool) -> None:
         if not resume:
             raise UsageError(f"{out} is not empty. Choose another, or continue in it with `resume`.", field="output")
         try:
-            before = CropsConfig(**json.loads(settings.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            before = CropsConfig.model_validate_json(read_bytes(settings, max_bytes=_MAX_SETTINGS_BYTES))
+        except (OSError, FileError, ValidationError):
             raise UsageError(f"{settings} does not record how the crops in {out} were made.", field="resume") from None
         if before.model_copy(update={"compression": config.compression}) != config:
             raise UsageError(
@@ -169,7 +191,7 @@ def _begin(out: Path, config: CropsConfig, resume: bool) -> None:
         return
     try:
         out.mkdir(parents=True, exist_ok=True)
-        settings.write_text(config.model_dump_json() + "\n", encoding="utf-8")
+        write_text(settings, config.model_dump_json() + "\n")
     except OSError as error:
         raise UsageError(f"cannot create the folder {out} ({error.strerror}).", field="output") from None
 
@@ -177,12 +199,3 @@ def _begin(out: Path, config: CropsConfig, resume: bool) -> None:
 def _describe(config: CropsConfig) -> str:
     multiscale = ", multiscale" if config.multiscale else ""
     return f"size {config.size}, step {config.step}, threshold {config.threshold}{multiscale}"
-
-
-def _refuse_equal_names(refs: Sequence[PictureRef]) -> None:
-    """Two pictures whose windows would have the same names, of which the later would replace the earlier."""
-    taken: dict[str, PictureRef] = {}
-    for ref in refs:
-        name = sub_image_stem(ref.stem).casefold()
-        if (other := taken.setdefault(name, ref)) is not ref:
-            raise UsageError(f"{other} and {ref} would give crops of the same names: cut them into different folders.")

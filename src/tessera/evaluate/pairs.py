@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tessera.dataset.pairing import key_of as key_of
+from tessera.dataset.pairing import NO_PARTNER, Matches, key_of, list_forms, match_names
 from tessera.errors import UsageError
 from tessera.images.formats import is_picture_name
 
@@ -73,34 +74,59 @@ def match_by_name(
 ) -> tuple[list[PicturePair], list[str]]:
     """Match results with references by name -> pairs (sr, gt), and sentences about pictures without a partner.
 
-    Equal stems first; then stems without suffixes of scale and role; then results whose name starts with the
-    reference's (baby_RCAN_x4 and baby_HR_x4). `names` describe the two groups in those sentences.
+    Equal names first, then names without marks of scale and role (`match_names`); then results whose names are the
+    references' with the name of a method, which is the same for all (baby_RCAN_x4 and baby_HR_x4). Doubtful pairs are
+    refused. `names` describe the two groups in those sentences.
     """
-    by_stem = {path.stem: path for path in second}
-    by_key: dict[str, list[Path]] = {}
-    for path in second:
-        by_key.setdefault(key_of(path), []).append(path)
-    pairs: list[PicturePair] = []
-    problems: list[str] = []
-    used: set[Path] = set()
-    for path in first:
-        key = key_of(path)
-        candidates = by_key.get(key, [])
-        if not candidates:  # baby_RCAN belongs to baby, unless there is a baby_R as well
-            prefixes = [other for other in by_key if re.match(re.escape(other) + r"[_ -]", key)]
-            candidates = by_key[max(prefixes, key=len)] if prefixes else []
-        partner = by_stem.get(path.stem) or (candidates[0] if len(candidates) == 1 else None)
-        if partner is None:
-            what = "has several possible partners" if candidates else "has no partner"
-            problems.append(f"{path}: {what} among the {names[1]}.")
-            continue
-        if partner in used:
-            problems.append(f"{path}: its partner {partner.name} is already paired with another picture.")
-            continue
-        used.add(partner)
-        pairs.append(PicturePair(name=key_of(partner) if partner.stem != path.stem else path.stem, sr=path, gt=partner))
-    problems += [f"{path}: has no partner among the {names[0]}." for path in second if path not in used]
+    matches = match_names([path.name for path in first], [path.name for path in second])
+    partners = {pair.first: pair.second for pair in matches.pairs}
+    partners |= _match_methods(first, second, matches)
+    pairs = [
+        PicturePair(_name_pair(first[i], second[j]), sr=first[i], gt=second[j]) for i, j in sorted(partners.items())
+    ]
+    counts = Counter(pair.name for pair in pairs)  # `box1` and `box2` are both `bo` without marks
+    pairs = [
+        replace(pair, name=pair.gt.stem) if counts[pair.name] > 1 and pair.gt is not None else pair for pair in pairs
+    ]
+    used = partners.keys(), set(partners.values())
+    problems = [
+        f"{paths[index]}: {reason} among the {others}."
+        for paths, reasons, done, others in zip((first, second), matches.reasons, used, reversed(names), strict=True)
+        for index, reason in sorted(reasons.items())
+        if index not in done
+    ]
     return pairs, problems
+
+
+def _name_pair(first: Path, second: Path) -> str:
+    return first.stem if first.stem == second.stem else key_of(second)
+
+
+def _match_methods(first: Sequence[Path], second: Sequence[Path], matches: Matches) -> dict[int, int]:
+    """Match results that are left by the longest reference name that they start with: position -> partner.
+
+    The rest of the name is taken for a method if it has letters and is the same for all results that match so.
+    """
+    results = [index for index, reason in matches.reasons[0].items() if reason == NO_PARTNER]
+    keys: dict[str, set[int]] = {}
+    for index, path in enumerate(second):
+        for form in list_forms(path.name):
+            keys.setdefault(form.key, set()).add(index)
+    found: dict[int, int] = {}
+    methods: set[str] = set()
+    for index in results:
+        name = list_forms(first[index].name)[0].key
+        ends = [match.start() for match in re.finditer(r"[_ -]", name)]
+        end = next((end for end in reversed(ends) if name[:end] in keys), None)
+        if end is None:
+            continue
+        partners = keys[name[:end]]
+        (partner, *more) = partners
+        if not more and matches.reasons[1].get(partner) == NO_PARTNER and re.search(r"[^\W\d_]", name[end:]):
+            methods.add(name[end:])
+            found[index] = partner
+    shared = Counter(found.values())
+    return {} if len(methods) > 1 else {index: partner for index, partner in found.items() if shared[partner] == 1}
 
 
 def pair_folders(*, sr: Path | None = None, lq: Path | None = None, gt: Path | None = None) -> Pairing:

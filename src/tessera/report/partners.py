@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tessera.dataset.pairing import match_names, remove_marks
 from tessera.errors import UsageError
 from tessera.evaluate.naming import shorten_paths
 from tessera.images.formats import is_picture_name
-
-_ENDING = re.compile(
-    r"[ _.\-]+(?:out|output|sr|hr|lr|gt|lq|srf[ _\-]?\d|result|nearest|bilinear|bicubic|lanczos|[1-9]x)$"
-    r"|[ _.\-]*x[1-9]$",  # also babyx4, as Set5's authors have it
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,97 +63,86 @@ def find_partners(inputs: Sequence[Path], labels: Sequence[str] = ()) -> Partner
     shown = tuple(labels) or shorten_paths([path if folders else path.with_suffix("") for path in inputs])
     if not folders:
         entries = tuple(Entry(label=label, path=path) for label, path in zip(shown, inputs, strict=True))
-        return Partners(labels=shown, groups=(Group(name=_subject_of(inputs[0].stem), entries=entries),))
+        return Partners(labels=shown, groups=(Group(name=remove_marks(inputs[0].stem), entries=entries),))
     return _match_folders(inputs, shown)
 
 
 def _match_folders(folders: Sequence[Path], labels: tuple[str, ...]) -> Partners:
-    named = _match_names(folders)
-    for folder, pictures in zip(folders, named, strict=True):
-        if not pictures:
-            raise UsageError(f"{folder}: no pictures in this folder.")
-    keys = list(dict.fromkeys(key for pictures in named for key in sorted(pictures)))
-    groups: list[Group] = []
-    missing: dict[str, list[str]] = {}
-    for key in sorted(keys):
-        entries = [
-            Entry(label=label, path=pictures[key])
-            for label, pictures in zip(labels, named, strict=True)
-            if key in pictures
-        ]
-        if len(entries) > 1:
-            groups.append(Group(name=key, entries=tuple(entries)))
-        for label, pictures in zip(labels, named, strict=True):
-            if key not in pictures:
-                missing.setdefault(label, []).append(key)
-    if not groups:
-        examples = " and ".join(
-            f"{next(iter(sorted(each.values()))).name} in {f}" for f, each in zip(folders, named, strict=True)
-        )
-        raise UsageError(f"No picture names match between the folders; they have, for example, {examples}.")
-    missing = {label: missing[label] for label in labels if label in missing}
-    notes = (
-        ()
-        if not missing
-        else ("Missing: " + "; ".join(f"{_shorten_list(v)} in {k}" for k, v in missing.items()) + ".",)
-    )
-    return Partners(labels=labels, groups=tuple(groups), notes=notes)
-
-
-def _match_names(folders: Sequence[Path]) -> list[dict[str, Path]]:
-    """The pictures of each folder by subject.
-
-    If no name of a folder matches, the common suffix of its names is removed as the name of a method.
-    """
     files = [_list_files(folder) for folder in folders]
-    named = [_by_key(paths, "") for paths in files]
-    for index, paths in enumerate(files):
-        others = {key for other, pictures in enumerate(named) if other != index for key in pictures}
-        if not others & named[index].keys():
-            named[index] = _by_key(paths, _common_tail([path.stem for path in paths]))
+    for folder, paths in zip(folders, files, strict=True):
+        if not paths:
+            raise UsageError(f"{folder}: no pictures in this folder.")
+    found = _match_files(files)
+    groups: list[Group] = []
+    missing: dict[str, list[str]] = {label: [] for label in labels}
+    for name, members in sorted(_name_groups(found).items()):
+        entries = tuple(
+            Entry(label=label, path=members[index]) for index, label in enumerate(labels) if index in members
+        )
+        if len(entries) > 1:
+            groups.append(Group(name=name, entries=entries))
+        for index, label in enumerate(labels):
+            if index not in members:
+                missing[label].append(name)
+    if not groups:
+        examples = " and ".join(f"{paths[0].name} in {folder}" for folder, paths in zip(folders, files, strict=True))
+        raise UsageError(f"No picture names match between the folders; they have, for example, {examples}.")
+    lacking = "; ".join(f"{_shorten_list(names)} in {label}" for label, names in missing.items() if names)
+    return Partners(labels=labels, groups=tuple(groups), notes=(f"Missing: {lacking}.",) if lacking else ())
+
+
+def _match_files(files: Sequence[list[Path]]) -> list[dict[int, Path]]:
+    """Groups of pictures, each by the number of its folder; every folder is matched with those before it.
+
+    If no name of a folder matches, the common suffixes of the names are removed as the names of methods.
+    """
+    groups = [{0: path} for path in files[0]]
+    for index, paths in enumerate(files[1:], 1):
+        earlier = [next(iter(group.values())) for group in groups]
+        names = [path.name for path in earlier], [path.name for path in paths]
+        pairs = match_names(*names, mixed_scales=True).pairs
+        if not pairs:
+            without = (_remove_common_tail(each) for each in (earlier, paths))
+            pairs = match_names(*without, mixed_scales=True).pairs
+        for pair in pairs:
+            groups[pair.first][index] = paths[pair.second]
+        matched = {pair.second for pair in pairs}
+        groups += [{index: path} for number, path in enumerate(paths) if number not in matched]
+    return groups
+
+
+def _name_groups(groups: Sequence[dict[int, Path]]) -> dict[str, dict[int, Path]]:
+    """Name each group by its pictures' names without marks, or by a file's name where two would be equal."""
+    named: dict[str, dict[int, Path]] = {}
+    for group in sorted(groups, key=lambda group: (-len(group), min(len(path.stem) for path in group.values()))):
+        first = min(group.values(), key=lambda path: len(path.stem))
+        equal = len({path.stem for path in group.values()}) == 1 < len(group)
+        names = (first.stem if equal else remove_marks(first.stem), first.stem, first.name, str(first))
+        named[next(name for name in map(_normalize, names) if name not in named)] = group
     return named
 
 
 def _list_files(folder: Path) -> list[Path]:
     try:
-        return [path for path in folder.iterdir() if is_picture_name(path) and path.is_file()]
+        return sorted(path for path in folder.iterdir() if is_picture_name(path) and path.is_file())
     except OSError as error:
         raise UsageError(f"{folder}: cannot list this folder ({error.strerror}).") from None
 
 
-def _by_key(files: Sequence[Path], tail: str) -> dict[str, Path]:
-    """Pictures of one folder by subject; of two with the same subject, the shorter name has priority."""
-    found: dict[str, Path] = {}
-    for path in sorted(files, key=lambda path: (len(path.stem), path.name)):
-        keys = (_subject_of(path.stem.removesuffix(tail)), _plain(path.stem), _plain(path.name))
-        key = next((key for key in keys if key not in found), None)
-        if key is not None:
-            found[key] = path
-    return found
+def _normalize(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
-def _subject_of(stem: str) -> str:
-    """The subject of a picture, by its name.
-
-    >>> [_subject_of(stem) for stem in ("baby_out", "0801x4", "img_001_SRF_4_HR", "bird_x4_SR", "out", "babyx4")]
-    ['baby', '0801', 'img_001', 'bird', 'out', 'baby']
-    """
-    while True:
-        shorter = _ENDING.sub("", stem)
-        if not shorter or shorter == stem:
-            return _plain(stem)
-        stem = shorter
+def _remove_common_tail(paths: Sequence[Path]) -> list[str]:
+    tail = _find_common_tail([path.stem for path in paths])
+    return [path.stem.removesuffix(tail) + path.suffix for path in paths]
 
 
-def _plain(stem: str) -> str:
-    return unicodedata.normalize("NFC", stem)
-
-
-def _common_tail(stems: Sequence[str]) -> str:
+def _find_common_tail(stems: Sequence[str]) -> str:
     """The common suffix of all names of a folder, from an underscore on: often the name of a method.
 
-    >>> _common_tail(["baby_RCAN_x4", "bird_RCAN_x4"]), _common_tail(["img_001", "img_002"]), _common_tail(["a_b"])
-    ('_RCAN_x4', '', '')
+    >>> [_find_common_tail(stems) for stems in (["baby_RCAN_x4", "bird_RCAN_x4"], ["img_001", "img_002"], ["a_b"])]
+    ['_RCAN_x4', '', '']
     """
     if len(stems) < 2:
         return ""
