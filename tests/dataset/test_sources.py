@@ -1,12 +1,15 @@
 import os
+import re
 import sys
-import time
 from pathlib import Path
 
 import lmdb
+import numpy as np
 import pytest
 
 from pictures import ramp, save
+from tessera.dataset import pairing, sources
+from tessera.dataset import store as store_module
 from tessera.dataset.decoding import read_rgb
 from tessera.dataset.pairing import match_names
 from tessera.dataset.sources import PictureRef, list_pictures
@@ -69,7 +72,9 @@ def test_lists_may_have_sizes_spaces_in_names_and_inputs(tmp_path):
     assert listing.lq is not None
     assert [ref.place for ref in listing.lq] == [str(tmp_path / "lr" / name) for name in ("my cat_x4.png", "b.png")]
     (tmp_path / "wrong.txt").write_text("hr/a.png\nhr/README\n")
-    with pytest.raises(UsageError, match=r"wrong\.txt, line 2: 'hr/README' is neither"):
+    with pytest.raises(
+        UsageError, match=r"wrong\.txt, line 2: expected the path of a picture, or two with a comma; found 'hr/README'"
+    ):
         list_pictures([tmp_path / "wrong.txt"])
     (tmp_path / "half.txt").write_text("hr/a.png, lr/a.png\nhr/b.png\n")
     with pytest.raises(UsageError, match="1 of 2 pictures have an input"):
@@ -154,7 +159,7 @@ def test_pairs_without_any_partner_are_refused(tmp_path):
         list_pictures([tmp_path / "hr"], [tmp_path / "lr"])
 
 
-def test_many_names_are_listed_in_a_moment_without_touching_a_file(tmp_path, monkeypatch):
+def test_many_names_are_listed_without_touching_a_file(tmp_path, monkeypatch):
     folder = tmp_path / "many"
     folder.mkdir()
     for number in range(10_000):
@@ -167,13 +172,10 @@ def test_many_names_are_listed_in_a_moment_without_touching_a_file(tmp_path, mon
         return real(path, *arguments, **options)
 
     monkeypatch.setattr(os, "stat", watched)
-    start = time.process_time()
     listing = list_pictures([folder])
-    seconds = time.process_time() - start
     assert len(listing) == 10_000
     assert asked
     assert not [name for name in asked if name.endswith(".png")]
-    assert seconds < 1
 
 
 @pytest.mark.parametrize("listed", [True, False])
@@ -195,10 +197,88 @@ def test_stores_are_paired_with_stores_and_folders(tmp_path):
     assert listing.lq == (PictureRef(str(tmp_path / "lr" / "0001x4_s001.png")),)
 
 
+@pytest.mark.parametrize("share", [0.9, 0.5, 0.01])
+def test_a_store_that_was_copied_in_part_is_refused_before_it_is_mapped(share, tmp_path):
+    rng = np.random.default_rng(0)
+    store = make_store(tmp_path / "hr.lmdb", {f"{n:03}": rng.bytes(9000) for n in range(60)}, listed=False)
+    with lmdb.open(str(store), readonly=True, lock=False) as environment:
+        size = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+    data = (store / "data.mdb").read_bytes()
+    (store / "data.mdb").write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(PictureError, match=f"expected at least {size:,} bytes, found {int(len(data) * share):,}"):
+        list_pictures([store])
+    (store / "data.mdb").write_bytes(data)
+    assert len(list_pictures([store])) == 60
+
+
+@pytest.mark.parametrize("data", [b"", b"no store", bytes(5000), bytes(20) + b"\xff" * 20000])
+def test_what_is_no_store_is_refused(data, tmp_path):
+    (tmp_path / "hr.lmdb").mkdir()
+    (tmp_path / "hr.lmdb" / "data.mdb").write_bytes(data)
+    with pytest.raises((PictureError, UsageError), match=r"hr\.lmdb"):
+        list_pictures([tmp_path / "hr.lmdb"])
+
+
+@pytest.mark.parametrize("key", ["k" * 5000, " (1,1) 1"])
+def test_a_key_that_no_store_can_have_is_a_sentence(key, tmp_path):
+    store = make_store(tmp_path / "hr.lmdb", {"a": b"a"})
+    with pytest.raises(PictureError, match=r"hr\.lmdb"):
+        read_rgb(PictureRef(str(store), key))
+
+
+HOSTILE = (" ", "a ", "(1,1) ", ".png", ".png (", ".png,", "a.png (1,1,1) 1, ", "\t.png\t", "x4_", "x4")
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_lines_are_parsed_in_linear_time(text, monkeypatch):
+    """Characters that patterns which go back are given: as many for a line twice as long."""
+
+    class Counting:
+        def __init__(self, pattern: re.Pattern[str]) -> None:
+            self.pattern = pattern
+
+        def search(self, text: str) -> re.Match[str] | None:
+            read.append(len(text))
+            return self.pattern.search(text)
+
+    for module, name in (
+        (store_module, "_DETAILS"), (store_module, "_EXTENSION"), (pairing, "_MARK"), (pairing, "_SUB_IMAGE"),
+    ):  # fmt: skip
+        monkeypatch.setattr(module, name, Counting(getattr(module, name)))
+    work: list[int] = []
+    for count in (100, 200):
+        read: list[int] = []
+        store_module._parse_key(text * count)
+        pairing.list_forms(text * count)
+        work.append(sum(read))
+    assert work[1] <= work[0] <= 1000
+    assert sources._compile_extensions().groups == 0  # alternatives and a lookahead, no repetition
+    assert not set("*+{") & set(sources._compile_extensions().pattern)
+    sources._parse_line((text * 200).strip())
+
+
+def test_a_line_longer_than_paths_can_be_is_refused(tmp_path):
+    (tmp_path / "long.txt").write_text("a.png\n" + "x" * 2**20)
+    with pytest.raises(UsageError, match=r"long\.txt, line 2: expected at most 16,384 characters"):
+        list_pictures([tmp_path / "long.txt"])
+    store = make_store(tmp_path / "hr.lmdb", {"a": b"a"})
+    (store / "meta_info.txt").write_text("x" * 2**20)
+    with pytest.raises(UsageError, match="line 1: expected at most 16,384"):
+        list_pictures([store])
+
+
+def test_names_in_lists_need_not_be_utf8(tmp_path):
+    name = os.fsdecode(b"caf\xe9.png")
+    save(tmp_path / "a.png", ramp(24, 30)).rename(tmp_path / name)
+    (tmp_path / "names.txt").write_bytes(b"caf\xe9.png (24,30,3)\n")
+    (ref,) = list_pictures([tmp_path / "names.txt"]).gt
+    assert read_rgb(ref).pixels.shape == (24, 30, 3)
+
+
 def test_damage_in_a_store_is_a_sentence_with_the_pictures_name(tmp_path):
     data = save(tmp_path / "a.png", ramp(240, 300)).read_bytes()
     store = make_store(tmp_path / "hr.lmdb", {"good": data, "cut": data[: len(data) // 2], "text": b"no picture"})
-    for key, said in (("cut", "cut short"), ("text", "not a picture"), ("gone", "holds no picture called gone")):
+    for key, said in (("cut", "cut short"), ("text", "not a picture"), ("gone", "no picture has the key gone")):
         with pytest.raises(PictureError, match=said) as error:
             read_rgb(PictureRef(str(store), key))
         assert "/proc" not in str(error.value)

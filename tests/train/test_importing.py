@@ -521,6 +521,7 @@ def test_a_file_that_tests_is_told_where_to_go(tmp_path):
         ("a.json", b"[" * 100_000, "this JSON cannot be read"),
         ("a.ini", b"name = x\n", "this is not an ini file"),
         ("a.ini", b"[A]\nx = 1\nx = 2\n", "this is not an ini file"),
+        ("a.ini", b"[A]\nx" + b" " * 2**20 + b"y\n", "line 2: expected at most 4,096 characters, found 1,048,578"),
         ("a.toml", b"steps = 1", "TOML is what `tessera train` reads as it is."),
         ("a.docx", b"", "BasicSR, Real-ESRGAN, A-ESRGAN (.yml, .yaml)"),
         ("a.yml", None, "cannot be read (No such file"),

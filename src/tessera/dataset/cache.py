@@ -1,8 +1,9 @@
-"""Decoded pictures at hand: in memory, or as files that are mapped, so that a crop reads only its own pixels.
+"""Caches of decoded pictures: in memory, or as memory-mapped files, so that a crop reads only its own pixels.
 
-A cache fills up and then stays as it is. Pictures come once an epoch, each epoch in another order, so the one that was
-used longest ago is the one that is most surely wanted next: to drop it for another would empty the cache of what it is
-for. Shapes: H height, W width.
+A full cache does not change. Each picture is read once per epoch, in random order, so the least recently used picture
+is the one needed soonest, and evicting it would make the cache useless.
+
+Shapes: H height, W width.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 from tessera.dataset.decoding import Decoded
 from tessera.dataset.sources import PictureRef
 from tessera.errors import UsageError
-from tessera.storage.atomic import choose_temporary_name, put_in_place
+from tessera.storage.files import replace_file
 
 _LAYOUT = "1"
 _WITH_ALPHA = "-alpha"
@@ -28,22 +29,22 @@ Read = Callable[[PictureRef], Decoded]
 
 
 class Cache(Protocol):
-    """Gives a picture, from where it keeps it or by reading it."""
+    """A cache of decoded pictures."""
 
     def get(self, ref: PictureRef, read: Read) -> Decoded:
-        """The pixels (H, W, 3), perhaps mapped from a file. Raises what `read` raises."""
+        """Return the pixels (H, W, 3) from the cache or from `read`. Raises what `read` raises."""
         ...
 
 
 class MemoryCache:
-    """Keeps the first pictures that fit into `bytes_at_most`, in the memory of one process."""
+    """Caches the first pictures that fit into `bytes_at_most`, in the memory of one process."""
 
     def __init__(self, bytes_at_most: int) -> None:
         self._left = bytes_at_most
         self._held: dict[PictureRef, Decoded] = {}
 
     def get(self, ref: PictureRef, read: Read) -> Decoded:
-        """The pixels, kept if there is room."""
+        """Return the pixels, and cache them if there is room."""
         if (held := self._held.get(ref)) is not None:
             return held
         decoded = read(ref)
@@ -55,24 +56,24 @@ class MemoryCache:
 
 
 class DiskCache:
-    """Keeps pictures as .npy files under a name made of path, size and time, for all workers and all runs.
+    """Caches pictures as .npy files, named by a digest of path, size and time, for all workers and runs.
 
-    `writers` processes share `bytes_at_most`, less what lies in the folder already: each fills its part alone, so that
-    they need not agree on anything and the limit holds. A file appears whole or not at all.
+    Each of `writers` processes may fill an equal share of `bytes_at_most` minus the files that exist, so the limit
+    holds without communication. Files are written atomically.
     """
 
     def __init__(self, folder: Path, bytes_at_most: int, *, writers: int = 1) -> None:
         self._folder = folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._left = max(0, bytes_at_most - _bytes_in(folder)) // max(1, writers)
+            self._left = max(0, bytes_at_most - _sum_bytes(folder)) // max(1, writers)
         except OSError as error:
-            raise UsageError(f"{folder}: cannot hold the cache of decoded pictures: {error.strerror}.") from None
+            raise UsageError(f"{folder}: this cache folder cannot be written: {error.strerror}.") from None
 
     def get(self, ref: PictureRef, read: Read) -> Decoded:
-        """The pixels mapped from their file, which is written if there is none and room for it."""
-        name = _name_of(ref)
-        if name is None:  # not there: let the reader say so
+        """Return the pixels, memory-mapped from their file; write the file if it is missing and there is room."""
+        name = _build_name(ref)
+        if name is None:  # missing: the reader raises the error
             return read(ref)
         for ending, had_alpha in (("", False), (_WITH_ALPHA, True)):
             path = self._folder / f"{name}{ending}.npy"
@@ -82,27 +83,23 @@ class DiskCache:
                 except (ValueError, EOFError, OSError) as error:
                     if isinstance(error, FileNotFoundError):
                         raise
-                    path.unlink(missing_ok=True)  # damaged, as after a power cut: made again below
+                    path.unlink(missing_ok=True)  # damaged, for example by a power cut: written again below
         decoded = read(ref)
         if decoded.pixels.nbytes <= self._left:
-            self._keep(self._folder / f"{name}{_WITH_ALPHA if decoded.had_alpha else ''}.npy", decoded)
+            self._store(self._folder / f"{name}{_WITH_ALPHA if decoded.had_alpha else ''}.npy", decoded)
         return decoded
 
-    def _keep(self, path: Path, decoded: Decoded) -> None:
-        temporary = choose_temporary_name(path)
+    def _store(self, path: Path, decoded: Decoded) -> None:
         try:
-            with temporary.open("wb") as file:
+            with replace_file(path) as file:
                 np.save(file, np.ascontiguousarray(decoded.pixels))
-            put_in_place(temporary, path)
             self._left -= decoded.pixels.nbytes
         except OSError:  # a full disk ends the caching, not the training
             self._left = 0
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
 
 
-def _name_of(ref: PictureRef) -> str | None:
-    """A name that changes when the file does; None when it is not there."""
+def _build_name(ref: PictureRef) -> str | None:
+    """Build a file name that changes when the picture does; None if the picture is missing."""
     try:
         status = Path(ref.place, "data.mdb" if ref.key else "").stat()
     except (OSError, ValueError):
@@ -111,7 +108,7 @@ def _name_of(ref: PictureRef) -> str | None:
     return hashlib.sha256(told.encode(errors="surrogateescape")).hexdigest()[:40]
 
 
-def _bytes_in(folder: Path) -> int:
+def _sum_bytes(folder: Path) -> int:
     total = 0
     with os.scandir(folder) as entries:
         for entry in entries:

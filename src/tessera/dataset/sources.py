@@ -5,6 +5,7 @@ A name is a folder, a file, a pattern, a list (.txt, as BasicSR's meta-info file
 
 from __future__ import annotations
 
+import functools
 import glob
 import os
 import re
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tessera.dataset.listing_file import read_lines
 from tessera.dataset.pairing import match_names
 from tessera.dataset.store import is_store, store_keys
 from tessera.dataset.taught import INPUTS, OUTPUTS, is_taught
@@ -19,6 +21,7 @@ from tessera.errors import UsageError
 from tessera.images.formats import list_readable_extensions
 
 _MOST_PROBLEMS = 20
+_MOST_QUOTED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +126,7 @@ def _entries(place: Path, root: Path | None, recursive: bool) -> list[_Entry]:
             place, [_Entry(PictureRef(path), path[len(folder) + 1 :]) for path in _walk(folder, recursive)]
         )
     if place.suffix.lower() == ".txt" and place.is_file():
-        return _or_refuse(place, _listed(place, root))
+        return _or_refuse(place, _parse_list(place, root))
     if place.exists():
         return [_Entry(PictureRef(str(place)), place.name)]
     if glob.has_magic(str(place)):
@@ -175,22 +178,53 @@ def _wanted(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in list_readable_extensions()  # noqa: PTH122 - a hundred thousand of these
 
 
-def _listed(listing: Path, root: Path | None) -> list[_Entry]:
-    """The lines of a meta-info file: `path (h,w,c)`, or `gt, lq`; what is not absolute begins at `root`."""
+def _parse_list(listing: Path, root: Path | None) -> list[_Entry]:
+    """Parse a meta-info file, with lines `path (h,w,c)` or `gt, lq`; relative paths start at `root`."""
     base = root if root is not None else listing.parent
-    extensions = "|".join(sorted(re.escape(extension) for extension in list_readable_extensions()))
-    pattern = re.compile(
-        rf"(?P<gt>.+?(?:{extensions}))(?:\s*\([^)]*\)(?:\s+\d+)?)?"
-        rf"(?:\s*,\s*(?P<lq>.+?(?:{extensions})))?(?:\s.*)?",
-        re.IGNORECASE,
-    )
     entries: list[_Entry] = []
-    for number, line in enumerate(listing.read_text(encoding="utf-8-sig").splitlines(), 1):
-        if not line.strip() or line.startswith("#"):
+    for number, line in read_lines(listing):
+        if line.startswith("#"):
             continue
-        found = pattern.fullmatch(line.strip())
-        if found is None:
-            raise UsageError(f"{listing}, line {number}: {line!r} is neither a picture's path nor two with a comma.")
-        lq = None if found["lq"] is None else PictureRef(str(base / found["lq"]))
-        entries.append(_Entry(PictureRef(str(base / found["gt"])), found["gt"], lq))
+        paths = _parse_line(line.strip())
+        if paths is None:
+            found = line.strip()[:_MOST_QUOTED]
+            raise UsageError(
+                f"{listing}, line {number}: expected the path of a picture, or two with a comma; found {found!r}."
+            )
+        gt, lq = paths
+        entries.append(_Entry(PictureRef(str(base / gt)), gt, None if lq is None else PictureRef(str(base / lq))))
     return entries
+
+
+def _parse_line(line: str) -> tuple[str, str | None] | None:
+    """Parse a line into ground truth and input, in time linear in its length; None if it names no picture.
+
+    >>> _parse_line("hr/my cat.png (480,480,3), lr/my cat.png 1"), _parse_line("a.png (8,8,3) 1"), _parse_line("README")
+    (('hr/my cat.png', 'lr/my cat.png'), ('a.png', None), None)
+    """
+    end = _match_path(line)
+    if not end:
+        return None
+    rest = line[end:].lstrip()
+    if (size := _SIZE.match(rest)) is not None:
+        rest = rest[size.end() :].lstrip()
+    if not rest.startswith(","):
+        return line[:end], None
+    rest = rest[1:].lstrip()
+    lq_end = _match_path(rest)
+    return (line[:end], rest[:lq_end]) if lq_end else None
+
+
+_SIZE = re.compile(r"\([^()]{1,64}\)(?:\s{1,8}\d{1,9})?(?=[\s,]|$)")
+
+
+def _match_path(text: str) -> int:
+    """Length of the path at the start of a text: up to the first extension of a picture; 0 without one."""
+    found = _compile_extensions().search(text, 1)
+    return 0 if found is None else found.end()
+
+
+@functools.cache
+def _compile_extensions() -> re.Pattern[str]:
+    extensions = "|".join(sorted(re.escape(extension) for extension in list_readable_extensions()))
+    return re.compile(rf"(?:{extensions})(?=[\s,(]|$)", re.IGNORECASE)

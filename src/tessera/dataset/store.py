@@ -1,67 +1,134 @@
-"""LMDB stores as BasicSR makes them: encoded pictures under their names, and meta_info.txt beside the data."""
+"""LMDB stores as BasicSR writes them: encoded pictures under their names, and meta_info.txt next to the data."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
+import struct
+from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from tessera.dataset.listing_file import read_lines
 from tessera.errors import PictureError, UsageError
 from tessera.libraries import import_library
 
-_LINE = re.compile(r"^(?P<key>.+?)(?:\.\w{2,5})?\s+\(\d+,\s*\d+(?:,\s*\d+)?\)(?:\s+\d+)?\s*$")
+_DETAILS = re.compile(r"\s{1,8}\(\d{1,9},\s?\d{1,9}(?:,\s?\d{1,9})?\)(?:\s{1,8}\d{1,9})?$")
+_LONGEST_DETAILS = 64
+_EXTENSION = re.compile(r"\.\w{2,5}$")
+_LONGEST_EXTENSION = 6
+_DATA = "data.mdb"
+_META = struct.Struct("=16xI20xI92xQQ")
+"""MDB_meta after a page header: magic, page size, last page, number of the last transaction."""
+_META_BYTES = _META.size
+_MAGIC = 0xBEEFC0DE
 
 
 def is_store(path: Path) -> bool:
     """Whether a folder is an LMDB store."""
-    return (path / "data.mdb").is_file()
+    return (path / _DATA).is_file()
 
 
 def store_keys(folder: Path) -> list[str]:
-    """The names of the pictures in a store, sorted, from its meta_info.txt or, without one, from the store itself.
+    """List the names of the pictures in a store, sorted, from its meta_info.txt or, without one, from the store itself.
 
-    Raises UsageError when it lists none, PictureError when it cannot be opened.
+    Raises UsageError if there are none, PictureError if the store cannot be opened.
     """
     listing = folder / "meta_info.txt"
     if listing.is_file():
-        keys = [_key_of_line(line) for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()]
+        keys = [_parse_key(line) for _, line in read_lines(listing)]
     else:
-        with _environment(str(folder)).begin() as transaction:
+        with _begin_reading(str(folder)) as transaction:
             keys = [bytes(key).decode(errors="surrogateescape") for key in transaction.cursor().iternext(values=False)]
     if not keys:
-        raise UsageError(f"{folder}: this store holds no pictures.")
+        raise UsageError(f"{folder}: no pictures in this store.")
     return sorted(keys)
 
 
 def stored_bytes(folder: str, key: str) -> bytes:
-    """The encoded picture under a key. Raises PictureError when there is none."""
-    with _environment(folder).begin(write=False) as transaction:
+    """Read the encoded picture under a key. Raises PictureError if there is none."""
+    with _begin_reading(folder) as transaction:
         value = transaction.get(key.encode(errors="surrogateescape"))
     if value is None:
-        raise PictureError(f"{folder}: holds no picture called {key}, which its meta_info.txt lists.")
+        raise PictureError(f"{folder}: no picture has the key {key}, which meta_info.txt lists.")
     return bytes(value)
 
 
-def _key_of_line(line: str) -> str:
-    """The key in a line of meta_info.txt.
+def _parse_key(line: str) -> str:
+    """Parse the key in a line of meta_info.txt, in time linear in its length.
 
-    >>> _key_of_line("0001_s001.png (480,480,3) 1"), _key_of_line("my.holiday.png (8,8,3) 1"), _key_of_line("plain.png")
-    ('0001_s001', 'my.holiday', 'plain')
+    >>> [_parse_key(line) for line in ("0001_s001.png (480,480,3) 1", "my.holiday.png (8,8,3) 1", "plain.png")]
+    ['0001_s001', 'my.holiday', 'plain']
     """
-    found = _LINE.match(line)
-    return found["key"] if found is not None else re.sub(r"\.\w{2,5}$", "", line.strip())
+    line = line.strip()
+    details = _DETAILS.search(line[-_LONGEST_DETAILS:])
+    name = line if details is None else line[: -len(details[0])]
+    extension = _EXTENSION.search(name[-_LONGEST_EXTENSION:])
+    return name if extension is None or len(extension[0]) == len(name) else name[: -len(extension[0])]
+
+
+@contextlib.contextmanager
+def _begin_reading(folder: str) -> Generator[Any]:
+    """Begin a transaction. Raises PictureError where the store is damaged or a key is none of LMDB's."""
+    environment = _open_environment(folder)
+    try:
+        with environment.begin() as transaction:
+            yield transaction
+    except import_lmdb(folder).Error as error:
+        raise PictureError(f"{folder}: this LMDB store cannot be read: {error}.") from None
 
 
 @functools.lru_cache(maxsize=64)
-def _environment(folder: str) -> Any:
-    """The opened store: one for each process, because LMDB's handles do not survive a fork."""
+def _open_environment(folder: str) -> Any:
+    """Open a store, once in each process, because LMDB's handles do not survive a fork."""
     lmdb = import_lmdb(folder)
+    check_is_complete(Path(folder))
     try:
         return lmdb.open(folder, readonly=True, lock=False, readahead=False, meminit=False)
     except lmdb.Error as error:
         raise PictureError(f"{folder}: this LMDB store cannot be opened: {error}.") from None
+
+
+def check_is_complete(folder: Path) -> None:
+    """Check that a store's file has all of its pages, because LMDB maps it: a missing page would end the process.
+
+    The header has two meta pages, of which the one of the last transaction counts (struct MDB_meta in LMDB's mdb.c).
+    Raises PictureError for a truncated file; other damage is left to LMDB.
+    """
+    path = folder / _DATA
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            first = _read_meta(file.read(_META_BYTES))
+            if first is None:
+                return
+            file.seek(first.page_size)
+            second = _read_meta(file.read(_META_BYTES))
+    except OSError as error:
+        raise PictureError(f"{path}: cannot be read: {error.strerror}.") from None
+    newest = max((meta for meta in (first, second) if meta is not None), key=lambda meta: meta.transaction)
+    expected = max((newest.last_page + 1) * first.page_size, 2 * first.page_size)
+    if size < expected:
+        raise PictureError(
+            f"{path}: expected at least {expected:,} bytes, found {size:,}. The store is incomplete, for example copied"
+            " in part; copy it again."
+        )
+
+
+class _Meta(NamedTuple):
+    page_size: int
+    last_page: int
+    transaction: int
+
+
+def _read_meta(data: bytes) -> _Meta | None:
+    """Read a meta page of a 64-bit machine with this byte order; None if it is not one."""
+    if len(data) < _META_BYTES:
+        return None
+    magic, page_size, last_page, transaction = _META.unpack(data)
+    return _Meta(page_size, last_page, transaction) if magic == _MAGIC and page_size else None
 
 
 def import_lmdb(folder: str | os.PathLike[str]) -> Any:

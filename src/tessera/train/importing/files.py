@@ -12,7 +12,9 @@ from tessera.errors import UsageError
 from tessera.libraries import import_library
 
 LARGEST_BYTES = 4 << 20
-_COMMENT_OR_TEXT = re.compile(r'"(?:\\.|[^"\\\n])*"|//[^\n]*')
+LONGEST_LINE = 4096
+"""Characters in a line of an ini file; configparser takes time quadratic in them."""
+_COMMENT_OR_TEXT = re.compile(r'"(?:\\.|[^"\\\n])*"?|//[^\n]*')  # a text without its end, too, for linear time
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -52,11 +54,21 @@ def read_ini(path: Path) -> dict[str, Any]:
     """Read an ini file as sections of text, [DEFAULT] like any other. Raises UsageError for what is none."""
     parser = configparser.ConfigParser(allow_no_value=True, interpolation=None, default_section="\n")
     try:
-        parser.read_string(_text(path))
+        parser.read_string(_check_lines(path, _text(path)))
     except configparser.Error as error:
         said = " ".join(error.message.replace("'<string>'", "").split())
         raise UsageError(f"{path}: this is not an ini file: {said}.") from None
     return {name: dict(parser.items(name)) for name in parser.sections()}
+
+
+def _check_lines(path: Path, text: str) -> str:
+    """Return the text of an ini file. Raises UsageError for a line that is too long."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if len(line) > LONGEST_LINE:
+            raise UsageError(
+                f"{path}, line {number}: expected at most {LONGEST_LINE:,} characters, found {len(line):,}."
+            )
+    return text
 
 
 def _text(path: Path) -> str:
