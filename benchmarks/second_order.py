@@ -35,7 +35,7 @@ from tessera.metrics.niqe import PristineModel, niqe
 from tessera.metrics.psnr import psnr
 from tessera.train.recipe import load_recipe
 from tessera.weights.published import NIQE_MODEL
-from tessera.zoo.models import fetch_file
+from tessera.zoo.fetching import fetch_file
 
 SCALE = 4
 MARGIN = 64

@@ -19,6 +19,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from platformdirs import user_cache_path
+
 _FALLBACK_MEMORY_BYTES = 2 * 2**30
 _LEAST_MEMORY_BYTES = 2**26
 _NO_LIMIT_BYTES = 2**60  # version 1 of control groups writes "no limit" as the largest multiple of a page
@@ -276,15 +278,6 @@ def free_disk_bytes(folder: Path) -> int | None:
 
 
 def cache_folder() -> Path:
-    """Where what was worked out on this machine is kept: `TESSERA_CACHE`, or the place that the system has for such."""
+    """Return the folder of cached results: `TESSERA_CACHE`, or the system's folder for caches of the user."""
     chosen = os.environ.get("TESSERA_CACHE")
-    if chosen:
-        return Path(chosen).expanduser()
-    if sys.platform == "win32":
-        data = os.environ.get("LOCALAPPDATA")
-        return (Path(data) if data else Path.home() / "AppData" / "Local") / "tessera" / "cache"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "tessera"
-    data = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG specification: a relative path there is invalid and to be ignored.
-    return (Path(data) if Path(data).is_absolute() else Path.home() / ".cache") / "tessera"
+    return Path(chosen).expanduser() if chosen else user_cache_path("tessera", appauthor=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.server
 import json
@@ -18,10 +19,11 @@ from pathlib import Path
 
 import pytest
 
-from tessera.errors import DownloadError, UsageError
+from tessera.errors import DownloadError, TesseraError, UsageError
 from tessera.storage import download as module
 from tessera.storage.checksum import compute_sha256
 from tessera.storage.download import download
+from tessera.storage.web import LONGEST_PAUSE_SECONDS, AddressError, _SafeRedirects, hide_secrets
 
 WHOLE = bytes((i * 7919 >> 5) & 0xFF for i in range(400_000))
 OTHER = bytes(255 - b for b in WHOLE)
@@ -196,7 +198,7 @@ def test_a_file_that_is_there_and_right_is_not_fetched_again(server: Server, tar
 def test_a_file_that_is_there_and_wrong_is_named_and_not_overwritten(server: Server, target: Path) -> None:
     target.parent.mkdir()
     target.write_bytes(b"mine")
-    with pytest.raises(DownloadError, match=r"model\.pth is there already.*Delete or rename"):
+    with pytest.raises(DownloadError, match=r"model\.pth exists, but it is not the published file.*Delete or rename"):
         fetch(server, target)
     assert target.read_bytes() == b"mine"
     assert server.seen == []
@@ -227,7 +229,7 @@ def test_a_line_that_drops_more_often_than_the_tries_still_gets_there(server: Se
 
 def test_a_later_run_resumes_what_an_earlier_one_left(server: Server, target: Path) -> None:
     server.script = [whole(stop_after=300_000), whole()]
-    with pytest.raises(DownloadError, match="300,000 bytes that arrived are kept"):
+    with pytest.raises(DownloadError, match="300,000 bytes have arrived"):
         fetch(server, target, tries=1)
     assert names(target) == ["model.pth.part", "model.pth.part.json"]
     fetch(server, target, tries=1)
@@ -363,7 +365,7 @@ def test_wrong_bytes_everywhere_name_both_sums_and_leave_nothing(server: Server,
 
 def test_wrong_bytes_on_a_dropping_line_come_to_an_end(server: Server, target: Path) -> None:
     server.script = [whole(body=OTHER, stop_after=250_000)]
-    with pytest.raises(DownloadError, match="other bytes than were published"):
+    with pytest.raises(DownloadError, match="another file than was published"):
         fetch(server, target, tries=3)
     assert len(server.seen) == 4
 
@@ -420,7 +422,7 @@ def test_a_file_without_length_and_sum_is_refused(server: Server, target: Path) 
         visit.wfile.write(WHOLE[:1000])
 
     server.script = [unmeasured]
-    with pytest.raises(DownloadError, match="does not say how long"):
+    with pytest.raises(DownloadError, match="does not declare the file's length"):
         fetch(server, target, size=None, sha256=None)
 
 
@@ -448,7 +450,7 @@ def test_a_busy_server_may_say_when_to_come_back(server: Server, target: Path, m
     monkeypatch.setattr(module.time, "sleep", waited.append)
     server.script = [status(429, Retry_After="7"), status(503, Retry_After="86400"), whole()]
     fetch(server, target)
-    assert waited == [7.0, module.LONGEST_PAUSE_SECONDS]
+    assert waited == [7.0, LONGEST_PAUSE_SECONDS]
 
 
 def test_a_missing_file_is_asked_for_once(server: Server, target: Path) -> None:
@@ -480,13 +482,13 @@ def test_a_redirect_to_something_else_than_the_web_is_refused(server: Server, ta
 
 def test_a_redirect_from_https_to_http_is_refused() -> None:
     request = urllib.request.Request("https://example.org/model.pth")
-    with pytest.raises(module._AddressError, match="not safe"), Path(os.devnull).open("rb") as answer:
-        module._SafeRedirects().redirect_request(request, answer, 302, "Found", None, "http://example.org/x")  # type: ignore[arg-type]
+    with pytest.raises(AddressError, match="not safe"), Path(os.devnull).open("rb") as answer:
+        _SafeRedirects().redirect_request(request, answer, 302, "Found", None, "http://example.org/x")  # type: ignore[arg-type]
 
 
 def test_a_recompressed_answer_is_refused(server: Server, target: Path) -> None:
     server.script = [whole(Content_Encoding="gzip")]
-    with pytest.raises(DownloadError, match="re-compressed"):
+    with pytest.raises(DownloadError, match="compressed, although"):
         fetch(server, target)
     assert server.asked("accept-encoding") == ["identity"]
 
@@ -629,6 +631,7 @@ CHILD = """
 import sys
 from pathlib import Path
 from tessera.storage.download import download
+from tessera.storage.web import LONGEST_PAUSE_SECONDS, AddressError, _SafeRedirects, hide_secrets
 download([sys.argv[1]], Path(sys.argv[2]), sha256=None, size=int(sys.argv[3]))
 """
 
@@ -677,3 +680,131 @@ def test_two_processes_fetch_the_file_once(server: Server, target: Path) -> None
 def test_the_sum_of_a_file_is_that_of_its_bytes(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(WHOLE)
     assert compute_sha256(tmp_path / "x") == SUM
+
+
+# ------------------------------------------------------------------------------------------------- hostile answers
+
+
+def raw(*lines: bytes) -> Answer:
+    """Answer with exactly these header lines, in spite of what HTTP allows."""
+
+    def answer(visit: Visit, number: int) -> None:
+        visit.wfile.write(b"\r\n".join([*lines, b"", b""]))
+        visit.wfile.flush()
+        visit.close_connection = True
+
+    return answer
+
+
+MOVED = b"HTTP/1.1 302 Found"
+HOSTILE = {
+    "bracket": (MOVED, b"Location: http://[::1/model.pth"),
+    "port": (MOVED, b"Location: http://127.0.0.1:port/model.pth"),
+    "large port": (MOVED, b"Location: http://127.0.0.1:99999999/model.pth"),
+    "idna": (MOVED, b"Location: http://" + b"a" * 70 + b".example.org/model.pth"),
+    "broken idna": (MOVED, b"Location: http://xn--\xff\xfe.example/"),
+    "dots": (MOVED, b"Location: http://a..b/model.pth"),
+    "control": (MOVED, b"Location: http://127.0.0.1/a\x00b c\x7f"),
+    "nothing": (MOVED, b"Location:"),
+    "no location": (MOVED,),
+    "loop": (MOVED, b"Location: /model.pth"),
+    "long length": (b"HTTP/1.1 200 OK", b"Content-Length: " + b"9" * 5000),
+    "wrong length": (b"HTTP/1.1 200 OK", b"Content-Length: -5"),
+    "length in words": (b"HTTP/1.1 200 OK", b"Content-Length: many"),
+    "other digits": (b"HTTP/1.1 200 OK", "Content-Length: \u0663\u0664".encode()),
+    "chunks": (b"HTTP/1.1 200 OK", b"Transfer-Encoding: chunked", b"", b"zz", b"data"),
+    "endless chunk": (b"HTTP/1.1 200 OK", b"Transfer-Encoding: chunked", b"", b"f" * 200, b"data"),
+    "status": (b"HTTP/1.1 99999 OK",),
+    "status in words": (b"HTTP/1.1 fine",),
+    "no http": (b"\x00\x01\x02\xff" * 50,),
+    "header of 100 kB": (b"HTTP/1.1 200 OK", b"X: " + b"a" * 100_000),
+    "1000 headers": (b"HTTP/1.1 200 OK", *(b"X: a",) * 1000),
+    "range of words": (b"HTTP/1.1 206 Partial Content", b"Content-Range: bytes x-y/z"),
+    "retry in 5000 digits": (b"HTTP/1.1 503 Later", b"Retry-After: " + b"9" * 5000),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_whatever_a_server_says_the_next_address_is_asked(
+    kind: str, make_server: Callable[[], Server], target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, good = make_server(), make_server()
+    bad.script = [raw(*HOSTILE[kind])]
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    assert download([bad.url(), good.url()], target, sha256=PINNED, size=None, tries=2, timeout_seconds=5) == SUM
+    assert target.read_bytes() == WHOLE
+    assert good.seen
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_whatever_the_only_server_says_is_one_sentence(
+    kind: str, server: Server, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.script = [raw(*HOSTILE[kind])]
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    with pytest.raises(DownloadError) as caught:
+        download([server.url()], target, sha256=PINNED, size=None, tries=2, timeout_seconds=5)
+    assert len(str(caught.value)) < 1500
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[", "ftp://me:secret@example.org/a", "http:/" + "/[v1.x]y/", "//example.org/a?key=secret"]
+)
+def test_an_address_that_cannot_be_parsed_is_refused_without_its_password(url: str, target: Path) -> None:
+    with pytest.raises((UsageError, DownloadError)) as caught:
+        download([url], target, sha256=PINNED, size=None, tries=1)
+    assert "secret" not in str(caught.value)
+
+
+def test_the_password_of_an_address_is_sent_and_never_shown_or_stored(server: Server, target: Path) -> None:
+    """RFC 7617: the header is `Basic` and the base64 of `user:password`."""
+    host = f"127.0.0.1:{server.server_address[1]}"
+    url = f"http://me:s%40cret@{host}/model.pth?token=secret"
+    server.script = [whole(stop_after=100_000)]
+    with pytest.raises(DownloadError) as caught:
+        download([url], target, sha256=PINNED, size=None, tries=1)
+    assert "cret" not in str(caught.value)
+    assert f"http://{host}/model.pth?..." in str(caught.value)
+    assert "cret" not in "".join(path.read_text("latin-1") for path in target.parent.glob("*.json"))
+    assert server.asked("authorization") == ["Basic bWU6c0BjcmV0"]
+    assert server.seen[0][0] == "/model.pth?token=secret"
+    server.script = [whole()]
+    assert download([url], target, sha256=PINNED, size=None, tries=1) == SUM
+    assert server.asked("range")[-1] == "bytes=100000-"
+
+
+def test_the_password_is_not_sent_to_the_host_of_a_redirect(make_server: Callable[[], Server], target: Path) -> None:
+    first, second = make_server(), make_server()
+    elsewhere = second.url().replace("127.0.0.1", "localhost")
+    first.script = [raw(MOVED, f"Location: {elsewhere}".encode())]
+    url = first.url().replace("http://", "http://me:secret@")
+    assert download([url], target, sha256=PINNED, size=None, tries=1) == SUM
+    assert first.asked("authorization") == ["Basic bWU6c2VjcmV0"]
+    assert second.asked("authorization") == [None]
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://a.example/b.pth", "https://a.example/b.pth"),
+        ("https://user:p@ss@a.example/b@c.pth", "https://a.example/b@c.pth"),
+        ("https://a.example/b?x=1&y=2#z", "https://a.example/b?..."),
+        ("https://token@a.example", "https://a.example"),
+    ],
+)
+def test_addresses_are_shown_without_secrets(url: str, shown: str) -> None:
+    assert hide_secrets(url) == shown
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links")
+def test_links_in_the_models_folder_are_not_written_through(server: Server, target: Path, tmp_path: Path) -> None:
+    target.parent.mkdir()
+    outside = tmp_path / "outside"
+    outside.write_text("mine")
+    names = (f"{target.name}.part", f"{target.name}.part.json", f".{target.name}.lock")
+    for name in names:
+        (target.parent / name).unlink(missing_ok=True)
+        (target.parent / name).symlink_to(outside)
+        with contextlib.suppress(TesseraError):
+            fetch(server, target)
+        assert outside.read_text() == "mine"

@@ -15,17 +15,24 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import platformdirs
+import platformdirs.macos
+import platformdirs.unix
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tessera.errors import DownloadError, ModelNotFoundError, UsageError, WeightsError
+from tessera.generators import SRVGGNetCompactConfig
 from tessera.storage.checksum import compute_sha256
 from tessera.weights import published
 from tessera.weights.files import inspect_weights
 from tessera.weights.published import MODELS, Model, PackagedFile, RemoteFile, find_model
 from tessera.zoo import models as zoo
-from tessera.zoo.models import load_model, models_folder, parse_blend, resolve
+from tessera.zoo.blend_spec import parse_blend
+from tessera.zoo.fetching import models_folder
+from tessera.zoo.models import load_model, pull, resolve
 
 BODY = b"weights of a kind " * 1000
 SUM = hashlib.sha256(BODY).hexdigest()
@@ -46,7 +53,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def server() -> Iterator[tuple[str, list[str]]]:
+def bodies() -> dict[str, bytes]:
+    """What the server answers to a path, where it is not the usual bytes."""
+    return {}
+
+
+@pytest.fixture
+def server(bodies: dict[str, bytes]) -> Iterator[tuple[str, list[str]]]:
     asked: list[str] = []
 
     class Visit(http.server.BaseHTTPRequestHandler):
@@ -54,9 +67,10 @@ def server() -> Iterator[tuple[str, list[str]]]:
             asked.append(self.path)
             found = "missing" not in self.path
             self.send_response(200 if found else 404)
-            self.send_header("Content-Length", str(len(BODY) if found else 0))
+            body = bodies.get(self.path, BODY) if found else b""
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(BODY if found else b"")
+            self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
             pass
@@ -75,15 +89,9 @@ def list_one(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Model]:
     """Make a list of one model."""
 
     def make(**changes: object) -> Model:
-        model = Model(
-            name="toy-x4",
-            aliases=("Toy_x4",),
-            network="rrdbnet",
-            scale=4,
-            good_for="tests",
-            license="Apache-2.0",
-            **changes,  # type: ignore[arg-type]
-        )
+        facts = {"name": "toy-x4", "aliases": ("Toy_x4",), "network": "rrdbnet", "scale": 4}
+        facts |= {"good_for": "tests", "license": "Apache-2.0"}
+        model = Model(**{**facts, **changes})  # type: ignore[arg-type]
         monkeypatch.setattr(published, "MODELS", (model,))
         return model
 
@@ -101,7 +109,8 @@ def a_package(folder: Path, monkeypatch: pytest.MonkeyPatch, sha256: str = SUM) 
     (package / "models" / "TOY.bin").write_bytes(BODY)
     (package / "models" / "TOY.param").write_text("7767517\n")
     monkeypatch.syspath_prepend(str(folder))
-    return PackagedFile("toy_data_package", "models/TOY.bin", sha256, "pip install toy-data")
+    param = hashlib.sha256(b"7767517\n").hexdigest()
+    return PackagedFile("toy_data_package", "models/TOY.bin", sha256, "pip install toy-data", param)
 
 
 # ------------------------------------------------------------------------------------------------------------- the list
@@ -180,25 +189,34 @@ def test_the_folder_is_read_from_the_environment_at_each_call(monkeypatch: pytes
     assert models_folder() == Path.home() / "elsewhere"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the XDG folders")
 @pytest.mark.parametrize(
-    ("platform", "variable", "tail"),
+    ("home", "base"), [("data", "data"), ("", ".local/share")], ids=["XDG_DATA_HOME", "the default of XDG"]
+)
+def test_models_are_in_the_data_folder_of_the_system(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: str, base: str
+) -> None:
+    """XDG Base Directory Specification 0.8: $XDG_DATA_HOME, and $HOME/.local/share if it is empty."""
+    monkeypatch.delenv("TESSERA_MODELS")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / home) if home else "")
+    assert models_folder() == tmp_path / base / "tessera/models"
+
+
+@pytest.mark.parametrize(
+    ("kind", "tail"),
     [
-        ("linux", "XDG_DATA_HOME", ("data", "tessera", "models")),
-        ("linux", None, (".local", "share", "tessera", "models")),
-        ("darwin", None, ("Library", "Application Support", "tessera", "models")),
-        ("win32", "LOCALAPPDATA", ("data", "tessera", "models")),
-        ("win32", None, ("AppData", "Local", "tessera", "models")),
+        (platformdirs.macos.MacOS, ("Library", "Application Support", "tessera", "models")),
+        (platformdirs.unix.Unix, (".local", "share", "tessera", "models")),
     ],
 )
 def test_each_platform_has_its_place(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, platform: str, variable: str | None, tail: tuple[str, ...]
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: type[platformdirs.PlatformDirs], tail: tuple[str, ...]
 ) -> None:
-    for name in ("TESSERA_MODELS", "XDG_DATA_HOME", "LOCALAPPDATA"):
+    for name in ("TESSERA_MODELS", "XDG_DATA_HOME"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(platformdirs, "PlatformDirs", kind)
     monkeypatch.setenv("HOME", str(tmp_path))
-    if variable is not None:
-        monkeypatch.setenv(variable, str(tmp_path / "data"))
     assert models_folder() == tmp_path.joinpath(*tail)
 
 
@@ -206,7 +224,7 @@ def test_a_relative_data_home_is_ignored_as_its_specification_asks(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("TESSERA_MODELS")
-    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(platformdirs, "PlatformDirs", platformdirs.unix.Unix)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_DATA_HOME", "data")
     assert models_folder() == tmp_path / ".local/share/tessera/models"
@@ -377,31 +395,99 @@ def test_either_of_two_published_sums_is_accepted(list_one: Callable[..., Model]
     assert resolve("toy-x4").read_bytes() == BODY
 
 
-def test_a_sum_that_nobody_published_is_remembered_from_the_first_use(
-    list_one: Callable[..., Model], server: tuple[str, list[str]]
+TOY = SRVGGNetCompactConfig(features=4, convolutions=1, scale=4)
+
+
+@pytest.fixture
+def toy_bytes(tmp_path: Path) -> bytes:
+    torch.save(TOY.build().state_dict(), tmp_path / "toy.pth")
+    return (tmp_path / "toy.pth").read_bytes()
+
+
+def unpublished(folder: Path, base: str) -> RemoteFile:
+    return a_remote(f"{base}/Toy_x4.pth", sums=frozenset(), size=None)
+
+
+def test_a_file_without_a_published_checksum_is_pinned_when_it_was_read_as_the_model(
+    list_one: Callable[..., Model], folder: Path, toy_bytes: bytes
+) -> None:
+    list_one(remote=unpublished(folder, "https://models.invalid"), network="srvggnetcompact")
+    path = folder / "Toy_x4.pth"
+    path.write_bytes(toy_bytes)
+    memory, digest = folder / "Toy_x4.pth.sha256", hashlib.sha256(toy_bytes).hexdigest()
+    assert resolve("toy-x4") == path
+    assert not memory.exists(), "to find a file is not to read it"
+    loaded = load_model("toy-x4")
+    assert memory.read_text() == f"{digest}  Toy_x4.pth\n"
+    assert any(digest in note for note in loaded.notes)
+    assert not any(digest in note for note in load_model("toy-x4").notes)
+
+    path.write_bytes(toy_bytes + b"!")
+    with pytest.raises(DownloadError, match=r"pinned.*or Toy_x4.pth.sha256, if you replaced it on purpose"):
+        load_model("toy-x4")
+
+
+@pytest.mark.parametrize("page", [b"<!DOCTYPE html><title>Sign in</title>", b"", b"PK\x03\x04" + bytes(100)])
+def test_the_page_of_a_portal_is_never_pinned_and_the_next_run_downloads_again(
+    list_one: Callable[..., Model],
+    server: tuple[str, list[str]],
+    folder: Path,
+    toy_bytes: bytes,
+    page: bytes,
+    bodies: dict[str, bytes],
+) -> None:
+    base, asked = server
+    list_one(remote=unpublished(folder, base), network="srvggnetcompact")
+    bodies["/Toy_x4.pth"] = page
+    with pytest.raises(DownloadError, match="is not toy-x4"):
+        load_model("toy-x4")
+    assert [path.name for path in folder.iterdir() if not path.name.startswith(".")] == []
+    bodies["/Toy_x4.pth"] = toy_bytes
+    assert load_model("toy-x4").config == TOY
+    assert len(asked) == 2
+
+
+def test_another_network_is_not_pinned_and_a_file_of_the_user_is_not_deleted(
+    list_one: Callable[..., Model], folder: Path
+) -> None:
+    list_one(remote=unpublished(folder, "https://models.invalid"), network="srvggnetcompact")
+    path = folder / "Toy_x4.pth"
+    torch.save(TOY.model_copy(update={"scale": 2}).build().state_dict(), path)
+    with pytest.raises(DownloadError, match=r"expected srvggnetcompact x4, found srvggnetcompact x2.*"):
+        load_model("toy-x4")
+    assert [each.name for each in folder.iterdir()] == ["Toy_x4.pth"]
+
+
+def test_a_checksum_given_by_hand_is_required_and_pinned(
+    list_one: Callable[..., Model],
+    server: tuple[str, list[str]],
+    folder: Path,
+    bodies: dict[str, bytes],
+    toy_bytes: bytes,
 ) -> None:
     base, _ = server
-    list_one(remote=a_remote(f"{base}/Toy_x4.pth", sums=frozenset(), size=None))
-    path = resolve("toy-x4")
-    memory = path.with_name("Toy_x4.pth.sha256")
-    assert memory.read_text() == f"{SUM}  Toy_x4.pth\n"
-    assert resolve("toy-x4") == path
+    list_one(remote=unpublished(folder, base), network="srvggnetcompact")
+    digest = hashlib.sha256(toy_bytes).hexdigest()
+    bodies["/Toy_x4.pth"] = b"<html>"
+    with pytest.raises(DownloadError, match=f"expected {digest}"):
+        pull("toy-x4", sha256=digest)
+    bodies["/Toy_x4.pth"] = toy_bytes
+    assert pull("toy-x4", sha256=digest.upper()) == (folder / "Toy_x4.pth", digest)
+    assert (folder / "Toy_x4.pth.sha256").read_text().startswith(digest)
+    with pytest.raises(UsageError, match="64 hexadecimal digits"):
+        pull("toy-x4", sha256="abc")
+    list_one(remote=a_remote(f"{base}/Toy_x4.pth"))
+    with pytest.raises(UsageError, match="not the published SHA-256"):
+        pull("toy-x4", sha256=digest)
 
-    path.write_bytes(b"something else")
-    with pytest.raises(DownloadError, match=r"first used.*or Toy_x4.pth.sha256, if you replaced it on purpose"):
-        resolve("toy-x4")
-    memory.unlink()
-    assert resolve("toy-x4") == path
-    assert memory.read_text().startswith(hashlib.sha256(b"something else").hexdigest())
 
-
-def test_a_remembered_sum_also_guards_the_next_download(
+def test_a_pinned_checksum_also_guards_the_next_download(
     list_one: Callable[..., Model], server: tuple[str, list[str]], folder: Path
 ) -> None:
     base, _ = server
     list_one(remote=a_remote(f"{base}/Toy_x4.pth", sums=frozenset(), size=None))
     (folder / "Toy_x4.pth.sha256").write_text("0" * 64)
-    with pytest.raises(DownloadError, match="other bytes than were published"):
+    with pytest.raises(DownloadError, match="another file than was published"):
         resolve("toy-x4")
     (folder / "Toy_x4.pth.sha256").write_text("scribble")
     with pytest.raises(DownloadError, match="expected the SHA-256"):

@@ -41,6 +41,7 @@ def list_models(as_json: AsJson = False, folder: Folder = None) -> None:
     """Show the published models and which of them are on this machine."""
     from tessera.weights.published import DEFAULT_MODEL, MODELS
     from tessera.zoo import models as zoo
+    from tessera.zoo.fetching import models_folder
 
     here = {model.name: zoo.locate(model, folder) for model in MODELS}
     if as_json:
@@ -57,7 +58,7 @@ def list_models(as_json: AsJson = False, folder: Folder = None) -> None:
         table.add_row(name, f"x{model.scale}", _where(model, here[model.name]), model.good_for, model.license)
     # A pipe has no width: one line for each model, so that grep finds it whole.
     Console(width=None if sys.stdout.isatty() else 200).print(table)
-    typer.echo(f"Models folder: {folder or zoo.models_folder()}")
+    typer.echo(f"Models folder: {folder or models_folder()}")
 
 
 def _where(model: Model, path: Path | None) -> str:
@@ -196,19 +197,23 @@ def pull(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Model names.")],
     folder: Folder = None,
     offline: Offline = False,
+    sha256: Annotated[
+        str | None, typer.Option("--sha256", help="Checksum that the file must have, and must keep from now on.")
+    ] = None,
 ) -> None:
-    """Fetch models, verify them, and say where they are. With --folder they are put there, for another machine too."""
+    """Download models, verify them, and print their paths. --folder puts them there, also for another machine."""
     from tessera.weights.published import find_model
     from tessera.zoo import models as zoo
 
+    if sha256 is not None and len(names) != 1:
+        raise UsageError(f"expected one model, found {len(names)}; each file has its own checksum.", field="sha256")
     models = [find_model(name) for name in names]  # a misspelled name stops before the first download
     for model in models:
         with _progress(model.name) as on_progress:
-            if folder is not None and model.remote is not None:
-                path = zoo.fetch(model, folder, offline=offline, on_progress=on_progress)
-            else:
-                path = zoo.resolve(model.name, offline=offline, folder=folder, on_progress=on_progress)
-        typer.echo(f"{model.name}: {path}")
+            path, pinned = zoo.pull(model.name, folder, sha256=sha256, offline=offline, on_progress=on_progress)
+        typer.echo(make_printable(f"{model.name}: {path}"))
+        if pinned is not None:
+            typer.echo(f"  SHA-256 {pinned}, required from now on; its publisher states none.")
 
 
 @app.command()

@@ -21,7 +21,7 @@ from tessera.errors import UsageError
 from tessera.images.filters import Band, compute_bands
 from tessera.metrics.metric import Accumulator, Frame, Start
 from tessera.weights.published import NIQE_MODEL
-from tessera.zoo.models import fetch_file
+from tessera.zoo.fetching import fetch_file
 
 BLOCK = 96
 _WINDOW = 7

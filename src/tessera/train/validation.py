@@ -28,7 +28,7 @@ from tessera.metrics.ssim import SMALLEST_SIDE, ssim
 from tessera.train.recipe import Recipe
 from tessera.train.seeding import derive_rng
 from tessera.weights.published import NIQE_MODEL
-from tessera.zoo.models import fetch_file
+from tessera.zoo.fetching import fetch_file
 
 LOWER_IS_BETTER = frozenset(
     {"perceptual", *(metric.info.name for metric in METRICS if not metric.info.higher_is_better)}

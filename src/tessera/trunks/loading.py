@@ -22,7 +22,8 @@ from tessera.weights.hdf5_file import is_hdf5, read_hdf5
 from tessera.weights.names import WEIGHTS_SUFFIXES
 from tessera.weights.published import Model, RemoteFile
 from tessera.weights.safetensors_file import read_safetensors
-from tessera.zoo.models import fetch, fetch_file, models_folder
+from tessera.zoo.fetching import fetch_file, models_folder
+from tessera.zoo.models import fetch
 
 # Names of the convolutions in the file, in the order of the trunk.
 _HED_CONVS = tuple(

@@ -28,6 +28,7 @@ from tessera.version import __version__
 from tessera.weights.names import WEIGHTS_SUFFIXES
 from tessera.weights.published import MODELS
 from tessera.zoo import models as zoo
+from tessera.zoo.fetching import models_folder
 
 _LITTLE_MEMORY_BYTES = 2**30
 _LITTLE_DISK_BYTES = 2**30
@@ -111,7 +112,7 @@ def examine() -> Findings:
     engines = tuple(_examine_engine(info) for info in ENGINES)
     torch_works = import_problem("torch") is None
     forget_vulkan()  # a driver may have been repaired
-    models, cache = zoo.models_folder(), machine.cache_folder()
+    models, cache = models_folder(), machine.cache_folder()
     return Findings(
         system=f"{platform.system()} {platform.release()}",
         processor=machine.processor(),

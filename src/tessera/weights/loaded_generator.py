@@ -123,6 +123,10 @@ class LoadedGenerator:
         """Return the same generator under another name, without reading its network."""
         return dataclasses.replace(self, network=given_network(self), name=name, license=license)
 
+    def with_notes(self, *notes: str) -> LoadedGenerator:
+        """Return the same generator with further notes, without reading its network."""
+        return dataclasses.replace(self, network=given_network(self), notes=(*self.notes, *notes))
+
 
 def given_network(generator: LoadedGenerator) -> nn.Module | Unread:
     """What a generator was given as its network, read or not."""

