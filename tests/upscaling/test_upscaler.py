@@ -1,4 +1,5 @@
 import dataclasses
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -443,3 +444,13 @@ def test_the_color_lock_reports_the_difference_before_and_after(tmp_path):
     assert outcome.color_error_before is not None
     assert outcome.color_error_after is not None
     assert outcome.color_error_after < outcome.color_error_before / 4
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_keep_times_gives_the_output_the_times_of_its_input(tmp_path: Path, keep: bool) -> None:
+    source, output = tmp_path / "in.png", tmp_path / "out.tif"
+    write_picture(noise(20, 30), source)
+    taken = 1_000_000_000_123_456_700
+    os.utime(source, ns=(taken + 10**9, taken))
+    upscaler(keep_times=keep).upscale_file(source, output)
+    assert (output.stat().st_mtime_ns == taken) == keep

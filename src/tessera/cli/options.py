@@ -33,6 +33,7 @@ OPTIONS: dict[str, str] = {
     "generated": "--generated",
     "gt": "--gt",
     "keep_color_noise": "--keep-color-noise",
+    "keep_times": "--keep-times",
     "labels": "--label",
     "limit": "--limit",
     "lq": "--lq",

@@ -92,6 +92,7 @@ KeepColorNoise = Annotated[declarations.KeepColorNoiseSetting, _setting("keep_co
 Seamless = Annotated[declarations.SeamlessSetting, _setting("seamless")]
 Tta = Annotated[declarations.TtaSetting, _setting("tta", "--tta", "-x")]
 Frames = Annotated[declarations.FramesSetting, _setting("frames")]
+KeepTimes = Annotated[declarations.KeepTimesSetting, _setting("keep_times")]
 Recursive = Annotated[bool, _Opt("-r", "--recursive", help="Include subfolders; the folder tree is kept.")]
 Overwrite = Annotated[bool, _Opt("--overwrite", help="Re-process finished files and overwrite existing ones.")]
 ReportFile = Annotated[Path | None, _Opt("--report", help="Write a JSON report to this file.")]
@@ -134,6 +135,7 @@ def upscale(
     seamless: Seamless = False,
     tta: Tta = False,
     frames: Frames = False,
+    keep_times: KeepTimes = False,
     recursive: Recursive = False,
     overwrite: Overwrite = False,
     report: ReportFile = None,
@@ -180,6 +182,7 @@ def upscale(
             tta=tta,
             frames=frames,
             quality=quality,
+            keep_times=keep_times,
             limits=Limits(
                 max_pixels=_limit("--max-pixels", max_pixels, default.max_pixels),
                 max_output_pixels=_limit("--max-output-pixels", max_output_pixels, default.max_output_pixels),

@@ -85,10 +85,11 @@ class PictureWriter:
             for piece in self._stream.encode(converted):
                 self._put(piece)
 
-    def finish(self, *, on_written: Callable[[Path], None] | None = None) -> None:
+    def finish(self, *, times: tuple[int, int] | None = None, on_written: Callable[[Path], None] | None = None) -> None:
         """Complete the file and rename it to its place. Raises PictureError, and ValueError if rows are missing.
 
         Args:
+            times: Access and modification time of the file in nanoseconds; None for now.
             on_written: Called with the temporary name of the complete file, before it is renamed.
         """
         self._resizer.check_complete()
@@ -96,6 +97,9 @@ class PictureWriter:
         if self._encoder is not None:
             self._encoder.finish()
             self._encoder = None
+        if times is not None:
+            with contextlib.suppress(OSError):  # a file system that stores no times
+                os.utime(self._temporary, ns=times)
         if on_written is not None:
             on_written(self._temporary)
         try:

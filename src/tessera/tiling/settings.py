@@ -28,6 +28,8 @@ MOST_THREADS = 1024
 LONGEST_SIDE = 2**31 - 1
 """The longest side in pixels that TIFF and PNG can store; other formats store less."""
 AlphaMode = Literal["auto", "model", "lanczos"]
+_NOT_ABOUT_PIXELS = ("limits", "threads", "keep_times")
+"""Settings that change no pixel of the output."""
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,7 @@ QualitySetting = Annotated[
     int | None,
     Setting(help="JPEG, WebP and AVIF quality.", minimum=1, maximum=100, none="95, AVIF 90"),
 ]
+KeepTimesSetting = Annotated[bool, Setting(help="Give each output the access and modification times of its input.")]
 LimitsSetting = Annotated[Limits, Setting(help="Largest input and output in pixels.")]
 
 
@@ -204,6 +207,7 @@ class Changes(TypedDict, total=False):
     tta: TtaSetting
     frames: FramesSetting
     quality: QualitySetting
+    keep_times: KeepTimesSetting
     limits: LimitsSetting
 
 
@@ -231,6 +235,7 @@ class Settings:
         tta: Average over eight flips and rotations; 8x slower.
         frames: All frames of an animation, not only the first.
         quality: Quality of JPEG, WebP and AVIF files, 1 to 100. None is 95 (AVIF: 90).
+        keep_times: Give each output the access and modification times of its input.
         limits: Largest input and output in pixels.
 
     Raises:
@@ -252,6 +257,7 @@ class Settings:
     tta: TtaSetting = False
     frames: FramesSetting = False
     quality: QualitySetting = None
+    keep_times: KeepTimesSetting = False
     limits: LimitsSetting = dataclasses.field(default_factory=Limits)
 
     def __post_init__(self) -> None:
@@ -272,7 +278,8 @@ class Settings:
         """A short hash of everything that can change the pixels of the output."""
         values = dataclasses.asdict(self)
         # A batch may resume on another device: the precision bounds what differs.
-        del values["limits"], values["threads"], values["device"]
+        for name in (*_NOT_ABOUT_PIXELS, "device"):
+            del values[name]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
     def describe_changes(self) -> list[str]:
@@ -284,7 +291,7 @@ class Settings:
         changed = [
             (declared.name, getattr(self, declared.name))
             for declared in declared_settings()
-            if declared.name not in ("limits", "threads") and getattr(self, declared.name) != declared.default
+            if declared.name not in _NOT_ABOUT_PIXELS and getattr(self, declared.name) != declared.default
         ]
         return [f"{name} {('off', 'on')[value] if isinstance(value, bool) else value}" for name, value in changed]
 

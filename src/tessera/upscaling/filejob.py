@@ -243,10 +243,14 @@ class FileJob:
         if on_tile is not None:
             count.on_tile = lambda done, pixels: on_tile(done, total, pixels)
         on_white = info.has_alpha and not self._keeps_alpha
+        times = None
+        if self._settings.keep_times:
+            status = self._source.path.stat()
+            times = status.st_atime_ns, status.st_mtime_ns
         with PictureWriter(self._output, shape, metadata=reader.metadata, quality=self._settings.quality) as writer:
             for frame in range(self._frames):
                 frame_rows = FrameRows(reader, info.height, frame)
                 for band in pipeline.upscale_rows(frame_rows, plan, count, rows_beyond=shape.wrapped_rows):
                     writer.write_rows(flatten_on_white(band) if on_white else band)
-            writer.finish(on_written=on_written)
+            writer.finish(times=times, on_written=on_written)
         return count
