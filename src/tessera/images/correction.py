@@ -99,7 +99,7 @@ def _find_loss(kind: MetadataKind, block: bytes, form: PictureFormat) -> str:
 def _holds_text(text: Text, form: PictureFormat) -> bool:
     if "texts with keywords" in form.metadata:
         return True
-    size = len(text.text.encode())
+    size = len(text.encode())
     is_comment = text.keyword == COMMENT and not text.language
     return is_comment and "comments" in form.metadata and size <= form.metadata_bytes.get("comments", size)
 

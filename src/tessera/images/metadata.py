@@ -35,6 +35,10 @@ class Text:
     language: str = ""
     translated_keyword: str = ""
 
+    def encode(self) -> bytes:
+        """Encode the text as UTF-8, for formats whose comments have no declared encoding."""
+        return self.text.encode("utf-8", "replace")
+
 
 @dataclass(frozen=True)
 class GainMap:

@@ -6,13 +6,15 @@ The main packet names the MD5 sum of the second, which is serialized RDF of its 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tessera.images.xmp import NOTE, RDF, Edit, Element, MalformedXmpError, apply_edits, parse_xmp
 
 _HEAD = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="%s">'
 _TAIL = b"</rdf:RDF></x:xmpmeta>"
 _LINK = b' xmlns:xmpNote="%s" xmpNote:HasExtendedXMP="%s"'
+_MOST_COPIED_BYTES = 2**24
+"""Of namespace declarations that are repeated for each description."""
 _LINK_BYTES = len(_LINK % (NOTE, b"0" * 32))
 
 
@@ -40,11 +42,12 @@ def merge_extended(main: bytes, extended: bytes) -> bytes:
     if elements[target].is_empty:
         raise MalformedXmpError
     inherited = _list_declarations(more, root)
+    described = [element for element in more if element.parent == root and element.name == (RDF, b"Description")]
+    _check_copies(inherited, len(described))
     pieces: list[bytes] = []
-    for element in more:
-        if element.parent == root and element.name == (RDF, b"Description"):
-            own = b"".join(whole for prefix, whole in inherited.items() if prefix not in element.declared)
-            pieces += (extended[element.start : element.name_end], own, extended[element.name_end : element.end])
+    for element in described:
+        own = b"".join(whole for prefix, whole in inherited.items() if prefix not in element.declared)
+        pieces += (extended[element.start : element.name_end], own, extended[element.name_end : element.end])
     end = elements[target].content_end
     edits: list[Edit] = [(end, end, b"".join(pieces))]
     for element in elements:
@@ -80,6 +83,7 @@ def split_extended(packet: bytes, most: int) -> tuple[bytes, bytes, bytes]:
     for index, start, end, is_attribute in sorted(spans[:count]):
         moved.setdefault(index, []).append((start, end, is_attribute))
     inherited = _list_declarations(elements, root)
+    _check_copies(inherited, len(moved))
     pieces = [_HEAD % RDF]
     for index, parts in moved.items():
         element = elements[index]
@@ -96,6 +100,12 @@ def split_extended(packet: bytes, most: int) -> tuple[bytes, bytes, bytes]:
     at = next(iter(described.values())).name_end
     edits = [(start, end, b"") for _, start, end, _ in spans[:count]]
     return apply_edits(packet, [(at, at, _LINK % (NOTE, digest)), *edits]), extended, digest
+
+
+def _check_copies(declarations: Mapping[bytes, bytes], count: int) -> None:
+    """Raise MalformedXmpError if repeating declarations would let a small file grow without bound."""
+    if sum(map(len, declarations.values())) * count > _MOST_COPIED_BYTES:
+        raise MalformedXmpError
 
 
 def _find_rdf(elements: Sequence[Element]) -> int:

@@ -122,7 +122,7 @@ def _decode(data: bytes) -> str:
 def _save(image: Any, path: Path, options: SaveOptions) -> None:
     data: bytes = image.gifsave_buffer(keep="none")
     metadata = options.metadata
-    added = b"".join(_build_comment(text.text.encode()) for text in metadata.texts)
+    added = b"".join(_build_comment(text.encode()) for text in metadata.texts)
     if metadata.xmp:
         added += bytes((_EXTENSION, _APPLICATION, len(_XMP_APPLICATION))) + _XMP_APPLICATION
         added += metadata.xmp + _XMP_TRAILER

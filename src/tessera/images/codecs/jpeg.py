@@ -87,7 +87,7 @@ def _build_segments(metadata: Metadata) -> list[bytes]:
         )
     if metadata.gain_map is not None and metadata.gain_map.version:
         segments.append(jpeg.build_segment(jpeg.APP2, jpeg.GAIN_MAP_PREFIX + metadata.gain_map.version))
-    segments += (jpeg.build_segment(jpeg.COM, text.text.encode()) for text in metadata.texts)
+    segments += (jpeg.build_segment(jpeg.COM, text.encode()) for text in metadata.texts)
     return segments
 
 

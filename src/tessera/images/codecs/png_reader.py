@@ -25,6 +25,7 @@ _MOST_OTHER_CHUNKS = 10_000
 _MOST_BYTES = 2**26
 """Of all metadata in one file, decompressed."""
 _MOST_TEXT_BYTES = 2**24
+_MOST_NAMED = 8
 _TEXTS = frozenset((b"tEXt", b"zTXt", b"iTXt"))
 _XMP_IDENTIFIER = b"http://ns.adobe.com/xap/1.0/\x00"
 _ABOUT_PIXELS = frozenset(
@@ -66,7 +67,10 @@ def read_png_container(path: Path) -> Container:
                 found.frames = max(1, int.from_bytes(file.read(4), "big"))
             elif kind not in _ABOUT_PIXELS:
                 found.others.append(kind.decode("latin-1"))
-    notes = [f"Its {reason} was not kept." for reason in dict.fromkeys(found.dropped)]
+    reasons = list(dict.fromkeys(found.dropped))
+    notes = [f"Its {reason} was not kept." for reason in reasons[:_MOST_NAMED]]
+    if len(reasons) > _MOST_NAMED:
+        notes.append(f"{len(reasons) - _MOST_NAMED:,} more of its texts are damaged or too large and were not kept.")
     if found.others:
         notes.append(f"Data of other programs in its chunks {list_names(found.others)} was not kept.")
     if found.frames > 1:

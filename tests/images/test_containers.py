@@ -1,0 +1,482 @@
+"""What a file says about its picture is carried to the byte, wherever in the file it stands, or named as lost.
+
+Expected values come from the standards, from parsers in `pictures`, and from Pillow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pictures import (
+    chunk,
+    display_p3,
+    exif_block,
+    exif_of,
+    jpeg_segments,
+    jpeg_with_segments,
+    png_chunks,
+    png_texts,
+    png_with_chunks,
+    ramp,
+    save,
+    walk_tiff,
+    with_exif,
+)
+from tessera.images.correction import list_losses
+from tessera.images.formats import find_format
+from tessera.images.libvips import vips
+from tessera.images.metadata import COMMENT, Metadata, Text
+from tessera.images.picture import Picture, read_picture
+from tessera.images.writer import write_picture
+
+PIXELS = ramp(24, 36)
+FORMATS = (".jpg", ".png", ".webp", ".tif", ".avif", ".gif", ".ppm")
+IPTC = b"\x1c\x02\x78\x00\x0eA hill at noon"
+RDF = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    b"%s</rdf:RDF></x:xmpmeta>"
+)
+
+
+def notes_of(path: Path) -> str:
+    info = read_picture(path).info
+    assert info is not None
+    return " ".join(info.notes)
+
+
+def losses(path: Path, suffix: str) -> tuple[str, ...]:
+    form = find_format(Path(f"a{suffix}"))
+    assert form is not None
+    return list_losses(read_picture(path).metadata, form)
+
+
+def copy(source: Path, suffix: str) -> Path:
+    output = source.with_name(f"copy{suffix}")
+    write_picture(read_picture(source), output)
+    return output
+
+
+def resource(number: int, data: bytes) -> bytes:
+    return b"8BIM" + struct.pack(">HHI", number, 0, len(data)) + data + b"\x00" * (len(data) % 2)
+
+
+def png(path: Path, *before: bytes, after: bytes = b"") -> Path:
+    """A PNG with chunks before and after its pixels."""
+    save(path, PIXELS, keep="none")
+    data = png_with_chunks(path.read_bytes(), *before)
+    path.write_bytes(data[:-12] + after + data[-12:])
+    return path
+
+
+def jpeg(path: Path, *segments: tuple[int, bytes], after: bytes = b"") -> Path:
+    save(path, PIXELS, keep="none")
+    path.write_bytes(jpeg_with_segments(path.read_bytes(), *segments) + after)
+    return path
+
+
+def without_density(data: bytes) -> bytes:
+    """A PNG without the resolution that libvips invents."""
+    kept = (chunk(kind, body) for kind, body in png_chunks(data) if kind != b"pHYs")
+    return data[:8] + b"".join(kept)
+
+
+# --- EXIF ----------------------------------------------------------------------------------------------------------
+
+
+def block_of_a_maker() -> tuple[bytes, int, bytes]:
+    """EXIF with HostComputer, a maker note, no color space and no resolution -> block, place and bytes of the note."""
+    note = b"MAKER\x00\x01\x02" + bytes(range(64))
+    host = b"iPhone 15\x00"
+    exif_at = 8 + 2 + 4 * 12 + 4
+    note_at = exif_at + 2 + 3 * 12 + 4
+    host_at = note_at + len(note)
+    block = struct.pack("<2sHIH", b"II", 42, 8, 4)
+    block += struct.pack("<HHII", 256, 3, 1, 36) + struct.pack("<HHII", 274, 3, 1, 6)
+    block += struct.pack("<HHII", 316, 2, len(host), host_at) + struct.pack("<HHII", 34665, 4, 1, exif_at)
+    block += struct.pack("<IH", 0, 3) + struct.pack("<HHII", 0x927C, 7, len(note), note_at)
+    block += struct.pack("<HHII", 40962, 3, 1, 36) + struct.pack("<HHII", 0xFDE8, 3, 1, 77) + struct.pack("<I", 0)
+    return block + note + host, note_at, note
+
+
+@pytest.mark.parametrize("output_suffix", [".jpg", ".png", ".webp", ".avif"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_exif_is_the_same_to_the_byte_except_for_orientation_and_sizes(
+    tmp_path: Path, suffix: str, output_suffix: str
+) -> None:
+    block, note_at, note = block_of_a_maker()
+    expected = bytearray(block)
+    struct.pack_into("<HHIH", expected, 10, 256, 3, 1, 24)  # turned: as wide as the stored picture is high
+    struct.pack_into("<HHIH", expected, 22, 274, 3, 1, 1)
+    exif_at = 8 + 2 + 4 * 12 + 4
+    struct.pack_into("<HHIH", expected, exif_at + 2 + 12, 40962, 3, 1, 24)
+    source = with_exif(tmp_path / f"in{suffix}", PIXELS, block)
+    if suffix == ".png":
+        source.write_bytes(without_density(source.read_bytes()))
+    output = copy(source, output_suffix)
+    data = output.read_bytes()
+    assert bytes(expected) in data
+    tags = exif_of(output)
+    assert tags["0"][316] == b"iPhone 15\x00"
+    assert tags["exif"][0xFDE8] == 77
+    assert 40961 not in tags["exif"]
+    assert 282 not in tags["0"]
+    at = data.index(bytes(expected))
+    assert data[at + note_at : at + note_at + len(note)] == note
+
+
+def test_tags_that_tiff_has_no_name_for_come_along_into_tiff(tmp_path: Path) -> None:
+    block, _, note = block_of_a_maker()
+    tags = walk_tiff(copy(with_exif(tmp_path / "in.jpg", PIXELS, block), ".tif").read_bytes())
+    assert tags["0"][316] == b"iPhone 15\x00"
+    assert tags["exif"][0x927C] == note
+    assert tags["exif"][40962] == 24
+
+
+@pytest.mark.parametrize("size", [10, 70_000])
+def test_sizes_above_65_535_become_long(tmp_path: Path, size: int) -> None:
+    from tessera.images.exif import correct_exif
+
+    block, _, _ = block_of_a_maker()
+    tags = walk_tiff(correct_exif(block, height=1, width=size))
+    assert (tags["0"][256], tags["exif"][40962]) == (size, size)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_damaged_blocks_are_named_and_fail_no_picture(tmp_path: Path, suffix: str) -> None:
+    metadata = Metadata(
+        exif=b"II*\x00\x08\x00\x00\x00\xff\xff",
+        xmp=b'<a tiff:Orientation="6">',
+        texts=(Text(COMMENT, "\ud800"), Text("Title", "\x00")),
+    )
+    output = tmp_path / f"out{suffix}"
+    write_picture(Picture(PIXELS, metadata), output)
+    assert read_picture(output).pixels.shape[:2] == PIXELS.shape[:2]
+    form = find_format(output)
+    assert form is not None
+    assert {"EXIF, which is damaged", "XMP, which is damaged"} <= set(list_losses(metadata, form))
+
+
+# --- PNG -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_metadata_after_the_pixels_of_a_png_counts(tmp_path: Path, orientation: int) -> None:
+    """Table 7 of PNG, third edition: eXIf and texts may stand anywhere; ImageMagick writes them at the end."""
+    block = exif_block(orientation=orientation)
+    source = png(tmp_path / "in.png", after=chunk(b"eXIf", block) + chunk(b"tEXt", b"Title\x00mine"))
+    picture = read_picture(source)
+    turned = {1: PIXELS, 3: PIXELS[::-1, ::-1], 6: np.rot90(PIXELS, -1), 8: np.rot90(PIXELS, 1)}[orientation]
+    assert np.array_equal(picture.pixels, turned)
+    output = copy(source, ".png")
+    assert exif_of(output)["0"][315] == b"A. Painter\x00"
+    assert exif_of(output)["0"][274] == 1
+    assert png_texts(output.read_bytes()) == b"Title\x00mine"
+
+
+@pytest.mark.parametrize(
+    ("source", "keyword", "text"),
+    [
+        (chunk(b"tEXt", "Größe\0x".encode("latin-1")), "Größe", "x"),
+        (chunk(b"tEXt", b"Creation Time\x00 2024"), "Creation Time", " 2024"),
+        (chunk(b"tEXt", "Author\0Jörg".encode("latin-1")), "Author", "Jörg"),
+        (chunk(b"zTXt", b"Comment\x00\x00" + zlib.compress(b"long " * 999)), "Comment", "long " * 999),
+        (chunk(b"iTXt", b"parameters\0\0\0\0\0" + "一只猫".encode()), "parameters", "一只猫"),
+        (chunk(b"iTXt", b"K\0\1\0de\0Schl\xc3\xbcssel\0" + zlib.compress(b"Wert")), "K", "Wert"),
+        (chunk(b"tEXt", b"Raw profile type odd\x00\nodd\n   3\nzzz"), "Raw profile type odd", "\nodd\n   3\nzzz"),
+    ],
+)
+def test_texts_of_a_png_come_back_as_pillow_reads_them(tmp_path: Path, source: bytes, keyword: str, text: str) -> None:
+    output = copy(png(tmp_path / "in.png", source), ".png")
+    with Image.open(output) as image:
+        image.load()
+        assert dict(image.text) == {keyword: text}  # type: ignore[attr-defined]
+        assert getattr(image.text[keyword], "tkey", "") in ("", "Schlüssel")  # type: ignore[attr-defined]
+    for suffix in (".jpg", ".webp", ".tif", ".avif", ".gif", ".ppm"):
+        lost = losses(tmp_path / "in.png", suffix)
+        if keyword == COMMENT and suffix in (".jpg", ".gif"):
+            assert lost == ()
+            assert text.encode() in joined_blocks(copy(tmp_path / "in.png", suffix))
+        else:
+            assert lost == (("the comment",) if keyword == COMMENT else (f"the text {keyword}",))
+
+
+def joined_blocks(path: Path) -> bytes:
+    """A file's comments; those of a GIF lie in blocks of 255 bytes."""
+    with Image.open(path) as image:
+        return image.info["comment"]
+
+
+@pytest.mark.parametrize("count", [1, 49, 51, 80, 700])
+def test_every_text_survives_however_many_there_are(tmp_path: Path, count: int) -> None:
+    texts = [chunk(b"tEXt", b"K%d\0v" % number) for number in range(count)]
+    kinds = [kind for kind, _ in png_chunks(copy(png(tmp_path / "in.png", *texts), ".png").read_bytes())]
+    assert kinds.count(b"tEXt") == count
+
+
+@pytest.mark.parametrize(
+    ("damaged", "words"),
+    [
+        (chunk(b"tEXt", b"\0abc"), "text without a keyword was not kept"),
+        (chunk(b"tEXt", b" \0abc"), "text without a keyword was not kept"),
+        (chunk(b"tEXt", b"k" * 90 + b"\0abc"), "with an invalid keyword was not kept"),
+        (chunk(b"zTXt", b"Title\0\0not zlib"), "text Title that is damaged was not kept"),
+        (chunk(b"zTXt", b"Title\0\0" + zlib.compress(bytes(2**25))), "text Title that is too large was not kept"),
+        (chunk(b"iCCP", b"x\0\0" + zlib.compress(b"junk" * 50)), "ICC profile is damaged and was ignored"),
+        (chunk(b"caBX", b"jumb"), "chunks caBX was not kept"),
+        (chunk(b"acTL", struct.pack(">II", 4, 0)), "first of its 4 frames"),
+    ],
+)
+def test_what_a_png_cannot_keep_is_named(tmp_path: Path, damaged: bytes, words: str) -> None:
+    source = png(tmp_path / "in.png", damaged, chunk(b"tEXt", b"Title\0kept"))
+    assert words in notes_of(source)
+    assert b"Title\0kept" in png_texts(copy(source, ".png").read_bytes())
+
+
+def test_a_wrong_checksum_of_a_text_fails_no_picture(tmp_path: Path) -> None:
+    broken = bytearray(chunk(b"tEXt", b"Title\0x"))
+    broken[-1] ^= 1
+    assert read_picture(png(tmp_path / "in.png", bytes(broken))).pixels.shape == PIXELS.shape
+
+
+def raw_profile(name: bytes, data: bytes) -> bytes:
+    """How ImageMagick stores a profile: name, length, and lines of 36 bytes in hexadecimal."""
+    digits = data.hex().encode()
+    lines = b"\n".join(digits[at : at + 72] for at in range(0, len(digits), 72))
+    return chunk(
+        b"zTXt", b"Raw profile type " + name + b"\0\0" + zlib.compress(b"\n%s\n%8d\n%s\n" % (name, len(data), lines))
+    )
+
+
+def test_profiles_that_imagemagick_stores_as_text_are_read_as_what_they_are(tmp_path: Path) -> None:
+    xmp = RDF % b'<rdf:Description rdf:about="" xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>'
+    source = png(
+        tmp_path / "in.png",
+        raw_profile(b"exif", b"Exif\x00\x00" + exif_block(orientation=6)),
+        raw_profile(b"iptc", resource(0x0404, IPTC)),
+        raw_profile(b"xmp", xmp),
+    )
+    assert read_picture(source).pixels.shape[:2] == PIXELS.shape[1::-1]
+    data = copy(source, ".jpg").read_bytes()
+    segments = jpeg_segments(data)
+    assert exif_of(source.with_name("copy.jpg"))["0"][315] == b"A. Painter\x00"
+    assert (0xED, b"Photoshop 3.0\x00" + resource(0x0404, IPTC)) in segments
+    assert any(xmp.replace(b'"6"', b'"1"') in body for marker, body in segments if marker == 0xE1)
+    again = png_chunks(copy(source, ".png").read_bytes())
+    assert [kind for kind, _ in again if kind in (b"eXIf", b"tEXt", b"zTXt", b"iTXt")] == [b"eXIf", b"iTXt", b"tEXt"]
+    assert resource(0x0404, IPTC).hex().encode() in png_texts(source.with_name("copy.png").read_bytes()).replace(
+        b"\n", b""
+    )
+
+
+# --- JPEG ----------------------------------------------------------------------------------------------------------
+
+
+def test_comments_of_jpeg_and_gif_come_along(tmp_path: Path) -> None:
+    for suffix in (".jpg", ".gif"):
+        source = tmp_path / f"in{suffix}"
+        Image.fromarray(PIXELS).save(source, comment="Ein Hügel".encode())
+        for output_suffix in (".jpg", ".gif"):
+            assert joined_blocks(copy(source, output_suffix)) == "Ein Hügel".encode()
+        with Image.open(copy(source, ".png")) as image:
+            assert image.text[COMMENT] == "Ein Hügel"  # type: ignore[attr-defined]
+        assert losses(source, ".webp") == ("the comment",)
+
+
+def test_a_photoshop_block_without_iptc_comes_along(tmp_path: Path) -> None:
+    path = resource(0x07D0, b"a clipping path, 26 bytes.")
+    source = jpeg(tmp_path / "in.jpg", (0xED, b"Photoshop 3.0\x00" + path))
+    assert walk_tiff(copy(source, ".tif").read_bytes())["0"][34377] == path
+    assert (0xED, b"Photoshop 3.0\x00" + path) in jpeg_segments(copy(source.with_name("copy.tif"), ".jpg").read_bytes())
+    assert losses(source, ".webp") == ("Photoshop resources",)
+
+
+@pytest.mark.parametrize("size", [100, 70_000, 400_000])
+def test_large_xmp_is_split_in_jpeg_and_joined_elsewhere(tmp_path: Path, size: int) -> None:
+    """Adobe, "XMP Specification Part 3", 1.1.3.1: the MD5 sum of the second part stands in the first."""
+    large = b"d" * size
+    packet = RDF % (
+        b'<rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmp:Rating="4" '
+        b'xmlns:G="http://ns.google.com/photos/1.0/depthmap/" G:Data="%s"><G:Near>2</G:Near></rdf:Description>' % large
+    )
+    source = save(tmp_path / "in.png", PIXELS, blobs={"xmp-data": packet})
+    output = copy(source, ".jpg")
+    segments = [body for marker, body in jpeg_segments(output.read_bytes()) if marker == 0xE1]
+    (main,) = [body for body in segments if body.startswith(b"http://ns.adobe.com/xap/1.0/\x00")]
+    assert b'xmp:Rating="4"' in main
+    parts = [body[35:] for body in segments if body.startswith(b"http://ns.adobe.com/xmp/extension/\x00")]
+    if size > 65_000:
+        joined = b"".join(part[40:] for part in sorted(parts, key=lambda part: part[36:40]))
+        digest = hashlib.md5(joined, usedforsecurity=False).hexdigest().upper().encode()
+        assert b'xmpNote:HasExtendedXMP="%s"' % digest in main
+        assert {part[:32] for part in parts} == {digest}
+        assert {struct.unpack(">I", part[32:36])[0] for part in parts} == {len(joined)}
+        assert b'G:Data="%s"' % large in joined
+    else:
+        assert parts == []
+    texts = png_texts(copy(output, ".png").read_bytes())
+    assert b'G:Data="%s"' % large in texts
+    assert b'xmp:Rating="4"' in texts
+    assert b"<G:Near>2</G:Near>" in texts
+    assert b"HasExtendedXMP" not in texts
+
+
+def test_extended_xmp_with_a_missing_part_is_named(tmp_path: Path) -> None:
+    main = RDF % (
+        b'<rdf:Description rdf:about="" xmlns:xmpNote="http://ns.adobe.com/xmp/note/" '
+        b'xmpNote:HasExtendedXMP="%s"/>' % (b"A" * 32)
+    )
+    part = b"http://ns.adobe.com/xmp/extension/\x00" + b"A" * 32 + struct.pack(">II", 900, 0) + b"<x/>"
+    source = jpeg(tmp_path / "in.jpg", (0xE1, b"http://ns.adobe.com/xap/1.0/\x00" + main), (0xE1, part))
+    assert "extended XMP is damaged or incomplete and was not kept" in notes_of(source)
+    assert b"HasExtendedXMP" not in copy(source, ".jpg").read_bytes()
+
+
+CAMERA = (
+    b'<rdf:Description rdf:about="" xmlns:C="http://ns.google.com/photos/1.0/camera/" '
+    b'xmlns:dc="http://purl.org/dc/elements/1.1/" '
+    b'C:MotionPhoto="1" C:MotionPhotoVersion="1" C:MicroVideoOffset="5000" dc:source="me" '
+    b'xmlns:D="http://ns.google.com/photos/1.0/container/" xmlns:I="http://ns.google.com/photos/1.0/container/item/">'
+    b'<D:Directory><rdf:Seq><rdf:li rdf:parseType="Resource"><D:Item I:Semantic="Primary"/></rdf:li>'
+    b'<rdf:li rdf:parseType="Resource"><D:Item I:Semantic="MotionPhoto" I:Length="5000"/></rdf:li>'
+    b"</rdf:Seq></D:Directory></rdf:Description>"
+)
+
+
+def test_the_film_of_a_motion_photo_is_named_and_no_longer_announced(tmp_path: Path) -> None:
+    film = b"\0\0\0\x18ftypmp42" + bytes(4988)
+    source = jpeg(tmp_path / "in.jpg", (0xE1, b"http://ns.adobe.com/xap/1.0/\x00" + RDF % CAMERA), after=film)
+    assert "The film of this motion photo (5,000 bytes) was not kept." in notes_of(source)
+    data = copy(source, ".jpg").read_bytes()
+    for gone in (b"MotionPhoto", b"MicroVideo", b"Directory", b"ftyp"):
+        assert gone not in data
+    assert b'dc:source="me"' in data
+
+
+@pytest.mark.parametrize("more", [1, 3])
+def test_further_pictures_of_a_file_are_named(tmp_path: Path, more: int) -> None:
+    frames = [Image.fromarray(np.roll(PIXELS, shift, axis=1)) for shift in range(more + 1)]
+    source = tmp_path / "in.jpg"
+    frames[0].save(source, format="MPO", save_all=True, append_images=frames[1:])
+    assert f"Only the first of its {more + 1} pictures was used." in notes_of(source)
+    assert copy(source, ".jpg").read_bytes().count(b"\xff\xd8\xff") == 1
+
+
+def ultra_hdr(path: Path, orientation: int = 1) -> Path:
+    """libultrahdr's own file: the upper left quarter is bright."""
+    y, x = np.mgrid[0:64, 0:96]
+    light = np.where((x < 48) & (y < 32), 8.0, 0.2).astype(np.float32)
+    image = vips().Image.new_from_array(np.stack([light] * 3, axis=-1)).copy(interpretation="scrgb")
+    image.set_type(vips().GValue.gint_type, "orientation", orientation)
+    image.uhdrsave(str(path))
+    return path
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_gain_map_of_an_ultra_hdr_file_is_turned_with_the_picture(tmp_path: Path, orientation: int) -> None:
+    source = ultra_hdr(tmp_path / "in.jpg", orientation)
+    output = copy(source, ".jpg")
+    read = vips().Image.new_from_file(str(output))  # by libultrahdr
+    assert read.get("vips-loader").startswith("uhdr")
+    gain = vips().Image.new_from_buffer(read.get("gainmap-data"), "").numpy().astype(float)
+    gain = gain.reshape(*gain.shape[:2], -1)[..., 0]
+    base = read_picture(source).pixels.astype(float).mean(axis=2)
+    assert (gain.shape[0] < gain.shape[1]) == (base.shape[0] < base.shape[1])
+
+    def bright(values: Any) -> int:
+        half, middle = values.shape[0] // 2, values.shape[1] // 2
+        quarters = (values[:half, :middle], values[:half, middle:], values[half:, :middle], values[half:, middle:])
+        return int(np.argmax([quarter.mean() for quarter in quarters]))
+
+    assert bright(gain) == bright(base)
+
+
+def test_the_places_in_an_ultra_hdr_file_are_right(tmp_path: Path) -> None:
+    """CIPA DC-007, 5.2.3.3: offsets count from the byte order mark of the index."""
+    data = copy(ultra_hdr(tmp_path / "in.jpg"), ".jpg").read_bytes()
+    at = data.index(b"MPF\x00") + 4
+    (count,) = struct.unpack_from("<H", data, at + 8)
+    entries = dict(struct.unpack_from("<H6xI", data, at + 10 + 12 * number) for number in range(count))
+    first, second = (struct.unpack_from("<4xII", data, at + entries[0xB002] + 16 * number) for number in range(2))
+    assert data[first[0] - 2 : first[0]] == b"\xff\xd9"
+    assert data[at + second[1] :][:3] == b"\xff\xd8\xff"
+    assert at + second[1] + second[0] == len(data)
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.n_frames == 2  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".tif", ".avif", ".gif", ".ppm"])
+def test_other_formats_name_the_gain_map_and_announce_none(tmp_path: Path, suffix: str) -> None:
+    source = ultra_hdr(tmp_path / "in.jpg")
+    assert "the gain map (HDR)" in losses(source, suffix)
+    assert b"hdr-gain-map" not in copy(source, suffix).read_bytes()
+
+
+def test_a_damaged_gain_map_is_named(tmp_path: Path) -> None:
+    source = ultra_hdr(tmp_path / "in.jpg", 6)
+    data = bytearray(source.read_bytes())
+    second = data.rindex(b"\xff\xd8\xff")
+    scan = data.index(b"\xff\xda", second)
+    frame = data.index(b"\xff\xc0", second)
+    assert frame < scan
+    data[frame + 4] = 77  # bits per sample
+    source.write_bytes(data)
+    assert "gain map (HDR) is damaged or too large and was not kept" in notes_of(source)
+    assert read_picture(copy(source, ".jpg")).pixels.shape[:2] == (96, 64)
+
+
+# --- WebP, GIF, TIFF -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("exif", [b"", exif_block()])
+@pytest.mark.parametrize("icc", [None, display_p3()])
+def test_a_webp_announces_what_it_holds_and_keeps_its_pixels(
+    tmp_path: Path, channels: int, exif: bytes, icc: bytes | None
+) -> None:
+    plain, output = tmp_path / "plain.webp", tmp_path / "out.webp"
+    pixels = ramp(23, 37, channels)
+    write_picture(Picture(pixels, Metadata(icc_profile=icc)), plain)
+    write_picture(Picture(pixels, Metadata(icc_profile=icc, exif=exif, xmp=b"<x/>")), output)
+    with Image.open(plain) as one, Image.open(output) as other:
+        assert one.mode == other.mode == ("RGB" if channels == 3 else "RGBA")
+        assert np.array_equal(np.asarray(one), np.asarray(other))
+        assert other.info.get("xmp") == b"<x/>"
+        assert bool(other.getexif()) == bool(exif)
+        assert other.info.get("icc_profile") == icc
+
+
+@pytest.mark.parametrize("size", [1, 254, 255, 256, 5000])
+def test_xmp_of_a_gif_is_read_and_written(tmp_path: Path, size: int) -> None:
+    packet = b"<x>" + bytes(range(97, 123)) * (size // 26) + b"</x>"
+    output = tmp_path / "out.gif"
+    write_picture(Picture(PIXELS, Metadata(xmp=packet)), output)
+    trailer = bytes((1, *range(255, -1, -1), 0))  # Adobe, "XMP Specification Part 3", 1.1.2
+    assert b"\x21\xff\x0bXMP DataXMP" + packet + trailer in output.read_bytes()
+    with Image.open(output) as image:  # whose parser finds its way through the packet
+        assert np.asarray(image).shape[:2] == PIXELS.shape[:2]
+    assert read_picture(output).metadata.xmp == packet
+
+
+def test_foreign_tags_of_a_tiff_are_named(tmp_path: Path) -> None:
+    import tessera.images.exif_tables as tables
+
+    source = save(tmp_path / "in.tif", PIXELS, keep="none")
+    with source.open("r+b") as file:
+        layout, at = tables._read_start(file)
+        own, following = tables._raw_entries(file, layout, at)
+        scale = tables._Entry(12, 3, struct.pack("<3d", 10, 10, 0))
+        note = tables._Entry(2, 4, b"abc\x00")
+        file.seek(0, 2)
+        first = tables._write_tables(file, {0: {33550: scale, 65000: note}}, "<", layout, own, following)
+        file.seek(4)
+        file.write(struct.pack("<I", first))
+    assert notes_of(source).endswith("Its GeoTIFF scale, tag 65000 were not kept.")
