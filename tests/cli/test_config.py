@@ -95,7 +95,7 @@ def test_a_wrong_file_is_a_sentence_and_exit_code_2(tmp_path: Path, capsys: pyte
     out, err = capsys.readouterr()
     assert out == ""
     assert err.count("\n") == 1
-    assert "this is not YAML" in err
+    assert "not valid YAML" in err
 
 
 def test_the_recipes_are_listed_with_what_they_are() -> None:

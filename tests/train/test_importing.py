@@ -488,7 +488,7 @@ def test_what_is_unlike_is_said(tmp_path):
         ("network_d:", "network_q:", "`network_d` is missing"),
         ("num_block: 23", "num_block: 2.5", "`network_g.num_block` should be a whole number, found 2.5"),
         ("datasets:\n", "datasets: 3\ndatasats:\n", "`datasets` should be a table of keys and values, found 3"),
-        ("scale: 4\n", "scale: [4\n", "this is not YAML as it can be read here: "),
+        ("scale: 4\n", "scale: [4\n", "not valid YAML: "),
         ("scale: 4\n", "scale: !!python/object/apply:os.getcwd []\n", "could not determine a constructor"),
     ],
 )
@@ -512,17 +512,16 @@ def test_a_file_that_tests_is_told_where_to_go(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("a.yml", b"- 1\n- 2\n", "this file holds a list"),
-        ("a.yml", b"", "this file holds nothing"),
-        ("a.yml", b"name: \xff\xfe", "no text in UTF-8"),
-        ("a.yml", b"[" * 5000, "this is not YAML"),
-        ("a.yml", b"when: 2020-99-99\n", "this is not YAML"),
-        ("a.json", b'{"name": 1,}', "this is not JSON"),
+        ("a.yml", b"- 1\n- 2\n", "found a list"),
+        ("a.yml", b"", "found nothing"),
+        ("a.yml", b"name: \xff\xfe", "not UTF-8 text"),
+        ("a.yml", b"[" * 5000, "not valid YAML"),
+        ("a.yml", b"when: 2020-99-99\n", "not valid YAML"),
+        ("a.json", b'{"name": 1,}', "not valid JSON"),
         ("a.json", b"[" * 100_000, "this JSON cannot be read"),
-        ("a.ini", b"name = x\n", "this is not an ini file"),
-        ("a.ini", b"[A]\nx = 1\nx = 2\n", "this is not an ini file"),
-        ("a.ini", b"[A]\nx" + b" " * 2**20 + b"y\n", "line 2: expected at most 4,096 characters, found 1,048,578"),
-        ("a.toml", b"steps = 1", "TOML is what `tessera train` reads as it is."),
+        ("a.ini", b"name = x\n", "not a valid ini file"),
+        ("a.ini", b"[A]\nx = 1\nx = 2\n", "not a valid ini file"),
+        ("a.toml", b"steps = 1", "A recipe in TOML is used as it is"),
         ("a.docx", b"", "BasicSR, Real-ESRGAN, A-ESRGAN (.yml, .yaml)"),
         ("a.yml", None, "cannot be read (No such file"),
     ],
@@ -541,9 +540,9 @@ def test_aliases_without_end_are_refused_at_once(tmp_path):
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30)]
     text = "\n".join(lines) + "\n" + REAL_ESRGAN
-    assert "`scale` should be a number" in refused(tmp_path, text.replace("scale: 4\n", "scale: *a29\n", 1))
+    assert "at most 100,000 keys and values" in refused(tmp_path, text.replace("scale: 4\n", "scale: *a29\n", 1))
     recursive = REAL_ESRGAN.replace("train:\n  ema", "train: &t\n  again: *t\n  ema")
-    assert any(note.key == "train.again" for note in imported(tmp_path, recursive).notes)
+    assert "at most 100,000 keys and values" in refused(tmp_path, recursive)
     assert "too many digits" in refused(tmp_path, REAL_ESRGAN.replace("seed: 0", f"seed: 0x{'f' * 9000}"))
 
 
@@ -764,7 +763,7 @@ def test_every_choice_of_esrdgan_arrives(tmp_path, before, after, place, value):
     ("before", "after", "sentence"),
     [
         ("gan_type = relativisticavg", "gan_type = dcgan", "Known are relativistic, relativisticavg."),
-        ("mode = downsampler", "mode = lr", "`[DATASETTRAIN] mode` is lr, and no mode to train with"),
+        ("mode = downsampler", "mode = lr", "`[DATASETTRAIN] mode` is lr, and no training mode"),
         ("mode = downsampler", "mode = hrlr", "`[DATASETTRAIN] dataroot_lr` is missing"),
         ("[DATASETTRAIN]", "[TRAININGSET]", "`[DATASETTRAIN]` is missing"),
         ("niter = 100000", "niter = many", "`[TRAINING] niter` should be a number, found 'many'"),

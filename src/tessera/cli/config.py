@@ -19,7 +19,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
-    help="List and check recipes; import those of BasicSR, Real-ESRGAN, A-ESRGAN, esrdgan and VastModelZOO.",
+    help="List and check recipes; import configurations of other programs.",
 )
 
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="Output file. [default: standard output]")]
@@ -30,11 +30,13 @@ _CHANGES = "Settings that override the recipe, such as data.train=photos data.ba
 
 @app.command("import")
 def import_file(
-    file: Annotated[Path, typer.Argument(help="Options file (.yml, .json) or ini file (.ini).")],
+    file: Annotated[Path, typer.Argument(help="Options file (.yml, .json, .toml) or ini file (.ini).")],
     output: Output = None,
     force: Force = False,
 ) -> None:
-    """Convert a configuration of BasicSR, Real-ESRGAN, A-ESRGAN or esrdgan into a recipe.
+    """Convert a configuration of another program into a recipe.
+
+    Supported: BasicSR (from 2018 on), Real-ESRGAN, A-ESRGAN, traiNNer-redux, neosr, KAIR and esrdgan.
 
     A build file of VastModelZOO (YAML with frontend and backend) becomes one for `tessera export --build`, or for
     `tessera quantize --build` where it asks for int8. Settings without a counterpart are listed with

@@ -1,7 +1,7 @@
-"""Configurations of other programs -> recipes of this one, with a list of what was left out and why.
+"""Import configurations of other programs as recipes, with a list of what was left out and why.
 
-Read are options files of BasicSR, Real-ESRGAN and A-ESRGAN (YAML), those of BasicSR in 2018 (JSON with comments) and
-esrdgan's ini files. `tessera config import FILE` is the command for it.
+Supported are options files of BasicSR, Real-ESRGAN and A-ESRGAN (YAML), of BasicSR in 2018 and 2019 (JSON with
+comments, YAML), of traiNNer-redux and neosr (YAML, TOML), of KAIR (JSON with comments), and esrdgan's ini files.
 """
 
 from __future__ import annotations
@@ -17,37 +17,48 @@ from tessera.config import Values, validate
 from tessera.errors import UsageError
 from tessera.train.importing.basicsr import basicsr_values
 from tessera.train.importing.basicsr_2018 import basicsr_2018_values
+from tessera.train.importing.descendants import descendant_values, is_descendant
 from tessera.train.importing.esrdgan import esrdgan_values
-from tessera.train.importing.files import read_commented_json, read_ini, read_yaml
+from tessera.train.importing.files import read_commented_json, read_foreign_toml, read_ini, read_yaml
 from tessera.train.importing.foreign import Note, Table, described
+from tessera.train.importing.kair import is_kair, kair_values
 from tessera.train.importing.writing import shortest, toml_text
 from tessera.train.recipe import Recipe, override, read_shipped_recipe
 
-__all__ = ["Format", "Imported", "Note", "import_config"]
+__all__ = ["ForeignFormat", "Imported", "Note", "import_config"]
 
 _NO_NAME = re.compile(r"[/\\\x00-\x1f]+")
 
 
 @dataclass(frozen=True)
-class Format:
-    """One kind of file that is understood."""
+class ForeignFormat:
+    """A file format of another program. The first one that matches suffix and content is used."""
 
     name: str
     suffixes: tuple[str, ...]
     read: Callable[[Path], dict[str, Any]]
     values: Callable[[Table], Values]
+    matches: Callable[[Values], bool] = lambda _: True
+
+
+def _is_of_2019(values: Values) -> bool:
+    return "network_G" in values
 
 
 FORMATS = (
-    Format("BasicSR, Real-ESRGAN, A-ESRGAN", (".yml", ".yaml"), read_yaml, basicsr_values),
-    Format("BasicSR of 2018", (".json",), read_commented_json, basicsr_2018_values),
-    Format("esrdgan", (".ini", ".cfg"), read_ini, esrdgan_values),
+    ForeignFormat("BasicSR of 2019", (".yml", ".yaml"), read_yaml, basicsr_2018_values, _is_of_2019),
+    ForeignFormat("traiNNer-redux, neosr", (".yml", ".yaml"), read_yaml, descendant_values, is_descendant),
+    ForeignFormat("BasicSR, Real-ESRGAN, A-ESRGAN", (".yml", ".yaml"), read_yaml, basicsr_values),
+    ForeignFormat("KAIR", (".json",), read_commented_json, kair_values, is_kair),
+    ForeignFormat("BasicSR of 2018", (".json",), read_commented_json, basicsr_2018_values),
+    ForeignFormat("neosr", (".toml",), read_foreign_toml, descendant_values, is_descendant),
+    ForeignFormat("esrdgan", (".ini", ".cfg"), read_ini, esrdgan_values),
 )
 
 
 @dataclass(frozen=True)
 class Imported:
-    """A configuration that was understood: the recipe it comes to, the TOML that gives it, and what was not taken."""
+    """An imported configuration: the recipe, its TOML, and notes about what was not taken."""
 
     recipe: Recipe
     text: str
@@ -60,18 +71,24 @@ class Imported:
 
 
 def import_config(path: Path) -> Imported:
-    """Read another program's configuration. The ending of its name says whose it is.
+    """Read another program's configuration, which its file name extension and its keys identify.
 
-    Raises UsageError for what is no such file, for networks, losses and data sets that are unknown, and for numbers
-    that no recipe may have.
+    Raises UsageError for other files, for unknown networks, losses and data sets, and for values that no recipe may
+    have.
     """
-    form = next((form for form in FORMATS if path.suffix.lower() in form.suffixes), None)
-    if form is None:
+    forms = [form for form in FORMATS if path.suffix.lower() in form.suffixes]
+    if not forms:
         known = "; ".join(f"{form.name} ({', '.join(form.suffixes)})" for form in FORMATS)
-        more = " TOML is what `tessera train` reads as it is." if path.suffix.lower() == ".toml" else ""
-        raise UsageError(f"{path}: configurations of these programs can be read: {known}.{more}")
+        raise UsageError(f"{path}: expected a configuration of one of these programs: {known}.")
+    content = forms[0].read(path)
+    form = next((form for form in forms if form.matches(content)), None)
+    if form is None:
+        raise UsageError(
+            f"{path}: expected a configuration of {forms[0].name} with `network_g`. A recipe in TOML is used as it is:"
+            " `tessera train FILE`."
+        )
     notes: list[Note] = []
-    file = Table(form.read(path), path, notes)
+    file = Table(content, path, notes)
     values = form.values(file)
     file.finish()
     name = _NO_NAME.sub("-", str(values["name"])).strip("-")[:100] or "imported"
@@ -79,7 +96,7 @@ def import_config(path: Path) -> Imported:
     return Imported(recipe, _text(recipe, path, form, notes), tuple(notes))
 
 
-def _text(recipe: Recipe, path: Path, form: Format, notes: list[Note]) -> str:
+def _text(recipe: Recipe, path: Path, form: ForeignFormat, notes: list[Note]) -> str:
     base, values = shortest(recipe)
     head = [f"# Imported from {_one_line(path.name)} ({form.name})."]
     if notes:

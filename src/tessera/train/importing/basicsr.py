@@ -37,7 +37,7 @@ POOL = 180
 
 def basicsr_values(file: Table) -> Values:
     """A whole options file -> values of a recipe. Raises UsageError for what is missing or unknown."""
-    kind = file.choice("model_type", MODEL_TYPES, "", "model_type")
+    kind = file.choice("model_type" if file.has("model_type") else "model", MODEL_TYPES, "", "model_type")
     generator, start = generator_of(file)
     data, paired, data_table = training_data(file)
     train = file.table("train")
@@ -156,9 +156,9 @@ def _leave_degradation(file: Table, table: Table) -> None:
 
 
 def _training(train: Table, kind: ModelType) -> Values:
-    steps = train.maybe_whole("total_iter")
+    steps = train.maybe_whole("niter" if train.has("niter") else "total_iter")  # niter until 2020
     if steps is None:
-        raise train.missing("total_iter", "how many steps to train")
+        raise train.missing("total_iter", "the number of steps")
     optimizer = optimizer_of(train, "optim_g")
     if optimizer is None:
         raise train.missing("optim_g", "the generator's optimizer")

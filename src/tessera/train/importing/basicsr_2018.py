@@ -1,4 +1,4 @@
-"""Options files of BasicSR as it was in 2018 and 2019, when ESRGAN was trained (JSON with comments)."""
+"""Options files of BasicSR from 2018 (JSON with comments) and from 2019, then called MMSR (YAML)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,12 @@ MODELS = {"sr": False, "srgan": True, "srragan": True}
 """Each kind, and whether it has a discriminator."""
 DISCRIMINATORS = {"discriminator_vgg_128": 128, "discriminator_vgg_256": 256}
 CRITERIA = {"l1": "l1", "l2": "l2"}
+GAN_TYPES: dict[str, Values] = {
+    "vanilla": {"form": "vanilla"},
+    "gan": {"form": "vanilla"},
+    "ragan": {"form": "vanilla", "relativism": "average", "combine": "mean"},
+    "lsgan": {"form": "lsgan"},
+}
 
 
 def basicsr_2018_values(file: Table) -> Values:
@@ -34,6 +40,7 @@ def basicsr_2018_values(file: Table) -> Values:
     }
     if adversarial:
         values |= {"discriminator": _discriminator(file), **_adversarial(train, relativistic=model == "srragan")}
+    file.text("distortion")
     file.leave("GPUs are chosen with device, and torchrun starts several processes", "gpu_ids")
     return values
 
@@ -42,7 +49,7 @@ def _generator(file: Table, scale: int) -> Values:
     table = file.table("network_G")
     if table is None:
         raise file.missing("network_G", "which generator is to be trained")
-    network = table.choice("which_model_G", {"RRDB_net": "rrdbnet"}, "", "generator")
+    network = table.choice("which_model_G", {"RRDB_net": "rrdbnet", "RRDBNet": "rrdbnet"}, "", "generator")
     stages = {1: [], 2: [2], 3: [3], 4: [2, 2], 8: [2, 2, 2]}.get(scale)
     if stages is None:
         raise file.wrong("scale", "1, 2, 3, 4 or 8")
@@ -96,10 +103,10 @@ def _data(file: Table) -> tuple[Values, bool]:
     table = datasets.table("train") if datasets is not None else None
     if datasets is None or table is None:
         raise file.missing("datasets.train", "the pictures to learn from")
-    truths, inputs = table.places("dataroot_HR"), table.places("dataroot_LR")
+    truths, inputs = _places(table)
     if not truths:
-        raise table.missing("dataroot_HR", "the pictures to learn from")
-    for key in ("name", "mode", "phase", "data_type", "scale"):
+        raise table.missing(_either(table, "dataroot_HR", "dataroot_GT"), "the training pictures")
+    for key in _SILENT:
         table.text(key)
     if not table.flag("use_shuffle", True):
         table.note("use_shuffle", "pictures are shuffled in every pass here")
@@ -107,7 +114,7 @@ def _data(file: Table) -> tuple[Values, bool]:
         "train": truths,
         **({"lq": inputs} if inputs else {}),
         **without_none(
-            patch=table.maybe_whole("HR_size"),
+            patch=table.maybe_whole(_either(table, "HR_size", "GT_size")),
             batch=table.maybe_whole("batch_size"),
             workers=table.maybe_whole("n_workers"),
         ),
@@ -116,9 +123,9 @@ def _data(file: Table) -> tuple[Values, bool]:
     }
     val = datasets.table("val")
     if val is not None:
-        for key in ("name", "mode", "phase", "data_type", "scale"):
+        for key in _SILENT:
             val.text(key)
-        checked, checked_lq = val.places("dataroot_HR"), val.places("dataroot_LR")
+        checked, checked_lq = _places(val)
         values |= {
             **({"val": checked} if checked else {}),
             **({"val_lq": checked_lq} if checked and checked_lq else {}),
@@ -126,16 +133,32 @@ def _data(file: Table) -> tuple[Values, bool]:
     return values, not inputs
 
 
+_SILENT = ("name", "mode", "phase", "data_type", "scale", "color", "subset_file")
+"""Keys of a data set without any effect on this training."""
+
+
+def _places(table: Table) -> tuple[list[str], list[str]]:
+    """Ground truths and inputs, under the names of 2018 or 2019."""
+    return (
+        table.places(_either(table, "dataroot_HR", "dataroot_GT")),
+        table.places(_either(table, "dataroot_LR", "dataroot_LQ")),
+    )
+
+
+def _either(table: Table, first: str, second: str) -> str:
+    """The second key where the file has it, else the first."""
+    return second if table.has(second) else first
+
+
 def _training(train: Table) -> Values:
     steps = train.maybe_whole("niter")
     if steps is None:
         raise train.missing("niter", "how many steps to train")
     optimizers = {letter: _optimizer(train, letter) for letter in "GD"}
-    schedule: Values = {
-        "kind": train.choice("lr_scheme", {"MultiStepLR": "multi-step"}, "MultiStepLR", "scheduler"),
-        "milestones": train.numbers("lr_steps") or [],
-        "gamma": train.number("lr_gamma", 0.5),
-    }
+    schedule = train.choice("lr_scheme", SCHEDULES, "MultiStepLR", "scheduler")(train)
+    warm_up = max(0, train.whole("warmup_iter", -1))
+    if warm_up:
+        schedule["warm_up"] = warm_up
     values: Values = {"steps": steps, "optimizer": optimizers["G"], "schedule": schedule}
     if train.has("lr_D") and optimizers["D"] != optimizers["G"]:
         values["discriminator_optimizer"] = optimizers["D"]
@@ -154,23 +177,54 @@ def _training(train: Table) -> Values:
     return values
 
 
+def _multi_step(train: Table) -> Values:
+    return {
+        "kind": "multi-step",
+        "milestones": train.numbers("lr_steps") or [],
+        "gamma": train.number("lr_gamma", 0.5),
+    }
+
+
+def _cosine(train: Table) -> Values:
+    periods = train.numbers("T_period")
+    if not periods:
+        raise train.missing("T_period", "the lengths of the periods, in steps")
+    train.leave("each period starts where the one before ended", "restarts")
+    weights = train.numbers("restart_weights")
+    if weights and len(weights) < len(periods):  # theirs are those of the restarts, after the first period
+        weights = [1.0, *weights]
+    return {
+        "kind": "cosine-restarts",
+        "periods": periods,
+        **({"weights": weights} if weights and set(weights) != {1.0} else {}),
+        "floor": train.number("eta_min", 0.0),
+    }
+
+
+SCHEDULES = {
+    "MultiStepLR": _multi_step,
+    "MultiStepLR_Restart": _multi_step,
+    "CosineAnnealingLR_Restart": _cosine,
+}
+
+
 def _optimizer(train: Table, letter: str) -> Values:
     return {
         "rate": train.number(f"lr_{letter}", 1e-4),
-        "betas": [train.number(f"beta1_{letter}", 0.9), 0.999],
+        "betas": [train.number(f"beta1_{letter}", 0.9), train.number(f"beta2_{letter}", 0.999)],
         "weight_decay": train.number(f"weight_decay_{letter}", 0.0),
     }
 
 
 def _adversarial(train: Table, *, relativistic: bool) -> Values:
-    train.leave("belongs to a form of the adversarial loss that is not there", "gp_weigth", "gp_weight")
-    form = train.choice("gan_type", {"vanilla": "vanilla", "lsgan": "lsgan"}, "vanilla", "adversarial loss")
+    train.leave("belongs to a form of the adversarial loss that is unavailable", "gp_weigth", "gp_weight")
+    kind = train.choice("gan_type", GAN_TYPES, "vanilla", "adversarial loss")
     compared: Values = {"relativism": "average", "combine": "mean"} if relativistic else {}
     step = without_none(
         generator_every=train.maybe_whole("D_update_ratio"), generator_start=train.maybe_whole("D_init_iters")
     )
     return {
-        "adversarial": {"form": form, **compared, "weight": train.number("gan_weight", 5e-3)},
+        "adversarial": {**kind, **compared, "weight": train.number("gan_weight", 5e-3)},
         **({"step": step} if step else {}),
     }
 

@@ -31,8 +31,8 @@ def training_data(file: Table) -> tuple[Values, bool, Table]:
         **places,
         **without_none(
             patch=own_size if file_size is None else file_size,
-            batch=table.maybe_whole("batch_size_per_gpu"),
-            workers=table.maybe_whole("num_worker_per_gpu"),
+            batch=table.maybe_whole(_per_gpu(table, "batch_size")),
+            workers=table.maybe_whole(_per_gpu(table, "num_worker", "n_workers")),
         ),
         "flips": table.flag("use_hflip", True),
         "rotations": table.flag("use_rot", True),
@@ -41,6 +41,11 @@ def training_data(file: Table) -> tuple[Values, bool, Table]:
     if "patch" not in values:
         raise table.missing("gt_size", "the side of a crop of the truth")
     return values, paired or pairs_in_list, table
+
+
+def _per_gpu(table: Table, *names: str) -> str:
+    """The key with `_per_gpu`, or the one without, as files had until 2020."""
+    return next((name for name in names if table.has(name)), f"{names[0]}_per_gpu")
 
 
 def _places(table: Table, paired: bool) -> tuple[Values, bool]:
@@ -72,8 +77,12 @@ def _backend(table: Table, places: list[str]) -> None:
     if backend is None:
         return
     kind = backend.text("type", "disk")
+    if kind == "memcached":
+        backend.note("type", "the files themselves are read; data.cache = memory keeps them decoded")
+        backend.leave("belongs to memcached", "server_list_cfg", "client_cfg", "sys_path")
+        kind = "disk"
     if kind not in ("disk", "lmdb"):
-        raise backend.wrong("type", "disk or lmdb")
+        raise backend.wrong("type", "disk, lmdb or memcached")
     if kind == "lmdb" and not all(place.endswith(".lmdb") for place in places):
         raise table.wrong("dataroot_gt", "a store, whose name ends in .lmdb, because io_backend is lmdb")
 

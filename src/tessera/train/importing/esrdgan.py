@@ -127,8 +127,10 @@ def _start(env: Table, general: Table, training: Table) -> Values:
         return {}
     if resumes or env.has("state_load_path"):
         env.leave("optimizers and schedules begin anew", "state_load_path")
+    first = ("generator_load_subpath", "discriminator_load_subpath")  # keys of the first version
     return without_none(
-        generator=env.text("generator_load_path") or None, discriminator=env.text("discriminator_load_path") or None
+        generator=env.text("generator_load_path") or env.text(first[0]) or None,
+        discriminator=env.text("discriminator_load_path") or env.text(first[1]) or None,
     )
 
 
@@ -139,8 +141,8 @@ def _data(file: Table) -> tuple[Values, bool, float]:
     """Values of `data`, whether inputs are made on the way, and the deviation of noise on them."""
     table = file.section("DATASETTRAIN")
     if table is None:
-        raise file.missing("[DATASETTRAIN]", "the section with the pictures to learn from")
-    paired = table.choice("mode", MODES, "downsampler", "mode to train with")
+        raise file.missing("[DATASETTRAIN]", "the section with the training pictures")
+    paired = table.choice("mode", MODES, "downsampler", "training mode")
     truths, inputs = _places(table, paired)
     table.leave(UNUSED, "data_aug_rot")
     table.text("name")
@@ -153,7 +155,7 @@ def _data(file: Table) -> tuple[Values, bool, float]:
     values: Values = {
         "train": truths,
         **({"lq": inputs} if paired else {}),
-        "patch": table.whole("hr_img_size", 128),
+        "patch": table.whole("hr_img_size" if table.has("hr_img_size") else "img_size", 128),
         "batch": table.whole("batch_size", 8),
         "workers": table.whole("n_workers", 8),
         "flips": flips,
@@ -164,7 +166,7 @@ def _data(file: Table) -> tuple[Values, bool, float]:
 
 
 def _places(table: Table, paired: bool) -> tuple[list[str], list[str]]:
-    truths, inputs = table.places("dataroot_hr"), table.places("dataroot_lr")
+    truths, inputs = table.places("dataroot_hr") or table.places("dataroot"), table.places("dataroot_lr")
     if not truths:
         raise table.missing("dataroot_hr", "the pictures to learn from")
     if paired and len(inputs) != len(truths):
