@@ -21,6 +21,7 @@ from pictures import (
     display_p3,
     exif_block,
     exif_of,
+    exif_tiff,
     jpeg_segments,
     jpeg_with_segments,
     png_chunks,
@@ -467,16 +468,36 @@ def test_xmp_of_a_gif_is_read_and_written(tmp_path: Path, size: int) -> None:
 
 
 def test_foreign_tags_of_a_tiff_are_named(tmp_path: Path) -> None:
-    import tessera.images.exif_tables as tables
+    entries = (270, 2, 4, b"abc\0"), (33550, 4, 1, b"\1\0\0\0"), (34735, 3, 1, b"\1\0\0\0"), (65000, 2, 4, b"xyz\0")
+    table = b"".join(struct.pack("<HHI", *entry[:3]) + entry[3] for entry in entries)
+    source = tmp_path / "in.tif"
+    source.write_bytes(exif_tiff(PIXELS, struct.pack("<2sHIH", b"II", 42, 8, 4) + table + bytes(4)))
+    assert notes_of(source).endswith("Its GeoTIFF scale, GeoTIFF keys, tag 65000 were not kept.")
 
-    source = save(tmp_path / "in.tif", PIXELS, keep="none")
-    with source.open("r+b") as file:
-        layout, at = tables._read_start(file)
-        own, following = tables._raw_entries(file, layout, at)
-        scale = tables._Entry(12, 3, struct.pack("<3d", 10, 10, 0))
-        note = tables._Entry(2, 4, b"abc\x00")
-        file.seek(0, 2)
-        first = tables._write_tables(file, {0: {33550: scale, 65000: note}}, "<", layout, own, following)
-        file.seek(4)
-        file.write(struct.pack("<I", first))
-    assert notes_of(source).endswith("Its GeoTIFF scale, tag 65000 were not kept.")
+
+def test_frames_and_pictures_that_are_not_read_are_named(tmp_path: Path) -> None:
+    frames = [Image.fromarray(np.roll(PIXELS, shift, axis=1)) for shift in range(3)]
+    frames[0].save(tmp_path / "in.avif", save_all=True, append_images=frames[1:])
+    assert notes_of(tmp_path / "in.avif") == "Only the first frame of its sequence was used."
+    one = b"P6\n# by me\n36 24\n255\n" + PIXELS.tobytes()
+    for rest, words in ((b"", ""), (b"\n", ""), (one, "first of its pictures"), (b"more", "data after its pixels")):
+        (tmp_path / "in.ppm").write_bytes(one + rest)
+        assert words in notes_of(tmp_path / "in.ppm")
+        assert bool(notes_of(tmp_path / "in.ppm")) == bool(words)
+    assert b"by me" in joined_blocks(copy(tmp_path / "in.ppm", ".jpg"))
+    assert losses(tmp_path / "in.ppm", ".ppm") == ("the comment",)
+
+
+def test_segments_of_other_programs_are_named(tmp_path: Path) -> None:
+    boxes = b"JP\x00\x01\x00\x00\x00\x01\x00\x00\x00\x20jumb"
+    segments = (0xE1, b"FLIR\x00\x01"), (0xEB, boxes), (0xE0, b"JFIF\x00" + bytes(9))
+    assert "segments APP1 (FLIR), APP11 (C2PA) was not kept" in notes_of(jpeg(tmp_path / "in.jpg", *segments))
+    assert notes_of(jpeg(tmp_path / "in.jpg")) == ""
+
+
+@pytest.mark.parametrize("size", [100, 60_000, 64_000])
+def test_exif_of_an_avif_is_the_same_to_the_byte_up_to_its_limit(tmp_path: Path, size: int) -> None:
+    block, _, _ = block_of_a_maker()
+    metadata = Metadata(exif=block + bytes(range(256)) * (size // 256))
+    write_picture(Picture(PIXELS, metadata), tmp_path / "out.avif")
+    assert block[-10:] + bytes(range(256)) * (size // 256) in (tmp_path / "out.avif").read_bytes()

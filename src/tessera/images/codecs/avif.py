@@ -10,6 +10,7 @@ from typing import Any
 from tessera.images.codecs.libvips_loader import LibvipsLoader, count_decoded_bytes
 from tessera.images.exif import PREFIX, add_density, has_resolution
 from tessera.images.libvips import get_blob, set_blob, vips
+from tessera.images.metadata import Container
 from tessera.images.picture_format import PictureFormat, SaveOptions
 
 _IMAGE_DESCRIPTION, _ASCII = 270, 2
@@ -17,6 +18,14 @@ _IMAGE_DESCRIPTION, _ASCII = 270, 2
 
 def _matches(start: bytes) -> bool:
     return start[4:8] == b"ftyp" and any(brand in start[8:] for brand in (b"avif", b"avis"))
+
+
+def _read_container(path: Path) -> Container:
+    with path.open("rb") as file:
+        start = file.read(64)
+    size = min(int.from_bytes(start[:4], "big"), len(start))
+    has_sequence = b"avis" in [start[at : at + 4] for at in (8, *range(16, size, 4))]
+    return Container(notes=("Only the first frame of its sequence was used.",) if has_sequence else ())
 
 
 def _hold_planes(head: Any, frames: int) -> int:
@@ -36,18 +45,20 @@ def _save(image: Any, path: Path, options: SaveOptions) -> None:
     deep = image.format == "ushort"
     if deep:  # round to 12 bits here, because the encoder would truncate
         image = ((image * (4095 / 65_535)).rint() * 16).cast("ushort").copy(interpretation="rgb16")
-    data: bytes = image.heifsave_buffer(
-        compression="av1",
-        Q=options.quality,
-        bitdepth=12 if deep else 8,
-        subsample_mode="off",
-        effort=4,
-        keep="icc|xmp|exif" if exif else "icc|xmp",
-    )
-    if exif:
-        data = _put_exif(data, exif)
+
+    def encode(keep: str) -> bytes:
+        return image.heifsave_buffer(
+            compression="av1",
+            Q=options.quality,
+            bitdepth=12 if deep else 8,
+            subsample_mode="off",
+            effort=4,
+            keep=keep,
+        )
+
+    data = _put_exif(encode("icc|xmp|exif"), exif) if exif else None
     with path.open("wb") as file:
-        file.write(data)
+        file.write(data if data is not None else encode("icc|xmp"))
 
 
 def _build_placeholder(size: int) -> bytes:
@@ -57,12 +68,15 @@ def _build_placeholder(size: int) -> bytes:
     return head + text
 
 
-def _put_exif(data: bytes, exif: bytes) -> bytes:
-    """Replace the EXIF that libvips wrote, the rest of its room zeros (readers follow offsets from the start)."""
+def _put_exif(data: bytes, exif: bytes) -> bytes | None:
+    """Replace the EXIF that libvips wrote, the rest of its room zeros (readers follow offsets from the start).
+
+    None if libvips left too little room, which its limit of 64 KiB could cause.
+    """
     written = get_blob(vips().Image.heifload_buffer(data), "exif-data").removeprefix(PREFIX)
     at = data.find(written) if len(written) >= len(exif) else -1
     if at < 0:
-        return data
+        return None
     return data[:at] + exif.ljust(len(written), b"\x00") + data[at + len(written) :]
 
 
@@ -70,7 +84,7 @@ AVIF = PictureFormat(
     name="AVIF",
     extensions=(".avif", ".heif"),
     matches=_matches,
-    open=LibvipsLoader(format_name="AVIF", held_bytes=_hold_planes),
+    open=LibvipsLoader(format_name="AVIF", loader="heifload", held_bytes=_hold_planes, container=_read_container),
     save=_save,
     quality=90,
     deepest=12,

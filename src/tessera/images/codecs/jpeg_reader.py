@@ -22,9 +22,16 @@ _MOST_GAIN_MAP_PIXELS = 2**26
 _APPLE_GAIN_MAP = b"aux:hdrgainmap"
 _GAIN_MAP_QUALITY = 95
 _TRAILER_BYTES = 2**16
-_SILENT_SEGMENTS = frozenset((jpeg.APP0, jpeg.APP1, jpeg.APP2, jpeg.APP12, jpeg.APP13, jpeg.APP14, jpeg.COM))
-"""Those that are read, and those about the coding of the old pixels (JFIF, Ducky, Adobe)."""
-_KNOWN_IN_APP2 = (jpeg.ICC_PREFIX, jpeg.MPF_PREFIX, jpeg.GAIN_MAP_PREFIX)
+_KNOWN_SEGMENTS: dict[int, tuple[bytes, ...]] = {
+    jpeg.APP0: (b"JFIF\x00", b"JFXX\x00"),
+    jpeg.APP1: (jpeg.EXIF_PREFIX, jpeg.XMP_PREFIX, jpeg.EXTENSION_PREFIX),
+    jpeg.APP2: (jpeg.ICC_PREFIX, jpeg.MPF_PREFIX, jpeg.GAIN_MAP_PREFIX),
+    jpeg.APP12: (b"Ducky",),
+    jpeg.APP13: (jpeg.PHOTOSHOP_PREFIX, b"Adobe_CM"),
+    jpeg.APP14: (b"Adobe",),
+    jpeg.COM: (b"",),
+}
+"""What is read, and what is about the coding of the old pixels (JFIF, Ducky, Adobe)."""
 
 
 @dataclass
@@ -126,13 +133,20 @@ def _describe_rest(found: jpeg.JpegSegments, followers: _Followers, xmp: bytes) 
     elif followers.trailer_bytes:
         notes.append(f"The {followers.trailer_bytes:,} bytes after the end of the picture were not kept.")
     others = [
-        f"APP{marker - jpeg.APP0}" + (" (C2PA)" if marker == jpeg.APP11 and b"jumb" in data[:64] else "")
+        f"APP{marker - jpeg.APP0} ({_name_segment(data)})"
         for marker, data in found.segments
-        if marker not in _SILENT_SEGMENTS or (marker == jpeg.APP2 and not data.startswith(_KNOWN_IN_APP2))
+        if not data.startswith(_KNOWN_SEGMENTS.get(marker, ()))
     ]
     if others:
         notes.append(f"Data of other programs in its segments {list_names(others)} was not kept.")
     return notes
+
+
+def _name_segment(data: bytes) -> str:
+    """Read the identifier at the start of a segment; C2PA lies in boxes (ISO 19566-5)."""
+    if b"jumb" in data[:64]:
+        return "C2PA"
+    return data[:16].split(b"\x00")[0].decode("latin-1").strip() or "unnamed"
 
 
 def _decode(data: bytes) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tessera.errors import PictureError
 from tessera.images.libvips import read_image_rows
-from tessera.images.metadata import Metadata
+from tessera.images.metadata import COMMENT, Metadata, Text
 from tessera.images.picture_format import OpenPicture, PictureFormat, PictureInfo, ReadOptions, SaveOptions
 from tessera.images.pixels import Pixels
 
@@ -71,10 +71,33 @@ def _open(path: Path, options: ReadOptions) -> OpenPicture:
         depth=header.dtype.itemsize * 8,
         color_space="gray" if header.channels < 3 else "sRGB (assumed: the format has no profile)",
         decoder_bytes=6 * header.height * header.width * header.channels if header.plain else 0,
-        notes=("Its 1-bit pixels were expanded to 8 bits.",) if header.magic in (b"P1", b"P4") else (),
+        notes=(
+            *(("Its 1-bit pixels were expanded to 8 bits.",) if header.magic in (b"P1", b"P4") else ()),
+            *_describe_rest(path, header),
+        ),
     )
     read = _PlainRows(path, header).read if header.plain else _binary_reader(path, header)
-    return OpenPicture(info=info, metadata=Metadata(), read_rows=read)
+    return OpenPicture(info=info, metadata=Metadata(texts=_read_comments(path, header)), read_rows=read)
+
+
+def _describe_rest(path: Path, header: NetpbmHeader) -> Iterator[str]:
+    """Name what follows the pixels: a netpbm file may hold several pictures, one after the other."""
+    if header.plain:
+        return
+    with path.open("rb") as file:
+        file.seek(header.offset_bytes + _count_row_bytes(header) * header.height)
+        rest = file.read(64).lstrip(_SPACES)
+    if rest[:2] in _MAGIC_CHANNELS:
+        yield "Only the first of its pictures was used."
+    elif rest:
+        yield "The data after its pixels was not kept."
+
+
+def _read_comments(path: Path, header: NetpbmHeader) -> tuple[Text, ...]:
+    with path.open("rb") as file:
+        head = file.read(header.offset_bytes)
+    lines = [line[1:].strip() for line in _COMMENT.findall(head) if line[1:].strip()]
+    return (Text(COMMENT, b"\n".join(lines).decode("utf-8", "replace")),) if lines else ()
 
 
 def _save(image: Any, path: Path, options: SaveOptions) -> None:
