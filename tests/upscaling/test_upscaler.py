@@ -346,6 +346,17 @@ def test_running_out_of_memory_at_every_size_names_the_sizes_and_leaves_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
+@pytest.mark.parametrize(
+    ("outscale", "advice"), [("64", "a smaller `outscale` than 64"), ("2", "a smaller model"), (None, "a smaller model")]
+)
+def test_running_out_of_memory_advises_what_needs_less(outscale, advice):
+    def failing(tensor: torch.Tensor, call: int) -> torch.Tensor:
+        raise MemoryError
+
+    with pytest.raises(OutOfMemoryError, match=advice):
+        upscaler(engine=FunctionEngine(failing), outscale=outscale).upscale(noise(20, 20))
+
+
 def test_one_piece_falls_back_to_tiles():
     def failing(tensor: torch.Tensor, call: int) -> torch.Tensor:
         if tensor.shape[-1] > 64:

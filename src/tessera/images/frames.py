@@ -93,7 +93,7 @@ class FrameResizer:
             here = rows[: frame_rows - row]
             rows = rows[len(here) :]
             self._rows_taken += len(here)
-            yield self._resampler.take(here)
+            yield from self._resampler.stream(here)
 
     def check_complete(self) -> None:
         """Raise ValueError if rows are missing."""

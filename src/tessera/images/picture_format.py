@@ -176,6 +176,8 @@ class PictureFormat:
     """Whether the format can store this XMP packet; None: all of the size that it allows."""
     whole_in_memory: bool = False
     """Whether the encoder holds the whole picture (memory then grows with the picture)."""
+    encoder_bytes_per_sample: float = 0.0
+    """What the encoder holds in memory per channel and pixel of the picture; measured on 16 megapixels."""
     bytes_per_sample: float = 1.0
     """Upper estimate of the file size per channel and pixel of an 8-bit photograph."""
     hint: str = ""

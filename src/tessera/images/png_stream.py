@@ -29,6 +29,9 @@ class PngStream:
     def encode(self, rows: Pixels) -> Iterator[bytes]:
         """Encode the next rows (h, W, C) in pieces of about 1 MiB."""
         row_bytes = rows.shape[1] * rows.shape[2] * rows.dtype.itemsize
+        if row_bytes > _PIECE_BYTES:
+            yield from self._encode_wide(rows)
+            return
         step = max(1, _PIECE_BYTES // (row_bytes + 1))
         for first in range(0, len(rows), step):
             part = rows[first : first + step]
@@ -36,6 +39,14 @@ class PngStream:
             stored = part.astype(part.dtype.newbyteorder(">"), copy=False)
             filtered[:, 1:] = np.ascontiguousarray(stored).view(np.uint8).reshape(len(part), row_bytes)
             yield encode_chunk(b"IDAT", self._compressor.compress(filtered.tobytes()))
+
+    def _encode_wide(self, rows: Pixels) -> Iterator[bytes]:
+        for row in rows:
+            yield encode_chunk(b"IDAT", self._compressor.compress(b"\x00"))
+            step = max(1, _PIECE_BYTES // (row.shape[1] * row.dtype.itemsize))
+            for first in range(0, len(row), step):
+                stored = row[first : first + step].astype(row.dtype.newbyteorder(">"), copy=False)
+                yield encode_chunk(b"IDAT", self._compressor.compress(stored.tobytes()))
 
     def finish(self) -> bytes:
         """Return the end of the stream."""

@@ -11,18 +11,19 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tessera.images.filters import Band, Kernel, compute_bands, count_border_pixels
-from tessera.images.pixels import Pixels
+from tessera.images.pixels import Pixels, rows_at_a_time
 
 _FAINT = np.float32(1e-9)
 """Weight of colors under fully transparent pixels, so small that they count only among themselves."""
-_FLOATS_AT_A_TIME = 2**20
+
+Floats = npt.NDArray[np.floating]
 
 
 def count_border_rows(length: int, target: int) -> int:
@@ -111,30 +112,43 @@ class Resampler:
 
     def take(self, rows: Pixels) -> Pixels:
         """Take the next rows (h, W, C) -> the rows of the result that are finished by them, if any."""
-        step = max(16, _FLOATS_AT_A_TIME // max(1, rows.shape[1] * self._channels))
-        parts = [self._take_few(rows[first : first + step]) for first in range(0, len(rows), step)]
+        parts = list(self.stream(rows))
         return np.concatenate(parts) if parts else np.empty((0, self._width, self._channels), self._dtype)
 
-    def _take_few(self, rows: Pixels) -> Pixels:
+    def stream(self, rows: Pixels) -> Iterator[Pixels]:
+        """Take the next rows (h, W, C) -> the rows of the result that are finished by them, a few at a time."""
+        step = rows_at_a_time(rows.shape[1] * self._channels * self._floats.itemsize)
+        for first in range(0, len(rows), step):
+            yield from self._stream_few(rows[first : first + step])
+
+    def _stream_few(self, rows: Pixels) -> Iterator[Pixels]:
         values = rows.transpose(2, 0, 1).astype(self._floats) / self._floats.type(np.iinfo(rows.dtype).max)
         if not self._alpha:
-            return self._quantize(self._sharp.take(values))
+            yield from map(self._quantize, self._sharp.stream(values))
+            return
         color, alpha = values[:-1], values[-1:]
-        sharp = self._sharp.take(np.concatenate((color * alpha, alpha)))
         weight = alpha + _FAINT
-        soft = self._soft.take(np.concatenate((color * weight, weight, weight * weight)))
-        kept, around, squares = sharp[-1:], soft[-2:-1], soft[-1:]
-        # 1 where alpha is equal all around; the visible share where it is 0 or full
-        even = around * around / squares
-        trust = np.clip(np.minimum(kept / around, even), 0, 1)
-        exact = np.clip(sharp[:-1] / np.maximum(kept, _FAINT), 0, 1)
-        color = soft[:-2] / around
-        color += trust * (exact - color)
-        return self._quantize(np.concatenate((color, kept)))
+        step = rows_at_a_time(self._width * (self._channels + 1) * self._floats.itemsize)
+        sharp = self._sharp.stream(np.concatenate((color * alpha, alpha)), step)
+        soft = self._soft.stream(np.concatenate((color * weight, weight, weight * weight)), step)
+        for premultiplied, smooth in zip(sharp, soft, strict=True):
+            yield self._quantize(_divide_by_alpha(premultiplied, smooth))
 
     def _quantize(self, values: npt.NDArray[np.floating]) -> Pixels:
         full = self._floats.type(65_535 if self._dtype.itemsize == 2 else 255)
         return np.rint(np.clip(values, 0, 1) * full).astype(self._dtype).transpose(1, 2, 0)
+
+
+def _divide_by_alpha(sharp: Floats, soft: Floats) -> Floats:
+    """Premultiplied colors and alpha (C, h, W), with their smooth versions and that of alpha squared -> straight."""
+    kept, around, squares = sharp[-1:], soft[-2:-1], soft[-1:]
+    # 1 where alpha is equal all around; the visible share where it is 0 or full
+    even = around * around / squares
+    trust = np.clip(np.minimum(kept / around, even), 0, 1)
+    exact = np.clip(sharp[:-1] / np.maximum(kept, _FAINT), 0, 1)
+    color = soft[:-2] / around
+    color += trust * (exact - color)
+    return np.concatenate((color, kept))
 
 
 class RowResizer:
@@ -164,23 +178,30 @@ class RowResizer:
 
     def take(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Take the next rows (C, h, W) -> the rows of the result that are finished by them, (C, *, out W), if any."""
-        self._held = rows if self._held is None else np.concatenate((self._held, rows), axis=1)
-        ready: list[npt.NDArray[Any]] = []
-        while self._waiting and self._first + self._held.shape[1] >= self._until[0]:
+        ready = list(self.stream(rows))
+        return np.concatenate(ready, axis=1) if ready else np.empty((len(rows), 0, self._across[-1].last), rows.dtype)
+
+    def stream(self, rows: npt.NDArray[Any], most: int | None = None) -> Iterator[npt.NDArray[Any]]:
+        """Take the next rows (C, h, W) -> the rows of the result that are finished by them, (C, few, out W) each.
+
+        Few are those of a band of weights, at most `most` (None: as many as fit in a few MiB). Where one input row
+        becomes a thousand, they are never held at once.
+        """
+        self._held = held = rows if self._held is None else np.concatenate((self._held, rows), axis=1)
+        step = most or rows_at_a_time(len(rows) * self._across[-1].last * rows.itemsize)
+        while self._waiting and self._first + held.shape[1] >= self._until[0]:
             band = self._waiting.popleft()
             self._until.popleft()
             self._needed.popleft()
-            seen = self._held[:, band.start - self._first : band.stop - self._first]
-            down = np.matmul(band.matrix, seen)
-            down = down if self._between is None else self._between(down)
-            ready.append(np.concatenate([down[..., b.start : b.stop] @ b.matrix.T for b in self._across], axis=2))
-        needed = self._needed[0] if self._needed else self._first + self._held.shape[1]
+            seen = held[:, band.start - self._first : band.stop - self._first]
+            for first in range(0, len(band.matrix), step):
+                down = np.matmul(band.matrix[first : first + step], seen)
+                down = down if self._between is None else self._between(down)
+                yield np.concatenate([down[..., b.start : b.stop] @ b.matrix.T for b in self._across], axis=2)
+        needed = self._needed[0] if self._needed else self._first + held.shape[1]
         skipped = max(0, needed - self._first)
-        self._held = self._held[:, skipped:].copy()
+        self._held = held[:, skipped:].copy()
         self._first += skipped
-        if not ready:
-            return np.empty((len(rows), 0, self._across[-1].last), rows.dtype)
-        return np.concatenate(ready, axis=1)
 
 
 def _convert_band(band: Band, dtype: npt.DTypeLike) -> Band:

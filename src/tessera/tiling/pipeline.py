@@ -155,8 +155,15 @@ class Pipeline:
         sizes = ", ".join(str(each or "one piece") for each in tried)
         raise OutOfMemoryError(
             f"Out of memory on a picture of {width}x{height} with tiles of {sizes} pixels."
-            " Close other programs, or use a smaller model such as realesr-animevideov3."
+            f" Close other programs, or use {self._advise(height, width)}."
         ) from None
+
+    def _advise(self, height: int, width: int) -> str:
+        """What needs less memory: a smaller output if it is larger than the network's own."""
+        out_height, _ = self.settings.output_size(height=height, width=width, scale=self.scale)
+        if out_height > height * self.scale:
+            return f"a smaller `outscale` than {self.settings.outscale}"
+        return "a smaller model such as realesr-animevideov3"
 
     def notes(self, count: MosaicCount, tried: Sequence[int]) -> Iterator[str]:
         """What the user should know about a run that succeeded."""

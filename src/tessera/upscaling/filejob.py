@@ -23,10 +23,16 @@ from tessera.tiling.mosaic import MosaicCount
 from tessera.tiling.pipeline import Pipeline, Subject
 from tessera.tiling.rows import FrameRows
 from tessera.tiling.settings import Settings
+from tessera.tiling.tiles import Axis
 from tessera.upscaling.source import Source
 
 _PROCESS_BYTES = 350 * 2**20
 """Memory of Python, PyTorch, libvips and a compact network, before the first tile."""
+_RESAMPLING_BYTES = 32 * 2**20
+_ROWS_RESAMPLED = 16
+"""Floats of a few rows, before and after, and their copies."""
+_LINES_OF_ENCODER = 400
+"""Lines that libvips holds between the rows and an encoder; measured with lines of 170 kB."""
 
 TileDone = Callable[[int, int, int], None]
 """Called after each tile with (tiles done, total tiles, input pixels of this tile); it may raise to stop."""
@@ -185,8 +191,6 @@ class FileJob:
         plan = pipeline.plan(tile, self._subject(shape))
         rows, columns = plan.axes(info.height, info.width)
         height, width = shape.size_in_file
-        samples = height * width * shape.channels * self._frames
-        band = rows.tile * plan.scale * shape.width * shape.channels * shape.dtype.itemsize
         tiles = len(rows) * len(columns) * self._frames
         return Forecast(
             height=info.height,
@@ -200,11 +204,27 @@ class FileJob:
             overlap=plan.overlap,
             memory_bytes=_PROCESS_BYTES
             + rows.tile * columns.tile * pipeline.engine.bytes_per_pixel
-            + 2 * min(band, LARGEST_IN_MEMORY_BYTES)
-            + info.decoder_bytes
-            + (samples * shape.dtype.itemsize if self._form.whole_in_memory else 0),
+            + self._band_bytes(rows, plan.scale, shape)
+            + self._output_bytes(shape)
+            + info.decoder_bytes,
             file_bytes=self._file_bytes(shape),
         )
+
+    def _band_bytes(self, rows: Axis, scale: int, shape: PictureShape) -> int:
+        """Rows of one band of tiles: read, finished, and those that blend into the next band."""
+        info, values = self._source.info, shape.width * shape.channels
+        read = 2 * rows.tile * info.width * info.channels * (info.depth // 8)
+        finished = 2 * min(rows.tile * scale * values * shape.dtype.itemsize, LARGEST_IN_MEMORY_BYTES)
+        blending = 2 * rows.fade * scale * values * 4 if len(rows) > 1 else 0
+        return read + finished + blending
+
+    def _output_bytes(self, shape: PictureShape) -> int:
+        """Rows being resampled, the lines that libvips holds, and what the encoder holds."""
+        height, width = shape.size_in_file
+        line = width * shape.channels * shape.dtype_in_file.itemsize
+        samples = height * width * shape.channels * self._frames
+        resampling = _RESAMPLING_BYTES + _ROWS_RESAMPLED * shape.width * shape.channels * 4 if shape.is_resized else 0
+        return resampling + _LINES_OF_ENCODER * line + int(samples * self._form.encoder_bytes_per_sample)
 
     def run(
         self, pipeline: Pipeline, on_tile: TileDone | None = None, on_written: FileWritten | None = None

@@ -93,5 +93,6 @@ AVIF = PictureFormat(
     metadata=frozenset(("EXIF", "XMP", "ICC profile")),
     metadata_bytes={"EXIF": 2**16 - 512},
     whole_in_memory=True,
+    encoder_bytes_per_sample=12.0,
     bytes_per_sample=0.3,
 )

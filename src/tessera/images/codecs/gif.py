@@ -154,5 +154,6 @@ GIF = PictureFormat(
     metadata=frozenset(("XMP", "comments")),
     metadata_bytes={"XMP": 2**20},
     whole_in_memory=True,
+    encoder_bytes_per_sample=3.5,
     bytes_per_sample=0.5,
 )

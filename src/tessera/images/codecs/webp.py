@@ -117,5 +117,6 @@ WEBP = PictureFormat(
     animated=True,
     metadata=frozenset(("EXIF", "XMP", "ICC profile")),
     whole_in_memory=True,
+    encoder_bytes_per_sample=4.5,
     bytes_per_sample=0.4,
 )
