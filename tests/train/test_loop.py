@@ -174,15 +174,15 @@ def test_checkpoints_are_kept_as_asked(desk):
 
 def test_a_full_disk_ends_the_run_with_a_sentence_and_keeps_what_was_saved(desk, monkeypatch):
     written = []
-    real = checkpoints.save_file
+    real = checkpoints.write_safetensors
 
-    def full(tensors, path):
+    def full(path, tensors, metadata):
         written.append(path)
         if len(written) > 4:
             raise OSError(28, "No space left on device")
-        real(tensors, path)
+        real(path, tensors, metadata)
 
-    monkeypatch.setattr(checkpoints, "save_file", full)
+    monkeypatch.setattr(checkpoints, "write_safetensors", full)
     with pytest.raises(TrainingError, match=r"cannot write the checkpoint \(No space left on device\).*`resume`"):
         train(small(), resume=False, display=RecordingDisplay())
     monkeypatch.undo()
@@ -350,7 +350,7 @@ def test_a_live_run_shows_what_its_discriminator_looks_at(desk):
     assert [line["step"] for line in lines] == [2, 4]
     assert 0 < lines[0]["A1_D1_mean"] < 1
     page = (run / "report.html").read_text()
-    assert "One fixed picture through the gates" in page
+    assert "Attention maps of one fixed picture" in page
     assert "Attention to edges" in page
     with pytest.raises(UsageError, match="needs a discriminator with attention gates"):
         small("report.attention_every=2", recipe="realesrgan")

@@ -129,6 +129,11 @@ class Metric:
     remark: Callable[[float, int], str] | None = None
     """A sentence to print with the score of a set: (score, number of pictures) -> what to know about it."""
 
+    @property
+    def is_of_sets(self) -> bool:
+        """Whether it scores whole sets only, such as FID: without a name for a single picture's score."""
+        return self.pool is not None and self.rows == "whole"
+
     def __post_init__(self) -> None:
         """Check that the rows and what the metric says it needs agree."""
         assert self.info.needs == _REFERENCES[self.rows], f"{self.info.name}: {self.rows} rows need other pictures"

@@ -12,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from tessera.config import OneOf, Values, apply_changes, merge_values, parse_change, read_toml, validate
 from tessera.dataset.config import DataConfig
@@ -22,6 +22,7 @@ from tessera.discriminators.config import DiscriminatorConfig
 from tessera.errors import UsageError
 from tessera.generators import GENERATORS, GeneratorConfig, RRDBNetConfig
 from tessera.losses import AdversarialConfig, GridConfig, PerceptualConfig, PixelConfig
+from tessera.metrics.catalog import METRICS
 from tessera.train.monitor import MonitorConfig
 from tessera.train.overriding import SOFT_FORMS, SOFT_LABELS, give_way
 from tessera.train.schedule import MultiStep, Schedule
@@ -29,6 +30,22 @@ from tessera.train.tricks import TricksConfig
 
 AnyGenerator = Annotated[GeneratorConfig, OneOf(*(generator.config for generator in GENERATORS))]
 AnyDiscriminator = Annotated[DiscriminatorConfig, OneOf(*(each.config for each in DISCRIMINATORS))]
+VALIDATION_METRICS = (
+    *(each.info.name for each in METRICS if each.rows in ("channels", "rgb", "gray", "whole") and not each.is_of_sets),
+    "perceptual",
+)
+"""Metrics of one picture and its ground truth."""
+
+
+def _check_metric(name: str) -> str:
+    if name not in VALIDATION_METRICS:
+        raise ValueError(f"expected one of {', '.join(VALIDATION_METRICS)}")
+    return name
+
+
+ValidationMetric = Annotated[
+    str, AfterValidator(_check_metric), Field(json_schema_extra={"enum": list(VALIDATION_METRICS)})
+]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 
@@ -156,9 +173,10 @@ class ValidationConfig(Part, frozen=True):
     """Maximum number of pictures, the first by name."""
     crop: Count = 0
     """Side of the center crop to validate on, in ground-truth pixels; 0 uses whole pictures."""
-    metrics: tuple[Literal["psnr", "ssim", "niqe", "perceptual"], ...] = ("psnr", "ssim")
-    """PSNR and SSIM as in papers (Y channel, `scale` border pixels removed); `perceptual` uses the loss's trunk."""
-    best: Literal["psnr", "ssim", "niqe", "perceptual"] = "psnr"
+    metrics: tuple[ValidationMetric, ...] = ("psnr", "ssim")
+    """Metrics of `tessera evaluate` that score single pictures: PSNR and SSIM as in papers (Y channel, `scale` border
+    pixels removed), NIQE, LPIPS and others; and `perceptual`, the distance in the trunk of the perceptual loss."""
+    best: ValidationMetric = "psnr"
     """Metric that selects the best checkpoint."""
     shown: Count = 4
     """Number of pictures on the sample sheet."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,18 +22,16 @@ from tessera.degrade import apply, draw
 from tessera.errors import PictureError, TesseraError
 from tessera.images.color import luma_matlab
 from tessera.losses import PerceptualConfig, PerceptualLoss, load_perceptual_trunk
-from tessera.metrics.catalog import METRICS
-from tessera.metrics.niqe import PristineModel, niqe
-from tessera.metrics.psnr import psnr
-from tessera.metrics.ssim import SMALLEST_SIDE, ssim
+from tessera.metrics.catalog import METRICS, find_metric
+from tessera.metrics.metric import Frame, Metric, Sources, Start
 from tessera.train.recipe import Recipe
 from tessera.train.seeding import derive_rng
-from tessera.weights.published import NIQE_MODEL
-from tessera.zoo.fetching import fetch_file
 
 LOWER_IS_BETTER = frozenset(
     {"perceptual", *(metric.info.name for metric in METRICS if not metric.info.higher_is_better)}
 )
+_EPS = 1e-9
+"""Added to the mean squared error of PSNR, in levels squared, so that equal pictures have a finite score."""
 _SHEET_SIDE = 256
 """Longest side of a picture on the sheet, cut from the middle, in high-resolution pixels."""
 
@@ -80,14 +79,15 @@ class Validation:
                 self.pairs.append(self._pair(ref, listing.lq[index] if listing.lq is not None else None, index))
             except PictureError as error:
                 report(f"{error} Validation skips it.")
+        self._starts: dict[str, Start] = {}
         self._metrics = [name for name in wanted.metrics if self._load_metric(name, perceptual, report)]
 
     def _load_metric(self, metric: str, perceptual: PerceptualLoss | None, report: Callable[[str], None]) -> bool:
         try:
-            if metric == "niqe":
-                self._pristine = PristineModel.load(fetch_file(NIQE_MODEL, what="NIQE's table of statistics"))
             if metric == "perceptual":
                 self._perceptual = perceptual if perceptual is not None else self._load_perceptual()
+            else:
+                self._starts[metric] = find_metric(metric).load(Sources())
         except (TesseraError, ValueError, OSError) as error:
             report(f"Validation skips {metric}: {error}")
             return False
@@ -157,16 +157,31 @@ class Validation:
     def _score(self, name: str, sr: Tensor, gt: Tensor, device: torch.device) -> float:
         if name == "perceptual":
             return float(self._perceptual(sr.to(device), gt.to(device)).perceptual)
-        edge = self._recipe.generator.scale
-        y, truth = (luma_matlab(picture)[..., edge:-edge, edge:-edge] for picture in (sr, gt))
-        if name == "niqe":
-            try:
-                return niqe(luma_matlab(sr)[0, 0].round(), self._pristine)
-            except ValueError:  # too small or too flat for it
-                return math.nan
-        if name == "ssim":
-            return float(ssim(y, truth, data_range=255)) if min(y.shape[-2:]) >= SMALLEST_SIDE else math.nan
-        return float(psnr(y, truth, data_range=255, eps=1e-9))
+        metric, edge = find_metric(name), self._recipe.generator.scale
+        rows = _select_rows(metric, sr, gt, edge)
+        height, width = rows[0].shape[-2:]
+        if min(height, width) < metric.info.smallest_side:
+            return math.nan
+        try:
+            accumulator = self._starts[name](Frame(path=Path(), height=height, width=width, eps=_EPS))
+            accumulator.take(*rows)
+            return accumulator.score() if accumulator.score is not None else math.nan
+        except (TesseraError, ValueError):  # too small or too flat for it
+            return math.nan
+
+
+def _select_rows(metric: Metric, sr: Tensor, gt: Tensor, edge: int) -> tuple[Tensor, ...]:
+    """What a metric compares: Y or RGB without `edge` border pixels, whole pictures, or the output's gray."""
+    inner = (..., slice(edge, -edge), slice(edge, -edge))
+    match metric.rows:
+        case "channels":
+            return tuple(luma_matlab(picture)[0][inner] for picture in (sr, gt))
+        case "rgb":
+            return tuple((picture[0] * 255).round()[inner] for picture in (sr, gt))
+        case "gray":
+            return (luma_matlab(sr)[0, 0].round(),)
+        case _:
+            return sr, gt
 
 
 def is_better(metric: str, now: float, before: float | None) -> bool:
