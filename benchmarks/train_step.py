@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from tessera import write_picture
-from tessera.dataset.loading import batches_of, make_loader, to_unit
+from tessera.dataset.loading import iterate_batches, make_loader, to_unit
 from tessera.dataset.samples import CropDataset
 from tessera.dataset.sources import list_pictures
 from tessera.losses import PerceptualLoss
@@ -87,7 +87,7 @@ def measure(recipe: Recipe) -> None:
     crops = recipe.data.model_copy(update={"patch": recipe.read_patch})
     dataset = CropDataset(list_pictures(recipe.data.train), crops, seed=0)
     loader = make_loader(dataset, first_number=0, batch=recipe.data.batch, workers=recipe.data.workers)
-    pool, reading = PairPool(recipe.pool), batches_of(loader)
+    pool, reading = PairPool(recipe.pool), iterate_batches(loader)
     wait, degrade = clock.timed("reading", lambda: next(reading)), clock.timed("degradation and pool", prepare_batch)
     shares: list[float] = []
     for step in range(1, STEPS + 2):

@@ -58,7 +58,7 @@ def test_every_fault_of_a_picture_is_found_and_only_there(folder):
     save(folder / "blank.png", np.full((200, 200, 3), 200, np.uint8))
     save(folder / "tiny.png", scene(9)[:40, :60])
     small = Image.fromarray(scene(10, 140, 160))
-    save(folder / "enlarged.png", np.asarray(small.resize((480, 420), Image.Resampling.BICUBIC)))
+    save(folder / "upscaled.png", np.asarray(small.resize((480, 420), Image.Resampling.BICUBIC)))
     save(folder / "blocky.jpg", scene(11, 400, 400), Q=8)
     report = check(list_pictures([folder]))
     found = kinds(report)
@@ -67,7 +67,7 @@ def test_every_fault_of_a_picture_is_found_and_only_there(folder):
     assert found.pop("near-duplicate") == ["similar.jpg"]
     assert found.pop("near-blank") == ["blank.png"]
     assert found.pop("tiny") == ["tiny.png"]
-    assert "enlarged.png" in found.pop("enlarged")
+    assert "upscaled.png" in found.pop("upscaled")
     assert found.pop("blocky") == ["blocky.jpg"]
     assert found == {}
     assert not report.clean

@@ -8,7 +8,7 @@ from PIL import Image
 from scipy.fft import dctn
 from scipy.ndimage import gaussian_filter
 
-from tessera.dataset.fingerprint import SIDE, _hashes, area_weights, same_pictures, turned
+from tessera.dataset.fingerprint import SIDE, _hashes, compute_area_weights, find_same_pictures, orient
 
 
 @functools.cache
@@ -22,7 +22,7 @@ def scene(seed: int, height: int = 120, width: int = 160) -> np.ndarray:
 
 def thumb(pixels: np.ndarray) -> np.ndarray:
     height, width = pixels.shape
-    return area_weights(height) @ pixels.astype(np.float32) @ area_weights(width).T
+    return compute_area_weights(height) @ pixels.astype(np.float32) @ compute_area_weights(width).T
 
 
 def changed(pixels: np.ndarray, how: str) -> np.ndarray:
@@ -41,7 +41,7 @@ def changed(pixels: np.ndarray, how: str) -> np.ndarray:
 
 @pytest.mark.parametrize("length", [1, 7, 32, 33, 100, 2040])
 def test_each_pixel_counts_once(length):
-    weights = area_weights(length)
+    weights = compute_area_weights(length)
     assert np.allclose(weights.sum(axis=1), 1, atol=1e-5)
     assert np.allclose(weights.sum(axis=0), SIDE / length, atol=1e-5)
 
@@ -58,26 +58,26 @@ def test_the_hash_is_the_signs_of_the_low_frequencies():
 def test_a_picture_is_known_again_however_it_was_saved(how):
     scenes = np.stack([thumb(scene(seed)) for seed in range(8)])
     copies = np.stack([thumb(changed(scene(seed), how)) for seed in range(8)])
-    assert list(same_pictures(copies, scenes)) == [(index, index) for index in range(8)]
+    assert list(find_same_pictures(copies, scenes)) == [(index, index) for index in range(8)]
 
 
 def test_pictures_of_different_things_are_different():
     scenes = np.stack([thumb(scene(seed)) for seed in range(80)])
-    assert list(same_pictures(scenes)) == []
+    assert list(find_same_pictures(scenes)) == []
 
 
 @pytest.mark.parametrize("position", range(8))
 def test_mirrored_and_turned_pictures_are_known_when_asked_for(position):
     square = np.stack([thumb(scene(seed, 120, 120)) for seed in range(5)])
-    moved = turned(square, position)
-    assert list(same_pictures(moved, square, turns=True)) == [(index, index) for index in range(5)]
-    assert len(list(same_pictures(moved, square))) == (5 if position == 0 else 0)
+    moved = orient(square, position)
+    assert list(find_same_pictures(moved, square, turns=True)) == [(index, index) for index in range(5)]
+    assert len(list(find_same_pictures(moved, square))) == (5 if position == 0 else 0)
 
 
 def test_each_is_compared_with_those_before_it_and_empty_ones_with_none():
     one, other = thumb(scene(0)), thumb(scene(1))
     flat = np.full((SIDE, SIDE), 80, np.float32)
-    assert list(same_pictures(np.stack([one, flat, other, one, flat, one]))) == [(3, 0), (5, 0)]
+    assert list(find_same_pictures(np.stack([one, flat, other, one, flat, one]))) == [(3, 0), (5, 0)]
 
 
 def test_thousands_take_seconds():
@@ -85,5 +85,5 @@ def test_thousands_take_seconds():
     thumbs = gaussian_filter(rng.normal(0, 1, (4000, SIDE, SIDE)), (0, 1, 1)).astype(np.float32) * 100 + 128
     thumbs[3999] = thumbs[5]
     start = time.process_time()
-    assert list(same_pictures(thumbs)) == [(3999, 5)]
+    assert list(find_same_pictures(thumbs)) == [(3999, 5)]
     assert time.process_time() - start < 8

@@ -9,7 +9,7 @@ import torch
 
 from pictures import random_pixels, save
 from tessera.dataset.config import DataConfig
-from tessera.dataset.loading import SeenMessages, batches_of, collate, make_loader, to_unit
+from tessera.dataset.loading import SeenMessages, collate, iterate_batches, make_loader, to_unit
 from tessera.dataset.samples import CropDataset, Sample
 from tessera.dataset.sources import list_pictures
 from tessera.errors import PictureError, TrainingError, UsageError
@@ -25,7 +25,9 @@ def data(tmp_path) -> CropDataset:
 
 def taken(data: CropDataset, count: int, **options: Any) -> list[Any]:
     return list(
-        itertools.islice(batches_of(make_loader(data, batch=4, **{"workers": 0, "first_number": 0, **options})), count)
+        itertools.islice(
+            iterate_batches(make_loader(data, batch=4, **{"workers": 0, "first_number": 0, **options})), count
+        )
     )
 
 
@@ -45,7 +47,7 @@ def test_any_number_of_workers_gives_the_same_batches_and_a_later_start_the_rest
 
 
 def test_two_processes_together_read_what_one_with_their_batches_joined_reads(data):
-    one = list(itertools.islice(batches_of(make_loader(data, first_number=0, batch=8, workers=0)), 3))
+    one = list(itertools.islice(iterate_batches(make_loader(data, first_number=0, batch=8, workers=0)), 3))
     ranks = [taken(data, 3, rank=rank, world=2) for rank in range(2)]
     for step in range(3):
         assert torch.equal(torch.cat([ranks[0][step]["gt"], ranks[1][step]["gt"]]), one[step]["gt"])
@@ -91,9 +93,7 @@ def test_a_bad_picture_in_the_middle_is_said_once_and_loses_nothing(data, tmp_pa
 def test_when_nothing_can_be_read_a_worker_says_so_in_a_sentence(workers, data, tmp_path):
     for path in Path(tmp_path / "hr").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(
-        PictureError, match=r"^7 pictures, one after the other, could not be read; the first: "
-    ) as error:
+    with pytest.raises(PictureError, match=r"^7 pictures in a row could not be read; the first: ") as error:
         taken(data, 1, workers=workers)
     assert "Traceback" not in str(error.value)
 
@@ -108,8 +108,8 @@ def killing(batches):
 
 @pytest.mark.slow  # PyTorch looks after its workers every five seconds
 def test_a_worker_that_is_killed_is_a_sentence(data):
-    batches = killing(batches_of(make_loader(data, first_number=0, batch=4, workers=1)))
-    with pytest.raises(TrainingError, match="ended from outside, most often because memory ran out"):
+    batches = killing(iterate_batches(make_loader(data, first_number=0, batch=4, workers=1)))
+    with pytest.raises(TrainingError, match="was killed, most often because memory ran out"):
         list(batches)
 
 

@@ -31,7 +31,7 @@ def test_an_item_that_kills_its_process_costs_only_itself():
     assert [result for item, result in found if item % 2 == 0] == list(range(20))
     killed = dict(found)[13]
     assert isinstance(killed, PictureError)
-    assert "13: reading it ended the process" in str(killed)
+    assert "13: its process ended" in str(killed)
 
 
 def test_a_process_that_dies_while_nobody_looks_loses_no_item():

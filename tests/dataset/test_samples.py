@@ -6,10 +6,10 @@ import torch
 
 from pictures import ramp, random_pixels, save
 from tessera.dataset.config import DataConfig
-from tessera.dataset.crops import draw_crop, stream_of
+from tessera.dataset.crops import derive_sample_rng, draw_crop
 from tessera.dataset.decoding import ALPHA_NOTE
 from tessera.dataset.samples import CropDataset
-from tessera.dataset.sampling import picture_of
+from tessera.dataset.sampling import choose_picture
 from tessera.dataset.sources import list_pictures
 from tessera.errors import PictureError, UsageError
 
@@ -33,14 +33,14 @@ def test_a_sample_is_the_crop_that_was_drawn(folder):
     for number in (0, 3, 77):
         sample = data[number]
         pixels = random_pixels(40, 50, 3, np.uint8, seed=sample["picture"])
-        draw = draw_crop((40, 50), 16, stream_of(9, "crop", number), flips=True, rotations=True)
+        draw = draw_crop((40, 50), 16, derive_sample_rng(9, "crop", number), flips=True, rotations=True)
         expected = pixels[draw.top : draw.top + 16, draw.left : draw.left + 16]
         expected = expected[:, ::-1] if draw.flip_h else expected
         expected = expected[::-1] if draw.flip_v else expected
         expected = expected.transpose(1, 0, 2) if draw.transpose else expected
         assert sample["gt"].dtype == torch.uint8
         assert (sample["gt"].numpy() == expected.transpose(2, 0, 1)).all()
-        assert sample["picture"] == picture_of(number, 5, 9)
+        assert sample["picture"] == choose_picture(number, 5, 9)
         assert sample["problem"] == ""
 
 
@@ -112,7 +112,7 @@ def test_what_cannot_be_read_is_replaced_by_the_next_and_said(cache, folder, tmp
     (folder / "1.png").write_bytes(b"no picture at all")
     (folder / "3.png").write_bytes(b"")
     data = crops(folder, cache=cache, cache_folder=tmp_path / "cache")
-    order = [picture_of(number, 5, 0) for number in range(5)]
+    order = [choose_picture(number, 5, 0) for number in range(5)]
     for number in range(5):
         sample = data[number]
         if order[number] in (1, 3):
@@ -128,7 +128,7 @@ def test_nothing_that_can_be_read_is_one_sentence(tmp_path):
     (tmp_path / "a").mkdir()
     for number in range(100):
         (tmp_path / "a" / f"{number}.png").write_bytes(b"")
-    with pytest.raises(PictureError, match=r"64 pictures, one after the other, could not be read; the first: .*empty"):
+    with pytest.raises(PictureError, match=r"64 pictures in a row could not be read; the first: .*empty"):
         crops(tmp_path / "a")[0]
 
 
@@ -144,7 +144,7 @@ def test_a_pair_of_another_scale_is_replaced_and_said(tmp_path):
 
 
 def test_a_patch_off_the_grid_is_refused(folder):
-    with pytest.raises(UsageError, match="patch = 18 cannot be cut from pairs at x4"):
+    with pytest.raises(UsageError, match=r"data\.patch: expected a multiple of the scale, 4; found 18"):
         crops(folder, lq=folder, scale=4, patch=18)
 
 
@@ -159,5 +159,5 @@ def test_the_cache_changes_no_sample(cache, folder, tmp_path):
 def test_half_a_config_is_refused():
     with pytest.raises(ValueError, match="cache = disk needs cache_folder"):
         DataConfig(cache="disk")
-    with pytest.raises(ValueError, match="lq names 1 places for 2 places of truths"):
+    with pytest.raises(ValueError, match="lq: expected one place for each of the 2 places of ground truth, found 1"):
         DataConfig(train=(Path("a"), Path("b")), lq=(Path("c"),))

@@ -2,18 +2,18 @@ import itertools
 
 import pytest
 
-from tessera.dataset.sampling import NumberedBatches, picture_of
+from tessera.dataset.sampling import NumberedBatches, choose_picture
 
 
 def test_every_picture_comes_once_in_each_epoch_and_each_epoch_has_its_own_order():
-    epochs = [[picture_of(epoch * 50 + position, 50, 3) for position in range(50)] for epoch in range(4)]
+    epochs = [[choose_picture(epoch * 50 + position, 50, 3) for position in range(50)] for epoch in range(4)]
     assert all(sorted(epoch) == list(range(50)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 4
-    assert [picture_of(number, 50, 4) for number in range(50)] != epochs[0]
+    assert [choose_picture(number, 50, 4) for number in range(50)] != epochs[0]
 
 
 def test_attempts_go_through_all_pictures():
-    assert sorted(picture_of(17, 9, 0, attempt=attempt) for attempt in range(9)) == list(range(9))
+    assert sorted(choose_picture(17, 9, 0, attempt=attempt) for attempt in range(9)) == list(range(9))
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])

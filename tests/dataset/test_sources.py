@@ -13,7 +13,7 @@ from tessera.dataset import store as store_module
 from tessera.dataset.decoding import read_rgb
 from tessera.dataset.pairing import match_names
 from tessera.dataset.sources import PictureRef, list_pictures
-from tessera.dataset.store import store_keys
+from tessera.dataset.store import list_keys
 from tessera.errors import PictureError, UsageError
 
 
@@ -143,8 +143,8 @@ def test_names_are_compared_in_linear_time():
     ("named", "said"),
     [
         ("nowhere", "no such folder, file, list or store"),
-        ("empty", "gives no pictures"),
-        ("*.png", "gives no pictures"),
+        ("empty", "no pictures found"),
+        ("*.png", "no pictures found"),
     ],
 )
 def test_what_gives_nothing_is_said(named, said, tmp_path):
@@ -287,4 +287,4 @@ def test_damage_in_a_store_is_a_sentence_with_the_pictures_name(tmp_path):
     (tmp_path / "other.lmdb").mkdir()
     (tmp_path / "other.lmdb" / "data.mdb").write_bytes(b"x" * 5000)
     with pytest.raises(PictureError, match="cannot be opened"):
-        store_keys(tmp_path / "other.lmdb")
+        list_keys(tmp_path / "other.lmdb")

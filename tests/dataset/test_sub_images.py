@@ -8,7 +8,7 @@ from PIL import Image
 
 from pictures import ramp, random_pixels, save
 from tessera.dataset.sources import list_pictures
-from tessera.dataset.sub_images import CropsConfig, cut_all, window_starts
+from tessera.dataset.sub_images import CropsConfig, cut_all, list_window_starts
 from tessera.errors import PictureError, UsageError
 from tessera.images.picture import read_picture
 
@@ -22,7 +22,7 @@ def cut(folder: Path, out: Path, *, resume: bool = False, workers: int = 1, **co
 @example(1000, 480, 240, 39)
 @given(st.integers(1, 3000), st.integers(8, 500), st.integers(1, 500), st.integers(0, 50))
 def test_windows_are_basicsrs_and_leave_at_most_the_threshold(length, size, step, threshold):
-    starts = window_starts(length, size, step, threshold)
+    starts = list_window_starts(length, size, step, threshold)
     if length < size:
         assert starts == [0]
         return

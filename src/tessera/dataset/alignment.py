@@ -1,4 +1,4 @@
-"""Whether a result lies where its reference does: a shift of a pixel or two ruins every score and is easily overlooked.
+"""Detection of results that are shifted against their references: a pixel or two ruins every score unnoticed.
 
 Shapes: H height, W width of a gray window.
 """
@@ -9,43 +9,43 @@ import torch
 from torch import Tensor
 
 WINDOW = 256
-"""Pixels a side that are looked at, in the middle of the picture."""
+"""Side of the compared window in the center of the picture, in pixels."""
 _FARTHEST = 8
 _CLEARLY = 1.05
 _LEFT_OVER = 0.9
-"""What the unlikeness of the pictures must fall to, as a part of what it was, when the shift is taken back."""
+"""Largest ratio of the dissimilarity after undoing the shift to that before, for a shift to count."""
 
 
-def shift_between(sr: Tensor, gt: Tensor) -> tuple[int, int] | None:
-    """How far (down, right) a result is shifted against its reference, both (H, W); None when it lies where it should.
+def find_shift(sr: Tensor, gt: Tensor) -> tuple[int, int] | None:
+    """Find the shift (down, right) of a result against its reference, both (H, W); None if there is none.
 
-    Where the gradients of both agree best, up to 8 pixels away, and only when gradients and pixels agree clearly better
-    there: a poor network's blocks may have their edges a pixel away without being shifted.
+    The shift maximizes the correlation of gradients, within 8 pixels. Gradients and pixels must both agree clearly
+    better there, because block edges of a poor network's output may lie a pixel away without any shift.
     """
     if min(sr.shape) < 4 * _FARTHEST:
         return None
-    spectra = [torch.fft.rfft2(_edges(picture)) for picture in (sr, gt)]
+    spectra = [torch.fft.rfft2(_compute_edges(picture)) for picture in (sr, gt)]
     agreement = torch.fft.irfft2(spectra[0] * spectra[1].conj(), s=sr.shape)
     near = torch.roll(agreement, (_FARTHEST, _FARTHEST), dims=(0, 1))[: 2 * _FARTHEST + 1, : 2 * _FARTHEST + 1]
     best = int(near.argmax())
     down, right = best // near.shape[1] - _FARTHEST, best % near.shape[1] - _FARTHEST
     if (down, right) == (0, 0) or float(near.max()) <= max(0.0, _CLEARLY * float(near[_FARTHEST, _FARTHEST])):
         return None
-    if _unlikeness(sr, gt, down, right) <= _LEFT_OVER * _unlikeness(sr, gt, 0, 0):
+    if _measure_dissimilarity(sr, gt, down, right) <= _LEFT_OVER * _measure_dissimilarity(sr, gt, 0, 0):
         return down, right
     return None
 
 
-def _unlikeness(sr: Tensor, gt: Tensor, down: int, right: int) -> float:
-    """One less the correlation of the middle of the reference with the result that far from it."""
+def _measure_dissimilarity(sr: Tensor, gt: Tensor, down: int, right: int) -> float:
+    """1 - correlation of the center of the reference with the shifted result."""
     height, width = gt.shape
     middle = gt[_FARTHEST : height - _FARTHEST, _FARTHEST : width - _FARTHEST]
     moved = sr[_FARTHEST + down : height - _FARTHEST + down, _FARTHEST + right : width - _FARTHEST + right]
     return 1 - float(torch.corrcoef(torch.stack([middle.flatten(), moved.flatten()]).double())[0, 1])
 
 
-def _edges(picture: Tensor) -> Tensor:
-    """Gradient magnitude less its mean, faded out at the borders, which the transform takes for neighbors."""
+def _compute_edges(picture: Tensor) -> Tensor:
+    """Gradient magnitude minus its mean, faded to 0 at the borders, because the FFT is periodic."""
     picture = picture.double()
     across = picture[1:-1, 2:] - picture[1:-1, :-2]
     down = picture[2:, 1:-1] - picture[:-2, 1:-1]

@@ -1,7 +1,9 @@
-"""What harms a truth and can be seen in it: detail that ends below the finest, the blocks of JPEG, emptiness.
+"""Defects of ground-truth pictures: missing fine detail, JPEG blocks, blank pictures.
 
-Pictures come as luma in levels of 255, in strips from the top down; little of them is held. The limits were measured on
-the photographs of CLIC, GB82 and Debian, as they are, enlarged by bicubic, and as JPEG. Shapes: h rows, W width.
+Pictures arrive as luma from 0 to 255 in strips from the top down, so memory stays bounded. The limits were measured on
+the photographs of CLIC, GB82 and Debian: unchanged, upscaled by bicubic, and as JPEG.
+
+Shapes: h rows of a strip, W width.
 """
 
 from __future__ import annotations
@@ -15,12 +17,12 @@ import numpy.typing as npt
 Luma = npt.NDArray[np.float32]
 
 STRIP = 256
-"""Rows of a strip; all but the last have so many."""
+"""Rows of all strips but the last."""
 _BLOCKS = 6
 _SMALLEST_BLOCK = 64
 _BINS = 32
 _FLOOR_DB = -6.0
-"""Power (levels squared, dB) that is hardly more than what rounding to 8 bits leaves, -10.8."""
+"""Power (levels squared, in dB) slightly above that of rounding to 8 bits, -10.8."""
 _LEAST_TEXTURE_DB = 8.0
 _ENLARGED_UP_TO = 0.42
 _STEEP_DB, _STEEP_FROM_MIDDLE_DB = 36.0, 19.0
@@ -29,14 +31,14 @@ _BLANK_LEVELS = 6
 
 
 class DetailMeter:
-    """The mean spectrum of the most textured blocks of a picture."""
+    """Mean spectrum of the most textured blocks of a picture."""
 
     def __init__(self) -> None:
         self._kept: list[tuple[float, int, Luma]] = []
         self._order = itertools.count()
 
     def take(self, luma: Luma) -> None:
-        """The next strip, (h, W)."""
+        """Add the next strip, (h, W)."""
         side = min(STRIP, *luma.shape) // 8 * 8
         if side < _SMALLEST_BLOCK or (self._kept and side != self._kept[0][2].shape[0]):
             return
@@ -50,13 +52,13 @@ class DetailMeter:
 
     @property
     def finest(self) -> float | None:
-        """Up to which part of the finest detail that pixels can show there is any, in (0, 1]; None when all or unknown.
+        """Highest frequency with detail, as a fraction of the highest possible, in (0, 1]; None if all or unknown.
 
-        An enlargement by s has none beyond about 1 / s, and what little its kernel leaves there falls off steeply.
+        A picture upscaled by s has no detail above about 1 / s, and the rest of its spectrum falls off steeply.
         """
         if not self._kept:
             return None
-        power_db = 10 * np.log10(_spectrum([block for _, _, block in self._kept]) + 1e-9)
+        power_db = 10 * np.log10(_compute_spectrum([block for _, _, block in self._kept]) + 1e-9)
         if power_db[4:8].mean() < _LEAST_TEXTURE_DB:
             return None
         above = np.flatnonzero(power_db > _FLOOR_DB)
@@ -67,7 +69,7 @@ class DetailMeter:
 
 
 class BlockMeter:
-    """How much greater the steps between pixels are at every eighth place than elsewhere."""
+    """Steps between pixels at multiples of 8, compared with steps elsewhere."""
 
     def __init__(self) -> None:
         self._sums = np.zeros((2, 8))
@@ -75,7 +77,7 @@ class BlockMeter:
         self._steps = np.zeros((2, 2))
 
     def take(self, luma: Luma) -> None:
-        """The next strip, (h, W), that begins at a multiple of 8 rows."""
+        """Add the next strip, (h, W), whose first row is a multiple of 8."""
         for axis, strip in enumerate((luma, luma.T)):
             if strip.shape[1] < 16:
                 continue
@@ -88,7 +90,7 @@ class BlockMeter:
 
     @property
     def blockiness(self) -> float:
-        """The step at one place of eight beyond that at the next greatest, in mean steps, the lesser of both axes."""
+        """Mean step at the block phase minus the next largest, relative to the mean step; the smaller of both axes."""
         if not self._counts.all() or not self._steps.all():
             return 0.0
         ordered = np.sort(self._sums / self._counts, axis=1)
@@ -96,25 +98,25 @@ class BlockMeter:
 
 
 class BlankMeter:
-    """In how many levels nearly all of a picture lies."""
+    """Range of levels that contains nearly all pixels."""
 
     def __init__(self) -> None:
         self._counts = np.zeros(256, np.int64)
 
     def take(self, luma: Luma) -> None:
-        """The next strip, (h, W)."""
+        """Add the next strip, (h, W)."""
         self._counts += np.bincount(np.rint(luma).astype(np.uint8).ravel(), minlength=256)
 
     @property
     def near_blank(self) -> bool:
-        """Whether 98 of 100 pixels lie within six levels of 255."""
+        """Whether 98 % of the pixels lie within 6 levels of 255."""
         share = np.cumsum(self._counts) / max(1, self._counts.sum())
         low, high = np.searchsorted(share, (0.01, 0.99))
         return bool(high - low < _BLANK_LEVELS)
 
 
-def _spectrum(blocks: list[Luma]) -> npt.NDArray[np.float64]:
-    """Mean power by the greater of both frequencies, in 32 steps up to half a cycle a pixel."""
+def _compute_spectrum(blocks: list[Luma]) -> npt.NDArray[np.float64]:
+    """Mean power by the larger of both frequencies, in 32 steps up to half a cycle per pixel."""
     side = blocks[0].shape[0]
     window = np.hanning(side)[:, None] * np.hanning(side)[None]
     power = sum(np.abs(np.fft.rfft2((block - block.mean()) * window)) ** 2 for block in blocks)

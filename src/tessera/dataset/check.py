@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tessera.dataset.blemishes import BLOCKY_FROM
-from tessera.dataset.examine import Examined, Job, Survey, examine, sizes_fit
-from tessera.dataset.fingerprint import POSITIONS, correlation, has_contrast, same_pictures, turned
+from tessera.dataset.examine import Examined, Job, Survey, examine, has_expected_size
+from tessera.dataset.fingerprint import POSITIONS, correlation, find_same_pictures, has_contrast, orient
 from tessera.dataset.processes import for_each
 from tessera.dataset.sources import Listing, PictureRef
 from tessera.errors import PictureError
@@ -20,7 +20,7 @@ _LEAST_LIKENESS = 0.9
 
 @dataclass(frozen=True)
 class Kind:
-    """What can be found; a mere note is no fault of the data."""
+    """A kind of finding; a note does not count as a problem."""
 
     name: str
     title: str
@@ -36,7 +36,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("partnerless", "has no partner"),
     Kind("duplicate", "has the same pixels as another"),
     Kind("near-duplicate", "shows the same as another"),
-    Kind("enlarged", "has no fine detail: upscaled before, or out of focus"),
+    Kind("upscaled", "has no fine detail: upscaled before, or out of focus"),
     Kind("blocky", "shows blocks of strong JPEG compression"),
     Kind("near-blank", "has nearly a single color"),
     Kind("tiny", "has a side below the minimum"),
@@ -46,7 +46,7 @@ KINDS: tuple[Kind, ...] = (
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was found: its kind's name, the picture, and a sentence."""
+    """A finding: the name of its kind, the picture, and a sentence."""
 
     kind: str
     picture: str
@@ -56,14 +56,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that was found, in the order of KINDS."""
+    """All findings, in the order of KINDS."""
 
     pictures: int
     findings: tuple[Finding, ...]
 
     @property
     def clean(self) -> bool:
-        """Whether nothing but notes was found."""
+        """Whether there are no findings, except for notes."""
         notes = {kind.name for kind in KINDS if kind.note}
         return all(finding.kind in notes for finding in self.findings)
 
@@ -80,9 +80,9 @@ def check(
     workers: int = 1,
     watch: Callable[[Results, int], Results] = lambda steps, _: steps,
 ) -> Report:
-    """Read all pictures of a listing, and those they may not share anything with, and say what is wrong.
+    """Read all pictures of a listing, and the test pictures they must not overlap with, and report problems.
 
-    `watch` is given the steps and their number, and hands the steps on. A few kilobytes are kept of each picture.
+    `watch` wraps the iteration over the steps, given their number. A few kilobytes of each picture are stored.
     """
     inputs: Sequence[PictureRef | None] = listing.lq if listing.lq is not None else [None] * len(listing)
     jobs = [Job(gt, lq, scale) for gt, lq in zip(listing.gt, inputs, strict=True)]
@@ -92,29 +92,29 @@ def check(
     tested: list[tuple[str, Survey]] = []
     for number, (job, result) in enumerate(watch(for_each(examine, jobs, workers=workers), len(jobs))):
         examined = Examined(str(result)) if isinstance(result, PictureError) else result
-        findings += _unreadable(job, examined)
+        findings += _describe_unreadable(job, examined)
         if isinstance(examined.gt, str):
             continue
         if number >= len(listing):
             tested.append((str(job.gt), examined.gt))
             continue
         seen.append((str(job.gt), examined.gt))
-        findings += _blemishes(str(job.gt), examined.gt, smallest)
+        findings += _check_picture(str(job.gt), examined.gt, smallest)
         if job.lq is not None and isinstance(examined.lq, Survey):
-            findings += _pair(job, examined.gt, examined.lq, examined.shift)
-    findings += _duplicates(seen)
-    findings += _leaks(seen, tested)
+            findings += _check_pair(job, examined.gt, examined.lq, examined.shift)
+    findings += _find_duplicates(seen)
+    findings += _find_leaks(seen, tested)
     order = [kind.name for kind in KINDS]
     return Report(len(listing), tuple(sorted(findings, key=lambda finding: order.index(finding.kind))))
 
 
-def _unreadable(job: Job, examined: Examined) -> Iterator[Finding]:
+def _describe_unreadable(job: Job, examined: Examined) -> Iterator[Finding]:
     for ref, seen in ((job.gt, examined.gt), (job.lq, examined.lq)):
         if isinstance(seen, str):
             yield Finding("corrupt", str(ref), seen)
 
 
-def _blemishes(name: str, seen: Survey, smallest: int) -> Iterator[Finding]:
+def _check_picture(name: str, seen: Survey, smallest: int) -> Iterator[Finding]:
     height, width = seen.size
     if min(height, width) < smallest:
         yield Finding("tiny", name, f"{name}: is only {width}x{height}; the minimum side is {smallest}.")
@@ -126,19 +126,19 @@ def _blemishes(name: str, seen: Survey, smallest: int) -> Iterator[Finding]:
         return
     if seen.finest is not None:
         said = f"{name}: has no detail finer than {seen.finest:.0%} of its resolution"
-        yield Finding("enlarged", name, f"{said}: upscaled before, or out of focus.")
+        yield Finding("upscaled", name, f"{said}: upscaled before, or out of focus.")
     if seen.blockiness >= BLOCKY_FROM:
         yield Finding("blocky", name, f"{name}: shows the 8x8 blocks of strong JPEG compression.")
 
 
-def _pair(job: Job, gt: Survey, lq: Survey, shift: tuple[int, int] | None) -> Iterator[Finding]:
+def _check_pair(job: Job, gt: Survey, lq: Survey, shift: tuple[int, int] | None) -> Iterator[Finding]:
     gt_name, lq_name = str(job.gt), str(job.lq)
-    if not sizes_fit(gt.size, lq.size, job.scale):
-        sizes = f"is {lq.size[1]}x{lq.size[0]} and {gt_name} is {gt.size[1]}x{gt.size[0]}"
+    if not has_expected_size(gt.size, lq.size, job.scale):
+        sizes = f"is {lq.size[1]}x{lq.size[0]}, and {gt_name} is {gt.size[1]}x{gt.size[0]}"
         yield Finding("mis-scaled", lq_name, f"{lq_name}: {sizes}, which is not {job.scale} times that.", gt_name)
     if not has_contrast(np.stack([gt.thumb, lq.thumb])).all():
         return
-    likeness = [float(correlation(gt.thumb, turned(lq.thumb, position))) for position in range(POSITIONS)]
+    likeness = [float(correlation(gt.thumb, orient(lq.thumb, position))) for position in range(POSITIONS)]
     if likeness[0] < _LEAST_LIKENESS:
         how = "shows it mirrored or rotated" if max(likeness) >= _LEAST_LIKENESS else "shows something else"
         said = f"{lq_name}: is paired with {gt_name} by name and {how} (correlation {likeness[0]:.2f})."
@@ -149,8 +149,8 @@ def _pair(job: Job, gt: Survey, lq: Survey, shift: tuple[int, int] | None) -> It
         yield Finding("misaligned", lq_name, said, gt_name)
 
 
-def _duplicates(seen: Sequence[tuple[str, Survey]]) -> Iterator[Finding]:
-    """Equal pixels first; what only looks the same is sought among the rest, so that it is not said twice."""
+def _find_duplicates(seen: Sequence[tuple[str, Survey]]) -> Iterator[Finding]:
+    """Equal pixels first; similar pictures among the rest, so that no pair is reported twice."""
     first: dict[bytes, str] = {}
     rest: list[tuple[str, Survey]] = []
     for name, each in seen:
@@ -159,21 +159,21 @@ def _duplicates(seen: Sequence[tuple[str, Survey]]) -> Iterator[Finding]:
         elif not each.near_blank:
             rest.append((name, each))
     if len(rest) > 1:
-        for one, other in same_pictures(_thumbs(rest)):
+        for one, other in find_same_pictures(_stack_thumbs(rest)):
             name, earlier = rest[one][0], rest[other][0]
             yield Finding("near-duplicate", name, f"{name}: shows the same as {earlier}.", earlier)
 
 
-def _leaks(seen: Sequence[tuple[str, Survey]], tested: Sequence[tuple[str, Survey]]) -> Iterator[Finding]:
+def _find_leaks(seen: Sequence[tuple[str, Survey]], tested: Sequence[tuple[str, Survey]]) -> Iterator[Finding]:
     if not seen or not tested:
         return
     known = {each.digest: name for name, each in tested}
-    same = dict(same_pictures(_thumbs(seen), _thumbs(tested), turns=True))
+    same = dict(find_same_pictures(_stack_thumbs(seen), _stack_thumbs(tested), turns=True))
     for index, (name, each) in enumerate(seen):
         other = known.get(each.digest) or (tested[same[index]][0] if index in same else None)
         if other is not None:
             yield Finding("leak", name, f"{name}: shows the same as the test picture {other}.", other)
 
 
-def _thumbs(seen: Sequence[tuple[str, Survey]]) -> npt.NDArray[np.float32]:
+def _stack_thumbs(seen: Sequence[tuple[str, Survey]]) -> npt.NDArray[np.float32]:
     return np.stack([each.thumb for _, each in seen])

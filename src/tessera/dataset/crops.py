@@ -1,6 +1,6 @@
-"""Where a crop lies and how it is turned: drawn as a value, applied by a pure function, to truth and input alike.
+"""Position and orientation of a crop: drawn as a value, applied to ground truth and input by a pure function.
 
-Shapes: H height, W width, C channels, s scale, P side of a crop of the truth.
+Shapes: H height, W width, C channels, s scale, P side of a ground-truth crop.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ Purpose = Literal["order", "crop", "degrade"]
 _PURPOSES: tuple[Purpose, ...] = ("order", "crop", "degrade")
 
 
-def stream_of(seed: int, purpose: Purpose, number: int) -> np.random.Generator:
-    """The chance that belongs to one sample (or epoch) and one purpose, whoever asks and however often.
+def derive_sample_rng(seed: int, purpose: Purpose, number: int) -> np.random.Generator:
+    """Random generator of one sample (or epoch) and one purpose; equal arguments give equal numbers.
 
-    >>> bool(stream_of(0, "crop", 7).random() == stream_of(0, "crop", 7).random())
+    >>> bool(derive_sample_rng(0, "crop", 7).random() == derive_sample_rng(0, "crop", 7).random())
     True
     """
     return np.random.default_rng([seed, _PURPOSES.index(purpose), number])
@@ -28,7 +28,7 @@ def stream_of(seed: int, purpose: Purpose, number: int) -> np.random.Generator:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CropDraw:
-    """One crop of the truth: its first row and column, and what is done to it, in the order of the fields."""
+    """A ground-truth crop: first row and column, then flips, in the order of the fields."""
 
     top: int
     left: int
@@ -40,10 +40,10 @@ class CropDraw:
 def draw_crop(
     size: tuple[int, int], patch: int, rng: np.random.Generator, *, flips: bool, rotations: bool, grid: int = 1
 ) -> CropDraw:
-    """A crop of `patch` pixels a side from a truth of `size` (H, W), on multiples of `grid` (the scale of its input).
+    """Draw a crop of `patch` pixels a side from a picture of `size` (H, W), at multiples of `grid` (the input's scale).
 
-    As many numbers are taken from `rng` whatever the size. A side shorter than the patch begins at 0 and is padded.
-    The flips are those of BasicSR: mirrored under `flips`, upside down and transposed under `rotations`.
+    The number of random draws does not depend on the size. If a side is shorter than the patch, the crop starts at 0
+    and is padded. Flips are BasicSR's: horizontal with `flips`, vertical and transposed with `rotations`.
     """
     top, left = (grid * int(rng.random() * (max(0, side - patch) // grid + 1)) for side in size)
     flip_h, flip_v, transpose = (bool(value < 0.5) for value in rng.random(3))
@@ -56,8 +56,8 @@ def draw_crop(
     )
 
 
-def on_grid(draw: CropDraw, scale: int) -> CropDraw:
-    """The same crop in the pixels of the input; `draw` was made with `grid=scale`."""
+def scale_crop(draw: CropDraw, scale: int) -> CropDraw:
+    """The same crop in input pixels; `draw` was drawn with `grid=scale`."""
     assert draw.top % scale == draw.left % scale == 0
     return CropDraw(
         top=draw.top // scale,
@@ -68,17 +68,17 @@ def on_grid(draw: CropDraw, scale: int) -> CropDraw:
     )
 
 
-def cut(pixels: Pixels, draw: CropDraw, patch: int, *, paired: bool) -> Pixels:
-    """The crop out of a whole picture, (H, W, C) -> (P, P, C): see `finished`."""
+def cut_crop(pixels: Pixels, draw: CropDraw, patch: int, *, paired: bool) -> Pixels:
+    """Cut the crop from a whole picture: (H, W, C) -> (P, P, C), as `pad_and_orient` does."""
     part = pixels[draw.top : draw.top + patch, draw.left : draw.left + patch]
-    return finished(part, draw, patch, paired=paired)
+    return pad_and_orient(part, draw, patch, paired=paired)
 
 
-def finished(part: Pixels, draw: CropDraw, patch: int, *, paired: bool) -> Pixels:
-    """What there is of a crop, at most (P, P, C) -> (P, P, C), turned; what is missing is mirrored below and right.
+def pad_and_orient(part: Pixels, draw: CropDraw, patch: int, *, paired: bool) -> Pixels:
+    """Pad a partial crop, at most (P, P, C), by reflection at the bottom and right, then flip it -> (P, P, C).
 
-    Without the border itself for truths alone (reflect-101, as Real-ESRGAN pads); with it for pairs, because only then
-    do truth and input show the same place: row h + j of the input is its row h - 1 - j, and so for the truth.
+    Single pictures are reflected without the border pixel (reflect-101, as in Real-ESRGAN), pairs with it, because only
+    then ground truth and input show the same content: input row h + j is input row h - 1 - j.
     """
     missing = [(0, patch - part.shape[0]), (0, patch - part.shape[1]), (0, 0)]
     if any(after for _, after in missing):

@@ -1,4 +1,4 @@
-"""A picture of the listing -> RGB pixels: upright, gray spread over three channels, alpha left out, 16 bits kept.
+"""Decode pictures to RGB pixels: upright, gray repeated over three channels, without alpha, 16 bits preserved.
 
 Shapes: H height, W width.
 """
@@ -19,19 +19,19 @@ import torch
 from torch import Tensor
 
 from tessera.dataset.sources import PictureRef
-from tessera.dataset.store import stored_bytes
+from tessera.dataset.store import read_encoded
 from tessera.errors import PictureError
 from tessera.images.libvips import vips
 from tessera.images.reader import PictureReader
 
 Pixels = npt.NDArray[np.unsignedinteger]
 
-ALPHA_NOTE = "Some pictures have an alpha channel: it is left out, and the colors under it are taken as they are."
+ALPHA_NOTE = "Some pictures have an alpha channel: it is ignored, and the colors under it are used unchanged."
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """Pixels (H, W, 3) in uint8 or uint16, and whether alpha was left out."""
+    """Pixels (H, W, 3) in uint8 or uint16, and whether an alpha channel was dropped."""
 
     pixels: Pixels
     had_alpha: bool = False
@@ -39,13 +39,13 @@ class Decoded:
 
 @contextlib.contextmanager
 def open_ref(ref: PictureRef) -> Generator[PictureReader]:
-    """A reader for a picture, wherever it is. Raises PictureError, in which the picture has its own name."""
+    """Open a picture of a file or store. Raises PictureError with the picture's own name."""
     if not ref.key:
         with PictureReader(Path(ref.place)) as reader:
             yield reader
         return
-    data = stored_bytes(ref.place, ref.key)
-    with _as_file(data) as path:
+    data = read_encoded(ref.place, ref.key)
+    with _provide_file(data) as path:
         try:
             with PictureReader(path) as reader:
                 yield reader
@@ -54,18 +54,18 @@ def open_ref(ref: PictureRef) -> Generator[PictureReader]:
 
 
 def read_rgb(ref: PictureRef) -> Decoded:
-    """A whole picture, (H, W, 3). Raises PictureError when it cannot be read."""
+    """Read a whole picture, (H, W, 3). Raises PictureError if it is unreadable."""
     with open_ref(ref) as reader:
-        return Decoded(_rgb(reader.read_rows(0, reader.height)), reader.info.has_alpha)
+        return Decoded(_to_rgb(reader.read_rows(0, reader.height)), reader.info.has_alpha)
 
 
-def rgb_rows(reader: PictureReader, first: int, count: int) -> Decoded:
-    """Some rows of an open picture, (count, W, 3). Raises PictureError when they are damaged."""
-    return Decoded(_rgb(reader.read_rows(first, count)), reader.info.has_alpha)
+def read_rgb_rows(reader: PictureReader, first: int, count: int) -> Decoded:
+    """Read rows of an open picture, (count, W, 3). Raises PictureError if they are damaged."""
+    return Decoded(_to_rgb(reader.read_rows(first, count)), reader.info.has_alpha)
 
 
 def to_chw(pixels: Pixels) -> Tensor:
-    """(H, W, 3) -> (3, H, W): uint8 as it is, uint16 as float32 in [0, 1]."""
+    """Convert pixels to planes, (H, W, 3) -> (3, H, W): uint8 unchanged, uint16 to float32 in [0, 1]."""
     planes = np.ascontiguousarray(pixels.transpose(2, 0, 1))
     if planes.dtype == np.uint8:
         return torch.from_numpy(planes)
@@ -73,18 +73,18 @@ def to_chw(pixels: Pixels) -> Tensor:
 
 
 def read_in_one_thread() -> None:
-    """Let this process decode with one thread: workers share the processor by being several."""
+    """Decode with one thread in this process, because there are several worker processes."""
     vips().concurrency_set(1)
 
 
-def _rgb(pixels: Pixels) -> Pixels:
+def _to_rgb(pixels: Pixels) -> Pixels:
     color = pixels[..., :1] if pixels.shape[2] < 3 else pixels[..., :3]
     return np.broadcast_to(color, (*color.shape[:2], 3)) if color.shape[2] == 1 else color
 
 
 @contextlib.contextmanager
-def _as_file(data: bytes) -> Generator[Path]:
-    """Bytes under a path, in memory where the system can, for readers that want a file."""
+def _provide_file(data: bytes) -> Generator[Path]:
+    """Provide bytes under a path for readers that need a file; in memory where the system supports it."""
     if _has_memory_files():
         descriptor = os.memfd_create("picture")
         try:

@@ -1,6 +1,6 @@
-"""The data set: sample number -> crop of a picture, or of a pair.
+"""The training data set: sample number -> crop of a picture or pair.
 
-Shapes: H height, W width, P side of a crop of the truth, p = P / s side of a crop of the input.
+Shapes: H height, W width, P side of a ground-truth crop, p = P / s side of an input crop.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from torch.utils.data import Dataset
 
 from tessera.dataset.cache import Cache, DiskCache, MemoryCache
 from tessera.dataset.config import DataConfig
-from tessera.dataset.crops import CropDraw, Pixels, draw_crop, finished, on_grid, stream_of
-from tessera.dataset.decoding import ALPHA_NOTE, open_ref, read_rgb, rgb_rows, to_chw
-from tessera.dataset.sampling import picture_of
+from tessera.dataset.crops import CropDraw, Pixels, derive_sample_rng, draw_crop, pad_and_orient, scale_crop
+from tessera.dataset.decoding import ALPHA_NOTE, open_ref, read_rgb, read_rgb_rows, to_chw
+from tessera.dataset.sampling import choose_picture
 from tessera.dataset.sources import Listing, PictureRef
 from tessera.errors import PictureError, UsageError
 
@@ -25,9 +25,9 @@ _MOST_ATTEMPTS = 64
 
 
 class Sample(TypedDict):
-    """One crop: `gt` (3, P, P) and, for pairs, `lq` (3, p, p), uint8, or float32 in [0, 1] where there were 16 bits.
+    """One crop: `gt` (3, P, P) and, for pairs, `lq` (3, p, p), uint8, or float32 in [0, 1] for 16-bit files.
 
-    `number` is the sample's, `picture` its index in the listing; `problem` holds sentences to pass on, a line each.
+    `number` is the sample's, `picture` its index in the listing; `problem` has messages, one per line.
     """
 
     gt: Tensor
@@ -38,8 +38,8 @@ class Sample(TypedDict):
 
 
 @dataclass(frozen=True)
-class _Opened:
-    """A picture of which rows can be had: its size (H, W), and `rows(first, count)` -> (count, W, 3), once."""
+class _OpenPicture:
+    """An opened picture: its size (H, W), and `rows(first, count)` -> (count, W, 3), to be called once."""
 
     size: tuple[int, int]
     had_alpha: bool
@@ -47,21 +47,21 @@ class _Opened:
 
 
 class CropDataset(Dataset[Sample]):
-    """Crops of the pictures of a listing: sample `number` is the same whoever asks for it, and when.
+    """Crops of the pictures of a listing; sample `number` is always the same, in every process.
 
-    A picture that cannot be read is replaced by the next in the order of its epoch, and the sentence about it comes
-    with the sample. Without a cache only the rows down to the crop are decoded, so damage below them goes unnoticed.
-    `seed` and the number make all chance; `writers` is how many processes share the limit of the cache.
+    An unreadable picture is replaced by the next one in the order of its epoch, with a message in the sample. Without a
+    cache only the rows down to the crop are decoded, so damage below them is not noticed. All random draws follow from
+    `seed` and the number; `writers` processes share the limit of the cache.
 
-    Raises UsageError for no pictures or a patch off the grid of the inputs; PictureError, from an item, when one
-    picture after the other cannot be read.
+    Raises UsageError for no pictures or a patch that is not a multiple of the scale; PictureError, from an item, if
+    many pictures in a row are unreadable.
     """
 
     def __init__(self, listing: Listing, config: DataConfig, *, seed: int, scale: int = 1, writers: int = 1) -> None:
         if not len(listing):
-            raise UsageError("There are no pictures to train on.")
+            raise UsageError("No pictures to train on.")
         if listing.lq is not None and config.patch % scale:
-            raise UsageError(f"patch = {config.patch} cannot be cut from pairs at x{scale}: expected a multiple of it.")
+            raise UsageError(f"data.patch: expected a multiple of the scale, {scale}; found {config.patch}.")
         self.listing = listing
         self._config = config
         self._seed = seed
@@ -75,64 +75,64 @@ class CropDataset(Dataset[Sample]):
     def __getitem__(self, number: int) -> Sample:
         problems: list[str] = []
         for attempt in range(min(len(self.listing), _MOST_ATTEMPTS)):
-            picture = picture_of(number, len(self.listing), self._seed, attempt=attempt)
+            picture = choose_picture(number, len(self.listing), self._seed, attempt=attempt)
             try:
                 if self.listing.lq is None:
-                    gt, had_alpha = self._truth(number, self.listing.gt[picture])
+                    gt, had_alpha = self._read_gt(number, self.listing.gt[picture])
                     sample = Sample(gt=gt, number=number, picture=picture, problem="")
                 else:
-                    gt, lq, had_alpha = self._pair(number, self.listing.gt[picture], self.listing.lq[picture])
+                    gt, lq, had_alpha = self._read_pair(number, self.listing.gt[picture], self.listing.lq[picture])
                     sample = Sample(gt=gt, lq=lq, number=number, picture=picture, problem="")
             except PictureError as error:
                 problems.append(str(error).replace("\n", " "))
                 continue
             sample["problem"] = "\n".join([*problems, ALPHA_NOTE] if had_alpha else problems)
             return sample
-        raise PictureError(
-            f"{len(problems)} pictures, one after the other, could not be read; the first: {problems[0]}"
-        )
+        raise PictureError(f"{len(problems)} pictures in a row could not be read; the first: {problems[0]}")
 
-    def _truth(self, number: int, ref: PictureRef) -> tuple[Tensor, bool]:
+    def _read_gt(self, number: int, ref: PictureRef) -> tuple[Tensor, bool]:
         with self._open(ref) as gt:
             draw = self._draw(number, gt.size, grid=1)
-            part = _part(gt, draw, self._config.patch, gt.size)
-            return to_chw(finished(part, draw, self._config.patch, paired=False)), gt.had_alpha
+            part = _read_part(gt, draw, self._config.patch, gt.size)
+            return to_chw(pad_and_orient(part, draw, self._config.patch, paired=False)), gt.had_alpha
 
-    def _pair(self, number: int, gt_ref: PictureRef, lq_ref: PictureRef) -> tuple[Tensor, Tensor, bool]:
+    def _read_pair(self, number: int, gt_ref: PictureRef, lq_ref: PictureRef) -> tuple[Tensor, Tensor, bool]:
         patch, scale = self._config.patch, self._scale
         with self._open(gt_ref) as gt, self._open(lq_ref) as lq:
-            lq_size = _common_size(gt_ref, gt.size, lq_ref, lq.size, scale)
+            lq_size = _find_common_size(gt_ref, gt.size, lq_ref, lq.size, scale)
             gt_size = (lq_size[0] * scale, lq_size[1] * scale)
             draw = self._draw(number, gt_size, grid=scale)
-            lq_draw = on_grid(draw, scale)
-            gt_part = _part(gt, draw, patch, gt_size)
-            lq_part = _part(lq, lq_draw, patch // scale, lq_size)
+            lq_draw = scale_crop(draw, scale)
+            gt_part = _read_part(gt, draw, patch, gt_size)
+            lq_part = _read_part(lq, lq_draw, patch // scale, lq_size)
             return (
-                to_chw(finished(gt_part, draw, patch, paired=True)),
-                to_chw(finished(lq_part, lq_draw, patch // scale, paired=True)),
+                to_chw(pad_and_orient(gt_part, draw, patch, paired=True)),
+                to_chw(pad_and_orient(lq_part, lq_draw, patch // scale, paired=True)),
                 gt.had_alpha or lq.had_alpha,
             )
 
     def _draw(self, number: int, size: tuple[int, int], *, grid: int) -> CropDraw:
-        config, rng = self._config, stream_of(self._seed, "crop", number)
+        config, rng = self._config, derive_sample_rng(self._seed, "crop", number)
         return draw_crop(size, config.patch, rng, flips=config.flips, rotations=config.rotations, grid=grid)
 
     @contextlib.contextmanager
-    def _open(self, ref: PictureRef) -> Generator[_Opened]:
-        """A picture from the cache, or the file down to the rows that are asked for."""
-        cache = self._opened_cache()
+    def _open(self, ref: PictureRef) -> Generator[_OpenPicture]:
+        """Open a picture from the cache, or its file down to the requested rows."""
+        cache = self._open_cache()
         if cache is None:
             with open_ref(ref) as reader:
                 size = (reader.info.height, reader.info.width)
-                yield _Opened(size, reader.info.has_alpha, lambda first, count: rgb_rows(reader, first, count).pixels)
+                yield _OpenPicture(
+                    size, reader.info.has_alpha, lambda first, count: read_rgb_rows(reader, first, count).pixels
+                )
             return
         decoded = cache.get(ref, read_rgb)
         pixels = decoded.pixels
         height, width = pixels.shape[:2]
-        yield _Opened((height, width), decoded.had_alpha, lambda first, count: pixels[first : first + count])
+        yield _OpenPicture((height, width), decoded.had_alpha, lambda first, count: pixels[first : first + count])
 
-    def _opened_cache(self) -> Cache | None:
-        """The cache, opened where it is used: each worker fills its own part of it."""
+    def _open_cache(self) -> Cache | None:
+        """Open the cache on first use: each worker fills its own share of it."""
         if self._cache is None and self._config.cache != "none":
             limit = int(self._config.cache_gib * 2**30)
             if self._config.cache == "memory":
@@ -143,19 +143,17 @@ class CropDataset(Dataset[Sample]):
         return self._cache
 
 
-def _part(opened: _Opened, draw: CropDraw, patch: int, size: tuple[int, int]) -> Pixels:
-    """What there is of the crop within `size` (H, W)."""
+def _read_part(opened: _OpenPicture, draw: CropDraw, patch: int, size: tuple[int, int]) -> Pixels:
+    """Read the part of the crop that lies within `size` (H, W)."""
     rows = opened.rows(draw.top, min(patch, size[0] - draw.top))
     return rows[:, draw.left : min(draw.left + patch, size[1])]
 
 
-def _common_size(
+def _find_common_size(
     gt_ref: PictureRef, gt: tuple[int, int], lq_ref: PictureRef, lq: tuple[int, int], scale: int
 ) -> tuple[int, int]:
-    """The part of the input, (H, W), that the truth has whole: without a last row made of less than `scale` rows."""
+    """Size (H, W) of the input that the ground truth covers: without a last row made from less than `scale` rows."""
     for truth, side in zip(gt, lq, strict=True):
         if side not in (truth // scale, -(-truth // scale)) or truth < scale:
-            raise PictureError(
-                f"{lq_ref}: is {lq[1]}x{lq[0]}, which is not {gt_ref} ({gt[1]}x{gt[0]}) divided by {scale}."
-            )
+            raise PictureError(f"{lq_ref}: is {lq[1]}x{lq[0]}, expected {gt_ref} ({gt[1]}x{gt[0]}) divided by {scale}.")
     return min(lq[0], gt[0] // scale), min(lq[1], gt[1] // scale)

@@ -1,6 +1,6 @@
-"""Which sample comes when: numbers that go on for ever, dealt to processes, each standing for a picture.
+"""Order of samples: endless numbers, distributed to processes, each mapped to a picture.
 
-Nothing here has a state that would have to be saved: a run that has used n samples goes on at number n.
+There is no state to save: a run that has used n samples continues at number n.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tessera.dataset.crops import stream_of
+from tessera.dataset.crops import derive_sample_rng
 
 
 @dataclass(frozen=True)
 class NumberedBatches:
-    """The numbers of each batch of one process among `world`: from `first` on, without end unless `batches` sets one.
+    """Batches of sample numbers for one process of `world`, starting at `first`; endless unless `batches` is set.
 
     >>> list(NumberedBatches(first=0, batch=2, rank=1, world=2, batches=2))
     [[2, 3], [6, 7]]
@@ -42,15 +42,15 @@ class NumberedBatches:
             step += 1
 
 
-def picture_of(number: int, pictures: int, seed: int, *, attempt: int = 0) -> int:
-    """The picture that sample `number` takes: every picture once in each epoch, each epoch in another order.
+def choose_picture(number: int, pictures: int, seed: int, *, attempt: int = 0) -> int:
+    """Choose the picture of sample `number`: every picture once per epoch, in a different order each epoch.
 
-    When it cannot be read, `attempt` gives those that follow in the order of the epoch.
+    If it is unreadable, `attempt` selects the following ones in the order of the epoch.
     """
     epoch, position = divmod(number, pictures)
-    return int(_order(seed, epoch, pictures)[(position + attempt) % pictures])
+    return int(_shuffle(seed, epoch, pictures)[(position + attempt) % pictures])
 
 
-@functools.lru_cache(maxsize=4)  # a batch may reach over the end of an epoch, and another data set be read beside
-def _order(seed: int, epoch: int, pictures: int) -> npt.NDArray[np.int64]:
-    return stream_of(seed, "order", epoch).permutation(pictures)
+@functools.lru_cache(maxsize=4)  # a batch may span two epochs, and two data sets may be in use
+def _shuffle(seed: int, epoch: int, pictures: int) -> npt.NDArray[np.int64]:
+    return derive_sample_rng(seed, "order", epoch).permutation(pictures)

@@ -1,6 +1,6 @@
-"""What the user names -> a listing of pictures, without opening one: 100,000 names take a second.
+"""The user's paths -> a listing of pictures, without opening any: 100,000 names take a second.
 
-A name is a folder, a file, a pattern, a list (.txt, as BasicSR's meta-info files) or an LMDB store.
+A path is a folder, a file, a pattern, a list (.txt, as BasicSR's meta-info files) or an LMDB store.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tessera.dataset.listing_file import read_lines
 from tessera.dataset.pairing import match_names
-from tessera.dataset.store import is_store, store_keys
+from tessera.dataset.store import is_store, list_keys
 from tessera.dataset.taught import INPUTS, OUTPUTS, is_taught
 from tessera.errors import UsageError
 from tessera.images.formats import list_readable_extensions
@@ -26,24 +26,24 @@ _MOST_QUOTED = 100
 
 @dataclass(frozen=True, slots=True)
 class PictureRef:
-    """Where one picture is: a file, or a key in a store."""
+    """Location of a picture: a file, or a key in a store."""
 
     place: str
     key: str = ""
 
     def __str__(self) -> str:
-        """What it is called in sentences."""
+        """Name in messages."""
         return f"{self.place}:{self.key}" if self.key else self.place
 
     @property
     def stem(self) -> str:
-        """Its name without folder and extension."""
+        """Name without folder and extension."""
         return self.key or Path(self.place).stem
 
 
 @dataclass(frozen=True)
 class Listing:
-    """Pictures in a fixed order; `lq` has the input of each when there are pairs; sentences about what was left out."""
+    """Pictures in a fixed order; `lq` has the inputs if there are pairs; messages about pictures that are left out."""
 
     gt: tuple[PictureRef, ...]
     lq: tuple[PictureRef, ...] | None = None
@@ -55,7 +55,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A picture with its path below the place that was named, and its input where a list gives one."""
+    """A picture with its path relative to the named place, and its input if a list has one."""
 
     ref: PictureRef
     below: str
@@ -69,19 +69,23 @@ def list_pictures(
     root: Path | None = None,
     recursive: bool = True,
 ) -> Listing:
-    """List what is in `places`, paired with `lq` by name (or by the lists themselves), in the order of their names.
+    """List the pictures in `places` by name, paired with `lq` by name (or by the lists themselves).
 
-    Nothing is opened, and no file is asked for its size. Raises UsageError when a place is not there or gives nothing.
+    No file is opened or queried. Raises UsageError if a place is missing or has no pictures.
     """
     if lq is not None and len(lq) != len(places):
-        raise UsageError(f"There are {len(places)} places of truths and {len(lq)} of inputs: expected one for each.")
-    found = [_entries(place, root, recursive) for place in places]
+        raise UsageError(
+            f"Expected one place of inputs for each of the {len(places)} of ground truth, found {len(lq)}."
+        )
+    found = [_list_entries(place, root, recursive) for place in places]
     if lq is not None:
-        return _pair(places, found, lq, [_entries(place, root, recursive) for place in lq])
+        return _pair(places, found, lq, [_list_entries(place, root, recursive) for place in lq])
     entries = list({entry.ref: entry for part in found for entry in part}.values())
     with_input = [entry for entry in entries if entry.lq is not None]
     if with_input and len(with_input) < len(entries):
-        raise UsageError(f"{len(with_input)} of {len(entries)} pictures have an input in their list: give one for all.")
+        raise UsageError(
+            f"{len(with_input)} of {len(entries)} pictures have an input in their list: give one for each, or none."
+        )
     inputs = tuple(entry.lq for entry in with_input if entry.lq is not None)
     return Listing(tuple(entry.ref for entry in entries), inputs or None)
 
@@ -114,45 +118,45 @@ def _join(places: Sequence[Path]) -> str:
     return ", ".join(map(str, places))
 
 
-def _entries(place: Path, root: Path | None, recursive: bool) -> list[_Entry]:
-    """Everything that one name stands for, sorted."""
+def _list_entries(place: Path, root: Path | None, recursive: bool) -> list[_Entry]:
+    """List all pictures of one place, sorted."""
     if place.is_dir():
         if is_taught(place):
             return _list_taught(place)
         if is_store(place):
-            return [_Entry(PictureRef(str(place), key), key + ".png") for key in store_keys(place)]
+            return [_Entry(PictureRef(str(place), key), key + ".png") for key in list_keys(place)]
         folder = str(place)
-        return _or_refuse(
+        return _check_not_empty(
             place, [_Entry(PictureRef(path), path[len(folder) + 1 :]) for path in _walk(folder, recursive)]
         )
     if place.suffix.lower() == ".txt" and place.is_file():
-        return _or_refuse(place, _parse_list(place, root))
+        return _check_not_empty(place, _parse_list(place, root))
     if place.exists():
         return [_Entry(PictureRef(str(place)), place.name)]
     if glob.has_magic(str(place)):
         matches = glob.iglob(str(place), recursive=True)  # noqa: PTH207 - the pattern may be absolute
-        return _or_refuse(
-            place, [_Entry(PictureRef(path), Path(path).name) for path in sorted(filter(_wanted, matches))]
+        return _check_not_empty(
+            place, [_Entry(PictureRef(path), Path(path).name) for path in sorted(filter(_is_picture, matches))]
         )
-    raise UsageError(f"{place}: there is no such folder, file, list or store.")
+    raise UsageError(f"{place}: no such folder, file, list or store.")
 
 
 def _list_taught(place: Path) -> list[_Entry]:
     """The pairs of a store made by a teacher."""
     outputs, inputs = place / OUTPUTS, place / INPUTS
     return [
-        _Entry(PictureRef(str(outputs), key), key + ".png", PictureRef(str(inputs), key)) for key in store_keys(outputs)
+        _Entry(PictureRef(str(outputs), key), key + ".png", PictureRef(str(inputs), key)) for key in list_keys(outputs)
     ]
 
 
-def _or_refuse(place: Path, entries: list[_Entry]) -> list[_Entry]:
+def _check_not_empty(place: Path, entries: list[_Entry]) -> list[_Entry]:
     if not entries:
-        raise UsageError(f"{place}: gives no pictures.")
+        raise UsageError(f"{place}: no pictures found.")
     return entries
 
 
 def _walk(folder: str, recursive: bool) -> list[str]:
-    """Pictures below a folder by name alone; the kind of an entry comes with the listing, so no file is touched."""
+    """List the pictures below a folder by name; directory entries have their type, so no file is accessed."""
     found: list[str] = []
     waiting, seen = [folder], {os.path.realpath(folder)}
     while waiting:
@@ -162,10 +166,10 @@ def _walk(folder: str, recursive: bool) -> list[str]:
                 for entry in entries:
                     if entry.name.startswith("."):
                         continue
-                    if _wanted(entry.name):
+                    if _is_picture(entry.name):
                         found.append(entry.path)
                     elif recursive and entry.is_dir():
-                        real = os.path.realpath(entry.path)  # links may lead round in circles
+                        real = os.path.realpath(entry.path)  # links may form a cycle
                         if real not in seen:
                             seen.add(real)
                             waiting.append(entry.path)
@@ -174,7 +178,7 @@ def _walk(folder: str, recursive: bool) -> list[str]:
     return sorted(found)
 
 
-def _wanted(name: str) -> bool:
+def _is_picture(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in list_readable_extensions()  # noqa: PTH122 - a hundred thousand of these
 
 

@@ -31,7 +31,7 @@ def is_store(path: Path) -> bool:
     return (path / _DATA).is_file()
 
 
-def store_keys(folder: Path) -> list[str]:
+def list_keys(folder: Path) -> list[str]:
     """List the names of the pictures in a store, sorted, from its meta_info.txt or, without one, from the store itself.
 
     Raises UsageError if there are none, PictureError if the store cannot be opened.
@@ -47,7 +47,7 @@ def store_keys(folder: Path) -> list[str]:
     return sorted(keys)
 
 
-def stored_bytes(folder: str, key: str) -> bytes:
+def read_encoded(folder: str, key: str) -> bytes:
     """Read the encoded picture under a key. Raises PictureError if there is none."""
     with _begin_reading(folder) as transaction:
         value = transaction.get(key.encode(errors="surrogateescape"))

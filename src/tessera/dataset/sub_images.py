@@ -53,12 +53,12 @@ class Cut(BaseModel, frozen=True):
     smaller_than_size: bool = False
 
 
-def window_starts(length: int, size: int, step: int, threshold: int) -> list[int]:
+def list_window_starts(length: int, size: int, step: int, threshold: int) -> list[int]:
     """List the starts of windows along a side, with a last one at the border if more than `threshold` pixels remain.
 
-    >>> window_starts(1000, 480, 240, 0)
+    >>> list_window_starts(1000, 480, 240, 0)
     [0, 240, 480, 520]
-    >>> window_starts(1000, 480, 240, 40), window_starts(300, 480, 240, 0)
+    >>> list_window_starts(1000, 480, 240, 40), list_window_starts(300, 480, 240, 0)
     ([0, 240, 480], [0])
     """
     if length < size:
@@ -119,11 +119,11 @@ def _cut_picture(ref: PictureRef, *, mark_length: int, out: Path, config: CropsC
     stem = ref.stem[: len(ref.stem) - mark_length]
     with open_ref(ref) as reader:
         height, width = reader.info.height, reader.info.width
-        versions = _versions(height, width, config)
+        versions = _list_versions(height, width, config)
         names = [
             out / f"{stem}{suffix}_s{number:03d}.png"
             for suffix, size in versions
-            for number in range(1, len(_windows(size, config)) + 1)
+            for number in range(1, len(_list_windows(size, config)) + 1)
         ]
         small = min(height, width) < config.size
         if all(name.exists() for name in names):
@@ -132,14 +132,14 @@ def _cut_picture(ref: PictureRef, *, mark_length: int, out: Path, config: CropsC
     missing = iter(names)
     for _, size in versions:
         version = pixels if size == (height, width) else resample_array(pixels, size)
-        for top, left in _windows(size, config):
+        for top, left in _list_windows(size, config):
             name = next(missing)
             if not name.exists():
                 _write(version[top : top + config.size, left : left + config.size], name, config.compression)
     return Cut(windows=len(names), smaller_than_size=small)
 
 
-def _versions(height: int, width: int, config: CropsConfig) -> list[tuple[str, tuple[int, int]]]:
+def _list_versions(height: int, width: int, config: CropsConfig) -> list[tuple[str, tuple[int, int]]]:
     """List the picture and, with `multiscale`, its smaller versions: suffix of the name, and size (H, W).
 
     The last version has a short side of 400 pixels, unless that upscales: upscaled pictures are not ground truth.
@@ -155,8 +155,8 @@ def _versions(height: int, width: int, config: CropsConfig) -> list[tuple[str, t
     return versions
 
 
-def _windows(size: tuple[int, int], config: CropsConfig) -> list[tuple[int, int]]:
-    rows, columns = (window_starts(side, config.size, config.step, config.threshold) for side in size)
+def _list_windows(size: tuple[int, int], config: CropsConfig) -> list[tuple[int, int]]:
+    rows, columns = (list_window_starts(side, config.size, config.step, config.threshold) for side in size)
     return [(top, left) for top in rows for left in columns]
 
 

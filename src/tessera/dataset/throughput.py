@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Generator
 
 _CLEARLY = 0.15
-"""The share of the time that waiting must have before the data is said to limit."""
+"""Share of waiting time above which data loading is the limit."""
 
 
 class ThroughputMeter:
-    """Adds up the seconds of waiting for batches and of computing with them; `clock` gives seconds.
+    """Sums the time spent waiting for batches and computing; `clock` returns seconds.
 
-    On a CUDA device, wait for it within `computing`: what it has not finished would count as nobody's time.
+    On a CUDA device, synchronize within `computing`; otherwise unfinished work is not counted.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -24,14 +24,14 @@ class ThroughputMeter:
 
     @contextlib.contextmanager
     def waiting(self) -> Generator[None]:
-        """The time until the next batch is there."""
+        """Measure the time until the next batch arrives."""
         start = self._clock()
         yield
         self.waiting_seconds += self._clock() - start
 
     @contextlib.contextmanager
     def computing(self, samples: int) -> Generator[None]:
-        """The time of a step with so many samples."""
+        """Measure the time of a step on `samples` samples."""
         start = self._clock()
         yield
         self.computing_seconds += self._clock() - start
@@ -39,12 +39,12 @@ class ThroughputMeter:
 
     @property
     def waiting_share(self) -> float:
-        """The part of the time that was spent waiting, in [0, 1]."""
+        """Share of the time spent waiting, in [0, 1]."""
         seconds = self.waiting_seconds + self.computing_seconds
         return self.waiting_seconds / seconds if seconds > 0 else 0.0
 
     def sentence(self, *, workers: int, cores: int, cached: bool) -> str:
-        """What limits the speed, in numbers, and what would help."""
+        """Describe the throughput, its limit, and ways to improve it."""
         seconds = self.waiting_seconds + self.computing_seconds
         if not self.samples or seconds <= 0:
             return "Throughput: not measured yet."

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tessera.dataset.alignment import WINDOW, shift_between
+from tessera.dataset.alignment import WINDOW, find_shift
 from tessera.errors import NonFiniteError, PictureError, TesseraError
 from tessera.evaluate import protocol as protocols
 from tessera.evaluate.levels import Levels, convert_to_gray, select_channels
@@ -225,7 +225,7 @@ class AlignmentCheck:
 
     def describe_shift(self) -> str | None:
         """The shift in words, such as "2 left and 1 down"; None where the two are aligned."""
-        shift = shift_between(*torch.cat(self._parts, dim=1))
+        shift = find_shift(*torch.cat(self._parts, dim=1))
         if shift is None:
             return None
         down, right = shift

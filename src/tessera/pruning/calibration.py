@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tessera.dataset.decoding import open_ref, rgb_rows, to_chw
+from tessera.dataset.decoding import open_ref, read_rgb_rows, to_chw
 from tessera.dataset.loading import to_unit
 from tessera.dataset.sources import PictureRef
 from tessera.errors import UsageError
@@ -45,5 +45,5 @@ def _read_center_crop(ref: PictureRef, multiple: int, side: int) -> Tensor:
         if not height or not width:
             raise UsageError(f"{ref}: expected at least {multiple} pixels a side, found less.", field="calibration")
         top, left = (reader.info.height - height) // 2, (reader.info.width - width) // 2
-        pixels = rgb_rows(reader, top, height).pixels[:, left : left + width]
+        pixels = read_rgb_rows(reader, top, height).pixels[:, left : left + width]
         return to_unit(to_chw(pixels))

@@ -17,7 +17,7 @@ from types import FrameType
 
 from torch import Tensor
 
-from tessera.dataset.loading import Batch, batches_of, make_loader, to_unit
+from tessera.dataset.loading import Batch, iterate_batches, make_loader, to_unit
 from tessera.dataset.samples import CropDataset
 from tessera.dataset.sources import list_pictures
 from tessera.errors import TrainingError
@@ -132,7 +132,7 @@ class _Run:
         """The first inputs of the run, batches (B, 3, p, p) in [0, 1], on which to measure blocks."""
         inputs: list[Tensor] = []
         loader = make_loader(self.dataset, first_number=0, batch=self.recipe.data.batch, workers=0)
-        for number, batch in enumerate(batches_of(loader)):
+        for number, batch in enumerate(iterate_batches(loader)):
             inputs.append(self._prepare(batch, number, PairPool(0), process=0).lq)
             if sum(map(len, inputs)) >= CALIBRATION_CROPS:
                 break
@@ -211,7 +211,7 @@ class _Run:
             world=self.processes.count,
             pin=self.processes.device.type == "cuda",
         )
-        batches = batches_of(loader)
+        batches = iterate_batches(loader)
         while True:
             with self.logger.meter.waiting():
                 batch = next(batches)

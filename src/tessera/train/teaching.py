@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field, model_validator
 from torch import Tensor
 
 from tessera.dataset.config import DataConfig
-from tessera.dataset.loading import SeenMessages, batches_of, make_loader, to_unit
+from tessera.dataset.loading import SeenMessages, iterate_batches, make_loader, to_unit
 from tessera.dataset.samples import CropDataset
 from tessera.dataset.sources import Listing
 from tessera.dataset.taught import Pair, Teaching, open_taught
@@ -169,7 +169,7 @@ def _make_batches(
     dataset = CropDataset(listing, DataConfig(patch=patch, batch=BATCH), seed=config.seed)
     seen = SeenMessages()
     loader = make_loader(dataset, first_number=first * BATCH, batch=BATCH, workers=workers)
-    for number, batch in enumerate(batches_of(loader), first):
+    for number, batch in enumerate(iterate_batches(loader), first):
         for problem in seen.new(batch["problem"]):
             show_message(problem)
         lq = degrade_crops(to_unit(batch["gt"]), config, number, scale)
