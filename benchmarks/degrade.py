@@ -21,8 +21,8 @@ from PIL import Image
 from scipy import fft, ndimage
 
 from tessera import degrade
-from tessera.degrade.blur import KernelDraw, kernel_weights
-from tessera.degrade.jpeg import step_factor
+from tessera.degrade.blur import KernelDraw, compute_kernel
+from tessera.degrade.jpeg import compute_step_factor
 from tessera.degrade.noise import NoiseDraw
 from tessera.degrade.realesrgan import RealESRGANDraw
 from tessera.degrade.tables import CHROMA_STEPS, LUMA_STEPS
@@ -45,7 +45,7 @@ def gaussian_blur(image):
 
 
 def filtered(image, kernel: KernelDraw):
-    weights = np.pad(kernel_weights(kernel), (21 - kernel.size) // 2).astype(np.float32)
+    weights = np.pad(compute_kernel(kernel), (21 - kernel.size) // 2).astype(np.float32)
     if cv2 is not None:
         return cv2.filter2D(image, -1, weights)
     return np.dstack([ndimage.correlate(image[..., channel], weights, mode="mirror") for channel in range(3)])
@@ -92,7 +92,7 @@ def by_arithmetic(image, quality: float):
 
 
 def quantized(plane, table, quality: float):
-    steps = np.reshape(np.float32(table), (8, 8)).T * np.float32(step_factor(quality))
+    steps = np.reshape(np.float32(table), (8, 8)).T * np.float32(compute_step_factor(quality))
     height, width = plane.shape
     blocks = plane.reshape(height // 8, 8, width // 8, 8).transpose(0, 2, 1, 3)
     cosines = fft.dctn(blocks, axes=(2, 3), norm="ortho")

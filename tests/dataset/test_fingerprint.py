@@ -8,7 +8,7 @@ from PIL import Image
 from scipy.fft import dctn
 from scipy.ndimage import gaussian_filter
 
-from tessera.dataset.fingerprint import SIDE, _hashes, compute_area_weights, find_same_pictures, orient
+from tessera.dataset.fingerprint import SIDE, _compute_hashes, compute_area_weights, find_same_pictures, orient
 
 
 @functools.cache
@@ -50,7 +50,7 @@ def test_the_hash_is_the_signs_of_the_low_frequencies():
     small = thumb(scene(3))
     signs = np.asarray(dctn(small, type=2))[:16, :16] > 0
     signs[0, 0] = False
-    found = np.unpackbits(_hashes(small[None]).view(np.uint8)).reshape(16, 16)
+    found = np.unpackbits(_compute_hashes(small[None]).view(np.uint8)).reshape(16, 16)
     assert (found == signs).mean() > 0.99
 
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from tessera.degrade.estimate import blur_sigma, find_quality, measure_file, noise_sigma
+from tessera.degrade.estimate import estimate_blur, estimate_noise, find_quality, measure_file
 from tessera.errors import PictureError
 from tessera.images.picture import read_picture
 
@@ -44,14 +44,14 @@ def luma(pixels: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("sigma", [1.5, 4, 8, 15, 25])
 def test_noise_is_found_within_a_tenth(sigma):
     noisy = levels(scene() + np.random.default_rng(1).normal(0, sigma, (400, 400, 3)))
-    assert noise_sigma(noisy[..., 1].astype(np.float64)) == pytest.approx(sigma, rel=0.1)
+    assert estimate_noise(noisy[..., 1].astype(np.float64)) == pytest.approx(sigma, rel=0.1)
 
 
 def test_a_clean_picture_has_no_noise_and_a_white_one_nothing_to_tell_it_from():
-    sigma = noise_sigma(levels(scene())[..., 1].astype(np.float64))
+    sigma = estimate_noise(levels(scene())[..., 1].astype(np.float64))
     assert sigma is not None
     assert sigma < 0.5
-    assert noise_sigma(np.full((64, 64), 255.0)) is None
+    assert estimate_noise(np.full((64, 64), 255.0)) is None
 
 
 @pytest.mark.parametrize("quality", [30, 45, 60, 75, 88])
@@ -71,17 +71,17 @@ def test_what_never_was_a_jpeg_is_not_called_one(sigma):
 @pytest.mark.parametrize("sigma", [0.8, 1.2, 1.8, 2.5, 4])
 def test_blur_is_found_within_a_fifth_of_a_pixel_or_fifteen_hundredths(sigma):
     blurred = ndimage.gaussian_filter(scene(), (sigma, sigma, 0))
-    assert blur_sigma(levels(blurred)[..., 1].astype(np.float64)) == pytest.approx(sigma, rel=0.15, abs=0.2)
+    assert estimate_blur(levels(blurred)[..., 1].astype(np.float64)) == pytest.approx(sigma, rel=0.15, abs=0.2)
 
 
 def test_blur_is_found_below_noise():
     noisy = ndimage.gaussian_filter(scene(), (1.5, 1.5, 0)) + np.random.default_rng(1).normal(0, 6, (400, 400, 3))
     plane = levels(noisy)[..., 1].astype(np.float64)
-    assert blur_sigma(plane, 6.0) == pytest.approx(1.5, rel=0.2)
+    assert estimate_blur(plane, 6.0) == pytest.approx(1.5, rel=0.2)
 
 
 def test_without_edges_there_is_no_blur_to_tell():
-    assert blur_sigma(np.full((100, 100), 90.0)) is None
+    assert estimate_blur(np.full((100, 100), 90.0)) is None
 
 
 def test_a_file_is_measured_by_its_own_table(tmp_path):
@@ -119,7 +119,7 @@ def test_on_real_photographs_quality_and_noise_are_found(assets):
     noises, qualities = [], []
     for path in paths:
         pixels = np.asarray(Image.open(path).convert("RGB").resize((600, 450), Image.Resampling.LANCZOS))
-        noises.append(noise_sigma(levels(pixels + rng.normal(0, 8, pixels.shape))[..., 1].astype(np.float64)))
+        noises.append(estimate_noise(levels(pixels + rng.normal(0, 8, pixels.shape))[..., 1].astype(np.float64)))
         qualities.append(find_quality(luma(through_jpeg(pixels, 70))))
     assert sum(noise is not None and abs(noise - 8) < 1.2 for noise in noises) >= 7
     assert sum(quality is not None and abs(quality - 70) <= 1 for quality in qualities) >= 7

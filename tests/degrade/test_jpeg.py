@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from scipy import fft
 
-from tessera.degrade.jpeg import compress, step_factor
-from tessera.degrade.tables import CHROMA_STEPS, LUMA_STEPS, luma_steps, luma_table_of, nearest_quality
+from tessera.degrade.jpeg import compress, compute_step_factor
+from tessera.degrade.tables import CHROMA_STEPS, LUMA_STEPS, build_luma_table, find_nearest_quality, read_luma_table
 
 
 def soft_picture(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -34,7 +34,9 @@ def one_block_at_a_time(picture: np.ndarray, quality: float) -> np.ndarray:
         -0.168736 * r - 0.331264 * g + 0.5 * b + 128,
         0.5 * r - 0.418688 * g - 0.081312 * b + 128,
     ]
-    tables = [np.reshape(table, (8, 8)).T * step_factor(quality) for table in (LUMA_STEPS, CHROMA_STEPS, CHROMA_STEPS)]
+    tables = [
+        np.reshape(table, (8, 8)).T * compute_step_factor(quality) for table in (LUMA_STEPS, CHROMA_STEPS, CHROMA_STEPS)
+    ]
     for number in (1, 2):
         p = planes[number]
         planes[number] = (p[::2, ::2] + p[1::2, ::2] + p[::2, 1::2] + p[1::2, 1::2]) / 4
@@ -99,10 +101,10 @@ def test_the_tables_lie_on_their_side():
 def test_the_table_of_a_file_is_read_and_its_quality_known(tmp_path, quality):
     path = tmp_path / "a.jpg"
     Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(path, quality=quality)
-    table = luma_table_of(path)
+    table = read_luma_table(path)
     assert table is not None
-    np.testing.assert_array_equal(table, luma_steps(quality))
-    assert nearest_quality(table) == quality
+    np.testing.assert_array_equal(table, build_luma_table(quality))
+    assert find_nearest_quality(table) == quality
 
 
 def test_files_without_a_table_have_none(tmp_path):
@@ -112,4 +114,4 @@ def test_files_without_a_table_have_none(tmp_path):
         ("c.jpg", b"\xff\xd8\xff\xdb\x00\x43\x00\x01"),
     ):
         (tmp_path / name).write_bytes(data)
-        assert luma_table_of(tmp_path / name) is None
+        assert read_luma_table(tmp_path / name) is None

@@ -8,17 +8,17 @@ import torch
 from scipy import ndimage, special
 
 from tessera.degrade.bessel import bessel_j1
-from tessera.degrade.blur import GAUSSIAN_KINDS, PULSE, Blur, KernelDraw, KernelShares, draw_kernel, kernel_weights
+from tessera.degrade.blur import GAUSSIAN_KINDS, PULSE, Blur, KernelDraw, KernelShares, compute_kernel, draw_kernel
 from tessera.degrade.filtering import (
-    by_convolution,
-    fast_length,
-    filter_by,
+    compute_transfer,
+    convolve,
     filter_each,
     filter_lines,
     filter_one,
-    mirrored,
-    transfer,
-    trimmed,
+    filter_spectrum,
+    find_fast_length,
+    pad_mirrored,
+    trim_kernel,
 )
 
 
@@ -64,19 +64,19 @@ def test_every_kind_of_kernel_has_the_weights_of_its_formula(kind):
     for _ in range(10):
         draw = draw_kernel(config, rng)
         assert draw.kind == kind
-        weights = kernel_weights(draw)
+        weights = compute_kernel(draw)
         assert weights.shape == (draw.size, draw.size)
         np.testing.assert_allclose(weights, by_hand(draw), rtol=1e-9, atol=1e-12)
         assert weights.sum() == pytest.approx(1, abs=1e-12)
 
 
 def test_a_turned_kernel_leans_as_its_angle_says():
-    weights = kernel_weights(KernelDraw(kind="aniso", size=21, sigma_x=3.0, sigma_y=0.8, theta=math.pi / 4))
+    weights = compute_kernel(KernelDraw(kind="aniso", size=21, sigma_x=3.0, sigma_y=0.8, theta=math.pi / 4))
     assert weights[14, 14] > 10 * weights[14, 6]  # down and to the right, with rows counted from the top
 
 
 def test_sinc_lets_slow_waves_pass_and_stops_fast_ones():
-    weights = kernel_weights(KernelDraw(kind="sinc", size=21, cutoff=math.pi / 2))
+    weights = compute_kernel(KernelDraw(kind="sinc", size=21, cutoff=math.pi / 2))
     wave = np.arange(21) - 10
     assert (weights * np.cos(0.25 * math.pi * wave)[None]).sum() == pytest.approx(1, abs=0.1)
     assert (weights * np.cos(0.8 * math.pi * wave)[None]).sum() == pytest.approx(0, abs=0.1)
@@ -85,7 +85,7 @@ def test_sinc_lets_slow_waves_pass_and_stops_fast_ones():
 def test_each_picture_is_correlated_with_its_own_kernel():
     rng = np.random.default_rng(1)
     pictures = torch.from_numpy(rng.random((4, 3, 45, 38), np.float32))
-    kernels = [rng.random((size, size)) - 0.2 for size in (3, 9, 21)] + [kernel_weights(PULSE)]
+    kernels = [rng.random((size, size)) - 0.2 for size in (3, 9, 21)] + [compute_kernel(PULSE)]
     kernels = [kernel / kernel.sum() for kernel in kernels]
     out = filter_each(pictures, kernels)
     for number, kernel in enumerate(kernels):
@@ -98,15 +98,15 @@ def test_each_picture_is_correlated_with_its_own_kernel():
 def test_pictures_smaller_than_the_kernel_are_mirrored_again_and_again(side):
     picture = torch.arange(side * (side + 1), dtype=torch.float32).view(1, side, side + 1)
     expected = np.pad(picture.numpy(), ((0, 0), (10, 10), (10, 10)), mode="reflect")
-    np.testing.assert_array_equal(mirrored(picture, 10).numpy(), expected)
+    np.testing.assert_array_equal(pad_mirrored(picture, 10).numpy(), expected)
 
 
 def test_trimming_takes_away_only_what_cannot_be_seen():
-    narrow = kernel_weights(KernelDraw(kind="iso", size=21, sigma_x=0.5, sigma_y=0.5))
-    assert trimmed(narrow).shape[0] < 9
-    assert 1 - trimmed(narrow).sum() < 1e-8
-    ringing = kernel_weights(KernelDraw(kind="sinc", size=21, cutoff=2.0))
-    assert trimmed(ringing).shape == (21, 21)
+    narrow = compute_kernel(KernelDraw(kind="iso", size=21, sigma_x=0.5, sigma_y=0.5))
+    assert trim_kernel(narrow).shape[0] < 9
+    assert 1 - trim_kernel(narrow).sum() < 1e-8
+    ringing = compute_kernel(KernelDraw(kind="sinc", size=21, cutoff=2.0))
+    assert trim_kernel(ringing).shape == (21, 21)
 
 
 def test_lines_down_and_across_are_their_outer_product():
@@ -130,7 +130,9 @@ def test_both_ways_of_filtering_are_correlation(size, height, width):
     kernel = rng.random((size, size)) - 0.3
     kernel /= np.abs(kernel).sum()
     expected = np.stack([ndimage.correlate(plane, kernel, mode="mirror") for plane in picture.double().numpy()])
-    sides = [fast_length(side + size - 1) for side in (height, width)]
-    np.testing.assert_allclose(by_convolution(picture, kernel).numpy(), expected, atol=1e-6)
-    np.testing.assert_allclose(filter_by(picture, transfer(kernel, *sides), size // 2).numpy(), expected, atol=1e-6)
+    sides = [find_fast_length(side + size - 1) for side in (height, width)]
+    np.testing.assert_allclose(convolve(picture, kernel).numpy(), expected, atol=1e-6)
+    np.testing.assert_allclose(
+        filter_spectrum(picture, compute_transfer(kernel, *sides), size // 2).numpy(), expected, atol=1e-6
+    )
     np.testing.assert_allclose(filter_one(picture, kernel).numpy(), expected, atol=1e-6)

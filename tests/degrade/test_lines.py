@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage
 
-from tessera.degrade.blur import KernelDraw, kernel_weights
+from tessera.degrade.blur import KernelDraw, compute_kernel
 from tessera.degrade.filtering import filter_each
-from tessera.degrade.lines import NO_FILTER, Resize, ResizeMode, as_lines, filter_and_resize, filter_then_resize
+from tessera.degrade.lines import NO_FILTER, Resize, ResizeMode, filter_and_resize, filter_then_resize, separate_kernel
 
 MODES: list[ResizeMode] = ["area", "bilinear", "bicubic"]
 FACTORS = [0.05, 0.15, 0.37, 0.5, 0.93, 1.0, 1.23, 1.5, 3.7]
@@ -50,7 +50,7 @@ def test_lines_are_correlation_and_then_a_resize(factor, mode, size):
     rng = np.random.default_rng(1)
     kernel = np.outer(rng.random(size), rng.random(size) - 0.2)
     kernel /= np.abs(kernel).sum()
-    lines = as_lines(kernel)
+    lines = separate_kernel(kernel)
     assert lines is not None
     filtered = [ndimage.correlate(plane, kernel, mode="mirror") for plane in picture.double().numpy()]
     expected = F.interpolate(torch.from_numpy(np.stack(filtered))[None].float(), scale_factor=factor, mode=mode)[0]
@@ -60,10 +60,15 @@ def test_lines_are_correlation_and_then_a_resize(factor, mode, size):
 
 
 def test_round_gaussians_are_two_lines_and_others_are_not():
-    assert as_lines(kernel_weights(KernelDraw(kind="iso", size=21, sigma_x=2.5, sigma_y=2.5))) is not None
-    assert as_lines(kernel_weights(KernelDraw(kind="aniso", size=21, sigma_x=2.5, sigma_y=1.0, theta=0.5))) is None
-    assert as_lines(kernel_weights(KernelDraw(kind="plateau_iso", size=9, sigma_x=1.0, sigma_y=1.0, beta=1.5))) is None
-    assert as_lines(kernel_weights(KernelDraw(kind="sinc", size=7, cutoff=2.0))) is None
+    assert separate_kernel(compute_kernel(KernelDraw(kind="iso", size=21, sigma_x=2.5, sigma_y=2.5))) is not None
+    assert (
+        separate_kernel(compute_kernel(KernelDraw(kind="aniso", size=21, sigma_x=2.5, sigma_y=1.0, theta=0.5))) is None
+    )
+    assert (
+        separate_kernel(compute_kernel(KernelDraw(kind="plateau_iso", size=9, sigma_x=1.0, sigma_y=1.0, beta=1.5)))
+        is None
+    )
+    assert separate_kernel(compute_kernel(KernelDraw(kind="sinc", size=7, cutoff=2.0))) is None
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -71,7 +76,7 @@ def test_round_gaussians_are_two_lines_and_others_are_not():
 def test_whichever_way_is_cheapest_the_result_is_that_of_two_steps(factor, mode):
     pictures = noise(5, 3, 150, 165)
     kernels = [
-        kernel_weights(draw)
+        compute_kernel(draw)
         for draw in (
             KernelDraw(kind="iso", size=15, sigma_x=2.5, sigma_y=2.5),
             KernelDraw(kind="aniso", size=7, sigma_x=2.0, sigma_y=0.6, theta=0.5),

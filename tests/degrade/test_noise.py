@@ -11,10 +11,10 @@ from tessera.degrade.noise import (
     Noise,
     NoiseDraw,
     add_noise,
+    count_photons_at_white,
     draw_noise,
-    normal_numbers,
-    photons_at_white,
-    poisson_counts,
+    draw_normal,
+    draw_poisson,
 )
 
 
@@ -34,7 +34,7 @@ def test_gaussian_noise_has_its_mean_its_deviation_and_its_shape():
 
 
 def test_normal_numbers_are_normal_and_independent_and_any_number_of_them():
-    numbers = normal_numbers(7, 400_003).double().numpy()
+    numbers = draw_normal(7, 400_003).double().numpy()
     assert numbers.shape == (400_003,)
     assert numbers.mean() == pytest.approx(0, abs=0.007)
     assert numbers.var() == pytest.approx(1, abs=0.01)
@@ -43,7 +43,7 @@ def test_normal_numbers_are_normal_and_independent_and_any_number_of_them():
     assert 4 < np.abs(numbers).max() < 4.5
     for apart in (1, 2, 3, 4, 400):
         assert abs(np.corrcoef(numbers[apart:], numbers[:-apart])[0, 1]) < 0.007
-    assert abs(np.corrcoef(numbers, normal_numbers(8, 400_003).numpy())[0, 1]) < 0.007
+    assert abs(np.corrcoef(numbers, draw_normal(8, 400_003).numpy())[0, 1]) < 0.007
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 64, 65, 128, 129, 200, 256])
@@ -51,10 +51,10 @@ def test_photons_are_the_next_power_of_two_wherever_the_levels_are(count):
     levels = torch.randint(0, 2, (50_000,), generator=torch.Generator().manual_seed(0), dtype=torch.int32)
     levels = levels.clamp(max=count - 1)
     levels[-count:] = torch.arange(count, dtype=torch.int32)
-    assert photons_at_white(levels) == 2 ** int(np.ceil(np.log2(count)))
-    assert photons_at_white(torch.arange(50_000, dtype=torch.int32) % count) == 2 ** int(np.ceil(np.log2(count)))
+    assert count_photons_at_white(levels) == 2 ** int(np.ceil(np.log2(count)))
+    assert count_photons_at_white(torch.arange(50_000, dtype=torch.int32) % count) == 2 ** int(np.ceil(np.log2(count)))
     most_of_70 = torch.cat((torch.arange(50_000, dtype=torch.int32) % 70, levels[-count:]))
-    assert photons_at_white(most_of_70) == 2 ** int(np.ceil(np.log2(max(count, 70))))
+    assert count_photons_at_white(most_of_70) == 2 ** int(np.ceil(np.log2(max(count, 70))))
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "poisson"])
@@ -93,7 +93,7 @@ def test_few_levels_mean_few_photons():
 def test_counts_are_distributed_as_scipy_says(level, photons):
     many = 60_000
     chance = torch.empty(many, dtype=torch.int32).random_(generator=torch.Generator().manual_seed(3))
-    counts = poisson_counts(torch.full((many,), level, dtype=torch.int32), chance, photons).numpy()
+    counts = draw_poisson(torch.full((many,), level, dtype=torch.int32), chance, photons).numpy()
     rate = level / 255 * photons
     exact = stats.poisson.ppf((chance.double().numpy() + 0.5) / 2**31, rate) if rate else np.zeros(many)
     np.testing.assert_array_equal(counts, exact)
@@ -101,7 +101,7 @@ def test_counts_are_distributed_as_scipy_says(level, photons):
 
 def test_the_ends_of_chance_give_the_ends_of_the_distribution():
     ends = torch.tensor([0, 2**31 - 1], dtype=torch.int32)
-    low, high = poisson_counts(torch.full((2,), 255, dtype=torch.int32), ends, 256).tolist()
+    low, high = draw_poisson(torch.full((2,), 255, dtype=torch.int32), ends, 256).tolist()
     assert 150 < low < 170
     assert 350 < high < 380
 

@@ -30,7 +30,7 @@ from tessera.degrade import (
     to_json,
 )
 from tessera.degrade.blur import GAUSSIAN_KINDS
-from tessera.degrade.realesrgan import RealESRGANDraw, StageDraw, only
+from tessera.degrade.realesrgan import RealESRGANDraw, StageDraw, select_picture
 from tessera.errors import UsageError
 from tessera.images.resize import resize
 
@@ -171,7 +171,7 @@ def test_a_picture_comes_out_the_same_with_and_without_the_others():
     gt = pictures_for(record)
     together = apply(gt, record).lq
     for number in range(3):
-        assert torch.equal(apply(gt[number : number + 1], only(record, number)).lq[0], together[number])
+        assert torch.equal(apply(gt[number : number + 1], select_picture(record, number)).lq[0], together[number])
 
 
 def test_the_number_of_threads_changes_nothing_and_stays():

@@ -6,7 +6,7 @@ import torch
 from scipy import ndimage
 
 from tessera.degrade import sharpen
-from tessera.degrade.sharpen import LINE, SIGMA, _bands, blurred
+from tessera.degrade.sharpen import LINE, SIGMA, _build_bands, blur
 
 
 def test_the_gaussian_is_opencvs_for_51_pixels():
@@ -52,7 +52,7 @@ def test_the_blur_between_samples_is_that_of_every_place(size):
     rng = np.random.default_rng(1)
     picture = rng.uniform(0, 1, (2, *size)).round().astype(np.float32)
     expected = [ndimage.gaussian_filter(plane.astype(np.float64), 8, radius=25, mode="mirror") for plane in picture]
-    np.testing.assert_allclose(blurred(torch.from_numpy(picture)).numpy(), np.stack(expected), atol=6e-4)
+    np.testing.assert_allclose(blur(torch.from_numpy(picture)).numpy(), np.stack(expected), atol=6e-4)
 
 
 def test_no_picture_can_make_the_blur_differ_by_a_level():
@@ -63,7 +63,7 @@ def test_no_picture_can_make_the_blur_differ_by_a_level():
         return out
 
     for length in (7, 400):
-        fewer, more = _bands(length, torch.device("cpu"))
+        fewer, more = _build_bands(length, torch.device("cpu"))
         direct = np.array([ndimage.gaussian_filter1d(unit, 8, radius=25, mode="mirror") for unit in np.eye(length)]).T
         apart = np.abs(dense(more, fewer.after) @ dense(fewer, length) - direct).sum(axis=1).max()
         assert 2 * apart + apart**2 < 1 / 255

@@ -481,7 +481,7 @@ def test_what_is_unlike_is_said(tmp_path):
         ("  total_iter: 400000", "", "`train.total_iter` is missing"),
         ("type: RRDBNet, ", "", "`network_g.type` is missing: generator was expected, one of RRDBNet, SRVGGNetCompact"),
         ("[0.2, 0.7, 0.1]", "[0.2, 0.7]", "`resize_prob` should be a list of 3 numbers, found [0.2, 0.7]"),
-        ("[0.2, 0.7, 0.1]", "[0.2, 0.7, 0.7]", "shares add up to 1"),
+        ("[0.2, 0.7, 0.1]", "[0.2, 0.7, 0.7]", "probabilities must sum to 1"),
         ("queue_size: 180", "queue_size: 5", "pool is 5, and has to hold a batch (12)"),
         ("use_rot: False", "use_rot: maybe", "`datasets.train.use_rot` should be true or false, found 'maybe'"),
         ("iso, aniso,", "iso, box,", "`datasets.train.kernel_list` has box, and kernels are iso, aniso"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,13 +94,13 @@ def degrade(
         raise UsageError(f"--patch {patch}: expected 32 to {_LARGEST_PATCH} pixels.")
     if seed < 0:
         raise UsageError(f"--seed {seed}: expected 0 or more.")
-    config = _degradation(recipe)
+    config = _read_recipe(recipe)
     _check_outputs(target, json_file, photos, sheet, overwrite)
     if sheet:
-        made = _sheet(photos, target, config, seed=seed, scale=scale, patch=patch, count=draws)
+        made = _write_sheet(photos, target, config, seed=seed, scale=scale, patch=patch, count=draws)
         lost: list[str] = []
     else:
-        made, lost = _folder(photos, target, config, seed=seed, scale=scale, count=draws, overwrite=overwrite)
+        made, lost = _write_folder(photos, target, config, seed=seed, scale=scale, count=draws, overwrite=overwrite)
     write_report(json_file, json.dumps({"recipe": recipe, "seed": seed, "draws": made}, indent=1))
     for problem in lost:
         print_error(problem)
@@ -108,8 +109,8 @@ def degrade(
         raise typer.Exit(1)
 
 
-def _degradation(recipe: str) -> Degradation:
-    """A recipe's name, or a TOML file with a table [degradation]. Raises UsageError."""
+def _read_recipe(recipe: str) -> Degradation:
+    """Read a recipe by name, or a TOML file with a table [degradation]. Raises UsageError."""
     from pydantic import TypeAdapter, ValidationError
 
     from tessera.config import read_toml
@@ -136,15 +137,15 @@ def _check_outputs(target: Path, json_file: Path | None, photos: Sequence[Path],
         if not os.path.isdir(file.parent):  # noqa: PTH112 - False, not an error, for any text
             raise UsageError(f"{file}: the folder {file.parent} does not exist. Create it first, or choose another.")
         if any(os.path.realpath(file) == os.path.realpath(photo) for photo in photos):
-            raise UsageError(f"{file} is one of the photographs: choose another name.")
+            raise UsageError(f"{file} is one of the photographs; choose another name.")
         if os.path.lexists(file) and not overwrite:
             raise UsageError(f"{file} exists already. Choose another name, or replace it with --overwrite.")
     if not sheet and target.exists() and not target.is_dir():
-        raise UsageError(f"-o {target}: is a file; name a sheet NAME.png, or a folder.")
+        raise UsageError(f"-o {target}: is a file; name a sheet NAME.png or a folder.")
 
 
 def _read(path: Path) -> Shown:
-    """(H, W, 3), 8 bits; what is transparent lies on white."""
+    """(H, W, 3), 8 bits; transparent areas over white."""
     import numpy as np
 
     from tessera.images.picture import read_picture
@@ -180,16 +181,16 @@ def _make(gt: Shown, config: Degradation, scale: int, rng: np.random.Generator) 
     return _Made(gt, None if made.gt_sharp is None else levels(made.gt_sharp), levels(made.lq), record)
 
 
-def _as_values(record: BatchDraw) -> Any:
+def _to_values(record: BatchDraw) -> Any:
     from tessera.degrade import to_json
 
     return json.loads(to_json(record))
 
 
-def _sheet(
+def _write_sheet(
     photos: Sequence[Path], target: Path, config: Degradation, *, seed: int, scale: int, patch: int, count: int
 ) -> list[Any]:
-    """Write the sheet -> what was drawn; nothing is shown twice while there are photographs left."""
+    """Write the sheet -> the draws; photographs repeat only after all were shown."""
     import numpy as np
 
     from tessera.images.frames import PictureShape
@@ -200,7 +201,7 @@ def _sheet(
     pictures = {photo: _read(photo) for photo in photos[:count]}
     side = min(patch, *(min(pixels.shape[:2]) for pixels in pictures.values())) // scale * scale
     if side < 32:
-        raise UsageError(f"A photograph is too small: cuts of {side} pixels would be made; at least 32 are needed.")
+        raise UsageError(f"A photograph is too small: expected crops of at least 32 pixels, found {side}.")
     width = 4 * _GAP + 3 * max(side, _LEAST_CELL)
     height = 2 * _GAP + side + (1 + _LINES) * LINE_HEIGHT
     shape = PictureShape(height=height * count, width=width, channels=3, dtype=np.dtype(np.uint8))
@@ -211,9 +212,9 @@ def _sheet(
             pixels = pictures[photo]
             y, x = (int(rng.integers(length - side + 1)) for length in pixels.shape[:2])
             each = _make(np.ascontiguousarray(pixels[y : y + side, x : x + side]), config, scale, rng)
-            writer.write_rows(_row(each, f"{photo.name} {x},{y}", number, (height, width), scale))
+            writer.write_rows(_draw_row(each, f"{photo.name} {x},{y}", number, (height, width), scale))
             cut = {"photo": str(photo), "x": x, "y": y, "width": side, "height": side}
-            made.append({**cut, "draw": _as_values(each.record)})
+            made.append({**cut, "draw": _to_values(each.record)})
         writer.finish()
     return made
 
@@ -223,11 +224,11 @@ _LINES = 3
 _LEAST_CELL = 256
 
 
-def _row(made: _Made, name: str, number: int, size: tuple[int, int], scale: int) -> Shown:
-    """One draw: three pictures under their names, and the draw in words beneath."""
+def _draw_row(made: _Made, name: str, number: int, size: tuple[int, int], scale: int) -> Shown:
+    """One draw: three pictures below their titles, and the draw in words."""
     import numpy as np
 
-    from tessera.degrade.words import in_words
+    from tessera.degrade.words import describe_draw
     from tessera.report.letters import LINE_HEIGHT, draw_text
 
     canvas = np.full((*size, 3), 252, np.uint8)
@@ -250,34 +251,39 @@ def _row(made: _Made, name: str, number: int, size: tuple[int, int], scale: int)
         if picture is not None:
             write(title, _GAP, x, cell, bold=True)
             canvas[_GAP + LINE_HEIGHT :][: picture.shape[0], x : x + picture.shape[1]] = picture
-    for index, line in enumerate(in_words(made.record)[:_LINES]):
+    for index, line in enumerate(describe_draw(made.record)[:_LINES]):
         write(line, 2 * LINE_HEIGHT + side + (index - 1) * LINE_HEIGHT + _GAP, _GAP, size[1] - 2 * _GAP)
     return canvas
 
 
-def _folder(
+def _write_folder(
     photos: Sequence[Path], target: Path, config: Degradation, *, seed: int, scale: int, count: int, overwrite: bool
 ) -> tuple[list[Any], list[str]]:
-    """Write low-quality pictures -> what was drawn, and which photographs could not be read."""
+    """Write low-quality pictures -> the draws, and messages about unreadable photographs."""
     import numpy as np
 
     from tessera.images.picture import Picture
     from tessera.images.writer import write_picture
 
-    target.mkdir(parents=True, exist_ok=True)
+    counts = Counter(photo.stem.casefold() for photo in photos)
+    shared = [photo.stem for photo in photos if counts[photo.stem.casefold()] > 1]
+    if shared:
+        raise UsageError(f"Several photographs are named {shared[0]}; degrade them into different folders.")
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"-o {target}: this folder cannot be created ({error.strerror}).") from None
     made: list[Any] = []
     lost: list[str] = []
-    taken: set[str] = set()
+    number_of_draws = 0
     for photo in photos:
         for number in range(count):
             name = f"{photo.stem}_lq{number + 1 if count > 1 else ''}.png"
-            if name in taken:
-                raise UsageError(f"Two photographs are called {photo.stem}: their pictures would have one name.")
-            taken.add(name)
+            number_of_draws += 1
             if os.path.lexists(target / name) and not overwrite:
                 raise UsageError(f"{target / name} exists already. Choose another folder, or add --overwrite.")
             try:
-                rng = np.random.default_rng((seed, len(taken) - 1))
+                rng = np.random.default_rng((seed, number_of_draws - 1))
                 each = _make(_read(photo), config, scale, rng)
                 write_picture(Picture(each.lq), target / name)
             except UsageError as error:
@@ -286,18 +292,18 @@ def _folder(
             except TesseraError as error:
                 lost.append(str(error))
                 break
-            made.append({"photo": str(photo), "lq": name, "draw": _as_values(each.record)})
+            made.append({"photo": str(photo), "lq": name, "draw": _to_values(each.record)})
     return made, lost
 
 
 def _estimate(folder: Path, scale: int) -> None:
-    """Measure every picture of a folder and print what follows."""
+    """Measure every picture of a folder and print the proposal."""
     from tessera.degrade.estimate import measure_file
-    from tessera.degrade.proposal import proposal
+    from tessera.degrade.proposal import propose_degradation
     from tessera.images.formats import is_picture_name
 
     if not folder.is_dir():
-        raise UsageError(f"--estimate {folder}: there is no such folder.")
+        raise UsageError(f"--estimate {folder}: no such folder.")
     damages: list[Damage] = []
     lost = 0
     for path in sorted(folder.iterdir()):
@@ -309,12 +315,12 @@ def _estimate(folder: Path, scale: int) -> None:
             print_error(str(error))
             lost += 1
     if not damages:
-        raise UsageError(f"--estimate {folder}: there are no pictures in it that can be measured.")
-    typer.echo(make_lines_printable(proposal(damages, folder.name, scale)))
+        raise UsageError(f"--estimate {folder}: no pictures that can be measured.")
+    typer.echo(make_lines_printable(propose_degradation(damages, folder.name, scale)))
     if lost:
         raise typer.Exit(1)
 
 
 def make_lines_printable(text: str) -> str:
-    """Text of several lines, each safe to show."""
+    """Escape several lines, each safe to print."""
     return "\n".join(map(make_printable, text.split("\n")))

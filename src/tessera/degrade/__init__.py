@@ -1,4 +1,4 @@
-"""How a photograph loses quality: what happens is drawn as a value, which a pure function applies."""
+"""Degradation of photographs: drawn as a value, and applied as a pure function."""
 
 from tessera.degrade.realesrgan import RealESRGANDegradation
 from tessera.degrade.recipe import BatchDraw, Degradation, Degraded, apply, draw, from_json, to_json

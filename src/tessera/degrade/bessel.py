@@ -1,6 +1,6 @@
-"""The Bessel function J1, which the impulse response of a round low-pass filter is made of.
+"""The Bessel function J1, in the impulse response of a round low-pass filter.
 
-NumPy has none, and it is the only special function that training needs.
+NumPy does not have it, and it is the only special function that training needs.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ _SPARE_NODES = 64
 
 
 def bessel_j1(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """J1 of any finite numbers, to about 1e-15.
+    """Compute J1 of finite numbers, to about 1e-15.
 
-    Bessel's integral over a full turn of cos(t - x sin t) is the mean of a periodic function, so equally spaced nodes
-    converge faster than any power of their number once there are more of them than x (Abramowitz, Stegun 9.1.21).
+    Bessel's integral of cos(t - x sin t) over a full turn is the mean of a periodic function, so equally spaced nodes
+    converge faster than any power of their number if there are more of them than x (Abramowitz, Stegun 9.1.21).
 
     >>> float(bessel_j1(np.array([1.0]))[0])  # 0.4400505857449335...
     0.440050585744933...

@@ -1,6 +1,7 @@
-"""The kernels that photographs are blurred with: six kinds of Gaussian, and the sinc, which rings.
+"""Blur kernels: six kinds of Gaussian, and the sinc, which adds ringing.
 
-A kernel is drawn as a record of what it is and becomes weights by a formula (Real-ESRGAN, 3.2 and 3.4).
+A kernel is drawn as a record of its parameters and computed by a formula (Real-ESRGAN, 3.2 and 3.4).
+
 Shapes: k the kernel's side.
 """
 
@@ -15,7 +16,7 @@ import numpy.typing as npt
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from tessera.degrade.bessel import bessel_j1
-from tessera.degrade.ranges import Probability, add_up, draw_one, ordered
+from tessera.degrade.ranges import Probability, check_order, check_sum, draw_one
 
 KernelKind = Literal[
     "iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso", "sinc", "pulse"
@@ -25,28 +26,28 @@ GAUSSIAN_KINDS: tuple[KernelKind, ...] = (
 )
 LARGEST_KERNEL = 51
 _SMALL_KERNEL = 13
-"""From this side on a sinc may cut lower: there is room for its slower waves (Real-ESRGAN's data set)."""
+"""From this side on, a sinc may have a lower cutoff, because its longer waves fit (Real-ESRGAN's data set)."""
 
 
 def _odd(sizes: tuple[int, ...]) -> tuple[int, ...]:
     if any(size % 2 == 0 for size in sizes):
-        raise ValueError(f"kernel sizes are odd, found {list(sizes)}")
+        raise ValueError(f"kernel sizes must be odd, found {list(sizes)}")
     return sizes
 
 
 Sigmas = Annotated[
-    tuple[Annotated[float, Field(gt=0, le=25)], Annotated[float, Field(gt=0, le=25)]], AfterValidator(ordered)
+    tuple[Annotated[float, Field(gt=0, le=25)], Annotated[float, Field(gt=0, le=25)]], AfterValidator(check_order)
 ]
 Angles = Annotated[
     tuple[Annotated[float, Field(ge=-math.pi, le=math.pi)], Annotated[float, Field(ge=-math.pi, le=math.pi)]],
-    AfterValidator(ordered),
+    AfterValidator(check_order),
 ]
 Betas = Annotated[
-    tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(ge=1, le=16)]], AfterValidator(ordered)
+    tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(ge=1, le=16)]], AfterValidator(check_order)
 ]
 Cutoffs = Annotated[
     tuple[Annotated[float, Field(gt=0, le=math.pi)], Annotated[float, Field(gt=0, le=math.pi)]],
-    AfterValidator(ordered),
+    AfterValidator(check_order),
 ]
 KernelSizes = Annotated[
     tuple[Annotated[int, Field(ge=1, le=LARGEST_KERNEL)], ...], Field(min_length=1, max_length=26), AfterValidator(_odd)
@@ -55,7 +56,7 @@ PUBLISHED_SIZES = tuple(range(7, 22, 2))
 
 
 class KernelShares(BaseModel, frozen=True, extra="forbid"):
-    """How often each kind of Gaussian is drawn; the shares add up to 1."""
+    """Probability of each kind of Gaussian; they sum to 1."""
 
     iso: Probability = 0.45
     aniso: Probability = 0.25
@@ -66,11 +67,11 @@ class KernelShares(BaseModel, frozen=True, extra="forbid"):
 
     @model_validator(mode="after")
     def _add_up(self) -> Self:
-        add_up(self.values())
+        check_sum(self.values())
         return self
 
     def values(self) -> tuple[float, ...]:
-        """The shares in the order of GAUSSIAN_KINDS."""
+        """The probabilities in the order of GAUSSIAN_KINDS."""
         return (
             *(self.iso, self.aniso, self.generalized_iso, self.generalized_aniso),
             *(self.plateau_iso, self.plateau_aniso),
@@ -78,26 +79,26 @@ class KernelShares(BaseModel, frozen=True, extra="forbid"):
 
 
 class Blur(BaseModel, frozen=True, extra="forbid"):
-    """Which kernels one stage draws, for each picture its own. Defaults: the first stage of Real-ESRGAN."""
+    """Kernels of one stage, drawn for each picture. Defaults: the first stage of Real-ESRGAN."""
 
     probability: Probability = 1.0
-    """Of the stage blurring at all, for the whole batch."""
+    """Probability that the stage blurs, for the whole batch."""
     sizes: KernelSizes = PUBLISHED_SIZES
     shares: KernelShares = KernelShares()
     sigma: Sigmas = (0.2, 3.0)
     rotation: Angles = (-math.pi, math.pi)
     generalized_beta: Betas = (0.5, 4.0)
-    """Half of them lie between the first number and 1, half between 1 and the last."""
+    """Half of the values lie between the first number and 1, half between 1 and the last."""
     plateau_beta: Betas = (1.0, 2.0)
     sinc_probability: Probability = 0.1
     sinc_cutoff_small: Cutoffs = (math.pi / 3, math.pi)
-    """In radians a pixel, of kernels below 13 pixels."""
+    """Cutoff of kernels below 13 pixels, in radians per pixel."""
     sinc_cutoff: Cutoffs = (math.pi / 5, math.pi)
 
 
 @dataclass(frozen=True, kw_only=True)
 class KernelDraw:
-    """One kernel: what it is, not its weights. Numbers that its kind has no use for are 0."""
+    """Parameters of one kernel; those that its kind does not use are 0."""
 
     kind: KernelKind
     size: int
@@ -109,11 +110,11 @@ class KernelDraw:
 
 
 PULSE = KernelDraw(kind="pulse", size=1)
-"""The kernel that changes nothing."""
+"""The identity kernel."""
 
 
 def draw_kernel(config: Blur, rng: np.random.Generator) -> KernelDraw:
-    """Draw one kernel as Real-ESRGAN's data set does: its size, then a sinc or one of the six Gaussians."""
+    """Draw a kernel as in Real-ESRGAN's data set: its size, then a sinc or one of the six Gaussians."""
     size = int(rng.choice(config.sizes))
     if rng.random() < config.sinc_probability:
         cutoff = config.sinc_cutoff_small if size < _SMALL_KERNEL else config.sinc_cutoff
@@ -133,7 +134,7 @@ def draw_kernel(config: Blur, rng: np.random.Generator) -> KernelDraw:
 def draw_sinc(
     probability: float, sizes: tuple[int, ...], cutoff: tuple[float, float], rng: np.random.Generator
 ) -> KernelDraw:
-    """Draw the filter that comes last: a sinc with this probability, else the pulse."""
+    """Draw the final filter: a sinc with this probability, otherwise the identity."""
     if rng.random() >= probability:
         return PULSE
     return KernelDraw(kind="sinc", size=int(rng.choice(sizes)), cutoff=rng.uniform(*cutoff))
@@ -143,8 +144,8 @@ def _draw_beta(betas: tuple[float, float], rng: np.random.Generator) -> float:
     return rng.uniform(betas[0], 1.0) if rng.random() < 0.5 else rng.uniform(1.0, betas[1])
 
 
-def kernel_weights(draw: KernelDraw) -> npt.NDArray[np.float64]:
-    """The weights of a kernel, (k, k), which add up to 1.
+def compute_kernel(draw: KernelDraw) -> npt.NDArray[np.float64]:
+    """Compute the weights of a kernel, (k, k), which sum to 1.
 
     With q the squared distance in units of sigma: exp(-q/2), exp(-q^beta/2) or 1/(q^beta + 1) (Real-ESRGAN, 3.2); the
     sinc is w J1(w r) / (2 pi r), the response of a round low-pass with cutoff w (Real-ESRGAN, eq. 6).
@@ -169,7 +170,7 @@ def kernel_weights(draw: KernelDraw) -> npt.NDArray[np.float64]:
 
 
 def _sinc(cutoff: float, size: int) -> npt.NDArray[np.float64]:
-    """One quarter of it, mirrored."""
+    """Compute one quarter and mirror it."""
     half = np.arange(size // 2 + 1, dtype=np.float64)
     radius = np.hypot(half[:, None], half[None, :])
     radius[0, 0] = 1.0

@@ -1,7 +1,8 @@
-"""Each picture of a batch correlated with its own kernel, beyond its edges mirrored without repeating the edge.
+"""Correlation of each picture of a batch with its own kernel, with reflected borders.
 
-On the processor small kernels go as convolutions; larger ones, and all on the GPU, through the Fourier transform, where
-their size costs nothing.
+On the CPU, small kernels run as convolutions. Larger ones, and all on the GPU, use the FFT, whose cost does not depend
+on their size.
+
 Shapes: B pictures, C channels, H height, W width; k a kernel's side.
 """
 
@@ -21,7 +22,7 @@ Weights = npt.NDArray[np.float64]
 
 _STRIP = 32
 _LANES = 16
-"""Channels that a processor's convolution takes at once."""
+"""Channels that a CPU convolution processes at once."""
 _NEGLIGIBLE = 1e-8
 """Weights whose sum is below this cannot change a float32 in [0, 1]."""
 
@@ -31,45 +32,46 @@ def filter_each(image: Tensor, kernels: Sequence[Weights]) -> Tensor:
 
     Equal to OpenCV's filter2D with its default border, to about 1e-6.
     """
-    made = [filter_one(picture, trimmed(kernel)) for picture, kernel in zip(image, kernels, strict=True)]
+    made = [filter_one(picture, trim_kernel(kernel)) for picture, kernel in zip(image, kernels, strict=True)]
     return made[0][None] if len(made) == 1 else torch.stack(made)
 
 
 def filter_one(picture: Tensor, weights: Weights) -> Tensor:
-    """Correlate a picture with a kernel in the way that costs least: (C, H, W) -> (C, H, W), any range."""
+    """Correlate a picture with a kernel by the faster method: (C, H, W) -> (C, H, W), any range."""
     size = weights.shape[0]
     if size == 1:
         return picture * float(weights[0, 0])
-    if picture.device.type == "cpu" and _convolution_cost(picture, size) < _spectrum_cost(picture, size):
-        return by_convolution(picture, weights)
-    height, width = (fast_length(side + size - 1) for side in picture.shape[-2:])
-    return filter_by(picture, transfer(weights, height, width).to(picture.device), size // 2)
+    convolving_is_faster = _estimate_convolution_cost(picture, size) < _estimate_spectrum_cost(picture, size)
+    if picture.device.type == "cpu" and convolving_is_faster:
+        return convolve(picture, weights)
+    height, width = (find_fast_length(side + size - 1) for side in picture.shape[-2:])
+    return filter_spectrum(picture, compute_transfer(weights, height, width).to(picture.device), size // 2)
 
 
-def filter_cost(picture: Tensor, size: int) -> float:
-    """About how many nanoseconds `filter_one` takes, as measured on one core with AVX-512."""
-    return 0.0 if size == 1 else min(_convolution_cost(picture, size), _spectrum_cost(picture, size))
+def estimate_filter_cost(picture: Tensor, size: int) -> float:
+    """Estimate the time of `filter_one` in nanoseconds, as measured on one core with AVX-512."""
+    return 0.0 if size == 1 else min(_estimate_convolution_cost(picture, size), _estimate_spectrum_cost(picture, size))
 
 
-def _convolution_cost(picture: Tensor, size: int) -> float:
+def _estimate_convolution_cost(picture: Tensor, size: int) -> float:
     return picture.numel() * (1.0 + 0.027 * size**2) + 100_000
 
 
-def _spectrum_cost(picture: Tensor, size: int) -> float:
-    height, width = (fast_length(side + size - 1) for side in picture.shape[-2:])
+def _estimate_spectrum_cost(picture: Tensor, size: int) -> float:
+    height, width = (find_fast_length(side + size - 1) for side in picture.shape[-2:])
     return 5.5 * picture.shape[0] * height * width + 150_000
 
 
-def by_convolution(picture: Tensor, weights: Weights) -> Tensor:
+def convolve(picture: Tensor, weights: Weights) -> Tensor:
     """Correlate as one convolution: (C, H, W) -> (C, H, W), any range.
 
-    Processors convolve many channels at once and a picture has three, so it is cut upright into more, side by side.
+    CPUs convolve many channels at once and a picture has three, so it is cut into vertical stripes as channels.
     """
     channels, height, width = picture.shape
     size = weights.shape[0]
     cuts = max(_LANES // channels, 1)
     narrow = -(-width // cuts)
-    wide = mirrored(picture, size // 2, right=cuts * narrow - width)
+    wide = pad_mirrored(picture, size // 2, right=cuts * narrow - width)
     rows, columns = wide.shape[1:]
     cut = wide.as_strided((channels, cuts, rows, narrow + size - 1), (rows * columns, narrow, columns, 1))
     kernels = torch.from_numpy(weights.astype(np.float32)).expand(channels * cuts, 1, size, size)
@@ -78,8 +80,8 @@ def by_convolution(picture: Tensor, weights: Weights) -> Tensor:
     return done.transpose(1, 2).reshape(channels, height, cuts * narrow)[..., :width]
 
 
-def trimmed(kernel: Weights) -> Weights:
-    """The same kernel without a margin of weights that are all but zero."""
+def trim_kernel(kernel: Weights) -> Weights:
+    """Remove a margin of negligible weights from a kernel."""
     magnitudes = np.abs(kernel)
     total = magnitudes.sum()
     margin = 0
@@ -91,8 +93,8 @@ def trimmed(kernel: Weights) -> Weights:
     return kernel[margin : kernel.shape[0] - margin, margin : kernel.shape[1] - margin]
 
 
-def mirrored(image: Tensor, margin: int, below: int = 0, right: int = 0) -> Tensor:
-    """Pictures with a mirrored margin, which goes on below and on the right; small ones are mirrored again and again.
+def pad_mirrored(image: Tensor, margin: int, below: int = 0, right: int = 0) -> Tensor:
+    """Pad pictures by reflection, with additional rows below and columns at the right; small ones repeatedly.
 
     (C, H, W) -> (C, H + 2 margin + below, W + 2 margin + right)
     """
@@ -108,32 +110,32 @@ def _fold(side: int, margin: int, further: int = 0) -> Tensor:
     return torch.where(index < side, index, period - index)
 
 
-def filter_by(picture: Tensor, response: Tensor, margin: int) -> Tensor:
-    """Multiply the spectrum of a picture by `transfer`'s response: (C, H, W) -> (C, H, W)."""
+def filter_spectrum(picture: Tensor, response: Tensor, margin: int) -> Tensor:
+    """Multiply the spectrum of a picture by a compute_transfer function: (C, H, W) -> (C, H, W)."""
     height, width = picture.shape[-2:]
     sides = (response.shape[-2], 2 * (response.shape[-1] - 1))
     further = sides[0] - height - 2 * margin, sides[1] - width - 2 * margin
-    spectrum = torch.fft.rfft2(mirrored(picture, margin, *further))
+    spectrum = torch.fft.rfft2(pad_mirrored(picture, margin, *further))
     spectrum *= response
     return torch.fft.irfft2(spectrum, s=sides)[..., :height, :width]
 
 
-def transfer(kernel: Weights, height: int, width: int) -> Tensor:
-    """What a kernel does to the spectrum of a picture that lies in `height` x `width`, its margin included."""
-    waves = (_waves(kernel.shape[0], height, height), _waves(kernel.shape[1], width, width // 2 + 1))
+def compute_transfer(kernel: Weights, height: int, width: int) -> Tensor:
+    """Compute the transfer function of a kernel for a picture of `height` x `width`, including its margin."""
+    waves = (_evaluate_waves(kernel.shape[0], height, height), _evaluate_waves(kernel.shape[1], width, width // 2 + 1))
     return waves[0] @ torch.from_numpy(kernel).to(torch.complex64) @ waves[1].T
 
 
 @functools.lru_cache(maxsize=256)
-def _waves(size: int, length: int, count: int) -> Tensor:
-    """The first `count` frequencies of a transform of this length at a kernel's places: (count, size)."""
+def _evaluate_waves(size: int, length: int, count: int) -> Tensor:
+    """Evaluate the first `count` frequencies of a transform of this length at a kernel's positions: (count, size)."""
     turns = torch.outer(torch.arange(count), torch.arange(size)).remainder(length).double() / length
     return torch.polar(torch.ones_like(turns), 2 * torch.pi * turns).to(torch.complex64)
 
 
 @dataclass(frozen=True)
 class Strip:
-    """Places `first` to `last` of a line are `matrix` (places, inputs) times inputs `start` to `stop`."""
+    """Outputs `first` to `last` of a line: `matrix` (outputs, inputs) times inputs `start` to `stop`."""
 
     first: int
     last: int
@@ -144,14 +146,14 @@ class Strip:
 
 @dataclass(frozen=True)
 class Band:
-    """A matrix (after, before) whose rows are zero but for a few neighbors, in strips."""
+    """A band matrix (after, before), in strips."""
 
     after: int
     strips: tuple[Strip, ...]
 
 
-def band(matrix: Weights, strip: int, device: torch.device) -> Band:
-    """Cut a matrix (after, before) into strips of so many rows, on a device."""
+def cut_band(matrix: Weights, strip: int, device: torch.device) -> Band:
+    """Cut a matrix (after, before) into strips of a given number of rows, on a device."""
     found: list[Strip] = []
     for first in range(0, len(matrix), strip):
         last = min(first + strip, len(matrix))
@@ -162,16 +164,16 @@ def band(matrix: Weights, strip: int, device: torch.device) -> Band:
     return Band(len(matrix), tuple(found))
 
 
-def down(picture: Tensor, rows: Band) -> Tensor:
-    """Each column times the band: (C, H, W) -> (C, rows.after, W)."""
+def multiply_columns(picture: Tensor, rows: Band) -> Tensor:
+    """Multiply each column by the band matrix: (C, H, W) -> (C, rows.after, W)."""
     out = picture.new_empty(picture.shape[0], rows.after, picture.shape[2])
     for strip in rows.strips:
         torch.matmul(strip.matrix, picture[:, strip.start : strip.stop], out=out[:, strip.first : strip.last])
     return out
 
 
-def across(picture: Tensor, columns: Band) -> Tensor:
-    """Each row times the band: (C, H, W), contiguous -> (C, H, columns.after)."""
+def multiply_rows(picture: Tensor, columns: Band) -> Tensor:
+    """Multiply each row by the band matrix: (C, H, W), contiguous -> (C, H, columns.after)."""
     channels, height, width = picture.shape
     flat = picture.view(channels * height, width)
     out = flat.new_empty(channels * height, columns.after)
@@ -180,8 +182,8 @@ def across(picture: Tensor, columns: Band) -> Tensor:
     return out.view(channels, height, columns.after)
 
 
-def smoothing(line: Sequence[float], places: npt.NDArray[np.int64], length: int) -> Weights:
-    """A line of weights at some places of an input that is mirrored beyond its ends: (places, length)."""
+def build_smoothing(line: Sequence[float], places: npt.NDArray[np.int64], length: int) -> Weights:
+    """Build the matrix of a 1D kernel at some positions of a line with reflected ends: (positions, length)."""
     reach = len(line) // 2
     beyond = max(0, -int(places.min()), int(places.max()) - length + 1)
     index = _fold(length, reach + beyond).numpy()
@@ -192,21 +194,21 @@ def smoothing(line: Sequence[float], places: npt.NDArray[np.int64], length: int)
 
 
 def filter_lines(picture: Tensor, line: tuple[float, ...]) -> Tensor:
-    """Correlate with the same line down and across: (C, H, W), contiguous -> (C, H, W), any range."""
-    rows, columns = (_filter_band(line, side, picture.device) for side in picture.shape[1:])
-    return across(down(picture, rows), columns)
+    """Correlate with the same 1D kernel down and across: (C, H, W), contiguous -> (C, H, W), any range."""
+    rows, columns = (_build_filter_band(line, side, picture.device) for side in picture.shape[1:])
+    return multiply_rows(multiply_columns(picture, rows), columns)
 
 
 @functools.lru_cache(maxsize=16)
-def _filter_band(line: tuple[float, ...], length: int, device: torch.device) -> Band:
-    return band(smoothing(line, np.arange(length), length), _STRIP, device)
+def _build_filter_band(line: tuple[float, ...], length: int, device: torch.device) -> Band:
+    return cut_band(build_smoothing(line, np.arange(length), length), _STRIP, device)
 
 
 @functools.cache
-def fast_length(least: int) -> int:
-    """The next multiple of 4 whose transform is quick: no prime factor above 7.
+def find_fast_length(least: int) -> int:
+    """Find the next multiple of 4 with a fast FFT: no prime factor above 7.
 
-    >>> fast_length(420), fast_length(450)
+    >>> find_fast_length(420), find_fast_length(450)
     (420, 480)
     """
     length = least + -least % 4

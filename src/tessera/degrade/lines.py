@@ -1,8 +1,9 @@
-"""Filtering and resizing in one step, as products with narrow matrices, which processors are best at.
+"""Filtering and resizing in one step, as products with band matrices, which are fast on CPUs.
 
-A kernel that is one line down times one across, as round Gaussians are, and any resize work on each direction by
-itself; both together are one band of weights for each direction, cut into strips.
-Shapes: B pictures, C channels, H height, W width; k a kernel's side; S places of a strip, K inputs it reads.
+A separable kernel, such as a round Gaussian, and any resize act on each direction alone; both together are one band
+matrix for each direction, cut into strips.
+
+Shapes: B pictures, C channels, H height, W width; k a kernel's side; S outputs of a strip, K inputs it reads.
 """
 
 from __future__ import annotations
@@ -18,18 +19,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tessera.degrade.filtering import Weights, filter_cost, filter_each, filter_one, mirrored, trimmed
+from tessera.degrade.filtering import Weights, estimate_filter_cost, filter_each, filter_one, pad_mirrored, trim_kernel
 
 ResizeMode = Literal["area", "bilinear", "bicubic"]
 
 _STRIP, _NARROW_STRIP = 32, 16
 _NEGLIGIBLE = 1e-7
-"""What two lines may leave out of a kernel in all, which no picture in [0, 1] can differ by more than."""
+"""Largest sum of weights that the separable form may miss: a bound on the error of any picture in [0, 1]."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resize:
-    """To which size; by a factor where there is one, as `F.interpolate` tells the two apart."""
+    """Target size, and the factor if there is one, because `F.interpolate` treats the two differently."""
 
     height: int
     width: int
@@ -48,10 +49,10 @@ class Lines:
 NO_FILTER = Lines(np.ones(1), np.ones(1))
 
 
-def as_lines(kernel: Weights) -> Lines | None:
-    """A kernel, (k, k), as a line down and one across; None when it is more than that.
+def separate_kernel(kernel: Weights) -> Lines | None:
+    """Split a kernel, (k, k), into a column and a row; None if it is not separable.
 
-    >>> as_lines(np.outer([0.25, 0.5, 0.25], [0.1, 0.8, 0.1])).across.round(9).tolist()
+    >>> separate_kernel(np.outer([0.25, 0.5, 0.25], [0.1, 0.8, 0.1])).across.round(9).tolist()
     [0.05, 0.4, 0.05]
     """
     row, column = np.unravel_index(np.abs(kernel).argmax(), kernel.shape)
@@ -60,53 +61,53 @@ def as_lines(kernel: Weights) -> Lines | None:
 
 
 def filter_then_resize(image: Tensor, kernels: Sequence[Weights] | None, resize: Resize) -> Tensor:
-    """Correlate each picture with its own kernel, mirrored beyond its edges, and resize all as `F.interpolate` does.
+    """Correlate each picture with its own kernel, with reflected borders, and resize all as `F.interpolate` does.
 
     (B, C, H, W) and B times (k, k), k odd -> (B, C, H', W'), any range, to about 1e-6.
     """
     if image.device.type != "cpu":
-        return _interpolated(image if kernels is None else filter_each(image, kernels), resize)
-    each = [None] * len(image) if kernels is None else [trimmed(kernel) for kernel in kernels]
-    made = [_cheapest(picture, kernel, resize) for picture, kernel in zip(image, each, strict=True)]
+        return _interpolate(image if kernels is None else filter_each(image, kernels), resize)
+    each = [None] * len(image) if kernels is None else [trim_kernel(kernel) for kernel in kernels]
+    made = [_choose_fastest(picture, kernel, resize) for picture, kernel in zip(image, each, strict=True)]
     return made[0][None] if len(made) == 1 else torch.stack(made)
 
 
-def _cheapest(picture: Tensor, kernel: Weights | None, resize: Resize) -> Tensor:
-    """In one step where that is possible and takes less time, else in two."""
+def _choose_fastest(picture: Tensor, kernel: Weights | None, resize: Resize) -> Tensor:
+    """In one step if that is possible and faster, otherwise in two."""
     if kernel is not None:
-        lines = as_lines(kernel)
-        in_two = filter_cost(picture, kernel.shape[0]) + _resize_cost(picture, resize)
-        if lines is not None and _lines_cost(picture, kernel.shape[0], resize) < in_two:
+        lines = separate_kernel(kernel)
+        in_two = estimate_filter_cost(picture, kernel.shape[0]) + _estimate_resize_cost(picture, resize)
+        if lines is not None and _estimate_lines_cost(picture, kernel.shape[0], resize) < in_two:
             return filter_and_resize(picture, lines, resize)
         picture = filter_one(picture, kernel)
-    if _lines_cost(picture, 1, resize) < _interpolation_cost(picture, resize):
+    if _estimate_lines_cost(picture, 1, resize) < _estimate_interpolation_cost(picture, resize):
         return filter_and_resize(picture, NO_FILTER, resize)
-    return _interpolated(picture[None], resize)[0]
+    return _interpolate(picture[None], resize)[0]
 
 
-def _interpolated(image: Tensor, resize: Resize) -> Tensor:
-    if image.shape[-2:] == (resize.height, resize.width):  # each mode gives back its input
+def _interpolate(image: Tensor, resize: Resize) -> Tensor:
+    if image.shape[-2:] == (resize.height, resize.width):  # every mode returns its input
         return image
     if resize.factor is None:
         return F.interpolate(image, size=(resize.height, resize.width), mode=resize.mode)
     return F.interpolate(image, scale_factor=resize.factor, mode=resize.mode)
 
 
-def _resize_cost(picture: Tensor, resize: Resize) -> float:
-    return min(_interpolation_cost(picture, resize), _lines_cost(picture, 1, resize))
+def _estimate_resize_cost(picture: Tensor, resize: Resize) -> float:
+    return min(_estimate_interpolation_cost(picture, resize), _estimate_lines_cost(picture, 1, resize))
 
 
-def _interpolation_cost(picture: Tensor, resize: Resize) -> float:
-    """About how many nanoseconds `F.interpolate` takes, as measured on one core with AVX-512."""
+def _estimate_interpolation_cost(picture: Tensor, resize: Resize) -> float:
+    """Estimate the time of `F.interpolate` in nanoseconds, as measured on one core with AVX-512."""
     if picture.shape[-2:] == (resize.height, resize.width):
         return 0.0
     made = picture.shape[0] * resize.height * resize.width
     return 100_000 + max((3.5 if resize.mode == "bilinear" else 7.0) * made, picture.numel() * (resize.mode == "area"))
 
 
-def _lines_cost(picture: Tensor, size: int, resize: Resize) -> float:
-    """About how many nanoseconds `filter_and_resize` takes, as measured on one core with AVX-512."""
-    rows, columns = _readings(picture, resize)
+def _estimate_lines_cost(picture: Tensor, size: int, resize: Resize) -> float:
+    """Estimate the time of `filter_and_resize` in nanoseconds, as measured on one core with AVX-512."""
+    rows, columns = _measure_readings(picture, resize)
     margin = size - 1
     across = (rows.before + margin) * columns.after * (columns.matrices.shape[2] + margin)
     down = rows.after * columns.after * (rows.matrices.shape[2] + margin)
@@ -115,7 +116,7 @@ def _lines_cost(picture: Tensor, size: int, resize: Resize) -> float:
 
 @dataclass(frozen=True)
 class Reading:
-    """A resize of one direction in strips: places `firsts[n]` on are `matrices[n]` times inputs from `starts[n]` on."""
+    """A 1D resize in strips: outputs from `firsts[n]` on are `matrices[n]` times inputs from `starts[n]` on."""
 
     before: int
     after: int
@@ -125,22 +126,22 @@ class Reading:
     """(strips, S, K)"""
 
 
-def _readings(picture: Tensor, resize: Resize) -> tuple[Reading, Reading]:
-    """Of rows and of columns."""
+def _measure_readings(picture: Tensor, resize: Resize) -> tuple[Reading, Reading]:
+    """For rows and columns."""
     height, width = picture.shape[-2:]
     factor, mode = resize.factor, resize.mode
-    return reading(height, resize.height, factor, mode), reading(width, resize.width, factor, mode)
+    return measure_reading(height, resize.height, factor, mode), measure_reading(width, resize.width, factor, mode)
 
 
 @functools.lru_cache(maxsize=64)
-def reading(before: int, after: int, factor: float | None, mode: ResizeMode) -> Reading:
-    """How `F.interpolate` makes `after` places of `before` inputs; by the factor if there is one, else by the sizes.
+def measure_reading(before: int, after: int, factor: float | None, mode: ResizeMode) -> Reading:
+    """Measure how `F.interpolate` computes `after` outputs from `before` inputs, by the factor or the sizes.
 
-    Found by resizing combs: each tooth is so far from the next that no place sees two of them.
+    Found by resizing combs whose teeth are so far apart that no output depends on two of them.
     """
     step = before / after
     strip = min(after, _STRIP if step < 2 else _NARROW_STRIP)
-    reach = 0.0 if before == after else 3.0 + 1.5 * step  # bicubic reads two beyond; area, and factors, a step
+    reach = 0.0 if before == after else 3.0 + 1.5 * step  # bicubic reads two more; area, and factors, a step
     inputs = min(before, math.ceil((strip - 1) * step + 2 * reach) + 1)
     firsts = [min(first, after - strip) for first in range(0, after, strip)]
     lowest = [math.floor((first + 0.5) * step - 0.5 - reach) for first in firsts]
@@ -155,28 +156,28 @@ def reading(before: int, after: int, factor: float | None, mode: ResizeMode) -> 
 
 
 def filter_and_resize(picture: Tensor, lines: Lines, resize: Resize) -> Tensor:
-    """Correlate with two lines, mirrored beyond the edges, and resize, in one: (C, H, W) -> (C, H', W'), any range."""
-    rows, columns = _readings(picture, resize)
-    wide = mirrored(picture, len(lines.down) // 2).contiguous()
+    """Correlate with two 1D kernels, with reflected borders, and resize: (C, H, W) -> (C, H', W'), any range."""
+    rows, columns = _measure_readings(picture, resize)
+    wide = pad_mirrored(picture, len(lines.down) // 2).contiguous()
     channels, height, _ = wide.shape
     flat = wide.view(channels * height, -1)
     between = picture.new_empty(channels * height, columns.after)
-    bands = columns.matrices @ _shifted(lines.across, columns.matrices.shape[2])
+    bands = columns.matrices @ _shift_kernel(lines.across, columns.matrices.shape[2])
     for first, start, band in zip(columns.firsts, columns.starts, bands, strict=True):
         places, reach = band.shape
         torch.mm(flat[:, start : start + reach], band.T, out=between[:, first : first + places])
 
     tall = between.view(channels, height, columns.after)
     out = picture.new_empty(channels, rows.after, columns.after)
-    bands = rows.matrices @ _shifted(lines.down, rows.matrices.shape[2])
+    bands = rows.matrices @ _shift_kernel(lines.down, rows.matrices.shape[2])
     for first, start, band in zip(rows.firsts, rows.starts, bands, strict=True):
         places, reach = band.shape
         torch.matmul(band, tall[:, start : start + reach], out=out[:, first : first + places])
     return out
 
 
-def _shifted(line: Weights, count: int) -> Tensor:
-    """A line at `count` places, one further each time: (k,) -> (count, count + k - 1)."""
+def _shift_kernel(line: Weights, count: int) -> Tensor:
+    """A 1D kernel at `count` positions, shifted by one each: (k,) -> (count, count + k - 1)."""
     rows = np.zeros((count, count + len(line)), np.float32)
     rows[:, : len(line)] = line
     return torch.from_numpy(rows.ravel()[:-count].reshape(count, -1))

@@ -1,7 +1,8 @@
-"""Noise of the sensor and of counted light, each picture from its own seed.
+"""Sensor noise (Gaussian) and shot noise (Poisson), each picture with its own seed.
 
-The numbers are drawn on the processor and moved, so that every device sees the same noise. Both kinds are drawn by
-inverting the cumulative distribution, through tables: one uniform number a sample decides.
+Numbers are drawn on the CPU, so that every device gets the same noise. Both kinds invert the cumulative distribution
+through tables, with one uniform number per sample.
+
 Shapes: B pictures, H height, W width.
 """
 
@@ -18,7 +19,7 @@ import torch
 from pydantic import AfterValidator, BaseModel, Field
 from torch import Tensor
 
-from tessera.degrade.ranges import Probability, ordered
+from tessera.degrade.ranges import Probability, check_order
 
 SEEDS = 2**32
 _LEVELS = 256
@@ -28,16 +29,16 @@ _GUIDE_BITS = 12
 
 
 Amount = Annotated[float, Field(ge=0, le=255)]
-Amounts = Annotated[tuple[Amount, Amount], AfterValidator(ordered)]
+Amounts = Annotated[tuple[Amount, Amount], AfterValidator(check_order)]
 
 
 class Noise(BaseModel, frozen=True, extra="forbid"):
-    """Which noise one stage draws. Defaults: the first stage of Real-ESRGAN."""
+    """Noise of one stage. Defaults: the first stage of Real-ESRGAN."""
 
     probability: Probability = 1.0
-    """Of there being noise at all, for the whole batch."""
+    """Probability of noise, for the whole batch."""
     gaussian_probability: Probability = 0.5
-    """Of it being Gaussian and not Poisson, for the whole batch."""
+    """Probability of Gaussian instead of Poisson noise, for the whole batch."""
     sigma_255: Amounts = (1.0, 30.0)
     poisson_scale: Amounts = (0.05, 3.0)
     gray_probability: Probability = 0.4
@@ -45,9 +46,9 @@ class Noise(BaseModel, frozen=True, extra="forbid"):
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseDraw:
-    """The noise of one stage: its kind for the batch; amount, gray and seed for each picture.
+    """Noise of one stage: its kind for the batch; amount, gray and seed for each picture.
 
-    `amounts` are standard deviations in 255ths, or how much stronger than light itself Poisson noise is.
+    `amounts` are standard deviations in 255ths, or factors on Poisson noise.
     """
 
     kind: Literal["gaussian", "poisson"]
@@ -57,7 +58,7 @@ class NoiseDraw:
 
 
 def draw_noise(config: Noise, pictures: int, rng: np.random.Generator) -> NoiseDraw | None:
-    """Draw the noise of a batch; None where the stage has none."""
+    """Draw the noise of a batch; None without noise."""
     if rng.random() >= config.probability:
         return None
     gaussian = rng.random() < config.gaussian_probability
@@ -75,8 +76,8 @@ def draw_noise(config: Noise, pictures: int, rng: np.random.Generator) -> NoiseD
 def add_noise(image: Tensor, draw: NoiseDraw) -> Tensor:
     """Add noise and clip, (B, 3, H, W) -> (B, 3, H, W) RGB in [0, 1].
 
-    Poisson noise is that of the picture at 8 bits, which counts 2^ceil(log2 n) photons at white when n levels occur in
-    it (Real-ESRGAN, section 3.3; BasicSR).
+    Poisson noise is that of the 8-bit picture, with 2^ceil(log2 n) photons at white if n levels occur in it
+    (Real-ESRGAN, section 3.3; BasicSR).
     """
     if draw.kind == "gaussian":
         return _add_gaussian(image, draw)
@@ -86,83 +87,83 @@ def add_noise(image: Tensor, draw: NoiseDraw) -> Tensor:
 def _add_gaussian(image: Tensor, draw: NoiseDraw) -> Tensor:
     out = torch.empty_like(image)
     for number, seed in enumerate(draw.seeds):
-        shape = _shape(image, draw, number)
-        noise = normal_numbers(seed, math.prod(shape)).view(shape).to(out)
+        shape = _choose_shape(image, draw, number)
+        noise = draw_normal(seed, math.prod(shape)).view(shape).to(out)
         torch.add(image[number], noise, alpha=draw.amounts[number] / 255, out=out[number])
     return out.clamp_(0, 1)
 
 
-def normal_numbers(seed: int, count: int) -> Tensor:
-    """Standard normal numbers, (count,): the middles of 65536 equally likely intervals, which end at 4.4 deviations."""
-    words = _words(seed, -(-count // 4)).view(np.int16)[:count]
-    return _normal_table().index_select(0, torch.from_numpy(words).to(torch.int32).add_(2**15))
+def draw_normal(seed: int, count: int) -> Tensor:
+    """Draw standard normal numbers, (count,): centers of 65536 equally likely intervals, up to 4.4 deviations."""
+    words = _draw_words(seed, -(-count // 4)).view(np.int16)[:count]
+    return _build_normal_table().index_select(0, torch.from_numpy(words).to(torch.int32).add_(2**15))
 
 
 @functools.cache
-def _normal_table() -> Tensor:
+def _build_normal_table() -> Tensor:
     middles = (torch.arange(2**16, dtype=torch.float64) + 0.5) / 2**16
     quantiles = torch.special.ndtri(middles)
     return (quantiles / quantiles.square().mean().sqrt()).float()
 
 
-def _words(seed: int, count: int) -> npt.NDArray[np.uint64]:
+def _draw_words(seed: int, count: int) -> npt.NDArray[np.uint64]:
     return np.random.SFC64(seed).random_raw(count)
 
 
 def _add_poisson(image: Tensor, draw: NoiseDraw) -> Tensor:
     out = torch.empty_like(image)
     for number, seed in enumerate(draw.seeds):
-        shape = _shape(image, draw, number)
+        shape = _choose_shape(image, draw, number)
         count = math.prod(shape)
-        chance = torch.from_numpy(_words(seed, -(-count // 2)).view(np.int32)[:count])
+        chance = torch.from_numpy(_draw_words(seed, -(-count // 2)).view(np.int32)[:count])
         chance = chance.bitwise_and_(2**_BITS - 1).to(image.device)
         picture = image[number]
-        seen = _gray(picture) if draw.gray[number] else picture
+        seen = _repeat_gray(picture) if draw.gray[number] else picture
         rounded = (seen * 255).round_().clamp_(0, 255)
         levels = rounded.to(torch.int32)
-        photons = photons_at_white(levels.flatten())
-        counted = poisson_counts(levels, chance, photons)
+        photons = count_photons_at_white(levels.flatten())
+        counted = draw_poisson(levels, chance, photons)
         noise = counted.to(image.dtype).div_(photons).view(rounded.shape).sub_(rounded.div_(255))
         torch.add(picture, noise, alpha=draw.amounts[number], out=out[number])
     return out.clamp_(0, 1)
 
 
-def _shape(image: Tensor, draw: NoiseDraw, number: int) -> tuple[int, ...]:
+def _choose_shape(image: Tensor, draw: NoiseDraw, number: int) -> tuple[int, ...]:
     return (1 if draw.gray[number] else 3, *image.shape[-2:])
 
 
-def _gray(picture: Tensor) -> Tensor:
+def _repeat_gray(picture: Tensor) -> Tensor:
     red, green, blue = picture
     return (0.2989 * red + 0.587 * green + 0.114 * blue)[None]
 
 
-def photons_at_white(levels: Tensor) -> int:
-    """2^ceil(log2 n), where n levels occur, (N,) int32 in [0, 255] -> 1 to 256.
+def count_photons_at_white(levels: Tensor) -> int:
+    """Compute 2^ceil(log2 n) for n different levels, (N,) int32 in [0, 255] -> 1 to 256.
 
-    >>> photons_at_white(torch.tensor([7, 9, 200], dtype=torch.int32))
+    >>> count_photons_at_white(torch.tensor([7, 9, 200], dtype=torch.int32))
     4
     """
     present = 0
-    for some in (levels[::_SPARSE], levels):  # most pictures show in a few samples that they have more than half
+    for some in (levels[::_SPARSE], levels):  # in most pictures a sparse sample has more than half of the levels
         present = int((torch.bincount(some, minlength=_LEVELS) > 0).sum())
         if 2 * present > _LEVELS:
             break
     return 2 ** math.ceil(math.log2(present))
 
 
-def poisson_counts(levels: Tensor, chance: Tensor, photons: int) -> Tensor:
-    """Poisson numbers of mean photons * level / 255: levels and chance (...) int32 -> (N,) int16.
+def draw_poisson(levels: Tensor, chance: Tensor, photons: int) -> Tensor:
+    """Draw Poisson numbers of mean photons * level / 255: levels and chance (...) int32 -> (N,) int16.
 
-    `levels` are in [0, 255]; `chance` is uniform in [0, 2^31), and the result is where the cumulative distribution
-    passes it. Most samples are told by the first twelve bits alone.
+    `levels` are in [0, 255]; `chance` is uniform in [0, 2^31) and looked up in the cumulative distribution. The first
+    twelve bits decide most samples.
     """
-    guide, thresholds = _tables(photons, levels.device)
+    guide, thresholds = _build_tables(photons, levels.device)
     levels, chance = levels.flatten(), chance.flatten()
     counts = guide.index_select(0, (levels << _GUIDE_BITS).add_(chance >> (_BITS - _GUIDE_BITS)))
-    unsure = _negative(counts)
+    unsure = _find_negative(counts)
     level, known = levels.index_select(0, unsure).long(), -1 - counts.index_select(0, unsure).long()
     chance = chance.index_select(0, unsure) + (level << 32)
-    # nearly always the count is the least that is possible or the next
+    # nearly always the smallest possible count or the next
     begin = level * (thresholds.shape[0] // _LEVELS)
     known += chance >= thresholds.index_select(0, begin + known)
     further = (chance >= thresholds.index_select(0, begin + known)).nonzero().squeeze(1)
@@ -171,18 +172,18 @@ def poisson_counts(levels: Tensor, chance: Tensor, photons: int) -> Tensor:
     return counts
 
 
-def _negative(counts: Tensor) -> Tensor:
-    """Where numbers are below zero; NumPy finds them several times faster on the processor."""
+def _find_negative(counts: Tensor) -> Tensor:
+    """Indices of negative numbers; NumPy finds them several times faster on the CPU."""
     if counts.device.type == "cpu":
         return torch.from_numpy(np.flatnonzero(counts.numpy() < 0))
     return (counts < 0).nonzero().squeeze(1)
 
 
 @functools.lru_cache(maxsize=16)
-def _tables(photons: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """For each level and first twelve bits the count, or -1 less the least one where more bits decide; all thresholds.
+def _build_tables(photons: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Counts for each level and first twelve bits, or -1 minus the smallest one if more bits decide; all thresholds.
 
-    Threshold n of a level is the chance, in 2^31sts, of counting n or fewer; levels are kept apart by the bits above.
+    Threshold n of a level is the probability, in units of 2^-31, of counting n or fewer; higher bits separate levels.
     """
     rates = photons * np.arange(_LEVELS)[:, None] / 255
     counts = np.arange(photons + 12 * math.isqrt(photons) + 24)

@@ -1,4 +1,4 @@
-"""What a configuration of chance is made of: probabilities, and ranges that numbers are drawn from."""
+"""Building blocks of random configurations: probabilities, and ranges to draw from."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from pydantic import Field
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
-def ordered(pair: tuple[float, float]) -> tuple[float, float]:
-    """A range as it is. Raises ValueError when it goes from the larger number to the smaller."""
+def check_order(pair: tuple[float, float]) -> tuple[float, float]:
+    """Return a range. Raises ValueError if it goes from the larger number to the smaller."""
     if pair[0] > pair[1]:
-        raise ValueError(f"a range goes from the smaller to the larger number, found {list(pair)}")
+        raise ValueError(f"a range must go from the smaller to the larger number, found {list(pair)}")
     return pair
 
 
-def add_up(shares: tuple[float, ...]) -> None:
-    """Raises ValueError unless shares add up to 1."""
+def check_sum(shares: tuple[float, ...]) -> None:
+    """Raise ValueError unless probabilities sum to 1."""
     if abs(sum(shares) - 1) > 1e-6:
-        raise ValueError(f"shares add up to 1, these to {sum(shares):g}")
+        raise ValueError(f"probabilities must sum to 1, found {sum(shares):g}")
 
 
 def draw_one(shares: tuple[float, ...], rng: np.random.Generator) -> int:
-    """Which of several, each as often as its share says."""
+    """Draw an index with these probabilities."""
     return int(np.searchsorted(np.cumsum(shares[:-1]), rng.random(), side="right"))

@@ -1,7 +1,8 @@
-"""The degradation of Real-ESRGAN: a photograph is blurred, resized, made noisy and compressed, and all that once more.
+"""The degradation of Real-ESRGAN: blur, resize, noise and JPEG, twice.
 
 Wang et al. 2021, section 3, with the numbers of the published training options. Kernels, amounts of noise, seeds and
-qualities are drawn for each picture; whether to blur, how to resize, which noise and the last order for a batch.
+qualities are drawn for each picture; whether to blur, the resize, the kind of noise and the final order for a batch.
+
 Shapes: B pictures, H height, W width, s the scale.
 """
 
@@ -23,27 +24,27 @@ from tessera.degrade.blur import (
     KernelDraw,
     KernelSizes,
     Sigmas,
+    compute_kernel,
     draw_kernel,
     draw_sinc,
-    kernel_weights,
 )
 from tessera.degrade.filtering import Weights, filter_each
 from tessera.degrade.jpeg import Jpeg, compress
 from tessera.degrade.lines import Resize, ResizeMode, filter_then_resize
 from tessera.degrade.noise import Amounts, Noise, NoiseDraw, add_noise, draw_noise
-from tessera.degrade.ranges import Probability, add_up, draw_one, ordered
+from tessera.degrade.ranges import Probability, check_order, check_sum, draw_one
 from tessera.degrade.sharpen import sharpen
 from tessera.degrade.simple import to_8_bits
 
 Modes = Annotated[tuple[ResizeMode, ...], Field(min_length=1, max_length=8)]
 EVERY_MODE: tuple[ResizeMode, ...] = get_args(ResizeMode)
 Factors = Annotated[
-    tuple[Annotated[float, Field(ge=0.05, le=1)], Annotated[float, Field(ge=1, le=4)]], AfterValidator(ordered)
+    tuple[Annotated[float, Field(ge=0.05, le=1)], Annotated[float, Field(ge=1, le=4)]], AfterValidator(check_order)
 ]
 
 
 class Resizing(BaseModel, frozen=True, extra="forbid"):
-    """How one stage resizes the batch: up to a factor of [1, range's end], down to [range's begin, 1], or not."""
+    """Resize of one stage: up, by at most the range's end; down, by at least the range's start; or none."""
 
     up: Probability = 0.2
     down: Probability = 0.7
@@ -53,12 +54,12 @@ class Resizing(BaseModel, frozen=True, extra="forbid"):
 
     @model_validator(mode="after")
     def _add_up(self) -> Self:
-        add_up((self.up, self.down, self.keep))
+        check_sum((self.up, self.down, self.keep))
         return self
 
 
 class Stage(BaseModel, frozen=True, extra="forbid"):
-    """Blur, resize, noise, JPEG: the first time."""
+    """First stage: blur, resize, noise, JPEG."""
 
     blur: Blur = Blur()
     resize: Resizing = Resizing()
@@ -67,14 +68,14 @@ class Stage(BaseModel, frozen=True, extra="forbid"):
 
 
 class SecondBlur(Blur, frozen=True, extra="forbid"):
-    """Weaker, and not always."""
+    """Weaker blur, with a probability below 1."""
 
     probability: Probability = 0.8
     sigma: Sigmas = (0.2, 1.5)
 
 
 class SecondResizing(Resizing, frozen=True, extra="forbid"):
-    """Factors of the size that the result will have."""
+    """Factors relative to the final size."""
 
     up: Probability = 0.3
     down: Probability = 0.4
@@ -83,14 +84,14 @@ class SecondResizing(Resizing, frozen=True, extra="forbid"):
 
 
 class SecondNoise(Noise, frozen=True, extra="forbid"):
-    """A little weaker."""
+    """Slightly weaker noise."""
 
     sigma_255: Amounts = (1.0, 25.0)
     poisson_scale: Amounts = (0.05, 2.5)
 
 
 class SecondStage(Stage, frozen=True, extra="forbid"):
-    """Blur, resize, noise, JPEG: the second time."""
+    """Second stage: blur, resize, noise, JPEG."""
 
     blur: SecondBlur = SecondBlur()
     resize: SecondResizing = SecondResizing()
@@ -98,7 +99,7 @@ class SecondStage(Stage, frozen=True, extra="forbid"):
 
 
 class Final(BaseModel, frozen=True, extra="forbid"):
-    """The resize to the final size with its sinc filter, which comes before or after the second stage's JPEG."""
+    """Resize to the final size with its sinc filter, before or after the second stage's JPEG."""
 
     sinc_probability: Probability = 0.8
     sinc_sizes: KernelSizes = PUBLISHED_SIZES
@@ -108,11 +109,11 @@ class Final(BaseModel, frozen=True, extra="forbid"):
 
 
 class RealESRGANDegradation(BaseModel, frozen=True, extra="forbid"):
-    """Every probability and range of the second-order degradation; the defaults are those of the published training."""
+    """All probabilities and ranges of the second-order degradation; defaults as in the published training."""
 
     kind: Literal["realesrgan"] = "realesrgan"
     sharpen: bool = True
-    """Begin with the sharpened reference, and hand it out."""
+    """Start from the sharpened ground truth, and return it."""
     first: Stage = Stage()
     second: SecondStage = SecondStage()
     final: Final = Final()
@@ -120,7 +121,7 @@ class RealESRGANDegradation(BaseModel, frozen=True, extra="forbid"):
 
 @dataclass(frozen=True, kw_only=True)
 class ResizeDraw:
-    """A factor and a way to resize; the factor 1 changes nothing in the first stage."""
+    """Factor and interpolation mode; a factor of 1 changes nothing in the first stage."""
 
     factor: float
     mode: ResizeMode
@@ -128,7 +129,7 @@ class ResizeDraw:
 
 @dataclass(frozen=True, kw_only=True)
 class StageDraw:
-    """One stage for a batch; None for what does not happen."""
+    """One stage for a batch; None for steps that are left out."""
 
     kernels: tuple[KernelDraw, ...] | None
     resize: ResizeDraw
@@ -138,7 +139,7 @@ class StageDraw:
 
 @dataclass(frozen=True, kw_only=True)
 class FinalDraw:
-    """The last resize and its filters, and whether they come before JPEG."""
+    """Final resize and its filters, and whether they come before JPEG."""
 
     kernels: tuple[KernelDraw, ...]
     mode: ResizeMode
@@ -147,7 +148,7 @@ class FinalDraw:
 
 @dataclass(frozen=True, kw_only=True)
 class RealESRGANDraw:
-    """All that happens to a batch: small enough to log, complete enough to repeat."""
+    """All draws for a batch: small enough to log, complete enough to repeat."""
 
     kind: Literal["realesrgan"]
     pictures: int
@@ -163,7 +164,7 @@ class RealESRGANDraw:
 def draw_realesrgan(
     config: RealESRGANDegradation, *, pictures: int, height: int, width: int, scale: int, rng: np.random.Generator
 ) -> RealESRGANDraw:
-    """Draw what happens to a batch of pictures of this size."""
+    """Draw the degradation of a batch of pictures of this size."""
     final = config.final
     return RealESRGANDraw(
         kind="realesrgan",
@@ -202,8 +203,8 @@ def _draw_stage(config: Stage, pictures: int, rng: np.random.Generator) -> Stage
     )
 
 
-def only(draw: RealESRGANDraw, number: int) -> RealESRGANDraw:
-    """What a draw does to one of its pictures, which is the same with and without the others."""
+def select_picture(draw: RealESRGANDraw, number: int) -> RealESRGANDraw:
+    """Select the draws of one picture; its result is the same with and without the others."""
 
     def stage(batch: StageDraw) -> StageDraw:
         noise = batch.noise
@@ -227,55 +228,55 @@ def only(draw: RealESRGANDraw, number: int) -> RealESRGANDraw:
 
 
 def degrade(gt: Tensor, draw: RealESRGANDraw, *, sharp: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-    """Carry out a draw, (B, 3, H, W) -> (B, 3, H//s, W//s) and the sharpened (B, 3, H, W), RGB in [0, 1].
+    """Apply a draw, (B, 3, H, W) -> (B, 3, H//s, W//s) and the sharpened (B, 3, H, W), RGB in [0, 1].
 
-    The first is rounded to 255ths. The sharpened pictures are put into `sharp`, where that is given.
+    The first is rounded to 255ths. The sharpened pictures are written to `sharp`, if given.
     """
     height, width = draw.height, draw.width
     small = height // draw.scale, width // draw.scale
     with torch.no_grad():
         gt_sharp = sharpen(gt, out=sharp) if draw.sharpen else None
         out = gt if gt_sharp is None else gt_sharp
-        out = filter_then_resize(out, _weights(draw.first.kernels), _first_resize(draw))
-        out = _compressed(_noisy(out, draw.first.noise), draw.first.qualities)
+        out = filter_then_resize(out, _compute_kernels(draw.first.kernels), _resize_first(draw))
+        out = _compress(_add_noise(out, draw.first.noise), draw.first.qualities)
 
         again = draw.second.resize
         size = max(1, int(height / draw.scale * again.factor)), max(1, int(width / draw.scale * again.factor))
-        out = filter_then_resize(out, _weights(draw.second.kernels), _to_size(*size, again.mode))
-        out = _noisy(out, draw.second.noise)
+        out = filter_then_resize(out, _compute_kernels(draw.second.kernels), _resize_to(*size, again.mode))
+        out = _add_noise(out, draw.second.noise)
 
         final, qualities = draw.final, draw.second.qualities
         if final.before_jpeg:
-            out = _compressed(_finished(out, small, final), qualities)
+            out = _compress(_finish(out, small, final), qualities)
         else:
-            out = _finished(_compressed(out, qualities), small, final)
+            out = _finish(_compress(out, qualities), small, final)
         return to_8_bits(out), gt_sharp
 
 
-def _first_resize(draw: RealESRGANDraw) -> Resize:
+def _resize_first(draw: RealESRGANDraw) -> Resize:
     factor, mode = draw.first.resize.factor, draw.first.resize.mode
     height, width = (int(side * factor) for side in (draw.height, draw.width))
     if min(height, width) < 1:
-        return _to_size(max(1, height), max(1, width), mode)
+        return _resize_to(max(1, height), max(1, width), mode)
     return Resize(height=height, width=width, factor=factor, mode=mode)
 
 
-def _to_size(height: int, width: int, mode: ResizeMode) -> Resize:
+def _resize_to(height: int, width: int, mode: ResizeMode) -> Resize:
     return Resize(height=height, width=width, factor=None, mode=mode)
 
 
-def _finished(image: Tensor, size: tuple[int, int], final: FinalDraw) -> Tensor:
-    resized = filter_then_resize(image, None, _to_size(*size, final.mode))
-    return filter_each(resized, [kernel_weights(kernel) for kernel in final.kernels])
+def _finish(image: Tensor, size: tuple[int, int], final: FinalDraw) -> Tensor:
+    resized = filter_then_resize(image, None, _resize_to(*size, final.mode))
+    return filter_each(resized, [compute_kernel(kernel) for kernel in final.kernels])
 
 
-def _weights(kernels: tuple[KernelDraw, ...] | None) -> list[Weights] | None:
-    return None if kernels is None else [kernel_weights(kernel) for kernel in kernels]
+def _compute_kernels(kernels: tuple[KernelDraw, ...] | None) -> list[Weights] | None:
+    return None if kernels is None else [compute_kernel(kernel) for kernel in kernels]
 
 
-def _noisy(image: Tensor, noise: NoiseDraw | None) -> Tensor:
+def _add_noise(image: Tensor, noise: NoiseDraw | None) -> Tensor:
     return image if noise is None else add_noise(image, noise)
 
 
-def _compressed(image: Tensor, qualities: tuple[float, ...] | None) -> Tensor:
+def _compress(image: Tensor, qualities: tuple[float, ...] | None) -> Tensor:
     return image if qualities is None else compress(image.clamp(0, 1), qualities)

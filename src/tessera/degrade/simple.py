@@ -1,4 +1,4 @@
-"""Shrinking alone, as the classical data sets of super-resolution were made, each with its system's own kernel.
+"""Plain downscaling, as in the classical data sets of super-resolution, with each system's own kernel.
 
 Shapes: B pictures, H height, W width, s the scale.
 """
@@ -19,32 +19,32 @@ ResamplingKind = Literal["matlab-bicubic", "pil-bicubic", "cv2-cubic", "area"]
 
 
 class MatlabBicubic(BaseModel, frozen=True, extra="forbid"):
-    """MATLAB's imresize: bicubic widened against aliasing. The standard of papers, ESRGAN's among them."""
+    """MATLAB's imresize: bicubic with antialiasing. The standard of papers, including ESRGAN."""
 
     kind: Literal["matlab-bicubic"] = "matlab-bicubic"
 
 
 class PilBicubic(BaseModel, frozen=True, extra="forbid"):
-    """Pillow's bicubic: widened against aliasing too, but cut off at the edges (ESRGAN-Pytorch, PyTorch-GAN)."""
+    """Pillow's bicubic: with antialiasing, truncated at the borders (ESRGAN-Pytorch, PyTorch-GAN)."""
 
     kind: Literal["pil-bicubic"] = "pil-bicubic"
 
 
 class Cv2Cubic(BaseModel, frozen=True, extra="forbid"):
-    """OpenCV's INTER_CUBIC: a = -0.75 and no guard against aliasing (esrdgan)."""
+    """OpenCV's INTER_CUBIC: a = -0.75, without antialiasing (esrdgan)."""
 
     kind: Literal["cv2-cubic"] = "cv2-cubic"
 
 
 class Area(BaseModel, frozen=True, extra="forbid"):
-    """The mean of the pixels that each one covers: OpenCV's INTER_AREA at whole scales."""
+    """Mean of the covered pixels: OpenCV's INTER_AREA at integer scales."""
 
     kind: Literal["area"] = "area"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResamplingDraw:
-    """Nothing is left to chance: which kernel, and for what."""
+    """A draw without randomness: the kernel, and the pictures it is for."""
 
     kind: ResamplingKind
     pictures: int
@@ -59,9 +59,9 @@ def to_8_bits(image: Tensor) -> Tensor:
 
 
 def shrink(gt: Tensor, kind: ResamplingKind, scale: int) -> Tensor:
-    """Shrink pictures by a whole scale, (B, 3, H, W) -> (B, 3, H//s, W//s), RGB in [0, 1] rounded to 255ths.
+    """Downscale pictures by an integer, (B, 3, H, W) -> (B, 3, H//s, W//s), RGB in [0, 1] rounded to 255ths.
 
-    What does not divide by the scale is cut off at the right and below first.
+    Rows and columns beyond a multiple of the scale are cropped at the bottom and right first.
     """
     height, width = gt.shape[-2] // scale, gt.shape[-1] // scale
     gt = gt[..., : height * scale, : width * scale]
@@ -69,7 +69,7 @@ def shrink(gt: Tensor, kind: ResamplingKind, scale: int) -> Tensor:
         match kind:
             case "matlab-bicubic":
                 return to_8_bits(resize(gt, size=(height, width)))
-            case "pil-bicubic":  # Pillow holds whole levels between its two passes, across first
+            case "pil-bicubic":  # Pillow rounds to 8 bits between its two passes, horizontal first
                 across = F.interpolate(gt, size=(gt.shape[-2], width), mode="bicubic", antialias=True)
                 return to_8_bits(F.interpolate(to_8_bits(across), size=(height, width), mode="bicubic", antialias=True))
             case "cv2-cubic":

@@ -1,6 +1,6 @@
-"""The tables of steps that JPEG files carry, and which quality they speak of (ITU-T T.81, annexes B and K).
+"""Quantization tables of JPEG files, and the qualities they correspond to (ITU-T T.81, annexes B and K).
 
-Tables are 64 whole numbers, frequencies row by row.
+Tables are 64 integers, frequencies row by row.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _START, _TABLES, _SCAN = 0xD8, 0xDB, 0xDA
 _WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
 
 
-def luma_steps(quality: int) -> Steps:
-    """The table of luma that libjpeg writes at a quality of 1 to 100, (64,) in [1, 255].
+def build_luma_table(quality: int) -> Steps:
+    """Build the luma table that libjpeg writes for a quality from 1 to 100, (64,) in [1, 255].
 
-    >>> luma_steps(50)[:4].tolist(), luma_steps(90)[:4].tolist()
+    >>> build_luma_table(50)[:4].tolist(), build_luma_table(90)[:4].tolist()
     ([16, 11, 10, 16], [3, 2, 2, 3])
     """
     percent = 5000 // quality if quality < 50 else 200 - 2 * quality
@@ -45,18 +45,18 @@ def luma_steps(quality: int) -> Steps:
 
 
 @functools.cache
-def _of_every_quality() -> npt.NDArray[np.float64]:
-    return np.stack([luma_steps(quality) for quality in range(1, 101)]).astype(np.float64)
+def _build_all_tables() -> npt.NDArray[np.float64]:
+    return np.stack([build_luma_table(quality) for quality in range(1, 101)]).astype(np.float64)
 
 
-def nearest_quality(steps: Steps) -> int:
-    """The quality whose table of luma is nearest to this one, (64,), in ratio: files of other makers have their own."""
-    apart = np.abs(np.log(_of_every_quality()) - np.log(np.maximum(steps, 1))).sum(axis=1)
+def find_nearest_quality(steps: Steps) -> int:
+    """Find the quality whose luma table is nearest in ratio to this one, (64,), which may be another encoder's."""
+    apart = np.abs(np.log(_build_all_tables()) - np.log(np.maximum(steps, 1))).sum(axis=1)
     return int(apart.argmin()) + 1
 
 
-def luma_table_of(path: Path) -> Steps | None:
-    """The table of luma (the one numbered 0) of a JPEG file, (64,); None for files that are no JPEG or hold none."""
+def read_luma_table(path: Path) -> Steps | None:
+    """Read the luma table (number 0) of a JPEG file, (64,); None for files that are not JPEG or lack it."""
     data = path.read_bytes()
     if data[:2] != bytes((0xFF, _START)):
         return None
@@ -69,13 +69,13 @@ def luma_table_of(path: Path) -> Steps | None:
         if marker == _SCAN:
             return None
         length = int.from_bytes(data[at + 2 : at + 4], "big")
-        if marker == _TABLES and (table := _table_zero(data[at + 4 : at + 2 + length])) is not None:
+        if marker == _TABLES and (table := _parse_table_zero(data[at + 4 : at + 2 + length])) is not None:
             return table
         at += 2 + length
     return None
 
 
-def _table_zero(body: bytes) -> Steps | None:
+def _parse_table_zero(body: bytes) -> Steps | None:
     while body:
         deep, number = body[0] >> 4, body[0] & 15
         size = 128 if deep else 64
@@ -84,15 +84,15 @@ def _table_zero(body: bytes) -> Steps | None:
         if number == 0:
             read = np.frombuffer(body[1 : 1 + size], ">u2" if deep else "u1").astype(np.int64)
             steps = np.empty(64, np.int64)
-            steps[list(_zigzag())] = read
+            steps[list(_list_zigzag())] = read
             return steps
         body = body[1 + size :]
     return None
 
 
 @functools.cache
-def _zigzag() -> tuple[int, ...]:
-    """Where the numbers of a file's table lie in it: along the diagonals, up and down in turn."""
+def _list_zigzag() -> tuple[int, ...]:
+    """Positions of a file's table entries: along the diagonals, up and down in turn."""
 
     def order(place: int) -> tuple[int, int]:
         row, column = divmod(place, 8)

@@ -1,4 +1,4 @@
-"""A draw in words, for people who look at what it does."""
+"""Descriptions of draws in words."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from tessera.degrade.realesrgan import RealESRGANDraw, StageDraw
 from tessera.degrade.recipe import BatchDraw
 
 
-def in_words(record: BatchDraw) -> list[str]:
-    """What happens to the first picture of a draw, in a few lines."""
+def describe_draw(record: BatchDraw) -> list[str]:
+    """Describe the degradation of the first picture of a draw, in a few lines."""
     if not isinstance(record, RealESRGANDraw):
         return [f"{record.kind}, 1/{record.scale}"]
 
     order = "before" if record.final.before_jpeg else "after"
-    last = f"resize {record.final.mode}, {_kernel(record.final.kernels[0])}, {order} the second JPEG"
-    return [f"1: {_stage(record.first)}", f"2: {_stage(record.second)}", f"3: {last}"]
+    last = f"resize {record.final.mode}, {_describe_kernel(record.final.kernels[0])}, {order} the second JPEG"
+    return [f"1: {_describe_stage(record.first)}", f"2: {_describe_stage(record.second)}", f"3: {last}"]
 
 
-def _kernel(draw: KernelDraw) -> str:
+def _describe_kernel(draw: KernelDraw) -> str:
     if draw.kind == "pulse":
         return "no sinc"
     if draw.kind == "sinc":
@@ -26,8 +26,8 @@ def _kernel(draw: KernelDraw) -> str:
     return f"{draw.kind} {draw.size} sigma {sigma}" + (f" beta {draw.beta:.2f}" if draw.beta else "")
 
 
-def _stage(draw: StageDraw) -> str:
-    parts = ["no blur" if draw.kernels is None else _kernel(draw.kernels[0])]
+def _describe_stage(draw: StageDraw) -> str:
+    parts = ["no blur" if draw.kernels is None else _describe_kernel(draw.kernels[0])]
     parts.append(f"resize {draw.resize.factor:.2f} {draw.resize.mode}")
     if draw.noise is None:
         parts.append("no noise")
