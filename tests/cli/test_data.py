@@ -92,7 +92,7 @@ def test_check_compares_pairs_and_test_sets(folder: Path, tmp_path: Path) -> Non
     save(tmp_path / "Set5" / "baby.png", random_pixels(160, 170, 3, np.uint8, seed=2))
     result = run("check", folder, "--lq", tmp_path / "lr", "-s", 4, "--against", tmp_path / "Set5", "-j", 1)
     assert result.exit_code == 1
-    assert "0x4.png: is 50x40 and" in result.stdout
+    assert "0x4.png: is 50x40, and" in result.stdout
     assert "2.png: shows the same as" in result.stdout
     assert "leak (1)" in result.stdout
 

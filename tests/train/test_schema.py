@@ -156,7 +156,7 @@ def test_every_key_of_the_record_is_in_the_schema_and_most_are_explained():
     assert schema["properties"]["pool"]["description"] == "Number of pairs in the training pool; 0 disables the pool."
     checkpoint = schema["definitions"]["CheckpointConfig"]["properties"]
     assert checkpoint["keep"]["description"] == "Number of recent checkpoints to store."
-    assert schema["definitions"]["DataConfig"]["properties"]["batch"]["description"].startswith("Crops in a batch")
+    assert schema["definitions"]["DataConfig"]["properties"]["batch"]["description"].startswith("Crops per batch")
 
 
 def test_it_is_json_without_null_which_toml_has_not():
