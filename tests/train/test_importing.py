@@ -18,7 +18,7 @@ from tessera.discriminators.vgg_style import VGGStyleConfig
 from tessera.errors import UsageError
 from tessera.generators import ESRDnetConfig, RRDBNetConfig, SRVGGNetCompactConfig
 from tessera.train.importing import Imported, import_config
-from tessera.train.importing.writing import shortest, toml_text
+from tessera.train.importing.writing import find_shortest, format_recipe
 from tessera.train.parts import build_parts
 from tessera.train.processes import Processes
 from tessera.train.recipe import RECIPES, Recipe, load_recipe, override, read_shipped_recipe
@@ -890,15 +890,15 @@ def theirs_of_esrdgan(features: int, growth: int, lff_kernel: int = 3) -> dict[s
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_shipped_recipe_is_written_as_itself(name):
-    assert shortest(load_recipe(name)) == (name, {"name": name})
+    assert find_shortest(load_recipe(name)) == (name, {"name": name})
 
 
 def test_what_a_recipe_has_not_its_base_has_not_either():
     changes = ["generator.network=rrdbnet", "generator.features=8", "steps=7", "perceptual.layers={conv1_1=2.0}"]
     recipe = load_recipe("realesrgan", changes).model_copy(update={"discriminator": None, "adversarial": None})
-    base, values = shortest(recipe)
+    base, values = find_shortest(recipe)
     assert not base or load_recipe(base).discriminator is None, "TOML has no word to take one away again"
-    text = toml_text(values)
+    text = format_recipe(values)
     assert "layers = {" in text
     again = tomllib.loads(text)
     assert again == values
@@ -907,11 +907,11 @@ def test_what_a_recipe_has_not_its_base_has_not_either():
 
 @pytest.mark.parametrize("value", [1e-4, 5e-5, 1e-7, 0.1, 1 / 3, 12345.678, 400_000.0, 3.0, 1e22, 2.5e-4, 1e-300])
 def test_numbers_are_written_to_be_read_again(value):
-    text = toml_text({"a": value})
+    text = format_recipe({"a": value})
     assert tomllib.loads(text)["a"] == value
     assert len(text) < 32
 
 
 @pytest.mark.parametrize("value", ['a "b"', "c:\\d\n", "straße \x7f", ""])
 def test_text_is_written_to_be_read_again(value):
-    assert tomllib.loads(toml_text({"a b": value})) == {"a b": value}
+    assert tomllib.loads(format_recipe({"a b": value})) == {"a b": value}

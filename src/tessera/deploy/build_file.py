@@ -16,8 +16,8 @@ from pydantic import BaseModel, Field
 from tessera.config import Values, read_toml, validate
 from tessera.errors import UsageError
 from tessera.train.importing.files import read_yaml
-from tessera.train.importing.foreign import Note, Table, described, without_none
-from tessera.train.importing.writing import toml_text
+from tessera.train.importing.foreign import Note, Table, describe_notes, drop_none
+from tessera.train.importing.writing import format_recipe
 
 Method = Literal["percentile", "max", "kl", "mse"]
 _Side = Annotated[int, Field(ge=1, le=16_384)]
@@ -62,7 +62,7 @@ class ImportedBuild:
     @property
     def sentences(self) -> list[str]:
         """The notes, those with one reason together."""
-        return described(self.notes)
+        return describe_notes(self.notes)
 
 
 def read_build(path: Path) -> BuildConfig:
@@ -87,15 +87,15 @@ def import_build(path: Path) -> ImportedBuild:
     """
     notes: list[Note] = []
     file = Table(read_yaml(path), path, notes)
-    frontend, backend = file.table("frontend"), file.table("backend")
+    frontend, backend = file.read_table("frontend"), file.read_table("backend")
     if frontend is None or backend is None:
-        raise file.refusal("`frontend` or `backend` is missing, so this is not a build file.")
-    precision = backend.choice("dtype", _DTYPES, "fp32", "type of numbers")
+        raise file.file_error("`frontend` or `backend` is missing, so this is not a build file.")
+    precision = backend.read_choice("dtype", _DTYPES, "fp32", "type of numbers")
     values: Values = {
-        "name": file.text("name", path.stem)[:200] or path.stem,
-        "model": frontend.text("checkpoint"),
+        "name": file.read_text("name", path.stem)[:200] or path.stem,
+        "model": frontend.read_text("checkpoint"),
         "precision": precision,
-        **without_none(shape=_shape(frontend, precision)),
+        **drop_none(shape=_shape(frontend, precision)),
     }
     _note_the_rest(file, frontend, backend)
     calibration = {**_quantizer(backend, precision), **_pictures(file, precision)}
@@ -108,16 +108,16 @@ def import_build(path: Path) -> ImportedBuild:
 
 def _shape(frontend: Table, precision: str) -> list[int] | None:
     """(H, W) of the one input."""
-    shapes = frontend.table("shape")
+    shapes = frontend.read_table("shape")
     names = [] if shapes is None else list(shapes.names())
     if shapes is None or not names:
         return None
-    sizes = shapes.several(names[0], 4)
+    sizes = shapes.read_exact_numbers(names[0], 4)
     if len(names) > 1 or sizes is None or any(not size.is_integer() for size in sizes):
-        raise frontend.wrong("shape", "one input as [batch, channels, height, width]")
+        raise frontend.wrong_value_error("shape", "one input as [batch, channels, height, width]")
     batch, channels, height, width = map(int, sizes)
     if channels not in (1, 3):
-        raise shapes.wrong(names[0], "a shape with 1 or 3 channels")
+        raise shapes.wrong_value_error(names[0], "a shape with 1 or 3 channels")
     if batch != 1:
         shapes.note(names[0], f"its batch of {batch} is 1 here in a file of one size; a dynamic file takes any batch")
     if precision == "int8":
@@ -126,17 +126,17 @@ def _shape(frontend: Table, precision: str) -> list[int] | None:
 
 
 def _note_the_rest(file: Table, frontend: Table, backend: Table) -> None:
-    if _is_onnx(frontend.text("checkpoint")):
+    if _is_onnx(frontend.read_text("checkpoint")):
         frontend.note("checkpoint", "weights cannot be taken out of an ONNX file: give the model that it was made from")
-    frontend.leave("what a file is follows from its ending", "type")
-    if frontend.text("dtype", "fp32") != "fp32":
+    frontend.skip("what a file is follows from its ending", "type")
+    if frontend.read_text("dtype", "fp32") != "fp32":
         frontend.note("dtype", "weights are read in the type they have")
     else:
-        frontend.text("dtype")
-    backend.leave(_OF_THEIR_COMPILER, "type", "compile", "target")
-    workspace = file.table("workspace")
+        frontend.read_text("dtype")
+    backend.skip(_OF_THEIR_COMPILER, "type", "compile", "target")
+    workspace = file.read_table("workspace")
     if workspace is not None:
-        workspace.leave("the output is named on the command line (-o)", "path")
+        workspace.skip("the output is named on the command line (-o)", "path")
 
 
 def _is_onnx(checkpoint: str) -> bool:
@@ -145,11 +145,11 @@ def _is_onnx(checkpoint: str) -> bool:
 
 
 def _quantizer(backend: Table, precision: str) -> Values:
-    table = backend.table("quantize")
+    table = backend.read_table("quantize")
     if table is None:
         return {}
-    method = table.choice("calibrate_mode", _METHODS, "percentile", "calibration")
-    per_channel = table.flag("quantize_per_channel", True)
+    method = table.read_choice("calibrate_mode", _METHODS, "percentile", "calibration")
+    per_channel = table.read_flag("quantize_per_channel", True)
     if precision != "int8":
         table.note("calibrate_mode", f"is kept, and of no use with {precision}")
     return {"method": method, "per_channel": per_channel}
@@ -157,16 +157,16 @@ def _quantizer(backend: Table, precision: str) -> Values:
 
 def _pictures(file: Table, precision: str) -> Values:
     """`dataset` -> which pictures a quantizer is shown, and their size."""
-    dataset = file.table("dataset")
+    dataset = file.read_table("dataset")
     if dataset is None:
         return {}
-    values: Values = {"pictures": dataset.text("path")}
-    dataset.leave("pictures are read as what they are", "type")
-    sampler = dataset.table("sampler")
+    values: Values = {"pictures": dataset.read_text("path")}
+    dataset.skip("pictures are read as what they are", "type")
+    sampler = dataset.read_table("sampler")
     if sampler is not None:
-        values |= without_none(count=sampler.maybe_whole("get_data_num"))
-        sampler.leave("every kind of picture in the folder counts", "suffix")
-    return {**values, **without_none(size=_operations(dataset, precision))}
+        values |= drop_none(count=sampler.read_optional_int("get_data_num"))
+        sampler.skip("every kind of picture in the folder counts", "suffix")
+    return {**values, **drop_none(size=_operations(dataset, precision))}
 
 
 def _operations(dataset: Table, precision: str) -> list[int] | None:
@@ -174,23 +174,23 @@ def _operations(dataset: Table, precision: str) -> list[int] | None:
     size: list[int] | None = None
     for number, step in enumerate(_listed(dataset, "process_ops")):
         table = Table(step, dataset.file, dataset.notes, dataset.name(f"process_ops[{number}]"))
-        kind = table.text("type")
+        kind = table.read_text("type")
         match kind.lower():
             case "decodeimage":
-                if not table.flag("to_rgb", True):
+                if not table.read_flag("to_rgb", True):
                     table.note("to_rgb", "networks here take RGB")
             case "resize":
-                sides = table.several("size", 2)
+                sides = table.read_exact_numbers("size", 2)
                 if sides is None or any(not side.is_integer() for side in sides):
-                    raise table.wrong("size", "a list of height and width")
+                    raise table.wrong_value_error("size", "a list of height and width")
                 size = [int(side) for side in sides]
                 if precision == "int8":
                     table.note("size", _KEPT_WITH_INT8)
-                table.leave("pictures are not resized to be calibrated on", "mode", "interpolation", "resize_type")
+                table.skip("pictures are not resized to be calibrated on", "mode", "interpolation", "resize_type")
             case "normalize":
-                if table.text("norm_type", "div255").lower() not in _IN_UNIT_RANGE:
+                if table.read_text("norm_type", "div255").lower() not in _IN_UNIT_RANGE:
                     table.note("norm_type", "networks here take colors in [0, 1]")
-                table.leave("networks here take colors in [0, 1] as they are", "mean", "std")
+                table.skip("networks here take colors in [0, 1] as they are", "mean", "std")
             case "totensor":
                 pass
             case _:
@@ -203,9 +203,9 @@ def _listed(table: Table, key: str) -> list[dict[str, Any]]:
     """A list of steps: tables with a type, or tables of one key that is the type."""
     if not table.has(key):
         return []
-    given: Any = table.raw(key)
+    given: Any = table.read_value(key)
     if not isinstance(given, list):
-        raise table.wrong(key, "a list of steps")
+        raise table.wrong_value_error(key, "a list of steps")
     steps: list[dict[str, Any]] = []
     for each in cast("list[Any]", given):
         step: dict[str, Any]
@@ -217,7 +217,7 @@ def _listed(table: Table, key: str) -> list[dict[str, Any]]:
             (name, inner), *_ = cast("dict[Any, Any]", each).items()
             step = {"type": str(name), **(cast("dict[str, Any]", inner) if isinstance(inner, dict) else {})}
         else:
-            raise table.wrong(key, "a list of steps, each with its type")
+            raise table.wrong_value_error(key, "a list of steps, each with its type")
         steps.append(step)
     return steps
 
@@ -227,8 +227,8 @@ def _text(values: Values, path: Path, notes: list[Note]) -> str:
     head.append(f"# {_command(values)}")
     if notes:
         head += ["#", "# Not taken as it was, or not at all:"]
-        head += [f"#   {_one_line(sentence)}" for sentence in described(notes)]
-    return "\n".join([*head, "", toml_text(values)])
+        head += [f"#   {_one_line(sentence)}" for sentence in describe_notes(notes)]
+    return "\n".join([*head, "", format_recipe(values)])
 
 
 def _command(values: Values) -> str:

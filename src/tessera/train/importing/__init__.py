@@ -15,14 +15,14 @@ from typing import Any
 
 from tessera.config import Values, validate
 from tessera.errors import UsageError
-from tessera.train.importing.basicsr import basicsr_values
-from tessera.train.importing.basicsr_2018 import basicsr_2018_values
-from tessera.train.importing.descendants import descendant_values, is_descendant
-from tessera.train.importing.esrdgan import esrdgan_values
+from tessera.train.importing.basicsr import read_basicsr
+from tessera.train.importing.basicsr_2018 import read_basicsr_2018
+from tessera.train.importing.descendants import is_descendant, read_descendant
+from tessera.train.importing.esrdgan import read_esrdgan
 from tessera.train.importing.files import read_commented_json, read_foreign_toml, read_ini, read_yaml
-from tessera.train.importing.foreign import Note, Table, described
-from tessera.train.importing.kair import is_kair, kair_values
-from tessera.train.importing.writing import shortest, toml_text
+from tessera.train.importing.foreign import Note, Table, describe_notes
+from tessera.train.importing.kair import is_kair, read_kair
+from tessera.train.importing.writing import find_shortest, format_recipe
 from tessera.train.recipe import Recipe, override, read_shipped_recipe
 
 __all__ = ["ForeignFormat", "Imported", "Note", "import_config"]
@@ -46,13 +46,13 @@ def _is_of_2019(values: Values) -> bool:
 
 
 FORMATS = (
-    ForeignFormat("BasicSR of 2019", (".yml", ".yaml"), read_yaml, basicsr_2018_values, _is_of_2019),
-    ForeignFormat("traiNNer-redux, neosr", (".yml", ".yaml"), read_yaml, descendant_values, is_descendant),
-    ForeignFormat("BasicSR, Real-ESRGAN, A-ESRGAN", (".yml", ".yaml"), read_yaml, basicsr_values),
-    ForeignFormat("KAIR", (".json",), read_commented_json, kair_values, is_kair),
-    ForeignFormat("BasicSR of 2018", (".json",), read_commented_json, basicsr_2018_values),
-    ForeignFormat("neosr", (".toml",), read_foreign_toml, descendant_values, is_descendant),
-    ForeignFormat("esrdgan", (".ini", ".cfg"), read_ini, esrdgan_values),
+    ForeignFormat("BasicSR of 2019", (".yml", ".yaml"), read_yaml, read_basicsr_2018, _is_of_2019),
+    ForeignFormat("traiNNer-redux, neosr", (".yml", ".yaml"), read_yaml, read_descendant, is_descendant),
+    ForeignFormat("BasicSR, Real-ESRGAN, A-ESRGAN", (".yml", ".yaml"), read_yaml, read_basicsr),
+    ForeignFormat("KAIR", (".json",), read_commented_json, read_kair, is_kair),
+    ForeignFormat("BasicSR of 2018", (".json",), read_commented_json, read_basicsr_2018),
+    ForeignFormat("neosr", (".toml",), read_foreign_toml, read_descendant, is_descendant),
+    ForeignFormat("esrdgan", (".ini", ".cfg"), read_ini, read_esrdgan),
 )
 
 
@@ -67,7 +67,7 @@ class Imported:
     @property
     def sentences(self) -> list[str]:
         """The notes, those with one reason together."""
-        return described(self.notes)
+        return describe_notes(self.notes)
 
 
 def import_config(path: Path) -> Imported:
@@ -97,12 +97,12 @@ def import_config(path: Path) -> Imported:
 
 
 def _text(recipe: Recipe, path: Path, form: ForeignFormat, notes: list[Note]) -> str:
-    base, values = shortest(recipe)
+    base, values = find_shortest(recipe)
     head = [f"# Imported from {_one_line(path.name)} ({form.name})."]
     if notes:
         head += ["#", "# Not taken as it was, or not at all:"]
-        head += [f"#   {_one_line(sentence)}" for sentence in described(notes)]
-    text = "\n".join([*head, "", toml_text({**({"recipe": base} if base else {}), **values})])
+        head += [f"#   {_one_line(sentence)}" for sentence in describe_notes(notes)]
+    text = "\n".join([*head, "", format_recipe({**({"recipe": base} if base else {}), **values})])
     again = tomllib.loads(text)
     lower = again.pop("recipe", None)
     assert validate(Recipe, override(read_shipped_recipe(lower) if lower else {}, again), "") == recipe, (

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from tessera.config import Values
-from tessera.train.importing.datasets import crop_margin, training_data
-from tessera.train.importing.degradation import degradation_of
-from tessera.train.importing.foreign import Table, without_none
-from tessera.train.importing.networks import discriminator_of, generator_of
-from tessera.train.importing.objectives import adversarial_of, perceptual_of, pixel_of
-from tessera.train.importing.rates import optimizer_of, schedule_of
-from tessera.train.importing.starting import starting_places
+from tessera.train.importing.datasets import compute_crop_margin, read_training_data
+from tessera.train.importing.degradation import read_degradation
+from tessera.train.importing.foreign import Table, drop_none
+from tessera.train.importing.networks import read_discriminator, read_generator
+from tessera.train.importing.objectives import read_adversarial, read_perceptual, read_pixel
+from tessera.train.importing.rates import read_optimizer, read_schedule
+from tessera.train.importing.starting import read_starting_weights
 
 
 @dataclass(frozen=True)
@@ -35,57 +35,60 @@ POOL = 180
 """Real-ESRGAN's queue where the file says nothing."""
 
 
-def basicsr_values(file: Table) -> Values:
+def read_basicsr(file: Table) -> Values:
     """A whole options file -> values of a recipe. Raises UsageError for what is missing or unknown."""
-    kind = file.choice("model_type" if file.has("model_type") else "model", MODEL_TYPES, "", "model_type")
-    generator, start = generator_of(file)
-    data, paired, data_table = training_data(file)
-    train = file.table("train")
+    kind = file.read_choice("model_type" if file.has("model_type") else "model", MODEL_TYPES, "", "model_type")
+    generator, start = read_generator(file)
+    data, paired, data_table = read_training_data(file)
+    train = file.read_table("train")
     if train is None:
-        raise file.missing("train", "steps, rates and losses")
+        raise file.missing_key_error("train", "steps, rates and losses")
     values: Values = {
-        **_general(file),
+        **_read_general(file),
         "generator": generator,
-        "start": {**start, **_start(file, adversarial=kind.adversarial is not None)},
+        "start": {**start, **_read_start(file, adversarial=kind.adversarial is not None)},
         "data": data,
-        **_inputs(file, kind, data_table, data, paired=paired, scale=generator["scale"]),
-        **_training(train, kind),
-        **_validation(file),
-        **_logger(file),
+        **_read_inputs(file, kind, data_table, data, paired=paired, scale=generator["scale"]),
+        **_read_training(train, kind),
+        **_read_validation(file),
+        **_read_logger(file),
     }
     if kind.adversarial is None:
-        file.leave("this model_type trains without a discriminator", "network_d")
+        file.skip("this model_type trains without a discriminator", "network_d")
     else:
-        values["discriminator"] = discriminator_of(file)
+        values["discriminator"] = read_discriminator(file)
     return values
 
 
-def _general(file: Table) -> Values:
-    file.leave("processes are started with torchrun, which knows of them", "dist_params", "find_unused_parameters")
-    gpus = file.text("num_gpu", "auto")
+def _read_general(file: Table) -> Values:
+    file.skip("processes are started with torchrun, which knows of them", "dist_params", "find_unused_parameters")
+    gpus = file.read_text("num_gpu", "auto")
     if gpus not in ("auto", "0", "1"):
         file.note("num_gpu", f"start the run with torchrun --nproc-per-node {gpus}; data.batch is for each process")
     return {
-        "name": file.text("name", "imported"),
-        **without_none(seed=file.maybe_whole("manual_seed"), device="cpu" if gpus == "0" else None),
+        "name": file.read_text("name", "imported"),
+        **drop_none(seed=file.read_optional_int("manual_seed"), device="cpu" if gpus == "0" else None),
     }
 
 
 # ------------------------------------------------------------------------------------------------------------- start
 
 
-def _start(file: Table, *, adversarial: bool) -> Values:
-    path = file.table("path")
+def _read_start(file: Table, *, adversarial: bool) -> Values:
+    path = file.read_table("path")
     if path is None:
         return {}
-    path.leave(
+    path.skip(
         "a run lives in runs/NAME", "experiments_root", "models", "training_states", "log", "visualization", "root"
     )
-    places = starting_places(path, ("pretrain_network_g", "pretrain_network_d"), ("net_g_{}.pth", "net_d_{}.pth"))
-    strict = {"generator": path.flag("strict_load_g", True), "discriminator": path.flag("strict_load_d", True)}
-    if path.text("param_key_g", "params_ema") != "params_ema" and "generator" in places:
+    places = read_starting_weights(path, ("pretrain_network_g", "pretrain_network_d"), ("net_g_{}.pth", "net_d_{}.pth"))
+    strict = {
+        "generator": path.read_flag("strict_load_g", True),
+        "discriminator": path.read_flag("strict_load_d", True),
+    }
+    if path.read_text("param_key_g", "params_ema") != "params_ema" and "generator" in places:
         path.note("param_key_g", "a file that has an average as well (params_ema) gives that")
-    path.text("param_key_d")
+    path.read_text("param_key_d")
     if not adversarial:
         places.pop("discriminator", None)
     loose = [name for name in places if not strict[name]]
@@ -97,19 +100,19 @@ def _start(file: Table, *, adversarial: bool) -> Values:
 # ------------------------------------------------------------------------------------------------------------ inputs
 
 
-def _inputs(file: Table, kind: ModelType, table: Table, data: Values, *, paired: bool, scale: int) -> Values:
+def _read_inputs(file: Table, kind: ModelType, table: Table, data: Values, *, paired: bool, scale: int) -> Values:
     """`degradation`, `cut`, `pool` and `sharpen`: what is made of the pictures that are read."""
-    on_the_way = kind.degrades and file.flag("high_order_degradation", True)
+    on_the_way = kind.degrades and file.read_flag("high_order_degradation", True)
     if on_the_way == paired:
-        raise file.refusal(
+        raise file.file_error(
             "`datasets.train.type` gives pairs, and `model_type` makes its own inputs (high_order_degradation: False"
             " takes them as they are)."
             if paired
             else "`datasets.train.type` gives no inputs, and `model_type` needs them: take a Real-ESRGAN model_type, or"
             " pairs."
         )
-    sharpen = _sharpening(file, kind, table, on_the_way=on_the_way)
-    pool = file.whole("queue_size", POOL)
+    sharpen = _read_sharpening(file, kind, table, on_the_way=on_the_way)
+    pool = file.read_int("queue_size", POOL)
     if not on_the_way:
         _leave_degradation(file, table)
         return {"sharpen": sharpen}
@@ -118,25 +121,25 @@ def _inputs(file: Table, kind: ModelType, table: Table, data: Values, *, paired:
         file.note("queue_size", f"{pool} does not divide by the batch of {batch}, which failed there; here it need not")
     plain_net = kind.adversarial is None
     return {
-        "degradation": degradation_of(file, table, sharpened=not plain_net or bool(sharpen.get("before_pool"))),
-        "cut": {"margin": crop_margin(data["patch"], scale, table), "place": "random"},
+        "degradation": read_degradation(file, table, sharpened=not plain_net or bool(sharpen.get("before_pool"))),
+        "cut": {"margin": compute_crop_margin(data["patch"], scale, table), "place": "random"},
         "pool": pool,
         "sharpen": sharpen,
     }
 
 
-def _sharpening(file: Table, kind: ModelType, table: Table, *, on_the_way: bool) -> Values:
+def _read_sharpening(file: Table, kind: ModelType, table: Table, *, on_the_way: bool) -> Values:
     if not kind.degrades:
         return {}
     if kind.adversarial is None:  # Real-ESRNet sharpens the truth itself, and leaves pairs as they are
-        before = file.flag("gt_usm", table.flag("gt_usm", True))
+        before = file.read_flag("gt_usm", table.read_flag("gt_usm", True))
         if not on_the_way:
             return {}
         return {"pixel": True, "before_pool": True} if before else {}
     return {
-        "pixel": file.flag("l1_gt_usm", True),
-        "perceptual": file.flag("percep_gt_usm", True),
-        "adversarial": file.flag("gan_gt_usm", False),
+        "pixel": file.read_flag("l1_gt_usm", True),
+        "perceptual": file.read_flag("percep_gt_usm", True),
+        "adversarial": file.read_flag("gan_gt_usm", False),
     }
 
 
@@ -145,40 +148,41 @@ def _leave_degradation(file: Table, table: Table) -> None:
     reason = "inputs are given, so nothing is degraded"
     for mark in ("", "2"):
         names = ("resize_prob", "resize_range", "gaussian_noise_prob", "noise_range", "poisson_scale_range")
-        file.leave(reason, *(f"{name}{mark}" for name in (*names, "gray_noise_prob", "jpeg_range")))
+        file.skip(reason, *(f"{name}{mark}" for name in (*names, "gray_noise_prob", "jpeg_range")))
         names = ("blur_kernel_size", "kernel_range", "kernel_list", "kernel_prob", "sinc_prob", "blur_sigma")
-        table.leave(reason, *(f"{name}{mark}" for name in (*names, "betag_range", "betap_range")))
-    file.leave(reason, "second_blur_prob", "queue_size")
-    table.leave(reason, "final_sinc_prob")
+        table.skip(reason, *(f"{name}{mark}" for name in (*names, "betag_range", "betap_range")))
+    file.skip(reason, "second_blur_prob", "queue_size")
+    table.skip(reason, "final_sinc_prob")
 
 
 # ---------------------------------------------------------------------------------------------------------- training
 
 
-def _training(train: Table, kind: ModelType) -> Values:
-    steps = train.maybe_whole("niter" if train.has("niter") else "total_iter")  # niter until 2020
+def _read_training(train: Table, kind: ModelType) -> Values:
+    steps = train.read_optional_int("niter" if train.has("niter") else "total_iter")  # niter until 2020
     if steps is None:
-        raise train.missing("total_iter", "the number of steps")
-    optimizer = optimizer_of(train, "optim_g")
+        raise train.missing_key_error("total_iter", "the number of steps")
+    optimizer = read_optimizer(train, "optim_g")
     if optimizer is None:
-        raise train.missing("optim_g", "the generator's optimizer")
+        raise train.missing_key_error("optim_g", "the generator's optimizer")
     values: Values = {
         "steps": steps,
-        "ema": train.number("ema_decay", 0.0),
+        "ema": train.read_number("ema_decay", 0.0),
         "optimizer": optimizer,
-        "schedule": schedule_of(train),
-        "pixel": pixel_of(train),
-        **without_none(perceptual=perceptual_of(train)),
+        "schedule": read_schedule(train),
+        "pixel": read_pixel(train),
+        **drop_none(perceptual=read_perceptual(train)),
     }
     if kind.adversarial is None:
-        train.leave(
+        train.skip(
             "this model_type trains without a discriminator", "gan_opt", "optim_d", "net_d_iters", "net_d_init_iters"
         )
         return values
-    judging = optimizer_of(train, "optim_d")
-    adversarial = adversarial_of(train, kind.adversarial)
-    step = without_none(
-        generator_every=train.maybe_whole("net_d_iters"), generator_start=train.maybe_whole("net_d_init_iters")
+    judging = read_optimizer(train, "optim_d")
+    adversarial = read_adversarial(train, kind.adversarial)
+    step = drop_none(
+        generator_every=train.read_optional_int("net_d_iters"),
+        generator_start=train.read_optional_int("net_d_init_iters"),
     )
     return {
         **values,
@@ -193,29 +197,29 @@ def _training(train: Table, kind: ModelType) -> Values:
 METRICS = {"calculate_psnr": "psnr", "calculate_ssim": "ssim", "calculate_niqe": "niqe"}
 
 
-def _validation(file: Table) -> Values:
-    val = file.table("val")
+def _read_validation(file: Table) -> Values:
+    val = file.read_table("val")
     if val is None:
         return {}
-    values: Values = without_none(every=val.maybe_whole("val_freq"))
-    val.leave("a sheet of samples is written at every check", "save_img", "suffix", "grids")
-    val.leave("progress is shown where there is a terminal", "pbar")
-    metrics = val.table("metrics")
+    values: Values = drop_none(every=val.read_optional_int("val_freq"))
+    val.skip("a sheet of samples is written at every check", "save_img", "suffix", "grids")
+    val.skip("progress is shown where there is a terminal", "pbar")
+    metrics = val.read_table("metrics")
     chosen: list[str] = []
     for key in metrics.names() if metrics is not None else ():
         assert metrics is not None
-        table = metrics.table(key)
-        name = METRICS.get(table.text("type", f"calculate_{key}")) if table is not None else None
+        table = metrics.read_table(key)
+        name = METRICS.get(table.read_text("type", f"calculate_{key}")) if table is not None else None
         if table is None or name is None:
             metrics.note(key, f"is not measured during training; there are {', '.join(METRICS.values())}")
             if table is not None:
-                table.leave_rest("belongs to a metric that is not measured during training")
+                table.skip_rest("belongs to a metric that is not measured during training")
             continue
-        border, luma = table.maybe_whole("crop_border"), table.flag("test_y_channel", False)
+        border, luma = table.read_optional_int("crop_border"), table.read_flag("test_y_channel", False)
         if name != "niqe" and (not luma or border not in (None, 4)):
             table.note("test_y_channel" if not luma else "crop_border", _AS_PAPERS_HAVE_IT)
-        table.text("better")
-        table.leave("images are measured as they are", "num_thread", "convert_to")
+        table.read_text("better")
+        table.skip("images are measured as they are", "num_thread", "convert_to")
         chosen.append(name)
     if chosen:
         values |= {"metrics": list(dict.fromkeys(chosen)), "best": chosen[0]}
@@ -225,23 +229,23 @@ def _validation(file: Table) -> Values:
 _AS_PAPERS_HAVE_IT = "PSNR and SSIM during training are of Y, with borders of `scale` pixels cut off"
 
 
-def _logger(file: Table) -> Values:
-    logger = file.table("logger")
+def _read_logger(file: Table) -> Values:
+    logger = file.read_table("logger")
     if logger is None:
         return {}
-    wandb = logger.table("wandb")
+    wandb = logger.read_table("wandb")
     if wandb is not None:
         said = any(wandb.has(key) for key in wandb.names())
-        wandb.leave("runs are recorded in files and for TensorBoard here", *(wandb.names() if said else ()))
-    saving = logger.maybe_whole("save_checkpoint_freq")
+        wandb.skip("runs are recorded in files and for TensorBoard here", *(wandb.names() if said else ()))
+    saving = logger.read_optional_int("save_checkpoint_freq")
     if saving is not None:
         logger.note(
             "save_checkpoint_freq",
             "all checkpoints stayed there; here the newest 3 do, and checkpoint.keep_every keeps more",
         )
-    report: dict[str, Any] = without_none(every=logger.maybe_whole("print_freq"))
+    report: dict[str, Any] = drop_none(every=logger.read_optional_int("print_freq"))
     if logger.has("use_tb_logger"):
-        report["tensorboard"] = logger.flag("use_tb_logger", True)
+        report["tensorboard"] = logger.read_flag("use_tb_logger", True)
     return {
         **({"checkpoint": {"every": saving}} if saving is not None else {}),
         **({"report": report} if report else {}),

@@ -4,66 +4,66 @@ from __future__ import annotations
 
 from tessera.config import Values
 from tessera.degrade.blur import GAUSSIAN_KINDS, LARGEST_KERNEL
-from tessera.train.importing.foreign import Table, without_none
+from tessera.train.importing.foreign import Table, drop_none
 
 _USUAL_KERNEL = 21
 _HALF_SIZES = 12
 """Two numbers up to this are what Real-ESRGAN's code counts kernels by: 3, 11 for the sides 7 to 21."""
 
 
-def degradation_of(file: Table, data: Table, *, sharpened: bool) -> Values:
+def read_degradation(file: Table, data: Table, *, sharpened: bool) -> Values:
     """Top-level keys (resizing, noise, JPEG) and keys of the data set (kernels) -> values of `degradation`."""
-    probability = file.maybe_number("second_blur_prob")
-    second = _stage(file, data, "2")
+    probability = file.read_optional_number("second_blur_prob")
+    second = _read_stage(file, data, "2")
     if probability is not None:
         second.setdefault("blur", {})["probability"] = probability
-    final = without_none(sinc_probability=data.maybe_number("final_sinc_prob"))
+    final = drop_none(sinc_probability=data.read_optional_number("final_sinc_prob"))
     return {
         "kind": "realesrgan",
         "sharpen": sharpened,
         **{
             name: part
-            for name, part in (("first", _stage(file, data, "")), ("second", second), ("final", final))
+            for name, part in (("first", _read_stage(file, data, "")), ("second", second), ("final", final))
             if part
         },
     }
 
 
-def _stage(file: Table, data: Table, mark: str) -> Values:
-    shares = file.several(f"resize_prob{mark}", 3)
+def _read_stage(file: Table, data: Table, mark: str) -> Values:
+    shares = file.read_exact_numbers(f"resize_prob{mark}", 3)
     parts: Values = {
-        "blur": _blur(data, mark),
-        "resize": without_none(
+        "blur": _read_blur(data, mark),
+        "resize": drop_none(
             **(dict(zip(("up", "down", "keep"), shares, strict=True)) if shares else {}),
-            range=file.several(f"resize_range{mark}", 2),
+            range=file.read_exact_numbers(f"resize_range{mark}", 2),
         ),
-        "noise": without_none(
-            gaussian_probability=file.maybe_number(f"gaussian_noise_prob{mark}"),
-            sigma_255=file.several(f"noise_range{mark}", 2),
-            poisson_scale=file.several(f"poisson_scale_range{mark}", 2),
-            gray_probability=file.maybe_number(f"gray_noise_prob{mark}"),
+        "noise": drop_none(
+            gaussian_probability=file.read_optional_number(f"gaussian_noise_prob{mark}"),
+            sigma_255=file.read_exact_numbers(f"noise_range{mark}", 2),
+            poisson_scale=file.read_exact_numbers(f"poisson_scale_range{mark}", 2),
+            gray_probability=file.read_optional_number(f"gray_noise_prob{mark}"),
         ),
-        "jpeg": without_none(quality=file.several(f"jpeg_range{mark}", 2)),
+        "jpeg": drop_none(quality=file.read_exact_numbers(f"jpeg_range{mark}", 2)),
     }
     return {name: part for name, part in parts.items() if part}
 
 
-def _blur(data: Table, mark: str) -> Values:
-    size = data.whole(f"blur_kernel_size{mark}", _USUAL_KERNEL)
+def _read_blur(data: Table, mark: str) -> Values:
+    size = data.read_int(f"blur_kernel_size{mark}", _USUAL_KERNEL)
     if size != _USUAL_KERNEL:
         data.note(f"blur_kernel_size{mark}", "is not heeded there: sides are drawn from 7 to 21, as here")
-    return without_none(
-        sizes=_sizes(data, f"kernel_range{mark}"),
-        shares=_shares(data, mark),
-        sigma=data.several(f"blur_sigma{mark}", 2),
-        generalized_beta=data.several(f"betag_range{mark}", 2),
-        plateau_beta=data.several(f"betap_range{mark}", 2),
-        sinc_probability=data.maybe_number(f"sinc_prob{mark}"),
+    return drop_none(
+        sizes=_read_sizes(data, f"kernel_range{mark}"),
+        shares=_read_shares(data, mark),
+        sigma=data.read_exact_numbers(f"blur_sigma{mark}", 2),
+        generalized_beta=data.read_exact_numbers(f"betag_range{mark}", 2),
+        plateau_beta=data.read_exact_numbers(f"betap_range{mark}", 2),
+        sinc_probability=data.read_optional_number(f"sinc_prob{mark}"),
     )
 
 
-def _sizes(data: Table, key: str) -> list[int] | None:
-    numbers = data.numbers(key)
+def _read_sizes(data: Table, key: str) -> list[int] | None:
+    numbers = data.read_numbers(key)
     if numbers is None:
         return None
     sides = [int(number) for number in numbers]
@@ -73,27 +73,27 @@ def _sizes(data: Table, key: str) -> list[int] | None:
         if sides and max(sides) <= LARGEST_KERNEL:
             data.note(key, f"was taken as the odd sides from {sides[0]} to {sides[-1]}")
     if not sides or max(sides) > LARGEST_KERNEL:
-        raise data.wrong(key, f"a list of odd sides of kernels, up to {LARGEST_KERNEL}")
+        raise data.wrong_value_error(key, f"a list of odd sides of kernels, up to {LARGEST_KERNEL}")
     return sides
 
 
-def _shares(data: Table, mark: str) -> dict[str, float] | None:
-    kinds, weights = data.words(f"kernel_list{mark}"), data.numbers(f"kernel_prob{mark}")
+def _read_shares(data: Table, mark: str) -> dict[str, float] | None:
+    kinds, weights = data.read_words(f"kernel_list{mark}"), data.read_numbers(f"kernel_prob{mark}")
     if kinds is None and weights is None:
         return None
     kinds = list(GAUSSIAN_KINDS) if kinds is None else kinds
     strange = [kind for kind in kinds if kind not in GAUSSIAN_KINDS]
     if strange:
-        raise data.refusal(
+        raise data.file_error(
             f"`{data.name(f'kernel_list{mark}')}` has {strange[0]}, and kernels are {', '.join(GAUSSIAN_KINDS)}."
         )
     if weights is None:
         weights = [1.0] * len(kinds)
     if len(weights) != len(kinds):
-        raise data.wrong(f"kernel_prob{mark}", f"a list of {len(kinds)} numbers, one for each kernel")
+        raise data.wrong_value_error(f"kernel_prob{mark}", f"a list of {len(kinds)} numbers, one for each kernel")
     total = sum(weights)
     if total <= 0 or min(weights) < 0:
-        raise data.wrong(f"kernel_prob{mark}", "a list of shares, not all 0")
+        raise data.wrong_value_error(f"kernel_prob{mark}", "a list of shares, not all 0")
     exact = abs(total - 1) < 1e-6  # there, shares are divided by their sum; here they have to add up
     shares: dict[str, float] = dict.fromkeys(GAUSSIAN_KINDS, 0.0)
     for kind, weight in zip(kinds, weights, strict=True):

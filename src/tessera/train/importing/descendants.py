@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from tessera.config import Values
-from tessera.train.importing.basicsr import basicsr_values
+from tessera.train.importing.basicsr import read_basicsr
 from tessera.train.importing.foreign import Table
 
 GENERATORS: dict[str, Values] = {
@@ -60,57 +60,57 @@ def is_descendant(values: Values) -> bool:
     )
 
 
-def descendant_values(file: Table) -> Values:
+def read_descendant(file: Table) -> Values:
     """A whole options file -> values of a recipe. Raises UsageError for what is missing or unknown."""
-    scale = file.whole("scale", 4)
-    generator, own_shuffle = _generator(file, scale)
-    losses = _losses(file)
+    scale = file.read_int("scale", 4)
+    generator, own_shuffle = _read_generator(file, scale)
+    losses = _read_losses(file)
     degraded = _is_degraded(file)
     adversarial = "gan_opt" in losses
     kinds = ("RealESRGANModel", "RealESRNetModel") if degraded else ("SRGANModel", "SRModel")
     translated: Values = {
-        **_general(file),
+        **_read_general(file),
         "scale": scale,
         "model_type": kinds[0] if adversarial else kinds[1],
-        "datasets": _datasets(file, scale, degraded=degraded),
+        "datasets": _read_datasets(file, scale, degraded=degraded),
         "network_g": generator,
-        **({"network_d": _discriminator(file)} if adversarial else {}),
-        "train": {**_training(file), **losses},
+        **({"network_d": _read_discriminator(file)} if adversarial else {}),
+        "train": {**_read_training(file), **losses},
         **({} if adversarial else {"gt_usm": False}),
         **({"l1_gt_usm": False, "percep_gt_usm": False} if degraded and adversarial else {}),
     }
     for key in ("path", "val", "logger"):
-        table = file.table(key)
+        table = file.read_table(key)
         if table is not None:
-            translated[key] = {name: table.raw(name) for name in table.names()}
+            translated[key] = {name: table.read_value(name) for name in table.names()}
     _translate_records(translated)
     _mark_read(file)
     inner = Table(translated, file.file, file.notes)
-    values = basicsr_values(inner)
+    values = read_basicsr(inner)
     inner.finish()
     if own_shuffle:
         values["generator"] = {**values["generator"], "unshuffle": 1, "stages": [2] * (scale.bit_length() - 1)}
-    return {**values, "step": {**values.get("step", {}), **_step(file)}}
+    return {**values, "step": {**values.get("step", {}), **_read_step(file)}}
 
 
 def _mark_read(file: Table) -> None:
     """Everything was handed on to the translation, which notes what it does not take."""
     for key in file.names():
-        file.raw(key)
+        file.read_value(key)
 
 
-def _general(file: Table) -> Values:
+def _read_general(file: Table) -> Values:
     """Top-level keys as they are, with those of neosr's table `degradations`."""
     own = ("name", "manual_seed", "num_gpu")
-    degradations = file.table("degradations")
-    lifted = {key: degradations.raw(key) for key in degradations.names()} if degradations is not None else {}
-    plain = {key: file.raw(key) for key in file.names() if key in own or key.rstrip("2") in _FILE_KEYS}
+    degradations = file.read_table("degradations")
+    lifted = {key: degradations.read_value(key) for key in degradations.names()} if degradations is not None else {}
+    plain = {key: file.read_value(key) for key in file.names() if key in own or key.rstrip("2") in _FILE_KEYS}
     for mark in ("", "2"):
         for key, off in ((f"blur_prob{mark}", 1.0), (f"jpeg_prob{mark}", 1.0)):
-            if file.maybe_number(key) not in (None, off):
+            if file.read_optional_number(key) not in (None, off):
                 file.note(key, "every picture is blurred and compressed; set the ranges of sigma and quality instead")
-        file.leave("resizing draws from area, bilinear and bicubic", *(f"resize_mode_{key}{mark}" for key in _MODES))
-    file.leave("resizing draws from area, bilinear and bicubic", *(f"resize_mode_{key}3" for key in _MODES))
+        file.skip("resizing draws from area, bilinear and bicubic", *(f"resize_mode_{key}{mark}" for key in _MODES))
+    file.skip("resizing draws from area, bilinear and bicubic", *(f"resize_mode_{key}3" for key in _MODES))
     return {**plain, **{key: value for key, value in lifted.items() if key.rstrip("2") in _FILE_KEYS}}
 
 
@@ -121,36 +121,36 @@ _FILE_KEYS = (
 )
 
 
-def _generator(file: Table, scale: int) -> tuple[Values, bool]:
+def _read_generator(file: Table, scale: int) -> tuple[Values, bool]:
     """`network_g` in BasicSR's words; and whether an ESRGAN below x4 works on its input without unshuffling it."""
-    table = file.table("network_g")
+    table = file.read_table("network_g")
     if table is None:
-        raise file.missing("network_g", "the generator to train")
+        raise file.missing_key_error("network_g", "the generator to train")
     known = _choose(table, "type", GENERATORS, "generator")
-    sizes = {theirs: table.raw(ours) for ours, theirs in _SIZES.items() if table.has(ours)}
+    sizes = {theirs: table.read_value(ours) for ours, theirs in _SIZES.items() if table.has(ours)}
     same = ("num_feat", "num_conv", "num_block", "num_grow_ch", "num_in_ch", "num_out_ch", "act_type")
-    sizes |= {key: table.raw(key) for key in same if table.has(key)}
+    sizes |= {key: table.read_value(key) for key in same if table.has(key)}
     if known["type"] == "RRDBNet":
-        shuffles = table.flag("use_pixel_unshuffle", True)
+        shuffles = table.read_flag("use_pixel_unshuffle", True)
         return {**known, **sizes, "scale": scale}, not shuffles and scale < 4
     return {**known, **sizes, "upscale": scale}, False
 
 
-def _discriminator(file: Table) -> Values:
-    table = file.table("network_d")
+def _read_discriminator(file: Table) -> Values:
+    table = file.read_table("network_d")
     if table is None:
-        raise file.missing("network_d", "the discriminator of the adversarial loss")
-    name = table.text("type").lower()
+        raise file.missing_key_error("network_d", "the discriminator of the adversarial loss")
+    name = table.read_text("type").lower()
     if name not in DISCRIMINATORS:
         table.note("type", f"{name} is not available; Real-ESRGAN's U-Net is used")
-        table.leave_rest("belongs to another discriminator")
+        table.skip_rest("belongs to another discriminator")
         return {"type": "UNetDiscriminatorSN"}
-    return {**{key: table.raw(key) for key in table.names()}, "type": DISCRIMINATORS[name]}
+    return {**{key: table.read_value(key) for key in table.names()}, "type": DISCRIMINATORS[name]}
 
 
 def _choose(table: Table, key: str, known: Mapping[str, Any], what: str) -> Any:
     """As `Table.choice`, with names in any case."""
-    return Table({key: table.text(key).lower()}, table.file, table.notes, table.name("")[:-1]).choice(
+    return Table({key: table.read_text(key).lower()}, table.file, table.notes, table.name("")[:-1]).read_choice(
         key, known, "", what
     )
 
@@ -159,34 +159,34 @@ def _choose(table: Table, key: str, known: Mapping[str, Any], what: str) -> Any:
 
 
 def _is_degraded(file: Table) -> bool:
-    datasets = file.table("datasets")
-    train = datasets.table("train") if datasets is not None else None
+    datasets = file.read_table("datasets")
+    train = datasets.read_table("train") if datasets is not None else None
     if train is None:
-        raise file.missing("datasets.train", "the training pictures")
+        raise file.missing_key_error("datasets.train", "the training pictures")
     return _choose(train, "type", DATASETS, "data set") == DEGRADED
 
 
-def _datasets(file: Table, scale: int, *, degraded: bool) -> Values:
-    datasets, degradations = file.table("datasets"), file.table("degradations")
+def _read_datasets(file: Table, scale: int, *, degraded: bool) -> Values:
+    datasets, degradations = file.read_table("datasets"), file.read_table("degradations")
     assert datasets is not None
     translated: Values = {}
     for key in datasets.names():
-        table = datasets.table(key)
+        table = datasets.read_table(key)
         if table is None:
             continue
-        values = {name: table.raw(name) for name in table.names()}
+        values = {name: table.read_value(name) for name in table.names()}
         values["type"] = _choose(table, "type", DATASETS, "data set")
-        side = table.maybe_whole("lq_size" if table.has("lq_size") else "patch_size")
+        side = table.read_optional_int("lq_size" if table.has("lq_size") else "patch_size")
         for name in ("lq_size", "patch_size", "accum_iter", "accumulate", "augmentation", "aug_prob"):
             values.pop(name, None)
         if key == "train":
-            table.leave("MixUp, CutMix and CutBlur are not available", "augmentation", "aug_prob")
+            table.skip("MixUp, CutMix and CutBlur are not available", "augmentation", "aug_prob")
             if side is not None:
                 values["gt_size"] = side * scale
             if "gt_size" not in values and file.has("gt_size"):
-                values["gt_size"] = file.raw("gt_size")
+                values["gt_size"] = file.read_value("gt_size")
             kernels = degradations.names() if degradations is not None and degraded else ()
-            values |= {name: cast(Table, degradations).raw(name) for name in kernels if _is_kernel_key(name)}
+            values |= {name: cast(Table, degradations).read_value(name) for name in kernels if _is_kernel_key(name)}
         translated[key] = values
     return translated
 
@@ -198,58 +198,58 @@ def _is_kernel_key(name: str) -> bool:
 # ---------------------------------------------------------------------------------------------------------- training
 
 
-def _training(file: Table) -> Values:
-    train, logger = _train_table(file), file.table("logger")
+def _read_training(file: Table) -> Values:
+    train, logger = _read_train_table(file), file.read_table("logger")
     handed = ("scheduler", "warmup_iter", "total_iter", "ema_decay", "net_d_iters", "net_d_init_iters")
-    values = {key: train.raw(key) for key in handed if train.has(key)}
+    values = {key: train.read_value(key) for key in handed if train.has(key)}
     if "total_iter" not in values and logger is not None and logger.has("total_iter"):
-        values["total_iter"] = logger.raw("total_iter")
+        values["total_iter"] = logger.read_value("total_iter")
     if "ema_decay" not in values and train.has("ema"):
-        values["ema_decay"] = train.raw("ema")
+        values["ema_decay"] = train.read_value("ema")
     for key in ("optim_g", "optim_d"):
-        table = train.table(key)
+        table = train.read_table(key)
         if table is not None:
-            values[key] = _optimizer(table)
+            values[key] = _read_optimizer(table)
     known = (*handed, "ema", "optim_g", "optim_d", "losses", "grad_clip")
     left = [key for key in train.names() if key not in known and not key.endswith("_opt")]
-    train.leave("has no counterpart", *(key for key in left if train.raw(key) not in (False, [], None)))
+    train.skip("has no counterpart", *(key for key in left if train.read_value(key) not in (False, [], None)))
     return values
 
 
-def _optimizer(table: Table) -> Values:
-    name, betas = table.text("type", "Adam"), table.numbers("betas")
+def _read_optimizer(table: Table) -> Values:
+    name, betas = table.read_text("type", "Adam"), table.read_numbers("betas")
     plain = name.lower() in ("adam", "adamw")
     if not plain:
         table.note("type", f"{name} is not available; Adam with its learning rate is used")
-        table.leave("belongs to another optimizer", "schedule_free", "warmup_steps", "betas", "weight_decay")
+        table.skip("belongs to another optimizer", "schedule_free", "warmup_steps", "betas", "weight_decay")
     return {
         "type": {"adam": "Adam", "adamw": "AdamW"}.get(name.lower(), "Adam"),
-        "lr": table.raw("lr"),
+        "lr": table.read_value("lr"),
         **({"betas": betas} if betas and plain else {"betas": [0.9, 0.99]}),
-        **({"weight_decay": table.raw("weight_decay")} if plain and table.has("weight_decay") else {}),
+        **({"weight_decay": table.read_value("weight_decay")} if plain and table.has("weight_decay") else {}),
     }
 
 
-def _train_table(file: Table) -> Table:
-    train = file.table("train")
+def _read_train_table(file: Table) -> Table:
+    train = file.read_table("train")
     if train is None:
-        raise file.missing("train", "steps, rates and losses")
+        raise file.missing_key_error("train", "steps, rates and losses")
     return train
 
 
-def _losses(file: Table) -> Values:
+def _read_losses(file: Table) -> Values:
     """`pixel_opt`, `perceptual_opt` and `gan_opt` from a list `losses`, or from keys that end in `_opt`."""
-    train = _train_table(file)
-    listed: Any = train.raw("losses")
+    train = _read_train_table(file)
+    listed: Any = train.read_value("losses")
     tables = {f"losses.{number}": each for number, each in enumerate(cast("list[Any]", listed or []))}
-    tables |= {key: train.raw(key) for key in train.names() if key.endswith("_opt")}
+    tables |= {key: train.read_value(key) for key in train.names() if key.endswith("_opt")}
     translated: Values = {}
     instead: tuple[str, float] | None = None
     for key, value in tables.items():
         if not isinstance(value, dict):
             continue
         table = Table(cast(Values, value), file.file, file.notes, train.name(key))
-        kind, weight = table.text("type").lower().replace("_", ""), table.number("loss_weight", 1.0)
+        kind, weight = table.read_text("type").lower().replace("_", ""), table.read_number("loss_weight", 1.0)
         if not weight:
             continue
         if kind in PIXEL:
@@ -257,9 +257,9 @@ def _losses(file: Table) -> Values:
         elif kind in STRUCTURAL:
             instead = (train.name(key), weight)
         elif kind in PERCEPTUAL:
-            translated["perceptual_opt"] = _perceptual(table, weight)
+            translated["perceptual_opt"] = _read_perceptual(table, weight)
         elif kind in GAN:
-            name = table.text("gan_type", "vanilla")
+            name = table.read_text("gan_type", "vanilla")
             translated["gan_opt"] = {"type": "GANLoss", "gan_type": GAN_TYPES.get(name, name), "loss_weight": weight}
         else:
             file.note(train.name(key), f"{kind} is not available")
@@ -271,12 +271,12 @@ def _losses(file: Table) -> Values:
     return translated
 
 
-def _perceptual(table: Table, weight: float) -> Values:
-    criterion = table.text("criterion", "l1")
+def _read_perceptual(table: Table, weight: float) -> Values:
+    criterion = table.read_text("criterion", "l1")
     if criterion not in ("l1", "l2", "fro"):
         table.note("criterion", f"{criterion} is not available; l1 is used")
         criterion = "l1"
-    layers = table.raw("layer_weights")
+    layers = table.read_value("layer_weights")
     return {
         "type": "PerceptualLoss",
         "layer_weights": layers if isinstance(layers, dict) else dict(LAYERS),
@@ -286,17 +286,19 @@ def _perceptual(table: Table, weight: float) -> Values:
     }
 
 
-def _step(file: Table) -> Values:
+def _read_step(file: Table) -> Values:
     """Precision, gradient accumulation and clipping."""
     values: Values = {}
-    if file.flag("use_amp", False):
-        values["precision"] = "bf16" if file.flag("amp_bf16", False) or file.flag("bfloat16", False) else "fp16"
-    datasets = file.table("datasets")
-    table = datasets.table("train") if datasets is not None else None
-    count = table.whole("accum_iter" if table.has("accum_iter") else "accumulate", 1) if table is not None else 1
+    if file.read_flag("use_amp", False):
+        values["precision"] = (
+            "bf16" if file.read_flag("amp_bf16", False) or file.read_flag("bfloat16", False) else "fp16"
+        )
+    datasets = file.read_table("datasets")
+    table = datasets.read_table("train") if datasets is not None else None
+    count = table.read_int("accum_iter" if table.has("accum_iter") else "accumulate", 1) if table is not None else 1
     if count > 1:
         values["accumulate"] = count
-    if _train_table(file).flag("grad_clip", False):
+    if _read_train_table(file).read_flag("grad_clip", False):
         values["clip"] = 1.0
     return values
 

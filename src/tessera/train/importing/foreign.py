@@ -59,17 +59,17 @@ class Table:
         """
         return f"{self._path}{self._separator}{key}" if self._path else key
 
-    def wrong(self, key: str, expected: str) -> UsageError:
+    def wrong_value_error(self, key: str, expected: str) -> UsageError:
         """The sentence for a value that is not what it should be."""
         shown = _SHOWN.repr(self._values.get(key))
         shown = shown if len(shown) <= 60 else shown[:57] + "..."
         return UsageError(f"{self.file}: `{self.name(key)}` should be {expected}, found {shown}.")
 
-    def missing(self, key: str, what: str) -> UsageError:
+    def missing_key_error(self, key: str, what: str) -> UsageError:
         """The sentence for a key that is not there and has to be."""
         return UsageError(f"{self.file}: `{self.name(key)}` is missing: {what}.")
 
-    def refusal(self, sentence: str) -> UsageError:
+    def file_error(self, sentence: str) -> UsageError:
         """A sentence about the file."""
         return UsageError(f"{self.file}: {sentence}")
 
@@ -77,14 +77,14 @@ class Table:
         self._read.add(key)
         value = self._values.get(key)
         if isinstance(value, int) and value.bit_length() > _MOST_BITS:
-            raise self.refusal(f"`{self.name(key)}` is a number of too many digits.")
+            raise self.file_error(f"`{self.name(key)}` is a number of too many digits.")
         return None if isinstance(value, str) and value.strip().lower() in MISSING_WORDS else value
 
     def has(self, key: str) -> bool:
         """Whether the key is there and says something."""
         return self._value(key) is not None
 
-    def stands(self, key: str) -> bool:
+    def contains(self, key: str) -> bool:
         """Whether the key is there, even if it says nothing (`none`, null)."""
         self._read.add(key)
         return key in self._values
@@ -95,57 +95,57 @@ class Table:
 
     # ------------------------------------------------------------------------------------------------ single values
 
-    def maybe_number(self, key: str) -> float | None:
+    def read_optional_number(self, key: str) -> float | None:
         """A number; text such as 1e-4 is one too."""
         value = self._value(key)
         if value is None:
             return None
         number = _as_number(value)
         if number is None:
-            raise self.wrong(key, "a number")
+            raise self.wrong_value_error(key, "a number")
         return number
 
-    def number(self, key: str, default: float) -> float:
-        """As `maybe_number`, with a default."""
-        value = self.maybe_number(key)
+    def read_number(self, key: str, default: float) -> float:
+        """As `read_optional_number`, with a default."""
+        value = self.read_optional_number(key)
         return default if value is None else value
 
-    def maybe_whole(self, key: str) -> int | None:
+    def read_optional_int(self, key: str) -> int | None:
         """A whole number; 5e5 is one too."""
-        number = self.maybe_number(key)
+        number = self.read_optional_number(key)
         if number is None:
             return None
         if not number.is_integer():
-            raise self.wrong(key, "a whole number")
+            raise self.wrong_value_error(key, "a whole number")
         return int(number)
 
-    def whole(self, key: str, default: int) -> int:
-        """As `maybe_whole`, with a default."""
-        value = self.maybe_whole(key)
+    def read_int(self, key: str, default: int) -> int:
+        """As `read_optional_int`, with a default."""
+        value = self.read_optional_int(key)
         return default if value is None else value
 
-    def flag(self, key: str, default: bool) -> bool:
+    def read_flag(self, key: str, default: bool) -> bool:
         """True or false, in any of the words for it."""
         value = self._value(key)
         if value is None or isinstance(value, bool):
             return default if value is None else value
         word = str(value).strip().lower()
         if word not in _YES | _NO:
-            raise self.wrong(key, "true or false")
+            raise self.wrong_value_error(key, "true or false")
         return word in _YES
 
-    def text(self, key: str, default: str = "") -> str:
+    def read_text(self, key: str, default: str = "") -> str:
         """One word or sentence; a number, such as a name of digits, is taken as it is written."""
         value = self._value(key)
         if isinstance(value, (dict, list)):
-            raise self.wrong(key, "text")
+            raise self.wrong_value_error(key, "text")
         return default if value is None else str(value).strip()
 
-    def choice(self, key: str, known: Mapping[str, Choice], default: str, what: str) -> Choice:
+    def read_choice(self, key: str, known: Mapping[str, Choice], default: str, what: str) -> Choice:
         """What a name stands for. Raises UsageError that says which names are known."""
-        name = self.text(key, default)
+        name = self.read_text(key, default)
         if not name:
-            raise self.missing(key, f"{what} was expected, one of {', '.join(known)}")
+            raise self.missing_key_error(key, f"{what} was expected, one of {', '.join(known)}")
         if name not in known:
             near = difflib.get_close_matches(name, list(known), 1)
             meant = f" Did you mean {near[0]}?" if near else ""
@@ -157,7 +157,7 @@ class Table:
 
     # ------------------------------------------------------------------------------------------------ several values
 
-    def numbers(self, key: str) -> list[float] | None:
+    def read_numbers(self, key: str) -> list[float] | None:
         """Numbers in a list, or in text with or without brackets."""
         value = self._value(key)
         if value is None:
@@ -167,46 +167,46 @@ class Table:
         listed = cast("list[Any]", value) if isinstance(value, list) else [value]
         numbers = [_as_number(each) for each in listed]
         if any(number is None for number in numbers):
-            raise self.wrong(key, "a list of numbers")
+            raise self.wrong_value_error(key, "a list of numbers")
         return [number for number in numbers if number is not None]
 
-    def several(self, key: str, count: int) -> list[float] | None:
+    def read_exact_numbers(self, key: str, count: int) -> list[float] | None:
         """So many numbers."""
-        numbers = self.numbers(key)
+        numbers = self.read_numbers(key)
         if numbers is not None and len(numbers) != count:
-            raise self.wrong(key, f"a list of {count} numbers")
+            raise self.wrong_value_error(key, f"a list of {count} numbers")
         return numbers
 
-    def words(self, key: str) -> list[str] | None:
+    def read_words(self, key: str) -> list[str] | None:
         """A list of words."""
         value = self._value(key)
         if value is None:
             return None
         if not isinstance(value, list) or not all(isinstance(each, str) for each in cast("list[Any]", value)):
-            raise self.wrong(key, "a list of words")
+            raise self.wrong_value_error(key, "a list of words")
         return cast("list[str]", value)
 
-    def places(self, key: str) -> list[str]:
+    def read_paths(self, key: str) -> list[str]:
         """One path, or several in a list."""
         value = self._value(key)
         if value is None:
             return []
         listed = cast("list[Any]", value) if isinstance(value, list) else [value]
         if not all(isinstance(each, str) and each.strip() for each in listed):
-            raise self.wrong(key, "a path, or a list of them")
+            raise self.wrong_value_error(key, "a path, or a list of them")
         return [each.strip() for each in listed]
 
-    def raw(self, key: str) -> Any:
+    def read_value(self, key: str) -> Any:
         """The value as the file has it, for kinds that no other method reads."""
         return self._value(key)
 
-    def table(self, key: str) -> Table | None:
+    def read_table(self, key: str) -> Table | None:
         """A table inside this one; keys that nobody asks it for are listed as well."""
         value = self._value(key)
         if value is None:
             return None
         if not isinstance(value, dict):
-            raise self.wrong(key, "a table of keys and values")
+            raise self.wrong_value_error(key, "a table of keys and values")
         if key in self._children:
             return self._children[key]
         inner = {str(name): each for name, each in cast("dict[Any, Any]", value).items()}
@@ -214,9 +214,9 @@ class Table:
         self._children[key] = child
         return child
 
-    def section(self, key: str) -> Table | None:
-        """As `table`, named as sections of ini files are: [TRAINING] niter."""
-        child = self.table(key)
+    def read_section(self, key: str) -> Table | None:
+        """As `read_table`, named as sections of ini files are: [TRAINING] niter."""
+        child = self.read_table(key)
         if child is not None:
             child._path, child._separator = f"[{key}]", " "
         return child
@@ -227,19 +227,19 @@ class Table:
         """Say something about a key that was taken."""
         self.notes.append(Note(self.name(key), reason))
 
-    def leave(self, reason: str, *keys: str) -> None:
+    def skip(self, reason: str, *keys: str) -> None:
         """Note those of these keys that say something as left out."""
         for key in keys:
             if self.has(key):
                 self.note(key, reason)
 
-    def leave_rest(self, reason: str) -> None:
+    def skip_rest(self, reason: str) -> None:
         """Note everything that was not asked for so far as left out, for this reason."""
-        self.leave(reason, *(key for key in self._values if key not in self._read))
+        self.skip(reason, *(key for key in self._values if key not in self._read))
 
     def finish(self) -> None:
         """Note what nobody asked for, here and in the tables inside."""
-        self.leave_rest(NO_COUNTERPART)
+        self.skip_rest(NO_COUNTERPART)
         for child in self._children.values():
             child.finish()
 
@@ -254,19 +254,19 @@ def _as_number(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def without_none(**values: Any) -> dict[str, Any]:
+def drop_none(**values: Any) -> dict[str, Any]:
     """The values that are there.
 
-    >>> without_none(batch=4, patch=None)
+    >>> drop_none(batch=4, patch=None)
     {'batch': 4}
     """
     return {key: value for key, value in values.items() if value is not None}
 
 
-def described(notes: Sequence[Note]) -> list[str]:
+def describe_notes(notes: Sequence[Note]) -> list[str]:
     """Notes as sentences, keys with one reason together, in the order of the file.
 
-    >>> described([Note("a", "is not needed"), Note("b", "is new"), Note("c", "is not needed")])
+    >>> describe_notes([Note("a", "is not needed"), Note("b", "is new"), Note("c", "is not needed")])
     ['a, c: is not needed.', 'b: is new.']
     """
     together: dict[str, list[str]] = {}

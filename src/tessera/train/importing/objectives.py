@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tessera.config import Values
-from tessera.train.importing.foreign import Table, without_none
+from tessera.train.importing.foreign import Table, drop_none
 
 PIXEL = {"L1Loss": "l1", "MSELoss": "mse", "CharbonnierLoss": "charbonnier"}
 TRUNKS = {"vgg19": "vgg19", "vgg16": "vgg16"}
@@ -18,50 +18,50 @@ GAN_LOSSES = {"GANLoss": "sum", "MultiScaleGANLoss": "mean"}
 """Each kind, and how the scales of a multi-scale discriminator are put together."""
 
 
-def pixel_of(train: Table) -> Values:
+def read_pixel(train: Table) -> Values:
     """`pixel_opt` -> values of `pixel`; without it, the weight is 0."""
-    table = train.table("pixel_opt")
+    table = train.read_table("pixel_opt")
     if table is None:
         return {"weight": 0.0}
-    criterion = table.choice("type", PIXEL, "", "pixel loss")
-    if table.text("reduction", "mean") != "mean":
-        raise table.wrong("reduction", "mean, which is how losses are taken here")
-    return {"criterion": criterion, "weight": table.number("loss_weight", 1.0)}
+    criterion = table.read_choice("type", PIXEL, "", "pixel loss")
+    if table.read_text("reduction", "mean") != "mean":
+        raise table.wrong_value_error("reduction", "mean, which is how losses are taken here")
+    return {"criterion": criterion, "weight": table.read_number("loss_weight", 1.0)}
 
 
-def perceptual_of(train: Table) -> Values | None:
+def read_perceptual(train: Table) -> Values | None:
     """`perceptual_opt` -> values of `perceptual`; None without it."""
-    table = train.table("perceptual_opt")
+    table = train.read_table("perceptual_opt")
     if table is None:
         return None
-    table.choice("type", {"PerceptualLoss": ""}, "", "perceptual loss")
-    layers = table.table("layer_weights")
-    weights = {name: layers.number(name, 0.0) for name in layers.names()} if layers is not None else {}
+    table.read_choice("type", {"PerceptualLoss": ""}, "", "perceptual loss")
+    layers = table.read_table("layer_weights")
+    weights = {name: layers.read_number(name, 0.0) for name in layers.names()} if layers is not None else {}
     if not weights:
-        raise table.missing("layer_weights", "which layers count, and how much")
+        raise table.missing_key_error("layer_weights", "which layers count, and how much")
     values: Values = {
-        "trunk": table.choice("vgg_type", TRUNKS, "vgg19", "trunk"),
+        "trunk": table.read_choice("vgg_type", TRUNKS, "vgg19", "trunk"),
         "layers": weights,
-        "weight": table.number("perceptual_weight", 1.0),
-        "style_weight": table.number("style_weight", 0.0),
-        "normalize": table.flag("use_input_norm", True),
-        "range_norm": table.flag("range_norm", False),
+        "weight": table.read_number("perceptual_weight", 1.0),
+        "style_weight": table.read_number("style_weight", 0.0),
+        "normalize": table.read_flag("use_input_norm", True),
+        "range_norm": table.read_flag("range_norm", False),
     }
-    return {**values, **without_none(criterion=table.text("criterion") or None)}
+    return {**values, **drop_none(criterion=table.read_text("criterion") or None)}
 
 
-def adversarial_of(train: Table, compared: Values) -> Values:
+def read_adversarial(train: Table, compared: Values) -> Values:
     """`gan_opt` -> values of `adversarial`; `compared` is what the model_type adds to it."""
-    table = train.table("gan_opt")
+    table = train.read_table("gan_opt")
     if table is None:
-        raise train.missing("gan_opt", "the adversarial loss of this model_type")
-    scales = table.choice("type", GAN_LOSSES, "", "adversarial loss")
+        raise train.missing_key_error("gan_opt", "the adversarial loss of this model_type")
+    scales = table.read_choice("type", GAN_LOSSES, "", "adversarial loss")
     for key, usual in (("real_label_val", 1.0), ("fake_label_val", 0.0)):
-        if table.number(key, usual) != usual:
+        if table.read_number(key, usual) != usual:
             table.note(key, f"the label is {usual:g} here; tricks.one_sided_label_smoothing makes the real one 0.9")
     return {
-        "form": table.choice("gan_type", GAN_TYPES, "vanilla", "adversarial loss"),
+        "form": table.read_choice("gan_type", GAN_TYPES, "vanilla", "adversarial loss"),
         **compared,
         "scales": scales,
-        "weight": table.number("loss_weight", 1.0),
+        "weight": table.read_number("loss_weight", 1.0),
     }

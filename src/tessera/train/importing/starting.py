@@ -8,24 +8,24 @@ from tessera.config import Values
 from tessera.train.importing.foreign import Table
 
 
-def starting_places(path: Table, keys: tuple[str, str], files: tuple[str, str]) -> Values:
+def read_starting_weights(path: Table, keys: tuple[str, str], files: tuple[str, str]) -> Values:
     """The weights of generator and discriminator: those named under `keys`, or those saved with `resume_state`.
 
     `files` is how a run names them, with {} for the step.
     """
-    named = zip(("generator", "discriminator"), (path.text(key) for key in keys), strict=True)
+    named = zip(("generator", "discriminator"), (path.read_text(key) for key in keys), strict=True)
     places: Values = {name: place for name, place in named if place}
     if path.has("resume_state"):
         path.note("resume_state", "the networks saved with it are begun from; optimizers and schedules begin anew")
-        saved = networks_of_state(path.text("resume_state"), *files)
+        saved = list_saved_networks(path.read_text("resume_state"), *files)
         places |= zip(("generator", "discriminator"), saved, strict=True)
     return places
 
 
-def networks_of_state(place: str, *files: str) -> tuple[str, ...]:
+def list_saved_networks(place: str, *files: str) -> tuple[str, ...]:
     """The networks that were saved with a training state.
 
-    >>> networks_of_state("experiments/a/training_states/5000.state", "net_g_{}.pth", "net_d_{}.pth")
+    >>> list_saved_networks("experiments/a/training_states/5000.state", "net_g_{}.pth", "net_d_{}.pth")
     ('experiments/a/models/net_g_5000.pth', 'experiments/a/models/net_d_5000.pth')
     """
     state = PurePath(place)

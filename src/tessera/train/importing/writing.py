@@ -1,4 +1,4 @@
-"""A recipe as the shortest TOML that gives it: as changes to the nearest shipped recipe, or to the defaults."""
+"""A recipe as the find_shortest TOML that gives it: as changes to the nearest shipped recipe, or to the defaults."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ALWAYS = ("name",)
 """Keys that are written even where leaving them out would give the same."""
 
 
-def shortest(recipe: Recipe) -> tuple[str, Values]:
+def find_shortest(recipe: Recipe) -> tuple[str, Values]:
     """The shipped recipe to start from ("" for none) and the values to change in it to get this recipe."""
     whole = cast(Values, _written(recipe.model_dump(mode="json")))
     candidates: list[tuple[str, Values, Values]] = []
@@ -95,10 +95,10 @@ def _size(values: Values) -> int:
 # ------------------------------------------------------------------------------------------------------------- TOML
 
 
-def toml_text(values: Values) -> str:
+def format_recipe(values: Values) -> str:
     """Values as TOML, the tables in the order they have, tables of numbers in one line.
 
-    >>> print(toml_text({"steps": 400000, "pixel": {"weight": 1e-7}, "a": {"layers": {"conv5_4": 1.0}}}))
+    >>> print(format_recipe({"steps": 400000, "pixel": {"weight": 1e-7}, "a": {"layers": {"conv5_4": 1.0}}}))
     steps = 400_000
     <BLANKLINE>
     [pixel]
