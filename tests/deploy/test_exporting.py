@@ -33,7 +33,7 @@ from tessera.engines.opening import open_engine
 from tessera.errors import EngineError, ExportError, OutOfMemoryError, UsageError, WeightsError
 from tessera.generators import GeneratorConfig, RRDBNetConfig, SRVGGNetCompactConfig
 from tessera.images.writer import write_picture
-from tessera.storage.atomic import put_in_place
+from tessera.storage.atomic import choose_temporary_name, put_in_place
 from tessera.weights.files import CONFIG_KEY, LoadedGenerator, inspect_weights, load_weights
 from tessera.weights.license import LICENSE_KEY
 
@@ -397,17 +397,28 @@ def test_a_file_that_no_runtime_reads_is_deleted_and_nothing_is_replaced(name, t
 
 @pytest.mark.parametrize("name", ["onnx", "torchscript", "ncnn"])
 def test_a_full_disk_is_a_sentence_and_leaves_nothing(name, tmp_path, monkeypatch):
-    real = Path.write_bytes
-
-    def full(path: Path, content: bytes) -> int:
-        real(path, content[: len(content) // 2])
+    def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr("tessera.storage.files.put_in_place", full)
     with pytest.raises(ExportError, match="No space left on device"):
         export(made(COMPACT), tmp_path / f"a{SUFFIXES[name]}", ExportSettings(format=name))
     monkeypatch.undo()
     assert files(tmp_path) == {}
+
+
+def test_an_export_removes_what_killed_exports_left_and_follows_no_link(tmp_path):
+    """A process number that no process has, on this machine; and a link where the file belongs."""
+    forsaken = choose_temporary_name(tmp_path / "a.onnx")
+    number = next(number for number in range(2**22 - 1, 0, -1) if not Path(f"/proc/{number}").exists())
+    forsaken = forsaken.with_name(forsaken.name.replace(f"part{os.getpid()}-", f"part{number}-"))
+    forsaken.write_bytes(b"half")
+    (tmp_path / "precious").write_bytes(b"mine")
+    (tmp_path / "a.onnx").symlink_to(tmp_path / "precious")
+    export(made(COMPACT), tmp_path / "a.onnx", ExportSettings(), overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.onnx", "precious"]
+    assert (tmp_path / "precious").read_bytes() == b"mine"
+    assert not (tmp_path / "a.onnx").is_symlink()
 
 
 def test_targets_that_cannot_be_written_are_named_before_the_work(tmp_path):

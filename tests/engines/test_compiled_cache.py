@@ -64,7 +64,7 @@ def test_what_is_larger_than_all_the_room_is_not_kept(folder: Path):
     assert read_compiled(KEY) == b"small"
 
 
-def test_what_a_killed_process_left_is_swept_up_after_a_day(folder: Path):
+def test_what_a_killed_process_left_is_swept_up_after_a_week(folder: Path):
     keep_compiled(KEY, b"compiled")
     old, young = (folder / f".x.tessera-part1-00000000-{name}.compiled" for name in ("a", "b"))
     for path in (old, young):
@@ -86,7 +86,7 @@ def test_a_full_disk_leaves_nothing_half(folder: Path, monkeypatch: pytest.Monke
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tessera.engines.compiled_cache.put_in_place", full)
+    monkeypatch.setattr("tessera.storage.files.put_in_place", full)
     assert not keep_compiled(KEY, b"compiled")
     assert kept_files(folder) == []
 

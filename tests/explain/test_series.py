@@ -99,7 +99,9 @@ def test_a_series_has_one_architecture_and_its_files_are_named_where_it_has_not(
     assert heard == [1, 2]
     assert len({each.sha256 for each in series.checkpoints}) == 2
     save_basicsr(tmp_path / "net_d_3.pth", attention_state(2, 0))
-    with pytest.raises(UsageError, match=r"net_d_3\.pth: expected multi-scale .*net_d_1\.pth, found attention-unet with 2"):
+    with pytest.raises(
+        UsageError, match=r"net_d_3\.pth: expected multi-scale .*net_d_1\.pth, found attention-unet with 2"
+    ):
         check_series(find_checkpoints([tmp_path]))
 
 

@@ -100,3 +100,10 @@ def test_a_file_that_cannot_be_flushed_does_not_take_its_place(tmp_path: Path, m
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
         put_in_place(tmp_path / "part", tmp_path / "a")
     assert (tmp_path / "a").read_bytes() == b"old"
+
+
+def test_the_owner_of_a_temporary_name_of_a_temporary_name_stays_readable(tmp_path):
+    """Names are cut at 40 letters, which must not cut the number of the process."""
+    for length in (1, 20, 30, 40, 100):
+        name = choose_temporary_name(choose_temporary_name(tmp_path / ("a" * length + ".onnx")))
+        assert parse_owner(name.name) == (os.getpid(), identify_machine())

@@ -44,9 +44,11 @@ from tessera.errors import ExportError, TesseraError, UsageError
 from tessera.generators import find_generator
 from tessera.libraries import import_library
 from tessera.storage.atomic import choose_temporary_name
-from tessera.storage.checksum import compute_sha256
+from tessera.storage.files import write_bytes, write_text
+from tessera.storage.leftovers import remove_leftovers
 from tessera.weights.files import LoadedGenerator, load_weights, save_weights
 from tessera.weights.ncnn_writer import write_param, write_values
+from tessera.weights.parts import compute_digest
 
 State = Mapping[str, Tensor]
 Writer = Callable[[Path, LoadedGenerator, State, ExportSettings, Mapping[str, str]], None]
@@ -59,7 +61,7 @@ class Exported:
     paths: tuple[Path, ...]
     bytes: int
     sha256: str
-    """Of the file with the weights."""
+    """The digest of the model (`weights.parts`)."""
     runtime: str
     """The library that ran it, with its version."""
     differences: tuple[Difference, ...]
@@ -90,6 +92,7 @@ def export(
             photographs += picture_samples(check, loaded.config, settings.shape)
         reference = reference_of(loaded.network)
         asked = [(sample, reference(sample.pixels)) for sample in (*samples, *photographs)]
+    remove_leftovers(output.parent)
     temporary = choose_temporary_name(output)
     temporaries = tuple(temporary.with_suffix(path.suffix) for path in paths)
     about = passport(loaded, settings)
@@ -114,7 +117,7 @@ def export(
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
     size = sum(path.stat().st_size for path in paths)
-    return Exported(tuple(reversed(paths)), size, compute_sha256(paths[0]), runtime, tuple(differences))
+    return Exported(tuple(reversed(paths)), size, compute_digest(output), runtime, tuple(differences))
 
 
 def _refuse(
@@ -205,7 +208,7 @@ def _checked(
 def _write_onnx(
     path: Path, loaded: LoadedGenerator, state: State, settings: ExportSettings, about: Mapping[str, str]
 ) -> None:
-    path.write_bytes(onnx_bytes(loaded.config, state, settings, about))
+    write_bytes(path, onnx_bytes(loaded.config, state, settings, about))
 
 
 def _write_openvino(
@@ -217,7 +220,7 @@ def _write_openvino(
 def _write_torchscript(
     path: Path, loaded: LoadedGenerator, state: State, settings: ExportSettings, about: Mapping[str, str]
 ) -> None:
-    path.write_bytes(torchscript_archive(loaded.config, state, settings, about))
+    write_bytes(path, torchscript_archive(loaded.config, state, settings, about))
 
 
 def _write_ncnn(
@@ -225,8 +228,8 @@ def _write_ncnn(
 ) -> None:
     text, values = write_param(loaded.config)
     rounded = {name: stored(name, tensor, settings.precision).float() for name, tensor in state.items()}
-    path.with_suffix(".bin").write_bytes(write_values(rounded, values, half=settings.precision == "fp16"))
-    path.write_text(text, encoding="ascii")
+    write_bytes(path.with_suffix(".bin"), write_values(rounded, values, half=settings.precision == "fp16"))
+    write_text(path, text, encoding="ascii")
 
 
 def _write_safetensors(

@@ -36,11 +36,13 @@ from tessera.evaluate.protocol import find_protocol
 from tessera.generators import CONFIG_KEY, GeneratorConfig, find_generator
 from tessera.libraries import import_library
 from tessera.storage.atomic import choose_temporary_name
-from tessera.storage.checksum import compute_sha256
+from tessera.storage.files import write_bytes
+from tessera.storage.leftovers import remove_leftovers
 from tessera.version import __version__
 from tessera.weights.files import load_weights
 from tessera.weights.loaded_generator import LoadedGenerator
 from tessera.weights.openvino_file import PRECISION_KEY
+from tessera.weights.parts import compute_digest
 from tessera.wording import counted
 from tessera.zoo.int8_file import DIGITS, KEPT_KEY, QUANTIZED_FROM_KEY, QUANTIZED_KEY, SEEN_KEY
 
@@ -128,6 +130,7 @@ def quantize(
     told("rounding each unit alone")
     probes = _probes(pictures.choosing, loaded.config, len(units(calibrated.graph)))
     costs = sensitivities(network, probes)
+    remove_leftovers(output.parent)
     temporary = choose_temporary_name(output)
     temporaries = tuple(temporary.with_suffix(path.suffix) for path in paths)
     trial = _Trial(loaded, settings, output, temporary)
@@ -158,7 +161,7 @@ def quantize(
     return Quantized(
         paths=tuple(reversed(paths)),
         bytes=sum(path.stat().st_size for path in paths),
-        sha256=compute_sha256(paths[0]),
+        sha256=compute_digest(output),
         **vars(found),
     )
 
@@ -254,7 +257,7 @@ class _Trial:
             if self.settings.format == "openvino":
                 write_int8_openvino(self._temporary, network, about)
             else:
-                self._temporary.write_bytes(int8_onnx_bytes(network, about))
+                write_bytes(self._temporary, int8_onnx_bytes(network, about))
         except TesseraError as error:
             said = str(error).replace(f"{self._temporary}: ", "")
             raise type(error)(f"{self._output}: {said}") from error

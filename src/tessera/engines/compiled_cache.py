@@ -13,14 +13,17 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from tessera.errors import FileError
 from tessera.machine import cache_folder
-from tessera.storage.atomic import PART_MARK, choose_temporary_name, put_in_place
+from tessera.storage.atomic import PART_MARK
+from tessera.storage.files import read_bytes, replace_file
+from tessera.storage.leftovers import remove_leftovers
 
 MOST_BYTES = 2 * 2**30
 _MAGIC = b"tessera compiled 1\n"
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _SUFFIX = ".compiled"
-_FORSAKEN_SECONDS = 24 * 3600
+_MOST_READ_BYTES = 4 * 2**30
 
 
 def compiled_folder() -> Path:
@@ -46,8 +49,8 @@ def read_compiled(key: str) -> memoryview | None:
     """The content cached under a key; None when it is missing or damaged."""
     path = _path(key)
     try:
-        data = path.read_bytes()
-    except (OSError, MemoryError):
+        data = read_bytes(path, max_bytes=_MOST_READ_BYTES)
+    except (FileError, OSError, MemoryError):
         return None
     start = len(_MAGIC) + _DIGEST_BYTES
     content = memoryview(data)[start:]
@@ -68,20 +71,15 @@ def keep_compiled(key: str, content: bytes, most_bytes: int = MOST_BYTES) -> boo
     if len(content) > most_bytes:
         return False
     path = _path(key)
-    temporary = choose_temporary_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
+        with replace_file(path) as file:
             file.write(_MAGIC)
             file.write(hashlib.sha256(content).digest())
             file.write(content)
-        put_in_place(temporary, path)
         _make_room(path.parent, most_bytes)
     except OSError:
         return False
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
     return True
 
 
@@ -92,21 +90,15 @@ def forget_compiled(key: str) -> None:
 
 
 def _make_room(folder: Path, most_bytes: int) -> None:
-    kept: list[tuple[float, int, Path]] = []
-    newest = 0.0
+    remove_leftovers(folder)
+    finished: list[tuple[float, int, Path]] = []
     for path in folder.iterdir():
         with contextlib.suppress(OSError):  # another process may be removing files, too
             facts = path.stat()
-            newest = max(newest, facts.st_mtime)
-            if path.suffix == _SUFFIX:
-                kept.append((facts.st_mtime, facts.st_size, path))
-    for age, _, path in kept:
-        if PART_MARK in path.name and newest - age > _FORSAKEN_SECONDS:  # left by a killed process
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
-    finished = sorted((item for item in kept if PART_MARK not in item[2].name), reverse=True)
+            if path.suffix == _SUFFIX and PART_MARK not in path.name:
+                finished.append((facts.st_mtime, facts.st_size, path))
     total = 0
-    for _, size, path in finished:
+    for _, size, path in sorted(finished, reverse=True):
         total += size
         if total > most_bytes:
             with contextlib.suppress(OSError):

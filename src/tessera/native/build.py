@@ -219,18 +219,25 @@ def _call(command: list[str]) -> str:
 
 
 def _put(linked: Path, library: Path) -> None:
-    """In place by renaming: a process that has the old library loaded keeps it."""
-    temporary = library.with_name(f".{library.name}.{os.getpid()}")
+    """Rename the library to its place, so that a process that has loaded the old one keeps it.
+
+    Not by `tessera.storage.files`, which does not exist yet when this runs; `mkstemp` follows no links either.
+    """
+    temporary = library
     try:
         library.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(linked, temporary)
+        descriptor, name = tempfile.mkstemp(prefix=f".{library.name}.", dir=library.parent)
+        temporary = Path(name)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(linked.read_bytes())
         temporary.chmod(0o755)
         temporary.replace(library)
     except OSError as error:
         raise NotBuiltError(f"The kernels cannot be written to {library} ({error}).") from error
     finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        if temporary != library:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 def wheel_tag(platform: str | None = None) -> str:

@@ -34,7 +34,8 @@ def choose_temporary_name(path: Path) -> Path:
     """Make a hidden name next to `path`, with the same extension, that no other process or machine chooses."""
     # 40 letters take at most 160 bytes, of the 255 that a name may have
     owner = f"{os.getpid()}-{identify_machine()}-{secrets.token_hex(6)}"
-    return path.with_name(f".{path.stem[:40]}{PART_MARK}{owner}{path.suffix}")
+    stem = path.stem.partition(PART_MARK)[0][:40]  # of a temporary name itself, too, so that its owner stays readable
+    return path.with_name(f".{stem}{PART_MARK}{owner}{path.suffix}")
 
 
 def parse_owner(name: str) -> tuple[int, str] | None:

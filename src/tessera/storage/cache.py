@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tessera.errors import FileError
 from tessera.machine import cache_folder
-from tessera.storage.atomic import choose_temporary_name, put_in_place
+from tessera.storage.files import read_bytes, write_text
 
 LARGEST_BYTES = 2**20
 
@@ -23,12 +24,9 @@ Key = Mapping[str, str | int | None]
 
 def read_cached(folder: str, key: Key) -> Any | None:
     """Read the value stored for a key in a subfolder of the cache; None if absent or damaged."""
-    path = _path(folder, key)
     try:
-        if path.stat().st_size > LARGEST_BYTES:
-            return None
-        record: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        record: Any = json.loads(read_bytes(_path(folder, key), max_bytes=LARGEST_BYTES))
+    except (FileError, OSError, ValueError, RecursionError):
         return None
     return record.get("value") if isinstance(record, dict) and record.get("key") == dict(key) else None
 
@@ -41,12 +39,7 @@ def write_cached(folder: str, key: Key, value: Any) -> None:
         return
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = choose_temporary_name(path)
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            put_in_place(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_text(path, text)
 
 
 def remove_cached(folder: str, key: Key) -> None:

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from tessera.errors import UsageError, WeightsError
+from tessera.storage.leftovers import remove_leftovers
 from tessera.weights.safetensors_file import DTYPE_NAMES, write_safetensors
 
 FORMAT_KEY = "format"
@@ -78,6 +79,7 @@ def write_described(
         key: config.model_dump_json(),
     }
     try:
+        remove_leftovers(path.parent)
         write_safetensors(path, tensors, described)
     except OSError as error:
         raise WeightsError(

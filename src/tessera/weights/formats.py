@@ -7,12 +7,10 @@ opens ONNX, TensorFlow and Paddle models under any name if it is left to guess.
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import Literal
 
 from tessera.errors import WeightsError
-from tessera.weights.checkpoint import ZIP_MAGIC, describe_other_file, looks_like_safetensors
 from tessera.weights.names import (
     ARCHIVE_SUFFIX,
     CHECKPOINT_SUFFIXES,
@@ -21,9 +19,9 @@ from tessera.weights.names import (
     VALUES_SUFFIX,
     WEIGHTS_SUFFIXES,
 )
-from tessera.weights.ncnn_text import MAGIC as NCNN_MAGIC
 from tessera.weights.onnx_parts import list_external_data
 from tessera.weights.parts import find_description
+from tessera.weights.signatures import HEAD_BYTES, ZIP_MAGIC, looks_like_safetensors, require_openvino
 from tessera.weights.torchscript_file import is_torchscript
 
 Format = Literal["checkpoint", "torchscript", "safetensors", "ncnn", "onnx", "openvino"]
@@ -36,8 +34,6 @@ TITLES: dict[Format, str] = {
     "onnx": "an ONNX model",
     "openvino": "an OpenVINO model",
 }
-HEAD_BYTES = 4096
-_IR_START = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^<>]{0,200}\?>\s*)?(?:<!--[^<>]{0,1000}-->\s*)?<net[\s>]")
 
 
 def identify_format(path: Path) -> Format:
@@ -91,14 +87,3 @@ def _identify_single_file(path: Path, head: bytes, size: int) -> Format | None:
     if head.startswith(ZIP_MAGIC):
         return "torchscript" if is_torchscript(path) else "checkpoint"
     return "checkpoint" if head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05" else None
-
-
-def require_openvino(head: bytes, size: int) -> None:
-    """Refuse a file that does not begin like OpenVINO's `.xml`. Raises WeightsError, without the file's name."""
-    if _IR_START.match(head):
-        return
-    problem = describe_other_file(head[:512], size)
-    if problem is None or head.lstrip().startswith(b"<?xml"):
-        problem = "this is not an OpenVINO model: expected XML that begins with `<net`"
-        problem += f", found an ncnn model ({NCNN_MAGIC})." if head.startswith(NCNN_MAGIC.encode()) else "."
-    raise WeightsError(f"{problem.rstrip('.')}. Give the `.xml` that OpenVINO or `tessera export` wrote.")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tessera.libraries import import_library
-from tessera.weights.formats import HEAD_BYTES, require_openvino
+from tessera.weights.signatures import HEAD_BYTES, require_openvino
 
 
 @functools.cache

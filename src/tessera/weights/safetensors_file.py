@@ -1,6 +1,5 @@
-"""The safetensors container: read after its header was compared with its length, written whole or not at all."""
+"""The safetensors container: its header is compared with the file's size before it is read; written atomically."""
 
-import contextlib
 import json
 import struct
 from collections.abc import Mapping
@@ -12,8 +11,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from tessera.errors import WeightsError
-from tessera.storage.atomic import choose_temporary_name, put_in_place
-from tessera.weights.checkpoint import LIMIT_BYTES, describe_other_file
+from tessera.storage.files import replace_file
+from tessera.weights.checkpoint import LIMIT_BYTES
+from tessera.weights.signatures import describe_other_file
 
 MAX_HEADER_BYTES = 16 << 20
 DTYPE_NAMES = {
@@ -30,7 +30,7 @@ _ALL_DTYPES = DTYPE_NAMES | {torch.uint8: "U8", torch.int32: "I32", torch.bool: 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read a safetensors file -> its tensors, its metadata. Raises WeightsError, without the name of the file."""
-    damaged = "this is not a whole safetensors file"
+    damaged = "this is not a complete safetensors file"
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -40,12 +40,10 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             if other is not None:
                 raise WeightsError(other)
             if head.startswith((b"PK\x03\x04", b"\x80\x02")):
-                raise WeightsError(
-                    "this is a PyTorch checkpoint under another name. Rename it so that it ends in `.pth`."
-                )
+                raise WeightsError("this is a PyTorch checkpoint, not a safetensors file.")
             if len(head) < 8 or not 2 <= header_bytes <= min(size - 8, MAX_HEADER_BYTES):
                 raise WeightsError(
-                    f"{damaged}: its header should have {header_bytes} bytes, and the file has {size}. Fetch it again."
+                    f"{damaged}: its header declares {header_bytes:,} bytes, and the file has {size:,}. Fetch it again."
                 )
         with safe_open(path, framework="pt", device="cpu") as file:
             names: list[str] = list(file.keys())
@@ -79,14 +77,8 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mappi
         position = end
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
-    temporary = choose_temporary_name(path)
-    try:
-        with temporary.open("wb") as file:
-            file.write(struct.pack("<Q", len(text)))
-            file.write(text)
-            for name in order:
-                file.write(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
-        put_in_place(temporary, path)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    with replace_file(path) as file:
+        file.write(struct.pack("<Q", len(text)))
+        file.write(text)
+        for name in order:
+            file.write(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
