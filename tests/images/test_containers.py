@@ -414,6 +414,38 @@ def test_the_places_in_an_ultra_hdr_file_are_right(tmp_path: Path) -> None:
         assert image.n_frames == 2  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("orientation", [1, 5])
+def test_the_directory_in_xmp_has_the_new_length_of_the_gain_map(tmp_path: Path, orientation: int) -> None:
+    """Android, "Ultra HDR Image Format": GContainer lists what follows the picture in the file, with its length."""
+    gain = jpeg(tmp_path / "gain.jpg", (0xE1, b"http://ns.adobe.com/xap/1.0/\x00" + RDF % GAIN_MAP)).read_bytes()
+    directory = CAMERA.replace(b'I:Semantic="Primary"', b'I:Semantic="GainMap" I:Length="%d"' % len(gain))
+    xmp = RDF % (GAIN_MAP + directory)
+    block = exif_block(orientation=orientation)
+    segments = (0xE1, b"Exif\x00\x00" + block), (0xE1, b"http://ns.adobe.com/xap/1.0/\x00" + xmp)
+    source = jpeg(tmp_path / "in.jpg", *segments, after=gain + b"\0\0\0\x18ftypmp42")
+    data = copy(source, ".jpg").read_bytes()
+    at = data.rindex(b"\xff\xd8\xff")
+    assert at > 0
+    assert b'I:Semantic="GainMap" I:Length="%d"' % (len(data) - at) in data
+    assert b"MotionPhoto" not in data
+    assert data.count(b'H:Version="1.0"') == 2
+    turned = read_picture(io_file(tmp_path / "second.jpg", data[at:])).pixels
+    assert turned.shape[:2] == (PIXELS.shape[:2] if orientation == 1 else PIXELS.shape[1::-1])
+    if orientation == 1:
+        assert data[at:] == gain
+    texts = png_texts(copy(source, ".png").read_bytes())
+    assert b"Directory" not in texts
+    assert b"H:Version" not in texts
+
+
+GAIN_MAP = b'<rdf:Description xmlns:H="http://ns.adobe.com/hdr-gain-map/1.0/" H:Version="1.0" H:GainMapMax="3"/>'
+
+
+def io_file(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".tif", ".avif", ".gif", ".ppm"])
 def test_other_formats_name_the_gain_map_and_announce_none(tmp_path: Path, suffix: str) -> None:
     source = ultra_hdr(tmp_path / "in.jpg")

@@ -45,18 +45,18 @@ class Limits:
         most, found = self.max_pixels, height * width
         if most is not None and found > most:
             raise LimitError(
-                f"{path}: {width}x{height} has {format_pixels(found, beside=most)}, more than the limit of"
-                f" {format_pixels(most, beside=found)}; set `max_pixels` to {found} to allow it."
+                f"{path}: {width}x{height} has {format_pixels(found, compared_with=most)}, more than the limit of"
+                f" {format_pixels(most, compared_with=found)}; set `max_pixels` to {found} to allow it."
             )
 
 
-def format_pixels(pixels: int, *, beside: int) -> str:
-    """Format a pixel count: exact if small or if megapixels would read the same as those of `beside`.
+def format_pixels(pixels: int, *, compared_with: int) -> str:
+    """Format a pixel count: exact if small or if megapixels would read the same as those of `compared_with`.
 
-    >>> format_pixels(1200, beside=100), format_pixels(300_000_000, beside=2**28)
+    >>> format_pixels(1200, compared_with=100), format_pixels(300_000_000, compared_with=2**28)
     ('1,200 pixels', '300 megapixels')
     """
-    if min(pixels, beside) < 1_000_000 or round(pixels / 1e6) == round(beside / 1e6):
+    if min(pixels, compared_with) < 1_000_000 or round(pixels / 1e6) == round(compared_with / 1e6):
         return f"{pixels:,} pixels"
     return f"{pixels / 1e6:,.0f} megapixels"
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 MOST_BYTES = 2**26
 _MOST_TAGS = 200_000
-_MOST_ATTRIBUTES = 10_000
+"""And attributes, in a whole packet."""
 
 RDF = b"http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 TIFF = b"http://ns.adobe.com/tiff/1.0/"
@@ -88,7 +88,9 @@ def parse_xmp(packet: bytes) -> list[Element]:
     names: list[bytes] = []
     spaces: dict[bytes, list[bytes]] = {prefix: [space] for prefix, space in _USUAL_PREFIXES.items()}
     at = 0
-    for _ in range(_MOST_TAGS):
+    room = _MOST_TAGS
+    while room > 0:
+        room -= 1
         found = _MARKUP.search(packet, at)
         if found is None:
             if still_open:
@@ -111,7 +113,8 @@ def parse_xmp(packet: bytes) -> list[Element]:
             for prefix in element.declared:
                 spaces[prefix].pop()
         else:
-            element, raw_name, at, empty = _read_start_tag(packet, start, spaces)
+            element, raw_name, at, empty = _read_start_tag(packet, start, spaces, room)
+            room -= len(element.attributes) + len(element.declared)
             element.parent = still_open[-1] if still_open else -1
             elements.append(element)
             if empty:
@@ -124,8 +127,10 @@ def parse_xmp(packet: bytes) -> list[Element]:
     raise MalformedXmpError
 
 
-def _read_start_tag(packet: bytes, start: int, spaces: dict[bytes, list[bytes]]) -> tuple[Element, bytes, int, bool]:
-    """Read a start tag -> element, its name as written, where the tag ends, whether it is empty."""
+def _read_start_tag(
+    packet: bytes, start: int, spaces: dict[bytes, list[bytes]], room: int
+) -> tuple[Element, bytes, int, bool]:
+    """Read a start tag of at most `room` attributes -> element, its name, where the tag ends, whether it is empty."""
     raw_name, at = _read_name(packet, start + 1)
     name_end = at
     raw: list[tuple[bytes, int, int, int]] = []
@@ -134,7 +139,7 @@ def _read_start_tag(packet: bytes, start: int, spaces: dict[bytes, list[bytes]])
         before, at = at, _skip_space(packet, at)
         if packet[at : at + 1] in (b">", b"/"):
             break
-        if len(raw) + len(declared) >= _MOST_ATTRIBUTES:
+        if len(raw) + len(declared) > room:
             raise MalformedXmpError
         name, at = _read_name(packet, at)
         at = _skip_space(packet, at)
@@ -147,8 +152,9 @@ def _read_start_tag(packet: bytes, start: int, spaces: dict[bytes, list[bytes]])
             raise MalformedXmpError
         if name == b"xmlns" or name.startswith(b"xmlns:"):
             prefix = name[6:]
-            if prefix not in declared:
-                spaces.setdefault(prefix, []).append(packet[at + 1 : end])
+            if prefix in declared:
+                raise MalformedXmpError
+            spaces.setdefault(prefix, []).append(packet[at + 1 : end])
             declared[prefix] = (packet[at + 1 : end], packet[before : end + 1])
         else:
             raw.append((name, before, at + 1, end + 1))

@@ -1,6 +1,6 @@
 """XMP in two parts, as JPEG stores packets above 64 KiB (Adobe, "XMP Specification Part 3", section 1.1.3.1).
 
-The main packet names the MD5 sum of the second, which is serialized RDF of its own with the large properties.
+The main packet names the MD5 sum of the second, which is separate RDF with the large properties.
 """
 
 from __future__ import annotations

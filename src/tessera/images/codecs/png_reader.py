@@ -139,7 +139,7 @@ def _take_text(kind: bytes, data: bytes | None, found: _Found) -> None:
 
 
 def _take_profile(profile: RawProfile, found: _Found) -> bool:
-    """Take metadata that was stored as text; a chunk of its own goes before it. False for an unknown kind."""
+    """Take metadata that was stored as text; a dedicated chunk takes precedence. False for an unknown kind."""
     data = profile.data
     if profile.kind in ("exif", "app1") and data.startswith(_XMP_IDENTIFIER):
         found.xmp = found.xmp or data.removeprefix(_XMP_IDENTIFIER).rstrip(b"\x00")
