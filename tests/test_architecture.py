@@ -150,8 +150,6 @@ SPEAK_COMMAND_LINE = {
         for name in ("bench_pairs", "build_file", "checking", "exporting", "int8_settings", "places")
     ),
     *(f"deploy/{name}.py" for name in ("quantizing", "settings", "stored", "table")),
-    *(f"train/{name}.py" for name in ("checkpoints", "loop", "records")),
-    *(f"train/importing/{name}.py" for name in ("basicsr", "datasets", "esrdgan")),
     *("weights/file_network.py", "weights/published.py", "zoo/models.py"),
 }
 # Strings outside cli/ that hold an option for good reason.

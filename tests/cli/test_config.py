@@ -62,12 +62,12 @@ def test_an_import_is_printed_with_what_was_left_out_on_the_other_stream(
 ) -> None:
     assert main(["config", "import", str(options)]) == 0
     out, err = capsys.readouterr()
-    assert "unheard_of: has no counterpart here." in err
+    assert "unheard_of: has no counterpart in Tessera." in err
     assert err.startswith("tessera: ")
     (tmp_path / "again.toml").write_text(out, encoding="utf-8")
     recipe = load_recipe(str(tmp_path / "again.toml"))
     assert (recipe.name, recipe.steps, recipe.data.train) == ("compact", 1000, (Path("photos"),))
-    assert "#   unheard_of: has no counterpart here." in out
+    assert "#   unheard_of: has no counterpart in Tessera." in out
 
 
 def test_an_import_never_replaces_a_file_unasked(options: Path, tmp_path: Path) -> None:

@@ -427,7 +427,7 @@ def test_a_training_state_stands_for_the_networks_that_were_saved_with_it(tmp_pa
     models = Path("experiments/photos_x4/models")
     assert Path(found.recipe.start.generator) == models / "net_g_5000.pth"
     assert Path(found.recipe.start.discriminator) == models / "net_d_5000.pth"
-    assert any(note.key == "path.resume_state" and "begin anew" in note.reason for note in found.notes)
+    assert any(note.key == "path.resume_state" and "start fresh" in note.reason for note in found.notes)
 
 
 def test_numbers_are_numbers_however_yaml_reads_them(tmp_path):
@@ -452,17 +452,17 @@ def test_what_nobody_knows_is_listed_in_the_recipe_too(tmp_path):
     text = REAL_ESRGAN.replace("  total_iter:", "  ldl_opt: {type: LDLLoss, loss_weight: 1}\n  total_iter:")
     text = text.replace("    use_shuffle: true", "    use_shuffel: true") + "surprise: [1, 2]\n"
     found = imported(tmp_path, text)
-    keys = {note.key for note in found.notes if note.reason == "has no counterpart here"}
+    keys = {note.key for note in found.notes if note.reason == "has no counterpart in Tessera"}
     assert keys == {"surprise", "train.ldl_opt", "datasets.train.use_shuffel"}
-    assert "#   surprise, datasets.train.use_shuffel, train.ldl_opt: has no counterpart here." in found.text
+    assert "#   surprise, datasets.train.use_shuffel, train.ldl_opt: has no counterpart in Tessera." in found.text
 
 
 def test_what_is_unlike_is_said(tmp_path):
     text = REAL_ESRGAN.replace("batch_size_per_gpu: 12", "batch_size_per_gpu: 16").replace("gpu: auto", "gpu: 4")
     text = text.replace("real_label_val: 1.0", "real_label_val: 0.9").replace("params_ema", "params")
     said = "\n".join(imported(tmp_path, text).sentences)
-    assert "num_gpu: start the run with torchrun --nproc-per-node 4" in said
-    assert "180 does not divide by the batch of 16" in said
+    assert "num_gpu: start the run with torchrun (nproc-per-node 4)" in said
+    assert "180 is not a multiple of the batch of 16" in said
     assert "gan_opt.real_label_val: the label is 1 here" in said
     assert "path.param_key_g" in said
 
@@ -471,7 +471,7 @@ def test_what_is_unlike_is_said(tmp_path):
     ("before", "after", "sentence"),
     [
         ("RealESRGANModel", "RealESRGAMModel", "Did you mean RealESRGANModel? Known are SRModel, ESRGANModel"),
-        ("type: RRDBNet", "type: SwinIR", "`network_g.type` is SwinIR, and no generator of that name is known."),
+        ("type: RRDBNet", "type: SwinIR", "`network_g.type` is SwinIR, an unknown generator."),
         ("UNetDiscriminatorSN", "PatchGAN", "Known are VGGStyleDiscriminator,"),
         ("type: RealESRGANDataset", "type: VideoDataset", "Known are PairedImageDataset, RealESRGANPairedDataset"),
         ("type: L1Loss", "type: L3Loss", "`train.pixel_opt.type` is L3Loss"),
@@ -479,14 +479,14 @@ def test_what_is_unlike_is_said(tmp_path):
         ("type: MultiStepLR", "type: StepLR", "`train.scheduler.type` is StepLR"),
         ("vgg_type: vgg19", "vgg_type: vgg11", "Known are vgg19, vgg16."),
         ("  total_iter: 400000", "", "`train.total_iter` is missing"),
-        ("type: RRDBNet, ", "", "`network_g.type` is missing: generator was expected, one of RRDBNet, SRVGGNetCompact"),
+        ("type: RRDBNet, ", "", "`network_g.type` is missing: expected a generator, one of RRDBNet, SRVGGNetCompact"),
         ("[0.2, 0.7, 0.1]", "[0.2, 0.7]", "`resize_prob` should be a list of 3 numbers, found [0.2, 0.7]"),
         ("[0.2, 0.7, 0.1]", "[0.2, 0.7, 0.7]", "probabilities must sum to 1"),
         ("queue_size: 180", "queue_size: 5", "pool is 5, and has to hold a batch (12)"),
         ("use_rot: False", "use_rot: maybe", "`datasets.train.use_rot` should be true or false, found 'maybe'"),
         ("iso, aniso,", "iso, box,", "`datasets.train.kernel_list` has box, and kernels are iso, aniso"),
         ("network_d:", "network_q:", "`network_d` is missing"),
-        ("num_block: 23", "num_block: 2.5", "`network_g.num_block` should be a whole number, found 2.5"),
+        ("num_block: 23", "num_block: 2.5", "`network_g.num_block` should be an integer, found 2.5"),
         ("datasets:\n", "datasets: 3\ndatasats:\n", "`datasets` should be a table of keys and values, found 3"),
         ("scale: 4\n", "scale: [4\n", "not valid YAML: "),
         ("scale: 4\n", "scale: !!python/object/apply:os.getcwd []\n", "could not determine a constructor"),
@@ -706,8 +706,8 @@ def test_esrdgans_ini_is_the_shipped_recipe(tmp_path):
     assert (found.recipe.validation.every, found.recipe.checkpoint.every, found.recipe.report.every) == (1000, 5000, 10)
     said = "\n".join(found.sentences)
     assert "[GENERATOR] layer_mode, [GENERATOR] num_rdb_convs" in said
-    assert "is read and not used there either" in said
-    assert "[DATASETTEST] mode, [DATASETTEST] dataroot_lr: results are measured with `tessera evaluate`" in said
+    assert "esrdgan reads it and does not use it" in said
+    assert "[DATASETTEST] mode, [DATASETTEST] dataroot_lr: `tessera evaluate` measures results" in said
     assert tomllib.loads(found.text)["recipe"] == "esrdgan"
 
 
@@ -763,12 +763,12 @@ def test_every_choice_of_esrdgan_arrives(tmp_path, before, after, place, value):
     ("before", "after", "sentence"),
     [
         ("gan_type = relativisticavg", "gan_type = dcgan", "Known are relativistic, relativisticavg."),
-        ("mode = downsampler", "mode = lr", "`[DATASETTRAIN] mode` is lr, and no training mode"),
+        ("mode = downsampler", "mode = lr", "`[DATASETTRAIN] mode` is lr, an unknown training mode"),
         ("mode = downsampler", "mode = hrlr", "`[DATASETTRAIN] dataroot_lr` is missing"),
         ("[DATASETTRAIN]", "[TRAININGSET]", "`[DATASETTRAIN]` is missing"),
         ("niter = 100000", "niter = many", "`[TRAINING] niter` should be a number, found 'many'"),
         ("hr_img_size = 128", "hr_img_size = 100", "`discriminator.input_size`: input should be a multiple of 32"),
-        ("high_level_feat_layer = 34", "high_level_feat_layer = 99", "the number of a layer of VGG19, up to 36"),
+        ("high_level_feat_layer = 34", "high_level_feat_layer = 99", "the number of a VGG19 layer, up to 36"),
     ],
 )
 def test_an_ini_that_cannot_be_taken_is_refused_in_a_sentence(tmp_path, before, after, sentence):

@@ -238,7 +238,7 @@ def test_reduxs_degradations_and_discriminator(tmp_path: Path) -> None:
 
 
 def test_reduxs_other_networks_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"`network_g.type` is span, and no generator of that name.*esrgan"):
+    with pytest.raises(UsageError, match=r"`network_g.type` is span, an unknown generator.*esrgan"):
         imported(tmp_path, "a.yml", REDUX.replace("type: esrgan", "type: span"))
 
 

@@ -100,13 +100,13 @@ def _text(recipe: Recipe, path: Path, form: ForeignFormat, notes: list[Note]) ->
     base, values = find_shortest(recipe)
     head = [f"# Imported from {_one_line(path.name)} ({form.name})."]
     if notes:
-        head += ["#", "# Not taken as it was, or not at all:"]
+        head += ["#", "# Left out or changed:"]
         head += [f"#   {_one_line(sentence)}" for sentence in describe_notes(notes)]
     text = "\n".join([*head, "", format_recipe({**({"recipe": base} if base else {}), **values})])
     again = tomllib.loads(text)
     lower = again.pop("recipe", None)
     assert validate(Recipe, override(read_shipped_recipe(lower) if lower else {}, again), "") == recipe, (
-        "it does not load again"
+        "the text does not load as the same recipe"
     )
     return text
 

@@ -17,7 +17,7 @@ from tessera.train.importing.starting import read_starting_weights
 
 @dataclass(frozen=True)
 class ModelType:
-    """One of their ways to train: its adversarial loss, and whether it degrades and sharpens as Real-ESRGAN does."""
+    """A model_type: its adversarial loss, and whether it degrades and sharpens as Real-ESRGAN does."""
 
     adversarial: Values | None
     degrades: bool = False
@@ -32,7 +32,7 @@ MODEL_TYPES = {
     "AESRGANModel": ModelType({}, degrades=True),
 }
 POOL = 180
-"""Real-ESRGAN's queue where the file says nothing."""
+"""Real-ESRGAN's queue size if the file has none."""
 
 
 def read_basicsr(file: Table) -> Values:
@@ -61,10 +61,10 @@ def read_basicsr(file: Table) -> Values:
 
 
 def _read_general(file: Table) -> Values:
-    file.skip("processes are started with torchrun, which knows of them", "dist_params", "find_unused_parameters")
+    file.skip("torchrun starts the processes", "dist_params", "find_unused_parameters")
     gpus = file.read_text("num_gpu", "auto")
     if gpus not in ("auto", "0", "1"):
-        file.note("num_gpu", f"start the run with torchrun --nproc-per-node {gpus}; data.batch is for each process")
+        file.note("num_gpu", f"start the run with torchrun (nproc-per-node {gpus}); data.batch is per process")
     return {
         "name": file.read_text("name", "imported"),
         **drop_none(seed=file.read_optional_int("manual_seed"), device="cpu" if gpus == "0" else None),
@@ -79,7 +79,7 @@ def _read_start(file: Table, *, adversarial: bool) -> Values:
     if path is None:
         return {}
     path.skip(
-        "a run lives in runs/NAME", "experiments_root", "models", "training_states", "log", "visualization", "root"
+        "the run folder is runs/NAME", "experiments_root", "models", "training_states", "log", "visualization", "root"
     )
     places = read_starting_weights(path, ("pretrain_network_g", "pretrain_network_d"), ("net_g_{}.pth", "net_d_{}.pth"))
     strict = {
@@ -87,13 +87,13 @@ def _read_start(file: Table, *, adversarial: bool) -> Values:
         "discriminator": path.read_flag("strict_load_d", True),
     }
     if path.read_text("param_key_g", "params_ema") != "params_ema" and "generator" in places:
-        path.note("param_key_g", "a file that has an average as well (params_ema) gives that")
+        path.note("param_key_g", "a file with an average (params_ema) gives the average")
     path.read_text("param_key_d")
     if not adversarial:
         places.pop("discriminator", None)
     loose = [name for name in places if not strict[name]]
     if len(loose) == 1 and len(places) == 2:
-        path.note(f"strict_load_{loose[0][0]}", "start.partial is said of both networks")
+        path.note(f"strict_load_{loose[0][0]}", "start.partial applies to both networks")
     return {**places, **({"partial": True} if loose else {})}
 
 
@@ -101,7 +101,7 @@ def _read_start(file: Table, *, adversarial: bool) -> Values:
 
 
 def _read_inputs(file: Table, kind: ModelType, table: Table, data: Values, *, paired: bool, scale: int) -> Values:
-    """`degradation`, `cut`, `pool` and `sharpen`: what is made of the pictures that are read."""
+    """`degradation`, `cut`, `pool` and `sharpen`: what is done with the pictures."""
     on_the_way = kind.degrades and file.read_flag("high_order_degradation", True)
     if on_the_way == paired:
         raise file.file_error(
@@ -118,7 +118,10 @@ def _read_inputs(file: Table, kind: ModelType, table: Table, data: Values, *, pa
         return {"sharpen": sharpen}
     batch = data.get("batch")
     if batch and pool % batch:
-        file.note("queue_size", f"{pool} does not divide by the batch of {batch}, which failed there; here it need not")
+        file.note(
+            "queue_size",
+            f"{pool} is not a multiple of the batch of {batch}, which Tessera allows",
+        )
     plain_net = kind.adversarial is None
     return {
         "degradation": read_degradation(file, table, sharpened=not plain_net or bool(sharpen.get("before_pool"))),
@@ -131,7 +134,7 @@ def _read_inputs(file: Table, kind: ModelType, table: Table, data: Values, *, pa
 def _read_sharpening(file: Table, kind: ModelType, table: Table, *, on_the_way: bool) -> Values:
     if not kind.degrades:
         return {}
-    if kind.adversarial is None:  # Real-ESRNet sharpens the truth itself, and leaves pairs as they are
+    if kind.adversarial is None:  # Real-ESRNet sharpens the ground truth itself, but not in pairs
         before = file.read_flag("gt_usm", table.read_flag("gt_usm", True))
         if not on_the_way:
             return {}
@@ -144,7 +147,7 @@ def _read_sharpening(file: Table, kind: ModelType, table: Table, *, on_the_way: 
 
 
 def _leave_degradation(file: Table, table: Table) -> None:
-    """Keys of a degradation that files of pairs still carry."""
+    """Degradation keys that are unused in files of pairs."""
     reason = "inputs are given, so nothing is degraded"
     for mark in ("", "2"):
         names = ("resize_prob", "resize_range", "gaussian_noise_prob", "noise_range", "poisson_scale_range")
@@ -202,8 +205,8 @@ def _read_validation(file: Table) -> Values:
     if val is None:
         return {}
     values: Values = drop_none(every=val.read_optional_int("val_freq"))
-    val.skip("a sheet of samples is written at every check", "save_img", "suffix", "grids")
-    val.skip("progress is shown where there is a terminal", "pbar")
+    val.skip("a sample sheet is written at every validation", "save_img", "suffix", "grids")
+    val.skip("progress is always shown", "pbar")
     metrics = val.read_table("metrics")
     chosen: list[str] = []
     for key in metrics.names() if metrics is not None else ():
@@ -211,7 +214,7 @@ def _read_validation(file: Table) -> Values:
         table = metrics.read_table(key)
         name = METRICS.get(table.read_text("type", f"calculate_{key}")) if table is not None else None
         if table is None or name is None:
-            metrics.note(key, f"is not measured during training; there are {', '.join(METRICS.values())}")
+            metrics.note(key, f"is not measured during training; available are {', '.join(METRICS.values())}")
             if table is not None:
                 table.skip_rest("belongs to a metric that is not measured during training")
             continue
@@ -219,14 +222,14 @@ def _read_validation(file: Table) -> Values:
         if name != "niqe" and (not luma or border not in (None, 4)):
             table.note("test_y_channel" if not luma else "crop_border", _AS_PAPERS_HAVE_IT)
         table.read_text("better")
-        table.skip("images are measured as they are", "num_thread", "convert_to")
+        table.skip("pictures are measured unchanged", "num_thread", "convert_to")
         chosen.append(name)
     if chosen:
         values |= {"metrics": list(dict.fromkeys(chosen)), "best": chosen[0]}
     return {"validation": values} if values else {}
 
 
-_AS_PAPERS_HAVE_IT = "PSNR and SSIM during training are of Y, with borders of `scale` pixels cut off"
+_AS_PAPERS_HAVE_IT = "PSNR and SSIM during training are of Y, without `scale` border pixels"
 
 
 def _read_logger(file: Table) -> Values:
@@ -236,12 +239,12 @@ def _read_logger(file: Table) -> Values:
     wandb = logger.read_table("wandb")
     if wandb is not None:
         said = any(wandb.has(key) for key in wandb.names())
-        wandb.skip("runs are recorded in files and for TensorBoard here", *(wandb.names() if said else ()))
+        wandb.skip("runs are logged to files and TensorBoard", *(wandb.names() if said else ()))
     saving = logger.read_optional_int("save_checkpoint_freq")
     if saving is not None:
         logger.note(
             "save_checkpoint_freq",
-            "all checkpoints stayed there; here the newest 3 do, and checkpoint.keep_every keeps more",
+            "BasicSR keeps all checkpoints; here the newest 3 are kept, and more with checkpoint.keep_every",
         )
     report: dict[str, Any] = drop_none(every=logger.read_optional_int("print_freq"))
     if logger.has("use_tb_logger"):

@@ -6,13 +6,13 @@ from tessera.config import Values
 from tessera.train.importing.foreign import Table, drop_none
 
 REAL_ESRGAN_CROP = 400
-"""Side of what Real-ESRGAN degrades, before it cuts `gt_size` from it."""
+"""Side of the crop that Real-ESRGAN degrades before it cuts `gt_size` out of it."""
 ON_THE_WAY = "RealESRGANDataset"
 DATASETS = {"PairedImageDataset": True, "RealESRGANPairedDataset": True, ON_THE_WAY: False}
-"""Each kind, and whether its inputs are given."""
+"""Each data set, and whether its inputs are given."""
 VALIDATION_KINDS = {**DATASETS, "SingleImageDataset": False}
 
-_READING = "readers are set by data.workers and data.cache here"
+_READING = "data.workers and data.cache set the readers"
 
 
 def read_training_data(file: Table) -> tuple[Values, bool, Table]:
@@ -21,7 +21,7 @@ def read_training_data(file: Table) -> tuple[Values, bool, Table]:
     table = datasets.read_table("train") if datasets is not None else None
     if datasets is None or table is None:
         raise file.file_error(
-            "`datasets.train` is missing: this is no file to train with. For a test, see `tessera evaluate --help`."
+            "`datasets.train` is missing: this file does not train. For a test, use `tessera evaluate`."
         )
     paired = table.read_choice("type", DATASETS, "", "data set")
     places, pairs_in_list = _read_places(table, paired)
@@ -39,7 +39,7 @@ def read_training_data(file: Table) -> tuple[Values, bool, Table]:
         **_read_validation(datasets),
     }
     if "patch" not in values:
-        raise table.missing_key_error("gt_size", "the side of a crop of the truth")
+        raise table.missing_key_error("gt_size", "the side of a ground-truth crop")
     return values, paired or pairs_in_list, table
 
 
@@ -49,18 +49,18 @@ def _choose_key(table: Table, *names: str) -> str:
 
 
 def _read_places(table: Table, paired: bool) -> tuple[Values, bool]:
-    """Where truths and inputs are; and whether a list may name both, which is so in Real-ESRGAN's pairs."""
+    """Paths of ground truths and inputs, and whether a list names both, as in Real-ESRGAN's pairs."""
     truths, inputs = table.read_paths("dataroot_gt"), table.read_paths("dataroot_lq")
     if not truths:
-        raise table.missing_key_error("dataroot_gt", "the pictures to learn from")
+        raise table.missing_key_error("dataroot_gt", "the training pictures")
     if paired and len(inputs) != len(truths):
-        raise table.missing_key_error("dataroot_lq", "the inputs, a place for each place of truths")
+        raise table.missing_key_error("dataroot_lq", "the inputs, one path per path of ground truths")
     lists = table.read_paths("meta_info") or table.read_paths("meta_info_file")
     _read_backend(table, [*truths, *inputs])
     stores = all(place.endswith(".lmdb") for place in truths)
     if not lists or stores:
         if lists:
-            table.skip("a store has its own list inside", "meta_info", "meta_info_file")
+            table.skip("a store contains its own list", "meta_info", "meta_info_file")
         return {"train": truths, **({"lq": inputs} if paired else {})}, False
     if len(truths) > 1:
         raise table.wrong_value_error("dataroot_gt", "one folder, where a list is given")
@@ -90,20 +90,20 @@ def _read_backend(table: Table, places: list[str]) -> None:
 def _read_shared_options(table: Table) -> None:
     template = table.read_text("filename_tmpl", "{}")
     if template not in ("{}", "{}x2", "{}x3", "{}x4"):
-        table.note("filename_tmpl", "pairs are found by name here, without marks such as x4 or _LR")
+        table.note("filename_tmpl", "pairs are matched by name, without marks such as x4 or _LR")
     table.read_text("name")
     table.read_text("phase")
     if not table.read_flag("use_shuffle", True):
-        table.note("use_shuffle", "pictures are shuffled in every pass here")
+        table.note("use_shuffle", "pictures are always shuffled")
     if table.read_optional_number("dataset_enlarge_ratio") not in (None, 1):
-        table.note("dataset_enlarge_ratio", "a run here is counted in steps, so no pass has to be made longer")
+        table.note("dataset_enlarge_ratio", "a run is counted in steps, so passes need not be made longer")
     prefetching = ("prefetch_mode", "num_prefetch_queue", "pin_memory", "persistent_workers")
     table.skip(_READING, *prefetching)
-    table.skip("networks here take colors in [0, 1] as they are", "mean", "std")
+    table.skip("networks take colors in [0, 1] without normalization", "mean", "std")
 
 
 def _read_validation(datasets: Table) -> Values:
-    """All sets named val, val_1, val_2 ... that have truths."""
+    """All sets named val, val_1, val_2 ... that have ground truths."""
     truths: list[str] = []
     inputs: list[str] = []
     for key in datasets.names():
@@ -116,22 +116,22 @@ def _read_validation(datasets: Table) -> Values:
         own, own_inputs = table.read_paths("dataroot_gt"), table.read_paths("dataroot_lq")
         _read_shared_options(table)
         if not own or (paired and len(own_inputs) != len(own)):
-            table.skip_rest("this set has no truths to check against; `tessera niqe` scores pictures without")
-            datasets.note(key, "this set has no truths to check against; `tessera niqe` scores pictures without")
+            table.skip_rest("this set has no ground truths; `tessera niqe` scores pictures without them")
+            datasets.note(key, "this set has no ground truths; `tessera niqe` scores pictures without them")
             continue
         _read_backend(table, [*own, *own_inputs])
-        table.skip("every picture of the folder counts; for a part of it, name a list (.txt)", "meta_info_file")
+        table.skip("all pictures of the folder are used; for some of them, name a list (.txt)", "meta_info_file")
         truths += own
         inputs += own_inputs
     if inputs and len(inputs) != len(truths):
-        raise datasets.file_error("Some sets to check on have inputs and some have none: give all of them, or none.")
+        raise datasets.file_error("Expected inputs for all validation sets or for none, found them for some.")
     return {**({"val": truths} if truths else {}), **({"val_lq": inputs} if inputs else {})}
 
 
 def compute_crop_margin(patch: int, scale: int, table: Table) -> int:
     """Ground-truth pixels on each side that are degraded and then cut off, so that 400 (or `crop_pad_size`) are read.
 
-    The crop's place is found in low-resolution pixels, so twice the margin divides by the scale.
+    The crop is placed in low-resolution pixels, so twice the margin divides by the scale.
     """
     side = table.read_int("crop_pad_size", REAL_ESRGAN_CROP)
     margin = max(0, side - patch) // 2

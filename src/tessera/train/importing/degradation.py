@@ -8,7 +8,7 @@ from tessera.train.importing.foreign import Table, drop_none
 
 _USUAL_KERNEL = 21
 _HALF_SIZES = 12
-"""Two numbers up to this are what Real-ESRGAN's code counts kernels by: 3, 11 for the sides 7 to 21."""
+"""Two numbers up to this are half sides, as in Real-ESRGAN's code: 3, 11 for the sides 7 to 21."""
 
 
 def read_degradation(file: Table, data: Table, *, sharpened: bool) -> Values:
@@ -51,7 +51,7 @@ def _read_stage(file: Table, data: Table, mark: str) -> Values:
 def _read_blur(data: Table, mark: str) -> Values:
     size = data.read_int(f"blur_kernel_size{mark}", _USUAL_KERNEL)
     if size != _USUAL_KERNEL:
-        data.note(f"blur_kernel_size{mark}", "is not heeded there: sides are drawn from 7 to 21, as here")
+        data.note(f"blur_kernel_size{mark}", "has no effect in Real-ESRGAN either: kernel sides are drawn from 7 to 21")
     return drop_none(
         sizes=_read_sizes(data, f"kernel_range{mark}"),
         shares=_read_shares(data, mark),
@@ -71,7 +71,7 @@ def _read_sizes(data: Table, key: str) -> list[int] | None:
         low, high = sides
         sides = [2 * half + 1 for half in range(low, high)] if high <= _HALF_SIZES else list(range(low, high + 1, 2))
         if sides and max(sides) <= LARGEST_KERNEL:
-            data.note(key, f"was taken as the odd sides from {sides[0]} to {sides[-1]}")
+            data.note(key, f"was read as the odd sides from {sides[0]} to {sides[-1]}")
     if not sides or max(sides) > LARGEST_KERNEL:
         raise data.wrong_value_error(key, f"a list of odd sides of kernels, up to {LARGEST_KERNEL}")
     return sides
@@ -94,7 +94,7 @@ def _read_shares(data: Table, mark: str) -> dict[str, float] | None:
     total = sum(weights)
     if total <= 0 or min(weights) < 0:
         raise data.wrong_value_error(f"kernel_prob{mark}", "a list of shares, not all 0")
-    exact = abs(total - 1) < 1e-6  # there, shares are divided by their sum; here they have to add up
+    exact = abs(total - 1) < 1e-6  # Real-ESRGAN divides shares by their sum; in a recipe they have to add up to 1
     shares: dict[str, float] = dict.fromkeys(GAUSSIAN_KINDS, 0.0)
     for kind, weight in zip(kinds, weights, strict=True):
         shares[kind] += weight if exact else weight / total

@@ -1,6 +1,6 @@
-"""The ini files of esrdgan -> values of a recipe, with its tricks as they were meant.
+"""esrdgan's ini files -> values of a recipe, with its tricks as their author intended them.
 
-What a key means where it is missing is what esrdgan's own classes take then, which is not always what its ini has.
+Defaults are those of esrdgan's classes, which are not always those of its ini file.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from tessera.config import Values
 from tessera.train.importing.foreign import Table, drop_none
 from tessera.trunks.classifiers import VGG19_WIDTHS
 
-UNUSED = "is read and not used there either"
+UNUSED = "esrdgan reads it and does not use it"
 MODES = {"downsampler": False, "hrlr": True}
 """Each mode, and whether it gives inputs."""
 NORMS = {"batch": "batch", "instance": "instance", "none": "none"}
@@ -19,7 +19,7 @@ GAN_TYPES: dict[str, Values] = {
     "relativisticavg": {"relativism": "average", "combine": "mean"},
 }
 MARGIN = 16
-"""Read around each crop and cut off after it is made smaller, so that its border has true neighbors."""
+"""Read around each crop and cut off after downscaling, so that its border has real neighbors."""
 
 
 def read_esrdgan(file: Table) -> Values:
@@ -46,7 +46,7 @@ def read_esrdgan(file: Table) -> Values:
     }
     test = file.read_section("DATASETTEST")
     if test is not None:
-        test.skip_rest("results are measured with `tessera evaluate`")
+        test.skip_rest("`tessera evaluate` measures results")
     return values
 
 
@@ -65,7 +65,7 @@ def _read_device(general: Table) -> Values:
 
 
 def _read_generator(table: Table, scale: int) -> tuple[Values, float]:
-    """Values of `generator`, and what its first values are multiplied with."""
+    """Values of `generator`, and the factor on its initial weights."""
     table.skip(UNUSED, "norm_type", "layer_mode", "num_rdb_convs")
     values: Values = {
         "network": "esrdnet",
@@ -85,7 +85,7 @@ def _read_generator(table: Table, scale: int) -> tuple[Values, float]:
 
 
 def _as_rrdbnet(values: Values) -> Values:
-    """The same network under the name that its weights files are recognized by, where it is no more than RRDBNet."""
+    """The same network as an RRDBNet, under which its weights files are recognized, if it is one."""
     usual = {"lff_kernel": 3, "hr_kernel": 3, "slope": 0.2, "rdb_residual": 0.2, "rrdb_residual": 0.2}
     if any(values[name] != value for name, value in usual.items()) or values["scale"] not in (1, 2, 4, 8):
         return values
@@ -114,9 +114,9 @@ def _read_discriminator(table: Table) -> Values:
 
 
 def _read_start(env: Table, general: Table, training: Table) -> Values:
-    """Weights to begin from, which esrdgan loads where it is told twice to."""
+    """Weights to start from, which esrdgan loads only if two keys say so."""
     env.skip(
-        "runs, logs and TensorBoard's files are in runs/NAME",
+        "the run folder is runs/NAME",
         "root_path",
         "log_subpath",
         "tensorboard_subpath",
@@ -128,7 +128,7 @@ def _read_start(env: Table, general: Table, training: Table) -> Values:
         env.skip("load_model_from_save is off", "generator_load_path", "discriminator_load_path", "state_load_path")
         return {}
     if resumes or env.has("state_load_path"):
-        env.skip("optimizers and schedules begin anew", "state_load_path")
+        env.skip("optimizers and schedules start fresh", "state_load_path")
     first = ("generator_load_subpath", "discriminator_load_subpath")  # keys of the first version
     return drop_none(
         generator=env.read_text("generator_load_path") or env.read_text(first[0]) or None,
@@ -140,7 +140,7 @@ def _read_start(env: Table, general: Table, training: Table) -> Values:
 
 
 def _read_data(file: Table) -> tuple[Values, bool, float]:
-    """Values of `data`, whether inputs are made on the way, and the deviation of noise on them."""
+    """Values of `data`, whether inputs are generated, and the standard deviation of their noise."""
     table = file.read_section("DATASETTRAIN")
     if table is None:
         raise file.missing_key_error("[DATASETTRAIN]", "the section with the training pictures")
@@ -149,10 +149,10 @@ def _read_data(file: Table) -> tuple[Values, bool, float]:
     table.skip(UNUSED, "data_aug_rot")
     table.read_text("name")
     if not table.read_flag("data_aug_shuffle", True):
-        table.note("data_aug_shuffle", "pictures are shuffled in every pass here")
+        table.note("data_aug_shuffle", "pictures are always shuffled")
     flips = table.read_flag("data_aug_flip", False)
     if flips:
-        table.note("data_aug_flip", "pairs are mirrored alike here, and data.rotations also transposes them")
+        table.note("data_aug_flip", "both pictures of a pair are mirrored, and data.rotations also transposes them")
     deviation = table.read_number("gaussian_stddev", 0.0)
     values: Values = {
         "train": truths,
@@ -170,7 +170,7 @@ def _read_data(file: Table) -> tuple[Values, bool, float]:
 def _read_places(table: Table, paired: bool) -> tuple[list[str], list[str]]:
     truths, inputs = table.read_paths("dataroot_hr") or table.read_paths("dataroot"), table.read_paths("dataroot_lr")
     if not truths:
-        raise table.missing_key_error("dataroot_hr", "the pictures to learn from")
+        raise table.missing_key_error("dataroot_hr", "the training pictures")
     if paired and len(inputs) != len(truths):
         raise table.missing_key_error("dataroot_lr", "their inputs, which the mode hrlr needs")
     if inputs and not paired:
@@ -183,12 +183,12 @@ def _read_validation_data(file: Table) -> Values:
     if table is None:
         return {}
     if table.read_text("mode", "downsampler") not in MODES:
-        table.skip_rest("this set has no truths to check against")
+        table.skip_rest("this set has no ground truths")
         return {}
     truths, inputs = _read_places(table, MODES[table.read_text("mode", "downsampler")])
-    table.skip("pictures to check on are read one by one, as they are", "n_workers", "batch_size", "name")
+    table.skip("validation pictures are read one by one, unchanged", "n_workers", "batch_size", "name")
     augmenting = ("data_aug_gaussian_noise", "gaussian_stddev", "data_aug_shuffle", "data_aug_flip", "data_aug_rot")
-    table.skip("pictures to check on are read one by one, as they are", *augmenting)
+    table.skip("validation pictures are read one by one, unchanged", *augmenting)
     return {"val": truths, **({"val_lq": inputs} if MODES[table.read_text("mode", "downsampler")] else {})}
 
 
@@ -198,7 +198,8 @@ def _read_validation_data(file: Table) -> Values:
 def _read_training(table: Table) -> Values:
     if not table.read_flag("multistep_lr", True):
         table.note(
-            "multistep_lr", "the list of steps alone decides there, whatever this says; empty it for a constant rate"
+            "multistep_lr",
+            "has no effect in esrdgan, only the list of steps has; leave the list empty for a constant rate",
         )
     optimizers = {
         letter: {
@@ -226,7 +227,7 @@ def _read_losses(table: Table, features: Table) -> Values:
     pixel = _read_criterion(table, "pixel_criterion", {"l1": "l1", "l2": "mse"})
     feature = _read_criterion(table, "feature_criterion", {"l1": "l1", "l2": "l2"})
     if {"mse": "l2"}.get(str(pixel), pixel) != feature:
-        table.note("feature_criterion", "is heeded here; there pixel_criterion decides for both")
+        table.note("feature_criterion", "is used here; in esrdgan, pixel_criterion decides for both")
     adversarial = table.read_choice("gan_type", GAN_TYPES, "relativisticavg", "gan_type")
     if not table.has("gan_type"):
         table.note("gan_type", "is missing; relativisticavg was taken")
@@ -250,20 +251,20 @@ def _read_criterion(table: Table, key: str, known: dict[str, str]) -> str | None
 
 
 def _read_layers(table: Table) -> tuple[dict[str, float], bool]:
-    """Layers of VGG19 by their number -> by name, each 1; and whether two are joined."""
+    """Numbers of VGG19's layers -> names with weight 1, and whether two are joined."""
     names = list_layer_names()
     chosen: dict[str, float] = {}
     low = table.read_int("low_level_feat_layer", -1)
     numbers = {"low_level_feat_layer": low} if low >= 0 else {}
     for key, number in (*numbers.items(), ("high_level_feat_layer", table.read_int("high_level_feat_layer", 34))):
         if not 0 <= number < len(names):
-            raise table.wrong_value_error(key, f"the number of a layer of VGG19, up to {len(names) - 1}")
+            raise table.wrong_value_error(key, f"the number of a VGG19 layer, up to {len(names) - 1}")
         chosen[names[number]] = 1.0
     return chosen, len(chosen) > 1
 
 
 def list_layer_names() -> list[str]:
-    """The layers of VGG19 in order, so that a name's place is its number in torchvision.
+    """List VGG19's layers in order, so that the position of a name is its number in torchvision.
 
     >>> list_layer_names()[34], list_layer_names()[2], len(list_layer_names())
     ('conv5_4', 'conv1_2', 37)
@@ -288,7 +289,7 @@ def _read_tricks(table: Table) -> Values:
 
 
 def _read_records(file: Table, general: Table, training: Table) -> Values:
-    general.skip("progress is shown where there is a terminal; --quiet hides it", "display_bar", "also_log_to_terminal")
+    general.skip("progress is always shown; `quiet` hides it", "display_bar", "also_log_to_terminal")
     val = file.read_section("DATASETVAL")
     crop = max(0, val.read_int("hr_img_size", 0)) if val is not None else 0
     return {

@@ -1,7 +1,7 @@
-"""A foreign configuration while it is read: every key is asked for by name, and what nobody asked for is listed.
+"""A foreign configuration that records which keys were read, so that the others can be listed.
 
 Values come as their format has them, so a number may be text (YAML 1.1 takes 1e-4 for a word, and ini files know
-nothing but text); whoever asks says what it should be.
+only text); the caller says which type it expects.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, TypeVar, cast
 from tessera.errors import UsageError
 
 Choice = TypeVar("Choice")
-NO_COUNTERPART = "has no counterpart here"
+NO_COUNTERPART = "has no counterpart in Tessera"
 MISSING_WORDS = frozenset({"", "none", "null", "~"})
 _MOST_BITS = 1000
 _SHOWN = reprlib.Repr()
@@ -28,14 +28,14 @@ _YES, _NO = frozenset({"true", "yes", "on", "1"}), frozenset({"false", "no", "of
 
 @dataclass(frozen=True)
 class Note:
-    """What became of a key that was not simply taken."""
+    """A key that was not taken as it is, and the reason."""
 
     key: str
     reason: str
 
 
 class Table:
-    """A table of a foreign file. Each method names the key; a value that is not there, or null, gives the default.
+    """A table of a foreign file. Each method reads one key; a missing or null value gives the default.
 
     Raises UsageError, with file and key, for a value of another kind.
     """
@@ -60,32 +60,32 @@ class Table:
         return f"{self._path}{self._separator}{key}" if self._path else key
 
     def wrong_value_error(self, key: str, expected: str) -> UsageError:
-        """The sentence for a value that is not what it should be."""
+        """The error for a wrong value."""
         shown = _SHOWN.repr(self._values.get(key))
         shown = shown if len(shown) <= 60 else shown[:57] + "..."
         return UsageError(f"{self.file}: `{self.name(key)}` should be {expected}, found {shown}.")
 
     def missing_key_error(self, key: str, what: str) -> UsageError:
-        """The sentence for a key that is not there and has to be."""
+        """The error for a missing key."""
         return UsageError(f"{self.file}: `{self.name(key)}` is missing: {what}.")
 
     def file_error(self, sentence: str) -> UsageError:
-        """A sentence about the file."""
+        """An error about the file."""
         return UsageError(f"{self.file}: {sentence}")
 
     def _value(self, key: str) -> Any:
         self._read.add(key)
         value = self._values.get(key)
         if isinstance(value, int) and value.bit_length() > _MOST_BITS:
-            raise self.file_error(f"`{self.name(key)}` is a number of too many digits.")
+            raise self.file_error(f"`{self.name(key)}` is a number with too many digits.")
         return None if isinstance(value, str) and value.strip().lower() in MISSING_WORDS else value
 
     def has(self, key: str) -> bool:
-        """Whether the key is there and says something."""
+        """Whether the key has a value."""
         return self._value(key) is not None
 
     def contains(self, key: str) -> bool:
-        """Whether the key is there, even if it says nothing (`none`, null)."""
+        """Whether the key exists, even without a value (`none`, null)."""
         self._read.add(key)
         return key in self._values
 
@@ -96,7 +96,7 @@ class Table:
     # ------------------------------------------------------------------------------------------------ single values
 
     def read_optional_number(self, key: str) -> float | None:
-        """A number; text such as 1e-4 is one too."""
+        """Read a number; text such as 1e-4 is one too."""
         value = self._value(key)
         if value is None:
             return None
@@ -111,12 +111,12 @@ class Table:
         return default if value is None else value
 
     def read_optional_int(self, key: str) -> int | None:
-        """A whole number; 5e5 is one too."""
+        """Read an integer; 5e5 is one too."""
         number = self.read_optional_number(key)
         if number is None:
             return None
         if not number.is_integer():
-            raise self.wrong_value_error(key, "a whole number")
+            raise self.wrong_value_error(key, "an integer")
         return int(number)
 
     def read_int(self, key: str, default: int) -> int:
@@ -125,7 +125,7 @@ class Table:
         return default if value is None else value
 
     def read_flag(self, key: str, default: bool) -> bool:
-        """True or false, in any of the words for it."""
+        """Read true or false, in any of the usual words."""
         value = self._value(key)
         if value is None or isinstance(value, bool):
             return default if value is None else value
@@ -135,30 +135,29 @@ class Table:
         return word in _YES
 
     def read_text(self, key: str, default: str = "") -> str:
-        """One word or sentence; a number, such as a name of digits, is taken as it is written."""
+        """Read text; a number, such as a name of digits, is taken as it is written."""
         value = self._value(key)
         if isinstance(value, (dict, list)):
             raise self.wrong_value_error(key, "text")
         return default if value is None else str(value).strip()
 
     def read_choice(self, key: str, known: Mapping[str, Choice], default: str, what: str) -> Choice:
-        """What a name stands for. Raises UsageError that says which names are known."""
+        """Read a name and return what it stands for. Raises UsageError with the known names."""
         name = self.read_text(key, default)
         if not name:
-            raise self.missing_key_error(key, f"{what} was expected, one of {', '.join(known)}")
+            raise self.missing_key_error(key, f"expected a {what}, one of {', '.join(known)}")
         if name not in known:
             near = difflib.get_close_matches(name, list(known), 1)
             meant = f" Did you mean {near[0]}?" if near else ""
             raise UsageError(
-                f"{self.file}: `{self.name(key)}` is {name}, and no {what} of that name is known.{meant} Known are"
-                f" {', '.join(known)}."
+                f"{self.file}: `{self.name(key)}` is {name}, an unknown {what}.{meant} Known are {', '.join(known)}."
             )
         return known[name]
 
     # ------------------------------------------------------------------------------------------------ several values
 
     def read_numbers(self, key: str) -> list[float] | None:
-        """Numbers in a list, or in text with or without brackets."""
+        """Read numbers in a list, or in text with or without brackets."""
         value = self._value(key)
         if value is None:
             return None
@@ -171,14 +170,14 @@ class Table:
         return [number for number in numbers if number is not None]
 
     def read_exact_numbers(self, key: str, count: int) -> list[float] | None:
-        """So many numbers."""
+        """Read a list of exactly `count` numbers."""
         numbers = self.read_numbers(key)
         if numbers is not None and len(numbers) != count:
             raise self.wrong_value_error(key, f"a list of {count} numbers")
         return numbers
 
     def read_words(self, key: str) -> list[str] | None:
-        """A list of words."""
+        """Read a list of words."""
         value = self._value(key)
         if value is None:
             return None
@@ -187,7 +186,7 @@ class Table:
         return cast("list[str]", value)
 
     def read_paths(self, key: str) -> list[str]:
-        """One path, or several in a list."""
+        """Read one path, or several in a list."""
         value = self._value(key)
         if value is None:
             return []
@@ -197,11 +196,11 @@ class Table:
         return [each.strip() for each in listed]
 
     def read_value(self, key: str) -> Any:
-        """The value as the file has it, for kinds that no other method reads."""
+        """Read a value of any type."""
         return self._value(key)
 
     def read_table(self, key: str) -> Table | None:
-        """A table inside this one; keys that nobody asks it for are listed as well."""
+        """Read a table inside this one; its unread keys are listed as well."""
         value = self._value(key)
         if value is None:
             return None
@@ -215,30 +214,30 @@ class Table:
         return child
 
     def read_section(self, key: str) -> Table | None:
-        """As `read_table`, named as sections of ini files are: [TRAINING] niter."""
+        """As `read_table`, with keys named as in ini files: [TRAINING] niter."""
         child = self.read_table(key)
         if child is not None:
             child._path, child._separator = f"[{key}]", " "
         return child
 
-    # ------------------------------------------------------------------------------------------------ what is left
+    # ------------------------------------------------------------------------------------------------ unread keys
 
     def note(self, key: str, reason: str) -> None:
-        """Say something about a key that was taken."""
+        """Add a note about a key."""
         self.notes.append(Note(self.name(key), reason))
 
     def skip(self, reason: str, *keys: str) -> None:
-        """Note those of these keys that say something as left out."""
+        """Note those of these keys that have a value as left out."""
         for key in keys:
             if self.has(key):
                 self.note(key, reason)
 
     def skip_rest(self, reason: str) -> None:
-        """Note everything that was not asked for so far as left out, for this reason."""
+        """Note every unread key as left out, for this reason."""
         self.skip(reason, *(key for key in self._values if key not in self._read))
 
     def finish(self) -> None:
-        """Note what nobody asked for, here and in the tables inside."""
+        """Note all unread keys, here and in inner tables."""
         self.skip_rest(NO_COUNTERPART)
         for child in self._children.values():
             child.finish()
@@ -255,7 +254,7 @@ def _as_number(value: Any) -> float | None:
 
 
 def drop_none(**values: Any) -> dict[str, Any]:
-    """The values that are there.
+    """Drop keys whose value is None.
 
     >>> drop_none(batch=4, patch=None)
     {'batch': 4}

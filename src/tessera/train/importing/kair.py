@@ -89,7 +89,7 @@ def _read_start(file: Table, train: Table, *, adversarial: bool) -> Values:
     path = file.read_table("path")
     if path is None:
         return {}
-    path.skip("a run lives in runs/NAME", "root")
+    path.skip("the run folder is runs/NAME", "root")
     path.skip("the average starts from the generator", "pretrained_netE")
     train.skip("optimizers and schedules start fresh", "G_optimizer_reuse", "D_optimizer_reuse")
     train.read_value("E_param_strict")
@@ -125,7 +125,7 @@ def _read_data(file: Table, scale: int) -> Values:
         table.skip("belongs to BSRGAN's degradation", "shuffle_prob")
     table.read_text("name")
     if not table.read_flag("dataloader_shuffle", True):
-        table.note("dataloader_shuffle", "pictures are shuffled in every pass")
+        table.note("dataloader_shuffle", "pictures are always shuffled")
     val = datasets.read_table("test")
     values: Values = {
         "train": truths,

@@ -1,4 +1,4 @@
-"""The networks of BasicSR, Real-ESRGAN and A-ESRGAN, by the names that their options files have."""
+"""The networks of BasicSR, Real-ESRGAN and A-ESRGAN by their names in options files."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from tessera.train.importing.foreign import Table, drop_none
 
 
 def read_generator(file: Table) -> tuple[Values, Values]:
-    """`network_g` -> values of `generator` and what belongs to it in `start`."""
+    """`network_g` -> values of `generator`, and of `start` for its initialization."""
     table = file.read_table("network_g")
     if table is None:
-        raise file.missing_key_error("network_g", "which generator is to be trained")
+        raise file.missing_key_error("network_g", "the generator to train")
     made, start = table.read_choice("type", GENERATORS, "", "generator")(table)
     scale = file.read_int("scale", made["scale"])
     if scale != made["scale"]:
         raise file.file_error(
-            f"`scale` is {scale}, and the generator of `network_g` makes x{made['scale']}. Give both the same scale."
+            f"`scale` is {scale}, and the generator of `network_g` upscales x{made['scale']}: expected the same scale."
         )
     return made, start
 
@@ -25,7 +25,7 @@ def read_generator(file: Table) -> tuple[Values, Values]:
 def _read_rrdbnet(table: Table) -> tuple[Values, Values]:
     scale = table.read_int("scale", 4)
     if scale not in (1, 2, 4):
-        raise table.wrong_value_error("scale", "1, 2 or 4 (RRDBNet makes x4 there whatever else it is told)")
+        raise table.wrong_value_error("scale", "1, 2 or 4 (with any other value, BasicSR's RRDBNet upscales x4)")
     values = drop_none(
         network="rrdbnet",
         scale=scale,
@@ -55,7 +55,7 @@ def read_discriminator(file: Table) -> Values:
     """`network_d` -> values of `discriminator`."""
     table = file.read_table("network_d")
     if table is None:
-        raise file.missing_key_error("network_d", "which discriminator the adversarial loss asks")
+        raise file.missing_key_error("network_d", "the discriminator of the adversarial loss")
     values = table.read_choice("type", DISCRIMINATORS, "", "discriminator")(table)
     return {
         **values,
@@ -73,7 +73,7 @@ def _read_unet(table: Table) -> Values:
 
 def _read_attention(table: Table) -> Values:
     if not table.read_flag("skip_connection", True):
-        table.note("skip_connection", "is not heeded by this network, there or here")
+        table.note("skip_connection", "has no effect on this network, as in A-ESRGAN")
     return {"network": "attention-unet"}
 
 

@@ -15,17 +15,17 @@ GAN_TYPES = {
     "hinge": "hinge",
 }
 GAN_LOSSES = {"GANLoss": "sum", "MultiScaleGANLoss": "mean"}
-"""Each kind, and how the scales of a multi-scale discriminator are put together."""
+"""Each loss, and how the scales of a multi-scale discriminator are combined."""
 
 
 def read_pixel(train: Table) -> Values:
-    """`pixel_opt` -> values of `pixel`; without it, the weight is 0."""
+    """`pixel_opt` -> values of `pixel`; weight 0 without it."""
     table = train.read_table("pixel_opt")
     if table is None:
         return {"weight": 0.0}
     criterion = table.read_choice("type", PIXEL, "", "pixel loss")
     if table.read_text("reduction", "mean") != "mean":
-        raise table.wrong_value_error("reduction", "mean, which is how losses are taken here")
+        raise table.wrong_value_error("reduction", "mean")
     return {"criterion": criterion, "weight": table.read_number("loss_weight", 1.0)}
 
 
@@ -38,7 +38,7 @@ def read_perceptual(train: Table) -> Values | None:
     layers = table.read_table("layer_weights")
     weights = {name: layers.read_number(name, 0.0) for name in layers.names()} if layers is not None else {}
     if not weights:
-        raise table.missing_key_error("layer_weights", "which layers count, and how much")
+        raise table.missing_key_error("layer_weights", "the layers and their weights")
     values: Values = {
         "trunk": table.read_choice("vgg_type", TRUNKS, "vgg19", "trunk"),
         "layers": weights,
@@ -51,14 +51,14 @@ def read_perceptual(train: Table) -> Values | None:
 
 
 def read_adversarial(train: Table, compared: Values) -> Values:
-    """`gan_opt` -> values of `adversarial`; `compared` is what the model_type adds to it."""
+    """`gan_opt` -> values of `adversarial`, with `compared` from the model_type."""
     table = train.read_table("gan_opt")
     if table is None:
         raise train.missing_key_error("gan_opt", "the adversarial loss of this model_type")
     scales = table.read_choice("type", GAN_LOSSES, "", "adversarial loss")
     for key, usual in (("real_label_val", 1.0), ("fake_label_val", 0.0)):
         if table.read_number(key, usual) != usual:
-            table.note(key, f"the label is {usual:g} here; tricks.one_sided_label_smoothing makes the real one 0.9")
+            table.note(key, f"the label is {usual:g}; tricks.one_sided_label_smoothing sets the real one to 0.9")
     return {
         "form": table.read_choice("gan_type", GAN_TYPES, "vanilla", "adversarial loss"),
         **compared,

@@ -8,11 +8,11 @@ from tessera.config import Values
 from tessera.train.importing.foreign import Table, drop_none
 
 OPTIMIZERS = {"Adam": True, "AdamW": False}
-"""Each kind, and whether it is the one that is used here."""
+"""Each optimizer, and whether it is the one that Tessera uses."""
 
 
 def read_optimizer(train: Table, key: str) -> Values | None:
-    """`optim_g` or `optim_d` -> values of an optimizer; None where it is not there."""
+    """`optim_g` or `optim_d` -> values of an optimizer; None if it is missing."""
     table = train.read_table(key)
     if table is None:
         return None
@@ -23,14 +23,14 @@ def read_optimizer(train: Table, key: str) -> Values | None:
         weight_decay=table.read_number("weight_decay", 0.0 if same else 0.01),
     )
     if not same and values["weight_decay"]:
-        table.note("type", "the decay of weights is Adam's here, which goes through the gradient, not AdamW's")
+        table.note("type", "the weight decay is Adam's, through the gradient, not AdamW's")
     if "rate" not in values:
         raise table.missing_key_error("lr", "the learning rate")
     return values
 
 
 def read_schedule(train: Table) -> Values:
-    """`scheduler` and `warmup_iter` -> values of `schedule`; a constant rate without a scheduler."""
+    """`scheduler` and `warmup_iter` -> values of `schedule`; constant without a scheduler."""
     warm_up = max(0, train.read_int("warmup_iter", -1))  # -1 stands for none
     table = train.read_table("scheduler")
     values = (
@@ -46,9 +46,9 @@ def _read_multi_step(table: Table) -> Values:
     if milestones is None:
         raise table.missing_key_error("milestones", "the steps at which the rate drops")
     if table.read_numbers("restarts") not in (None, [0.0]):
-        table.note("restarts", "the rate is never set back here; split the run in two for that")
+        table.note("restarts", "the rate is not restarted; split the run in two for that")
     if table.read_numbers("restart_weights") not in (None, [1.0]):
-        table.note("restart_weights", "the rate is never set back here; split the run in two for that")
+        table.note("restart_weights", "the rate is not restarted; split the run in two for that")
     return {"kind": "multi-step", "milestones": milestones, "gamma": table.read_number("gamma", 0.1)}
 
 

@@ -14,21 +14,21 @@ from tessera.train.recipe import RECIPES, Recipe, override, read_shipped_recipe
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _LONG = 10_000
-"""Whole numbers from here on are written with underscores."""
+"""Integers from here on are written with underscores."""
 _EXACT = 2**53
-"""Below it, every whole floating-point number is written as the whole number it is."""
+"""Below it, every integral floating-point number is written as an integer."""
 _ALWAYS = ("name",)
-"""Keys that are written even where leaving them out would give the same."""
+"""Keys that are always written."""
 
 
 def find_shortest(recipe: Recipe) -> tuple[str, Values]:
-    """The shipped recipe to start from ("" for none) and the values to change in it to get this recipe."""
+    """Find the shipped recipe ("" for none) that needs the fewest changes to give this recipe, and the changes."""
     whole = cast(Values, _written(recipe.model_dump(mode="json")))
     candidates: list[tuple[str, Values, Values]] = []
     for base in RECIPES:
         lower = read_shipped_recipe(base)
         if not _gives(recipe, override(lower, whole)):
-            continue  # it has parts that cannot be taken away again, such as a discriminator
+            continue  # it has parts that a change cannot remove, such as a discriminator
         values = copy.deepcopy(whole)
         _drop_equal(values, cast(Values, _written(validate(Recipe, lower, base).model_dump(mode="json"))))
         if _gives(recipe, override(lower, values)):
@@ -45,7 +45,7 @@ def find_shortest(recipe: Recipe) -> tuple[str, Values]:
 
 
 def _written(value: Any) -> Any:
-    """A value without what TOML has no word for: null."""
+    """Drop null, which TOML lacks."""
     if isinstance(value, dict):
         table = cast(Values, value)
         return {key: _written(inner) for key, inner in table.items() if inner is not None}
@@ -68,7 +68,7 @@ def _drop_equal(values: Values, below: Values) -> None:
 
 
 def _drop_needless(recipe: Recipe, lower: Values, values: Values) -> None:
-    """Take away, table by table and then key by key, whatever the result does not change without."""
+    """Drop tables, then keys, that do not change the result."""
     for table, key in [*_places(values, tables=True), *_places(values, tables=False)]:
         if key not in table or (table is values and key in _ALWAYS):
             continue
@@ -88,7 +88,7 @@ def _places(values: Values, *, tables: bool) -> Iterator[tuple[Values, str]]:
 
 
 def _size(values: Values) -> int:
-    """How many lines it takes."""
+    """Number of lines."""
     return sum(1 + _size(cast(Values, value)) if isinstance(value, dict) else 1 for value in values.values())
 
 
@@ -96,7 +96,7 @@ def _size(values: Values) -> int:
 
 
 def format_recipe(values: Values) -> str:
-    """Values as TOML, the tables in the order they have, tables of numbers in one line.
+    """Format values as TOML, tables in their order, tables of numbers in one line.
 
     >>> print(format_recipe({"steps": 400000, "pixel": {"weight": 1e-7}, "a": {"layers": {"conv5_4": 1.0}}}))
     steps = 400_000
