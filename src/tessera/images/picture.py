@@ -23,7 +23,7 @@ class Picture:
 
     Args:
         pixels: (H, W) for gray or (H, W, C) in uint8 or uint16, straight alpha last.
-        metadata: EXIF, XMP, IPTC, ICC profile and density of the file it came from.
+        metadata: EXIF, XMP, IPTC, ICC profile, texts and density of the file it came from.
         info: Facts about that file; None if it came from no file.
     """
 
