@@ -109,7 +109,7 @@ def _settings() -> str:
 
 
 def _recipe_keys() -> str:
-    schema = recipe_schema()
+    schema = build_recipe_schema()
     definitions: dict[str, Any] = schema["definitions"]
     parts = [
         _heading("Recipe keys", "="),
@@ -124,11 +124,11 @@ def _recipe_keys() -> str:
     return "\n".join(parts)
 
 
-def recipe_schema() -> dict[str, Any]:
+def build_recipe_schema() -> dict[str, Any]:
     """The JSON schema that `tessera config schema` writes."""
-    from tessera.train.schema import schema_text
+    from tessera.train.schema import format_schema
 
-    return json.loads(schema_text())
+    return json.loads(format_schema())
 
 
 def _key_table(properties: dict[str, Any]) -> str:

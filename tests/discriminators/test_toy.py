@@ -65,7 +65,7 @@ from tessera.errors import UnknownNetworkError, UsageError
 from tessera.explain.maps import list_gates
 from tessera.train.loop import train
 from tessera.train.recipe import load_recipe
-from tessera.train.schema import schema_text
+from tessera.train.schema import format_schema
 from tessera.weights.discriminator_file import load_discriminator, save_discriminator
 from tessera.weights.files import load_weights
 from train.runs import SMALL, SMALL_RRDB, RecordingDisplay, make_pictures
@@ -91,7 +91,7 @@ try:
     raise SystemExit("the toy has gates")
 except UsageError as error:
     assert "attention-unet, multi-scale" in str(error), error
-assert '"toy"' in schema_text()
+assert '"toy"' in format_schema()
 
 make_pictures(Path("photos"))
 changes = [*SMALL, *SMALL_RRDB, "name=toy", "steps=2", "discriminator={network = 'toy', features = 2}"]

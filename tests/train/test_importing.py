@@ -463,7 +463,7 @@ def test_what_is_unlike_is_said(tmp_path):
     said = "\n".join(imported(tmp_path, text).sentences)
     assert "num_gpu: start the run with torchrun (nproc-per-node 4)" in said
     assert "180 is not a multiple of the batch of 16" in said
-    assert "gan_opt.real_label_val: the label is 1 here" in said
+    assert "gan_opt.real_label_val: the label is 1" in said
     assert "path.param_key_g" in said
 
 

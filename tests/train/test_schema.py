@@ -11,7 +11,7 @@ import pytest
 from tessera.config import Values
 from tessera.errors import UsageError
 from tessera.train.recipe import RECIPES, Recipe, load_recipe, read_shipped_recipe
-from tessera.train.schema import recipe_schema, schema_text
+from tessera.train.schema import build_recipe_schema, format_schema
 
 KINDS = {"object": dict, "array": list, "string": str, "boolean": bool, "integer": int, "number": (int, float)}
 UNDERSTOOD = {
@@ -82,7 +82,7 @@ def _table_fits(value: Values, schema: Values, root: Values) -> bool:
 
 @functools.cache
 def the_schema() -> Values:
-    return recipe_schema()
+    return build_recipe_schema()
 
 
 def valid(values: Values) -> bool:
@@ -160,9 +160,9 @@ def test_every_key_of_the_record_is_in_the_schema_and_most_are_explained():
 
 
 def test_it_is_json_without_null_which_toml_has_not():
-    text = schema_text()
+    text = format_schema()
     assert "null" not in text
-    assert json.loads(text) == recipe_schema()
+    assert json.loads(text) == build_recipe_schema()
 
 
 def test_jsonschema_reads_it_alike():
@@ -170,7 +170,7 @@ def test_jsonschema_reads_it_alike():
         jsonschema: Any = importlib.import_module("jsonschema")
     except ModuleNotFoundError:
         pytest.skip("the package jsonschema is not installed")
-    schema = recipe_schema()
+    schema = build_recipe_schema()
     jsonschema.Draft7Validator.check_schema(schema)
     judge = jsonschema.Draft7Validator(schema)
     assert all(judge.is_valid(read_shipped_recipe(name)) for name in RECIPES)

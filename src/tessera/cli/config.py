@@ -73,9 +73,9 @@ def _first_comment(name: str) -> str:
 @app.command()
 def schema(output: Output = None, force: Force = False) -> None:
     """Print the JSON schema of recipe files, for editors (in a recipe: #:schema recipe.schema.json)."""
-    from tessera.train.schema import schema_text
+    from tessera.train.schema import format_schema
 
-    _hand_out(schema_text(), output, force=force)
+    _hand_out(format_schema(), output, force=force)
 
 
 @app.command()
@@ -94,7 +94,7 @@ def check(
 
 def _summary(recipe: Recipe) -> list[tuple[str, str]]:
     """What a run will be, in lines with a name each."""
-    judging = recipe.discriminator_optimizer or recipe.optimizer
+    discriminator_optimizer = recipe.discriminator_optimizer or recipe.optimizer
     length = f"{recipe.steps:,}" if recipe.steps else f"{recipe.epochs:,} epochs"
     side = recipe.data.patch
     lines = [
@@ -105,7 +105,7 @@ def _summary(recipe: Recipe) -> list[tuple[str, str]]:
     if recipe.discriminator is not None:
         lines += [
             ("discriminator", f"{recipe.discriminator.network}; {_begins(recipe.start.discriminator)}"),
-            ("its rate", _rates(recipe, judging, of_discriminator=True)),
+            ("its rate", _rates(recipe, discriminator_optimizer, of_discriminator=True)),
         ]
     if recipe.distillation is not None:
         share = f"{100 * recipe.distillation.share:g} % of the pixel and perceptual loss compares with its outputs"

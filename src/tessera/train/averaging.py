@@ -1,4 +1,4 @@
-"""The exponential moving average of a generator's parameters: what is validated, kept and published.
+"""The exponential moving average of a generator's parameters, which is validated, stored and published.
 
 average <- decay * average + (1 - decay) * parameter, after each of the generator's steps. Buffers are copied.
 """
@@ -12,7 +12,7 @@ from torch import nn
 
 
 def copy_for_averaging(network: nn.Module) -> nn.Module:
-    """A copy to hold the average: in eval mode, without gradients."""
+    """Copy a network to hold its average: in eval mode, without gradients."""
     return copy.deepcopy(network).eval().requires_grad_(False)
 
 

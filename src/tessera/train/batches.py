@@ -1,6 +1,6 @@
-"""From crops as they were read to batches as they are trained on: degraded, cut, pooled. All of its chance is numbered.
+"""Training batches from crops: degraded, cut, pooled. Every random choice follows from the batch number.
 
-Shapes: B crops, K side of the crops that are read, P side of those that are trained on, p = P / s at low resolution.
+Shapes: B crops, K side of the crops that are read, P side of the training crops, p = P / s at low resolution.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from tessera.train.tricks import add_noise
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """What one pass of the generator is trained on."""
+    """One training batch."""
 
     lq: Tensor
     """(B, 3, p, p) in [0, 1]"""
     gt: Tensor
     """(B, 3, P, P) in [0, 1]"""
     sharp: Tensor | None
-    """The unsharp-masked truth, where a loss wants it."""
+    """The unsharp-masked ground truth, (B, 3, P, P), if a loss uses it."""
     drawn: BatchDraw | None = None
-    """How the crops of this number were degraded; with a pool, those that are trained on are others."""
+    """How the crops of this number were degraded; with a pool, the batch has crops of other numbers."""
 
 
 def prepare_batch(
     recipe: Recipe, gt: Tensor, lq: Tensor | None, pool: PairPool, number: int, process: int
 ) -> TrainingBatch:
-    """Make a training batch of crops gt (B, 3, K, K) and, for pairs, lq (B, 3, p, p), in [0, 1] on the device.
+    """Build a training batch from crops gt (B, 3, K, K) and, for pairs, lq (B, 3, p, p), in [0, 1] on the device.
 
-    `number` is the batch's among all of the run; with it, the same crops give the same batch.
+    `number` is the index of the batch in the run; the same crops and number give the same batch.
     """
 
     def rng(purpose: Purpose) -> np.random.Generator:
@@ -56,24 +56,24 @@ def prepare_batch(
 def _degrade(
     recipe: Recipe, gt: Tensor, rng: Callable[[Purpose], np.random.Generator]
 ) -> tuple[Tensor, Tensor, BatchDraw]:
-    """(B, 3, K, K) -> lq (B, 3, p, p) and gt (B, 3, P, P), cut from the same place of all crops; and the draw."""
+    """Degrade and cut crops: (B, 3, K, K) -> lq (B, 3, p, p) and gt (B, 3, P, P) from one position; and the draw."""
     scale = recipe.generator.scale
     height, width = gt.shape[-2:]
     drawn = draw(recipe.degradation, pictures=len(gt), height=height, width=width, scale=scale, rng=rng("degradation"))
-    made = apply(gt, drawn)
-    truth = (sharpen(gt) if made.gt_sharp is None else made.gt_sharp) if recipe.sharpen.before_pool else gt
+    degraded = apply(gt, drawn)
+    truth = (sharpen(gt) if degraded.gt_sharp is None else degraded.gt_sharp) if recipe.sharpen.before_pool else gt
     free = (height - recipe.data.patch) // scale
     if not free:
-        return made.lq, truth, drawn
+        return degraded.lq, truth, drawn
     if recipe.cut.place == "random":
         top, left = (int(place) for place in rng("crop").integers(0, free + 1, 2))
     else:
         top = left = free // 2
-    return *crop_pair(made.lq, truth, top=top, left=left, patch=recipe.data.patch, scale=scale), drawn
+    return *crop_pair(degraded.lq, truth, top=top, left=left, patch=recipe.data.patch, scale=scale), drawn
 
 
 def crop_pair(lq: Tensor, gt: Tensor, *, top: int, left: int, patch: int, scale: int) -> tuple[Tensor, Tensor]:
-    """Crops of `patch` ground-truth pixels that belong together; `top` and `left` in low-resolution pixels.
+    """Cut matching crops of `patch` ground-truth pixels; `top` and `left` in low-resolution pixels.
 
     >>> import torch
     >>> lq, gt = torch.arange(36.).view(1, 1, 6, 6), torch.zeros(1, 1, 12, 12)

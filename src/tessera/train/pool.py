@@ -1,8 +1,7 @@
 """The training pair pool of Real-ESRGAN, which combines pairs of different earlier batches.
 
 Kinds and sizes of the degradation are drawn once per batch. The pool adds variety: once it is full, each new batch
-replaces as many random pairs, which are trained on (Real-ESRGAN,
-section 3.4, and the queue of its code).
+replaces as many random pairs, which become the training batch (Real-ESRGAN, section 3.4, and the queue of its code).
 
 Shapes: B pictures of a batch, C channels, h x w low resolution, H x W ground truth.
 """
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor
 
 Batch = tuple[Tensor, ...]
-"""Tensors whose first sides are the pictures of one batch: (B, C, h, w), (B, C, H, W)."""
+"""Tensors with the batch as first dimension: (B, C, h, w), (B, C, H, W)."""
 
 
 class PairPool:
@@ -25,7 +24,7 @@ class PairPool:
     def __init__(self, size: int) -> None:
         self.size = size
         self._held: list[Batch] = []
-        """Single pairs, without the batch side."""
+        """Single pairs, without the batch dimension."""
 
     def __len__(self) -> int:
         return len(self._held)

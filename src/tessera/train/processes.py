@@ -1,7 +1,7 @@
 """Communication between the processes of a run, through Hugging Face Accelerate if there are several.
 
 A run is started once (`tessera train ...`) or once per process (`torchrun`, `accelerate launch`); the launcher states
-the number in WORLD_SIZE. Every process computes the gradients of its own batch; they are averaged, so that all networks
+the number in WORLD_SIZE. Every process computes gradients of one batch; they are averaged, so that all networks
 stay equal.
 """
 

@@ -1,6 +1,6 @@
-"""What a run tells while it goes: to whoever watches, to its folder, to TensorBoard, to the page.
+"""Logging of a run: to the display, to its folder, to TensorBoard, to the report.
 
-Only the first process of a run has one that speaks; those of the others are silent.
+Only the logger of the first process writes; those of the others are silent.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ from tessera.train.validation import Validation, crop_center, is_better
 
 
 class ProgressDisplay(Protocol):
-    """Whoever wants to see how a run goes."""
+    """Receives the progress of a run, such as a progress bar."""
 
     def show_message(self, sentence: str) -> None:
-        """Something happened that the user should know."""
+        """Show a message to the user."""
         ...
 
     def show_step(self, step: int, steps: int, values: dict[str, float]) -> None:
-        """A step is done."""
+        """Show the losses of a finished step."""
         ...
 
 
 class RunLogger:
-    """Speaks for a run; `best` and `sums` are what a checkpoint has to keep of it."""
+    """Logs a run; a checkpoint stores its `best` and `loss_sums`."""
 
     def __init__(self, recipe: Recipe, folder: RunFolder, display: ProgressDisplay, *, silent: bool) -> None:
         self.meter = ThroughputMeter()
         self.best: float | None = None
         self.loss_sums: dict[str, list[float]] = {}
-        """Losses since the last line of the log: sum and count, because not every step has every loss."""
+        """Losses since the last log line: sum and count, because not every step has every loss."""
         self._recipe = recipe
         self._folder = folder
         self._display = display
@@ -61,9 +61,9 @@ class RunLogger:
         self._board = Board(None)
 
     def open(self, parts: Parts, first: PictureRef, *, purge_after: int | None) -> None:
-        """Read the pictures that are looked at on the way, and open TensorBoard, when the folder is there.
+        """Read the pictures for validation and attention maps, and open TensorBoard. The folder must exist.
 
-        `first` is the first picture that is trained on.
+        `first` is the first training picture.
         """
         if self._silent:
             return
@@ -73,24 +73,24 @@ class RunLogger:
         self._attention_picture = self._read_attention_picture(first)
 
     def close(self) -> None:
-        """Finish what is open."""
+        """Close TensorBoard."""
         self._board.close()
 
     def log_message(self, sentence: str) -> None:
-        """A sentence for the user and for the log, once in a run."""
+        """Show and log a message, once in a run."""
         if not self._silent and self._seen_messages.new([sentence]):
             self._display.show_message(sentence)
             if self._folder.exists:
                 self._folder.log(sentence)
 
     def record_event(self, step: int, sentence: str) -> None:
-        """A sentence that belongs to the record too."""
+        """Show and log a message, and record it in the metrics."""
         self.log_message(sentence)
         if not self._silent:
             self._folder.record(step, "event", {"sentence": sentence})
 
     def record_draws(self, number: int, batches: list[TrainingBatch]) -> None:
-        """How the batches from this number on were degraded, where the recipe wants that written down."""
+        """Log how the batches from this number on were degraded, if the recipe asks for it."""
         if self._recipe.report.draws and not self._silent:
             for index, batch in enumerate(batches):
                 if batch.drawn is not None:
@@ -99,7 +99,7 @@ class RunLogger:
     def log_step(
         self, step: int, steps: int, parts: Parts, losses: Mapping[str, float], statistics: StepStatistics
     ) -> None:
-        """A step that is done: losses and rates in their turn, what the detectors find at once."""
+        """Log a finished step: losses and rates at their interval, warnings of the monitor at once."""
         if self._silent:
             return
         for name, value in losses.items():
@@ -119,13 +119,13 @@ class RunLogger:
         self.loss_sums = {}
 
     def describe_throughput(self) -> str:
-        """Whether reading or computing limits the speed."""
+        """Describe whether reading or computing limits the speed."""
         data = self._recipe.data
         return self.meter.sentence(workers=data.workers, cores=cores().usable, cached=data.cache != "none")
 
     @torch.no_grad()
     def log_histograms(self, step: int, parts: Parts, batch: TrainingBatch) -> None:
-        """First and last layers with their gradients, outputs and the discriminator's answers, for TensorBoard."""
+        """Log histograms of first and last layers, gradients, outputs and predictions to TensorBoard."""
         every = self._recipe.report.histograms_every
         if not every or step % every or not self._board.is_on:
             return
@@ -142,7 +142,7 @@ class RunLogger:
         parts.discriminator.train()
 
     def validate(self, step: int, parts: Parts) -> None:
-        """Score the generator, write the sheet, keep the best."""
+        """Score the generator, write the sample sheet, store the generator if it is the best."""
         if self._silent or not self._validation.pairs:
             return
         result = self._validation.run(parts.trained, parts.processes.device)
@@ -163,7 +163,7 @@ class RunLogger:
         self.write_report()
 
     def log_attention(self, step: int, parts: Parts) -> None:
-        """What the gates of the discriminator look at in one picture, in its turn."""
+        """Log the attention maps of the discriminator for one picture, at their interval."""
         every = self._recipe.report.attention_every
         if self._silent or not every or step % every or parts.discriminator is None or self._attention_picture is None:
             return
@@ -174,7 +174,7 @@ class RunLogger:
         write_sheet(self._folder.attention / f"{step:09d}.png", live.sheet)
 
     def _read_attention_picture(self, first: PictureRef) -> Tensor | None:
-        """The center of the picture for attention maps; None, with a message, when it cannot be read."""
+        """Read the center of the picture for attention maps; None, with a message, if it cannot be read."""
         if not self._recipe.report.attention_every:
             return None
         own = self._recipe.report.attention_picture
@@ -185,15 +185,15 @@ class RunLogger:
                 return crop_center(self._validation.pairs[0].gt, LIVE_SIDE)
             return crop_center(to_unit(to_chw(read_rgb(first).pixels)).unsqueeze(0), LIVE_SIDE)
         except PictureError as error:
-            self.log_message(f"{error} The run goes without looking at attention.")
+            self.log_message(f"{error} The run continues without attention maps.")
             return None
 
     def save_latest(self, step: int, parts: Parts) -> None:
-        """The generator as it stands now, for use."""
+        """Write the current generator as `latest.safetensors`."""
         publish(self._folder.path / LATEST, step, self._recipe, parts, {})
 
     def write_report(self) -> None:
-        """The run as a page; one that cannot be written is no reason to stop."""
+        """Write the report; a failure is logged and does not stop the run."""
         if self._silent:
             return
         try:

@@ -128,8 +128,8 @@ def _files(step: int, recipe: Recipe, parts: Parts, pool: PairPool) -> dict[str,
     if parts.average is not None:
         files[AVERAGE] = weights(parts.average)
     if parts.discriminator is not None and recipe.discriminator is not None:
-        judge, state = recipe.discriminator, parts.discriminator.state_dict()
-        files[DISCRIMINATOR] = functools.partial(save_discriminator, config=judge, state=state, metadata=origin)
+        discriminator, state = recipe.discriminator, parts.discriminator.state_dict()
+        files[DISCRIMINATOR] = functools.partial(save_discriminator, config=discriminator, state=state, metadata=origin)
     if parts.discriminator_optimizer is not None:
         optimizers |= optimizer_tensors(parts.discriminator_optimizer, "discriminator")
     return files | {OPTIMIZERS: tensor_writer(optimizers)}

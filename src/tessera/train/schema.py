@@ -1,7 +1,7 @@
-"""The JSON schema of a recipe file, by which editors complete keys, show what they mean and mark those there are not.
+"""The JSON schema of recipe files, with which editors complete keys, explain them and mark unknown ones.
 
-It is that of the record `Recipe` with what a file may have besides: the recipe it changes, and one path where several
-may stand. Tables that change another recipe need not be complete, so inside of them no key is demanded.
+It is the schema of the record `Recipe`, extended by what a file may have: the recipe that it changes, and a single path
+instead of a list. Tables that change another recipe may be partial, so no key in them is required.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from tessera.config import Values
 from tessera.train.recipe import RECIPES, Recipe
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
-"""What the TOML plugins of editors understand."""
+"""The draft that the TOML plugins of editors support."""
 PLACES = ("train", "lq", "val", "val_lq")
-"""Keys of `data` that take one path as well as several."""
+"""Keys of `data` that take one path or several."""
 
 
-def recipe_schema() -> Values:
-    """The schema of a recipe file, as draft 7 of JSON Schema."""
-    schema = cast(Values, _for_toml(Recipe.model_json_schema(ref_template="#/definitions/{model}")))
+def build_recipe_schema() -> Values:
+    """Build the schema of recipe files, as draft 7 of JSON Schema."""
+    schema = cast(Values, _convert_for_toml(Recipe.model_json_schema(ref_template="#/definitions/{model}")))
     definitions: Values = schema.pop("$defs")
-    for record in {each.__name__: each for each in _records(Recipe, set())}.values():
+    for record in {each.__name__: each for each in _list_records(Recipe, set())}.values():
         target = schema if record is Recipe else definitions.get(record.__name__)
         if target is not None:
             _explain(target, record)
@@ -59,73 +59,73 @@ def recipe_schema() -> Values:
     }
 
 
-def schema_text() -> str:
-    """The schema as it is written to a file."""
-    return json.dumps(recipe_schema(), indent=2) + "\n"
+def format_schema() -> str:
+    """Format the schema as JSON text."""
+    return json.dumps(build_recipe_schema(), indent=2) + "\n"
 
 
-def _for_toml(node: Any) -> Any:
-    """A part of pydantic's schema, in draft 7, without null, which TOML has no word for, and without demands."""
+def _convert_for_toml(node: Any) -> Any:
+    """Convert a part of pydantic's schema to draft 7, without null, which TOML lacks, and without required keys."""
     if isinstance(node, list):
-        return [_for_toml(each) for each in cast("list[Any]", node)]
+        return [_convert_for_toml(each) for each in cast("list[Any]", node)]
     if not isinstance(node, dict):
         return node
     table = cast(Values, node)
-    if "properties" in table:  # whose names are keys of recipes, not words of the schema
+    if "properties" in table:  # their names are keys of recipes, not keywords of the schema
         properties = cast(Values, table["properties"])
         table = {**table, "properties": {}}
-        made = _of_keywords(table)
-        made["properties"] = {name: _for_toml(each) for name, each in properties.items()}
-        return made
-    return _of_keywords(table)
+        converted = _convert_keywords(table)
+        converted["properties"] = {name: _convert_for_toml(each) for name, each in properties.items()}
+        return converted
+    return _convert_keywords(table)
 
 
-def _of_keywords(table: Values) -> Values:
-    made: Values = {}
+def _convert_keywords(table: Values) -> Values:
+    converted: Values = {}
     for key, value in table.items():
         if key in ("discriminator", "required", "title") or (
             key == "default" and (value is None or isinstance(value, dict))
         ):
             continue
         if key in ("anyOf", "oneOf"):  # not oneOf: a table without `network` or `kind` fits several
-            made["anyOf"] = [_for_toml(each) for each in value if each != {"type": "null"}]
+            converted["anyOf"] = [_convert_for_toml(each) for each in value if each != {"type": "null"}]
         elif key == "prefixItems":
-            made["items"] = _for_toml(value)
+            converted["items"] = _convert_for_toml(value)
         else:
-            made[key] = _for_toml(value)
-    return made
+            converted[key] = _convert_for_toml(value)
+    return converted
 
 
 # ------------------------------------------------------------------------------------------------------ explanations
 
 
-def _records(kind: Any, seen: set[type[BaseModel]]) -> Iterator[type[BaseModel]]:
-    """A record and all that lie in it."""
+def _list_records(kind: Any, seen: set[type[BaseModel]]) -> Iterator[type[BaseModel]]:
+    """Yield a record and all records inside it."""
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         if kind in seen:
             return
         seen.add(kind)
         yield kind
         for field in kind.model_fields.values():
-            yield from _records(field.annotation, seen)
+            yield from _list_records(field.annotation, seen)
     for argument in typing.get_args(kind):
-        yield from _records(argument, seen)
+        yield from _list_records(argument, seen)
 
 
 def _explain(target: Values, record: type[BaseModel]) -> None:
-    """Put the texts that stand below fields in the source into the schema of their record."""
+    """Copy the texts below fields in the source into the schema of their record."""
     for owner in reversed(record.__mro__):
         if issubclass(owner, BaseModel) and owner is not BaseModel:
-            for name, text in field_texts(owner).items():
+            for name, text in read_field_texts(owner).items():
                 if name in target.get("properties", {}):
                     target["properties"][name].setdefault("description", text)
 
 
-def field_texts(record: type[BaseModel]) -> dict[str, str]:
-    """What the source of a record says below each field; nothing where there is no source.
+def read_field_texts(record: type[BaseModel]) -> dict[str, str]:
+    """Read the text below each field in the source of a record; empty without source.
 
     >>> from tessera.train.recipe import CheckpointConfig
-    >>> field_texts(CheckpointConfig)["keep"]
+    >>> read_field_texts(CheckpointConfig)["keep"]
     'Number of recent checkpoints to store.'
     """
     try:
@@ -136,7 +136,7 @@ def field_texts(record: type[BaseModel]) -> dict[str, str]:
     texts: dict[str, str] = {}
     for field, below in pairwise(body):
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(below, ast.Expr):
-            said = below.value
-            if isinstance(said, ast.Constant) and isinstance(said.value, str):
-                texts[field.target.id] = " ".join(said.value.split())
+            text = below.value
+            if isinstance(text, ast.Constant) and isinstance(text.value, str):
+                texts[field.target.id] = " ".join(text.value.split())
     return texts

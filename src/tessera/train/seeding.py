@@ -1,7 +1,7 @@
-"""Where the chance of a training run comes from: numbers, never a state that has to be saved.
+"""Random generators of a training run: derived from numbers, without a state to save.
 
-Each random choice has its own generator, made from the run's seed, what the choice is for, and the number of the batch
-it is made for. So a run that goes on makes the choices it would have made, on any number of workers.
+Each random choice has its own generator, derived from the run's seed, the purpose of the choice and the number of the
+batch. So a resumed run draws what it would have drawn, with any number of workers.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _NUMBERS: dict[Purpose, int] = {
 
 
 def derive_rng(seed: int, purpose: Purpose, number: int, *, process: int = 0) -> np.random.Generator:
-    """The generator for one choice. Those of different seeds, purposes, numbers and processes have nothing in common.
+    """Derive the generator of one choice, independent for every seed, purpose, number and process.
 
     >>> bool(derive_rng(0, "crop", 7).integers(1000) == derive_rng(0, "crop", 7).integers(1000))
     True
@@ -45,5 +45,5 @@ def derive_rng(seed: int, purpose: Purpose, number: int, *, process: int = 0) ->
 
 
 def derive_torch_generator(rng: np.random.Generator) -> torch.Generator:
-    """A generator of PyTorch on the CPU that follows from one of NumPy."""
+    """Derive a PyTorch generator on the CPU from a NumPy generator."""
     return torch.Generator().manual_seed(int(rng.integers(2**63 - 1)))

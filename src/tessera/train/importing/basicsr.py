@@ -181,7 +181,7 @@ def _read_training(train: Table, kind: ModelType) -> Values:
             "this model_type trains without a discriminator", "gan_opt", "optim_d", "net_d_iters", "net_d_init_iters"
         )
         return values
-    judging = read_optimizer(train, "optim_d")
+    discriminator_optimizer = read_optimizer(train, "optim_d")
     adversarial = read_adversarial(train, kind.adversarial)
     step = drop_none(
         generator_every=train.read_optional_int("net_d_iters"),
@@ -190,7 +190,11 @@ def _read_training(train: Table, kind: ModelType) -> Values:
     return {
         **values,
         "adversarial": adversarial,
-        **({"discriminator_optimizer": judging} if judging is not None and judging != optimizer else {}),
+        **(
+            {"discriminator_optimizer": discriminator_optimizer}
+            if discriminator_optimizer is not None and discriminator_optimizer != optimizer
+            else {}
+        ),
         **({"step": step} if step else {}),
     }
 
