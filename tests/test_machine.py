@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 
 from tessera import machine
 from tessera.machine import process_seconds
+from tessera.storage.cache import read_cached, write_cached
 
 X86 = """processor\t: 0
 model name\t: Some Maker CPU @ 2.60GHz
@@ -194,3 +197,38 @@ def test_the_age_of_a_process_is_what_the_clock_says():
 
 def test_where_the_system_does_not_tell_the_age_it_is_the_work_done(tmp_path):
     assert 0 < process_seconds(tmp_path) <= time.process_time()
+
+
+@pytest.fixture
+def without_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """No usual cache folder can be made: a file is in its way. The temporary folder is empty."""
+    (tmp_path / "home").write_text("a file")
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.delenv("TESSERA_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home" / "cache"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    return tmp_path / "tmp" / f"tessera-{os.getuid()}"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="XDG_CACHE_HOME")
+def test_without_a_writable_home_results_are_cached_in_a_private_folder(without_home: Path) -> None:
+    assert machine.cache_folder() == without_home
+    assert without_home.stat().st_mode & 0o777 == 0o700
+    assert write_cached("plans", {"a": 1}, "value") is None
+    assert read_cached("plans", {"a": 1}) == "value"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="XDG_CACHE_HOME")
+@pytest.mark.parametrize("kind", ["open to others", "link", "file"])
+def test_a_folder_that_others_may_have_prepared_is_not_used(without_home: Path, kind: str, tmp_path: Path) -> None:
+    if kind == "link":
+        (tmp_path / "elsewhere").mkdir(mode=0o700)
+        without_home.symlink_to(tmp_path / "elsewhere")
+    elif kind == "file":
+        without_home.write_text("")
+    else:
+        without_home.mkdir()
+        without_home.chmod(0o777)
+    assert machine.cache_folder() == tmp_path / "home" / "cache" / "tessera"
+    write_cached("plans", {"a": 1}, "value")
+    assert read_cached("plans", {"a": 1}) is None

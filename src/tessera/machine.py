@@ -12,8 +12,10 @@ import math
 import os
 import platform
 import shutil
+import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -278,6 +280,34 @@ def free_disk_bytes(folder: Path) -> int | None:
 
 
 def cache_folder() -> Path:
-    """Return the folder of cached results: `TESSERA_CACHE`, or the system's folder for caches of the user."""
+    """Return the folder of cached results: `TESSERA_CACHE`, or the system's folder for caches of the user.
+
+    Where the home folder is read-only or missing, it is a folder of the user's own in the temporary folder, so that
+    measurements and compiled models are not made again in each run.
+    """
     chosen = os.environ.get("TESSERA_CACHE")
-    return Path(chosen).expanduser() if chosen else user_cache_path("tessera", appauthor=False)
+    if chosen:
+        return Path(chosen).expanduser()
+    usual = user_cache_path("tessera", appauthor=False)
+    return usual if _can_create(usual) else _find_private_folder() or usual
+
+
+def _can_create(folder: Path) -> bool:
+    """Whether a folder is writable, or can be created."""
+    existing = next((each for each in (folder, *folder.parents) if each.exists()), folder)
+    return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
+
+
+def _find_private_folder() -> Path | None:
+    """A folder in the temporary folder that only this user can write to; None where there is none."""
+    if os.name != "posix":
+        return None
+    folder = Path(tempfile.gettempdir()) / f"tessera-{os.getuid()}"
+    try:
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        found = folder.lstat()
+    except OSError:
+        return None
+    is_private = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
+    return folder if is_private else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,10 +13,13 @@ import tessera.upscaling.upscaler
 from pictures import ramp, save
 from tessera.cli import main
 from tessera.cli import upscale as command
-from tessera.cli.choosing import model_name, suggest_fast
+from tessera.cli.choosing import model_name, report_missing_engines, suggest_fast
+from tessera.engines import opening
+from tessera.engines.opening import find_engine
 from tessera.errors import ModelNotFoundError, UsageError
 from tessera.generators import SRVGGNetCompactConfig
 from tessera.planning.preparing import Ready
+from tessera.tiling.settings import Settings
 from tessera.upscaling.upscaler import Upscaler
 from tessera.weights.files import save_weights
 from tessera.weights.published import DEFAULT_MODEL, FAST_MODEL
@@ -113,6 +117,22 @@ def test_otherwise_nothing_is_suggested(
     fast_takes(fast)
     suggest_fast(upscaler_of(model), 1000, seconds)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("seconds", "engine", "lines"), [(11.0, "auto", 1), (10.0, "auto", 0), (900.0, "ncnn", 0)])
+def test_a_missing_engine_of_our_own_is_reported_where_it_matters(
+    seconds: float, engine: str, lines: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A wheel that was built without a C compiler has no kernels."""
+    ours = dataclasses.replace(find_engine("kernels"), find_own_problem=lambda: "Not built here.")
+    monkeypatch.setattr(opening, "ENGINES", (ours, find_engine("pytorch")))
+    report_missing_engines(SimpleNamespace(settings=Settings(engine=engine)), seconds)  # type: ignore[arg-type]
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == lines
+    assert all(
+        line.endswith("The kernels engine, a part of Tessera, is unavailable: this may take longer. Not built here.")
+        for line in said
+    )
 
 
 @pytest.fixture

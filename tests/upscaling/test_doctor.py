@@ -72,6 +72,14 @@ def test_too_many_and_too_few_threads_are_told_with_the_number_to_set():
     assert doctor.warnings_about(healthy(cores=two, threads=Threads(pytorch=2, omp_num_threads=2))) == []
 
 
+def test_kernels_that_were_not_built_are_a_warning_with_the_command_that_builds_them():
+    engines = healthy().engines
+    kernels = dataclasses.replace(engines[0], name="kernels", problem="Not built. Build it: make kernels")
+    said = only_warning(engines=(*engines, kernels))
+    assert said.startswith("The kernels engine, a part of Tessera, is unavailable")
+    assert said.endswith("Not built. Build it: make kernels")
+
+
 def test_limits_swap_and_lack_of_space_are_told():
     memory = healthy().memory
     limited = dataclasses.replace(memory, limit_bytes=4 * GB)

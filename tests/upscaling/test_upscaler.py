@@ -347,7 +347,8 @@ def test_running_out_of_memory_at_every_size_names_the_sizes_and_leaves_nothing(
 
 
 @pytest.mark.parametrize(
-    ("outscale", "advice"), [("64", "a smaller `outscale` than 64"), ("2", "a smaller model"), (None, "a smaller model")]
+    ("outscale", "advice"),
+    [("64", "a smaller `outscale` than 64"), ("2", "a smaller model"), (None, "a smaller model")],
 )
 def test_running_out_of_memory_advises_what_needs_less(outscale, advice):
     def failing(tensor: torch.Tensor, call: int) -> torch.Tensor:

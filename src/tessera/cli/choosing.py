@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 LONG_SECONDS = 60.0
 """From here on a faster model is suggested."""
+NOTICEABLE_SECONDS = 10
+"""From here on a missing engine is reported."""
 
 
 def model_name(model: str | None, model_path: str | None, denoise: float | None, *, fast: bool = False) -> str:
@@ -81,6 +83,18 @@ def suggest_fast(upscaler: Upscaler, pixels: int, seconds: float) -> None:
             f"{DEFAULT_MODEL} is expected to take about {duration(seconds)} here; with --fast ({FAST_MODEL}, which"
             f" restores less detail) it would be about {duration(expected)}."
         )
+
+
+def report_missing_engines(upscaler: Upscaler, seconds: float) -> None:
+    """Print one line where a job takes a while and an engine that is a part of Tessera was not built here."""
+    from tessera.engines.opening import ENGINES
+
+    if upscaler.settings.engine != "auto" or seconds <= NOTICEABLE_SECONDS:
+        return
+    for info in ENGINES:
+        problem = info.find_problem() if info.package is None else None
+        if problem is not None:
+            print_error(f"The {info.title} engine, a part of Tessera, is unavailable: this may take longer. {problem}")
 
 
 def device_batch(

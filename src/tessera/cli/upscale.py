@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from tessera.cli import make_printable, print_error
-from tessera.cli.choosing import device_batch, model_name, suggest_fast
+from tessera.cli.choosing import device_batch, model_name, report_missing_engines, suggest_fast
 from tessera.cli.migration import MigratingCommand
 from tessera.cli.options import show_options
 from tessera.cli.stopping import leave, stop_signals
@@ -265,6 +265,7 @@ def _report_plan(upscaler: Upscaler, tasks: Sequence[Task], *, overwrite: bool, 
             for line in ready.lines:
                 print(make_printable(line), file=sys.stderr)
         if left and ready.choice is not None and ready.choice.seconds is not None:
+            report_missing_engines(upscaler, ready.choice.seconds * left)
             suggest_fast(upscaler, round(ready.pixels * left), ready.choice.seconds * left)
 
     upscaler.on_plan(report)

@@ -213,6 +213,11 @@ def warnings_about(found: Findings) -> list[str]:
             f"NVIDIA's driver is here, and PyTorch uses no GPU: {found.gpus.problem or 'it does not say why.'} "
             "https://pytorch.org/get-started/locally says which build fits."
         )
+    said += [
+        f"The {engine.name} engine, a part of Tessera, is unavailable: large networks run slower. {engine.problem}"
+        for engine in found.engines
+        if engine.problem is not None and find_engine(engine.name).package is None
+    ]
     return said + _about_threads(found) + _about_space(found)
 
 
