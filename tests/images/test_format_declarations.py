@@ -152,7 +152,11 @@ def test_the_table_in_the_documentation_says_what_the_declaration_says(form: Pic
     assert cells["alpha"].startswith("no" if not form.alpha else "on or off" if form.alpha_levels == 2 else "yes")
     assert cells["gray stays one channel"] == ("yes" if form.gray else "no")
     assert cells["ICC"] == ("yes" if "ICC profile" in form.metadata else "converted to sRGB")
-    rows = {"texts with keywords": "texts with keywords (PNG)", "gain map": "gain map (Ultra HDR)"}
+    rows = {
+        "texts with keywords": "texts with keywords (PNG)",
+        "gain map": "gain map (Ultra HDR)",
+        "color coding": "color coding (CICP)",
+    }
     for kind in set(get_args(MetadataKind)) - {"ICC profile", "ICC profile of gray"}:
         assert cells[rows.get(kind, kind)] == ("yes" if kind in form.metadata else "no")
     assert cells["all frames (`--frames`)"] == ("yes" if form.animated else "")

@@ -57,11 +57,15 @@ def notes(folder: Path, *chunks: bytes, channels: int = 3, profile: bytes | None
         ),
         (
             (cicp(9, 16, 0, 1), gama(100_000)),
-            "Its color coding (PNG cICP: primaries 9, transfer 16) is not applied: the values are taken as sRGB.",
+            "Its color coding (CICP) is primaries 9 (BT.2020), transfer 16 (PQ); not sRGB.",
         ),
         (
             (cicp(12, 13, 0, 1), SAID_SRGB),
-            "Its color coding (PNG cICP: primaries 12, transfer 13) is not applied: the values are taken as sRGB.",
+            "Its color coding (CICP) is primaries 12 (Display P3), transfer 13 (sRGB); not sRGB.",
+        ),
+        (  # of narrow range, which no other format could hold
+            (cicp(9, 16, 0, 0),),
+            "Its color coding (PNG cICP: primaries 9, transfer 16) is not applied: the values are taken as sRGB.",
         ),
     ],
 )
@@ -89,7 +93,7 @@ def test_a_png_in_srgb_has_no_note(tmp_path: Path, chunks: tuple[bytes, ...]) ->
 def test_a_profile_goes_before_gamma_and_primaries_but_not_before_a_color_coding(tmp_path: Path) -> None:
     assert notes(tmp_path, gama(100_000), chrm(ADOBE), profile=display_p3()) == ()
     (note,) = notes(tmp_path, cicp(9, 16, 0, 1), profile=display_p3())
-    assert note.endswith("is not applied: its ICC profile is used instead.")
+    assert note == "Its color coding (CICP) is primaries 9 (BT.2020), transfer 16 (PQ); its ICC profile is kept too."
 
 
 @pytest.mark.parametrize("channels", [1, 2])

@@ -48,6 +48,10 @@ def prepare_metadata(metadata: Metadata, form: PictureFormat, *, height: int, wi
     if result.icc_profile is not None and (loss := _find_loss("ICC profile", result.icc_profile, form)):
         losses.append(loss)
         result = result.without_icc()
+    if result.color_coding is not None and "color coding" not in form.metadata:
+        if not result.color_coding.is_like_srgb:
+            losses.append(f"the color coding ({result.color_coding})")
+        result = replace(result, color_coding=None)
     losses += _name_lost_texts([text for text in result.texts if not _holds_text(text, form)])
     texts = tuple(text for text in result.texts if _holds_text(text, form))
     return PreparedMetadata(replace(result, texts=texts), tuple(losses))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from typing import Any
 
 from tessera.errors import PictureError
 from tessera.images.libvips import set_blob, vips
+from tessera.images.metadata import ColorCoding, Metadata
+from tessera.images.picture_format import PictureFormat
 
 _UNNAMED = "an unnamed profile"
+_DISPLAY_P3 = ColorCoding(12, 13)
 
 
 def trim_profile(profile: bytes, space: bytes) -> bytes | None:
@@ -57,6 +61,14 @@ def attach_usable_profile(image: Any) -> tuple[Any, bytes | None, str]:
     what = "CMYK" if kind == "cmyk" else "gray" if gray else "RGB"
     instead = "" if kind == "cmyk" else ": its values are taken as sRGB"
     return image, None, f"Its ICC profile is damaged or not for {what} and was ignored{instead}."
+
+
+def attach_profile_of_coding(metadata: Metadata, form: PictureFormat) -> Metadata:
+    """Replace a color coding that a format cannot store by an ICC profile of the same colors, if there is one."""
+    coding = metadata.color_coding
+    if coding != _DISPLAY_P3 or metadata.icc_profile is not None or "color coding" in form.metadata:
+        return metadata
+    return replace(metadata, color_coding=None, icc_profile=bytes(vips().Operation.call("profile_load", "p3")))
 
 
 def convert_to_srgb(image: Any, profile: bytes, *, format_name: str) -> Any:

@@ -40,6 +40,30 @@ class Text:
         return self.text.encode("utf-8", "replace")
 
 
+_PRIMARIES = {1: "BT.709", 5: "BT.601", 6: "BT.601", 9: "BT.2020", 11: "DCI-P3", 12: "Display P3"}
+_TRANSFERS = {1: "BT.709", 4: "gamma 2.2", 5: "gamma 2.8", 8: "linear", 13: "sRGB", 14: "BT.2020", 15: "BT.2020"}
+_HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
+_LIKE_SRGB = ((1, 2), (1, 2, 6, 13))
+
+
+@dataclass(frozen=True)
+class ColorCoding:
+    """What the values of RGB mean, by the code points of ITU-T H.273 (CICP): full range, without a matrix."""
+
+    primaries: int
+    transfer: int
+
+    @property
+    def is_like_srgb(self) -> bool:
+        """Whether viewers show it as sRGB: BT.709 or unspecified primaries and curve."""
+        return self.primaries in _LIKE_SRGB[0] and self.transfer in _LIKE_SRGB[1]
+
+    def __str__(self) -> str:
+        primaries = f" ({_PRIMARIES[self.primaries]})" if self.primaries in _PRIMARIES else ""
+        curve = {**_TRANSFERS, **_HDR_TRANSFERS}.get(self.transfer)
+        return f"primaries {self.primaries}{primaries}, transfer {self.transfer}{f' ({curve})' if curve else ''}"
+
+
 @dataclass(frozen=True)
 class GainMap:
     """The second picture of an Ultra HDR file: how much brighter an HDR screen shows each place (ISO 21496-1)."""
@@ -59,6 +83,8 @@ class Metadata:
     iptc: bytes = b""
     photoshop: bytes = b""
     icc_profile: bytes | None = None
+    color_coding: ColorCoding | None = None
+    """For formats that store code points; an ICC profile, where there is one, says more."""
     texts: tuple[Text, ...] = ()
     gain_map: GainMap | None = None
     animation: tuple[MetadataField, ...] = ()

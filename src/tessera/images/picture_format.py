@@ -24,6 +24,7 @@ MetadataKind = Literal[
     "Photoshop resources",
     "ICC profile",
     "ICC profile of gray",
+    "color coding",
     "comments",
     "texts with keywords",
     "gain map",

@@ -23,7 +23,7 @@ from tessera.images.correction import prepare_metadata
 from tessera.images.encoder import EncoderThread
 from tessera.images.formats import find_format, list_writable_extensions
 from tessera.images.frames import FrameResizer, PictureShape
-from tessera.images.icc import convert_to_srgb
+from tessera.images.icc import attach_profile_of_coding, convert_to_srgb
 from tessera.images.libvips import set_blob, vips
 from tessera.images.metadata import Metadata
 from tessera.images.picture import Picture
@@ -56,7 +56,7 @@ class PictureWriter:
         self._shape = shape
         self._form = require_format(path)
         self._form.check_size(path, *shape.size_in_file)
-        self._metadata = metadata or Metadata()
+        self._metadata = attach_profile_of_coding(metadata or Metadata(), self._form)
         self._quality = quality or self._form.quality
         self._resizer = FrameResizer(shape)
         self._temporary = choose_temporary_name(path)

@@ -13,6 +13,7 @@ from tessera.errors import LimitError, UsageError
 from tessera.images.correction import list_losses
 from tessera.images.formats import find_format
 from tessera.images.frames import PictureShape
+from tessera.images.icc import attach_profile_of_coding
 from tessera.images.picture_format import PictureFormat
 from tessera.images.pixels import flatten_on_white
 from tessera.images.resample import count_border_rows
@@ -127,6 +128,10 @@ class FileJob:
         if info.frames > 1 and not form.animated:
             yield f"{form.name} has no animations: only the first of {info.frames} frames was written."
         channels = info.channels if self._keeps_alpha else info.channels - info.has_alpha
+        profiled = attach_profile_of_coding(metadata, form)
+        if profiled is not metadata:
+            metadata = profiled
+            yield f"{form.name} stores no color coding: an ICC profile of the same colors was attached."
         if must_convert_to_srgb(form, metadata, channels):
             self.color_space = "sRGB" if channels > 2 else "sRGB gray"
             yield f"{form.name} cannot carry the profile: colors were converted to {self.color_space}."

@@ -7,12 +7,15 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from tessera.images.codecs.libvips_loader import LibvipsLoader, count_decoded_bytes
+from tessera.images.codecs.heif_boxes import add_color_coding, read_heif_facts
+from tessera.images.codecs.libvips_loader import LibvipsLoader, Selection, count_decoded_bytes, make_alpha_straight
 from tessera.images.exif import PREFIX, add_density, has_resolution
 from tessera.images.libvips import get_blob, set_blob, vips
-from tessera.images.metadata import Container
+from tessera.images.metadata import Container, Metadata
 from tessera.images.picture_format import PictureFormat, SaveOptions
 
+_MATRIX = 6
+"""BT.601 in full range, which libheif codes by default."""
 _IMAGE_DESCRIPTION, _ASCII = 270, 2
 
 
@@ -25,7 +28,15 @@ def _read_container(path: Path) -> Container:
         start = file.read(64)
     size = min(int.from_bytes(start[:4], "big"), len(start))
     has_sequence = b"avis" in [start[at : at + 4] for at in (8, *range(16, size, 4))]
-    return Container(notes=("Only the first frame of its sequence was used.",) if has_sequence else ())
+    facts = read_heif_facts(path)
+    metadata = Metadata(color_coding=facts.color_coding)
+    notes = ("Only the first frame of its sequence was used.",) if has_sequence else ()
+    return Container(metadata=metadata, notes=notes)
+
+
+def _select(path: Path) -> Selection:
+    """libvips delivers premultiplied alpha as it is stored."""
+    return Selection(convert=make_alpha_straight) if read_heif_facts(path).is_premultiplied else Selection()
 
 
 def _hold_planes(head: Any, frames: int) -> int:
@@ -56,9 +67,11 @@ def _save(image: Any, path: Path, options: SaveOptions) -> None:
             keep=keep,
         )
 
-    data = _put_exif(encode("icc|xmp|exif"), exif) if exif else None
+    data = (_put_exif(encode("icc|xmp|exif"), exif) if exif else None) or encode("icc|xmp")
+    if metadata.color_coding is not None and metadata.icc_profile is None:
+        data = add_color_coding(data, metadata.color_coding, matrix=_MATRIX)
     with path.open("wb") as file:
-        file.write(data if data is not None else encode("icc|xmp"))
+        file.write(data)
 
 
 def _build_placeholder(size: int) -> bytes:
@@ -84,13 +97,15 @@ AVIF = PictureFormat(
     name="AVIF",
     extensions=(".avif", ".heif"),
     matches=_matches,
-    open=LibvipsLoader(format_name="AVIF", loader="heifload", held_bytes=_hold_planes, container=_read_container),
+    open=LibvipsLoader(
+        format_name="AVIF", select=_select, loader="heifload", held_bytes=_hold_planes, container=_read_container
+    ),
     save=_save,
     quality=90,
     deepest=12,
     gray=False,
     longest_side=16_384,
-    metadata=frozenset(("EXIF", "XMP", "ICC profile")),
+    metadata=frozenset(("EXIF", "XMP", "ICC profile", "color coding")),
     metadata_bytes={"EXIF": 2**16 - 512},
     whole_in_memory=True,
     encoder_bytes_per_sample=12.0,

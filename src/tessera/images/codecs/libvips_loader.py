@@ -105,6 +105,12 @@ class LibvipsLoader:
         image = selection.convert(image).copy()
         image.set_type(vips().GValue.gint_type, "orientation", orientation)
         image, space, notes = _normalize(path, image if upright else _turn_upright(image, frames))
+        coding = container.metadata.color_coding
+        if coding is not None and not coding.is_like_srgb:
+            has_profile = bool(head.get_typeof("icc-profile-data"))
+            other = "its ICC profile is kept too" if has_profile else "not sRGB"
+            notes.append(f"Its color coding (CICP) is {coding}; {other}.")
+            space = space if has_profile else f"{coding} (kept)"
         if container.has_profile and not head.get_typeof("icc-profile-data"):
             notes.append("Its ICC profile is damaged and was ignored.")
         held = self.held_bytes(head, frames)
@@ -149,6 +155,15 @@ class LibvipsLoader:
 def count_decoded_bytes(head: Any) -> int:
     """Size of the decoded pixels of one frame."""
     return head.height * head.width * head.bands * (2 if head.format == "ushort" else 1)
+
+
+def make_alpha_straight(image: Any) -> Any:
+    """Divide the colors of an image with premultiplied alpha by it; one without alpha stays as it is."""
+    if image.bands not in (2, 4):
+        return image
+    kind, sample = image.interpretation, image.format
+    straight = image.unpremultiply(max_alpha=65_535 if sample == "ushort" else 255)
+    return straight.rint().cast(sample).copy(interpretation=kind)
 
 
 def _row_reader(image: Any, info: PictureInfo) -> Callable[[int, int], Pixels]:

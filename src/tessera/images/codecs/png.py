@@ -84,6 +84,9 @@ class _ChunkFilter:
 
 def _build_chunks(metadata: Metadata) -> list[bytes]:
     chunks: list[bytes] = []
+    if metadata.color_coding is not None:
+        codes = (metadata.color_coding.primaries & 255, metadata.color_coding.transfer & 255, 0, 1)
+        chunks.append(encode_chunk(b"cICP", bytes(codes)))
     if metadata.exif:
         chunks.append(encode_chunk(b"eXIf", metadata.exif))
     if metadata.xmp:
@@ -113,6 +116,6 @@ PNG = PictureFormat(
     ),
     save=_save,
     deepest=16,
-    metadata=frozenset((*EMBEDDED_KINDS, "comments", "texts with keywords")),
+    metadata=frozenset((*EMBEDDED_KINDS, "color coding", "comments", "texts with keywords")),
     accepts_profile=_accepts_profile,
 )

@@ -18,8 +18,8 @@ _MOST_BYTES = 64
 _SRGB_GAMMA, _GAMMA_OFF = 45_455, 500
 _SRGB_PRIMARIES = (31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000)
 _PRIMARIES_OFF = 1_000  # libpng's own tolerance for calling primaries those of sRGB
-_SRGB_CODE_POINTS = (1, 13, 0, 1)
-"""BT.709 primaries, sRGB's curve, RGB, full range (ITU-T H.273)."""
+_FULL_RANGE_RGB = (0, 1)
+"""No matrix, full range (ITU-T H.273): a color coding that is carried through."""
 
 
 def encode_chunk(kind: bytes, data: bytes) -> bytes:
@@ -45,11 +45,14 @@ def read_png_density(path: Path) -> tuple[float, float] | None:
 
 
 def describe_color_chunks(path: Path) -> Iterator[str]:
-    """Describe color information that is not applied, in one sentence; nothing for a file that says sRGB."""
+    """Describe color information that is not applied, in one sentence; nothing for a file that says sRGB.
+
+    A color coding of full range is carried through (`png_reader`).
+    """
     chunks = dict(_chunks_before_pixels(path))
     code_points = tuple(chunks.get(b"cICP", b"")[:4])
     followed = "its ICC profile is used instead" if b"iCCP" in chunks else "the values are taken as sRGB"
-    if len(code_points) == 4 and code_points != _SRGB_CODE_POINTS:
+    if len(code_points) == 4 and code_points[2:] != _FULL_RANGE_RGB:
         primaries, transfer = code_points[:2]
         yield f"Its color coding (PNG cICP: primaries {primaries}, transfer {transfer}) is not applied: {followed}."
         return

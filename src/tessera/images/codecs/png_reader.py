@@ -17,7 +17,7 @@ from tessera.images.codecs.png_text import (
     parse_text,
 )
 from tessera.images.exif import PREFIX, read_orientation
-from tessera.images.metadata import Container, Metadata, Text, list_names
+from tessera.images.metadata import ColorCoding, Container, Metadata, Text, list_names
 from tessera.images.photoshop import split_resources
 
 _MOST_CHUNKS = 2**21
@@ -47,6 +47,7 @@ class _Found:
     texts: list[Text] = field(default_factory=list[Text])
     dropped: list[str] = field(default_factory=list[str])
     others: list[str] = field(default_factory=list[str])
+    color_coding: ColorCoding | None = None
     has_profile: bool = False
     frames: int = 1
     room: int = _MOST_BYTES
@@ -63,6 +64,9 @@ def read_png_container(path: Path) -> Container:
                 found.exif = found.exif or (_read(file, size, found) or b"").removeprefix(PREFIX)
             elif kind == b"iCCP":
                 found.has_profile = True
+            elif kind == b"cICP" and size == 4:
+                primaries, transfer, *others = file.read(4).ljust(4, b"\x00")
+                found.color_coding = ColorCoding(primaries, transfer) if others == [0, 1] else None
             elif kind == b"acTL" and size >= 8:
                 found.frames = max(1, int.from_bytes(file.read(4), "big"))
             elif kind not in _ABOUT_PIXELS:
@@ -82,6 +86,7 @@ def read_png_container(path: Path) -> Container:
             iptc=found.iptc,
             photoshop=found.photoshop,
             texts=tuple(found.texts),
+            color_coding=found.color_coding,
         ),
         orientation=read_orientation(found.exif),
         has_profile=found.has_profile,

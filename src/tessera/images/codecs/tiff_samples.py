@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tessera.errors import PictureError
+from tessera.images.codecs.libvips_loader import make_alpha_straight
 from tessera.images.codecs.tiff_directories import (
     BITS,
     COMPRESSION,
@@ -69,7 +70,7 @@ def plan_samples(path: Path, image: TiffDirectory) -> SamplePlan:
         if alpha is not None and alphas == [_ASSOCIATED] and EXTRA_SAMPLES in image.places:
             # libvips would do this too, but cuts values off instead of rounding them
             patches[image.places[EXTRA_SAMPLES] + 2 * alpha] = _as_stored(path, _UNASSOCIATED)
-            steps.append(_make_alpha_straight)
+            steps.append(make_alpha_straight)
         notes += _describe_extras(image, colors, alpha)
     if kind == _YCBCR and image.first(COMPRESSION, 1) != _JPEG:  # libtiff converts that of JPEG
         steps.insert(0, functools.partial(_convert_ycbcr, image_directory=image))
@@ -145,12 +146,6 @@ def _take_channels(image: Any, *, colors: int, alpha: int | None, samples: int) 
     kept = image.extract_band(0, n=colors)
     kept = kept if alpha is None else kept.bandjoin(image[colors + alpha])
     return kept.copy(interpretation=image.interpretation)
-
-
-def _make_alpha_straight(image: Any) -> Any:
-    kind, sample = image.interpretation, image.format
-    full = 65_535 if sample == "ushort" else 255
-    return image.unpremultiply(max_alpha=full).rint().cast(sample).copy(interpretation=kind)
 
 
 # -------------------------------------------------------------------------------------------------------------- colors
