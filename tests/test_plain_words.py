@@ -30,7 +30,7 @@ GONE = re.compile(
     re.IGNORECASE,
 )
 """Phrases that no source has any more; pages are held to the longer list above."""
-ALLOWED = ("tessera.licence", "perceptual.normalise")  # keys in files that exist
+ALLOWED = ("tessera.licence", "normalise")  # keys in files that exist
 
 
 def texts_of(path: Path) -> Iterator[tuple[int, str]]:

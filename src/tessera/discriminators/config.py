@@ -1,7 +1,7 @@
-"""What every discriminator's configuration has in common.
+"""The base of all discriminator configurations.
 
-A configuration is a frozen record. It comes from code, from a recipe or from the metadata of a file that somebody else
-wrote, so every field is bounded.
+A configuration is a frozen record. It comes from code, from a recipe or from the metadata of a file of unknown origin,
+so every field is bounded.
 
 Shapes: B pictures in a batch, C channels, H rows, W columns; h, w those of a map of logits.
 """
@@ -17,7 +17,7 @@ Features = Annotated[int, Field(ge=1, le=512)]
 InitScale = Annotated[float, Field(gt=0.0, le=10.0)]
 
 SLOPE = 0.2
-"""The slope of every leaky ReLU in every discriminator of the family."""
+"""Slope of all leaky ReLUs in the discriminators of the family."""
 
 
 class DiscriminatorConfig(BaseModel, ABC, frozen=True, extra="forbid"):
@@ -46,5 +46,5 @@ class DiscriminatorConfig(BaseModel, ABC, frozen=True, extra="forbid"):
 
     @property
     def attention_scales(self) -> int:
-        """At how many scales the network has attention gates (three at each); 0 for a network without."""
+        """Number of scales at which the network has attention gates (three at each); 0 without gates."""
         return 0

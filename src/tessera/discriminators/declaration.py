@@ -1,4 +1,4 @@
-"""What the rest of the package needs to know of one discriminator, declared next to its network.
+"""The declaration of a discriminator, next to its network.
 
 Recipes, weights files, recognition and attention maps read these declarations; `catalog.DISCRIMINATORS` lists them.
 """

@@ -1,7 +1,7 @@
 """VGG128Discriminator, the discriminator of esrdgan: VGG-style with a choice of kernel and normalization.
 
-Attribute names are those of its weights. Its own weights judge BGR; they are turned when a file is read, so that the
-network takes RGB like every other.
+Attribute names are those of its weights. Its own weights expect BGR; they are converted when a file is read, so that
+the network takes RGB like all others.
 
 Shapes: B pictures in a batch, C channels, F features.
 """
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tessera.discriminators.config import SLOPE, DiscriminatorConfig, Features, InitScale
 from tessera.discriminators.declaration import Discriminator, own_names
-from tessera.discriminators.inputs import check_batch, last_map_side
+from tessera.discriminators.inputs import check_batch, compute_map_side
 from tessera.generators.dialect import Dialect, ScaleHint, Shapes, convolution_shape
 
 WIDTHS = (1, 2, 4, 8, 8)
@@ -23,10 +23,10 @@ HIDDEN = 100
 
 
 class ESRDGANConfig(DiscriminatorConfig, frozen=True, extra="forbid"):
-    """Which VGG128Discriminator; `kernel` is that of the convolutions which do not shrink the picture.
+    """Configuration of a VGG128Discriminator; `kernel` is that of the convolutions with stride 1.
 
-    Published for pictures of 128 pixels a side; its last layers belong to one size. Fresh weights are drawn as Kaiming
-    has it, times `init_scale`.
+    Published for pictures of 128 pixels a side; its last layers depend on the size. Initial weights are Kaiming's times
+    `init_scale`.
     """
 
     network: Literal["esrdgan"] = "esrdgan"
@@ -39,7 +39,7 @@ class ESRDGANConfig(DiscriminatorConfig, frozen=True, extra="forbid"):
 
     @property
     def required_side(self) -> int:
-        """The one height and width that the network takes."""
+        """The required height and width."""
         return self.input_size
 
     def build(self) -> "ESRDGANDiscriminator":
@@ -48,7 +48,7 @@ class ESRDGANConfig(DiscriminatorConfig, frozen=True, extra="forbid"):
 
 
 class HalvingBlock(nn.Module):
-    """A convolution at full size and one with stride 2: (B, I, H, W) -> (B, O, H/2, W/2)."""
+    """A convolution with stride 1 and one with stride 2: (B, I, H, W) -> (B, O, H/2, W/2)."""
 
     def __init__(self, inputs: int, outputs: int, config: ESRDGANConfig, *, first: bool) -> None:
         super().__init__()
@@ -70,12 +70,12 @@ class HalvingBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Halve the sides."""
+        """Apply both convolutions."""
         return self.strideddownconv(x)
 
 
 class ESRDGANDiscriminator(nn.Module):
-    """Five halving blocks, then two linear layers that give one logit.
+    """Five downsampling blocks, then two linear layers with one logit.
 
     (B, C, S, S), RGB in [0, 1] -> ((B, 1),), logits, S the input size. Raises UsageError for any other size.
     """
@@ -103,7 +103,7 @@ class ESRDGANDiscriminator(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Judge each picture of a batch as a whole."""
+        """Compute one logit for each picture of a batch."""
         check_batch(x, self.config)
         return (self.classifier(self.features(x).flatten(1)),)
 
@@ -115,7 +115,7 @@ def _infer(shapes: Shapes, hint: ScaleHint) -> DiscriminatorConfig:
         norm = "batch"
     else:  # neither of the other two has tensors, but instance normalization takes an index in the sequence
         norm = "instance" if "features.1.strideddownconv.3.weight" in shapes else "none"
-    side = last_map_side(shapes, "classifier.0.weight", features * WIDTHS[-1])
+    side = compute_map_side(shapes, "classifier.0.weight", features * WIDTHS[-1])
     return ESRDGANConfig.model_validate(
         {
             "in_channels": inputs,

@@ -1,4 +1,4 @@
-"""What a discriminator is given: checked, padded until its sides divide, and what came of it cropped again.
+"""Inputs of discriminators: validated, and padded to a multiple; the outputs are cropped back.
 
 Shapes: B pictures in a batch, C channels, H rows, W columns.
 """
@@ -15,31 +15,31 @@ from tessera.generators.dialect import Shapes
 
 
 def check_batch(x: Tensor, config: DiscriminatorConfig) -> None:
-    """Refuse what is no batch of pictures for this network: raises UsageError with what was expected and found."""
+    """Validate a batch of pictures for this network. Raises UsageError with what was expected and found."""
     side = config.required_side
     wanted = f"(B, {config.in_channels}, {side or 'H'}, {side or 'W'})"
     if not x.is_floating_point():
         raise UsageError(
-            f"The discriminator {config.network} takes floating-point pictures {wanted} in [0, 1], and was given "
+            f"The discriminator {config.network} expects floating-point pictures {wanted} in [0, 1], found "
             f"{str(x.dtype).removeprefix('torch.')}. Divide by the largest value first."
         )
     if x.ndim != 4 or x.shape[1] != config.in_channels or not x.numel():
         raise UsageError(
-            f"The discriminator {config.network} takes a batch of pictures {wanted}, and was given {tuple(x.shape)}."
+            f"The discriminator {config.network} expects a batch of pictures {wanted}, found {tuple(x.shape)}."
         )
     if side is not None and tuple(x.shape[-2:]) != (side, side):
         raise UsageError(
             f"The discriminator {config.network} takes pictures of {side}x{side} only, because its last layers are "
-            f"linear, and was given {x.shape[-2]}x{x.shape[-1]}. Crop to {side}x{side}, or use a discriminator that "
+            f"linear; found {x.shape[-2]}x{x.shape[-1]}. Crop to {side}x{side}, or use a discriminator that "
             "takes any size."
         )
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """Continue pictures on their right and lower sides until both sides divide by `multiple`.
+    """Pad pictures at the right and bottom until both sides divide by `multiple`.
 
-    (B, C, H, W) -> (B, C, H', W'). Each side is mirrored where it is long enough for that, and else repeats its last
-    pixels. What divides is returned as it is.
+    (B, C, H, W) -> (B, C, H', W'). Each side is padded by reflection if it is long enough, otherwise by repeating its
+    last pixels. Multiples are returned unchanged.
     """
     height, width = x.shape[-2:]
     below, right = -height % multiple, -width % multiple
@@ -51,7 +51,7 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
 
 
 def crop_to(x: Tensor, size: Sequence[int], divisor: int = 1) -> Tensor:
-    """Keep what belongs to a picture of this size in a map that is `divisor` times smaller, rounded up.
+    """Crop a map that is `divisor` times smaller, rounded up, to the size of the unpadded picture.
 
     (B, C, H', W') -> (B, C, ceil(H / divisor), ceil(W / divisor)), where `size` is (H, W)
     """
@@ -59,8 +59,8 @@ def crop_to(x: Tensor, size: Sequence[int], divisor: int = 1) -> Tensor:
     return x[..., : -(-height // divisor), : -(-width // divisor)]
 
 
-def last_map_side(shapes: Shapes, linear: str, channels: int) -> int:
-    """Side of the square map, of so many channels, that a linear layer reads; 0 for a map that is not square."""
+def compute_map_side(shapes: Shapes, linear: str, channels: int) -> int:
+    """Side of the square map with this number of channels that a linear layer reads; 0 if the map is not square."""
     shape = shapes.get(linear, ())
     pixels = shape[1] // max(channels, 1) if len(shape) == 2 else 0
     return isqrt(pixels) if isqrt(pixels) ** 2 == pixels else 0

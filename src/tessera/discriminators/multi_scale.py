@@ -1,8 +1,8 @@
-"""The multi-scale discriminator of A-ESRGAN: attention U-Nets that judge a picture at full size, at half, and so on.
+"""The multi-scale discriminator of A-ESRGAN: attention U-Nets for a picture at full size, half size, and so on.
 
 Attribute names are those of its weights. The last layer sees the picture at full size: of two, `layer1` does, and
-`layer0` sees the half. Pictures are halved by the mean of 4x4 pixels at steps of 2, and at the borders zeros are
-averaged in, which darkens them; kept, because the weights were trained with it.
+`layer0` sees it at half size. Pictures are downsampled by the mean of 4x4 pixels with stride 2; at the borders, zeros
+are averaged in, which darkens them. This is kept, because the weights were trained with it.
 
 Shapes: B pictures in a batch, C channels, H rows, W columns, F features, n scales.
 """
@@ -22,7 +22,7 @@ from tessera.generators.dialect import Dialect, ScaleHint, Shapes, convolution_s
 
 
 class MultiScaleConfig(DiscriminatorConfig, frozen=True, extra="forbid"):
-    """Which multi-scale discriminator: at how many sizes a picture is judged. For one, take attention-unet."""
+    """Configuration of a multi-scale discriminator: the number of scales. For one scale, use attention-unet."""
 
     network: Literal["multi-scale"] = "multi-scale"
     scales: Annotated[int, Field(ge=2, le=4)] = 2
@@ -34,12 +34,12 @@ class MultiScaleConfig(DiscriminatorConfig, frozen=True, extra="forbid"):
 
     @property
     def multiple(self) -> int:
-        """The smallest picture must divide for its network."""
+        """The smallest version of the picture must be a multiple for its network."""
         return self.single.multiple << (self.scales - 1)
 
     @property
     def attention_scales(self) -> int:
-        """Each of its networks has gates."""
+        """Each of its networks has attention gates."""
         return self.scales
 
     def build(self) -> "MultiScaleDiscriminator":
@@ -48,11 +48,11 @@ class MultiScaleConfig(DiscriminatorConfig, frozen=True, extra="forbid"):
 
 
 class MultiScaleDiscriminator(nn.Module):
-    """One attention U-Net for each size of a picture, each with its own weights.
+    """One attention U-Net for each scale of a picture, with separate weights.
 
     (B, C, H, W), RGB in [0, 1] -> ((B, 1, H, W), (B, 1, ceil(H/2), ceil(W/2)), ...), n maps of logits, full size first.
-    Sides that do not divide by 8 * 2^(n-1) are padded on the right and below (mirrored, or repeated where too short for
-    that) and the logits cropped. Raises UsageError for what is no batch of such pictures.
+    Sides that are not multiples of 8 * 2^(n-1) are padded at the right and bottom (by reflection, or repetition if they
+    are too short) and the logits cropped. Raises UsageError for anything but a batch of such pictures.
     """
 
     def __init__(self, config: MultiScaleConfig) -> None:
@@ -62,7 +62,7 @@ class MultiScaleDiscriminator(nn.Module):
             self.add_module(f"layer{number}", config.single.build())
 
     def _levels(self, x: Tensor) -> Iterator[tuple[int, AttentionUNet, Tensor]]:
-        """Yield by how much the picture is smaller, the network for that size, and the picture at that size."""
+        """Yield the downsampling factor, the network for that scale, and the picture at that scale."""
         check_batch(x, self.config)
         x = pad_to_multiple(x, self.config.multiple)
         for level in range(self.config.scales):
@@ -73,14 +73,14 @@ class MultiScaleDiscriminator(nn.Module):
             yield 1 << level, network, x
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Judge each pixel of a batch of pictures, at every size."""
+        """Compute logits for each pixel of a batch of pictures, at every scale."""
         return tuple(crop_to(network(small)[0], x.shape[-2:], divisor) for divisor, network, small in self._levels(x))
 
     def attention(self, x: Tensor) -> tuple[AttentionMaps, ...]:
-        """Give the attention maps at every size, in the order of the logits.
+        """Compute the attention maps at every scale, in the order of the logits.
 
-        (B, C, H, W), RGB in [0, 1] -> see AttentionMaps, whose sides are 1, 2, 4 ... times smaller. Put the network
-        into eval mode first: in training mode this run moves the estimates of the spectral norms.
+        (B, C, H, W), RGB in [0, 1] -> see AttentionMaps, whose sides are 1, 2, 4 ... times smaller. Set the network to
+        eval mode first: in training mode this run updates the estimates of the spectral norms.
         """
         found: list[AttentionMaps] = []
         for divisor, network, small in self._levels(x):

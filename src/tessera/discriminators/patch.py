@@ -1,7 +1,7 @@
-"""The patch discriminator of PyTorch-GAN's ESRGAN, the network that the ESRGAN blog article walks through.
+"""The patch discriminator of PyTorch-GAN's ESRGAN, the network of the ESRGAN blog article.
 
-It was trained on pictures normalized with ImageNet's mean and deviation; here the module does that itself, so it takes
-RGB in [0, 1] like every other. Attribute names are those of its weights.
+It was trained on pictures normalized with ImageNet's mean and deviation; here the module normalizes them itself, so it
+takes RGB in [0, 1] like all others. Attribute names are those of its weights.
 
 Shapes: B pictures in a batch, C channels, H rows, W columns, F features.
 """
@@ -23,7 +23,7 @@ WIDTHS = (1, 2, 4, 8)
 
 
 class PatchConfig(DiscriminatorConfig, frozen=True, extra="forbid"):
-    """Which patch discriminator; `imagenet_space` says that the layers see ImageNet-normalized colors."""
+    """Configuration of a patch discriminator; with `imagenet_space` its layers see ImageNet-normalized colors."""
 
     network: Literal["patch"] = "patch"
     imagenet_space: bool = True
@@ -47,10 +47,10 @@ class PatchConfig(DiscriminatorConfig, frozen=True, extra="forbid"):
 
 
 class PatchDiscriminator(nn.Module):
-    """Four pairs of convolutions, the second of each with stride 2, and one that gives a logit per patch.
+    """Four pairs of convolutions, the second of each with stride 2, and one that yields a logit per patch.
 
-    (B, C, H, W), RGB in [0, 1] -> ((B, 1, ceil(H/16), ceil(W/16)),), logits. Any size works as it is, without padding.
-    Raises UsageError for what is no batch of such pictures, and in training mode for a single patch, over which batch
+    (B, C, H, W), RGB in [0, 1] -> ((B, 1, ceil(H/16), ceil(W/16)),), logits. Any size works without padding. Raises
+    UsageError for anything but a batch of such pictures, and in training mode for a single patch, for which batch
     normalization has no deviation.
     """
 
@@ -60,7 +60,7 @@ class PatchDiscriminator(nn.Module):
     def __init__(self, config: PatchConfig) -> None:
         super().__init__()
         self.config = config
-        # Named devices, so that they are numbers even where the network is laid out without memory (device "meta").
+        # Named devices, so that they have values even when the network is built without memory (device "meta").
         mean = torch.tensor(IMAGENET_MEAN, device="cpu").reshape(1, 3, 1, 1)
         deviation = torch.tensor(IMAGENET_DEVIATION, device="cpu").reshape(1, 3, 1, 1)
         self.register_buffer("mean", mean, persistent=False)
@@ -82,7 +82,7 @@ class PatchDiscriminator(nn.Module):
         self.model = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Judge each patch of a batch of pictures."""
+        """Compute logits for each patch of a batch of pictures."""
         check_batch(x, self.config)
         if self.training and x.shape[0] == 1 and max(x.shape[-2:]) <= 16:
             raise UsageError(

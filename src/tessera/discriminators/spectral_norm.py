@@ -18,19 +18,19 @@ EPS = 1e-12
 
 
 def _full_precision(device_type: str) -> AbstractContextManager[object]:
-    """Keep mixed precision out, which would leave an error of a hundredth in the norm."""
+    """Disable mixed precision, which would cause an error of a hundredth in the norm."""
     if torch.amp.is_autocast_available(device_type):
         return torch.autocast(device_type, enabled=False)
     return nullcontext()
 
 
 class SpectralConv2d(nn.Module):
-    """A convolution whose kernel, as a matrix (O, I*K*K), is kept at spectral norm one.
+    """A convolution whose kernel, as a matrix (O, I*K*K), has spectral norm one.
 
-    (B, I, H, W) -> (B, O, H', W'). A fresh layer draws the same numbers as PyTorch's own does from the same seed.
-    In training mode each run moves `weight_u` and `weight_v` one step, also while the weights are frozen; in eval mode
-    nothing changes. What a run remembers for its backward pass is its own copy, so that a network may judge real and
-    made pictures before one backward pass.
+    (B, I, H, W) -> (B, O, H', W'). With the same seed, the initial weights equal those of PyTorch's own layer. In
+    training mode each run updates `weight_u` and `weight_v` by one step, even if the weights are frozen; in eval mode
+    nothing changes. Each run keeps its own copy for the backward pass, so that a network can run on real and generated
+    pictures before one backward pass.
     """
 
     weight_u: Tensor
@@ -52,7 +52,7 @@ class SpectralConv2d(nn.Module):
         self.register_buffer("weight_v", F.normalize(torch.randn(inputs * kernel**2), dim=0, eps=EPS))
 
     def normalized_weight(self) -> Tensor:
-        """Give the kernel (O, I, K, K) divided by its spectral norm; in training mode, refine the estimate first."""
+        """Compute the kernel (O, I, K, K) divided by its spectral norm; in training mode, refine the estimate first."""
         with _full_precision(self.weight_orig.device.type):
             matrix = self.weight_orig.flatten(1)
             if self.training:
@@ -62,7 +62,7 @@ class SpectralConv2d(nn.Module):
 
     @torch.no_grad()
     def _iterate(self, matrix: Tensor) -> None:
-        # In place, so that what watches the buffers (data-parallel copies) sees them move.
+        # In place, so that references to the buffers (data-parallel copies) see the change.
         self.weight_v.copy_(F.normalize(torch.mv(matrix.t(), self.weight_u), dim=0, eps=EPS))
         self.weight_u.copy_(F.normalize(torch.mv(matrix, self.weight_v), dim=0, eps=EPS))
 

@@ -1,4 +1,4 @@
-"""UNetDiscriminatorSN, the discriminator of Real-ESRGAN (Real-ESRGAN, section 3.4): a verdict for each pixel.
+"""UNetDiscriminatorSN, the discriminator of Real-ESRGAN (Real-ESRGAN, section 3.4): one logit per pixel.
 
 Attribute names are those of its weights.
 
@@ -18,14 +18,14 @@ from tessera.generators.dialect import Dialect, ScaleHint, Shapes, convolution_s
 
 
 class UNetConfig(DiscriminatorConfig, frozen=True, extra="forbid"):
-    """Which U-Net; without `skip_connections` the way up does not see what the way down saw."""
+    """Configuration of a U-Net, with or without `skip_connections`."""
 
     network: Literal["unet"] = "unet"
     skip_connections: bool = True
 
     @property
     def multiple(self) -> int:
-        """The sides are halved three times."""
+        """The network downsamples by 2 three times."""
         return 8
 
     def build(self) -> "UNetDiscriminator":
@@ -34,11 +34,11 @@ class UNetConfig(DiscriminatorConfig, frozen=True, extra="forbid"):
 
 
 class UNetDiscriminator(nn.Module):
-    """Three halvings, three doublings with the way down added, spectral norm everywhere but at both ends.
+    """Three downsampling and three upsampling steps with added skip connections, spectral norm except at both ends.
 
-    (B, C, H, W), RGB in [0, 1] -> ((B, 1, H, W),), logits. Sides that do not divide by 8 are padded on the right and
-    below (mirrored, or repeated where too short for that) and the logits cropped. Raises UsageError for what is no
-    batch of such pictures.
+    (B, C, H, W), RGB in [0, 1] -> ((B, 1, H, W),), logits. Sides that are not multiples of 8 are padded at the right
+    and bottom (by reflection, or repetition if they are too short) and the logits cropped. Raises UsageError for
+    anything but a batch of such pictures.
     """
 
     def __init__(self, config: UNetConfig) -> None:
@@ -64,7 +64,7 @@ class UNetDiscriminator(nn.Module):
         self.conv9 = nn.Conv2d(width, 1, 3, padding=1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Judge each pixel of a batch of pictures."""
+        """Compute logits for each pixel of a batch of pictures."""
         check_batch(x, self.config)
         x0 = F.leaky_relu(self.conv0(pad_to_multiple(x, self.config.multiple)), SLOPE)
         x1 = F.leaky_relu(self.conv1(x0), SLOPE)

@@ -1,9 +1,9 @@
-"""The VGG-style discriminator of SRGAN and ESRGAN, as BasicSR has it.
+"""The VGG-style discriminator of SRGAN and ESRGAN, as in BasicSR.
 
-Attribute names are those of BasicSR's weights. ESRGAN-Pytorch has the same arithmetic under other names, and the files
-of ESRGAN's first training code have it with a bias in every convolution.
+Attribute names are those of BasicSR's weights. ESRGAN-Pytorch has the same network under other names, and the files of
+ESRGAN's first training code have a bias in every convolution.
 
-Shapes: B pictures in a batch, C channels, S the only side that a picture may have, F features.
+Shapes: B pictures in a batch, C channels, S the required side of a picture, F features.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from tessera.discriminators.config import SLOPE, DiscriminatorConfig
 from tessera.discriminators.declaration import Discriminator, own_names
-from tessera.discriminators.inputs import check_batch, last_map_side
+from tessera.discriminators.inputs import check_batch, compute_map_side
 from tessera.generators.dialect import Dialect, ScaleHint, Shapes, convolution_shape, count_numbers
 
 WIDTHS = (1, 2, 4, 8, 8, 8)
@@ -24,10 +24,10 @@ HIDDEN = 100
 
 
 class VGGStyleConfig(DiscriminatorConfig, frozen=True, extra="forbid"):
-    """Which VGG-style discriminator; `biases` says whether only the first convolution or all of them have one.
+    """Configuration of a VGG-style discriminator; `biases` selects whether all convolutions or only the first have one.
 
-    Published for pictures of 128 and 256 pixels a side. For other sizes it halves them as often as whole maps of 4
-    pixels or more come out, at most 6 times; its last layers then belong to that size.
+    Published for pictures of 128 and 256 pixels a side. Other sizes are halved at most 6 times, as long as the maps
+    have integer sides of 4 pixels or more; the last layers then depend on that size.
     """
 
     network: Literal["vgg-style"] = "vgg-style"
@@ -42,7 +42,7 @@ class VGGStyleConfig(DiscriminatorConfig, frozen=True, extra="forbid"):
 
     @property
     def levels(self) -> int:
-        """How many times the sides are halved.
+        """Number of times the sides are halved.
 
         >>> [VGGStyleConfig(input_size=size).levels for size in (32, 96, 128, 256)]
         [3, 4, 5, 6]
@@ -54,7 +54,7 @@ class VGGStyleConfig(DiscriminatorConfig, frozen=True, extra="forbid"):
 
     @property
     def required_side(self) -> int:
-        """The one height and width that the network takes."""
+        """The required height and width."""
         return self.input_size
 
     def build(self) -> "VGGStyleDiscriminator":
@@ -63,7 +63,7 @@ class VGGStyleConfig(DiscriminatorConfig, frozen=True, extra="forbid"):
 
 
 class VGGStyleDiscriminator(nn.Module):
-    """Pairs of convolutions, the second of each with stride 2, then two linear layers that give one logit.
+    """Pairs of convolutions, the second of each with stride 2, then two linear layers with one logit.
 
     (B, C, S, S), RGB in [0, 1] -> ((B, 1),), logits. Raises UsageError for any other size.
     """
@@ -85,7 +85,7 @@ class VGGStyleDiscriminator(nn.Module):
         self.linear2 = nn.Linear(HIDDEN, 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Judge each picture of a batch as a whole."""
+        """Compute one logit for each picture of a batch."""
         check_batch(x, self.config)
         for level in range(self.config.levels):
             for half in (0, 1):
@@ -99,7 +99,7 @@ class VGGStyleDiscriminator(nn.Module):
 def _build_config(shapes: Shapes, first: str, last: str, levels: int, *, biases: bool) -> DiscriminatorConfig:
     features, inputs, _ = convolution_shape(shapes, first)
     levels = min(levels, len(WIDTHS))
-    side = last_map_side(shapes, last, features * WIDTHS[levels - 1]) if levels else 0
+    side = compute_map_side(shapes, last, features * WIDTHS[levels - 1]) if levels else 0
     return VGGStyleConfig.model_validate(
         {
             "in_channels": inputs,
@@ -124,7 +124,7 @@ def _infer_sequential(shapes: Shapes, hint: ScaleHint) -> DiscriminatorConfig:
 
 
 def _sequential_names(config: DiscriminatorConfig) -> Mapping[str, str]:
-    """The names in one `nn.Sequential`, where activations take an index too."""
+    """The names in one `nn.Sequential`, where activations also have an index."""
     assert isinstance(config, VGGStyleConfig)
     modules = {"conv0_0": "features.0", "linear1": "classifier.0", "linear2": "classifier.2"}
     index = 2

@@ -72,15 +72,15 @@ def convolution_shape(shapes: Shapes, name: str) -> tuple[int, int, int]:
 
 def count_numbers(shapes: Shapes, pattern: str) -> int:
     """Count the different matches of the pattern's group, in names that match from their beginning."""
-    return len(matches_of(shapes, pattern))
+    return len(collect_matches(shapes, pattern))
 
 
 def highest_number(shapes: Shapes, pattern: str) -> int:
     """Find the highest number that the pattern's group matches, 0 where no name matches from its beginning."""
-    return max((int(found) for found in matches_of(shapes, pattern)), default=0)
+    return max((int(found) for found in collect_matches(shapes, pattern)), default=0)
 
 
-def matches_of(shapes: Shapes, pattern: str) -> set[str]:
+def collect_matches(shapes: Shapes, pattern: str) -> set[str]:
     """Collect what the pattern's group matches in names that match from their beginning."""
     compiled = re.compile(pattern)
     return {match[1] for name in shapes if (match := compiled.match(name))}

@@ -1,7 +1,7 @@
-"""The layers of a network as a list, recorded from its drawing, and what follows from the list.
+"""The layers of a network as a list, recorded from its drawing, and properties computed from the list.
 
-Each layer makes one feature map. They are numbered in the order of the drawing; layer 0 is the picture. A module that
-is drawn in two places is two layers with names of their own.
+Each layer produces one feature map. They are numbered in the order of the drawing; layer 0 is the picture. A module
+that is drawn in two places is two layers with different names.
 
 Shapes: C channels, H rows, W columns of the input.
 """
@@ -20,7 +20,7 @@ Kind = Literal["picture", "conv", "prelu", "concat", "add", "affine", "nearest",
 
 @dataclass(frozen=True)
 class Layer:
-    """One operation and the feature map that it makes."""
+    """One operation and the feature map that it produces."""
 
     kind: Kind
     reads: tuple[int, ...]
@@ -65,7 +65,7 @@ class Layers:
 
     @property
     def weights_in_order(self) -> tuple[str, ...]:
-        """The names of the weights in the order in which the network uses them; shared ones stand there repeatedly."""
+        """The names of the weights in the order in which the network uses them; shared ones are repeated."""
         parts = {"conv": ("weight", "bias"), "prelu": ("weight",)}
         return tuple(f"{layer.module}.{part}" for layer in self.all for part in parts.get(layer.kind, ()))
 
@@ -131,7 +131,7 @@ class Drawable(Protocol):
 
     @property
     def in_channels(self) -> int:
-        """How many channels the picture has."""
+        """Number of channels of the picture."""
         ...
 
     def draw(self, pen: Pen[Map], picture: Map) -> Map:

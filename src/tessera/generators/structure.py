@@ -1,8 +1,8 @@
-"""The structure of a network without names: what its operations do to what, and nothing else.
+"""The structure of a network without names: operations and their inputs only.
 
-Equal operations on equal inputs have the same number, sums have no order, and a concatenation of concatenations is
-one. So two networks compute the same from the same weights exactly when their results have the same number. ncnn files
-are recognized this way, and networks that Tessera's kernels can run.
+Equal operations on equal inputs have the same number, sums have no order, and nested concatenations are merged. So two
+networks compute the same function of the same weights exactly if their results have the same number. ncnn files are
+recognized this way, and networks that Tessera's kernels can run.
 """
 
 from __future__ import annotations
@@ -82,12 +82,12 @@ class Structure:
         return x if factor == 1 else self.node("unshuffle", factor, x)
 
     def inputs_of(self, number: int) -> tuple[int, ...]:
-        """The numbers of the operations that an operation reads."""
+        """Numbers of the operations that an operation reads."""
         operation = self.operations[number]
         return tuple(item for item in operation[_READS_FROM.get(str(operation[0]), 2) :] if isinstance(item, int))
 
     def settings_of(self, number: int) -> tuple[object, ...]:
-        """What an operation does, without its inputs: its kind and its settings."""
+        """Kind and settings of an operation, without its inputs."""
         operation = self.operations[number]
         return operation[: _READS_FROM.get(str(operation[0]), 2)]
 

@@ -1,4 +1,4 @@
-"""Pixel, perceptual and adversarial losses as each system of the ESRGAN family trains with, and one against grids.
+"""Pixel, perceptual and adversarial losses of each system of the ESRGAN family, and a loss against grid patterns.
 
 >>> [preset.name for preset in ADVERSARIAL_PRESETS][:4]
 ['esrgan', 'esrgan-basicsr', 'realesrgan', 'a-esrgan']

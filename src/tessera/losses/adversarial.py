@@ -1,12 +1,13 @@
-"""What the generator and the discriminator want of each other, as each system of the family has it.
+"""Adversarial losses of the generator and the discriminator, as in each system of the family.
 
-A discriminator gives a tuple of logits, one tensor for each scale that it looks at: (B, 1), or a map (B, 1, h, w). Both
-losses are one scalar, to be called backward on once. Which numbers stand for real and fake is passed in, so that
-smoothed, noisy and flipped labels are the business of whoever trains.
+A discriminator returns a tuple of logits, one tensor for each scale: (B, 1), or a map (B, 1, h, w). Both losses are one
+scalar with one backward pass. The targets for real and fake are arguments, so that smoothed, noisy and flipped labels
+are up to the caller.
 
-Published losses in which the means of the relativistic form pass gradients in the discriminator's step: ESRGAN of 2018,
-PyTorch-GAN, ESRGAN-Pytorch, esrdgan. BasicSR today takes the step in two halves and so drops them (`detach_means`); its
-second half also runs the discriminator on the fake again, which its batch normalization sees but no loss here does.
+In these published losses, the means of the relativistic form pass gradients in the discriminator's step: ESRGAN of
+2018, PyTorch-GAN, ESRGAN-Pytorch, esrdgan. BasicSR today computes the step in two halves and drops them
+(`detach_means`); its second half also runs the discriminator on the fake picture again, which changes its batch
+normalization but no loss here.
 
 Shapes: B pictures, h, w the height and width of a map of logits.
 """
@@ -23,20 +24,20 @@ from pydantic import BaseModel, model_validator
 from torch import Tensor
 
 from tessera.errors import UsageError
-from tessera.losses.pixel import Weight, at_least_single
+from tessera.losses.pixel import Weight, to_single
 
 Form = Literal["vanilla", "lsgan", "hinge", "wgan", "wgan-softplus"]
 Logits = Tensor | Sequence[Tensor]
-"""Logits for each scale; a tensor alone is one scale, not a batch of them."""
+"""Logits for each scale; a single tensor is one scale."""
 
 
 class AdversarialConfig(BaseModel, frozen=True, extra="forbid"):
-    """The adversarial term: what a term is, what it compares, and how terms and scales are put together.
+    """Adversarial loss: the form of a term, the comparison, and the reduction of terms and scales.
 
-    `form` is binary cross-entropy on logits (vanilla), squares (lsgan), hinge, or the critic's mean (wgan) as it is or
+    `form` is binary cross-entropy on logits (vanilla), squares (lsgan), hinge, or the critic's mean (wgan), optionally
     through a softplus. `relativism` compares with nothing, with the mean of the other side (Jolicoeur-Martineau 2018),
     or picture by picture. `mean_over`, `detach_means` (in the discriminator's step; the generator's needs them) and
-    `generator_terms` belong to the average. `combine` is said of the two terms of a loss that has two.
+    `generator_terms` apply to the average only. `combine` reduces the two terms of a loss that has two.
     """
 
     form: Form = "vanilla"
@@ -50,11 +51,11 @@ class AdversarialConfig(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def needs_real(self) -> bool:
-        """Whether the generator's loss reads the logits of real pictures."""
+        """Whether the generator's loss needs the logits of real pictures."""
         return self.relativism != "none"
 
     @model_validator(mode="after")
-    def _nothing_is_ignored(self) -> Self:
+    def _check_unused(self) -> Self:
         given = {"mean_over", "detach_means", "generator_terms"} & self.model_fields_set
         changed = sorted(name for name in given if getattr(self, name) != type(self).model_fields[name].default)
         if self.relativism != "average" and changed:
@@ -67,11 +68,11 @@ class AdversarialConfig(BaseModel, frozen=True, extra="forbid"):
 
 @dataclass(frozen=True)
 class Targets:
-    """What stands for real and for fake: numbers, or tensors that broadcast to every scale's logits.
+    """Targets for real and fake: numbers, or tensors that broadcast to every scale's logits.
 
     Tensors (B, 1, 1, 1) with one target per picture also fit logits (B, 1).
 
-    Of each form but vanilla and lsgan only the direction is used, so there they are 1 and 0, or 0 and 1 when flipped.
+    Forms other than vanilla and lsgan only use the direction: 1 and 0, or 0 and 1 if flipped.
     """
 
     real: float | Tensor = 1.0
@@ -81,7 +82,7 @@ class Targets:
 _PLAIN = Targets()
 
 
-def _as_it_is(mean: Tensor) -> Tensor:
+def _keep(mean: Tensor) -> Tensor:
     return mean
 
 
@@ -91,32 +92,33 @@ def generator_loss(
     config: AdversarialConfig,
     *,
     targets: Targets = _PLAIN,
-    mean: Callable[[Tensor], Tensor] = _as_it_is,
+    mean: Callable[[Tensor], Tensor] = _keep,
 ) -> Tensor:
-    """What the generator pays for being told apart, with the weight: logits per scale twice -> (), gradients to `fake`.
+    """Compute the weighted loss of the generator: logits per scale twice -> (), gradients to `fake`.
 
-    Real logits may be left out (None) where nothing is compared. `mean` gets the mean over this process and gives that
-    over all of them, in the same shape, with gradients.
+    Real logits may be None without relativism. `mean` receives the mean over this process and returns the mean over all
+    processes, in the same shape, with gradients.
 
-    Raises UsageError for logits that do not belong together, and for targets that the form cannot have.
+    Raises UsageError for logits that do not belong together, and for targets that the form does not support.
     """
-    fakes = _scales(fake)
+    fakes = _list_scales(fake)
     if not config.needs_real:
-        return config.weight * _over_scales(
-            [_wanted(config.form, each, targets.real, critic=False) for each in fakes], config
+        return config.weight * _reduce_scales(
+            [_compute_term(config.form, each, targets.real, critic=False) for each in fakes], config
         )
     losses: list[Tensor] = []
-    for r, f in _pairs(real, fakes, config):
+    for r, f in _pair_logits(real, fakes, config):
         r = r.detach()
         if config.relativism == "pairwise":
-            losses.append(_wanted(config.form, f - r, targets.real))
+            losses.append(_compute_term(config.form, f - r, targets.real))
             continue
-        as_real = _wanted(config.form, f - _mean(r, config, mean), targets.real)
+        as_real = _compute_term(config.form, f - _average(r, config, mean), targets.real)
         if config.generator_terms == "fake":
             losses.append(as_real)
         else:
-            losses.append(_both(_wanted(config.form, r - _mean(f, config, mean), targets.fake), as_real, config))
-    return config.weight * _over_scales(losses, config)
+            as_fake = _compute_term(config.form, r - _average(f, config, mean), targets.fake)
+            losses.append(_combine(as_fake, as_real, config))
+    return config.weight * _reduce_scales(losses, config)
 
 
 def discriminator_loss(
@@ -125,37 +127,37 @@ def discriminator_loss(
     config: AdversarialConfig,
     *,
     targets: Targets = _PLAIN,
-    mean: Callable[[Tensor], Tensor] = _as_it_is,
+    mean: Callable[[Tensor], Tensor] = _keep,
 ) -> Tensor:
-    """What the discriminator pays for its mistakes, without any weight: logits per scale twice -> ().
+    """Compute the unweighted loss of the discriminator: logits per scale twice -> ().
 
     `fake` are the logits of results that were detached from the generator. `mean` and errors are as in
     `generator_loss`.
     """
     losses: list[Tensor] = []
-    for r, f in _pairs(real, _scales(fake), config):
+    for r, f in _pair_logits(real, _list_scales(fake), config):
         if config.relativism == "pairwise":
-            losses.append(_wanted(config.form, r - f, targets.real))
+            losses.append(_compute_term(config.form, r - f, targets.real))
             continue
         of_real, of_fake = r, f
         if config.relativism == "average":
-            mean_r, mean_f = _mean(r, config, mean), _mean(f, config, mean)
+            mean_r, mean_f = _average(r, config, mean), _average(f, config, mean)
             if config.detach_means:
                 mean_r, mean_f = mean_r.detach(), mean_f.detach()
             of_real, of_fake = r - mean_f, f - mean_r
         as_real, as_fake = (
-            _wanted(config.form, of_real, targets.real),
-            _wanted(config.form, of_fake, targets.fake),
+            _compute_term(config.form, of_real, targets.real),
+            _compute_term(config.form, of_fake, targets.fake),
         )
-        losses.append(_both(as_real, as_fake, config))
-    return _over_scales(losses, config)
+        losses.append(_combine(as_real, as_fake, config))
+    return _reduce_scales(losses, config)
 
 
-def _wanted(form: Form, logits: Tensor, target: float | Tensor, *, critic: bool = True) -> Tensor:
-    """The mean distance of logits from what they should be, -> ().
+def _compute_term(form: Form, logits: Tensor, target: float | Tensor, *, critic: bool = True) -> Tensor:
+    """Mean distance of logits from their target -> ().
 
-    `critic` is False only for a generator that is compared with nothing: its hinge has no margin (Lim, Ye 2017), while
-    the relativistic one has it in both steps (Jolicoeur-Martineau 2018).
+    `critic` is False only for a generator without relativism: its hinge has no margin (Lim, Ye 2017), while the
+    relativistic one has it in both steps (Jolicoeur-Martineau 2018).
     """
     if form in ("vanilla", "lsgan"):
         wanted = torch.as_tensor(target, dtype=logits.dtype, device=logits.device)
@@ -165,7 +167,7 @@ def _wanted(form: Form, logits: Tensor, target: float | Tensor, *, critic: bool 
             wanted = wanted.expand_as(logits)
         except RuntimeError:
             raise UsageError(
-                f"The targets have the shape {tuple(wanted.shape)}, which does not spread over the logits "
+                f"The targets have the shape {tuple(wanted.shape)}, which does not broadcast to the logits "
                 f"{tuple(logits.shape)}."
             ) from None
         if form == "lsgan":
@@ -173,7 +175,7 @@ def _wanted(form: Form, logits: Tensor, target: float | Tensor, *, critic: bool 
         return F.binary_cross_entropy_with_logits(logits, wanted)
     if isinstance(target, Tensor) or target not in (0.0, 1.0):
         raise UsageError(
-            f"The form {form!r} of the adversarial loss knows real (1) and fake (0) only, and a target is "
+            f"The form {form!r} of the adversarial loss supports real (1) and fake (0) only, found a target of "
             f"{'a tensor' if isinstance(target, Tensor) else target}. Soft and noisy labels go with vanilla and lsgan."
         )
     toward = logits if target == 1.0 else -logits
@@ -184,40 +186,38 @@ def _wanted(form: Form, logits: Tensor, target: float | Tensor, *, critic: bool 
     return -toward.mean()
 
 
-def _mean(logits: Tensor, config: AdversarialConfig, over_processes: Callable[[Tensor], Tensor]) -> Tensor:
-    """(B, ...) -> () over everything, or (1, ...) over the batch, each place of the map for itself."""
+def _average(logits: Tensor, config: AdversarialConfig, over_processes: Callable[[Tensor], Tensor]) -> Tensor:
+    """(B, ...) -> () over everything, or (1, ...) over the batch for each position of the map."""
     return over_processes(logits.mean(0, keepdim=True) if config.mean_over == "batch" else logits.mean())
 
 
-def _both(one: Tensor, other: Tensor, config: AdversarialConfig) -> Tensor:
+def _combine(one: Tensor, other: Tensor, config: AdversarialConfig) -> Tensor:
     return one + other if config.combine == "sum" else (one + other) / 2
 
 
-def _over_scales(losses: Sequence[Tensor], config: AdversarialConfig) -> Tensor:
+def _reduce_scales(losses: Sequence[Tensor], config: AdversarialConfig) -> Tensor:
     total = torch.stack(tuple(losses)).sum()
     return total / len(losses) if config.scales == "mean" else total
 
 
-def _scales(logits: Logits) -> list[Tensor]:
+def _list_scales(logits: Logits) -> list[Tensor]:
     scales = [logits] if isinstance(logits, Tensor) else list(logits)
     if not scales:
-        raise UsageError("The adversarial loss needs logits of one scale at least, and found none.")
-    return [at_least_single(each) for each in scales]
+        raise UsageError("The adversarial loss needs logits of at least one scale, found none.")
+    return [to_single(each) for each in scales]
 
 
-def _pairs(real: Logits | None, fakes: list[Tensor], config: AdversarialConfig) -> list[tuple[Tensor, Tensor]]:
+def _pair_logits(real: Logits | None, fakes: list[Tensor], config: AdversarialConfig) -> list[tuple[Tensor, Tensor]]:
     if real is None:
-        raise UsageError(f"The relativism {config.relativism!r} compares with real logits, and none were given.")
-    reals = _scales(real)
+        raise UsageError(f"The relativism {config.relativism!r} needs real logits, found none.")
+    reals = _list_scales(real)
     if len(reals) != len(fakes):
-        raise UsageError(
-            f"There are {len(reals)} scales of real logits and {len(fakes)} of fake ones; they should pair."
-        )
+        raise UsageError(f"Expected as many scales of fake logits as of real ones, {len(reals)}; found {len(fakes)}.")
     for r, f in zip(reals, fakes, strict=True):
         same = r.shape == f.shape if config.relativism == "pairwise" else r.shape[1:] == f.shape[1:]
         if not same:
             raise UsageError(
-                f"Real and fake logits of one scale should have one shape, found {tuple(r.shape)} and {tuple(f.shape)}."
+                f"Real and fake logits must have the same shape, found {tuple(r.shape)} and {tuple(f.shape)}."
             )
     return list(zip(reals, fakes, strict=True))
 
@@ -279,12 +279,12 @@ ADVERSARIAL_PRESETS: tuple[AdversarialPreset, ...] = (
 
 
 def adversarial_preset(name: str) -> AdversarialConfig:
-    """Give the adversarial loss of a published system.
+    """Find the adversarial loss of a published system.
 
     >>> adversarial_preset("realesrgan").weight
     0.1
 
-    Raises UsageError with the names there are.
+    Raises UsageError with the known names.
     """
     found = next((preset for preset in ADVERSARIAL_PRESETS if preset.name == name), None)
     if found is None:

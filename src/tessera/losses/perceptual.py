@@ -1,9 +1,8 @@
-"""How far two pictures are apart in the maps of a trained network, and in how these maps vary together (style).
+"""Perceptual and style losses: distances of the feature maps of a trained network, and of their Gram matrices.
 
-Maps are taken before their activation where the layer is a `conv` (ESRGAN, section 3.3). The trunk runs in whatever
-precision surrounds it (under autocast its convolutions are bf16 or fp16); what comes before and after them, the
-normalization, the differences and the Gram matrices, is fp32 always, because a difference of two near maps is what half
-precision loses.
+Maps are taken before their activation if the layer is a `conv` (ESRGAN, section 3.3). The trunk runs in the surrounding
+precision (bf16 or fp16 under autocast). The normalization before it, the differences and the Gram matrices are always
+fp32, because half precision loses the difference of two similar maps.
 
 Shapes: B pictures, C channels of a map, H height, W width; h, w those of a map.
 """
@@ -23,7 +22,7 @@ from pydantic import BaseModel, Field, model_validator
 from torch import Tensor, nn
 
 from tessera.errors import UnknownModelError, UsageError
-from tessera.losses.pixel import Weight, at_least_single, check_same_shape
+from tessera.losses.pixel import Weight, check_same_shape, to_single
 from tessera.trunks import TRUNKS, Trunk, load_trunk
 
 Criterion = Literal["l1", "l2", "fro"]
@@ -33,17 +32,17 @@ ESRGAN_LAYERS = {"conv5_4": 1.0}
 REAL_ESRGAN_LAYERS = {"conv1_2": 0.1, "conv2_2": 0.1, "conv3_4": 1.0, "conv4_4": 1.0, "conv5_4": 1.0}
 """Real-ESRGAN, A-ESRGAN."""
 PERCEPTUAL_TRUNKS = ("vgg19", "vgg16", "vgg19-distilled", "hed-vgg16")
-"""Names of `trunks.TRUNKS`, which has their sources and licenses."""
+"""Names in `trunks.TRUNKS`, which has their sources and licenses."""
 
 
 class PerceptualConfig(BaseModel, frozen=True, extra="forbid"):
-    """The perceptual and the style term of a generator's loss.
+    """Perceptual and style losses of the generator.
 
-    `layers` are weighted as named. `normalize` False leaves out the trunk's normalization, for pictures that are
-    already what it sees (PyTorch-GAN); `range_norm` first brings [-1, 1] to [0, 1]. `joined` takes the layers together
-    as one vector (esrdgan), so a large map counts more than a small one.
+    `layers` have these weights. `normalize` False skips the trunk's normalization, for pictures that are already
+    normalized (PyTorch-GAN); `range_norm` first maps [-1, 1] to [0, 1]. `joined` treats all layers as one vector
+    (esrdgan), so a large map has more weight than a small one.
 
-    Perceptual weights as published: 1, in esrdgan 0.1; the style weight is 0 everywhere.
+    Published perceptual weights: 1, in esrdgan 0.1; the style weight is 0 everywhere.
     """
 
     trunk: Annotated[str, Field(min_length=1, max_length=4096)] = "vgg19"
@@ -57,42 +56,42 @@ class PerceptualConfig(BaseModel, frozen=True, extra="forbid"):
 
     @model_validator(mode="before")
     @classmethod
-    def _accept_the_british_spelling(cls, values: Any) -> Any:
-        """Runs and recipes before 0.2 have `normalise`."""
+    def _accept_old_spelling(cls, values: Any) -> Any:
+        """Accept the old spelling of a key, in runs and recipes before 0.2."""
         if isinstance(values, dict) and "normalise" in values and "normalize" not in values:
             known = cast("dict[str, Any]", values)
             return {("normalize" if key == "normalise" else key): value for key, value in known.items()}
         return values
 
     @model_validator(mode="after")
-    def _joined_layers_count_alike(self) -> Self:
+    def _check_layers(self) -> Self:
         if self.joined and set(self.layers.values()) != {1.0}:
-            raise ValueError("joined layers are one vector, so each of their weights should be 1")
+            raise ValueError("joined layers are one vector, so each weight must be 1")
         if self.range_norm and not self.normalize:
-            raise ValueError("range_norm brings pictures to [0, 1] for a normalization, and normalize is off")
+            raise ValueError("range_norm maps pictures to [0, 1] for the normalization, and normalize is off")
         return self
 
 
 @dataclass(frozen=True)
 class PerceptualTerms:
-    """Both terms with their weights, () each; one whose weight is 0 is 0 and was not computed."""
+    """Both losses with their weights, () each; a loss with weight 0 is 0 and was not computed."""
 
     perceptual: Tensor
     style: Tensor
 
 
 class PerceptualLoss(nn.Module):
-    """The distance of results from the truth in the maps of a frozen trunk (Johnson et al. 2016; ESRGAN, section 3.3).
+    """The distance of results from the ground truth in the maps of a frozen trunk (Johnson et al. 2016; ESRGAN, 3.3).
 
     (B, 3, H, W) in [0, 1] twice -> () twice
 
     Per layer: mean of absolute differences (l1), of squares (l2), or the root of the sum of squares over the whole
     batch (fro, not normalized). Style compares Gram matrices F F^T / (C h w) (Gatys et al. 2016) by the same criterion.
-    Reductions and layers are those of BasicSR. Gradients pass to the first picture only; the trunk that is given stays
-    in evaluation mode and is frozen.
+    Reductions and layers are those of BasicSR. Gradients flow to the first picture only; the trunk stays in eval mode
+    and is frozen.
 
-    Raises UsageError for layers that the trunk has not, for pictures that are smaller than these layers need, and for
-    two pictures of different shapes.
+    Raises UsageError for layers that the trunk lacks, for pictures too small for these layers, and for two pictures of
+    different shapes.
     """
 
     def __init__(self, trunk: Trunk, config: PerceptualConfig) -> None:
@@ -104,7 +103,7 @@ class PerceptualLoss(nn.Module):
         self._smallest_side = trunk.smallest_side(self._layers)
 
     def train(self, mode: bool = True) -> Self:
-        """Stay in evaluation mode, whatever the networks around it do."""
+        """Stay in eval mode."""
         return super().train(False)
 
     def forward(self, sr: Tensor, gt: Tensor) -> PerceptualTerms:
@@ -120,40 +119,40 @@ class PerceptualLoss(nn.Module):
         if config.weight == 0 and config.style_weight == 0:
             return PerceptualTerms(zero, zero)
         with torch.no_grad():
-            of_gt = self._maps(gt)
-        of_sr = self._maps(sr)
+            of_gt = self._compute_maps(gt)
+        of_sr = self._compute_maps(sr)
         with torch.autocast(sr.device.type, enabled=False):
-            perceptual = config.weight * self._distance(of_sr, of_gt) if config.weight else zero
-            style = config.style_weight * self._style(of_sr, of_gt) if config.style_weight else zero
+            perceptual = config.weight * self._compute_distance(of_sr, of_gt) if config.weight else zero
+            style = config.style_weight * self._compute_style(of_sr, of_gt) if config.style_weight else zero
         return PerceptualTerms(perceptual, style)
 
-    def _maps(self, picture: Tensor) -> list[Tensor]:
+    def _compute_maps(self, picture: Tensor) -> list[Tensor]:
         weights = next(self.trunk.parameters())
-        picture = at_least_single(picture).to(weights.dtype)
+        picture = to_single(picture).to(weights.dtype)
         if self.config.range_norm:
             picture = (picture + 1) / 2
         if self.config.normalize:
             picture = self.trunk.normalization.apply(picture)
         return list(self.trunk(picture, self._layers).values())
 
-    def _distance(self, of_sr: Sequence[Tensor], of_gt: Sequence[Tensor]) -> Tensor:
+    def _compute_distance(self, of_sr: Sequence[Tensor], of_gt: Sequence[Tensor]) -> Tensor:
         if self.config.joined:
-            x, y = (torch.cat([at_least_single(maps).flatten(1) for maps in each], dim=1) for each in (of_sr, of_gt))
+            x, y = (torch.cat([to_single(maps).flatten(1) for maps in each], dim=1) for each in (of_sr, of_gt))
             return distance(x, y, self.config.criterion)
-        return self._weighted([distance(x, y, self.config.criterion) for x, y in zip(of_sr, of_gt, strict=True)])
+        return self._sum_weighted([distance(x, y, self.config.criterion) for x, y in zip(of_sr, of_gt, strict=True)])
 
-    def _style(self, of_sr: Sequence[Tensor], of_gt: Sequence[Tensor]) -> Tensor:
+    def _compute_style(self, of_sr: Sequence[Tensor], of_gt: Sequence[Tensor]) -> Tensor:
         pairs = zip(of_sr, of_gt, strict=True)
-        return self._weighted([distance(gram(x), gram(y), self.config.criterion) for x, y in pairs])
+        return self._sum_weighted([distance(gram(x), gram(y), self.config.criterion) for x, y in pairs])
 
-    def _weighted(self, losses: Sequence[Tensor]) -> Tensor:
+    def _sum_weighted(self, losses: Sequence[Tensor]) -> Tensor:
         weights = self.config.layers.values()
         return torch.stack([weight * loss for weight, loss in zip(weights, losses, strict=True)]).sum()
 
 
 def distance(x: Tensor, y: Tensor, criterion: Criterion) -> Tensor:
     """Compare two maps in fp32, any shape twice -> (): mean absolute, mean squared, or root of the sum of squares."""
-    x, y = at_least_single(x), at_least_single(y)
+    x, y = to_single(x), to_single(y)
     match criterion:
         case "l1":
             return F.l1_loss(x, y)
@@ -164,12 +163,12 @@ def distance(x: Tensor, y: Tensor, criterion: Criterion) -> Tensor:
 
 
 def gram(maps: Tensor) -> Tensor:
-    """How channels vary together, (B, C, h, w) -> (B, C, C) in fp32: F F^T / (C h w).
+    """Compute Gram matrices, (B, C, h, w) -> (B, C, C) in fp32: F F^T / (C h w).
 
     >>> gram(torch.tensor([[[[1.0, 2.0]], [[3.0, 0.0]]]])).tolist()
     [[[1.25, 0.75], [0.75, 2.25]]]
     """
-    flat = at_least_single(maps).flatten(2)
+    flat = to_single(maps).flatten(2)
     return flat @ flat.transpose(1, 2) / (flat.shape[1] * flat.shape[2])
 
 
@@ -177,16 +176,16 @@ def gram(maps: Tensor) -> Tensor:
 
 
 def load_perceptual_trunk(name_or_path: str | os.PathLike[str], *, offline: bool = False) -> Trunk:
-    """Give one of PERCEPTUAL_TRUNKS by its name, or that of a file, which is known by its keys.
+    """Load one of PERCEPTUAL_TRUNKS by name, or a file, which is recognized by its keys.
 
-    Each is fed RGB in [0, 1] and normalizes by its own numbers:
+    All take RGB in [0, 1] and normalize it themselves:
 
-    - `vgg19`, `vgg16`: ImageNet, as published losses have it.
-    - `vgg19-distilled`: a quarter of the channels, taught by VGG19 (3.9 MB). It ends at relu5_1, so the layers are
+    - `vgg19`, `vgg16`: ImageNet, as in published losses.
+    - `vgg19-distilled`: a quarter of the channels, distilled from VGG19 (3.9 MB). It ends at relu5_1, so the layers are
       {conv1_2, conv2_2, conv3_4, conv4_4, conv5_1}.
-    - `hed-vgg16`: VGG16 trained further on edges (59 MB). {conv1_2, conv2_2, conv3_3, conv4_3, conv5_3}.
+    - `hed-vgg16`: VGG16 fine-tuned on edges (59 MB). {conv1_2, conv2_2, conv3_3, conv4_3, conv5_3}.
 
-    The numbers of the last two are their own: a weight that was found with VGG19 means something else with them.
+    Distances of the last two have other magnitudes: weights that were tuned with VGG19 do not carry over.
 
     Raises UnknownModelError for another name, and what `trunks.load_trunk` raises.
     """
@@ -194,19 +193,19 @@ def load_perceptual_trunk(name_or_path: str | os.PathLike[str], *, offline: bool
     known = text.strip().casefold()
     if known in {trunk.name for trunk in TRUNKS} - set(PERCEPTUAL_TRUNKS) and not Path(text).is_file():
         raise UnknownModelError(
-            f"{text!r} is no trunk for a perceptual loss; take {', '.join(PERCEPTUAL_TRUNKS)}, or the path of a file."
+            f"{text!r} is not a trunk for a perceptual loss; use {', '.join(PERCEPTUAL_TRUNKS)}, or the path of a file."
         )
     return load_trunk(name_or_path, offline=offline)
 
 
 def check_layers(trunk: Trunk, config: PerceptualConfig) -> None:
-    """Raise UsageError where a layer is not in the trunk, with what to write in its place."""
+    """Raise UsageError if the trunk lacks a layer, and suggest layers that it has."""
     missing = [name for name in config.layers if name not in trunk.layers]
     if not missing:
         return
     try:
         instead = substitute_layers(config.layers, trunk)
-        advice = f"In their place take layers = {instead}; distances are this trunk's own then, not published ones."
+        advice = f"Use layers = {instead} instead; the distances then differ from published ones."
     except UsageError:
         advice = f"It has {', '.join(trunk.layers)}."
     raise UsageError(
@@ -216,19 +215,19 @@ def check_layers(trunk: Trunk, config: PerceptualConfig) -> None:
 
 
 def substitute_layers(layers: Mapping[str, float], trunk: Trunk) -> dict[str, float]:
-    """For each VGG layer the trunk's own, or the nearest before it in the same block; weights that meet are added.
+    """Map VGG layers to the trunk's own, or the nearest earlier ones in the block; weights of equal targets add up.
 
-    Nothing is replaced unasked: whoever changes layers writes them into the configuration. Raises UsageError where a
-    block is missing.
+    Layers are never replaced silently: the caller writes them into the configuration. Raises UsageError if a block is
+    missing.
     """
     chosen: dict[str, float] = {}
     for name, weight in layers.items():
-        own = _nearest(name, trunk)
+        own = _find_nearest(name, trunk)
         chosen[own] = chosen.get(own, 0.0) + weight
     return chosen
 
 
-def _nearest(name: str, trunk: Trunk) -> str:
+def _find_nearest(name: str, trunk: Trunk) -> str:
     if name in trunk.layers:
         return name
     match = re.fullmatch(r"(conv|relu)([1-9])_([1-9])", name)
@@ -237,4 +236,4 @@ def _nearest(name: str, trunk: Trunk) -> str:
         found = next((each for each in before if each in trunk.layers), None)
         if found is not None:
             return found
-    raise UsageError(f"This trunk has nothing in the place of {name!r}; it has {', '.join(trunk.layers)}.")
+    raise UsageError(f"This trunk has no counterpart of {name!r}; it has {', '.join(trunk.layers)}.")

@@ -1,4 +1,4 @@
-"""How far a result is from the truth, pixel by pixel.
+"""Pixel losses between results and ground truth.
 
 Shapes: B pictures, C channels, H height, W width; RGB in [0, 1].
 """
@@ -20,10 +20,10 @@ CHARBONNIER_EPS = 1e-12
 
 
 class PixelConfig(BaseModel, frozen=True, extra="forbid"):
-    """The pixel term of a generator's loss.
+    """Pixel loss of the generator.
 
-    Weights as published: 1 where it stands alone (RRDB_PSNR, Real-ESRNet) and in Real-ESRGAN, A-ESRGAN and
-    ESRGAN-Pytorch; 0.01 in ESRGAN, PyTorch-GAN and esrdgan. All of them take L1.
+    Published weights: 1 if it is the only loss (RRDB_PSNR, Real-ESRNet) and in Real-ESRGAN, A-ESRGAN and
+    ESRGAN-Pytorch; 0.01 in ESRGAN, PyTorch-GAN and esrdgan. All of them use L1.
     """
 
     criterion: Literal["l1", "mse", "charbonnier"] = "l1"
@@ -31,12 +31,12 @@ class PixelConfig(BaseModel, frozen=True, extra="forbid"):
 
 
 def pixel_loss(sr: Tensor, gt: Tensor, config: PixelConfig) -> Tensor:
-    """Weighted mean difference over all values, (B, C, H, W) twice -> () in fp32, fp64 where the pictures are.
+    """Compute the weighted mean difference over all values, (B, C, H, W) twice -> () in fp32, fp64 for fp64 pictures.
 
-    Raises UsageError for pictures of different shapes, which would be spread over each other.
+    Raises UsageError for pictures of different shapes, which PyTorch would broadcast.
     """
     check_same_shape(sr, gt, "The pixel loss")
-    sr, gt = at_least_single(sr), at_least_single(gt)
+    sr, gt = to_single(sr), to_single(gt)
     match config.criterion:
         case "l1":
             loss = F.l1_loss(sr, gt)
@@ -56,12 +56,12 @@ def charbonnier(sr: Tensor, gt: Tensor) -> Tensor:
     return torch.sqrt((sr - gt) ** 2 + CHARBONNIER_EPS).mean()
 
 
-def at_least_single(values: Tensor) -> Tensor:
-    """Give values in fp32, or fp64 if they are: a sum over a picture has too many digits for half precision."""
+def to_single(values: Tensor) -> Tensor:
+    """Convert values to fp32, unless they are fp64: sums over a picture have too many digits for half precision."""
     return values if values.dtype == torch.float64 else values.float()
 
 
 def check_same_shape(one: Tensor, other: Tensor, what: str) -> None:
-    """Raise UsageError where two tensors that belong together differ in shape."""
+    """Raise UsageError if the shapes of two tensors differ."""
     if one.shape != other.shape:
-        raise UsageError(f"{what} compares equal shapes, and found {tuple(one.shape)} and {tuple(other.shape)}.")
+        raise UsageError(f"{what}: expected equal shapes, found {tuple(one.shape)} and {tuple(other.shape)}.")
