@@ -533,3 +533,29 @@ def test_exif_of_an_avif_is_the_same_to_the_byte_up_to_its_limit(tmp_path: Path,
     metadata = Metadata(exif=block + bytes(range(256)) * (size // 256))
     write_picture(Picture(PIXELS, metadata), tmp_path / "out.avif")
     assert block[-10:] + bytes(range(256)) * (size // 256) in (tmp_path / "out.avif").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("tag", "kind", "value"), [(296, 3, 0), (296, 3, 999), (296, 7, 2), (34665, 16, 8), (34853, 12, 0), (282, 5, 0)]
+)
+def test_faulty_metadata_of_a_tiff_fails_no_picture(tmp_path: Path, tag: int, kind: int, value: int) -> None:
+    data = bytearray(exif_tiff(PIXELS, exif_block()))
+    (at,) = struct.unpack_from("<I", data, 4)
+    while struct.unpack_from("<H", data, at + 2)[0] != tag:
+        at += 12
+    struct.pack_into("<HHII", data, at + 2, tag, kind, 1, value)
+    (tmp_path / "in.tif").write_bytes(data)
+    for suffix in FORMATS:
+        picture = read_picture(copy(tmp_path / "in.tif", suffix))
+        assert picture.pixels.shape[:2] == PIXELS.shape[:2]
+    assert np.array_equal(read_picture(tmp_path / "in.tif").pixels, PIXELS)
+    assert exif_of(tmp_path / "copy.png")["0"][315] == b"A. Painter\x00"
+    assert (f"damaged tag {tag} was not kept" in notes_of(tmp_path / "in.tif")) == (tag > 30_000)
+
+
+@pytest.mark.parametrize("density", [(1e9, 1e9), (float("nan"), 1.0), (0.0, 0.0), (float("inf"), 1.0), (1e-9, 1.0)])
+def test_an_impossible_density_is_left_out(tmp_path: Path, density: tuple[float, float], capfd: Any) -> None:
+    for suffix in FORMATS:
+        write_picture(Picture(PIXELS, Metadata(density=density)), tmp_path / f"out{suffix}")
+        assert read_picture(tmp_path / f"out{suffix}").metadata.density is None
+    assert capfd.readouterr().err == ""

@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from tessera.images.exif import MalformedExifError, correct_exif
-from tessera.images.metadata import COMMENT, Metadata, Text, list_names
+from tessera.images.metadata import COMMENT, Density, Metadata, Text, list_names
 from tessera.images.picture_format import MetadataKind, PictureFormat
 from tessera.images.xmp import MalformedXmpError, correct_xmp
+
+_SPARSEST, _DENSEST = 1e-3, 1e5
+"""Pixels per millimeter; anything else is damage."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ def prepare_metadata(metadata: Metadata, form: PictureFormat, *, height: int, wi
     result = replace(
         metadata,
         exif=_prepare_exif(metadata.exif, losses, height=height, width=width),
+        density=metadata.density if _is_plausible(metadata.density) else None,
         xmp=_prepare_xmp(
             metadata.xmp, losses, height=height, width=width, gain_map_bytes=len(gain_map.jpeg) if gain_map else 0
         ),
@@ -68,6 +72,11 @@ _BLOCKS: tuple[tuple[MetadataKind, str], ...] = (
 def list_losses(metadata: Metadata, form: PictureFormat, *, height: int = 1, width: int = 1) -> tuple[str, ...]:
     """Name what the picture has and a file of this format will not have."""
     return prepare_metadata(metadata, form, height=height, width=width).losses
+
+
+def _is_plausible(density: Density | None) -> bool:
+    """Whether every format can store a density: libvips' limit is a million pixels per millimeter."""
+    return density is not None and all(_SPARSEST <= value <= _DENSEST for value in density)
 
 
 def _prepare_exif(block: bytes, losses: list[str], *, height: int, width: int) -> bytes:

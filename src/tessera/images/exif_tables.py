@@ -115,21 +115,25 @@ def read_tiff_metadata(path: Path) -> TiffMetadata:
         with path.open("rb") as file:
             layout, at = _read_start(file)
             found = _read_table(file, layout, at, (_IPTC, _PHOTOSHOP).__contains__, [2 * _MOST_BYTES])
-            others = _raw_entries(file, layout, at)[0].keys() - _DESCRIPTIONS - _STRUCTURE - _POINTERS
-            exif = _read_exif(file, layout, at)
+            tags = _raw_entries(file, layout, at)[0].keys()
+            tables = _read_tables(file, layout, at, _DESCRIPTIONS.__contains__)
     except (_MalformedError, OSError, struct.error):
         return TiffMetadata()
+    others = tags - _DESCRIPTIONS - _STRUCTURE - _POINTERS
     others -= {_X_RESOLUTION, _Y_RESOLUTION, _XMP, _IPTC, _PHOTOSHOP, _ICC}
+    damaged = (tags & _DESCRIPTIONS) - tables[0].keys() | (tags & {_EXIF_POINTER, _GPS_POINTER}) - tables.keys()
+    damaged |= (tags & {_IPTC, _PHOTOSHOP}) - found.keys()
+    names = (_OTHER_NAMES.get(tag, f"tag {tag}") for tag in sorted(others))
     return TiffMetadata(
-        exif=exif,
+        exif=_build_block(layout, tables),
         iptc=found[_IPTC].data if _IPTC in found else b"",
         photoshop=found[_PHOTOSHOP].data if _PHOTOSHOP in found else b"",
-        others=tuple(_OTHER_NAMES.get(tag, f"tag {tag}") for tag in sorted(others)),
+        others=(*names, *(f"damaged tag {tag}" for tag in sorted(damaged))),
     )
 
 
-def _read_exif(file: BinaryIO, layout: _Layout, at: int) -> bytes:
-    tables = _read_tables(file, layout, at, _DESCRIPTIONS.__contains__)
+def _build_block(layout: _Layout, tables: Mapping[int, _Table]) -> bytes:
+    """Build an EXIF block from directories."""
     if not any(tables.values()):
         return b""
     block = io.BytesIO(struct.pack(layout.order + "2sHI", b"II" if layout.order == "<" else b"MM", 42, 8))
@@ -138,6 +142,42 @@ def _read_exif(file: BinaryIO, layout: _Layout, at: int) -> bytes:
     block.seek(4)
     block.write(struct.pack(layout.order + "I", at))
     return block.getvalue()
+
+
+def find_faulty_entries(path: Path) -> dict[int, bytes]:
+    """Find entries of the first directory that are only metadata but that libtiff refuses a file for.
+
+    Returns:
+        Offset of each in the file -> a sound entry in its place: no unit of the resolution, no directory of EXIF.
+    """
+    found: dict[int, bytes] = {}
+    try:
+        with path.open("rb") as file:
+            layout, at = _read_start(file)
+            entries, _ = _raw_entries(file, layout, at)
+            (count,) = struct.unpack(layout.count, _read_at(file, at, struct.calcsize(layout.count)))
+            for index in range(count):
+                place = at + struct.calcsize(layout.count) + (4 + 2 * layout.word_bytes) * index
+                tag, kind = struct.unpack(layout.order + "HH", _read_at(file, place, 4))
+                value = struct.unpack_from(layout.order + "H", entries[tag], 4 + layout.word_bytes)[0]
+                if tag == _RESOLUTION_UNIT and not (kind == _SHORT and 1 <= value <= 3):
+                    found[place] = _build_entry(layout, tag, _SHORT, struct.pack(layout.order + "H", _NO_ABSOLUTE_UNIT))
+                elif tag in _POINTERS and kind not in (_LONG, 13, _IFD8 if layout.big else _LONG):
+                    found[place] = _build_entry(layout, tag, _LONG, bytes(4))
+    except (_MalformedError, OSError, struct.error):
+        return {}
+    return found
+
+
+def _read_at(file: BinaryIO, at: int, size: int) -> bytes:
+    file.seek(at)
+    return file.read(size)
+
+
+def _build_entry(layout: _Layout, tag: int, kind: int, value: bytes) -> bytes:
+    """Build an entry with one value that is stored in it."""
+    head = struct.pack(layout.order + "HH" + layout.word[1:], tag, kind, 1)
+    return head + value.ljust(layout.word_bytes, b"\x00")
 
 
 def edit_tiff(path: Path, block: bytes, *, iptc: bytes = b"", photoshop: bytes = b"", has_density: bool = True) -> None:
@@ -214,7 +254,8 @@ def _read_tables(file: BinaryIO, layout: _Layout, at: int, of_first: Callable[[i
         if entry is None or entry.kind not in (_LONG, 13, 16, _IFD8) or entry.count != 1:
             continue
         (below,) = struct.unpack(layout.order + ("Q" if len(entry.data) == 8 else "I"), entry.data)
-        found[tag] = _read_table(file, layout, below, None, room)
+        with contextlib.suppress(_MalformedError, OSError, struct.error):  # the others may be sound
+            found[tag] = _read_table(file, layout, below, None, room)
     return {name: {tag: table[tag] for tag in table if tag not in _POINTERS} for name, table in found.items()}
 
 

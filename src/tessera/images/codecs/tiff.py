@@ -10,7 +10,7 @@ from tessera.images.codecs.camera_raw import has_raw_name, refuse_raw
 from tessera.images.codecs.libvips_loader import LibvipsLoader, Selection
 from tessera.images.codecs.tiff_directories import choose_main, read_directories
 from tessera.images.codecs.tiff_samples import plan_samples
-from tessera.images.exif_tables import edit_tiff, read_tiff_metadata
+from tessera.images.exif_tables import edit_tiff, find_faulty_entries, read_tiff_metadata
 from tessera.images.libvips import set_blob
 from tessera.images.metadata import Container, Metadata, list_names
 from tessera.images.photoshop import split_resources
@@ -65,13 +65,18 @@ def _select(path: Path) -> Selection:
     main = choose_main(directories)
     if has_raw_name(path) or any(each.is_raw for each in directories):
         refuse_raw(path)
+    faulty = find_faulty_entries(path)
     if main is None:
-        return Selection()
+        return Selection(patches=faulty)
     options = {"page": main.page, **({} if main.sub_image is None else {"subifd": main.sub_image})}
     pages = sum(each.is_picture and each.sub_image is None for each in directories)
     samples = plan_samples(path, main)
     return Selection(
-        options=options, patches=samples.patches, pages=max(pages, 1), convert=samples.convert, notes=samples.notes
+        options=options,
+        patches={**faulty, **samples.patches},
+        pages=max(pages, 1),
+        convert=samples.convert,
+        notes=samples.notes,
     )
 
 
