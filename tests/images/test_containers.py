@@ -34,6 +34,7 @@ from pictures import (
 )
 from tessera.images.correction import list_losses
 from tessera.images.formats import find_format
+from tessera.images.georeference import Georeference
 from tessera.images.libvips import vips
 from tessera.images.metadata import COMMENT, Metadata, Text
 from tessera.images.picture import Picture, read_picture
@@ -500,11 +501,11 @@ def test_xmp_of_a_gif_is_read_and_written(tmp_path: Path, size: int) -> None:
 
 
 def test_foreign_tags_of_a_tiff_are_named(tmp_path: Path) -> None:
-    entries = (270, 2, 4, b"abc\0"), (33550, 4, 1, b"\1\0\0\0"), (34735, 3, 1, b"\1\0\0\0"), (65000, 2, 4, b"xyz\0")
+    entries = (270, 2, 4, b"abc\0"), (37724, 4, 1, b"\1\0\0\0"), (65000, 2, 4, b"xyz\0")
     table = b"".join(struct.pack("<HHI", *entry[:3]) + entry[3] for entry in entries)
     source = tmp_path / "in.tif"
-    source.write_bytes(exif_tiff(PIXELS, struct.pack("<2sHIH", b"II", 42, 8, 4) + table + bytes(4)))
-    assert notes_of(source).endswith("Its GeoTIFF scale, GeoTIFF keys, tag 65000 were not kept.")
+    source.write_bytes(exif_tiff(PIXELS, struct.pack("<2sHIH", b"II", 42, 8, 3) + table + bytes(4)))
+    assert notes_of(source).endswith("Its Photoshop layers, tag 65000 were not kept.")
 
 
 def test_frames_and_pictures_that_are_not_read_are_named(tmp_path: Path) -> None:
@@ -559,3 +560,56 @@ def test_an_impossible_density_is_left_out(tmp_path: Path, density: tuple[float,
         write_picture(Picture(PIXELS, Metadata(density=density)), tmp_path / f"out{suffix}")
         assert read_picture(tmp_path / f"out{suffix}").metadata.density is None
     assert capfd.readouterr().err == ""
+
+
+def geotiff(path: Path, *, point: bool, orientation: int = 1) -> Path:
+    """A picture whose upper left corner (or center of the first pixel) lies at 500,000 east, 4,600,000 north."""
+    values = {
+        33550: (12, struct.pack("<3d", 10.0, 10.0, 0.0)),
+        33922: (12, struct.pack("<6d", 0, 0, 0, 5e5, 4.6e6, 0.0)),
+        34735: (3, struct.pack("<8H", 1, 1, 0, 1, 1025, 0, 1, 2 if point else 1)),
+        42113: (2, b"-9999\0"),
+    }
+    table, data, at = struct.pack("<2sHIH", b"II", 42, 8, len(values)), b"", 10 + 12 * len(values) + 4
+    for tag, (kind, packed) in values.items():
+        table += struct.pack("<HHII", tag, kind, len(packed) // {12: 8, 3: 2, 2: 1}[kind], at + len(data))
+        data += packed
+    path.write_bytes(exif_tiff(PIXELS, table + bytes(4) + data, orientation=orientation))
+    return path
+
+
+@pytest.mark.parametrize("point", [False, True])
+@pytest.mark.parametrize(("down", "across"), [(4, 4), (3, 2)])
+def test_a_georeferenced_picture_stays_where_it_lies(tmp_path: Path, point: bool, down: int, across: int) -> None:
+    """The corners of the picture have the same place on Earth (OGC 19-008r4, 7.1.1)."""
+    source = geotiff(tmp_path / "in.tif", point=point)
+    picture = read_picture(source)
+    assert picture.info is not None
+    assert picture.info.notes == ()
+    write_picture(picture.with_pixels(PIXELS.repeat(down, axis=0).repeat(across, axis=1)), tmp_path / "out.tif")
+
+    def corners(path: Path) -> list[float]:
+        tags = walk_tiff(path.read_bytes())["0"]
+        (x, y, _), (column, row, _, east, north, _) = tags[33550], tags[33922]
+        assert tags[34735] == (1, 1, 0, 1, 1025, 0, 1, 2 if point else 1)
+        assert tags[42113] == b"-9999\0"
+        first = -0.5 if point else 0.0
+        places = [(first, first), (first + tags[256], first + tags[257])]
+        return [place for c, r in places for place in (east + (c - column) * x, north - (r - row) * y)]
+
+    assert corners(tmp_path / "out.tif") == pytest.approx(corners(source), abs=1e-6)
+    assert losses(source, ".png") == ("the georeference (GeoTIFF)",)
+
+
+def test_a_georeference_of_a_turned_picture_is_named(tmp_path: Path) -> None:
+    source = geotiff(tmp_path / "in.tif", point=False, orientation=6)
+    assert "Its GeoTIFF scale, GeoTIFF tie points, GeoTIFF keys, GDAL no-data value were not kept." in notes_of(source)
+
+
+def test_a_transformation_is_fitted_too() -> None:
+    """The center of pixel (2, 6) is that of pixel (7, 19) in a picture three times as large."""
+    matrix = (2.0, 0.5, 0.0, 100.0, -0.25, -3.0, 0.0, 200.0, 0.0, 0.0, 0.0, 7.0, 0.0, 0.0, 0.0, 1.0)
+    keys = (1, 1, 0, 1, 1025, 0, 1, 2)
+    fitted = Georeference(8, 8, {34264: matrix, 34735: keys}).fit(height=24, width=24).tags[34264]
+    old, new = np.array(matrix).reshape(4, 4), np.array(fitted).reshape(4, 4)
+    assert new @ [7.0, 19.0, 0.0, 1.0] == pytest.approx(old @ [2.0, 6.0, 0.0, 1.0])

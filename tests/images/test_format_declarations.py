@@ -155,6 +155,7 @@ def test_the_table_in_the_documentation_says_what_the_declaration_says(form: Pic
     rows = {
         "texts with keywords": "texts with keywords (PNG)",
         "gain map": "gain map (Ultra HDR)",
+        "georeference": "georeference (GeoTIFF)",
         "color coding": "color coding (CICP)",
     }
     for kind in set(get_args(MetadataKind)) - {"ICC profile", "ICC profile of gray"}:

@@ -43,7 +43,11 @@ def prepare_metadata(metadata: Metadata, form: PictureFormat, *, height: int, wi
             metadata.xmp, losses, height=height, width=width, gain_map_bytes=len(gain_map.jpeg) if gain_map else 0
         ),
         gain_map=gain_map,
+        georeference=metadata.georeference and metadata.georeference.fit(height=height, width=width),
     )
+    if result.georeference is not None and "georeference" not in form.metadata:
+        losses.append("the georeference (GeoTIFF)")
+        result = replace(result, georeference=None)
     for kind, name in _BLOCKS:
         block: bytes = getattr(result, name)
         if block and (loss := _find_loss(kind, block, form)):

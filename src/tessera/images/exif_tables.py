@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from tessera.images.georeference import GEOREFERENCE_TAGS, Georeference, Values
+
 _EXIF_POINTER, _GPS_POINTER, _INTEROP_POINTER = 34665, 34853, 40965
 _POINTERS = frozenset({_EXIF_POINTER, _GPS_POINTER, _INTEROP_POINTER})
 _PIXEL_X, _PIXEL_Y = 40962, 40963
@@ -37,7 +39,7 @@ _STRUCTURE = frozenset(
     )
 )
 """Tags about how the pixels are stored and shown (TIFF 6.0; TIFF Technical Notes 1 and 2)."""
-_GEOGRAPHY = {
+_NAMES_OF_GEOREFERENCE = {
     33550: "GeoTIFF scale",
     33922: "GeoTIFF tie points",
     34264: "GeoTIFF transformation",
@@ -47,10 +49,11 @@ _GEOGRAPHY = {
     42112: "GDAL metadata",
     42113: "GDAL no-data value",
 }
-_OTHER_NAMES = {**_GEOGRAPHY, 37724: "Photoshop layers", 50838: "ImageJ sizes", 50839: "ImageJ metadata"}
+_OTHER_NAMES = {**_NAMES_OF_GEOREFERENCE, 37724: "Photoshop layers", 50838: "ImageJ sizes", 50839: "ImageJ metadata"}
 _UNIT_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 1, 7: 1, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _UNITS = {5: 2, 10: 2}
-_SHORT, _LONG, _RATIONAL, _UNDEFINED, _IFD8 = 3, 4, 5, 7, 18
+_WIDTH, _HEIGHT, _ORIENTATION = 256, 257, 274
+_TEXT, _SHORT, _LONG, _RATIONAL, _UNDEFINED, _DOUBLE, _IFD8 = 2, 3, 4, 5, 7, 12, 18
 _NO_ABSOLUTE_UNIT = 1
 _MOST_ENTRIES = 4096
 _MOST_BYTES = 2**24
@@ -105,6 +108,7 @@ class TiffMetadata:
     """A block without orientation, sizes and resolution."""
     iptc: bytes = b""
     photoshop: bytes = b""
+    georeference: Georeference | None = None
     others: tuple[str, ...] = ()
     """Tags of other kinds, as words for a note."""
 
@@ -117,9 +121,12 @@ def read_tiff_metadata(path: Path) -> TiffMetadata:
             found = _read_table(file, layout, at, (_IPTC, _PHOTOSHOP).__contains__, [2 * _MOST_BYTES])
             tags = _raw_entries(file, layout, at)[0].keys()
             tables = _read_tables(file, layout, at, _DESCRIPTIONS.__contains__)
+            georeference = _read_georeference(file, layout, at)
     except (_MalformedError, OSError, struct.error):
         return TiffMetadata()
     others = tags - _DESCRIPTIONS - _STRUCTURE - _POINTERS
+    if georeference is not None:
+        others -= georeference.tags.keys()
     others -= {_X_RESOLUTION, _Y_RESOLUTION, _XMP, _IPTC, _PHOTOSHOP, _ICC}
     damaged = (tags & _DESCRIPTIONS) - tables[0].keys() | (tags & {_EXIF_POINTER, _GPS_POINTER}) - tables.keys()
     damaged |= (tags & {_IPTC, _PHOTOSHOP}) - found.keys()
@@ -128,8 +135,41 @@ def read_tiff_metadata(path: Path) -> TiffMetadata:
         exif=_build_block(layout, tables),
         iptc=found[_IPTC].data if _IPTC in found else b"",
         photoshop=found[_PHOTOSHOP].data if _PHOTOSHOP in found else b"",
+        georeference=georeference,
         others=(*names, *(f"damaged tag {tag}" for tag in sorted(damaged))),
     )
+
+
+def _read_georeference(file: BinaryIO, layout: _Layout, at: int) -> Georeference | None:
+    """Read where the picture lies on the Earth; None if it is stored turned, for which tags would have to be turned."""
+    sizes = _read_table(file, layout, at, {_WIDTH, _HEIGHT, _ORIENTATION}.__contains__, [_MOST_BYTES])
+    numbers = {
+        tag: struct.unpack(layout.order + ("H" if entry.kind == _SHORT else "I"), entry.data)[0]
+        for tag, entry in sizes.items()
+        if entry.count == 1 and entry.kind in (_SHORT, _LONG)
+    }
+    height, width = numbers.get(_HEIGHT, 0), numbers.get(_WIDTH, 0)
+    tags: dict[int, Values] = {}
+    for tag, entry in _read_table(file, layout, at, GEOREFERENCE_TAGS.__contains__, [_MOST_BYTES]).items():
+        if entry.kind == _TEXT:
+            tags[tag] = entry.data
+        elif entry.kind in (_SHORT, _DOUBLE):
+            tags[tag] = struct.unpack(layout.order + ("H" if entry.kind == _SHORT else "d") * entry.count, entry.data)
+    if not tags or not height or not width or numbers.get(_ORIENTATION, 1) != 1:
+        return None
+    return Georeference(height, width, tags)
+
+
+def _build_georeference(georeference: Georeference, order: str) -> _Table:
+    table: _Table = {}
+    for tag, values in georeference.tags.items():
+        if isinstance(values, bytes):
+            table[tag] = _Entry(_TEXT, len(values), values)
+        else:
+            whole = all(isinstance(value, int) for value in values)
+            packed = struct.pack(order + ("H" if whole else "d") * len(values), *values)
+            table[tag] = _Entry(_SHORT if whole else _DOUBLE, len(values), packed)
+    return table
 
 
 def _build_block(layout: _Layout, tables: Mapping[int, _Table]) -> bytes:
@@ -180,8 +220,16 @@ def _build_entry(layout: _Layout, tag: int, kind: int, value: bytes) -> bytes:
     return head + value.ljust(layout.word_bytes, b"\x00")
 
 
-def edit_tiff(path: Path, block: bytes, *, iptc: bytes = b"", photoshop: bytes = b"", has_density: bool = True) -> None:
-    """Append a directory to a TIFF file with an EXIF block's tags, IPTC and Photoshop's resources.
+def edit_tiff(
+    path: Path,
+    block: bytes,
+    *,
+    iptc: bytes = b"",
+    photoshop: bytes = b"",
+    georeference: Georeference | None = None,
+    has_density: bool = True,
+) -> None:
+    """Append a directory to a TIFF file with an EXIF block's tags, IPTC, Photoshop's resources and a georeference.
 
     A broken block is left out. Without `has_density` the resolution that libvips always writes becomes 1:1 without
     unit (TIFF 6.0, section 8: the tags must be there, and unit 1 stands for no absolute dimensions).
@@ -196,6 +244,8 @@ def edit_tiff(path: Path, block: bytes, *, iptc: bytes = b"", photoshop: bytes =
     for tag, data in ((_IPTC, iptc), (_PHOTOSHOP, photoshop)):
         if data:
             tables.setdefault(0, {})[tag] = _Entry(_UNDEFINED, len(data), data)
+    if georeference is not None:
+        tables.setdefault(0, {}).update(_build_georeference(georeference, block_layout.order))
     if not has_density:
         one = _Entry(_RATIONAL, 1, struct.pack(block_layout.order + "II", 1, 1))
         unit = _Entry(_SHORT, 1, struct.pack(block_layout.order + "H", _NO_ABSOLUTE_UNIT))
@@ -215,7 +265,7 @@ def edit_tiff(path: Path, block: bytes, *, iptc: bytes = b"", photoshop: bytes =
 
 def _belongs_to_exif(tag: int) -> bool:
     """Whether a tag of an EXIF block's first directory is neither about its pixels nor another kind of metadata."""
-    others = {_X_RESOLUTION, _Y_RESOLUTION, _XMP, _IPTC, _PHOTOSHOP, _ICC, *_GEOGRAPHY}
+    others = {_X_RESOLUTION, _Y_RESOLUTION, _XMP, _IPTC, _PHOTOSHOP, _ICC, *GEOREFERENCE_TAGS}
     return tag not in _STRUCTURE and tag not in others
 
 

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tessera.images.georeference import Georeference
+
 COMMENT = "Comment"
 """The keyword of a text in formats that have comments without keywords."""
 
@@ -87,6 +89,7 @@ class Metadata:
     """For formats that store code points; an ICC profile, where there is one, says more."""
     texts: tuple[Text, ...] = ()
     gain_map: GainMap | None = None
+    georeference: Georeference | None = None
     animation: tuple[MetadataField, ...] = ()
     density: Density | None = None
     """None if the file declares no physical density."""

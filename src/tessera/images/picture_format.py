@@ -28,6 +28,7 @@ MetadataKind = Literal[
     "comments",
     "texts with keywords",
     "gain map",
+    "georeference",
 ]
 EMBEDDED_KINDS: frozenset[MetadataKind] = frozenset(
     ("EXIF", "XMP", "IPTC", "Photoshop resources", "ICC profile", "ICC profile of gray")

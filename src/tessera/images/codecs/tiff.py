@@ -30,7 +30,9 @@ def _read_container(path: Path) -> Container:
     iptc, resources = split_resources(found.iptc)
     _, photoshop = split_resources(found.photoshop)
     return Container(
-        metadata=Metadata(exif=found.exif, iptc=iptc, photoshop=photoshop or resources),
+        metadata=Metadata(
+            exif=found.exif, iptc=iptc, photoshop=photoshop or resources, georeference=found.georeference
+        ),
         notes=(f"Its {list_names(found.others)} {'were' if len(found.others) > 1 else 'was'} not kept.",)
         if found.others
         else (),
@@ -55,6 +57,7 @@ def _save(image: Any, path: Path, options: SaveOptions) -> None:
         metadata.exif,
         iptc=metadata.iptc,
         photoshop=metadata.photoshop,
+        georeference=metadata.georeference,
         has_density=metadata.density is not None,
     )
 
@@ -87,5 +90,5 @@ TIFF = PictureFormat(
     open=LibvipsLoader(format_name="TIFF", select=_select, container=_read_container, notes_expansion=True),
     save=_save,
     deepest=16,
-    metadata=EMBEDDED_KINDS,
+    metadata=frozenset((*EMBEDDED_KINDS, "georeference")),
 )
