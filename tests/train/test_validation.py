@@ -13,7 +13,8 @@ from torch import nn
 from tessera import read_picture
 from tessera.errors import UsageError
 from tessera.metrics.catalog import METRICS
-from tessera.train.recipe import VALIDATION_METRICS, load_recipe
+from tessera.train.recipe import load_recipe
+from tessera.train.recipe_parts import VALIDATION_METRICS
 from tessera.train.validation import LOWER_IS_BETTER, Validation
 from train.runs import SMALL, make_pictures
 

@@ -12,7 +12,8 @@ from tessera.cli import make_printable, print_error
 from tessera.errors import TesseraError, UsageError
 
 if TYPE_CHECKING:
-    from tessera.train.recipe import OptimizerConfig, Recipe
+    from tessera.train.recipe import Recipe
+    from tessera.train.recipe_parts import OptimizerConfig
     from tessera.train.schedule import CosineRestarts, MultiStep
 
 app = typer.Typer(

@@ -80,7 +80,7 @@ class NonFiniteGuard:
 
     @property
     def facts(self) -> dict[str, float]:
-        """The state to save; `Soundness(config, **facts)` is the same again."""
+        """The state to save; `NonFiniteGuard(config, **facts)` restores it."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "config"}
 
 
@@ -162,8 +162,10 @@ class TrainingMonitor:
                     " Increase the pixel loss, lower the learning rate, or restart from an earlier checkpoint.",
                 )
             )
-        if not self.adversarial:
-            return findings
+        return findings + (self._adversarial_findings() if self.adversarial else [])
+
+    def _adversarial_findings(self) -> list[tuple[str, str]]:
+        findings: list[tuple[str, str]] = []
         real, fake = (self._mean(name) for name in ("real_prediction", "fake_prediction"))
         saturation = self.config.saturation
         if real > saturation and fake < 1 - saturation:

@@ -19,7 +19,8 @@ from tessera.pruning.cutting import check_prunable, keep_blocks, prune
 from tessera.train.ancestry import Ancestor, Ancestry, find_ancestry
 from tessera.train.averaging import copy_for_averaging
 from tessera.train.processes import Processes
-from tessera.train.recipe import OptimizerConfig, Recipe
+from tessera.train.recipe import Recipe
+from tessera.train.recipe_parts import OptimizerConfig
 from tessera.train.seeding import derive_rng
 from tessera.weights.discriminator_file import load_discriminator
 from tessera.weights.loaded_generator import LoadedGenerator

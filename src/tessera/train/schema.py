@@ -124,7 +124,7 @@ def _explain(target: Values, record: type[BaseModel]) -> None:
 def read_field_texts(record: type[BaseModel]) -> dict[str, str]:
     """Read the text below each field in the source of a record; empty without source.
 
-    >>> from tessera.train.recipe import CheckpointConfig
+    >>> from tessera.train.recipe_parts import CheckpointConfig
     >>> read_field_texts(CheckpointConfig)["keep"]
     'Number of recent checkpoints to store.'
     """

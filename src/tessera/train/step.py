@@ -11,8 +11,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections.abc import Generator, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from tessera.generators.rrdbnet.network import RRDBNet
 from tessera.losses import AdversarialConfig, discriminator_loss, generator_loss, grid_loss, pixel_loss
-from tessera.train.averaging import update_average
 from tessera.train.batches import TrainingBatch
 from tessera.train.monitor import StepStatistics, measure_batch
 from tessera.train.parts import Parts
@@ -28,6 +27,14 @@ from tessera.train.recipe import Recipe
 from tessera.train.schedule import learning_rate_at
 from tessera.train.seeding import Purpose, derive_rng
 from tessera.train.tricks import add_noise, discriminator_targets, generator_targets, instance_noise_deviation
+from tessera.train.updates import (
+    LossTotals,
+    apply_updates,
+    copy_buffers,
+    get_discriminator_update,
+    get_generator_update,
+    restore_buffers,
+)
 from tessera.trunks import IMAGENET
 
 
@@ -56,20 +63,20 @@ class StepResult:
 
 def train_step(recipe: Recipe, parts: Parts, batches: Sequence[TrainingBatch], info: StepInfo) -> StepResult:
     """Run one step on one or more batches, whose gradients are averaged."""
-    losses = _LossTotals(len(batches))
+    losses = LossTotals(len(batches))
     adversarial = _uses_discriminator(recipe, info)
     set_learning_rates(recipe, parts, info)
 
     trains = _updates_generator(recipe, info)
-    kept = _copy_buffers(parts.discriminator) if adversarial else []
+    kept = copy_buffers(parts.discriminator) if adversarial else []
     outputs = _generator_pass(recipe, parts, batches, info, losses, trains=trains, adversarial=adversarial)
     if adversarial:
         _discriminator_pass(recipe, parts, batches, outputs, info, losses)
-    updates = [_generator_update(parts)] if trains else []
-    updates += [_discriminator_update(parts)] if adversarial else []
-    finite = _apply_updates(recipe, parts, updates, losses)
+    updates = [get_generator_update(parts)] if trains else []
+    updates += [get_discriminator_update(parts)] if adversarial else []
+    finite = apply_updates(recipe, parts, updates, losses)
     if not finite and adversarial:
-        _restore_buffers(parts.discriminator, kept)
+        restore_buffers(parts.discriminator, kept)
 
     values = losses.read()
     statistics = measure_batch(batches[0].lq, outputs[0], batches[0].gt)
@@ -110,7 +117,7 @@ def _generator_pass(
     parts: Parts,
     batches: Sequence[TrainingBatch],
     info: StepInfo,
-    losses: _LossTotals,
+    losses: LossTotals,
     *,
     trains: bool,
     adversarial: bool,
@@ -136,7 +143,7 @@ def _generator_losses(
     generated: _Generated,
     info: StepInfo,
     index: int,
-    losses: _LossTotals,
+    losses: LossTotals,
     *,
     adversarial: bool,
 ) -> Tensor:
@@ -245,7 +252,7 @@ def _discriminator_pass(
     batches: Sequence[TrainingBatch],
     outputs: Sequence[Tensor],
     info: StepInfo,
-    losses: _LossTotals,
+    losses: LossTotals,
 ) -> None:
     """The discriminator's gradients on real pictures and on the generator's detached outputs."""
     assert parts.discriminator_optimizer is not None
@@ -286,73 +293,6 @@ def mean_predictions(
 
 
 # ------------------------------------------------------------------------------------------------------------ shared
-
-
-@dataclass(frozen=True)
-class _Update:
-    """One of the two networks with its optimizer."""
-
-    name: str
-    network: nn.Module
-    optimizer: torch.optim.Adam
-    scaler: torch.amp.GradScaler
-
-
-def _generator_update(parts: Parts) -> _Update:
-    return _Update("generator", parts.generator, parts.optimizer, parts.scaler)
-
-
-def _discriminator_update(parts: Parts) -> _Update:
-    assert parts.discriminator is not None
-    assert parts.discriminator_optimizer is not None
-    return _Update("discriminator", parts.discriminator, parts.discriminator_optimizer, parts.discriminator_scaler)
-
-
-def _apply_updates(recipe: Recipe, parts: Parts, updates: Sequence[_Update], losses: _LossTotals) -> bool:
-    """Average gradients over all processes, clip them, and step all optimizers.
-
-    Returns False, without any step, if a loss or gradient is not finite: either all networks are updated or none.
-    """
-    sound = True
-    for update in updates:
-        parameters = list(update.network.parameters())
-        parts.processes.average_gradients(parameters)  # before unscaling, so an overflow is seen by all
-        update.scaler.unscale_(update.optimizer)
-        norm = _gradient_norm(parameters, recipe.step.clip)
-        losses.note(f"{update.name[0]}_gradient", norm)
-        # With loss scaling, the scaler itself skips steps whose gradients overflow.
-        sound = sound and (math.isfinite(float(norm)) or update.scaler.is_enabled())
-    read = losses.read()
-    sound = sound and all(math.isfinite(read[update.name]) for update in updates)
-    (unsound,) = parts.processes.any(not sound)
-    for update in updates:
-        before = update.scaler.get_scale()
-        if not unsound:
-            update.scaler.step(update.optimizer)
-        update.scaler.update()
-        left_out = unsound or update.scaler.get_scale() < before
-        if update.name == "generator" and parts.average is not None and not left_out:
-            update_average(parts.average, parts.generator, recipe.ema)
-    return not unsound
-
-
-def _copy_buffers(network: nn.Module | None) -> list[Tensor]:
-    """Copy a network's buffers: batch statistics, estimates of spectral norms."""
-    return [buffer.clone() for buffer in network.buffers()] if network is not None else []
-
-
-@torch.no_grad()
-def _restore_buffers(network: nn.Module | None, kept: Sequence[Tensor]) -> None:
-    for buffer, before in zip(network.buffers() if network is not None else (), kept, strict=True):
-        buffer.copy_(before)
-
-
-def _gradient_norm(parameters: Iterable[nn.Parameter], limit: float) -> Tensor:
-    """Norm of all gradients before clipping."""
-    gradients = [parameter for parameter in parameters if parameter.grad is not None]
-    if limit:
-        return nn.utils.clip_grad_norm_(gradients, limit)
-    return nn.utils.get_total_norm([parameter.grad for parameter in gradients if parameter.grad is not None])
 
 
 def _run_discriminator(recipe: Recipe, parts: Parts, pictures: Tensor) -> tuple[Tensor, ...]:
@@ -405,25 +345,3 @@ def _frozen(network: nn.Module | None) -> Generator[None]:
 def _autocast(recipe: Recipe, parts: Parts) -> torch.autocast:
     dtype = torch.bfloat16 if recipe.step.precision == "bf16" else torch.float16
     return torch.autocast(parts.processes.device.type, dtype=dtype, enabled=recipe.step.precision != "fp32")
-
-
-@dataclass
-class _LossTotals:
-    """Losses by name, averaged over the batches of a step; on the device until `read`, which transfers all at once."""
-
-    batches: int
-    _held: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
-
-    def add(self, name: str, value: Tensor) -> Tensor:
-        self.note(name, value.detach() / self.batches)
-        return value
-
-    def note(self, name: str, value: Tensor) -> None:
-        self._held[name] = self._held[name] + value if name in self._held else value
-
-    def read(self) -> dict[str, float]:
-        if not self._held:
-            return {}
-        return dict(
-            zip(self._held, torch.stack([value.float() for value in self._held.values()]).tolist(), strict=True)
-        )
