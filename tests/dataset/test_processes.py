@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tessera.dataset.processes import for_each
+from tessera.dataset.processes import process_each
 from tessera.errors import PictureError
 
 
@@ -19,14 +19,14 @@ def halved(number: int) -> int:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_results_come_in_order_with_errors_in_their_place(workers):
-    found = list(for_each(halved, iter(range(12)), workers=workers))
+    found = list(process_each(halved, iter(range(12)), workers=workers))
     assert [item for item, _ in found] == list(range(12))
     assert [result for item, result in found if item % 2 == 0] == list(range(6))
     assert all(isinstance(result, PictureError) and "is odd" in str(result) for item, result in found if item % 2)
 
 
 def test_an_item_that_kills_its_process_costs_only_itself():
-    found = list(for_each(halved, range(40), workers=2))
+    found = list(process_each(halved, range(40), workers=2))
     assert [item for item, _ in found] == list(range(40))
     assert [result for item, result in found if item % 2 == 0] == list(range(20))
     killed = dict(found)[13]
@@ -35,7 +35,7 @@ def test_an_item_that_kills_its_process_costs_only_itself():
 
 
 def test_a_process_that_dies_while_nobody_looks_loses_no_item():
-    results = for_each(halved, [0, 13, *range(2, 40, 2)], workers=2)
+    results = process_each(halved, [0, 13, *range(2, 40, 2)], workers=2)
     found = [next(results)]
     time.sleep(1)  # the pool is broken by now, and the next item is handed to it
     found += results
@@ -51,7 +51,7 @@ def test_items_are_taken_as_they_are_needed():
             taken.append(number)
             yield number
 
-    results: Any = for_each(halved, items(), workers=2)
+    results: Any = process_each(halved, items(), workers=2)
     next(results)
     assert len(taken) <= 9
     results.close()

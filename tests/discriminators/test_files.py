@@ -383,7 +383,7 @@ def test_the_newer_spectral_normalization_of_pytorch_is_read() -> None:
     assert any("newer" in note for note in found.notes)
     network = UNetConfig(features=2).build().eval()
     network.load_state_dict(found.state)
-    torch.testing.assert_close(network.conv8.normalized_weight(), layer.weight)
+    torch.testing.assert_close(network.conv8.normalize_weight(), layer.weight)
 
 
 def test_files_from_before_batches_were_counted_are_read() -> None:

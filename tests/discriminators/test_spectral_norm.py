@@ -74,7 +74,7 @@ def test_after_many_runs_the_largest_singular_value_is_one() -> None:
     layer.weight_orig.data.mul_(7)
     for _ in range(200):
         layer(torch.zeros(1, 4, 3, 3))
-    matrix = layer.eval().normalized_weight().detach().numpy().reshape(6, -1)
+    matrix = layer.eval().normalize_weight().detach().numpy().reshape(6, -1)
     assert np.linalg.svd(matrix, compute_uv=False)[0] == pytest.approx(1, abs=1e-5)
 
 

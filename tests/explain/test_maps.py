@@ -127,7 +127,7 @@ def test_norms_are_estimated_for_a_network_before_its_first_step_and_for_no_othe
     for module in network.modules():
         assert not module.training
         if isinstance(module, SpectralConv2d):
-            largest = torch.linalg.matrix_norm(module.normalized_weight().flatten(1), 2)
+            largest = torch.linalg.matrix_norm(module.normalize_weight().flatten(1), 2)
             assert 1 - 1e-5 <= largest < 1.03  # a spectral norm is estimated from below; fp32 rounds
     network.train()(picture(32, 32))
     before = snapshot(network.eval())

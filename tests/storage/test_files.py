@@ -1,6 +1,7 @@
 """Writing and reading back in folders that may come out of an archive."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from tessera.errors import FileError
 from tessera.storage.files import (
     check_inside,
+    hold_lock,
     open_for_appending,
     open_lock,
     read_bytes,
@@ -137,3 +139,21 @@ def test_a_linked_subfolder_does_not_lead_out_of_the_named_folder(tmp_path):
         check_inside(results / "sub" / "a.png", results)
     with pytest.raises(FileError, match="leads out of"):
         check_inside(results / ".." / "a.png", results)
+
+
+def test_a_lock_is_held_by_one_process_until_its_block_ends(tmp_path: Path) -> None:
+    other = (
+        "import fcntl, sys; file = open(sys.argv[1], 'a')\n"
+        "try: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
+        "except BlockingIOError: sys.exit(3)"
+    )
+
+    def try_elsewhere() -> int:
+        return subprocess.run([sys.executable, "-c", other, str(tmp_path / "lock")], check=False).returncode
+
+    with hold_lock(tmp_path / "lock") as is_locked:
+        assert is_locked
+        assert try_elsewhere() == 3
+        with pytest.raises(BlockingIOError), hold_lock(tmp_path / "lock"):
+            pass
+    assert try_elsewhere() == 0

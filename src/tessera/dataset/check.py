@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from tessera.dataset.blemishes import BLOCKY_FROM
 from tessera.dataset.examine import Examined, Job, Survey, examine, has_expected_size
-from tessera.dataset.fingerprint import POSITIONS, correlation, find_same_pictures, has_contrast, orient
-from tessera.dataset.processes import for_each
+from tessera.dataset.fingerprint import POSITIONS, compute_correlation, find_same_pictures, has_contrast, orient
+from tessera.dataset.processes import process_each
 from tessera.dataset.sources import Listing, PictureRef
 from tessera.errors import PictureError
 
@@ -90,7 +90,7 @@ def check(
     findings: list[Finding] = [Finding("partnerless", problem.split(": ")[0], problem) for problem in listing.problems]
     seen: list[tuple[str, Survey]] = []
     tested: list[tuple[str, Survey]] = []
-    for number, (job, result) in enumerate(watch(for_each(examine, jobs, workers=workers), len(jobs))):
+    for number, (job, result) in enumerate(watch(process_each(examine, jobs, workers=workers), len(jobs))):
         examined = Examined(str(result)) if isinstance(result, PictureError) else result
         findings += _describe_unreadable(job, examined)
         if isinstance(examined.gt, str):
@@ -138,10 +138,10 @@ def _check_pair(job: Job, gt: Survey, lq: Survey, shift: tuple[int, int] | None)
         yield Finding("mis-scaled", lq_name, f"{lq_name}: {sizes}, which is not {job.scale} times that.", gt_name)
     if not has_contrast(np.stack([gt.thumb, lq.thumb])).all():
         return
-    likeness = [float(correlation(gt.thumb, orient(lq.thumb, position))) for position in range(POSITIONS)]
+    likeness = [float(compute_correlation(gt.thumb, orient(lq.thumb, position))) for position in range(POSITIONS)]
     if likeness[0] < _LEAST_LIKENESS:
         how = "shows it mirrored or rotated" if max(likeness) >= _LEAST_LIKENESS else "shows something else"
-        said = f"{lq_name}: is paired with {gt_name} by name and {how} (correlation {likeness[0]:.2f})."
+        said = f"{lq_name}: is paired with {gt_name} by name and {how} (compute_correlation {likeness[0]:.2f})."
         yield Finding("mis-paired", lq_name, said, gt_name)
     elif shift is not None:
         down, right = shift

@@ -41,7 +41,7 @@ def orient(thumb: Thumbs, position: int) -> Thumbs:
     return thumb.swapaxes(-1, -2) if position & 4 else thumb
 
 
-def correlation(one: Thumbs, other: Thumbs) -> npt.NDArray[np.float32]:
+def compute_correlation(one: Thumbs, other: Thumbs) -> npt.NDArray[np.float32]:
     """Correlation of pictures (..., 32, 32) -> (...) in [-1, 1]; 0 if one is flat."""
     a, b = (part - part.mean(axis=(-2, -1), keepdims=True) for part in (one, other))
     norms = np.sqrt((a * a).sum(axis=(-2, -1)) * (b * b).sum(axis=(-2, -1)))
@@ -77,7 +77,7 @@ def find_same_pictures(
                 index = first + row
                 if index in found or (others is None and column >= index):
                     continue
-                if correlation(orient(thumbs[index], position), among[column]) >= _LEAST_CORRELATION:
+                if compute_correlation(orient(thumbs[index], position), among[column]) >= _LEAST_CORRELATION:
                     found[index] = column
         yield from sorted(found.items())
 

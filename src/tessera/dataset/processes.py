@@ -31,7 +31,7 @@ def get_process_context() -> Any:
     return context
 
 
-def for_each(
+def process_each(
     work: Callable[[Item], Result], items: Iterable[Item], *, workers: int
 ) -> Iterator[tuple[Item, Result | PictureError]]:
     """Apply `work` to each item, in order; a PictureError that it raises takes the place of the result.

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, Field, ValidationError
 
 from tessera.dataset.decoding import open_ref
-from tessera.dataset.processes import for_each
+from tessera.dataset.processes import process_each
 from tessera.dataset.sources import PictureRef
 from tessera.errors import FileError, PictureError, UsageError
 from tessera.images.libvips import vips
@@ -111,7 +111,7 @@ def cut_all(
     """
     mark_length = find_mark_length(refs)
     _prepare_folder(out, config, resume)
-    return for_each(partial(_cut_picture, mark_length=mark_length, out=out, config=config), refs, workers=workers)
+    return process_each(partial(_cut_picture, mark_length=mark_length, out=out, config=config), refs, workers=workers)
 
 
 def _cut_picture(ref: PictureRef, *, mark_length: int, out: Path, config: CropsConfig) -> Cut:

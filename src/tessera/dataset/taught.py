@@ -22,7 +22,7 @@ from pydantic import BaseModel, Field, JsonValue, ValidationError
 from tessera.dataset.store import import_lmdb
 from tessera.errors import FileError, PictureError, UsageError
 from tessera.images.libvips import vips
-from tessera.storage.files import open_lock, read_bytes, write_text
+from tessera.storage.files import hold_lock, read_bytes, write_text
 
 Pixels = npt.NDArray[np.uint8]
 Pair = tuple[Pixels, Pixels]
@@ -171,22 +171,14 @@ def _prepare_folder(folder: Path, teaching: Teaching, *, resume: bool) -> None:
 @contextlib.contextmanager
 def _lock(folder: Path) -> Generator[None]:
     """Hold the store's lock. Raises PictureError if another process holds it."""
-    try:
-        import fcntl
-    except ModuleNotFoundError:  # on Windows
-        yield
-        return
-    descriptor = open_lock(folder / ".lock")
-    try:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(hold_lock(folder / ".lock"))
         except BlockingIOError:
             raise PictureError(f"{folder}: another process is adding pairs to this store.") from None
-        except OSError:
-            pass  # a file system without locks
+        except OSError as error:
+            raise PictureError(f"{folder}: cannot be locked: {error.strerror}.") from None
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _encode_png(pixels: Pixels) -> bytes:

@@ -29,7 +29,7 @@ _SMALL_KERNEL = 13
 """From this side on, a sinc may have a lower cutoff, because its longer waves fit (Real-ESRGAN's data set)."""
 
 
-def _odd(sizes: tuple[int, ...]) -> tuple[int, ...]:
+def _check_odd(sizes: tuple[int, ...]) -> tuple[int, ...]:
     if any(size % 2 == 0 for size in sizes):
         raise ValueError(f"kernel sizes must be odd, found {list(sizes)}")
     return sizes
@@ -50,7 +50,9 @@ Cutoffs = Annotated[
     AfterValidator(check_order),
 ]
 KernelSizes = Annotated[
-    tuple[Annotated[int, Field(ge=1, le=LARGEST_KERNEL)], ...], Field(min_length=1, max_length=26), AfterValidator(_odd)
+    tuple[Annotated[int, Field(ge=1, le=LARGEST_KERNEL)], ...],
+    Field(min_length=1, max_length=26),
+    AfterValidator(_check_odd),
 ]
 PUBLISHED_SIZES = tuple(range(7, 22, 2))
 
@@ -155,7 +157,7 @@ def compute_kernel(draw: KernelDraw) -> npt.NDArray[np.float64]:
     if draw.kind == "pulse":
         weights = ((x == 0) & (y == 0)).astype(np.float64)
     elif draw.kind == "sinc":
-        weights = _sinc(draw.cutoff, draw.size)
+        weights = _compute_sinc(draw.cutoff, draw.size)
     else:
         along = x * math.cos(draw.theta) + y * math.sin(draw.theta)
         across = y * math.cos(draw.theta) - x * math.sin(draw.theta)
@@ -169,7 +171,7 @@ def compute_kernel(draw: KernelDraw) -> npt.NDArray[np.float64]:
     return weights / weights.sum()
 
 
-def _sinc(cutoff: float, size: int) -> npt.NDArray[np.float64]:
+def _compute_sinc(cutoff: float, size: int) -> npt.NDArray[np.float64]:
     """Compute one quarter and mirror it."""
     half = np.arange(size // 2 + 1, dtype=np.float64)
     radius = np.hypot(half[:, None], half[None, :])

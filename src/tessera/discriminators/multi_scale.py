@@ -61,7 +61,7 @@ class MultiScaleDiscriminator(nn.Module):
         for number in range(config.scales):
             self.add_module(f"layer{number}", config.single.build())
 
-    def _levels(self, x: Tensor) -> Iterator[tuple[int, AttentionUNet, Tensor]]:
+    def _iterate_levels(self, x: Tensor) -> Iterator[tuple[int, AttentionUNet, Tensor]]:
         """Yield the downsampling factor, the network for that scale, and the picture at that scale."""
         check_batch(x, self.config)
         x = pad_to_multiple(x, self.config.multiple)
@@ -74,7 +74,9 @@ class MultiScaleDiscriminator(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Compute logits for each pixel of a batch of pictures, at every scale."""
-        return tuple(crop_to(network(small)[0], x.shape[-2:], divisor) for divisor, network, small in self._levels(x))
+        return tuple(
+            crop_to(network(small)[0], x.shape[-2:], divisor) for divisor, network, small in self._iterate_levels(x)
+        )
 
     def attention(self, x: Tensor) -> tuple[AttentionMaps, ...]:
         """Compute the attention maps at every scale, in the order of the logits.
@@ -83,7 +85,7 @@ class MultiScaleDiscriminator(nn.Module):
         eval mode first: in training mode this run updates the estimates of the spectral norms.
         """
         found: list[AttentionMaps] = []
-        for divisor, network, small in self._levels(x):
+        for divisor, network, small in self._iterate_levels(x):
             (maps,) = network.attention(small)
             cropped = (crop_to(a, x.shape[-2:], divisor * inner) for a, inner in zip(maps, (4, 2, 1), strict=True))
             found.append(AttentionMaps(*cropped))

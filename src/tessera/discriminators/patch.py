@@ -30,13 +30,13 @@ class PatchConfig(DiscriminatorConfig, frozen=True, extra="forbid"):
 
     @model_validator(mode="before")
     @classmethod
-    def _only_color_has_imagenet_statistics(cls, values: Any) -> Any:
+    def _default_color_space(cls, values: Any) -> Any:
         if isinstance(values, dict) and "imagenet_space" not in values:
             return {**values, "imagenet_space": values.get("in_channels", 3) == 3}
         return values
 
     @model_validator(mode="after")
-    def _agree(self) -> "PatchConfig":
+    def _check_channels(self) -> "PatchConfig":
         if self.imagenet_space and self.in_channels != 3:
             raise ValueError("ImageNet's mean and deviation are known for three channels only")
         return self

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 EPS = 1e-12
 
 
-def _full_precision(device_type: str) -> AbstractContextManager[object]:
+def _disable_autocast(device_type: str) -> AbstractContextManager[object]:
     """Disable mixed precision, which would cause an error of a hundredth in the norm."""
     if torch.amp.is_autocast_available(device_type):
         return torch.autocast(device_type, enabled=False)
@@ -51,9 +51,9 @@ class SpectralConv2d(nn.Module):
         self.register_buffer("weight_u", F.normalize(torch.randn(outputs), dim=0, eps=EPS))
         self.register_buffer("weight_v", F.normalize(torch.randn(inputs * kernel**2), dim=0, eps=EPS))
 
-    def normalized_weight(self) -> Tensor:
+    def normalize_weight(self) -> Tensor:
         """Compute the kernel (O, I, K, K) divided by its spectral norm; in training mode, refine the estimate first."""
-        with _full_precision(self.weight_orig.device.type):
+        with _disable_autocast(self.weight_orig.device.type):
             matrix = self.weight_orig.flatten(1)
             if self.training:
                 self._iterate(matrix)
@@ -68,4 +68,4 @@ class SpectralConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve with the normalized kernel."""
-        return F.conv2d(x, self.normalized_weight(), self.bias, self.stride, self.padding)
+        return F.conv2d(x, self.normalize_weight(), self.bias, self.stride, self.padding)

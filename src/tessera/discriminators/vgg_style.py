@@ -35,7 +35,7 @@ class VGGStyleConfig(DiscriminatorConfig, frozen=True, extra="forbid"):
     biases: Literal["first", "all"] = "first"
 
     @model_validator(mode="after")
-    def _can_be_halved(self) -> "VGGStyleConfig":
+    def _check_size(self) -> "VGGStyleConfig":
         if self.input_size % 2:
             raise ValueError(f"an input_size of {self.input_size} cannot be halved: give an even one")
         return self
@@ -123,7 +123,7 @@ def _infer_sequential(shapes: Shapes, hint: ScaleHint) -> DiscriminatorConfig:
     return _build_config(shapes, "features.0.weight", "classifier.0.weight", (norms + 1) // 2, biases=biases)
 
 
-def _sequential_names(config: DiscriminatorConfig) -> Mapping[str, str]:
+def _list_sequential_names(config: DiscriminatorConfig) -> Mapping[str, str]:
     """The names in one `nn.Sequential`, where activations also have an index."""
     assert isinstance(config, VGGStyleConfig)
     modules = {"conv0_0": "features.0", "linear1": "classifier.0", "linear2": "classifier.2"}
@@ -153,14 +153,14 @@ VGG_STYLE = Discriminator(
             description="a VGG-style discriminator of ESRGAN's first training code",
             marks=("features.0.weight", "features.2.bias", "classifier.0.weight", "classifier.2.weight"),
             infer=_infer_sequential,
-            names=_sequential_names,
+            names=_list_sequential_names,
         ),
         Dialect(
             name="esrgan-pytorch",
             description="a VGG-style discriminator with the names of ESRGAN-Pytorch",
             marks=("features.0.weight", "classifier.0.weight", "classifier.2.weight"),
             infer=_infer_sequential,
-            names=_sequential_names,
+            names=_list_sequential_names,
         ),
     ),
     summary="the VGG-style discriminator of ESRGAN, for one size of picture",

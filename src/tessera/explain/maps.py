@@ -139,7 +139,7 @@ def estimate_norms(network: nn.Module) -> bool:
             module.train()
             with torch.no_grad():
                 for _ in range(_ITERATIONS):
-                    module.normalized_weight()
+                    module.normalize_weight()
             module.train(training)
     return True
 

@@ -74,7 +74,7 @@ class GeneratorConfig(BaseModel, ABC, frozen=True, extra="forbid"):
     @property
     def layers(self) -> Layers:
         """The layers of the network in order. Raises EngineError where they are unknown."""
-        return _layers_of(self)
+        return _record_layers(self)
 
     @property
     def receptive_radius(self) -> int:
@@ -92,7 +92,7 @@ class GeneratorConfig(BaseModel, ABC, frozen=True, extra="forbid"):
 
 
 @functools.lru_cache(maxsize=64)
-def _layers_of(config: GeneratorConfig) -> Layers:
+def _record_layers(config: GeneratorConfig) -> Layers:
     return record_layers(config)
 
 

@@ -42,14 +42,14 @@ class Generator:
         return network if self.bf16_wrapper is None else load_class(self.bf16_wrapper)(network)
 
 
-def identical_names(config: GeneratorConfig) -> dict[str, str]:
+def keep_names(config: GeneratorConfig) -> dict[str, str]:
     """Name the weights as the network does."""
     return {name: name for name in config.layers.weight_names}
 
 
 def own_names(kind: type[GeneratorConfig]) -> Callable[[Any], dict[str, str] | None]:
     """Make the `names` of a dialect in which one kind of network keeps its own names."""
-    return lambda config: identical_names(config) if isinstance(config, kind) else None
+    return lambda config: keep_names(config) if isinstance(config, kind) else None
 
 
 def rename_modules(config: GeneratorConfig, modules: Sequence[tuple[str, str]]) -> dict[str, str]:

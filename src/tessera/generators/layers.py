@@ -96,15 +96,15 @@ class Layers:
 
         Follows the layers backwards from every phase of an output pixel, so it is exact.
         """
-        return max(self._radius_at(phase, phase // scale) for phase in range(scale * multiple))
+        return max(self._find_radius_at(phase, phase // scale) for phase in range(scale * multiple))
 
-    def _radius_at(self, phase: int, here: int) -> int:
+    def _find_radius_at(self, phase: int, here: int) -> int:
         spans = {self.end: (phase, phase)}
         for number in range(self.end, 0, -1):
             if number not in spans:
                 continue
             layer = self.all[number]
-            low, high = _span_read(layer, *spans[number])
+            low, high = _find_read_span(layer, *spans[number])
             for read in layer.reads:
                 before = spans.get(read, (low, high))
                 spans[read] = (min(before[0], low), max(before[1], high))
@@ -112,7 +112,7 @@ class Layers:
         return max(0, here - low, high - here)
 
 
-def _span_read(layer: Layer, low: int, high: int) -> tuple[int, int]:
+def _find_read_span(layer: Layer, low: int, high: int) -> tuple[int, int]:
     """Find the first and the last pixel that a layer reads to make the pixels from `low` to `high`."""
     factor = int(layer.factor)
     match layer.kind:
@@ -155,42 +155,44 @@ class _Recorder:
 
     def conv(self, module: str, x: int, outputs: int, *, kernel: int = 3, slope: float | None = None) -> int:
         name = self._name(module)
-        return self._add(Layer("conv", (x,), outputs, self._zoom(x), module, name, kernel, slope))
+        return self._add(Layer("conv", (x,), outputs, self._get_zoom(x), module, name, kernel, slope))
 
     def prelu(self, module: str, x: int) -> int:
-        return self._add(Layer("prelu", (x,), self._channels(x), self._zoom(x), module, self._name(module)))
+        return self._add(Layer("prelu", (x,), self._count_channels(x), self._get_zoom(x), module, self._name(module)))
 
     def concat(self, maps: Sequence[int]) -> int:
-        channels = sum(self._channels(each) for each in maps)
-        return self._add(Layer("concat", tuple(maps), channels, self._zoom(maps[0])))
+        channels = sum(self._count_channels(each) for each in maps)
+        return self._add(Layer("concat", tuple(maps), channels, self._get_zoom(maps[0])))
 
     def add(self, x: int, y: int, factor: float = 1.0) -> int:
-        channels = max(self._channels(x), self._channels(y))
-        return self._add(Layer("add", (x, y), channels, self._zoom(x), factor=factor))
+        channels = max(self._count_channels(x), self._count_channels(y))
+        return self._add(Layer("add", (x, y), channels, self._get_zoom(x), factor=factor))
 
     def affine(self, x: int, factors: Sequence[float], offsets: Sequence[float]) -> int:
-        layer = Layer("affine", (x,), self._channels(x), self._zoom(x), factors=tuple(factors), offsets=tuple(offsets))
+        layer = Layer(
+            "affine", (x,), self._count_channels(x), self._get_zoom(x), factors=tuple(factors), offsets=tuple(offsets)
+        )
         return self._add(layer)
 
     def nearest(self, x: int, factor: int) -> int:
-        return self._add(Layer("nearest", (x,), self._channels(x), self._zoom(x) * factor, factor=factor))
+        return self._add(Layer("nearest", (x,), self._count_channels(x), self._get_zoom(x) * factor, factor=factor))
 
     def shuffle(self, x: int, factor: int) -> int:
-        channels = self._channels(x) // factor**2
-        return self._add(Layer("shuffle", (x,), channels, self._zoom(x) * factor, factor=factor))
+        channels = self._count_channels(x) // factor**2
+        return self._add(Layer("shuffle", (x,), channels, self._get_zoom(x) * factor, factor=factor))
 
     def unshuffle(self, x: int, factor: int) -> int:
-        channels = self._channels(x) * factor**2
-        return self._add(Layer("unshuffle", (x,), channels, self._zoom(x) / factor, factor=factor))
+        channels = self._count_channels(x) * factor**2
+        return self._add(Layer("unshuffle", (x,), channels, self._get_zoom(x) / factor, factor=factor))
 
     def _name(self, module: str) -> str:
         self._uses[module] = use = self._uses.get(module, 0) + 1
         return module if use == 1 else f"{module}@{use}"
 
-    def _channels(self, x: int) -> int:
+    def _count_channels(self, x: int) -> int:
         return self.layers[x].channels
 
-    def _zoom(self, x: int) -> Fraction:
+    def _get_zoom(self, x: int) -> Fraction:
         return self.layers[x].zoom
 
     def _add(self, layer: Layer) -> int:

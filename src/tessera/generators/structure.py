@@ -179,7 +179,7 @@ def list_layers(structure: Structure, convolutions: Sequence[tuple[int, int, int
     )
 
 
-def layers_without_names(layers: Layers) -> LayerList:
+def list_unnamed_layers(layers: Layers) -> LayerList:
     """List the layers of a drawn network as a file without names would."""
     structure = Structure()
     draw_structure(layers, structure)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from tessera.errors import FileError
+from tessera.libraries import import_library
 from tessera.storage.atomic import choose_temporary_name, put_in_place
 
 _BINARY: int = getattr(os, "O_BINARY", 0)
@@ -97,6 +98,33 @@ def append_bytes(path: Path, data: bytes, *, max_bytes: int) -> None:
 def open_lock(path: Path) -> int:
     """Open or create a lock file: give a descriptor for reading and writing. Raises FileError and OSError as above."""
     return _open_regular(path, os.O_RDWR | os.O_CREAT, 1 << 20)
+
+
+@contextlib.contextmanager
+def hold_lock(path: Path) -> Generator[bool]:
+    """Hold a lock file against other processes; yields whether the system and the file system support locks.
+
+    Raises:
+        BlockingIOError: another process holds the lock.
+        FileError, OSError: as `open_lock`.
+    """
+    try:
+        locks = import_library("fcntl")
+    except ModuleNotFoundError:  # on Windows
+        yield False
+        return
+    descriptor = open_lock(path)
+    try:
+        is_locked = True
+        try:
+            locks.flock(descriptor, locks.LOCK_EX | locks.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:  # a file system without locks
+            is_locked = False
+        yield is_locked
+    finally:
+        os.close(descriptor)
 
 
 def read_bytes(path: Path, *, max_bytes: int) -> bytes:

@@ -19,11 +19,10 @@ from typing import Any
 
 from tessera.config import read_toml, validate
 from tessera.errors import FileError, TrainingError
-from tessera.libraries import import_library
 from tessera.storage.files import (
     append_bytes,
+    hold_lock,
     open_for_reading,
-    open_lock,
     replace_file,
     write_text,
 )
@@ -131,26 +130,14 @@ class RunFolder:
 
         Raises TrainingError when another process holds the lock.
         """
-        try:
-            locks = import_library("fcntl")
-        except ModuleNotFoundError:  # on Windows
-            yield False
-            return
-        try:
-            handle = open_lock(self.path / ".lock")
-        except OSError as error:
-            raise describe_write_error(self.path / ".lock", error) from error
-        try:
-            is_locked = True
+        with contextlib.ExitStack() as stack:
             try:
-                locks.flock(handle, locks.LOCK_EX | locks.LOCK_NB)
+                is_locked = stack.enter_context(hold_lock(self.path / ".lock"))
             except BlockingIOError:
                 raise TrainingError(f"{self.path}: another process is training this run.") from None
-            except OSError:  # a file system without locks
-                is_locked = False
+            except OSError as error:
+                raise describe_write_error(self.path / ".lock", error) from error
             yield is_locked
-        finally:
-            os.close(handle)
 
     def remove_leftovers(self, *, is_locked: bool) -> None:
         """Remove temporary files of killed processes; all of them if the lock excludes other writers."""

@@ -21,7 +21,7 @@ from tessera.errors import EngineError
 from tessera.generators import GeneratorConfig, RRDBNetConfig, SRVGGNetCompactConfig, find_generator
 from tessera.generators.rrdbnet import declaration as rrdbnet
 from tessera.generators.srvgg import declaration as srvgg
-from tessera.generators.structure import compute_the_same, layers_without_names
+from tessera.generators.structure import compute_the_same, list_unnamed_layers
 from tessera.machine import cores
 from tessera.native.library import Description, Kind, Network
 
@@ -165,7 +165,7 @@ def _find_supported(config: GeneratorConfig) -> RRDBNetConfig | SRVGGNetCompactC
     """Find the network with the same layers among the two structures that the kernels have."""
     if isinstance(config, RRDBNetConfig | SRVGGNetCompactConfig):
         return config
-    layers = layers_without_names(config.layers)
+    layers = list_unnamed_layers(config.layers)
     for infer in (rrdbnet.infer_from_layers, srvgg.infer_from_layers):
         try:
             same = infer(layers)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 from tessera.generators.config import Blocks, Factor, Features, GeneratorConfig, OddKernel
 from tessera.generators.dialect import Dialect, ScaleHint, Shapes, convolution_shape, count_numbers
 from tessera.generators.drawing import DenseBlock, Map, Pen, draw_trunk
-from tessera.generators.generator import Generator, identical_names
+from tessera.generators.generator import Generator, keep_names
 from tessera.generators.rrdbnet.declaration import RRDBNetConfig, note_ambiguous_stage, pair_modules, rrdb_names
 from tessera.generators.structure import LayerList
 
@@ -102,7 +102,7 @@ def _infer_from_names(shapes: Shapes, hint: ScaleHint) -> GeneratorConfig:
     return ESRDnetConfig(**common, lff_kernel=lff_kernel, hr_kernel=hr_kernel)
 
 
-def _modules_of_rrdbnet(config: RRDBNetConfig) -> Iterator[tuple[str, str]]:
+def _pair_with_rrdbnet(config: RRDBNetConfig) -> Iterator[tuple[str, str]]:
     stages = len(config.stages)
     pairs = pair_modules(
         config,
@@ -116,11 +116,11 @@ def _modules_of_rrdbnet(config: RRDBNetConfig) -> Iterator[tuple[str, str]]:
     return ((ours, theirs.replace("conv5.conv.0", "LFF")) for ours, theirs in pairs)
 
 
-_names_of_rrdbnet = rrdb_names(_modules_of_rrdbnet, plain=True)
+_names_of_rrdbnet = rrdb_names(_pair_with_rrdbnet, plain=True)
 
 
-def _names(config: Any) -> Mapping[str, str] | None:
-    return identical_names(config) if isinstance(config, ESRDnetConfig) else _names_of_rrdbnet(config)
+def _name_weights(config: Any) -> Mapping[str, str] | None:
+    return keep_names(config) if isinstance(config, ESRDnetConfig) else _names_of_rrdbnet(config)
 
 
 ESRDNET = Generator(
@@ -136,7 +136,7 @@ ESRDNET = Generator(
                 r"model\.(\d+|1\.module\.\d+(\.rdbs\.\d+\.(conv[1-4]\.conv\.0|LFF))?|\d+\.upconv\.1)\.(?:weight|bias)$"
             ),
             infer=_infer_from_names,
-            names=_names,
+            names=_name_weights,
             bgr=True,
             notes=note_ambiguous_stage,
         ),

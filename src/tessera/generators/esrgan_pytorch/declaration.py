@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 from tessera.generators.config import Blocks, Features, GeneratorConfig
 from tessera.generators.dialect import Dialect, ScaleHint, Shapes, convolution_shape, count_numbers
 from tessera.generators.drawing import Map, Pen
-from tessera.generators.generator import Generator, identical_names
+from tessera.generators.generator import Generator, keep_names
 from tessera.generators.rrdbnet.declaration import SLOPE, RRDBNetConfig, draw_rrdb_trunk, pair_modules, rrdb_names
 
 
@@ -52,7 +52,7 @@ def _infer(shapes: Shapes, hint: ScaleHint) -> RRDBNetConfig:
     )
 
 
-def _modules_of_rrdbnet(config: RRDBNetConfig) -> Iterator[tuple[str, str]]:
+def _pair_with_rrdbnet(config: RRDBNetConfig) -> Iterator[tuple[str, str]]:
     return pair_modules(
         config,
         first="conv1",
@@ -64,12 +64,12 @@ def _modules_of_rrdbnet(config: RRDBNetConfig) -> Iterator[tuple[str, str]]:
     )
 
 
-_names_of_rrdbnet = rrdb_names(_modules_of_rrdbnet, plain=True)
+_names_of_rrdbnet = rrdb_names(_pair_with_rrdbnet, plain=True)
 
 
-def _names(config: Any) -> Mapping[str, str] | None:
+def _name_weights(config: Any) -> Mapping[str, str] | None:
     if isinstance(config, ESRGANPytorchConfig):
-        return identical_names(config)
+        return keep_names(config)
     return _names_of_rrdbnet(config) if isinstance(config, RRDBNetConfig) and config.scale == 4 else None
 
 
@@ -84,7 +84,7 @@ ESRGAN_PYTORCH = Generator(
             marks=("conv1.weight", "trunk.0.rdb1.conv1.weight"),
             pattern=re.compile(r"(conv[124]|conv3\.0|upsampling\.0|trunk\.\d+\.rdb[123]\.conv[1-5])\.(?:weight|bias)$"),
             infer=_infer,
-            names=_names,
+            names=_name_weights,
         ),
     ),
 )
