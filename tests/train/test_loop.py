@@ -127,7 +127,7 @@ def test_esrdgans_weights_fit_its_recipe_though_they_are_an_rrdbnet(desk):
         recipe="esrdgan",
     )
     train(recipe, resume=False, display=watcher)
-    assert any("taken in their order" in sentence for sentence in watcher.sentences)
+    assert any("loaded in order" in sentence for sentence in watcher.sentences)
     after = weights_of(desk / "runs" / "run")
     assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(after.values(), state.values(), strict=True))
 

@@ -191,7 +191,7 @@ def _load_matching_tensors(
     if not own.keys() & state.keys() and [value.shape for value in own.values()] == [
         value.shape for value in state.values()
     ]:  # the same layers under another program's names, such as esrdgan's of an RRDBNet
-        notes.append(f"{source}: its weights have other names, and were taken in their order.")
+        notes.append(f"{source}: its tensors have other names and were loaded in order.")
         state = dict(zip(own, state.values(), strict=True))
     fitting = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
     missing = [name for name in own if name not in fitting]
@@ -204,7 +204,7 @@ def _load_matching_tensors(
             " set start.partial = true to take what fits."
         )
     if missing:
-        notes.append(f"{source}: {len(fitting)} of {len(own)} tensors fit and were taken; the others begin fresh.")
+        notes.append(f"{source}: {len(fitting)} of {len(own)} tensors fit and were loaded; the others start fresh.")
     network.load_state_dict(fitting, strict=False)
 
 
