@@ -34,6 +34,8 @@ _WORTH_A_LARGER_TILE = 0.9
 """A larger tile needs more memory, so it has to save a tenth of the time."""
 UNANNOUNCED_PIXELS = 2**20
 """Job size where none is announced: one megapixel."""
+SLOWEST_PACE = 8.0
+"""Limit of the correction of a forecast, in both directions."""
 
 _Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -103,6 +105,9 @@ class Candidate(BaseModel, frozen=True, extra="forbid"):
     timings: tuple[Timing, ...] = ()
     """Smallest tile first; empty when not measured."""
     bytes_per_pixel: Annotated[int, Field(ge=0)] = 0
+    pace: Annotated[float, Field(ge=SLOWEST_PACE**-1, le=SLOWEST_PACE)] = 1.0
+    """Actual over measured seconds of a tile in recent pictures. It corrects forecasts, and does not change the choice,
+    because other candidates have no such measurement."""
     difference: Difference | None = None
     """None until it is checked, which happens before its first use."""
     problem: str | None = None
@@ -125,6 +130,11 @@ class Candidate(BaseModel, frozen=True, extra="forbid"):
         """Seconds for startup and this many input pixels in tiles of this side; a single tile has no seams."""
         more = 1.0 if pixels <= side**2 else waste(side, overlap)
         return self.startup_seconds + self.seconds_per_megapixel(side) * more * pixels / 1e6
+
+    def expected_seconds(self, pixels: int, side: int, overlap: int) -> float:
+        """Seconds as above at the pace of recent pictures."""
+        work = self.seconds(pixels, side, overlap) - self.startup_seconds
+        return self.startup_seconds + self.pace * work
 
     def best_tile(self, overlap: int) -> int:
         """The smallest tile side that is not a tenth slower than a larger one, within the memory for one tile."""
@@ -173,16 +183,19 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
         Excluded candidates are left out. `tile` fixes the side of tiles; 0 disables tiling.
         """
         usable = [each for each in self.candidates if each.problem is None]
-        measured: list[Choice] = []
+        measured: list[tuple[float, Choice]] = []
         for each in usable:
             if each.timings:
                 side = each.best_tile(overlap) if tile is None else tile
-                seconds = each.seconds(pixels, side or max(round(pixels**0.5), 1), overlap if side else 0)
-                measured.append(Choice(candidate=each, tile=side, seconds=seconds))
-        measured.sort(key=lambda choice: choice.seconds or 0.0)
+                job = (pixels, side or max(round(pixels**0.5), 1), overlap if side else 0)
+                choice = Choice(candidate=each, tile=side, seconds=each.expected_seconds(*job))
+                measured.append((each.seconds(*job), choice))
+        measured.sort(key=lambda pair: pair[0])
         # PyTorch comes last: it is the reference and always correct.
         unknown = sorted((each for each in usable if not each.timings), key=lambda each: each.engine != "pytorch")
-        return measured + [Choice(candidate=each, tile=None, seconds=None) for each in unknown]
+        return [choice for _, choice in measured] + [
+            Choice(candidate=each, tile=None, seconds=None) for each in unknown
+        ]
 
     def choose(self, pixels: int, overlap: int = 0, tile: int | None = None) -> Choice | None:
         """The first of the ranking, or None when all are excluded."""

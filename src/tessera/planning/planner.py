@@ -14,7 +14,7 @@ from tessera.engines.opening import EngineName, choose_products
 from tessera.errors import OutOfMemoryError
 from tessera.machine import cores
 from tessera.planning.cache import plan_key, read_plan, write_plan
-from tessera.planning.plan import Candidate, Choice, Difference, Plan, sentence_of
+from tessera.planning.plan import SLOWEST_PACE, Candidate, Choice, Difference, Plan, sentence_of
 
 if TYPE_CHECKING:
     from tessera.planning.checking import Reference
@@ -88,6 +88,14 @@ class Planner:
     def lines(self, choice: Choice | None) -> Iterator[str]:
         """The plan as lines of text."""
         yield from self.plan.lines(choice, self._overlap, self._tile)
+
+    def note_pace(self, candidate: Candidate, pace: float) -> None:
+        """Store the actual over the measured seconds of a tile, averaged with earlier pictures."""
+        known = next((each for each in self.plan.candidates if _is_same_way(each, candidate)), None)
+        if known is None:
+            return
+        mean = pace if known.pace == 1.0 else (pace * known.pace) ** 0.5
+        self._note(known, known.model_copy(update={"pace": min(max(mean, 1 / SLOWEST_PACE), SLOWEST_PACE)}))
 
     def _measured(self) -> Plan:
         plan = self._timed(Plan(policy=self._policy, candidates=self._candidates))
@@ -213,3 +221,9 @@ def _find_engines(engine: EngineName, place: str, device: str) -> list[EngineInf
 def threads_for(device: str, threads: int | None) -> int | None:
     """Threads of an engine: as set, else all usable cores; None on GPUs."""
     return (threads or cores().usable) if device == "cpu" else None
+
+
+def _is_same_way(one: Candidate, other: Candidate) -> bool:
+    """Whether two describe the same way to run, whatever is known about it."""
+    unknown = {"pace": 1.0, "difference": None, "problem": None}
+    return one.model_copy(update=unknown) == other.model_copy(update=unknown)

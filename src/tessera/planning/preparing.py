@@ -20,7 +20,7 @@ from tessera.weights.loaded_generator import LoadedGenerator
 if TYPE_CHECKING:
     from tessera.zoo.int8_file import Int8File
 
-_RUNS_OF_AN_ENSEMBLE = 8
+RUNS_OF_AN_ENSEMBLE = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +36,8 @@ class Ready:
     """False with an engine of the user's own."""
     pixels: int = 0
     """Input pixels that the plan was made for."""
+    planner: Planner | None = None
+    """Learns the actual pace; None where nothing was planned."""
 
 
 def open_named(generator: LoadedGenerator, settings: Settings) -> Engine:
@@ -61,7 +63,7 @@ def prepare(generator: LoadedGenerator, settings: Settings, pixels: int) -> Read
     named = open_named(generator, settings) if is_named else None
     if find_file_engine(generator) is not None:
         return _prepare_file(generator, settings, named)
-    runs = pixels * (_RUNS_OF_AN_ENSEMBLE if settings.tta else 1)
+    runs = pixels * (RUNS_OF_AN_ENSEMBLE if settings.tta else 1)
     int8 = find_companion(generator, settings)
 
     def open_candidate(network: LoadedGenerator, candidate: Candidate) -> Engine:
@@ -77,7 +79,7 @@ def prepare(generator: LoadedGenerator, settings: Settings, pixels: int) -> Read
             int8=int8 if candidate.precision == "int8" else None,
         )
 
-    failed = False
+    failed, planner = False, None
     try:
         planner = Planner(
             generator,
@@ -105,7 +107,7 @@ def prepare(generator: LoadedGenerator, settings: Settings, pixels: int) -> Read
     pipeline = Pipeline(generator=generator, engine=engine, settings=settings)
     if choice.tile:
         pipeline = Pipeline(generator=generator, engine=engine, settings=settings, best_tile=choice.tile)
-    return Ready(pipeline=pipeline, choice=choice, lines=lines, pixels=pixels)
+    return Ready(pipeline=pipeline, choice=choice, lines=lines, pixels=pixels, planner=planner)
 
 
 def _open_last_resort(generator: LoadedGenerator, settings: Settings, named: Engine | None, *, failed: bool) -> Engine:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tessera.planning.handling import handling_seconds_per_megapixel
-from tessera.planning.preparing import prepare
+from tessera.planning.preparing import RUNS_OF_AN_ENSEMBLE, prepare
 from tessera.tiling.settings import SMALLEST_TILE
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from tessera.upscaling.upscaler import Upscaler
 
 _LARGEST_TIMED_TILE = 256
-_RUNS_OF_AN_ENSEMBLE = 8
 
 
 class Estimator:
@@ -43,13 +42,14 @@ class Estimator:
         first = ready.pipeline.first_tile(forecast.height, forecast.width)
         rows, columns = ready.pipeline.plan(first).axes(forecast.height, forecast.width)
         pixels = rows.tile * columns.tile
-        runs = forecast.runs * (_RUNS_OF_AN_ENSEMBLE if self._upscaler.settings.tta else 1)
+        runs = forecast.runs * (RUNS_OF_AN_ENSEMBLE if self._upscaler.settings.tta else 1)
         if ready.choice is None or not ready.choice.candidate.timings:
             side = min(forecast.tile, _LARGEST_TIMED_TILE)
             if side not in self._timed_tiles:
                 self._timed_tiles[side] = self._time_tile(ready.pipeline.engine, side)
             return self._timed_tiles[side] / side**2 * pixels * runs
-        return ready.choice.candidate.seconds_per_megapixel(round(pixels**0.5)) * pixels / 1e6 * runs
+        candidate = ready.choice.candidate
+        return candidate.pace * candidate.seconds_per_megapixel(round(pixels**0.5)) * pixels / 1e6 * runs
 
     def handling_seconds(self, forecast: Forecast) -> float:
         """Expected seconds of one thread for color locks, blending and rounding of a picture."""

@@ -21,11 +21,12 @@ from tessera.engines.opening import EngineName, check_engine
 from tessera.errors import UsageError
 from tessera.images.picture import Picture
 from tessera.planning import UNANNOUNCED_PIXELS
-from tessera.planning.preparing import Ready, prepare
+from tessera.planning.preparing import RUNS_OF_AN_ENSEMBLE, Ready, prepare
 from tessera.tiling.pipeline import Pipeline
 from tessera.tiling.settings import Changes, Settings, change_settings
 from tessera.upscaling.arrays import count_pixels, upscale_array, upscale_tensor
 from tessera.upscaling.filejob import FileJob, FileWritten, Forecast, Outcome, TileDone
+from tessera.upscaling.pace import Pace
 from tessera.upscaling.source import Source
 from tessera.weights.loaded_generator import LoadedGenerator
 from tessera.zoo.models import DEFAULT_MODEL, load_model
@@ -221,7 +222,15 @@ class Upscaler:
         pipeline = self.prepare().pipeline
         if on_ready is not None:
             on_ready()
-        return job.run(pipeline, on_tile, on_written)
+        pace = Pace(on_tile)
+        outcome = job.run(pipeline, pace, on_written)
+        rows, columns = pipeline.plan(outcome.tiles_tried[-1]).axes(path.info.height, path.info.width)
+        pace.correct(
+            self.prepare(),
+            side=round((rows.tile * columns.tile) ** 0.5),
+            runs=RUNS_OF_AN_ENSEMBLE if self.settings.tta else 1,
+        )
+        return outcome
 
     def check_job(self, source: Source, output: Path) -> FileJob:
         """The job for one file, surveyed and checked without opening the engine. Raises PictureError, LimitError."""
