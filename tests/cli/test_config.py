@@ -86,7 +86,7 @@ def test_an_output_is_toml_and_in_a_folder_that_is_there(options: Path, tmp_path
     assert "Use a name that ends in .toml." in refused("import", options, "-o", tmp_path / "mine.yml")
     result = run("import", options, "-o", tmp_path / "nowhere" / "mine.toml")
     assert isinstance(result.exception, TesseraError)
-    assert "cannot be written" in str(result.exception)
+    assert "cannot write this file" in str(result.exception)
 
 
 def test_a_wrong_file_is_a_sentence_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
