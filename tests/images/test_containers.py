@@ -33,6 +33,7 @@ from pictures import (
     with_exif,
 )
 from tessera.images.correction import list_losses
+from tessera.images.exif import correct_exif
 from tessera.images.formats import find_format
 from tessera.images.georeference import Georeference
 from tessera.images.libvips import vips
@@ -145,11 +146,28 @@ def test_tags_that_tiff_has_no_name_for_come_along_into_tiff(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("size", [10, 70_000])
 def test_sizes_above_65_535_become_long(tmp_path: Path, size: int) -> None:
-    from tessera.images.exif import correct_exif
-
     block, _, _ = block_of_a_maker()
     tags = walk_tiff(correct_exif(block, height=1, width=size))
     assert (tags["0"][256], tags["exif"][40962]) == (size, size)
+
+
+def test_sizes_in_the_interoperability_directory_are_corrected() -> None:
+    block = struct.pack("<2sHIH", b"II", 42, 8, 1) + struct.pack("<HHIII", 34665, 4, 1, 26, 0)
+    block += struct.pack("<H", 1) + struct.pack("<HHIII", 40965, 4, 1, 44, 0)
+    block += struct.pack("<H", 2) + struct.pack("<HHIIHHII", 4097, 3, 1, 36, 4098, 4, 1, 24) + bytes(4)
+    interop = walk_tiff(correct_exif(block, height=480, width=720))["interop"]
+    assert interop == {4097: 720, 4098: 480}
+
+
+@pytest.mark.parametrize("beyond", [0, 1, 10_000])
+def test_a_thumbnail_never_takes_other_values_with_it(beyond: int) -> None:
+    block = exif_block(thumbnail=b"\xff\xd8" + bytes(40))
+    size = struct.pack("<HHII", 514, 4, 1, 42)
+    assert block.count(size) == 1
+    wrong = block.replace(size, struct.pack("<HHII", 514, 4, 1, 42 + beyond)) + b"value"
+    corrected = correct_exif(wrong, height=1, width=1)
+    assert "1" not in walk_tiff(corrected)
+    assert (b"value" in corrected) == (beyond != 5)
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
@@ -282,12 +300,13 @@ def test_profiles_that_imagemagick_stores_as_text_are_read_as_what_they_are(tmp_
 # --- JPEG ----------------------------------------------------------------------------------------------------------
 
 
-def test_comments_of_jpeg_and_gif_come_along(tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_comments_of_jpeg_and_gif_come_along(tmp_path: Path, encoding: str) -> None:
     for suffix in (".jpg", ".gif"):
         source = tmp_path / f"in{suffix}"
-        Image.fromarray(PIXELS).save(source, comment="Ein Hügel".encode())
+        Image.fromarray(PIXELS).save(source, comment="Ein Hügel".encode(encoding))
         for output_suffix in (".jpg", ".gif"):
-            assert joined_blocks(copy(source, output_suffix)) == "Ein Hügel".encode()
+            assert joined_blocks(copy(source, output_suffix)) == "Ein Hügel".encode(encoding)
         with Image.open(copy(source, ".png")) as image:
             assert image.text[COMMENT] == "Ein Hügel"  # type: ignore[attr-defined]
         assert losses(source, ".webp") == ("the comment",)
@@ -519,6 +538,15 @@ def test_frames_and_pictures_that_are_not_read_are_named(tmp_path: Path) -> None
         assert bool(notes_of(tmp_path / "in.ppm")) == bool(words)
     assert b"by me" in joined_blocks(copy(tmp_path / "in.ppm", ".jpg"))
     assert losses(tmp_path / "in.ppm", ".ppm") == ("the comment",)
+
+
+def test_a_gain_map_of_an_avif_and_a_second_exif_block_are_named(tmp_path: Path) -> None:
+    data = save(tmp_path / "plain.avif", PIXELS).read_bytes()
+    assert data[16:20] == b"mif1"
+    (tmp_path / "in.avif").write_bytes(data[:16] + b"tmap" + data[20:])
+    assert notes_of(tmp_path / "in.avif") == "Its gain map (HDR) was not kept."
+    block = (0xE1, b"Exif\x00\x00" + exif_block())
+    assert "Only the first of its EXIF blocks was kept." in notes_of(jpeg(tmp_path / "in.jpg", block, block))
 
 
 def test_segments_of_other_programs_are_named(tmp_path: Path) -> None:

@@ -173,3 +173,11 @@ def test_splitting_moves_the_largest_properties_and_merging_brings_them_back(mos
 def test_a_packet_that_cannot_be_split_is_refused() -> None:
     with pytest.raises(MalformedXmpError):
         split_extended(RDF % (b"<!--%s-->" % (b"x" * 5000)), 1000)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_a_packet_in_utf_16_is_corrected_too(encoding: str) -> None:
+    packet = '<a tiff:Orientation="6" t="Größe"/>'.encode(encoding)
+    assert correct_xmp(packet, height=1, width=1) == '<a tiff:Orientation="1" t="Größe"/>'.encode()
+    with pytest.raises(MalformedXmpError):
+        correct_xmp(packet[:-1], height=1, width=1)

@@ -6,8 +6,9 @@ library knows stay too. All blocks are without the prefix "Exif\\0\\0".
 
 from __future__ import annotations
 
+import contextlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -15,6 +16,7 @@ from tessera.images.metadata import Density
 
 PREFIX = b"Exif\x00\x00"
 _WIDTH, _HEIGHT, _ORIENTATION, _EXIF_POINTER, _PIXEL_X, _PIXEL_Y = 256, 257, 274, 34665, 40962, 40963
+_INTEROP_POINTER, _RELATED_WIDTH, _RELATED_HEIGHT = 40965, 4097, 4098
 _THUMBNAIL, _THUMBNAIL_BYTES = 513, 514
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 282, 283, 296
 _SHORT, _LONG, _RATIONAL = 3, 4, 5
@@ -78,6 +80,16 @@ class _Block:
         form, kind = ("HHIHxx", _SHORT) if short else ("HHII", _LONG)
         struct.pack_into(self.order + form, self.data, entry.at, entry.tag, kind, 1, value)
 
+    def correct_directory(self, directory: int, values: Mapping[int, int]) -> int | None:
+        """Replace the values of tags; for a pointer (EXIF, interoperability), return what it points to instead."""
+        below: int | None = None
+        for entry in self.list_entries(directory):
+            if entry.tag in (_EXIF_POINTER, _INTEROP_POINTER) and entry.tag in values:
+                below = self.read_number(entry)
+            elif entry.tag in values:
+                self.write_number(entry, values[entry.tag])
+        return below
+
     def drop_thumbnail(self) -> None:
         """Unlink the second directory and erase the JPEG file that it points to."""
         link = self.first + 2 + 12 * self.count_entries(self.first)
@@ -90,8 +102,8 @@ class _Block:
         except MalformedExifError:
             return
         at, size = places.get(_THUMBNAIL) or 0, places.get(_THUMBNAIL_BYTES) or 0
-        if self.data.startswith(b"\xff\xd8", at) and at >= 8:
-            end = min(at + size, len(self.data))
+        end = at + size
+        if self.data.startswith(b"\xff\xd8", at) and at >= 8 and end <= len(self.data):
             if end == len(self.data):
                 del self.data[at:]
             else:
@@ -107,18 +119,14 @@ def correct_exif(block: bytes, *, height: int, width: int) -> bytes:
     Raises MalformedExifError if the first directory cannot be read.
     """
     edited = _Block(block)
-    values = {_WIDTH: width, _HEIGHT: height, _ORIENTATION: 1, _PIXEL_X: width, _PIXEL_Y: height}
-    directories = [edited.first]
-    for entry in edited.list_entries(edited.first):
-        if entry.tag == _EXIF_POINTER and (below := edited.read_number(entry)) is not None:
-            directories.append(below)
-    for directory in directories[:2]:
-        try:
-            for entry in edited.list_entries(directory):
-                if entry.tag in values:
-                    edited.write_number(entry, values[entry.tag])
-        except MalformedExifError:
-            continue  # only the lower directory: its values cannot be read by others either
+    values = {_WIDTH: width, _HEIGHT: height, _ORIENTATION: 1, _EXIF_POINTER: 0}
+    below = edited.correct_directory(edited.first, values)
+    with contextlib.suppress(MalformedExifError):  # only a lower directory: others cannot read its values either
+        if below is not None:
+            values = {_PIXEL_X: width, _PIXEL_Y: height, _INTEROP_POINTER: 0}
+            below = edited.correct_directory(below, values)
+        if below is not None:
+            edited.correct_directory(below, {_RELATED_WIDTH: width, _RELATED_HEIGHT: height})
     edited.drop_thumbnail()
     return bytes(edited.data)
 

@@ -36,10 +36,20 @@ class Text:
     text: str
     language: str = ""
     translated_keyword: str = ""
+    raw: bytes = b""
+    """The bytes of a comment that is not UTF-8, as its file has them."""
+
+    @staticmethod
+    def decode_comment(data: bytes) -> Text:
+        """Decode a comment of JPEG or GIF, which declare no encoding: as UTF-8, else as Latin-1."""
+        try:
+            return Text(COMMENT, data.decode("utf-8"))
+        except UnicodeDecodeError:
+            return Text(COMMENT, data.decode("latin-1"), raw=data)
 
     def encode(self) -> bytes:
-        """Encode the text as UTF-8, for formats whose comments have no declared encoding."""
-        return self.text.encode("utf-8", "replace")
+        """Encode the text for formats whose comments declare no encoding: UTF-8, or the bytes that it came from."""
+        return self.raw or self.text.encode("utf-8", "replace")
 
 
 _PRIMARIES = {1: "BT.709", 5: "BT.601", 6: "BT.601", 9: "BT.2020", 11: "DCI-P3", 12: "Display P3"}

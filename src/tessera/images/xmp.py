@@ -220,6 +220,7 @@ def correct_xmp(packet: bytes, *, height: int, width: int, gain_map_bytes: int =
         (EXIF, b"PixelXDimension"): b"%d" % width,
         (EXIF, b"PixelYDimension"): b"%d" % height,
     }
+    packet = _decode_wide(packet)
     if not any(word in packet for word in _WORDS_TO_CORRECT):
         return packet
     elements = parse_xmp(packet)
@@ -238,6 +239,17 @@ def correct_xmp(packet: bytes, *, height: int, width: int, gain_map_bytes: int =
             elif _is_dropped(attribute.name, gain_map_bytes):
                 edits.append((attribute.start, attribute.end, b""))
     return apply_edits(packet, edits)
+
+
+def _decode_wide(packet: bytes) -> bytes:
+    """Convert a packet in UTF-16 to UTF-8; others stay to the byte. Raises MalformedXmpError."""
+    order = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"<\x00": "utf-16-le", b"\x00<": "utf-16-be"}.get(packet[:2])
+    if order is None:
+        return packet
+    try:
+        return packet.decode(order).encode("utf-8")
+    except UnicodeError:
+        raise MalformedXmpError from None
 
 
 _WORDS_TO_CORRECT = (

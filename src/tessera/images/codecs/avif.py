@@ -27,11 +27,15 @@ def _read_container(path: Path) -> Container:
     with path.open("rb") as file:
         start = file.read(64)
     size = min(int.from_bytes(start[:4], "big"), len(start))
-    has_sequence = b"avis" in [start[at : at + 4] for at in (8, *range(16, size, 4))]
+    brands = [start[at : at + 4] for at in (8, *range(16, size, 4))]
     facts = read_heif_facts(path)
     metadata = Metadata(color_coding=facts.color_coding)
-    notes = ("Only the first frame of its sequence was used.",) if has_sequence else ()
-    return Container(metadata=metadata, notes=notes)
+    notes: list[str] = []
+    if b"avis" in brands:
+        notes.append("Only the first frame of its sequence was used.")
+    if b"tmap" in brands:  # ISO 23008-12, 6.6.2.4
+        notes.append("Its gain map (HDR) was not kept.")
+    return Container(metadata=metadata, notes=tuple(notes))
 
 
 def _select(path: Path) -> Selection:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tessera.images.codecs.libvips_loader import LibvipsLoader
-from tessera.images.metadata import COMMENT, Container, Metadata, Text, list_names
+from tessera.images.metadata import Container, Metadata, Text, list_names
 from tessera.images.picture_format import PictureFormat, SaveOptions
 
 _XMP_APPLICATION = b"XMP DataXMP"
@@ -105,18 +105,10 @@ def _read_container(path: Path) -> Container:
     return Container(
         metadata=Metadata(
             xmp=walk.xmp,
-            texts=tuple(Text(COMMENT, _decode(data)) for data in walk.comments if data.strip(b"\x00 ")),
+            texts=tuple(Text.decode_comment(data) for data in walk.comments if data.strip(b"\x00 ")),
         ),
         notes=tuple(notes),
     )
-
-
-def _decode(data: bytes) -> str:
-    """Decode a comment; the standard asks for ASCII, and programs write whatever they like."""
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
 
 
 def _save(image: Any, path: Path, options: SaveOptions) -> None:

@@ -11,7 +11,7 @@ from typing import BinaryIO
 from tessera.images.codecs import jpeg_segments as jpeg
 from tessera.images.exif import read_orientation
 from tessera.images.libvips import vips
-from tessera.images.metadata import COMMENT, Container, GainMap, Metadata, Text, list_names
+from tessera.images.metadata import Container, GainMap, Metadata, Text, list_names
 from tessera.images.photoshop import split_resources
 from tessera.images.xmp import GAIN_MAP, MalformedXmpError, mentions_film
 from tessera.images.xmp_extended import merge_extended, read_extension_digest
@@ -51,6 +51,8 @@ def read_jpeg_container(path: Path) -> Container:
     with path.open("rb") as file:
         found = jpeg.read_segments(file)
         followers = _read_followers(file, found)
+    if len(found.list_payloads(jpeg.APP1, jpeg.EXIF_PREFIX)) > 1:
+        notes.append("Only the first of its EXIF blocks was kept.")
     exif = next((data for data in found.list_payloads(jpeg.APP1, jpeg.EXIF_PREFIX)), b"")
     orientation = read_orientation(exif)
     xmp = _read_xmp(found, notes)
@@ -70,7 +72,11 @@ def read_jpeg_container(path: Path) -> Container:
             xmp=xmp,
             iptc=iptc,
             photoshop=photoshop,
-            texts=tuple(Text(COMMENT, _decode(data)) for marker, data in found.segments if marker == jpeg.COM and data),
+            texts=tuple(
+                Text.decode_comment(data.rstrip(b"\x00"))
+                for marker, data in found.segments
+                if marker == jpeg.COM and data
+            ),
             gain_map=gain_map,
         ),
         orientation=orientation,
@@ -147,15 +153,6 @@ def _name_segment(data: bytes) -> str:
     if b"jumb" in data[:64]:
         return "C2PA"
     return data[:16].split(b"\x00")[0].decode("latin-1").strip() or "unnamed"
-
-
-def _decode(data: bytes) -> str:
-    """Decode a comment; the standard names no encoding."""
-    data = data.rstrip(b"\x00")
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
 
 
 def _turn(gain_map: bytes, orientation: int) -> bytes:
