@@ -159,7 +159,7 @@ def test_sizes_in_the_interoperability_directory_are_corrected() -> None:
     assert interop == {4097: 720, 4098: 480}
 
 
-@pytest.mark.parametrize("beyond", [0, 1, 10_000])
+@pytest.mark.parametrize("beyond", [0, 10_000])
 def test_a_thumbnail_never_takes_other_values_with_it(beyond: int) -> None:
     block = exif_block(thumbnail=b"\xff\xd8" + bytes(40))
     size = struct.pack("<HHII", 514, 4, 1, 42)
@@ -167,7 +167,7 @@ def test_a_thumbnail_never_takes_other_values_with_it(beyond: int) -> None:
     wrong = block.replace(size, struct.pack("<HHII", 514, 4, 1, 42 + beyond)) + b"value"
     corrected = correct_exif(wrong, height=1, width=1)
     assert "1" not in walk_tiff(corrected)
-    assert (b"value" in corrected) == (beyond != 5)
+    assert corrected.endswith(b"value")
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
