@@ -21,7 +21,7 @@ def main() -> None:
     folder = Path(os.environ["TESSERA_ASSETS"]) / "inputs"
     print("| model | pictures | values | largest | values off by a level |\n|---|---|---|---|---|")
     for model in sys.argv[2:] or MODELS:
-        upscaler = Upscaler(model, precision="exact", flat_lock=False, tile=0, offline=True)
+        upscaler = Upscaler(model, precision="exact", flat_lock=False, keep_color_noise=True, tile=0, offline=True)
         off: list[np.ndarray] = []
         for path in sorted(folder.iterdir()):
             pixels = read_picture(path).pixels

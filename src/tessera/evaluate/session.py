@@ -165,9 +165,16 @@ def _check_combination(request: EvaluationRequest) -> None:
 def _load_methods(request: EvaluationRequest) -> list[Method]:
     """The baselines, and each model once, under distinct names."""
     given = [model for model in dict.fromkeys(request.models) if model not in BASELINES]
-    # Papers score the network's own output: one number type throughout, colors not corrected.
+    # Papers score the network's own output: one number type throughout, colors not corrected, gray in color.
     upscalers = [
-        Upscaler(model, precision=request.precision, device=request.device, flat_lock=False, offline=request.offline)
+        Upscaler(
+            model,
+            precision=request.precision,
+            device=request.device,
+            flat_lock=False,
+            keep_color_noise=True,
+            offline=request.offline,
+        )
         for model in given
     ]
     own = [upscaler.generator.name for upscaler in upscalers]
