@@ -111,7 +111,7 @@ def test_weights_that_do_not_fit_are_named_and_taken_in_part_on_request(desk):
     watcher = RecordingDisplay()
     recipe = small("start.generator=x2.safetensors", "start.partial=true", "optimizer.rate=1e-30")
     train(recipe, resume=False, display=watcher)
-    assert any("tensors fit and were taken" in sentence for sentence in watcher.sentences)
+    assert any("tensors fit and were loaded" in sentence for sentence in watcher.sentences)
     after = weights_of(desk / "runs" / "run")
     assert torch.allclose(after["conv_last.weight"], state["conv_last.weight"], atol=1e-6)
 
