@@ -83,6 +83,10 @@ COMMANDS = {
     "export, OpenVINO": ("export", "{0}/tiny.safetensors", "-o", "tiny.xml"),
     "evaluate": ("evaluate", "--sr", "{0}/photos", "--gt", "{0}/photos", "-o", "scores"),
     "data check": ("data", "check", "{0}/photos"),
+    "data teach": (
+        *("data", "teach", "{0}/tiny.safetensors", "{0}/photos"),
+        *("-o", "store", "--pairs", "8", "--side", "16"),
+    ),
     "bench": ("bench", "{0}/tiny.safetensors", "{0}/small.png", "--rounds", "1", "--size", "16x16"),
 }
 
