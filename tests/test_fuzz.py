@@ -15,7 +15,18 @@ import numpy as np
 import pytest
 import torch
 
-from pictures import display_p3, exif_block, exif_tiff, gray_profile, ramp, save, with_exif
+from pictures import (
+    chunk,
+    display_p3,
+    exif_block,
+    exif_tiff,
+    gray_profile,
+    jpeg_with_segments,
+    png_with_chunks,
+    ramp,
+    save,
+    with_exif,
+)
 from stand_ins import loaded
 from tessera.errors import PictureError, TesseraError
 from tessera.generators import SRVGGNetCompactConfig
@@ -77,6 +88,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     made["palette.png"] = save(at("png"), rgba, palette=True).read_bytes()
     made["interlaced.png"] = save(at("png"), rgb, interlace=True).read_bytes()
     made["exif.png"] = with_exif(at("png"), rgb, block).read_bytes()
+    made["texts.png"] = with_texts(save(at("png"), rgb, keep="none").read_bytes(), block)
+    made["hdr.jpg"] = ultra_hdr(made["exif.jpg"])
+    made["comment.gif"] = with_comment(save(at("gif"), rgba).read_bytes())
     made["webp"] = save(at("webp"), rgb, blobs=blobs).read_bytes()
     made["alpha.webp"] = save(at("webp"), rgba, lossless=True).read_bytes()
     made["exif.webp"] = with_exif(at("webp"), rgb, block).read_bytes()
@@ -101,11 +115,44 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 KINDS = [
     *("jpg", "progressive.jpg", "exif.jpg", "gray.jpg"),
     *("icc.png", "alpha.png", "deep.png", "gray.png", "palette.png", "interlaced.png", "exif.png"),
+    *("texts.png", "hdr.jpg", "comment.gif"),
     *("webp", "alpha.webp", "exif.webp"),
     *("tif", "deep.tif", "lzw.tif", "tiled.tif", "jpeg.tif", "exif.tif"),
     *("avif", "deep.avif", "gif", "animated.gif", "animated.webp"),
     *("ppm", "deep.ppm", "plain.ppm", "pgm"),
 ]
+
+
+XMP = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6" '
+    b'xmlns:H="http://ns.adobe.com/hdr-gain-map/1.0/" H:Version="1.0" '
+    b'xmlns:N="http://ns.adobe.com/xmp/note/" N:HasExtendedXMP="%s"/></rdf:RDF></x:xmpmeta>'
+) % (b"A" * 32)
+
+
+def with_texts(png: bytes, block: bytes) -> bytes:
+    """A PNG with every kind of text and EXIF, before and after the pixels."""
+    early = chunk(b"tEXt", b"Title\0x") + chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"long" * 99))
+    early += chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP)
+    profile = b"Raw profile type iptc\0\niptc\n      10\n" + (b"\x1c\x02\x78\x00\x05hello").hex().encode()
+    late = chunk(b"tEXt", profile) + chunk(b"iTXt", b"K\0\1\0de\0K\0" + zlib.compress(b"hi")) + chunk(b"eXIf", block)
+    return png_with_chunks(png, early)[:-12] + late + png[-12:]
+
+
+def ultra_hdr(jpeg: bytes) -> bytes:
+    """A JPEG with extended XMP, Photoshop's resources, a comment, a gain map, a second picture and a film."""
+    xmp = (0xE1, b"http://ns.adobe.com/xap/1.0/\0" + XMP)
+    head = b"http://ns.adobe.com/xmp/extension/\0" + b"A" * 32 + struct.pack(">II", len(XMP), 0)
+    photoshop = b"Photoshop 3.0\0" + b"8BIM\x04\x04\0\0\0\0\0\x0a\x1c\x02\x78\0\x05hello"
+    first = jpeg_with_segments(jpeg, xmp, (0xE1, head + XMP), (0xED, photoshop), (0xFE, b"comment"))
+    return first + jpeg_with_segments(jpeg, xmp) + jpeg + b"\0\0\0\x18ftypmp42"
+
+
+def with_comment(gif: bytes) -> bytes:
+    return (
+        gif[:-1] + b"\x21\xfe\x05hello\0" + b"\x21\xff\x0bXMP DataXMP<x/>" + bytes((1, *range(255, -1, -1), 0)) + b";"
+    )
 
 
 def animation(path: Path) -> Path:
@@ -242,7 +289,7 @@ def test_a_damaged_file_becomes_a_picture_or_a_sentence(
 def test_thousands_of_damaged_files_become_pictures_or_sentences(
     tmp_path: Path, files: dict[str, bytes], upscalers: list[Upscaler], kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """420 of each of the 29 kinds: 12,180 in all, each pair of output format and way of working ten times."""
+    """420 of each of the 32 kinds: 13,440 in all, each pair of output format and way of working ten times."""
     pictures, sentences = fuzz(tmp_path, kind, files[kind], upscalers, range(1000, 1420))
     with capsys.disabled():
         print(f" {kind}: {pictures} pictures, {sentences} sentences")
