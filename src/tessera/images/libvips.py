@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tessera.images.pixels import Pixels, rows_at_a_time
+from tessera.images.pixels import Pixels, choose_row_count
 
 
 @functools.cache
@@ -47,7 +47,7 @@ def read_image_rows(image: Any) -> Iterator[Pixels]:
 
     region = vips().Region.new(image)
     dtype = np.dtype(np.uint16 if image.format == "ushort" else np.uint8)
-    step = rows_at_a_time(image.width * image.bands * dtype.itemsize)
+    step = choose_row_count(image.width * image.bands * dtype.itemsize)
     for first in range(0, image.height, step):
         count = min(step, image.height - first)
         data = region.fetch(0, first, image.width, count)

@@ -81,10 +81,10 @@ def is_color_noise(apart: int, contrast: int, depth: int) -> bool:
     return apart <= (1 if depth == 8 else max(1, min(257, contrast // 64)))
 
 
-def rows_at_a_time(row_bytes: int, most: int = 128) -> int:
+def choose_row_count(row_bytes: int, most: int = 128) -> int:
     """Return how many rows of this size to handle at a time: about 8 MiB, at most `most`, at least one.
 
-    >>> rows_at_a_time(3 * 4000), rows_at_a_time(2**20), rows_at_a_time(2**30)
+    >>> choose_row_count(3 * 4000), choose_row_count(2**20), choose_row_count(2**30)
     (128, 8, 1)
     """
     return max(1, min(most, _BYTES_AT_A_TIME // max(row_bytes, 1)))

@@ -16,7 +16,7 @@ from tessera.errors import PictureError
 from tessera.images.damage import explain_errors
 from tessera.images.metadata import Metadata
 from tessera.images.picture_format import Limits, OpenPicture, PictureInfo, ReadOptions
-from tessera.images.pixels import Pixels, is_color_noise, measure_color, rows_at_a_time
+from tessera.images.pixels import Pixels, choose_row_count, is_color_noise, measure_color
 from tessera.images.survey import PictureSurvey, open_picture
 
 _CLEARLY_IN_COLOR = {8: 2, 16: 258}
@@ -124,7 +124,7 @@ class PictureReader:
 
     def read_all(self) -> Iterator[Pixels]:
         """Yield all rows from the top down, (h, W, C), as many at a time as fit in a few MiB."""
-        step = rows_at_a_time(self.width * self.info.channels * self.info.dtype.itemsize)
+        step = choose_row_count(self.width * self.info.channels * self.info.dtype.itemsize)
         for first in range(0, self.height, step):
             yield self.read_rows(first, min(step, self.height - first))
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tessera.images.filters import Band, Kernel, compute_bands, count_border_pixels
-from tessera.images.pixels import Pixels, rows_at_a_time
+from tessera.images.pixels import Pixels, choose_row_count
 
 _FAINT = np.float32(1e-9)
 """Weight of colors under fully transparent pixels, so small that they count only among themselves."""
@@ -117,7 +117,7 @@ class Resampler:
 
     def stream(self, rows: Pixels) -> Iterator[Pixels]:
         """Take the next rows (h, W, C) -> the rows of the result that are finished by them, a few at a time."""
-        step = rows_at_a_time(rows.shape[1] * self._channels * self._floats.itemsize)
+        step = choose_row_count(rows.shape[1] * self._channels * self._floats.itemsize)
         for first in range(0, len(rows), step):
             yield from self._stream_few(rows[first : first + step])
 
@@ -128,7 +128,7 @@ class Resampler:
             return
         color, alpha = values[:-1], values[-1:]
         weight = alpha + _FAINT
-        step = rows_at_a_time(self._width * (self._channels + 1) * self._floats.itemsize)
+        step = choose_row_count(self._width * (self._channels + 1) * self._floats.itemsize)
         sharp = self._sharp.stream(np.concatenate((color * alpha, alpha)), step)
         soft = self._soft.stream(np.concatenate((color * weight, weight, weight * weight)), step)
         for premultiplied, smooth in zip(sharp, soft, strict=True):
@@ -188,7 +188,7 @@ class RowResizer:
         becomes a thousand, they are never held at once.
         """
         self._held = held = rows if self._held is None else np.concatenate((self._held, rows), axis=1)
-        step = most or rows_at_a_time(len(rows) * self._across[-1].last * rows.itemsize)
+        step = most or choose_row_count(len(rows) * self._across[-1].last * rows.itemsize)
         while self._waiting and self._first + held.shape[1] >= self._until[0]:
             band = self._waiting.popleft()
             self._until.popleft()

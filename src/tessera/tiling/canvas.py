@@ -15,7 +15,7 @@ from typing import BinaryIO, Self
 import numpy as np
 
 from tessera.errors import PictureError
-from tessera.images.pixels import Pixels, rows_at_a_time
+from tessera.images.pixels import Pixels, choose_row_count
 
 LARGEST_IN_MEMORY_BYTES = 24 * 2**20
 
@@ -78,7 +78,7 @@ class Canvas:
             self._file.seek(0)
         except OSError as error:  # buffered writes did not fit on the disk
             raise self._failure(error) from None
-        step = rows_at_a_time(row_bytes)
+        step = choose_row_count(row_bytes)
         for first in range(0, height, step):
             count = min(step, height - first)
             data = self._file.read(count * row_bytes)

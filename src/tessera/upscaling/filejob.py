@@ -32,8 +32,9 @@ _PROCESS_BYTES = 350 * 2**20
 _RESAMPLING_BYTES = 32 * 2**20
 _ROWS_RESAMPLED = 16
 """Floats of a few rows, before and after, and their copies."""
-_LINES_OF_ENCODER = 400
-"""Lines that libvips holds between the rows and an encoder; measured with lines of 170 kB."""
+_LINES_OF_ENCODER, _FEWEST_LINES = 400, 40
+_LINE_BYTES = 64 * 2**20
+"""Lines that libvips holds between the rows and an encoder: 400 of 170 kB (measured), fewer of longer ones."""
 
 TileDone = Callable[[int, int, int], None]
 """Called after each tile with (tiles done, total tiles, input pixels of this tile); it may raise to stop."""
@@ -229,7 +230,8 @@ class FileJob:
         line = width * shape.channels * shape.dtype_in_file.itemsize
         samples = height * width * shape.channels * self._frames
         resampling = _RESAMPLING_BYTES + _ROWS_RESAMPLED * shape.width * shape.channels * 4 if shape.is_resized else 0
-        return resampling + _LINES_OF_ENCODER * line + int(samples * self._form.encoder_bytes_per_sample)
+        lines = min(_LINES_OF_ENCODER * line, _LINE_BYTES + _FEWEST_LINES * line)
+        return resampling + lines + int(samples * self._form.encoder_bytes_per_sample)
 
     def run(
         self, pipeline: Pipeline, on_tile: TileDone | None = None, on_written: FileWritten | None = None

@@ -41,7 +41,7 @@ def _no_notes(path: Path) -> Iterable[str]:
     return ()
 
 
-def _same(image: Any) -> Any:
+def _keep(image: Any) -> Any:
     return image
 
 
@@ -55,7 +55,7 @@ class Selection:
     """Bytes that libvips reads in place of those at an offset of the file."""
     pages: int | None = None
     """Number of pictures in the file; None takes libvips' count."""
-    convert: Callable[[Any], Any] = _same
+    convert: Callable[[Any], Any] = _keep
     """libvips image -> libvips image, of the same size."""
     notes: tuple[str, ...] = ()
 

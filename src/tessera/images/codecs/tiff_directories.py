@@ -51,7 +51,7 @@ class TiffDirectory:
     places: dict[int, int]
     """Where in the file the value of a tag lies, for tags whose value is stored in the entry."""
 
-    def first(self, tag: int, default: int) -> int:
+    def get_first(self, tag: int, default: int) -> int:
         """The first value of a tag."""
         values = self.tags.get(tag)
         return int(values[0]) if values else default
@@ -59,21 +59,21 @@ class TiffDirectory:
     @property
     def size(self) -> tuple[int, int]:
         """(H, W)."""
-        return self.first(HEIGHT, 0), self.first(WIDTH, 0)
+        return self.get_first(HEIGHT, 0), self.get_first(WIDTH, 0)
 
     @property
     def is_picture(self) -> bool:
         """Whether it is neither a reduced copy of another image nor a mask."""
-        kind = self.first(NEW_SUBFILE_TYPE, 0)
-        is_reduced = bool(kind & _REDUCED) or self.first(SUBFILE_TYPE, 0) == _REDUCED_IN_OLD_FILES
-        return not (is_reduced or kind & _MASK or self.first(PHOTOMETRIC, 0) == _MASK_PHOTOMETRIC)
+        kind = self.get_first(NEW_SUBFILE_TYPE, 0)
+        is_reduced = bool(kind & _REDUCED) or self.get_first(SUBFILE_TYPE, 0) == _REDUCED_IN_OLD_FILES
+        return not (is_reduced or kind & _MASK or self.get_first(PHOTOMETRIC, 0) == _MASK_PHOTOMETRIC)
 
     @property
     def is_raw(self) -> bool:
         """Whether it holds the values of a camera's sensor."""
         return (
-            self.first(PHOTOMETRIC, 0) in _RAW_PHOTOMETRICS
-            or self.first(COMPRESSION, 1) in _RAW_COMPRESSIONS
+            self.get_first(PHOTOMETRIC, 0) in _RAW_PHOTOMETRICS
+            or self.get_first(COMPRESSION, 1) in _RAW_COMPRESSIONS
             or DNG_VERSION in self.tags
         )
 
@@ -125,15 +125,15 @@ class _Walk:
             return None
         self._seen.add(at)
         count_format = self._order + ("Q" if self._is_big else "H")
-        head = self._bytes(at, struct.calcsize(count_format))
+        head = self._read_bytes(at, struct.calcsize(count_format))
         if head is None or (count := struct.unpack(count_format, head)[0]) > _MOST_ENTRIES:
             return None
         entry_bytes, word_bytes = (20, 8) if self._is_big else (12, 4)
         start = at + len(head)
-        entries = self._bytes(start, count * entry_bytes)
+        entries = self._read_bytes(start, count * entry_bytes)
         if entries is None:
             return None
-        link = self._bytes(start + len(entries), word_bytes)
+        link = self._read_bytes(start + len(entries), word_bytes)
         tags: dict[int, tuple[Number, ...]] = {}
         places: dict[int, int] = {}
         for offset in range(0, len(entries), entry_bytes):
@@ -145,7 +145,7 @@ class _Walk:
             data: bytes | None = entries[offset + entry_bytes - word_bytes : offset + entry_bytes][:size]
             if size > word_bytes:
                 place = struct.unpack_from(self._order + self._word, entries, offset + entry_bytes - word_bytes)[0]
-                data = self._bytes(place, size)
+                data = self._read_bytes(place, size)
             else:
                 places[tag] = start + offset + entry_bytes - word_bytes
             if data is not None:
@@ -153,7 +153,7 @@ class _Walk:
         directory = TiffDirectory(page=page, sub_image=sub_image, tags=tags, places=places)
         return directory, struct.unpack(self._order + self._word, link)[0] if link else 0
 
-    def _bytes(self, at: int, count: int) -> bytes | None:
+    def _read_bytes(self, at: int, count: int) -> bytes | None:
         """Bytes of the file; None where it ends before."""
         if at < 0 or at + count > self._end:
             return None

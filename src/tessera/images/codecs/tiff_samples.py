@@ -52,8 +52,8 @@ def plan_samples(path: Path, image: TiffDirectory) -> SamplePlan:
 
     Raises PictureError for color spaces that cannot be converted.
     """
-    kind = image.first(PHOTOMETRIC, _RGB)
-    if kind not in _COLORS or (kind == _SEPARATED and image.first(INK_SET, 1) != 1):
+    kind = image.get_first(PHOTOMETRIC, _RGB)
+    if kind not in _COLORS or (kind == _SEPARATED and image.get_first(INK_SET, 1) != 1):
         found = _NAMES.get(kind, "inks other than CMYK" if kind == _SEPARATED else f"photometric interpretation {kind}")
         raise PictureError(
             f"{path}: holds {found}; expected gray, RGB, a palette, CMYK, YCbCr or CIE Lab. Convert it first."
@@ -64,7 +64,7 @@ def plan_samples(path: Path, image: TiffDirectory) -> SamplePlan:
     colors = _count_colors(image, kind)
     alphas = [extra for extra in _list_extras(image, colors) if extra in _ALPHAS]
     # several channels of alpha are those of a multispectral picture: the reader refuses them by their number
-    if kind != _PALETTE and len(alphas) < 2 and image.first(BITS, 1) <= 16:
+    if kind != _PALETTE and len(alphas) < 2 and image.get_first(BITS, 1) <= 16:
         alpha = _find_alpha(image, colors)
         steps.append(functools.partial(_take_channels, colors=colors, alpha=alpha, samples=_count(image)))
         if alpha is not None and alphas == [_ASSOCIATED] and EXTRA_SAMPLES in image.places:
@@ -72,9 +72,9 @@ def plan_samples(path: Path, image: TiffDirectory) -> SamplePlan:
             patches[image.places[EXTRA_SAMPLES] + 2 * alpha] = _as_stored(path, _UNASSOCIATED)
             steps.append(make_alpha_straight)
         notes += _describe_extras(image, colors, alpha)
-    if kind == _YCBCR and image.first(COMPRESSION, 1) != _JPEG:  # libtiff converts that of JPEG
+    if kind == _YCBCR and image.get_first(COMPRESSION, 1) != _JPEG:  # libtiff converts that of JPEG
         steps.insert(0, functools.partial(_convert_ycbcr, image_directory=image))
-    bits = image.first(BITS, 1)
+    bits = image.get_first(BITS, 1)
     if kind == _ICC_LAB or (kind == _CIE_LAB and bits == 8):
         if kind == _CIE_LAB and PHOTOMETRIC in image.places:  # libvips fails on these: read them as ICC Lab
             patches[image.places[PHOTOMETRIC]] = _as_stored(path, _ICC_LAB)
@@ -99,7 +99,7 @@ def _as_stored(path: Path, value: int) -> bytes:
 
 
 def _count(image: TiffDirectory) -> int:
-    return image.first(SAMPLES, 1)
+    return image.get_first(SAMPLES, 1)
 
 
 def _count_colors(image: TiffDirectory, kind: int) -> int:
