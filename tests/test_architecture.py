@@ -144,7 +144,6 @@ def test_the_root_has_few_entries_and_few_floors():
 
 # Modules whose messages still name options. The list only shrinks.
 SPEAK_COMMAND_LINE = {
-    "dataset/sub_images.py",
     *(
         f"deploy/{name}.py"
         for name in ("bench_pairs", "build_file", "checking", "exporting", "int8_settings", "places")

@@ -23,6 +23,7 @@ from tessera.dataset.store import read_encoded
 from tessera.errors import PictureError
 from tessera.images.libvips import vips
 from tessera.images.reader import PictureReader
+from tessera.storage.files import write_bytes
 
 Pixels = npt.NDArray[np.unsignedinteger]
 
@@ -96,7 +97,7 @@ def _provide_file(data: bytes) -> Generator[Path]:
         return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "picture")
-        path.write_bytes(data)
+        write_bytes(path, data)
         yield path
 
 
