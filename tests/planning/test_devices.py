@@ -76,3 +76,12 @@ def test_pytorch_is_imported_only_where_it_may_find_a_gpu(
     monkeypatch.setattr(devices, "sys", SimpleNamespace(platform="linux"))
     monkeypatch.setattr(Path, "exists", lambda self: driver and "nvidia" in str(self))
     assert devices._may_have_pytorch_gpu() is asks
+
+
+def test_a_number_is_a_gpu_of_cuda_or_else_of_vulkan(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [devices.parse_device(text) for text in ("1", "-1", "mps")] == ["vulkan:1", "cpu", "mps"]
+    monkeypatch.setattr(devices, "_list_vulkan", lambda: GPUS[2:])
+    assert devices.parse_device("1") == "cuda:1"
+    monkeypatch.setattr(devices, "_list_vulkan", lambda: GPUS)
+    monkeypatch.setattr(devices, "_may_have_pytorch_gpu", lambda: True)
+    assert devices.parse_device("1") == "cuda:1"

@@ -71,6 +71,7 @@ def bench(
     """
     from tessera.bench.surroundings import describe_machine
     from tessera.bench.tables import as_dict, as_markdown
+    from tessera.engines.devices import parse_device
     from tessera.upscaling.doctor import examine
     from tessera.weights.published import DEFAULT_MODEL
     from tessera.zoo.models import load_model
@@ -85,7 +86,7 @@ def bench(
     found = examine()
     count = threads or found.cores.usable
     surroundings = describe_machine(found, count)
-    chosen = _Chosen(engines, precisions, _device(device), count, rounds, peers)
+    chosen = _Chosen(engines, precisions, parse_device(device), count, rounds, peers)
     comparison = _programs(name, pixels, subject, chosen) if whole else _network(generator, pixels, subject, chosen)
     text = as_markdown([comparison], surroundings)
     typer.echo(make_lines_printable(text), nl=False)
@@ -201,7 +202,3 @@ def _word(option: str, value: str, known: dict[str, Any]) -> Any:
         names = list(known)
         raise UsageError(f"{option} {value}: expected {', '.join(names[:-1])} or {names[-1]}.")
     return known[value]
-
-
-def _device(text: str) -> str:
-    return f"cuda:{int(text)}" if text.isdecimal() else text

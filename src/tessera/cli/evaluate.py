@@ -111,6 +111,7 @@ def evaluate(
     Writes scores.csv, scores.json, scores.md and report.html into the output folder; models are always compared with
     bicubic and Lanczos. Exit code: 0 all scored, 1 some pictures or metrics failed, 2 wrong usage.
     """
+    from tessera.engines.devices import parse_device
     from tessera.evaluate.protocol import find_protocol
     from tessera.evaluate.session import EvaluationRequest, run_evaluation
     from tessera.evaluate.tables import scores_as_markdown
@@ -136,7 +137,7 @@ def evaluate(
         data=data,
         metrics=tuple(word.lower() for word in split_words(metrics)),
         limit=limit,
-        device=f"cuda:{device}" if device.isdecimal() else device,
+        device=parse_device(device),
         precision=precision,
         niqe_model=niqe_model,
         ma=ma,

@@ -296,10 +296,12 @@ def _limit(option: str, value: int | None, default: int | None) -> int | None:
 
 def _devices(text: str) -> list[str]:
     """The devices of a list such as "0,1"; a number is a GPU, -1 the CPU."""
+    from tessera.engines.devices import parse_device
+
     names = [name.strip() for name in text.split(",")]
     if not all(names):
         raise UsageError(f"--device {text}: expected a device, or several separated by commas, such as 0,1.")
-    return ["cpu" if name == "-1" else f"cuda:{int(name)}" if name.isdecimal() else name for name in names]
+    return [parse_device(name) for name in names]
 
 
 def _alpha(alpha: AlphaMode | None, alpha_upsampler: str | None) -> AlphaMode:

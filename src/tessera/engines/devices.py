@@ -65,6 +65,21 @@ def name_one(device: str) -> str:
     return "cpu" if device == AUTO else device
 
 
+def parse_device(text: str) -> str:
+    """A device as people type it: a name; -1 for the CPU; or a number, as programs on CUDA and on Vulkan count GPUs.
+
+    A number means CUDA where PyTorch may have it, else Vulkan where there is a device.
+    """
+    if text == "-1":
+        return "cpu"
+    if not text.isdecimal():
+        return text
+    number = int(text)
+    if not _may_have_pytorch_gpu() and any(gpu.usable for gpu in _list_vulkan()):
+        return f"vulkan:{number}"
+    return f"cuda:{number}"
+
+
 def describe_state() -> str:
     """What a choice among the devices depends on besides the versions of the packages: GPUs and their drivers."""
     vulkan = [f"{gpu.name} {gpu.title} {gpu.driver}" for gpu in _list_vulkan() if gpu.usable]

@@ -1,4 +1,4 @@
-"""PyTorch: the reference in fp32, and the only engine for GPUs."""
+"""PyTorch: the reference in fp32, and the engine for CUDA and Apple GPUs."""
 
 from __future__ import annotations
 
