@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ import pytest
 from PIL import Image
 
 from pictures import ramp
-from tessera.errors import PictureError
+from tessera.errors import LimitError, PictureError
 from tessera.images.picture import read_picture
 from tessera.images.reader import PictureReader
 
@@ -183,6 +184,25 @@ def test_directories_in_a_circle_end(tmp_path: Path) -> None:
     except PictureError:  # libtiff may refuse the loop
         return
     assert np.array_equal(pixels, main_image())
+
+
+@pytest.mark.parametrize("tags", [{262: (SHORT, [8])}, {262: (SHORT, [6]), 530: (SHORT, [1, 1])}, {338: (SHORT, [1])}])
+def test_damage_is_one_sentence_and_never_a_traceback(
+    tmp_path: Path, tags: Mapping[int, tuple[int, Sequence[int]]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    pixels = np.dstack([main_image(), main_image()[..., :1]]) if 338 in tags else main_image()
+    below = [Directory(thumbnail(), REDUCED)]
+    whole = write_tiff(tmp_path / "a.tif", [Directory(pixels, tags, below)], big=338 in tags).read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(400):
+        harmed = bytearray(whole)
+        for _ in range(int(rng.integers(1, 4))):
+            harmed[int(rng.integers(len(whole) - 400, len(whole)))] = int(rng.integers(256))
+        (tmp_path / "a.tif").write_bytes(harmed)
+        with contextlib.suppress(PictureError, LimitError), PictureReader(tmp_path / "a.tif") as reader:
+            for _ in reader.read_all():
+                pass
+    assert "Traceback" not in capfd.readouterr().err
 
 
 # --- samples ---------------------------------------------------------------------------------------------------------

@@ -78,12 +78,22 @@ class _PatchedFile:
         """A libvips source, which holds the file open as long as it lives."""
         source = vips().SourceCustom()
         source.on_read(self._read)
-        source.on_seek(self._file.seek)
+        source.on_seek(self._seek)
         return source
 
+    def _seek(self, offset: int, whence: int) -> int:
+        """Move like `seek`; -1, which is libvips' sign of an error, for a place that a damaged file names."""
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError):
+            return -1
+
     def _read(self, count: int) -> bytes:
-        at = self._file.tell()
-        data = bytearray(self._file.read(count))
+        try:
+            at = self._file.tell()
+            data = bytearray(self._file.read(count))
+        except OSError:  # as if the file ended here
+            return b""
         for offset, patch in self._patches.items():
             for index, value in enumerate(patch, offset - at):
                 if 0 <= index < len(data):
