@@ -82,7 +82,9 @@ def crops(
     refs = list_pictures(places, root=root, recursive=recursive).gt
     done: list[Cut] = []
     failed = 0
-    for _, result in _shown(cut_all(refs, output, config, workers=_processes(workers), resume=resume), len(refs)):
+    for _, result in _show_steps(
+        cut_all(refs, output, config, workers=_count_workers(workers), resume=resume), len(refs)
+    ):
         if isinstance(result, PictureError):
             failed += 1
             print_error(str(result))
@@ -95,11 +97,11 @@ def crops(
             err=True,
         )
     before = sum(cut.there_before for cut in done)
-    said = f", {before} of them already done" if before else ""
+    skipped = f", {before} of them already done" if before else ""
     lost = f", {failed} could not be read" if failed else ""
     windows = sum(cut.windows for cut in done)
     typer.echo(
-        make_printable(f"{output}: {counted(windows, 'window')} of {counted(len(done), 'picture')}{said}{lost}.")
+        make_printable(f"{output}: {counted(windows, 'window')} of {counted(len(done), 'picture')}{skipped}{lost}.")
     )
     if failed:
         raise typer.Exit(1)
@@ -132,50 +134,50 @@ def check(
     listing = list_pictures(places, lq, root=root, recursive=recursive)
     tested = list_pictures(against, recursive=recursive).gt if against else ()
     report = check_pictures(
-        listing, scale=scale, against=tested, smallest=smallest, workers=_processes(workers), watch=_shown
+        listing, scale=scale, against=tested, smallest=smallest, workers=_count_workers(workers), watch=_show_steps
     )
-    write_report(as_json, _as_json(report))
-    _print(report, as_json)
+    write_report(as_json, _format_json(report))
+    _print_report(report, as_json)
     if not report.clean:
         raise typer.Exit(1)
 
 
-def _as_json(report: Report) -> str:
+def _format_json(report: Report) -> str:
     import dataclasses
     import json
 
     return json.dumps(dataclasses.asdict(report) | {"clean": report.clean}, indent=2) + "\n"
 
 
-def _print(report: Report, as_json: Path | None) -> None:
-    """The findings by kind, at most ten of each, and one line at the end."""
+def _print_report(report: Report, as_json: Path | None) -> None:
+    """Print the findings by kind, at most ten of each, and a summary."""
     from tessera.dataset.check import KINDS
 
-    said: list[str] = []
+    summary: list[str] = []
     for kind in KINDS:
         found = [finding for finding in report.findings if finding.kind == kind.name]
         if not found:
             continue
-        said.append(f"{len(found)} {kind.name}")
+        summary.append(f"{len(found)} {kind.name}")
         typer.echo(make_printable(f"{kind.name} ({len(found)}){', a note' if kind.note else ''}: {kind.title}"))
         for finding in found[:_MOST_OF_A_KIND]:
             typer.echo(make_printable(f"  {finding.sentence}"))
         if len(found) > _MOST_OF_A_KIND:
             where = as_json if as_json is not None else "--json FILE"
             typer.echo(make_printable(f"  and {len(found) - _MOST_OF_A_KIND} more, all of them in {where}"))
-    typer.echo(f"{counted(report.pictures, 'picture')} examined: {', '.join(said) if said else 'nothing found'}.")
+    typer.echo(f"{counted(report.pictures, 'picture')} examined: {', '.join(summary) if summary else 'nothing found'}.")
 
 
-def _processes(workers: int | None) -> int:
+def _count_workers(workers: int | None) -> int:
     if workers is not None and workers < 1:
         raise UsageError(f"--workers {workers}: expected 1 or more.")
     return workers or cores().usable
 
 
-def _shown(steps: Iterable[Step], total: int) -> Iterator[Step]:
-    """The steps as they come, counted on a terminal."""
-    counted = sys.stderr.isatty()
+def _show_steps(steps: Iterable[Step], total: int) -> Iterator[Step]:
+    """Yield the steps and show their number on a terminal."""
+    on_terminal = sys.stderr.isatty()
     for number, step in enumerate(steps, 1):
-        if counted and (number % 10 == 0 or number == total):
+        if on_terminal and (number % 10 == 0 or number == total):
             print(f"\r{number} of {total}", end="" if number < total else "\n", file=sys.stderr, flush=True)
         yield step

@@ -104,8 +104,8 @@ def _build_name(ref: PictureRef) -> str | None:
         status = Path(ref.place, "data.mdb" if ref.key else "").stat()
     except (OSError, ValueError):
         return None
-    told = f"{_LAYOUT}\n{os.path.realpath(ref.place)}\n{ref.key}\n{status.st_size}\n{status.st_mtime_ns}"
-    return hashlib.sha256(told.encode(errors="surrogateescape")).hexdigest()[:40]
+    identity = f"{_LAYOUT}\n{os.path.realpath(ref.place)}\n{ref.key}\n{status.st_size}\n{status.st_mtime_ns}"
+    return hashlib.sha256(identity.encode(errors="surrogateescape")).hexdigest()[:40]
 
 
 def _sum_bytes(folder: Path) -> int:

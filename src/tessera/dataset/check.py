@@ -141,7 +141,7 @@ def _check_pair(job: Job, gt: Survey, lq: Survey, shift: tuple[int, int] | None)
     likeness = [float(compute_correlation(gt.thumb, orient(lq.thumb, position))) for position in range(POSITIONS)]
     if likeness[0] < _LEAST_LIKENESS:
         how = "shows it mirrored or rotated" if max(likeness) >= _LEAST_LIKENESS else "shows something else"
-        said = f"{lq_name}: is paired with {gt_name} by name and {how} (compute_correlation {likeness[0]:.2f})."
+        said = f"{lq_name}: is paired with {gt_name} by name and {how} (correlation {likeness[0]:.2f})."
         yield Finding("mis-paired", lq_name, said, gt_name)
     elif shift is not None:
         down, right = shift

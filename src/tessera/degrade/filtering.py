@@ -111,7 +111,7 @@ def _fold(side: int, margin: int, further: int = 0) -> Tensor:
 
 
 def filter_spectrum(picture: Tensor, response: Tensor, margin: int) -> Tensor:
-    """Multiply the spectrum of a picture by a compute_transfer function: (C, H, W) -> (C, H, W)."""
+    """Multiply the spectrum of a picture by a transfer function: (C, H, W) -> (C, H, W)."""
     height, width = picture.shape[-2:]
     sides = (response.shape[-2], 2 * (response.shape[-1] - 1))
     further = sides[0] - height - 2 * margin, sides[1] - width - 2 * margin

@@ -113,7 +113,7 @@ def _infer(shapes: Shapes, hint: ScaleHint) -> DiscriminatorConfig:
     features, inputs, kernel = convolution_shape(shapes, "features.0.strideddownconv.0.weight")
     if "features.0.strideddownconv.3.running_mean" in shapes:
         norm = "batch"
-    else:  # neither of the other two has tensors, but instance normalization takes an index in the sequence
+    else:  # the other two have no tensors, but instance normalization has an index in the sequence
         norm = "instance" if "features.1.strideddownconv.3.weight" in shapes else "none"
     side = compute_map_side(shapes, "classifier.0.weight", features * WIDTHS[-1])
     return ESRDGANConfig.model_validate(

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel
 
 Shapes = Mapping[str, tuple[int, ...]]
-"""Weights by the names that a file gives them."""
+"""Shapes of weights by their names in a file."""
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
 
@@ -57,11 +57,11 @@ class Dialect(Generic[ConfigT]):
     zeros: re.Pattern[str] | None = None
     """Names of the network that files do not hold because their values are zero."""
     notes: Callable[[ConfigT], tuple[str, ...]] = _no_notes
-    """What a user should know about weights that were read in this dialect."""
+    """Notes for the user about weights read in this dialect."""
 
 
 def convolution_shape(shapes: Shapes, name: str) -> tuple[int, int, int]:
-    """Look up a convolution: (O, I, K, K) -> outputs, inputs, kernel. Raises MisfitError where it is not one."""
+    """Look up a convolution: (O, I, K, K) -> outputs, inputs, kernel. Raises MisfitError if it is not one."""
     if name not in shapes:
         raise MisfitError(f"`{name}` is missing")
     shape = shapes[name]

@@ -1,4 +1,4 @@
-"""The declaration of a generator: one frozen value with everything that other parts of Tessera need to know of it.
+"""The declaration of a generator: one frozen value with everything that other packages need to know.
 
 Each network's folder has two files: `declaration.py` (configuration, drawing, dialects and this value, without
 PyTorch) and `network.py` (the modules). `tessera.generators.kinds` lists the declarations.

@@ -43,7 +43,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Layers:
-    """Every layer of a network, in order, and the number of the one that gives the result."""
+    """All layers of a network, in order, and the number of the last one."""
 
     all: tuple[Layer, ...]
     end: int
