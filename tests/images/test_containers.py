@@ -641,3 +641,33 @@ def test_a_transformation_is_fitted_too() -> None:
     fitted = Georeference(8, 8, {34264: matrix, 34735: keys}).fit(height=24, width=24).tags[34264]
     old, new = np.array(matrix).reshape(4, 4), np.array(fitted).reshape(4, 4)
     assert new @ [7.0, 19.0, 0.0, 1.0] == pytest.approx(old @ [2.0, 6.0, 0.0, 1.0])
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".avif"])
+@pytest.mark.parametrize("beyond", [-300, -1, 0, 1])
+def test_exif_at_the_limit_of_its_format_is_kept_or_named(tmp_path: Path, suffix: str, beyond: int) -> None:
+    form = find_format(Path(f"a{suffix}"))
+    assert form is not None
+    block = exif_block()
+    block += bytes(form.metadata_bytes["EXIF"] + beyond - len(block))
+    metadata = Metadata(exif=block, density=(10.0, 10.0))
+    output = tmp_path / f"out{suffix}"
+    write_picture(Picture(PIXELS, metadata), output)
+    assert bool(list_losses(metadata, form)) == (beyond > 0)
+    assert (exif_of(output).get("0", {}).get(315) == b"A. Painter\x00") == (beyond <= 0)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp", ".avif"])
+@pytest.mark.parametrize("per_meter", [3937, 11811])
+def test_the_density_of_the_file_goes_before_that_in_exif(tmp_path: Path, suffix: str, per_meter: int) -> None:
+    """The EXIF says 300 per inch; 11,811 per meter is the same, and then no byte of EXIF changes."""
+    block = exif_block(width=36, height=24)
+    source = png(tmp_path / "in.png", chunk(b"eXIf", block))
+    chunks = [(kind, body) for kind, body in png_chunks(source.read_bytes()) if kind != b"pHYs"]
+    chunks.insert(1, (b"pHYs", struct.pack(">IIB", per_meter, per_meter, 1)))
+    source.write_bytes(source.read_bytes()[:8] + b"".join(chunk(*each) for each in chunks))
+    output = copy(source, suffix)
+    tags = exif_of(output)["0"]
+    assert tags[282][0] / tags[282][1] == pytest.approx(per_meter * 0.0254, rel=1e-4)
+    assert tags[315] == b"A. Painter\x00"
+    assert (block in output.read_bytes()) == (per_meter == 11_811)

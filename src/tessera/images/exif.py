@@ -7,6 +7,7 @@ library knows stay too. All blocks are without the prefix "Exif\\0\\0".
 from __future__ import annotations
 
 import contextlib
+import math
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 282, 283, 296
 _SHORT, _LONG, _RATIONAL = 3, 4, 5
 _INCH = 2
 _MM_PER_INCH = 25.4
+_MM_PER_UNIT: dict[int | None, float] = {_INCH: _MM_PER_INCH, 3: 10.0}
+_CLOSE = 1e-3
+"""PNG stores whole pixels per meter, so that 300 per inch comes back as 299.9994."""
 _MOST_ENTRIES = 4096
 _FINEST_DENOMINATOR = 1000
 MOST_BYTES = 2**26
@@ -73,6 +77,13 @@ class _Block:
         if entry.kind == _LONG:
             return self._word(entry.at + 8)
         return struct.unpack_from(self.order + "H", self.data, entry.at + 8)[0]
+
+    def read_ratio(self, entry: _Entry) -> float:
+        """Read a single RATIONAL. Raises MalformedExifError and ZeroDivisionError."""
+        at = self._word(entry.at + 8)
+        if entry.kind != _RATIONAL or entry.count != 1 or at + 8 > len(self.data):
+            raise MalformedExifError
+        return self._word(at) / self._word(at + 4)
 
     def write_number(self, entry: _Entry, value: int) -> None:
         """Replace a value by a single SHORT if it was one and the number fits, else by a LONG."""
@@ -142,20 +153,34 @@ def read_orientation(block: bytes) -> int | None:
     return value if value is not None and 1 <= value <= 8 else None
 
 
-def has_resolution(block: bytes) -> bool:
-    """Whether the first directory has both resolutions."""
+def read_density(block: bytes) -> Density | None:
+    """Read the resolution in pixels per millimeter; None if the block has none or it is malformed."""
     try:
         read = _Block(block)
-        return {_X_RESOLUTION, _Y_RESOLUTION} <= {entry.tag for entry in read.list_entries(read.first)}
-    except MalformedExifError:
-        return False
+        entries = {entry.tag: entry for entry in read.list_entries(read.first)}
+        unit = read.read_number(entries[_RESOLUTION_UNIT]) if _RESOLUTION_UNIT in entries else _INCH
+        across, down = (read.read_ratio(entries[tag]) / _MM_PER_UNIT[unit] for tag in (_X_RESOLUTION, _Y_RESOLUTION))
+    except (MalformedExifError, KeyError, ZeroDivisionError):
+        return None
+    return across, down
 
 
-def add_density(block: bytes, density: Density) -> bytes:
-    """Add a density to a block that has none, or build a block that has nothing else (empty `block`).
+def set_density(block: bytes, density: Density | None, *, most: int = MOST_BYTES) -> bytes:
+    """Return a block with this density, unchanged if it has it already or would pass `most` bytes.
 
-    The first directory is written again at the end of the block; nothing else moves.
+    An empty block becomes one that has nothing else. The first directory is written again at the end of the block;
+    nothing else moves.
     """
+    found = read_density(block)
+    if density is None or (
+        found and all(math.isclose(*pair, rel_tol=_CLOSE) for pair in zip(found, density, strict=True))
+    ):
+        return block
+    result = _add_density(block, density)
+    return result if len(result) <= most else block
+
+
+def _add_density(block: bytes, density: Density) -> bytes:
     order, following, old = "<", 0, dict[int, bytes]()
     if block:
         read = _Block(block)

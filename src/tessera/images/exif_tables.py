@@ -59,7 +59,6 @@ _MOST_ENTRIES = 4096
 _MOST_BYTES = 2**24
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 282, 283, 296
 RESOLUTION_TAGS = frozenset({_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT})
-_MM_PER_UNIT = {2: 25.4, 3: 10.0}
 
 
 class _MalformedError(Exception):
@@ -267,20 +266,6 @@ def _belongs_to_exif(tag: int) -> bool:
     """Whether a tag of an EXIF block's first directory is neither about its pixels nor another kind of metadata."""
     others = {_X_RESOLUTION, _Y_RESOLUTION, _XMP, _IPTC, _PHOTOSHOP, _ICC, *GEOREFERENCE_TAGS}
     return tag not in _STRUCTURE and tag not in others
-
-
-def read_density(block: bytes) -> tuple[float, float] | None:
-    """Read the resolution in an EXIF block as pixels per millimeter; None if absent or broken."""
-    try:
-        source = io.BytesIO(block)
-        layout, at = _read_start(source)
-        table = _read_table(source, layout, at, RESOLUTION_TAGS.__contains__, [_MOST_BYTES])
-        unit = struct.unpack(layout.order + "H", table[_RESOLUTION_UNIT].data)[0] if _RESOLUTION_UNIT in table else 2
-        ratios = [struct.unpack(layout.order + "II", table[tag].data) for tag in (_X_RESOLUTION, _Y_RESOLUTION)]
-        across, down = (over / under / _MM_PER_UNIT[unit] for over, under in ratios)
-    except (_MalformedError, struct.error, KeyError, ZeroDivisionError):
-        return None
-    return across, down
 
 
 def _read_start(file: BinaryIO) -> tuple[_Layout, int]:

@@ -141,7 +141,7 @@ def write_picture(
         picture: A picture, or an array (H, W) or (H, W, C) with 1 to 4 channels in uint8, uint16 or float in [0, 1].
             Floats are rounded to 16 bits if the format holds them, else to 8.
         path: The file; its extension chooses the format. What the format cannot hold is rounded (16 bits) or composited
-            over white (alpha).
+            over white (alpha); metadata that it cannot hold is left out.
         quality: 1 to 100 for JPEG, WebP and AVIF; None for their defaults (95, 95, 90).
 
     Raises:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tessera.images.codecs.heif_boxes import add_color_coding, read_heif_facts
 from tessera.images.codecs.libvips_loader import LibvipsLoader, Selection, count_decoded_bytes, make_alpha_straight
-from tessera.images.exif import PREFIX, add_density, has_resolution
+from tessera.images.exif import PREFIX, set_density
 from tessera.images.libvips import get_blob, set_blob, vips
 from tessera.images.metadata import Container, Metadata
 from tessera.images.picture_format import PictureFormat, SaveOptions
@@ -17,6 +17,8 @@ from tessera.images.picture_format import PictureFormat, SaveOptions
 _MATRIX = 6
 """BT.601 in full range, which libheif codes by default."""
 _IMAGE_DESCRIPTION, _ASCII = 270, 2
+_MOST_EXIF_BYTES = 2**16 - 512
+"""What fits into the 64 KiB that libvips allows, with the tags that it adds."""
 
 
 def _matches(start: bytes) -> bool:
@@ -49,9 +51,7 @@ def _hold_planes(head: Any, frames: int) -> int:
 
 def _save(image: Any, path: Path, options: SaveOptions) -> None:
     metadata = options.metadata
-    exif = metadata.exif
-    if metadata.density is not None and not has_resolution(exif):
-        exif = add_density(exif, metadata.density)
+    exif = set_density(metadata.exif, metadata.density, most=_MOST_EXIF_BYTES)
     image = image.copy()
     if metadata.xmp:
         set_blob(image, "xmp-data", metadata.xmp)
@@ -110,7 +110,7 @@ AVIF = PictureFormat(
     gray=False,
     longest_side=16_384,
     metadata=frozenset(("EXIF", "XMP", "ICC profile", "color coding")),
-    metadata_bytes={"EXIF": 2**16 - 512},
+    metadata_bytes={"EXIF": _MOST_EXIF_BYTES},
     whole_in_memory=True,
     encoder_bytes_per_sample=12.0,
     bytes_per_sample=0.3,

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from tessera.images.exif import PREFIX
-from tessera.images.exif_tables import read_density
+from tessera.images.exif import PREFIX, read_density
 from tessera.images.libvips import get_blob
 from tessera.images.metadata import Container, Density, Metadata, MetadataField
 from tessera.images.photoshop import split_resources

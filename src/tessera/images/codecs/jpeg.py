@@ -14,14 +14,14 @@ from tessera.images.codecs import jpeg_segments as jpeg
 from tessera.images.codecs.jpeg_reader import read_jpeg_container
 from tessera.images.codecs.libvips_loader import LibvipsLoader
 from tessera.images.codecs.splicing import SplicedFile
-from tessera.images.exif import add_density, has_resolution
+from tessera.images.exif import set_density
 from tessera.images.metadata import Density, Metadata
 from tessera.images.photoshop import join_resources
 from tessera.images.picture_format import EMBEDDED_KINDS, PictureFormat, SaveOptions
 from tessera.images.xmp import MOST_BYTES, MalformedXmpError
 from tessera.images.xmp_extended import split_extended
 
-_MOST_EXIF_BYTES = jpeg.SEGMENT_BYTES - len(jpeg.EXIF_PREFIX) - 64  # room for a density
+_MOST_EXIF_BYTES = jpeg.SEGMENT_BYTES - len(jpeg.EXIF_PREFIX)
 _MOST_XMP_BYTES = jpeg.SEGMENT_BYTES - len(jpeg.XMP_PREFIX)
 
 
@@ -70,10 +70,8 @@ class _HeadInsertion:
 
 def _build_segments(metadata: Metadata) -> list[bytes]:
     segments: list[bytes] = []
-    exif = metadata.exif
-    if exif and metadata.density is not None and not has_resolution(exif):
-        exif = add_density(exif, metadata.density)
-    if exif:
+    if metadata.exif:
+        exif = set_density(metadata.exif, metadata.density, most=_MOST_EXIF_BYTES)
         segments.append(jpeg.build_segment(jpeg.APP1, jpeg.EXIF_PREFIX + exif))
     elif metadata.density is not None:
         segments.append(_build_jfif(metadata.density))

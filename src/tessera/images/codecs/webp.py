@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tessera.images.codecs.libvips_loader import LibvipsLoader, count_decoded_bytes
-from tessera.images.exif import MOST_BYTES, PREFIX, add_density, has_resolution, read_orientation
+from tessera.images.exif import MOST_BYTES, PREFIX, read_orientation, set_density
 from tessera.images.metadata import Container, Metadata, list_names
 from tessera.images.picture_format import PictureFormat, SaveOptions
 
@@ -73,9 +73,7 @@ def _save(image: Any, path: Path, options: SaveOptions) -> None:
         keep="icc",
     )
     metadata = options.metadata
-    exif = metadata.exif
-    if metadata.density is not None and not has_resolution(exif):
-        exif = add_density(exif, metadata.density)
+    exif = set_density(metadata.exif, metadata.density)
     with path.open("wb") as file:
         for piece in _insert_metadata(data, exif, metadata.xmp, height=options.height, width=options.width):
             file.write(piece)
