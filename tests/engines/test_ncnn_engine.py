@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from engines.sharing import assert_threads_share
-from stand_ins import loaded, nearest, ran
+from engines.sharing import assert_threads_share, make_random, noise
+from stand_ins import nearest, ran
 from tessera.engines.ncnn.engine import NcnnEngine
 from tessera.engines.ncnn.net import Net
 from tessera.engines.opening import open_engine
@@ -39,21 +39,6 @@ CONFIGS: dict[str, GeneratorConfig] = {
 }
 
 
-def made(config: GeneratorConfig, seed: int = 0) -> LoadedGenerator:
-    """A network whose every number matters: fresh slopes are all alike, and fresh biases small."""
-    torch.manual_seed(seed)
-    network = config.build()
-    with torch.no_grad():
-        for name, value in network.named_parameters():
-            if name.endswith("bias") or value.ndim == 1:
-                value.uniform_(-0.3, 0.3)
-    return loaded(network, config)
-
-
-def noise(*shape: int) -> torch.Tensor:
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(1))
-
-
 def assert_equal_to_pytorch(engine: NcnnEngine, generator: LoadedGenerator, x: torch.Tensor) -> None:
     expected, found = generator.network(x), ran(engine, x)
     assert found.shape == expected.shape
@@ -65,7 +50,7 @@ def assert_equal_to_pytorch(engine: NcnnEngine, generator: LoadedGenerator, x: t
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_ncnn_gives_what_pytorch_gives_on_tiles_of_any_shape_and_number(config: GeneratorConfig):
-    generator = made(config)
+    generator = make_random(config)
     engine = NcnnEngine(generator)
     m = config.multiple
     for batch, height, width in ((1, 7 * m, 5 * m), (3, 8 * m, 13 * m), (1, m, 2 * m), (2, 20 * m, 16 * m)):
@@ -74,7 +59,7 @@ def test_ncnn_gives_what_pytorch_gives_on_tiles_of_any_shape_and_number(config: 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_what_is_written_for_ncnn_is_read_back_as_the_same_network(config: GeneratorConfig, tmp_path: Path):
-    state = made(config).network.state_dict()
+    state = make_random(config).network.state_dict()
     text, modules = write_param(config)
     (tmp_path / "a.param").write_text(text)
     (tmp_path / "a.bin").write_bytes(write_values(state, modules))
@@ -87,7 +72,7 @@ def test_what_is_written_for_ncnn_is_read_back_as_the_same_network(config: Gener
 
 
 def test_tiles_that_are_views_of_a_picture_are_read_as_they_lie_and_left_as_they_were():
-    generator = made(CONFIGS["srvgg"])
+    generator = make_random(CONFIGS["srvgg"])
     picture = noise(1, 3, 40, 40).to(memory_format=torch.channels_last)
     before = picture.clone()
     assert_equal_to_pytorch(NcnnEngine(generator), generator, picture[:, :, 3:24, 5:36])
@@ -95,7 +80,7 @@ def test_tiles_that_are_views_of_a_picture_are_read_as_they_lie_and_left_as_they
 
 
 def test_results_belong_to_the_caller():
-    engine = NcnnEngine(made(CONFIGS["srvgg"]))
+    engine = NcnnEngine(make_random(CONFIGS["srvgg"]))
     first = ran(engine, noise(1, 3, 8, 8))
     kept = first.clone()
     ran(engine, noise(1, 3, 8, 8) * 0.5)
@@ -103,13 +88,13 @@ def test_results_belong_to_the_caller():
 
 
 def test_threads_share_an_engine():
-    engine = NcnnEngine(made(CONFIGS["rrdbnet"]))
+    engine = NcnnEngine(make_random(CONFIGS["rrdbnet"]))
     inputs = [noise(1, 3, 16 + index, 24) * (index + 1) / 6 for index in range(6)]
     assert_threads_share(engine, inputs)
 
 
 def test_it_is_the_exact_engine_at_every_precision():
-    generator = made(CONFIGS["srvgg"])
+    generator = make_random(CONFIGS["srvgg"])
     for precision in ("exact", "auto", "fast"):
         engine = open_engine(generator, precision, engine="ncnn")
         assert (engine.name, engine.precision) == ("ncnn", "fp32")
@@ -126,7 +111,7 @@ def test_other_networks_are_refused_by_name():
 
 
 def test_a_network_that_is_not_what_its_configuration_builds_is_refused():
-    generator = made(CONFIGS["srvgg"])
+    generator = make_random(CONFIGS["srvgg"])
     other = dataclasses.replace(generator, network=torch.nn.Sequential(generator.network))
     with pytest.raises(EngineError, match="use the pytorch engine"):
         NcnnEngine(other)
@@ -135,7 +120,7 @@ def test_a_network_that_is_not_what_its_configuration_builds_is_refused():
 def test_without_the_package_the_sentence_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "ncnn", None)
     with pytest.raises(EngineError, match=r"ncnn engine is unavailable. .*pip install 'tessera-sr\[ncnn\]'"):
-        open_engine(made(CONFIGS["srvgg"]), engine="ncnn")
+        open_engine(make_random(CONFIGS["srvgg"]), engine="ncnn")
 
 
 class Failing:
@@ -156,7 +141,7 @@ class Failing:
 
 
 def test_ncnns_codes_become_errors(monkeypatch: pytest.MonkeyPatch):
-    engine = NcnnEngine(made(CONFIGS["srvgg"]))
+    engine = NcnnEngine(make_random(CONFIGS["srvgg"]))
     monkeypatch.setattr(engine, "_net", Net(Failing(-100), "in0", "out0"))
     with pytest.raises(OutOfMemoryError):
         ran(engine, noise(1, 3, 8, 8))
@@ -167,7 +152,7 @@ def test_ncnns_codes_become_errors(monkeypatch: pytest.MonkeyPatch):
 
 def half_precision_files(folder: Path, config: GeneratorConfig, *, shrinks: bool = False) -> Path:
     """Files as converters leave them: numbers in fp16, and for some a resize at the end."""
-    state = made(config).network.state_dict()
+    state = make_random(config).network.state_dict()
     text, modules = write_param(config)
     data = b""
     for module in modules:
@@ -229,9 +214,9 @@ def test_packaged_weights_give_what_pytorch_gives(scale: int):
 
 
 def test_the_memory_estimate_grows_with_what_the_network_keeps():
-    small, large = (NcnnEngine(made(CONFIGS[name])).bytes_per_pixel for name in ("srvgg", "rrdbnet"))
+    small, large = (NcnnEngine(make_random(CONFIGS[name])).bytes_per_pixel for name in ("srvgg", "rrdbnet"))
     assert 1_000 < small < large
     # Measured with 64 features at 128x133 and 256x261 pixels: 49,194 bytes a pixel (RRDBNet) and 2,620 (SRVGG).
-    full = NcnnEngine(made(RRDBNetConfig(blocks=1))).bytes_per_pixel
+    full = NcnnEngine(make_random(RRDBNetConfig(blocks=1))).bytes_per_pixel
     assert 49_194 < full < 2 * 49_194
-    assert 2_620 < NcnnEngine(made(SRVGGNetCompactConfig(convolutions=1))).bytes_per_pixel < 2 * 2_620
+    assert 2_620 < NcnnEngine(make_random(SRVGGNetCompactConfig(convolutions=1))).bytes_per_pixel < 2 * 2_620

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from engines.sharing import assert_threads_share
+from engines.sharing import assert_threads_share, make_random, noise
 from stand_ins import loaded, nearest, ran
 from tessera.engines.compiled_cache import compiled_folder
 from tessera.engines.ncnn.engine import NcnnEngine
@@ -26,7 +26,6 @@ from tessera.generators import (
     RRDBNetConfig,
     SRVGGNetCompactConfig,
 )
-from tessera.weights.files import LoadedGenerator
 
 CONFIGS: dict[str, GeneratorConfig] = {
     "rrdbnet": RRDBNetConfig(blocks=2, features=16, growth=8),
@@ -58,21 +57,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return compiled_folder()
 
 
-def made(config: GeneratorConfig, seed: int = 0) -> LoadedGenerator:
-    """A network whose every number matters: fresh slopes are all alike, and fresh biases small."""
-    torch.manual_seed(seed)
-    network = config.build()
-    with torch.no_grad():
-        for name, value in network.named_parameters():
-            if name.endswith("bias") or value.ndim == 1:
-                value.uniform_(-0.3, 0.3)
-    return loaded(network, config)
-
-
-def noise(*shape: int) -> torch.Tensor:
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(1))
-
-
 def never(*_: object) -> Any:
     raise AssertionError("must not be needed")
 
@@ -82,7 +66,7 @@ def test_a_written_graph_gives_what_pytorch_gives_on_tiles_of_any_shape(
     config: GeneratorConfig, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(engine_module, "_converted", never)
-    generator = made(config)
+    generator = make_random(config)
     engine = OpenVinoEngine(generator)
     m = config.multiple
     for batch, height, width in ((1, 7 * m, 5 * m), (3, 8 * m, 13 * m), (1, m, 2 * m), (2, 20 * m, 16 * m)):
@@ -104,7 +88,7 @@ class Doubled(nn.Module):
 
 
 def test_a_network_that_is_not_what_its_configuration_builds_is_run_as_it_is_and_not_kept(folder: Path):
-    generator = made(CONFIGS["srvgg"])
+    generator = make_random(CONFIGS["srvgg"])
     other = loaded(Doubled(generator.network), generator.config)
     x = noise(1, 3, 8, 8)
     ran(OpenVinoEngine(generator), x)
@@ -117,7 +101,7 @@ def test_a_network_that_is_not_what_its_configuration_builds_is_run_as_it_is_and
 def test_the_second_engine_is_not_compiled_again_and_gives_the_same_bits(
     precision: str, monkeypatch: pytest.MonkeyPatch, folder: Path
 ):
-    generator = made(CONFIGS["rrdbnet"])
+    generator = make_random(CONFIGS["rrdbnet"])
     x = noise(1, 3, 16, 24)
     first = ran(OpenVinoEngine(generator, precision), x)
     assert len(list(folder.iterdir())) == 1
@@ -128,7 +112,12 @@ def test_the_second_engine_is_not_compiled_again_and_gives_the_same_bits(
 def test_other_weights_another_precision_and_another_slope_are_compiled_anew(folder: Path):
     x = noise(1, 3, 8, 8)
     relu, leaky = CONFIGS["srvgg with relu"], SRVGGNetCompactConfig(features=8, convolutions=2, scale=2)
-    kinds = [(made(relu), "fp32"), (made(relu, 1), "fp32"), (made(relu), "bf16"), (made(leaky), "fp32")]
+    kinds = [
+        (make_random(relu), "fp32"),
+        (make_random(relu, 1), "fp32"),
+        (make_random(relu), "bf16"),
+        (make_random(leaky), "fp32"),
+    ]
     for number, (generator, precision) in enumerate(kinds, start=1):
         found = ran(OpenVinoEngine(generator, precision), x)
         assert (found - generator.network(x)).abs().max() < (1e-5 if precision == "fp32" else 0.05)
@@ -137,7 +126,7 @@ def test_other_weights_another_precision_and_another_slope_are_compiled_anew(fol
 
 @pytest.mark.parametrize("content", [b"", b"torn"])
 def test_a_kept_model_that_is_torn_is_made_again(content: bytes, folder: Path):
-    generator = made(CONFIGS["srvgg"])
+    generator = make_random(CONFIGS["srvgg"])
     x = noise(1, 3, 8, 8)
     first = ran(OpenVinoEngine(generator), x)
     (path,) = folder.iterdir()
@@ -150,7 +139,7 @@ def test_a_kept_model_that_is_torn_is_made_again(content: bytes, folder: Path):
 def test_a_kept_model_that_openvino_does_not_understand_is_made_again(folder: Path):
     from tessera.engines.compiled_cache import keep_compiled
 
-    generator = made(CONFIGS["srvgg"])
+    generator = make_random(CONFIGS["srvgg"])
     x = noise(1, 3, 8, 8)
     first = ran(OpenVinoEngine(generator), x)
     (path,) = folder.iterdir()
@@ -163,13 +152,13 @@ def test_a_kept_model_that_openvino_does_not_understand_is_made_again(folder: Pa
 def test_without_a_place_to_keep_anything_it_runs_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "file").write_text("a file where the folder should be")
     monkeypatch.setenv("TESSERA_CACHE", str(tmp_path / "file"))
-    generator = made(CONFIGS["srvgg"])
+    generator = make_random(CONFIGS["srvgg"])
     x = noise(1, 3, 8, 8)
     torch.testing.assert_close(ran(OpenVinoEngine(generator), x), generator.network(x), atol=1e-5, rtol=1e-5)
 
 
 def test_the_engine_keeps_its_weights_when_the_network_is_changed():
-    generator = made(CONFIGS["srvgg"])
+    generator = make_random(CONFIGS["srvgg"])
     engine = OpenVinoEngine(generator)
     x = noise(1, 3, 8, 8)
     before = ran(engine, x)
@@ -180,13 +169,13 @@ def test_the_engine_keeps_its_weights_when_the_network_is_changed():
 
 
 def test_threads_share_an_engine():
-    engine = OpenVinoEngine(made(CONFIGS["rrdbnet"]))
+    engine = OpenVinoEngine(make_random(CONFIGS["rrdbnet"]))
     inputs = [noise(1, 3, 16 + index, 24) * (index + 1) / 6 for index in range(6)]
     assert_threads_share(engine, inputs)
 
 
 def test_the_number_of_threads_reaches_the_library():
-    generator = made(CONFIGS["srvgg"])
+    generator = make_random(CONFIGS["srvgg"])
     x = noise(1, 3, 8, 8)
     engine = OpenVinoEngine(generator, threads=1)
     ran(engine, x)
@@ -195,7 +184,7 @@ def test_the_number_of_threads_reaches_the_library():
     ran(again, x)
     assert again._model().get_property("INFERENCE_NUM_THREADS") == 2
     pytest.importorskip("ncnn")
-    assert NcnnEngine(generator, threads=1)._net.opt.num_threads == 1
+    assert NcnnEngine(generator, threads=1)._net.net.opt.num_threads == 1
     before = torch.get_num_threads()
     try:
         TorchEngine(generator, threads=1)

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import torch
 
-from engines.sharing import assert_threads_share
-from engines.test_ncnn_engine import CONFIGS, Failing, made, noise
+from engines.sharing import assert_threads_share, make_random, noise
+from engines.test_ncnn_engine import CONFIGS, Failing
 from stand_ins import ran
 from tessera.engines.ncnn import vulkan
 from tessera.engines.ncnn.vulkan_engine import VulkanEngine
@@ -137,7 +137,7 @@ def device() -> Iterator[str]:
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_network_equals_the_cpu_at_odd_sizes(device: str, name: str):
-    generator = made(CONFIGS[name])
+    generator = make_random(CONFIGS[name])
     multiple = generator.config.multiple
     x = noise(2, generator.config.in_channels, 7 * multiple, 11 * multiple)
     expected = generator.network(x)
@@ -164,7 +164,7 @@ def test_the_large_packaged_networks_equal_the_cpu(device: str, name: str):
 
 
 def test_threads_share_a_device(device: str):
-    engine = VulkanEngine(made(CONFIGS["srvgg"]), device=device)
+    engine = VulkanEngine(make_random(CONFIGS["srvgg"]), device=device)
     assert_threads_share(engine, [noise(3, 3, 9, 8 + number) for number in range(3)])
 
 
@@ -183,7 +183,7 @@ def test_fp16_sums_that_are_too_rough_are_refused_by_the_check(device: str):
 
 
 def test_errors_of_the_device_are_told_apart(device: str, monkeypatch: pytest.MonkeyPatch):
-    engine = VulkanEngine(made(CONFIGS["srvgg"]), device=device)
+    engine = VulkanEngine(make_random(CONFIGS["srvgg"]), device=device)
     net = engine._load()
     for code, error in ((-100, OutOfMemoryError), (-1, DeviceLostError)):
         monkeypatch.setattr(engine, "_net", dataclasses.replace(net, net=Failing(code)))
@@ -195,14 +195,14 @@ def test_errors_of_the_device_are_told_apart(device: str, monkeypatch: pytest.Mo
 
 
 def test_two_tiles_are_under_way_where_memory_allows(device: str, monkeypatch: pytest.MonkeyPatch):
-    engine = VulkanEngine(made(CONFIGS["srvgg"]), device=device)
+    engine = VulkanEngine(make_random(CONFIGS["srvgg"]), device=device)
     assert engine.tiles_at_once(64**2) == 2
     monkeypatch.setattr(engine, "free_memory_bytes", lambda: engine.bytes_per_pixel * 64**2)
     assert engine.tiles_at_once(64**2) == 1
 
 
 def test_a_picture_is_the_same_as_on_the_cpu(device: str):
-    generator = made(CONFIGS["srvgg"])
+    generator = make_random(CONFIGS["srvgg"])
     picture = (255 * noise(1, 3, 61, 70)[0].permute(1, 2, 0)).to(torch.uint8).numpy()
     settings = Settings(precision="exact", tile=32)
     on_cpu = Upscaler(generator, settings=settings).upscale(picture)
@@ -211,7 +211,7 @@ def test_a_picture_is_the_same_as_on_the_cpu(device: str):
 
 
 def test_memory_does_not_grow_with_the_number_of_tiles(device: str):
-    engine = VulkanEngine(made(CONFIGS["srvgg"]), device=device)
+    engine = VulkanEngine(make_random(CONFIGS["srvgg"]), device=device)
     tile = noise(1, 3, 24, 24).numpy()
     for _ in range(50):
         engine.run(tile)

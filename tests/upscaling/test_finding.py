@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from pictures import ramp, save
 from stand_ins import FunctionEngine, nearest, repeated
 from tessera.errors import UsageError
 from tessera.images.picture import read_picture
@@ -22,25 +21,12 @@ from tessera.upscaling.batch_report import BatchReport
 from tessera.upscaling.finding import Naming, Task, find_tasks
 from tessera.upscaling.journal import JOURNAL_NAME, Journal
 from tessera.upscaling.upscaler import Upscaler
+from upscaling.files import picture, touch
 
 
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-
-
-def touch(*names: str | bytes) -> list[Path]:
-    paths = [Path(os.fsdecode(name)) for name in names]
-    for path in paths:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"")
-    return paths
-
-
-def picture(name: str, seed: int = 0, channels: int = 3, side: int = 12) -> Path:
-    path = Path(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return save(path, ramp(side, side + 4, channels, seed=seed))
 
 
 def find(*inputs: str, recursive: bool = False, **naming: Any) -> dict[str, str]:
