@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from tessera.deploy.drop import measure_drop
-from tessera.deploy.held_out import calibration_batch, pair_of, read_folder
+from tessera.deploy.held_out import calibration_batch, make_pair, read_folder
 from tessera.deploy.int8_settings import Int8Settings
 from tessera.deploy.openvino_ir import write_openvino
 from tessera.deploy.settings import ExportSettings
@@ -41,7 +41,7 @@ def main() -> None:
         [each for number, each in enumerate(theirs) if number % 4 != 3], loaded.config, settings.side
     )
     held_out = read_folder(assets / "photos" / "val", "--eval", channels, fewest=1, most=settings.eval_pictures)
-    pairs = [pair for each in held_out if (pair := pair_of(each, loaded.config, side)) is not None]
+    pairs = [pair for each in held_out if (pair := make_pair(each, loaded.config, side)) is not None]
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         plain = Path(folder) / "plain.xml"
         write_openvino(plain, loaded.config, loaded.state, ExportSettings(format="openvino"), {})

@@ -61,7 +61,7 @@ def test_the_table_and_the_file_say_what_was_found(desk: Path) -> None:
     ("words", "said"),
     [
         (("--blocks", 3, "-o", "new.safetensors"), "has 3 blocks"),
-        (("--blocks", 1, "-o", "new.pth"), "Let the name end in"),
+        (("--blocks", 1, "-o", "new.pth"), "use the suffix"),
         (("--blocks", 1, "-o", "nowhere/new.safetensors"), "no folder"),
         (("--blocks", 1, "-o", "whole.safetensors"), "exists already"),
     ],

@@ -105,14 +105,14 @@ def test_every_fault_of_a_pair_is_found_and_only_there(folder, tmp_path):
 def test_what_is_tested_on_is_found_also_mirrored_turned_and_smaller(folder, tmp_path):
     tests = tmp_path / "Set5"
     tests.mkdir()
-    save(tests / "as_it_is.png", scene(0))
+    save(tests / "forward_batch.png", scene(0))
     save(tests / "turned.png", np.ascontiguousarray(np.rot90(scene(1))))
     save(tests / "mirrored_small.jpg", np.ascontiguousarray(shrunk(scene(2), 2)[:, ::-1]), Q=80)
     save(tests / "another.png", scene(30))
     report = check(list_pictures([folder]), against=list_pictures([tests]).gt)
     assert kinds(report) == {"leak": ["0.png", "1.png", "2.png"]}
     assert [Path(finding.other).name for finding in report.findings] == [
-        "as_it_is.png",
+        "forward_batch.png",
         "turned.png",
         "mirrored_small.jpg",
     ]

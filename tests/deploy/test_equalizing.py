@@ -8,7 +8,7 @@ import torch
 
 from deploy.networks import FAMILY, made, noise
 from tessera.deploy.dataflow import find_convolution, find_scalable, find_sources
-from tessera.deploy.equalizing import arrays_by_place, equalized
+from tessera.deploy.equalizing import arrays_by_place, equalize
 from tessera.deploy.int8_network import Int8Network
 from tessera.generators import ESRGANPytorchConfig, RRDBNetConfig, SRVGGNetCompactConfig
 
@@ -33,7 +33,7 @@ def test_scaling_every_channel_that_may_be_scaled_leaves_the_network_as_it_was(c
         for number in find_scalable(layers)
     }
     assert scales
-    changed = equalized(layers, arrays, scales)
+    changed = equalize(layers, arrays, scales)
     x = noise(1, 3, 12, 8)
     with torch.inference_mode():
         expected = generator.network(x)
@@ -51,7 +51,7 @@ def test_maps_of_the_trunk_may_not_be_scaled():
     sums = [number for number in find_sources(layers) if by_kind[number] == "add"]
     assert sums
     with pytest.raises(ValueError, match="cannot be scaled"):
-        equalized(layers, arrays, {sums[0]: np.full(8, 2, np.float32)})
+        equalize(layers, arrays, {sums[0]: np.full(8, 2, np.float32)})
     # in a dense block: four maps of a convolution each; behind the trunk: each enlarged map and conv_hr's
     assert len(find_scalable(layers)) == 3 * 4 + 3
 

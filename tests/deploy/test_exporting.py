@@ -22,13 +22,13 @@ import tessera
 from deploy.networks import FAMILY, SUFFIXES, made, noise
 from stand_ins import nearest, ran
 from tessera.deploy import exporting, places
-from tessera.deploy.checking import photograph_samples
+from tessera.deploy.checking import read_photograph_samples
 from tessera.deploy.exporting import export
-from tessera.deploy.onnx_graph import onnx_bytes
+from tessera.deploy.onnx_graph import build_onnx
 from tessera.deploy.passport import MEASURED_KEY, PICTURES_KEY, provenance
 from tessera.deploy.settings import ExportSettings, settings_from_words
 from tessera.deploy.stored import DTYPES
-from tessera.deploy.torchscript import torchscript_archive
+from tessera.deploy.torchscript import build_torchscript_archive
 from tessera.engines.opening import open_engine
 from tessera.errors import EngineError, ExportError, OutOfMemoryError, UsageError, WeightsError
 from tessera.generators import GeneratorConfig, RRDBNetConfig, SRVGGNetCompactConfig
@@ -78,7 +78,7 @@ def test_an_onnx_file_runs_in_onnx_runtime_and_openvino_at_sizes_it_was_not_made
     generator = made(config)
     x = far(config)
     expected = generator.network(x)
-    content = onnx_bytes(config, generator.state, ExportSettings(), {})
+    content = build_onnx(config, generator.state, ExportSettings(), {})
     torch.testing.assert_close(run_onnx(content, x), expected, atol=1e-5, rtol=1e-5)
     model = openvino.compile_model(openvino.Core().read_model(content), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     torch.testing.assert_close(torch.from_numpy(model(x.numpy())[0]), expected, atol=1e-5, rtol=1e-5)
@@ -99,7 +99,7 @@ def test_an_onnx_file_runs_in_onnx_runtime_and_openvino_at_sizes_it_was_not_made
 def test_a_torchscript_program_runs_at_sizes_it_was_not_made_at(config, precision):
     generator = made(config)
     x = noise(1, 3, 18, 34)
-    content = torchscript_archive(config, generator.state, ExportSettings(precision=precision), {})
+    content = build_torchscript_archive(config, generator.state, ExportSettings(precision=precision), {})
     rounded = {
         name: value.to(DTYPES[precision]).float() if value.ndim == 4 else value
         for name, value in generator.state.items()
@@ -112,7 +112,7 @@ def test_a_torchscript_program_runs_at_sizes_it_was_not_made_at(config, precisio
 def test_every_opset_that_is_offered_passes_the_checker_and_runs(opset):
     for config in (HALVED, COMPACT):
         generator = made(config)
-        content = onnx_bytes(config, generator.state, ExportSettings(opset=opset), {})
+        content = build_onnx(config, generator.state, ExportSettings(opset=opset), {})
         model = onnx.load_from_string(content)
         onnx.checker.check_model(model, full_check=True)
         assert [each.version for each in model.opset_import] == [opset]
@@ -122,7 +122,7 @@ def test_every_opset_that_is_offered_passes_the_checker_and_runs(opset):
 
 def test_an_onnx_graph_has_open_sizes_and_names_that_are_the_networks():
     config = FAMILY["rrdbnet"]
-    graph = onnx.load_from_string(onnx_bytes(config, made(config).state, ExportSettings(), {})).graph
+    graph = onnx.load_from_string(build_onnx(config, made(config).state, ExportSettings(), {})).graph
     (lq,), (sr,) = graph.input, graph.output
     assert [each.dim_param or each.dim_value for each in lq.type.tensor_type.shape.dim] == [
         *("batch", 3, "height", "width")
@@ -139,12 +139,12 @@ def test_an_onnx_graph_has_open_sizes_and_names_that_are_the_networks():
 @pytest.mark.parametrize(("precision", "dtype"), [("fp16", torch.float16), ("bf16", torch.bfloat16)])
 def test_reduced_precision_rounds_the_kernels_and_nothing_else(precision, dtype):
     generator = made(COMPACT)
-    content = onnx_bytes(COMPACT, generator.state, ExportSettings(precision=precision), {})
+    content = build_onnx(COMPACT, generator.state, ExportSettings(precision=precision), {})
     rounded = {name: value.to(dtype).float() if value.ndim == 4 else value for name, value in generator.state.items()}
     x = far(COMPACT)
     expected = torch.func.functional_call(generator.network, rounded, (x,))
     torch.testing.assert_close(run_onnx(content, x), expected, atol=1e-6, rtol=1e-5)
-    whole = len(onnx_bytes(COMPACT, generator.state, ExportSettings(), {}))
+    whole = len(build_onnx(COMPACT, generator.state, ExportSettings(), {}))
     kernels = sum(value.numel() for value in generator.state.values() if value.ndim == 4)
     assert len(content) < whole - 2 * kernels + 2000  # two bytes less each, and a Cast for each layer
 
@@ -259,12 +259,12 @@ def test_ncnn_fills_odd_counts_of_half_precision_up_to_whole_words(tmp_path):
 
 @pytest.mark.parametrize("shape", [None, (24, 32), (130, 66)])
 def test_the_built_in_photographs_are_photographs_of_the_size_that_a_file_takes(shape):
-    for sample in photograph_samples(HALVED, shape):
+    for sample in read_photograph_samples(HALVED, shape):
         assert sample.pixels.shape == (1, 3, *(shape or (64, 64)))
         assert 0 <= sample.pixels.min() < sample.pixels.max() <= 1
         neighbors = sample.pixels[..., 1:] - sample.pixels[..., :-1]
         assert 0.005 < neighbors.std() < sample.pixels.std()  # no noise, and nothing flat
-    assert photograph_samples(SRVGGNetCompactConfig(in_channels=1, out_channels=1), shape)[0].pixels.shape[1] == 1
+    assert read_photograph_samples(SRVGGNetCompactConfig(in_channels=1, out_channels=1), shape)[0].pixels.shape[1] == 1
 
 
 @pytest.mark.parametrize("name", ["onnx", "openvino"])
@@ -349,7 +349,7 @@ def test_our_torchscript_is_read_without_running_its_program_and_others_are_refu
     ],
 )
 def test_a_torchscript_file_that_was_changed_is_a_sentence(key, value, words, tmp_path):
-    content = torchscript_archive(
+    content = build_torchscript_archive(
         COMPACT, made(COMPACT).state, ExportSettings(), {CONFIG_KEY: COMPACT.model_dump_json()}
     )
     with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(tmp_path / "a.pt", "w") as new:
@@ -445,7 +445,7 @@ def test_a_folder_that_may_not_be_written_to_is_refused(tmp_path):
 
 def test_a_folder_that_the_system_says_is_closed_is_refused_before_the_work(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: (Path(path), mode) != (tmp_path, os.W_OK))
-    monkeypatch.setattr(exporting, "reference_of", lambda network: pytest.fail("the work began"))
+    monkeypatch.setattr(exporting, "make_reference", lambda network: pytest.fail("the work began"))
     with pytest.raises(UsageError, match=r"a\.onnx: no permission to write to .*\. Choose another folder"):
         export(made(COMPACT), tmp_path / "a.onnx", ExportSettings())
 
@@ -470,7 +470,7 @@ def test_files_that_are_found_by_their_ending_have_it_in_small_letters(format_na
 FULL = "[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
 
 
-@pytest.mark.parametrize("where", ["reference_of", "_opened"])
+@pytest.mark.parametrize("where", ["make_reference", "_opened"])
 @pytest.mark.parametrize(
     "error",
     [RuntimeError(FULL), MemoryError("9 GiB"), OutOfMemoryError("It ran out.")],
@@ -495,7 +495,7 @@ def test_memory_that_runs_out_is_a_sentence_and_leaves_nothing(where, error, tmp
 
 
 def test_other_mistakes_of_a_run_stay_what_they_are(tmp_path, monkeypatch):
-    monkeypatch.setattr(exporting, "reference_of", lambda network: lambda x: 1 // 0)
+    monkeypatch.setattr(exporting, "make_reference", lambda network: lambda x: 1 // 0)
     with pytest.raises(ZeroDivisionError):
         export(made(COMPACT), tmp_path / "a.onnx", ExportSettings())
 

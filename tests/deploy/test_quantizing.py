@@ -23,9 +23,9 @@ from tessera.deploy.calibrating import calibrate, round_weight, round_with_feedb
 from tessera.deploy.dataflow import find_sources, group_sources, parts_of
 from tessera.deploy.drop import Drop, Score, measure_drop
 from tessera.deploy.held_out import Pair
-from tessera.deploy.int8_onnx import int8_onnx_bytes
+from tessera.deploy.int8_onnx import build_int8_onnx
 from tessera.deploy.int8_openvino import write_int8_openvino
-from tessera.deploy.int8_settings import Int8Settings, format_of, method_of
+from tessera.deploy.int8_settings import Int8Settings, find_method, format_of
 from tessera.deploy.quantizing import OverBudgetError, quantize
 from tessera.deploy.sensitivity import sensitivities, units
 from tessera.engines.opening import open_engine
@@ -72,7 +72,7 @@ def test_the_file_does_in_its_runtime_what_the_numbers_say(config, runtime, tmp_
     if runtime == "openvino":
         write_int8_openvino(path, network, about)
     else:
-        path.write_bytes(int8_onnx_bytes(network, about))
+        path.write_bytes(build_int8_onnx(network, about))
     engine = open_engine(load_weights(path), "exact", engine=runtime)
     assert network.kept == ()
     sides = ((18, 14), (67 // config.multiple * config.multiple, 130), (config.multiple, config.multiple))
@@ -89,7 +89,7 @@ def test_the_file_does_in_its_runtime_what_the_numbers_say(config, runtime, tmp_
 def test_an_onnx_file_with_whole_numbers_passes_the_checker_and_is_the_same_in_openvino(config):
     generator = made(config)
     x = whole(2, 3, 18, 14)
-    content = int8_onnx_bytes(rounded(calibrate(config, generator.state, x, "max"), x), {})
+    content = build_int8_onnx(rounded(calibrate(config, generator.state, x, "max"), x), {})
     onnx.checker.check_model(onnx.load_model_from_string(content), full_check=True)
     compiled = openvino.Core().compile_model(openvino.Core().read_model(content), "CPU", processor_options("fp32", 2))
     x = whole(1, 3, 67 // config.multiple * config.multiple, 130)
@@ -365,7 +365,7 @@ def test_what_cannot_be_done_is_said_in_a_sentence(tmp_path):
     with pytest.raises(UsageError, match="`format` is onnx"):
         format_of(tmp_path / "a.xml", "onnx")
     with pytest.raises(UsageError, match="expected max, percentile, mse, kl"):
-        method_of("entropy")
+        find_method("entropy")
 
 
 FULL = """

@@ -517,7 +517,7 @@ def test_absurd_shapes_are_refused_with_a_sentence(names: dict[str, tuple[int, .
     ("name", "value", "said"),
     [
         ("conv0.bias", torch.tensor([1.0, torch.inf]), "not finite"),
-        ("conv0.bias", torch.ones(2, dtype=torch.int8), "holds int8 numbers"),
+        ("conv0.bias", torch.ones(2, dtype=torch.int8), "has the type int8"),
         ("attn_1.W.1.num_batches_tracked", torch.tensor(1.5), "counts batches"),
     ],
 )

@@ -137,14 +137,14 @@ def test_a_kept_model_that_is_torn_is_made_again(content: bytes, folder: Path):
 
 
 def test_a_kept_model_that_openvino_does_not_understand_is_made_again(folder: Path):
-    from tessera.engines.compiled_cache import keep_compiled
+    from tessera.engines.compiled_cache import write_compiled
 
     generator = make_random(CONFIGS["srvgg"])
     x = noise(1, 3, 8, 8)
     first = ran(OpenVinoEngine(generator), x)
     (path,) = folder.iterdir()
     size = path.stat().st_size
-    keep_compiled(path.stem, b"whole, and no model at all" * 10)
+    write_compiled(path.stem, b"whole, and no model at all" * 10)
     assert torch.equal(ran(OpenVinoEngine(generator), x), first)
     assert path.stat().st_size == size
 

@@ -34,10 +34,10 @@ from tessera.weights.files import (
     CONFIG_KEY,
     ForeignConfig,
     LoadedGenerator,
+    find_scale,
     inspect_weights,
     load_weights,
     save_weights,
-    scale_in_name,
 )
 from tessera.zoo.interpolation import interpolate
 
@@ -345,7 +345,7 @@ def test_unsafe_files_are_refused_through_the_public_door(tmp_path: Path) -> Non
     ],
 )
 def test_the_scale_in_a_name(name: str, scale: int | None) -> None:
-    assert scale_in_name(name) == scale
+    assert find_scale(name) == scale
 
 
 def test_a_name_decides_between_x2_and_x3_and_the_caller_before_it(tmp_path: Path) -> None:

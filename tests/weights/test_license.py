@@ -9,7 +9,7 @@ import pytest
 
 from stand_ins import loaded
 from tessera.generators import SRVGGNetCompactConfig
-from tessera.weights.license import LICENSE_KEY, license_of, license_of_mix
+from tessera.weights.license import LICENSE_KEY, combine_licenses, find_license
 from tessera.weights.published import MODELS, find_published
 from tessera.zoo.interpolation import interpolate
 
@@ -18,7 +18,7 @@ PUBLISHED = [
     for model in MODELS
     for digest in (
         *(model.remote.sha256 if model.remote is not None else ()),
-        *([model.packaged.sha256] if model.packaged is not None else ()),
+        *([model.packaged.digest] if model.packaged is not None else ()),
     )
 ]
 
@@ -28,7 +28,7 @@ def test_every_published_sum_leads_to_its_model_and_license(digest: str, model: 
     found = find_published(digest)
     assert found is model
     assert found is not None
-    assert license_of(digest, {"license": "another"}) == found.license
+    assert find_license(digest, {"license": "another"}) == found.license
 
 
 @pytest.mark.parametrize(
@@ -44,8 +44,8 @@ def test_every_published_sum_leads_to_its_model_and_license(digest: str, model: 
     ],
 )
 def test_a_file_nobody_published_has_the_license_it_tells(metadata: dict[str, str], license: str | None) -> None:
-    assert license_of("0" * 64, metadata) == license
-    assert license_of(None, metadata) == license
+    assert find_license("0" * 64, metadata) == license
+    assert find_license(None, metadata) == license
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_file_nobody_published_has_the_license_it_tells(metadata: dict[str, st
     ],
 )
 def test_a_mixture_is_under_all_its_licenses(parts: list[str | None], license: str | None) -> None:
-    assert license_of_mix(parts) == license
+    assert combine_licenses(parts) == license
 
 
 def test_a_part_without_a_share_has_no_say() -> None:

@@ -13,7 +13,7 @@ from torch import nn
 from stand_ins import loaded, nearest
 from tessera.errors import WeightsError
 from tessera.generators import SRVGGNetCompactConfig
-from tessera.weights.loaded_generator import LoadedGenerator, Unread, state_sum
+from tessera.weights.loaded_generator import LoadedGenerator, Unread, compute_state_sha256
 
 SUM = "5" * 64
 CONFIG = SRVGGNetCompactConfig(features=4, convolutions=1)
@@ -83,7 +83,7 @@ def test_a_network_that_was_given_is_there_and_can_be_replaced():
 def test_the_sum_of_the_weights_is_known_before_they_are_and_true_afterwards():
     generator = waiting(Reader())
     assert generator.state_sha256 == SUM
-    before = state_sum(generator.network.state_dict())
+    before = compute_state_sha256(generator.network.state_dict())
     assert generator.state_sha256 == before
     with torch.no_grad():
         next(generator.network.parameters()).add_(1)
@@ -92,11 +92,13 @@ def test_the_sum_of_the_weights_is_known_before_they_are_and_true_afterwards():
 
 def test_the_sum_counts_names_shapes_types_and_numbers_and_not_the_order():
     one, two = torch.arange(6.0), torch.ones(2, 3)
-    assert state_sum({"a": one, "b": two}) == state_sum({"b": two, "a": one})
+    assert compute_state_sha256({"a": one, "b": two}) == compute_state_sha256({"b": two, "a": one})
     others = [{"a": two, "b": one}, {"a": one}, {"a": one.reshape(2, 3), "b": two}, {"a": one.double(), "b": two}, {}]
-    sums = {state_sum({"a": one, "b": two}), *(state_sum(other) for other in others)}
+    sums = {compute_state_sha256({"a": one, "b": two}), *(compute_state_sha256(other) for other in others)}
     assert len(sums) == 6
-    assert state_sum({"a": torch.ones(3, 2).T.mul(2)}) == state_sum({"a": torch.full((2, 3), 2.0)})  # the strides
+    assert compute_state_sha256({"a": torch.ones(3, 2).T.mul(2)}) == compute_state_sha256(
+        {"a": torch.full((2, 3), 2.0)}
+    )  # the strides
 
 
 def test_an_onnx_file_keeps_its_weights_to_itself():

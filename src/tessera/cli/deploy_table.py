@@ -65,7 +65,7 @@ def deploy_table(
     """
     from tessera.bench.surroundings import describe_machine
     from tessera.deploy.bench_pairs import bench_pairs
-    from tessera.deploy.table import forms_of, measure_model
+    from tessera.deploy.table import list_deployed_forms, measure_model
     from tessera.deploy.table_pages import as_dict, as_html, as_markdown
     from tessera.evaluate.protocol import find_protocol
     from tessera.generators import find_generator
@@ -95,7 +95,7 @@ def deploy_table(
         with tempfile.TemporaryDirectory() as place:
             rows += measure_model(
                 each,
-                forms_of(each, Path(place), whole.get(each.sha256)),
+                list_deployed_forms(each, Path(place), whole.get(each.sha256)),
                 pairs,
                 chosen,
                 folder=Path(place),
@@ -113,7 +113,7 @@ def deploy_table(
 
 
 def _int8_files(models: Sequence[LoadedGenerator], named: Sequence[Path]) -> dict[str, Path]:
-    """The int8 file of each model, by the model's sha256: the one that was named, or the one beside the model."""
+    """The int8 file of each model, by the model's sha256: the one that was named, or the one next to the model."""
     from tessera.weights.files import load_weights
     from tessera.zoo.int8_file import QUANTIZED_FROM_KEY, find_int8
 

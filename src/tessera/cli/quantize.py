@@ -78,7 +78,7 @@ def quantize(
     Exit codes: 0 written and within the budget, 1 not written, 2 wrong usage.
     """
     from tessera.deploy.build_file import BuildConfig, CalibrationConfig, read_build
-    from tessera.deploy.int8_settings import Int8Settings, format_of, method_of
+    from tessera.deploy.int8_settings import Int8Settings, find_method, format_of
     from tessera.deploy.quantizing import OverBudgetError
     from tessera.deploy.quantizing import quantize as quantize_model
     from tessera.zoo.int8_file import ENDING, list_int8_paths
@@ -94,7 +94,7 @@ def quantize(
     check_reports({"--report": report})
     if output is None and format_name not in (None, "openvino"):
         raise UsageError(f"--format {format_name}: say where it goes with -o; only OpenVINO's files have a place.")
-    chosen = method_of(method or given.method)
+    chosen = find_method(method or given.method)
     if percentile is not None and chosen != "percentile":
         raise UsageError(f"--percentile {percentile:g}: it belongs to --method percentile, and this is {chosen}.")
     settings = Int8Settings(
@@ -132,9 +132,9 @@ def _made_place(output: Path) -> Path:
 
 
 def _write_findings(report: Path | None, found: Findings) -> None:
-    from tessera.deploy.quantizing import report_of
+    from tessera.deploy.quantizing import describe_findings
 
-    write_report(report, json.dumps(report_of(found), indent=1) + "\n")
+    write_report(report, json.dumps(describe_findings(found), indent=1) + "\n")
 
 
 def _lines(done: Quantized) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from tessera.deploy.held_out import Pair, pair_of, read_levels, read_photograph
+from tessera.deploy.held_out import Pair, make_pair, read_levels, read_photograph
 from tessera.errors import UsageError
 from tessera.evaluate.protocol import Protocol
 from tessera.evaluate.resampling import downsample, resize_to
@@ -47,7 +47,7 @@ def bench_pairs(
 def _pair(path: Path, config: GeneratorConfig, protocol: Protocol, side: int | None, place: Path) -> Pair | None:
     whole = read_photograph(path, config.in_channels)
     if protocol.lq_size is None or protocol.gt_size is None:
-        return pair_of(whole, config, max(whole.size) if side is None else side)
+        return make_pair(whole, config, max(whole.size) if side is None else side)
     small, lq, gt = (place / f"{name}.png" for name in ("small", "lq", "gt"))
     downsample(path, small, config.scale, protocol.lq_kernel)
     resize_to(small, lq, protocol.lq_size, "area")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tessera.deploy.dataflow import find_scalable, find_sources, group_sources, parts_of
-from tessera.deploy.equalizing import arrays_by_place, equalized
+from tessera.deploy.equalizing import arrays_by_place, equalize
 from tessera.deploy.int8_network import (
     Arrays,
     Int8Layer,
@@ -44,7 +44,7 @@ _SHARES = tuple(float(share) for share in np.linspace(0.5, 1.0, 26))
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A network that is ready to be rounded: equalized, with what rounds each map."""
+    """A network that is ready to be rounded: equalized, with the quantizer of each map."""
 
     config: GeneratorConfig
     graph: Layers
@@ -78,7 +78,7 @@ def calibrate(
         ranges[0] = torch.zeros(config.in_channels), torch.ones(config.in_channels)
     found = _quantizers(graph, ranges, importance)
     free = find_scalable(graph)
-    scaled = equalized(graph, arrays, {number: found[number].scale for number in free})
+    scaled = equalize(graph, arrays, {number: found[number].scale for number in free})
     for number in free:
         found[number] = Quantizer(np.ones_like(found[number].scale), found[number].zero)
     return Calibrated(config, graph, scaled, found)
@@ -96,7 +96,7 @@ def rounded(
     """Round the weights of all layers but those `kept`, and correct each bias by the mean error that is left.
 
     Layer after layer, with what the layers before already lost (Nagel et al. 2019, section 4.2); pictures (B, C, H, W)
-    in [0, 1]. `per_channel` gives each output channel a scale of its own, otherwise a layer has one. Layers that are
+    in [0, 1]. `per_channel` gives each output channel its own scale, otherwise a layer has one. Layers that are
     `known` keep their integer weights, and get new biases.
     """
     graph, arrays = calibrated.graph, calibrated.arrays
@@ -230,7 +230,7 @@ def _quantizers(
 ) -> dict[int, Quantizer]:
     """What rounds each map, from the least and largest of its channels: maps that are read together share a zero.
 
-    OpenVINO fits joined maps with zeros of their own into one range and rounds them again, in coarser steps.
+    OpenVINO fits joined maps with their own zeros into one range and rounds them again, in coarser steps.
     """
     found: dict[int, Quantizer] = {}
     for group in group_sources(graph):

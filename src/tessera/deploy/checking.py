@@ -69,7 +69,7 @@ LIMITS: dict[Precision, Limit] = {
 }
 
 
-def chart_samples(config: GeneratorConfig, shape: tuple[int, int] | None) -> list[Sample]:
+def draw_chart_samples(config: GeneratorConfig, shape: tuple[int, int] | None) -> list[Sample]:
     """Pieces of the built-in chart that a network takes; for a file of one size a piece of that size."""
     multiple = config.multiple
     sizes = SIZES if shape is None else (shape,)
@@ -84,7 +84,7 @@ def chart_samples(config: GeneratorConfig, shape: tuple[int, int] | None) -> lis
     return samples
 
 
-def photograph_samples(config: GeneratorConfig, shape: tuple[int, int] | None) -> list[Sample]:
+def read_photograph_samples(config: GeneratorConfig, shape: tuple[int, int] | None) -> list[Sample]:
     """The built-in photographs; for a file of one size, repeated to that size."""
     samples: list[Sample] = []
     for path in PHOTOGRAPHS:
@@ -97,7 +97,7 @@ def photograph_samples(config: GeneratorConfig, shape: tuple[int, int] | None) -
     return samples
 
 
-def picture_samples(folder: Path, config: GeneratorConfig, shape: tuple[int, int] | None) -> list[Sample]:
+def read_picture_samples(folder: Path, config: GeneratorConfig, shape: tuple[int, int] | None) -> list[Sample]:
     """The middles of a user's pictures, the first dozen by name. Raises UsageError for a folder without any.
 
     8 or 16 bits -> (1, C, H, W) in [0, 1], at most 96x96, or exactly the size of a file that takes one.
@@ -128,7 +128,7 @@ def _middle(name: str, pixels: Pixels, config: GeneratorConfig, shape: tuple[int
     return Sample(name, torch.from_numpy(np.ascontiguousarray(colors.transpose(2, 0, 1)))[None])
 
 
-def reference_of(network: torch.nn.Module) -> Run:
+def make_reference(network: torch.nn.Module) -> Run:
     """The model itself, in PyTorch, fp32, on the processor."""
 
     def run(x: Tensor) -> Tensor:
@@ -148,7 +148,7 @@ def compare(sample: Sample, expected: Tensor, found: Tensor) -> Difference:
     return Difference(sample.name, float(apart.max()), float(apart.mean()), psnr)
 
 
-def objection(differences: Sequence[Difference], precision: Precision) -> str | None:
+def find_objection(differences: Sequence[Difference], precision: Precision) -> str | None:
     """Why a file must not be used, as the end of a sentence; None when it is as close as its precision allows."""
     limit = LIMITS[precision]
     for each in differences:

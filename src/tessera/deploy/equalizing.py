@@ -19,7 +19,7 @@ from tessera.deploy.int8_network import Arrays
 from tessera.generators.layers import Layers
 
 
-def equalized(graph: Layers, arrays: Arrays, scales: Mapping[int, NDArray[np.float32]]) -> Arrays:
+def equalize(graph: Layers, arrays: Arrays, scales: Mapping[int, NDArray[np.float32]]) -> Arrays:
     """The arrays of the same network, with each map of `scales` divided by its (C,) positive numbers.
 
     Raises ValueError for a map that may not be scaled.

@@ -24,20 +24,20 @@ from tessera.deploy.checking import (
     Difference,
     Run,
     Sample,
-    chart_samples,
     compare,
-    objection,
-    photograph_samples,
-    picture_samples,
-    reference_of,
+    draw_chart_samples,
+    find_objection,
+    make_reference,
+    read_photograph_samples,
+    read_picture_samples,
 )
-from tessera.deploy.onnx_graph import onnx_bytes
+from tessera.deploy.onnx_graph import build_onnx
 from tessera.deploy.openvino_ir import write_openvino
 from tessera.deploy.passport import measured, passport
 from tessera.deploy.places import check_places, put_all_in_place
 from tessera.deploy.settings import ExportSettings
 from tessera.deploy.stored import stored
-from tessera.deploy.torchscript import torchscript_archive
+from tessera.deploy.torchscript import build_torchscript_archive
 from tessera.engines.memory import is_memory_error
 from tessera.engines.opening import open_engine
 from tessera.errors import ExportError, TesseraError, UsageError
@@ -86,11 +86,11 @@ def export(
     _refuse(loaded, output, paths, settings, overwrite=overwrite)
     state = loaded.state
     with _enough_memory(output, settings):
-        samples = chart_samples(loaded.config, settings.shape)
-        photographs = photograph_samples(loaded.config, settings.shape)
+        samples = draw_chart_samples(loaded.config, settings.shape)
+        photographs = read_photograph_samples(loaded.config, settings.shape)
         if check is not None:
-            photographs += picture_samples(check, loaded.config, settings.shape)
-        reference = reference_of(loaded.network)
+            photographs += read_picture_samples(check, loaded.config, settings.shape)
+        reference = make_reference(loaded.network)
         asked = [(sample, reference(sample.pixels)) for sample in (*samples, *photographs)]
     remove_leftovers(output.parent)
     temporary = choose_temporary_name(output)
@@ -187,7 +187,7 @@ def _checked(
         with _enough_memory(output, settings):
             run = _opened(temporary, settings)
             differences = [compare(sample, expected, run(sample.pixels)) for sample, expected in asked]
-        problem = objection(differences, settings.precision)
+        problem = find_objection(differences, settings.precision)
     except ExportError:
         raise
     except TesseraError as error:
@@ -208,7 +208,7 @@ def _checked(
 def _write_onnx(
     path: Path, loaded: LoadedGenerator, state: State, settings: ExportSettings, about: Mapping[str, str]
 ) -> None:
-    write_bytes(path, onnx_bytes(loaded.config, state, settings, about))
+    write_bytes(path, build_onnx(loaded.config, state, settings, about))
 
 
 def _write_openvino(
@@ -220,7 +220,7 @@ def _write_openvino(
 def _write_torchscript(
     path: Path, loaded: LoadedGenerator, state: State, settings: ExportSettings, about: Mapping[str, str]
 ) -> None:
-    write_bytes(path, torchscript_archive(loaded.config, state, settings, about))
+    write_bytes(path, build_torchscript_archive(loaded.config, state, settings, about))
 
 
 def _write_ncnn(
@@ -269,7 +269,7 @@ def _program(path: Path) -> Run:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         module: Any = torch.jit.load(io.BytesIO(path.read_bytes()), map_location="cpu")
-    return reference_of(module.eval())
+    return make_reference(module.eval())
 
 
 def _runtime(settings: ExportSettings) -> str:

@@ -99,7 +99,7 @@ def refuse_shared(calibration: Sequence[Photograph], evaluation: Sequence[Photog
         )
 
 
-def pair_of(photograph: Photograph, config: GeneratorConfig, side: int, *, seed: int | None = None) -> Pair | None:
+def make_pair(photograph: Photograph, config: GeneratorConfig, side: int, *, seed: int | None = None) -> Pair | None:
     """A square of a picture with its input of `side` pixels: its middle, or with a seed some place in it.
 
     A picture that is smaller gives what it has; None when that is less than 16 pixels of input.
@@ -129,7 +129,7 @@ def calibration_batch(photographs: Sequence[Photograph], config: GeneratorConfig
     """
     sides = sorted((min(each.size) // config.scale for each in photographs), reverse=True)
     wanted = min(side, sides[(len(sides) - 1) // 2]) // config.multiple * config.multiple
-    pairs = [pair_of(each, config, wanted, seed=number) for number, each in enumerate(photographs)]
+    pairs = [make_pair(each, config, wanted, seed=number) for number, each in enumerate(photographs)]
     crops = [pair.lq for pair in pairs if pair is not None and pair.lq.shape[2:] == (wanted, wanted)]
     if not crops:
         raise UsageError(

@@ -21,7 +21,7 @@ from tessera.deploy.ranges import Quantizer
 from tessera.deploy.settings import ExportSettings
 
 
-def int8_onnx_bytes(network: Int8Network, metadata: Mapping[str, str]) -> bytes:
+def build_int8_onnx(network: Int8Network, metadata: Mapping[str, str]) -> bytes:
     """A network as the bytes of an ONNX file; the same network gives the same bytes.
 
     `input` (B, C, H, W) float32 in [0, 1] -> `output` (B, C, s*H, s*W) float32, not clipped. Raises UsageError without

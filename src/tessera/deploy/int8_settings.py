@@ -22,7 +22,7 @@ class Int8Settings(BaseModel, frozen=True, extra="forbid"):
     percentile: Annotated[float, Field(gt=50, le=100)] = 99.99
     """Of a channel's values, what is kept on each side; for the method of this name."""
     per_channel: bool = True
-    """Whether each output channel of a layer has a scale of its own, or the layer has one."""
+    """Whether each output channel of a layer has its own scale, or the layer has one."""
     max_drop_db: Annotated[float, Field(ge=0, le=100)] = 0.2
     most_kept: Annotated[int, Field(ge=0)] | None = None
     """How many layers may stay in fp32 or bf16; None for as many as the budget needs."""
@@ -47,7 +47,7 @@ def format_of(output: Path, name: str | None) -> Int8Format:
     return found
 
 
-def method_of(name: str) -> Method:
+def find_method(name: str) -> Method:
     """The method of a name. Raises UsageError for others."""
     found: Method | None = next((method for method in METHODS if method == name), None)
     if found is None:

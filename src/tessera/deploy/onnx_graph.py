@@ -32,7 +32,7 @@ _MOST_BYTES = 2**31 - 2**20
 """A protocol buffer ends at 2 GiB."""
 
 
-def onnx_bytes(
+def build_onnx(
     config: GeneratorConfig, state: Mapping[str, Tensor], settings: ExportSettings, metadata: Mapping[str, str]
 ) -> bytes:
     """Write a network as the bytes of an ONNX file; the same network gives the same bytes.

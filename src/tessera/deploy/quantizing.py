@@ -22,9 +22,9 @@ from torch import Tensor
 
 from tessera.deploy.calibrating import Calibrated, calibrate, rounded
 from tessera.deploy.drop import MOST_SSIM, Drop, measure_drop
-from tessera.deploy.held_out import Pair, Photograph, calibration_batch, pair_of, read_folder, refuse_shared
+from tessera.deploy.held_out import Pair, Photograph, calibration_batch, make_pair, read_folder, refuse_shared
 from tessera.deploy.int8_network import Int8Network
-from tessera.deploy.int8_onnx import int8_onnx_bytes
+from tessera.deploy.int8_onnx import build_int8_onnx
 from tessera.deploy.int8_openvino import write_int8_openvino
 from tessera.deploy.int8_settings import Int8Settings
 from tessera.deploy.passport import provenance
@@ -166,7 +166,7 @@ def quantize(
     )
 
 
-def report_of(done: Findings) -> dict[str, object]:
+def describe_findings(done: Findings) -> dict[str, object]:
     """What came of it, for JSON: the loss, the layers that were kept, and every unit by what it costs alone."""
     share = shares(done.sensitivities)
     return {
@@ -227,7 +227,7 @@ def _pictures(loaded: LoadedGenerator, settings: Int8Settings, calibration: Path
     refuse_shared(calibrating + choosing, held_out)
     refuse_shared(calibrating, choosing)
     pairs = {
-        name: [pair for each in photographs if (pair := pair_of(each, config, side)) is not None]
+        name: [pair for each in photographs if (pair := make_pair(each, config, side)) is not None]
         for name, photographs, side in (
             ("choosing", choosing, settings.side * 3 // 2),
             ("evaluation", held_out, settings.eval_side),
@@ -257,7 +257,7 @@ class _Trial:
             if self.settings.format == "openvino":
                 write_int8_openvino(self._temporary, network, about)
             else:
-                write_bytes(self._temporary, int8_onnx_bytes(network, about))
+                write_bytes(self._temporary, build_int8_onnx(network, about))
         except TesseraError as error:
             said = str(error).replace(f"{self._temporary}: ", "")
             raise type(error)(f"{self._output}: {said}") from error

@@ -100,7 +100,7 @@ class Row:
         return (SIDE * self.cost.scale) ** 2 / 1e6 / self.latency_seconds
 
 
-def forms_of(loaded: LoadedGenerator, folder: Path, int8: Path | None) -> tuple[Form, ...]:
+def list_deployed_forms(loaded: LoadedGenerator, folder: Path, int8: Path | None) -> tuple[Form, ...]:
     """Write a model in each precision that this machine can run, into a folder, and add the int8 file."""
     forms: list[Form] = []
     for precision in _PRECISIONS:

@@ -17,13 +17,13 @@ from torch import Tensor
 from tessera.deploy.settings import ExportSettings
 from tessera.deploy.stored import stored
 from tessera.generators import GeneratorConfig, find_generator
-from tessera.weights.torchscript_file import attribute_of, torchscript_bytes
+from tessera.weights.torchscript_file import build_torchscript, name_attribute
 
 _FP32 = 6
 """PyTorch's number for float32 in programs."""
 
 
-def torchscript_archive(
+def build_torchscript_archive(
     config: GeneratorConfig, state: Mapping[str, Tensor], settings: ExportSettings, metadata: Mapping[str, str]
 ) -> bytes:
     """A network as the bytes of a TorchScript file, for `torch.jit.load`; the same network gives the same bytes.
@@ -35,7 +35,7 @@ def torchscript_archive(
     assert declared is not None, "the caller checks that the network is one of the family"
     pen = _ProgramPen(tensors)
     end = config.draw(pen, "input")
-    return torchscript_bytes(declared.class_name, "\n".join([*pen.lines, f"return {end}"]), tensors, metadata)
+    return build_torchscript(declared.class_name, "\n".join([*pen.lines, f"return {end}"]), tensors, metadata)
 
 
 class _ProgramPen:
@@ -48,17 +48,17 @@ class _ProgramPen:
     def conv(self, module: str, x: str, outputs: int, *, kernel: int = 3, slope: float | None = None) -> str:
         """A convolution that keeps height and width, with a leaky ReLU after it if there is a slope."""
         weight = self._tensors[f"{module}.weight"]
-        values = f"self.{attribute_of(f'{module}.weight')}"
+        values = f"self.{name_attribute(f'{module}.weight')}"
         if weight.dtype != torch.float32:
             values = f"torch.to({values}, {_FP32})"
         pad = [kernel // 2, kernel // 2]
-        bias = f"self.{attribute_of(f'{module}.bias')}"
+        bias = f"self.{name_attribute(f'{module}.bias')}"
         found = self._is(f"torch.conv2d({x}, {values}, {bias}, [1, 1], {pad}, [1, 1], 1)")
         return found if slope is None else self._is(f"torch.leaky_relu({found}, {slope:.17g})")
 
     def prelu(self, module: str, x: str) -> str:
         """A leaky ReLU with a slope for each channel."""
-        return self._is(f"torch.prelu({x}, self.{attribute_of(f'{module}.weight')})")
+        return self._is(f"torch.prelu({x}, self.{name_attribute(f'{module}.weight')})")
 
     def concat(self, maps: Sequence[str]) -> str:
         """Join channels."""

@@ -31,10 +31,11 @@ def compiled_folder() -> Path:
     return cache_folder() / "compiled"
 
 
-def compiled_key(facts: Mapping[str, str]) -> str:
+def build_compiled_key(facts: Mapping[str, str]) -> str:
     """The digest of everything that a compiled model depends on; the order of the facts does not count.
 
-    >>> compiled_key({"a": "1", "b": "2"}) == compiled_key({"b": "2", "a": "1"}) != compiled_key({"a": "1b", "": "2"})
+    >>> first, same = build_compiled_key({"a": "1", "b": "2"}), build_compiled_key({"b": "2", "a": "1"})
+    >>> first == same != build_compiled_key({"a": "1b", "": "2"})
     True
     """
     digest = hashlib.sha256()
@@ -56,14 +57,14 @@ def read_compiled(key: str) -> memoryview | None:
     content = memoryview(data)[start:]
     # A truncated file must not reach the compiler, which trusts its input.
     if data[:start] != _MAGIC + hashlib.sha256(content).digest():
-        forget_compiled(key)
+        remove_compiled(key)
         return None
     with contextlib.suppress(OSError):
         os.utime(path)  # records the last use: many systems do not store access times
     return content
 
 
-def keep_compiled(key: str, content: bytes, most_bytes: int = MOST_BYTES) -> bool:
+def write_compiled(key: str, content: bytes, most_bytes: int = MOST_BYTES) -> bool:
     """Cache a compiled model under a key, and remove the least recently used ones beyond `most_bytes` in total.
 
     Returns whether it was cached; a full or read-only disk is not an error.
@@ -83,7 +84,7 @@ def keep_compiled(key: str, content: bytes, most_bytes: int = MOST_BYTES) -> boo
     return True
 
 
-def forget_compiled(key: str) -> None:
+def remove_compiled(key: str) -> None:
     """Remove the content cached under a key, if the disk allows it."""
     with contextlib.suppress(OSError):
         _path(key).unlink(missing_ok=True)

@@ -62,7 +62,7 @@ class Batching(Protocol):
 
 @runtime_checkable
 class OnDevice(Protocol):
-    """An engine on a device with memory of its own, which can be lost."""
+    """An engine on a device with its own memory, which can be lost."""
 
     device: str
     """Such as "vulkan:0"."""
@@ -136,7 +136,7 @@ class EngineInfo:
     runs_int8: bool = False
     """Whether it runs int8 companions."""
     runs_networks: bool = True
-    """Whether it runs networks built by Tessera, not only model files of its own format."""
+    """Whether it runs networks built by Tessera, not only model files in its own format."""
     file_formats: Mapping[str, str] = field(default_factory=dict[str, str])
     """Model files that only this engine runs: dialect -> its name in sentences."""
     import_seconds: float = 0.0

@@ -185,7 +185,7 @@ def multiplies_bf16(name: InstructionSet) -> bool:
 
 
 class Network:
-    """A network in the library, on threads of its own; safe to call from several threads, which then take turns.
+    """A network in the library, on its own threads; safe to call from several threads, which then take turns.
 
     `arrays` are weights and biases (and slopes) in the order in which the network runs them. `kinds` has one for each
     block (or inner convolution) and one for the convolutions between them and the last; None is fp32 throughout.

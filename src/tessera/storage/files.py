@@ -146,7 +146,7 @@ def _open_regular(path: Path, flags: int, max_bytes: int, *, single_name: bool =
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise _unexpected(path, "a link") from None
-        if error.errno == errno.ENXIO:  # a FIFO that nobody reads, or a socket
+        if error.errno == errno.ENXIO:  # a FIFO without a reader, or a socket
             raise _unexpected(path, "not a regular file") from None
         raise
     try:

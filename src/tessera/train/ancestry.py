@@ -12,7 +12,7 @@ from tessera.dataset.taught import Teaching, is_taught, read_teaching
 from tessera.errors import TrainingError
 from tessera.pruning.cutting import START_KEY
 from tessera.train.recipe import Recipe
-from tessera.weights.license import LICENSE_KEY, license_of_mix
+from tessera.weights.license import LICENSE_KEY, combine_licenses
 from tessera.weights.loaded_generator import LoadedGenerator
 
 TEACHER_KEY = "tessera.teacher"
@@ -47,7 +47,7 @@ class Ancestry:
             entries[START_KEY] = str(self.start)
         if self.teachers:
             entries[TEACHER_KEY] = "; ".join(map(str, self.teachers))
-        license = license_of_mix(each.license for each in (self.start, *self.teachers) if each is not None)
+        license = combine_licenses(each.license for each in (self.start, *self.teachers) if each is not None)
         return entries if license is None else {**entries, LICENSE_KEY: license}
 
     @property

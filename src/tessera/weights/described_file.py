@@ -1,6 +1,6 @@
-"""What the files of generators and of discriminators share: safetensors with the whole configuration in the metadata.
+"""Common part of the files of generators and discriminators: safetensors with the configuration in the metadata.
 
-A file that Tessera wrote names its network in its metadata; that is compared with its tensors when it is read.
+The configuration is compared with the tensors when such a file is read.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FORMAT_VERSION = "1"
 
 @contextlib.contextmanager
 def naming(path: Path) -> Generator[None, None, None]:
-    """Put the file in front of what is wrong with it."""
+    """Begin the messages of WeightsErrors with the file."""
     try:
         yield
     except WeightsError as error:
@@ -32,12 +32,12 @@ def naming(path: Path) -> Generator[None, None, None]:
 
 
 def plain(dtype: torch.dtype) -> str:
-    """A type's name without the library's: `float16`."""
+    """The name of a type without the prefix `torch.`: `float16`."""
     return str(dtype).removeprefix("torch.")
 
 
-def shown_metadata(metadata: Mapping[str, str], key: str) -> dict[str, str]:
-    """What of the metadata is for people: all but the configuration and the container's own word."""
+def select_metadata(metadata: Mapping[str, str], key: str) -> dict[str, str]:
+    """Metadata for people: all but the configuration and the keys of the container."""
     return {name: value for name, value in metadata.items() if name not in (key, FORMAT_KEY)}
 
 
@@ -45,33 +45,33 @@ def check_weight(name: str, tensor: Tensor) -> None:
     """Raise WeightsError for a tensor with other than finite floating-point values."""
     if not tensor.dtype.is_floating_point:
         raise WeightsError(
-            f"`{name}` holds {plain(tensor.dtype)} numbers, and weights are floating-point. A quantized file is "
-            "of no use here; take the one it was made from."
+            f"`{name}` has the type {plain(tensor.dtype)}; expected floating-point weights. Give the original of this"
+            " quantized file."
         )
     if not bool(torch.isfinite(tensor.to(torch.float32)).all()):
         raise WeightsError(
-            f"`{name}` holds values that are not finite (NaN or infinity), so every result would be ruined. The "
-            "training that wrote it had failed; take an earlier file of it."
+            f"`{name}` holds NaN or infinite values (not finite), which spoil every result. The training that wrote it"
+            " had diverged; use an earlier file."
         )
 
 
 def check_name(path: Path) -> None:
-    """Refuse to write weights under a name that promises another format: raises UsageError."""
+    """Raise UsageError for a name whose suffix belongs to another format."""
     if path.suffix.lower() != ".safetensors":
-        raise UsageError(f"{path}: Tessera writes weights as safetensors. Let the name end in `.safetensors`.")
+        raise UsageError(f"{path}: Tessera writes weights as safetensors; use the suffix `.safetensors`.")
 
 
 def write_described(
     path: Path, tensors: Mapping[str, Tensor], key: str, config: BaseModel, metadata: Mapping[str, str] | None
 ) -> None:
-    """Write tensors with their network's configuration under `key`; the file appears whole or not at all.
+    """Write tensors with the configuration of their network under `key`, atomically.
 
-    The same weights give the same bytes. Raises UsageError for tensors of a type that the format does not know, and
+    The same weights give the same bytes. Raises UsageError for tensors of a type that the format does not support, and
     WeightsError when the file cannot be written.
     """
     for name, tensor in tensors.items():
         if tensor.dtype not in DTYPE_NAMES:
-            raise UsageError(f"{path}: `{name}` holds {plain(tensor.dtype)} numbers, and weights are floating-point.")
+            raise UsageError(f"{path}: `{name}` has the type {plain(tensor.dtype)}; expected floating-point weights.")
     described = {
         **(metadata or {}),
         FORMAT_KEY: "pt",

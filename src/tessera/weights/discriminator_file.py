@@ -24,7 +24,7 @@ from tessera.weights.described_file import (
     check_weight,
     naming,
     plain,
-    shown_metadata,
+    select_metadata,
     write_described,
 )
 from tessera.weights.dialects.discriminators import COUNTER, recognize_discriminator, unwrap_discriminator
@@ -147,7 +147,7 @@ def _read_safetensors(path: Path) -> tuple[Recognized[DiscriminatorConfig], str,
             "changed after it was written; use the original file."
         )
     ordered = {name: state[name] for name in state_shapes(config)}
-    return Recognized(config, ordered, "tessera"), "raw", shown_metadata(metadata, CONFIG_KEY)
+    return Recognized(config, ordered, "tessera"), "raw", select_metadata(metadata, CONFIG_KEY)
 
 
 def _agreed(found: Recognized[DiscriminatorConfig], asked: DiscriminatorConfig | None) -> DiscriminatorConfig:
@@ -208,7 +208,7 @@ def save_discriminator(
         raise UsageError(f"{path}: these are not the weights of this {config.network}: {problem}.")
     for name, tensor in state.items():
         if not tensor.dtype.is_floating_point and not name.endswith(COUNTER):
-            raise UsageError(f"{path}: `{name}` holds {plain(tensor.dtype)} numbers, and weights are floating-point.")
+            raise UsageError(f"{path}: `{name}` has the type {plain(tensor.dtype)}; expected floating-point weights.")
     with naming(path):
         _check_numbers(state)
     tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in state.items()}

@@ -1,4 +1,4 @@
-"""Networks that stay in their file and are run by a runtime: what ONNX and OpenVINO files have in common.
+"""Networks that a runtime runs from their file: the common part of ONNX and OpenVINO files.
 
 Shapes: B pictures, C channels, H rows, W columns, s the scale.
 """
@@ -18,10 +18,10 @@ from tessera.errors import WeightsError
 MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
 LARGEST_SCALE = 16
 PROBE = (65, 67)
-"""Odd and unequal, so that a network that wants more than that says so."""
+"""Odd and unequal, so that a network that needs even or equal sides fails on it."""
 
 SMALL_PROBE = (5, 7)
-"""For files whose metadata tell what the network is, so that only the agreement is tried."""
+"""For files whose metadata describe the network, which only have to agree with it."""
 
 Fixed = tuple[int | None, ...]
 
@@ -29,16 +29,16 @@ Fixed = tuple[int | None, ...]
 class FileNetwork(nn.Module, ABC):
     """A file as a network: (B, C, H, W) float32 in [0, 1] -> (B, C, s*H, s*W) float32, not clipped.
 
-    `fixed` is batch, channels, height and width, as far as they cannot be chosen. A file that takes one size only is
-    given smaller pictures with their edges repeated, and what is more is cut away. Safe to call from several threads.
-    Raises WeightsError for pictures that are larger than the one size, and for sides that do not divide as they must.
+    `fixed` is batch, channels, height and width; None where the size is dynamic. For a file of one fixed size, smaller
+    pictures are padded by repeating their edges, and the result is cropped. Safe to call from several threads.
+    Raises WeightsError for pictures larger than a fixed size, and for sides that are not a multiple of `multiple`.
     """
 
     def __init__(self, path: Path, fixed: Fixed) -> None:
         super().__init__()
         self.path, self.fixed = path, fixed
         self.multiple = 1
-        """What height and width have to divide by, as far as it is known."""
+        """Height and width must divide by this number, as far as it is known."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Upscale a batch."""
@@ -57,16 +57,16 @@ class FileNetwork(nn.Module, ABC):
         if below or right:
             x = F.pad(x, (0, right, 0, below), mode="replicate")
         batches = x.split(1) if self.fixed[0] == 1 else (x,)
-        out = torch.cat([self.as_it_is(batch) for batch in batches])
+        out = torch.cat([self.forward_batch(batch) for batch in batches])
         scale = out.shape[2] // x.shape[2]
         return out[:, :, : scale * height, : scale * width]
 
     @abstractmethod
-    def as_it_is(self, batch: Tensor) -> Tensor:
-        """Run a batch of a size that the file takes: (B, C, H, W) -> what it makes of it, float32."""
+    def forward_batch(self, batch: Tensor) -> Tensor:
+        """Run a batch of an accepted size: (B, C, H, W) -> (B, C, s*H, s*W), float32."""
 
 
-def channels_of(shape: Sequence[int | str | None]) -> int:
+def read_channels(shape: Sequence[int | str | None]) -> int:
     """Read the channels of a file from the shape of its input; open sizes are not integers there.
 
     Raises WeightsError, without the file's name, where the input is not a batch of pictures.
@@ -84,15 +84,15 @@ def channels_of(shape: Sequence[int | str | None]) -> int:
     return channels
 
 
-def probed(
+def probe_sizes(
     fixed: Fixed,
     channels: int,
     made: Callable[[tuple[int, ...]], tuple[int, ...]],
     probe: tuple[int, int] = PROBE,
 ) -> tuple[int, int, int]:
-    """Try sizes that divide by more and more -> scale, channels of the result, the first multiple that works.
+    """Try sizes with growing multiples -> scale, channels of the result, the first multiple that works.
 
-    `made` tells which shape the file makes of one; whatever it raises means that it does not take that. Raises
+    `made` returns the output shape for an input shape; any exception means that the file does not accept it. Raises
     WeightsError, without the file's name, when the result is not an upscaled picture.
     """
     said = ""
@@ -113,20 +113,20 @@ def probed(
                 " both directions."
             )
         return scale, out[1], multiple
-    raise WeightsError(f"it fails on pictures of every size that was tried ({said}).")
+    raise WeightsError(f"it failed on pictures of every tested size ({said}).")
 
 
-def notes_on(fixed: Fixed, results: Sequence[str]) -> tuple[str, ...]:
-    """What a user should know about a file that takes one size only or gives several results."""
+def describe_limits(fixed: Fixed, results: Sequence[str]) -> tuple[str, ...]:
+    """Notes about a file with one fixed size or several outputs."""
     notes: list[str] = []
     if len(results) > 1:
-        notes.append(f"It gives {len(results)} results; the first ({results[0]}) is used.")
+        notes.append(f"It has {len(results)} outputs; the first ({results[0]}) is used.")
     if any(fixed[2:]):
         width, height = (fixed[place] or "any" for place in (3, 2))
-        notes.append(f"It takes one size only, {width}x{height}: use tiles of that size.")
+        notes.append(f"It accepts one size only, {width}x{height}: use tiles of that size.")
     return tuple(notes)
 
 
 def first_sentence(error: BaseException) -> str:
-    """What a runtime said, in one line of at most 300 letters."""
+    """The message of a runtime's error in one line of at most 300 characters."""
     return " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__

@@ -23,17 +23,17 @@ from tessera.weights.described_file import (
     check_weight,
     naming,
     plain,
-    shown_metadata,
+    select_metadata,
     write_described,
 )
 from tessera.weights.dialects import Unwrapped, compare, recognize, state_shapes, unwrap
 from tessera.weights.foreign_network import ForeignConfig, build_foreign
 from tessera.weights.formats import TITLES, Format, has_usual_suffix, identify_format
-from tessera.weights.license import license_of
+from tessera.weights.license import find_license
 from tessera.weights.loaded_generator import LoadedGenerator
 from tessera.weights.names import (
-    generator_name,
-    scale_in_name,
+    derive_name,
+    find_scale,
 )
 from tessera.weights.ncnn import read_ncnn
 from tessera.weights.onnx_file import OnnxFile, read_onnx
@@ -98,14 +98,14 @@ def load_weights(path: Path, *, scale: int | None = None) -> LoadedGenerator:
     return LoadedGenerator(
         config=weights.config,
         network=network.eval().requires_grad_(False),
-        name=generator_name(path),
+        name=derive_name(path),
         source=path,
         sha256=sha256,
         dialect=weights.dialect,
         wrapper=weights.wrapper,
         metadata=weights.metadata,
         notes=weights.notes,
-        license=license_of(sha256, weights.metadata),
+        license=find_license(sha256, weights.metadata),
     )
 
 
@@ -120,7 +120,7 @@ def inspect_weights(path: Path) -> WeightsReport:
         weights = _read(path, None)
         return WeightsReport(
             path=path,
-            name=generator_name(path),
+            name=derive_name(path),
             size_bytes=size,
             sha256=sha256,
             network=weights.config.network,
@@ -133,15 +133,15 @@ def inspect_weights(path: Path) -> WeightsReport:
             dtypes=weights.dtypes,
             metadata=weights.metadata,
             notes=weights.notes,
-            license=license_of(sha256, weights.metadata),
+            license=find_license(sha256, weights.metadata),
         )
     except WeightsError as error:
         return WeightsReport(
             path=path,
-            name=generator_name(path),
+            name=derive_name(path),
             size_bytes=size,
             sha256=sha256,
-            license=license_of(sha256, {}),
+            license=find_license(sha256, {}),
             problem=str(error),
         )
 
@@ -207,7 +207,7 @@ def _describe_model_file(read: OnnxFile | OpenVinoFile, dialect: str, scale: int
             f" with {read.in_channels} channels. One of the two was changed later; use the original file."
         )
     _check_scale(config, scale)
-    shown = shown_metadata(read.metadata, CONFIG_KEY)
+    shown = select_metadata(read.metadata, CONFIG_KEY)
     return _Weights(config, {}, dialect, "raw", shown, read.notes, (read.type_name,), read.network)
 
 
@@ -244,7 +244,7 @@ def _read_described(
             "was changed after it was written; use the original file."
         )
     _check_scale(config, scale)
-    shown = shown_metadata(metadata, CONFIG_KEY)
+    shown = select_metadata(metadata, CONFIG_KEY)
     ordered = {name: state[name] for name in state_shapes(config)}
     return _validate(config, ordered, dialect, "raw", shown, ())
 
@@ -252,7 +252,7 @@ def _read_described(
 def _read_tensors(path: Path, unwrapped: Unwrapped, scale: int | None, metadata: Mapping[str, str]) -> _Weights:
     """Recognize the network from the names and shapes of tensors."""
     try:
-        found = recognize(unwrapped.state, scale=scale, named_scale=scale_in_name(path.stem))
+        found = recognize(unwrapped.state, scale=scale, named_scale=find_scale(path.stem))
     except UnknownNetworkError as error:
         if "this is a discriminator" in str(error):
             raise

@@ -1,4 +1,4 @@
-"""Under which license weights are: known for published files by their sha256, and read where a file tells it."""
+"""The license of weights: by the digest of published files, else from the metadata of the file."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _KEYS = (LICENSE_KEY, "modelspec.license", "license", "licence")
 _LONGEST = 200
 
 
-def license_of(sha256: str | None, metadata: Mapping[str, str]) -> str | None:
-    """Give the license of the published file with this sha256, else the one that the metadata tells, else None."""
+def find_license(sha256: str | None, metadata: Mapping[str, str]) -> str | None:
+    """Find the license of the published model with this digest, else that in the metadata, else None."""
     published = find_published(sha256) if sha256 is not None else None
     if published is not None:
         return published.license
@@ -21,12 +21,12 @@ def license_of(sha256: str | None, metadata: Mapping[str, str]) -> str | None:
     return next((text for text in told if text), None)
 
 
-def license_of_mix(licenses: Iterable[str | None]) -> str | None:
-    """Give what holds for weights made of several: every license, as SPDX writes it; None if not one is known.
+def combine_licenses(licenses: Iterable[str | None]) -> str | None:
+    """Combine the licenses of blended weights into an SPDX expression; None if none is known.
 
-    >>> license_of_mix(["BSD-3-Clause", "Apache-2.0", "BSD-3-Clause AND Apache-2.0"])
+    >>> combine_licenses(["BSD-3-Clause", "Apache-2.0", "BSD-3-Clause AND Apache-2.0"])
     'BSD-3-Clause AND Apache-2.0'
-    >>> license_of_mix(["MIT OR Apache-2.0", None])
+    >>> combine_licenses(["MIT OR Apache-2.0", None])
     '(MIT OR Apache-2.0) AND unknown'
     """
     terms: dict[str, None] = {}

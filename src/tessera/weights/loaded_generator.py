@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class Unread:
     """A network that is read on first use, once, in any thread.
 
-    `state_sha256` is the checksum of the weights (`state_sum`). An error of `read` goes to the caller, and the next
-    use tries again.
+    `state_sha256` is the checksum of the weights (`compute_state_sha256`). An error of `read` goes to the caller, and
+    the next use tries again.
     """
 
     def __init__(self, read: Callable[[], nn.Module], state_sha256: str) -> None:
@@ -52,12 +52,12 @@ class Unread:
 
 
 class _WhenAsked:
-    """The attribute `network` of a loaded generator: given as a network or as one to be read, had as a network."""
+    """The attribute `network` of a loaded generator: set as a network or as an unread one, read as a network."""
 
     def __get__(self, generator: LoadedGenerator | None, kind: type) -> nn.Module:
-        if generator is None:  # what `dataclass` asks, to learn whether there is a default
+        if generator is None:  # `dataclass` asks whether there is a default
             raise AttributeError("network")
-        given = given_network(generator)
+        given = get_given_network(generator)
         return given.network if isinstance(given, Unread) else given
 
     def __set__(self, generator: LoadedGenerator, given: nn.Module | Unread) -> None:
@@ -99,16 +99,16 @@ class LoadedGenerator:
     @property
     def is_read(self) -> bool:
         """Whether the network is in memory, so that accessing it is free."""
-        given = given_network(self)
+        given = get_given_network(self)
         return not isinstance(given, Unread) or given.is_read
 
     @property
     def state(self) -> dict[str, Tensor]:
         """The tensors by name. Raises WeightsError for ONNX and OpenVINO files, which can only be run."""
         if self.dialect in ("onnx", "openvino"):
-            kind = "an ONNX file" if self.dialect == "onnx" else "a file of OpenVINO"
+            kind = "an ONNX file" if self.dialect == "onnx" else "an OpenVINO file"
             raise WeightsError(
-                f"{self.source}: {kind} can be run, and its weights cannot be converted, mixed or trained. Give"
+                f"{self.source}: {kind} can be run, but its weights cannot be converted, blended or trained. Give"
                 " the file that it was exported from."
             )
         return self.network.state_dict()
@@ -116,24 +116,26 @@ class LoadedGenerator:
     @property
     def state_sha256(self) -> str:
         """The SHA-256 of the current weights; known even before the network is read."""
-        given = given_network(self)
-        return given.state_sha256 if isinstance(given, Unread) and not given.is_read else state_sum(self.state)
+        given = get_given_network(self)
+        return (
+            given.state_sha256 if isinstance(given, Unread) and not given.is_read else compute_state_sha256(self.state)
+        )
 
     def called(self, name: str, license: str | None) -> LoadedGenerator:
         """Return the same generator under another name, without reading its network."""
-        return dataclasses.replace(self, network=given_network(self), name=name, license=license)
+        return dataclasses.replace(self, network=get_given_network(self), name=name, license=license)
 
     def with_notes(self, *notes: str) -> LoadedGenerator:
         """Return the same generator with further notes, without reading its network."""
-        return dataclasses.replace(self, network=given_network(self), notes=(*self.notes, *notes))
+        return dataclasses.replace(self, network=get_given_network(self), notes=(*self.notes, *notes))
 
 
-def given_network(generator: LoadedGenerator) -> nn.Module | Unread:
-    """What a generator was given as its network, read or not."""
+def get_given_network(generator: LoadedGenerator) -> nn.Module | Unread:
+    """The network of a generator as it was set, read or not."""
     return vars(generator)["network"]
 
 
-def state_sum(state: Mapping[str, Tensor]) -> str:
+def compute_state_sha256(state: Mapping[str, Tensor]) -> str:
     """Compute the SHA-256 of weights: of names, types, shapes and values, in any order."""
     digest = hashlib.sha256()
     for name, tensor in sorted(state.items()):

@@ -24,10 +24,10 @@ from tessera.weights.file_network import (
     PROBE,
     SMALL_PROBE,
     FileNetwork,
-    channels_of,
+    describe_limits,
     first_sentence,
-    notes_on,
-    probed,
+    probe_sizes,
+    read_channels,
 )
 
 INSTALL = "pip install 'tessera-sr[onnx]'"
@@ -47,8 +47,8 @@ class OnnxNetwork(FileNetwork):
         self._name: str = only.name
         self._type = _TYPES[only.type]
 
-    def as_it_is(self, batch: Tensor) -> Tensor:
-        """Run a batch of a size that the file takes: (B, C, H, W) -> (B, C, s*H, s*W), float32."""
+    def forward_batch(self, batch: Tensor) -> Tensor:
+        """Run a batch of an accepted size: (B, C, H, W) -> (B, C, s*H, s*W), float32."""
         array = batch.detach().to("cpu").contiguous().numpy().astype(self._type, copy=False)
         return torch.from_numpy(np.asarray(self.session.run(None, {self._name: array})[0], np.float32))
 
@@ -100,15 +100,15 @@ def read_onnx(path: Path) -> OnnxFile:
         )
     if inputs[0].type not in _TYPES:
         raise WeightsError(f"its input type is {inputs[0].type}; expected float32 or float16.")
-    channels = channels_of(list(inputs[0].shape))
+    channels = read_channels(list(inputs[0].shape))
     network = OnnxNetwork(path, session)
 
     def made(shape: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(network.as_it_is(torch.rand(shape, generator=torch.Generator().manual_seed(0))).shape)
+        return tuple(network.forward_batch(torch.rand(shape, generator=torch.Generator().manual_seed(0))).shape)
 
     meta = session.get_modelmeta()
     probe = SMALL_PROBE if CONFIG_KEY in meta.custom_metadata_map else PROBE
-    scale, out_channels, network.multiple = probed(network.fixed, channels, made, probe)
+    scale, out_channels, network.multiple = probe_sizes(network.fixed, channels, made, probe)
     return OnnxFile(
         network=network,
         in_channels=channels,
@@ -117,6 +117,6 @@ def read_onnx(path: Path) -> OnnxFile:
         multiple=network.multiple,
         architecture=f"ONNX ({meta.graph_name})" if meta.graph_name else "ONNX",
         metadata=dict(meta.custom_metadata_map),
-        notes=notes_on(network.fixed, [each.name for each in outputs]),
+        notes=describe_limits(network.fixed, [each.name for each in outputs]),
         type_name=np.dtype(_TYPES[inputs[0].type]).name,
     )

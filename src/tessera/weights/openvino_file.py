@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from tessera.errors import WeightsError
-from tessera.weights.file_network import FileNetwork, channels_of, first_sentence, notes_on, probed
+from tessera.weights.file_network import FileNetwork, describe_limits, first_sentence, probe_sizes, read_channels
 from tessera.weights.openvino_core import openvino_core, processor_options, read_model
 
 METADATA = "tessera"
@@ -39,8 +39,8 @@ class OpenVinoNetwork(FileNetwork):
         self._compiled: Any = None
         self._lock = threading.Lock()
 
-    def as_it_is(self, batch: Tensor) -> Tensor:
-        """Run a batch of a size that the file takes: (B, C, H, W) -> (B, C, s*H, s*W), float32."""
+    def forward_batch(self, batch: Tensor) -> Tensor:
+        """Run a batch of an accepted size: (B, C, H, W) -> (B, C, s*H, s*W), float32."""
         with self._lock:
             if self._compiled is None:
                 self._compiled = openvino_core().compile_model(self.model, "CPU", self._options)
@@ -86,7 +86,7 @@ def read_openvino(path: Path) -> OpenVinoFile:
         raise WeightsError(f"it takes {len(kinds)} inputs, not one picture.")
     if kinds[0] not in _TYPES:
         raise WeightsError(f"its input type is {kinds[0]}; expected float32 or float16.")
-    channels = channels_of(_fixed(model))
+    channels = read_channels(_fixed(model))
     network = OpenVinoNetwork(path, model)
 
     def made(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -94,7 +94,7 @@ def read_openvino(path: Path) -> OpenVinoFile:
         trial.reshape(list(shape))
         return tuple(trial.outputs[0].get_shape())
 
-    scale, out_channels, network.multiple = probed(network.fixed, channels, made)
+    scale, out_channels, network.multiple = probe_sizes(network.fixed, channels, made)
     return OpenVinoFile(
         network=network,
         in_channels=channels,
@@ -102,7 +102,7 @@ def read_openvino(path: Path) -> OpenVinoFile:
         scale=scale,
         architecture=f"OpenVINO ({model.get_friendly_name()})",
         metadata=_metadata(model),
-        notes=notes_on(network.fixed, results),
+        notes=describe_limits(network.fixed, results),
         type_name=_stored_type(model),
     )
 

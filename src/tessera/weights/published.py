@@ -356,12 +356,12 @@ def find_model(name: str) -> Model:
     known = _labels()
     if wanted not in known:
         raise UnknownModelError(
-            f"No model is called {name!r}.{names_alike(name)} `tessera models list` shows all names."
+            f"No model is called {name!r}.{suggest_names(name)} `tessera models list` shows all names."
         )
     return known[wanted]
 
 
-def names_alike(name: str) -> str:
+def suggest_names(name: str) -> str:
     """Return " Did you mean A or B?" for a name similar to a model's name, otherwise an empty string."""
     known = _labels()
     alike = [known[label].name for label in difflib.get_close_matches(_plain(name), known, n=5, cutoff=0.6)]

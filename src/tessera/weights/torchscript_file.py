@@ -1,8 +1,8 @@
-"""TorchScript archives as Tessera writes them: a program for other programs, and weights that are read without it.
+"""TorchScript archives as Tessera writes them: a program for other tools, and weights that are read without it.
 
-A TorchScript file is a program, and PyTorch's loader runs it. Such a file is never loaded here. One that Tessera wrote
-tells in its extra files which network it is and which tensors lie in it in which order, so that its weights can be
-taken from it and the network is built here, like from any other weights file; its program is not looked at.
+A TorchScript file is a program, and PyTorch's loader runs it, so it is never loaded here. The extra files of an archive
+that Tessera wrote describe the network and list its tensors in order: the weights are read from the archive, and the
+network is built here as from any other weights file. The program is ignored.
 
 The archive: `data.pkl` (the object as a pickle), `data/0`, `data/1` ... (tensors, little-endian), `code/__torch__.py`
 (the program), `constants.pkl`, `version`, `byteorder`, `extra/` (metadata as text). Nothing in it is compressed.
@@ -44,7 +44,7 @@ def is_torchscript(path: Path) -> bool:
 
 
 def read_own_torchscript(path: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:
-    """The tensors and the metadata of an archive that Tessera wrote; None for another's.
+    """Read tensors and metadata of an archive that Tessera wrote; None for other archives.
 
     Raises WeightsError, without the name of the file, when it is damaged.
     """
@@ -82,7 +82,7 @@ def _listed(text: str) -> list[tuple[str, str, tuple[int, ...]]]:
         name, kind, shape = entry
         sound = isinstance(name, str) and kind in _STORAGES and all(isinstance(each, int) for each in shape)
         if not sound or any(each < 1 for each in shape):
-            raise ValueError("its list of tensors is not one")
+            raise ValueError("its list of tensors is damaged")
         found.append((name, kind, tuple(shape)))
     return found
 
@@ -92,31 +92,31 @@ def _tensor(archive: zipfile.ZipFile, number: int, name: str, kind: str, shape: 
     info = archive.getinfo(f"{_ROOT}/data/{number}")
     wanted = prod(shape) * dtype.itemsize
     if info.file_size != wanted or info.compress_type != zipfile.ZIP_STORED or info.compress_size != wanted:
-        raise ValueError(f"`{name}` should have {wanted} bytes and has {info.file_size}")
+        raise ValueError(f"`{name}`: expected {wanted} bytes, found {info.file_size}")
     return torch.frombuffer(bytearray(archive.read(info)), dtype=dtype).reshape(shape)
 
 
 # -------------------------------------------------------------------------------------------------------- writing
 
 
-def attribute_of(name: str) -> str:
-    """What a tensor is called in the program.
+def name_attribute(name: str) -> str:
+    """The attribute that holds a tensor in the program.
 
-    >>> attribute_of("body.0.rdb1.conv1.weight")
+    >>> name_attribute("body.0.rdb1.conv1.weight")
     'body_0_rdb1_conv1_weight'
     """
     text = name.replace(".", "_")
     return text if text.isidentifier() else f"_{text}"
 
 
-def torchscript_bytes(
+def build_torchscript(
     class_name: str, forward: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
 ) -> bytes:
-    """The archive of a module that has these tensors and this method `forward(self, input)`; the same gives the same.
+    """Build the archive of a module with these tensors and a method `forward(self, input)`, deterministically.
 
-    `forward` is the body of the method, one statement a line; tensors are `self.` with the name of `attribute_of`.
+    `forward` is the body of the method, one statement per line; tensors are `self.` with the name of `name_attribute`.
     """
-    names = {name: attribute_of(name) for name in tensors}
+    names = {name: name_attribute(name) for name in tensors}
     assert len(set(names.values())) == len(names), "two tensors would have one name"
     listed = [[name, str(tensor.dtype).removeprefix("torch."), list(tensor.shape)] for name, tensor in tensors.items()]
     whole = io.BytesIO()
@@ -148,7 +148,7 @@ def _program(class_name: str, forward: str, attributes: list[str]) -> str:
 
 
 def _object_pickle(class_name: str, attributes: Mapping[str, Tensor]) -> bytes:
-    """The instructions that make the module: its class, and a dictionary of its attributes."""
+    """The instructions that build the module: its class, and a dictionary of its attributes."""
     parts = [b"\x80\x02", _global("__torch__", class_name), b")\x81}(", _word("training"), b"\x89"]
     for number, (name, tensor) in enumerate(attributes.items()):
         kind = _STORAGES[str(tensor.dtype).removeprefix("torch.")]

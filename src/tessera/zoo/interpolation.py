@@ -12,7 +12,7 @@ from tessera.errors import UsageError
 from tessera.weights.dialects import compare
 from tessera.weights.files import assemble
 from tessera.weights.foreign_network import ForeignConfig
-from tessera.weights.license import license_of_mix
+from tessera.weights.license import combine_licenses
 from tessera.weights.loaded_generator import LoadedGenerator
 
 MIXED_FROM_KEY = "tessera.mixed_from"
@@ -72,7 +72,7 @@ def interpolate(parts: Sequence[tuple[LoadedGenerator, float]]) -> LoadedGenerat
         wrapper="raw",
         metadata={MIXED_FROM_KEY: json.dumps([_describe_origin(generator, share) for generator, share in parts])},
         notes=("Some shares are outside 0 to 1: the blend extrapolates.",) if outside else (),
-        license=license_of_mix(generator.license for generator, share in parts if share != 0),
+        license=combine_licenses(generator.license for generator, share in parts if share != 0),
     )
 
 

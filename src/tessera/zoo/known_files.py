@@ -16,14 +16,14 @@ from tessera.errors import WeightsError
 from tessera.generators import GeneratorConfig, config_from_json, find_generator
 from tessera.storage.cache import Key, read_cached, remove_cached, write_cached
 from tessera.version import __version__
-from tessera.weights.license import license_of
+from tessera.weights.license import find_license
 from tessera.weights.loaded_generator import LoadedGenerator, Unread
 from tessera.weights.names import (
     ONNX_SUFFIX,
     OPENVINO_SUFFIX,
     WEIGHTS_SUFFIXES,
-    generator_name,
-    scale_in_name,
+    derive_name,
+    find_scale,
 )
 from tessera.weights.parts import compute_digest
 
@@ -82,7 +82,7 @@ def _build_key(path: Path, scale: int | None, digest: str | None) -> Key | None:
         "weights": weights,
         "suffix": suffix,
         "scale": scale,
-        "named_scale": scale_in_name(path.stem),
+        "named_scale": find_scale(path.stem),
     }
 
 
@@ -96,14 +96,14 @@ def _find_known(path: Path, scale: int | None, key: Key) -> LoadedGenerator | No
     return LoadedGenerator(
         config=config,
         network=Unread(_defer_reading(path, scale, key, config), record.state_sha256),
-        name=generator_name(path),
+        name=derive_name(path),
         source=path,
         sha256=sha256,
         dialect=record.dialect,
         wrapper=record.wrapper,
         metadata=record.metadata,
         notes=record.notes,
-        license=license_of(sha256, record.metadata),
+        license=find_license(sha256, record.metadata),
     )
 
 

@@ -17,7 +17,7 @@ from tessera.errors import DownloadError, ModelNotFoundError, UnknownModelError,
 from tessera.weights.names import WEIGHTS_SUFFIXES
 from tessera.weights.parts import compute_digest
 from tessera.weights.published import DEFAULT_MODEL as DEFAULT_MODEL
-from tessera.weights.published import Model, PackagedFile, find_model, names_alike
+from tessera.weights.published import Model, PackagedFile, find_model, suggest_names
 from tessera.zoo.blend_spec import parse_blend
 from tessera.zoo.fetching import Found, fetch_remote, models_folder
 from tessera.zoo.known_files import open_weights
@@ -89,7 +89,7 @@ def _resolve(
         if path.suffix.lower() in WEIGHTS_SUFFIXES:
             raise UnknownModelError(
                 f"{text}: no such file here or in {folder}, and no published model of that name."
-                f"{names_alike(text)} `tessera models list` shows the names."
+                f"{suggest_names(text)} `tessera models list` shows the names."
             ) from None
         raise UnknownModelError(f"{error} Name your own file by its path, or put it into {folder}.") from None
     packaged_problem = ""

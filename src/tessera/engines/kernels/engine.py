@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from tessera.engines.compiled_cache import compiled_key, keep_compiled, read_compiled
+from tessera.engines.compiled_cache import build_compiled_key, read_compiled, write_compiled
 from tessera.engines.engine import Engine, Tiles
 from tessera.errors import EngineError
 from tessera.generators import GeneratorConfig, RRDBNetConfig, SRVGGNetCompactConfig, find_generator
@@ -48,7 +48,7 @@ class KernelsEngine:
     `precision` is "fp32", or "bf16" for products of bf16; with `fast`, those in larger tiles, which are less accurate.
     Where bf16 is accurate enough nowhere or no quicker than fp32 (in compact networks but for `fast`), `precision` of
     the open engine is "fp32".
-    Raises EngineError for other networks, for features that are no multiple of 16, and where the kernels are not built.
+    Raises EngineError for other networks, for features that are not a multiple of 16, and without built kernels.
     """
 
     name = "kernels"
@@ -116,7 +116,7 @@ def _times(kind: Kind, count: int) -> tuple[Kind, ...]:
 
 def _weights(generator: LoadedGenerator) -> NDArray[np.float32]:
     """All numbers of a network in a row, in the order in which it runs them; kept, so that it need not be read."""
-    key = compiled_key(
+    key = build_compiled_key(
         {
             "kernels": "weights in fp32",
             "config": generator.config.model_dump_json(),
@@ -129,7 +129,7 @@ def _weights(generator: LoadedGenerator) -> NDArray[np.float32]:
     state = generator.network.state_dict()
     tensors = (state[name] for name in generator.config.layers.weights_in_order)
     weights = np.concatenate([tensor.detach().to("cpu").numpy().astype(np.float32).ravel() for tensor in tensors])
-    keep_compiled(key, weights.tobytes())
+    write_compiled(key, weights.tobytes())
     return weights
 
 
@@ -137,9 +137,9 @@ def _is_what_its_configuration_says(generator: LoadedGenerator) -> bool:
     """Whether the network has the weights that its configuration asks for; one that was not read yet is of ours."""
     if not generator.is_read:
         return True
-    from tessera.weights.dialects import shapes_of, state_shapes
+    from tessera.weights.dialects import read_shapes, state_shapes
 
-    return shapes_of(generator.network.state_dict()) == state_shapes(generator.config)
+    return read_shapes(generator.network.state_dict()) == state_shapes(generator.config)
 
 
 def describe(generator: LoadedGenerator) -> Description:

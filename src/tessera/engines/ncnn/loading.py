@@ -14,7 +14,7 @@ import torch
 from tessera.engines.ncnn.net import Net, NetOptions, open_net
 from tessera.errors import EngineError, WeightsError
 from tessera.generators import find_generator, list_names
-from tessera.weights.dialects import shapes_of, state_shapes
+from tessera.weights.dialects import read_shapes, state_shapes
 from tessera.weights.ncnn import read_ncnn
 from tessera.weights.ncnn_text import Layer, parse_param
 from tessera.weights.ncnn_writer import write_param, write_values
@@ -29,7 +29,7 @@ def load_net(generator: LoadedGenerator, options: NetOptions) -> Net:
     Raises EngineError for networks outside the family, and when the `ncnn` package cannot be imported.
     """
     config = generator.config
-    shapes = shapes_of(generator.network.state_dict())
+    shapes = read_shapes(generator.network.state_dict())
     if find_generator(config) is None or shapes != state_shapes(config):
         raise EngineError(
             f"The ncnn engine runs {list_names()}, and {generator.name} is {config.network}; use the pytorch engine."

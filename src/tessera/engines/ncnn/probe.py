@@ -1,4 +1,4 @@
-"""Look for Vulkan devices in a process of its own, because a broken driver can crash or hang the process that loads it.
+"""Look for Vulkan devices in a separate process, because a broken driver can crash or hang the process that loads it.
 
 Run by `tessera.engines.ncnn.vulkan`; prints one JSON object. Each device computes a small network, and its result is
 compared with ncnn's on the CPU. Shapes: C channels, h and w the tile.

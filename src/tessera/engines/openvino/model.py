@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tessera.engines.compiled_cache import compiled_key, forget_compiled, keep_compiled, read_compiled
+from tessera.engines.compiled_cache import build_compiled_key, read_compiled, remove_compiled, write_compiled
 from tessera.engines.hardware import has_bf16
 from tessera.engines.openvino.graph import GRAPH_VERSION, write_graph
 from tessera.generators import find_generator
@@ -45,7 +45,7 @@ def compiled_int8(file: Int8File, threads: int) -> Any:
     from tessera.zoo.int8_file import choose_float_precision
 
     products = choose_float_precision(file.is_all_int8, "bf16" if has_bf16("cpu") else "fp32")
-    key = compiled_key({"file": file.sha256, "precision": products, **_surroundings()})
+    key = build_compiled_key({"file": file.sha256, "precision": products, **_surroundings()})
     return _load_or_compile(key, processor_options(products, threads), lambda: read_model(file.path))
 
 
@@ -55,10 +55,10 @@ def _load_or_compile(key: str | None, options: Mapping[str, Any], model: Callabl
         try:
             return openvino_core().import_model(_tensor(kept), "CPU", options)
         except RuntimeError:  # OpenVINO cannot read it
-            forget_compiled(key)
+            remove_compiled(key)
     compiled = openvino_core().compile_model(model(), "CPU", options)
     if key is not None:
-        keep_compiled(key, compiled.export_model().getvalue())
+        write_compiled(key, compiled.export_model().getvalue())
     return compiled
 
 
@@ -66,7 +66,7 @@ def _key(generator: LoadedGenerator, precision: str) -> str | None:
     """The cache key; None for networks from outside Tessera, whose configuration does not determine their output."""
     if not _is_what_its_configuration_builds(generator):
         return None
-    return compiled_key(
+    return build_compiled_key(
         {
             "config": generator.config.model_dump_json(),
             "weights": generator.state_sha256,

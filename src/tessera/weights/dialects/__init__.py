@@ -8,7 +8,7 @@ dictionaries; tensors are renamed, copied or turned from BGR to RGB, never compu
 
 from tessera.weights.dialects.reading import GENERATOR_DIALECTS, Recognized
 from tessera.weights.dialects.recognizing import recognize, to_dialect
-from tessera.weights.dialects.states import Buildable, State, compare, shapes_of, state_shapes
+from tessera.weights.dialects.states import Buildable, State, compare, read_shapes, state_shapes
 from tessera.weights.dialects.unwrapping import MAX_WRAPPERS, Unwrapped, unwrap
 
 __all__ = [
@@ -19,8 +19,8 @@ __all__ = [
     "State",
     "Unwrapped",
     "compare",
+    "read_shapes",
     "recognize",
-    "shapes_of",
     "state_shapes",
     "to_dialect",
     "unwrap",

@@ -11,7 +11,7 @@ from tessera.config import explain
 from tessera.errors import UnknownNetworkError
 from tessera.generators import GENERATORS
 from tessera.generators.dialect import ConfigT, Dialect, MisfitError, ScaleHint
-from tessera.weights.dialects.states import State, compare, shapes_of
+from tessera.weights.dialects.states import State, compare, read_shapes
 
 GENERATOR_DIALECTS: tuple[Dialect[Any], ...] = tuple(
     dialect for generator in GENERATORS for dialect in generator.dialects
@@ -35,7 +35,7 @@ def infer_config(dialect: Dialect[ConfigT], state: State, hint: ScaleHint) -> tu
     """
     start = f"these weights look like {dialect.description}, but "
     try:
-        config = dialect.infer(shapes_of(state), hint)
+        config = dialect.infer(read_shapes(state), hint)
     except MisfitError as error:
         raise UnknownNetworkError(f"{start}{error}.") from error
     except ValidationError as error:

@@ -27,7 +27,7 @@ def state_shapes(config: Buildable) -> Mapping[str, tuple[int, ...]]:
     return MappingProxyType({name: tuple(tensor.shape) for name, tensor in network.state_dict().items()})
 
 
-def shapes_of(state: State) -> dict[str, tuple[int, ...]]:
+def read_shapes(state: State) -> dict[str, tuple[int, ...]]:
     """Names and shapes of weights."""
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
