@@ -8,6 +8,7 @@ carry it, because `box2` is a name, too. Doubtful pairs are refused, never guess
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import unicodedata
 from collections import Counter
@@ -81,14 +82,14 @@ def list_forms(name: str) -> tuple[Form, ...]:
     >>> [form.key for form in list_forms("Box1_x4_out.png")]
     ['box1_x4_out', 'box1_x4', 'box1', 'bo']
     """
-    path = PurePath(name)
-    folder = path.parent.as_posix()
-    below = "" if folder == "." else f"{_fold(folder)}/"
-    return tuple(Form(below + _fold(stem), scales) for stem, scales in _list_stems(path.stem))
+    folder, slash, file = name.replace(os.sep, "/").rpartition("/")
+    below = _fold(folder) + slash
+    stem, _ = os.path.splitext(file)  # noqa: PTH122 - a hundred thousand of these
+    return tuple(Form(below + _fold(rest), scales) for rest, scales in _list_stems(stem))
 
 
 def _fold(text: str) -> str:
-    return unicodedata.normalize("NFC", text).casefold()
+    return text.lower() if text.isascii() else unicodedata.normalize("NFC", text).casefold()
 
 
 @dataclass(frozen=True)
@@ -122,70 +123,97 @@ def match_names(first: Sequence[str], second: Sequence[str], *, mixed_scales: bo
     ({0: 'has no partner'}, {0: 'has no partner'})
     """
     reasons: tuple[dict[int, str], dict[int, str]] = {}, {}
-    forms = tuple(map(_list_all_forms, first)), tuple(map(_list_all_forms, second))
+    sets = _Names(first), _Names(second)
     pairs: dict[int, NamePair] = {}
-    left = set(range(len(first))), set(range(len(second)))
-    for levels in _list_rounds():
-        if not (left[0] and left[1]):
+    for levels in _list_rounds(sets):
+        if not (sets[0].left and sets[1].left):
             break
-        found, doubtful = _match_round(forms, left, levels)
+        found, doubtful = _match_round(sets, levels)
         for pair in found:
             pairs[pair.first] = pair
-            left[0].discard(pair.first)
-            left[1].discard(pair.second)
+            sets[0].left.discard(pair.first)
+            sets[1].left.discard(pair.second)
         for side in (0, 1):
             reasons[side].update(dict.fromkeys(doubtful[side], "has several possible partners"))
-            left[side].difference_update(doubtful[side])
+            sets[side].left.difference_update(doubtful[side])
     kept = tuple(pair for _, pair in sorted(pairs.items()))
     if not mixed_scales:
-        kept = _drop_stray_scales(kept, forms, reasons)
+        kept = _drop_stray_scales(kept, sets, reasons)
     for side in (0, 1):
-        reasons[side].update(dict.fromkeys(left[side], NO_PARTNER))
+        reasons[side].update(dict.fromkeys(sets[side].left, NO_PARTNER))
     return Matches(kept, reasons)
 
 
-_Forms = tuple[tuple[Form, ...], ...]
 _EXACT = 2
 """Forms before those of `list_forms`: the name itself, and the name without its extension."""
 _MOST_COMPARED = 64
 
 
-def _list_all_forms(name: str) -> tuple[Form, ...]:
-    return (Form(name), Form(PurePath(name).with_suffix("").as_posix()), *list_forms(name))
+class _Names:
+    """The names of a set, with their forms, which are listed when they are first needed."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.left = set(range(len(names)))
+        """Names without a partner, and without several candidates."""
+        self._names = names
+        self._forms: dict[int, tuple[Form, ...]] = {}
+
+    def get_form(self, index: int, level: int) -> Form | None:
+        """Get a form: the name itself, the name without its extension, then those of `list_forms`."""
+        if level == 0:
+            return Form(self._names[index])
+        if level == 1:
+            return Form(os.path.splitext(self._names[index])[0])  # noqa: PTH122 - a hundred thousand of these
+        forms = self._list(index)
+        return forms[level - _EXACT] if level - _EXACT < len(forms) else None
+
+    def count_marks(self) -> int:
+        """Count the marks of the name with the most among those that are left."""
+        return max((len(self._list(index)) for index in self.left), default=1) - 1
+
+    def list_scales(self, index: int) -> frozenset[str]:
+        """List all scale marks of a name."""
+        return self._list(index)[-1].scales
+
+    def _list(self, index: int) -> tuple[Form, ...]:
+        if index not in self._forms:
+            self._forms[index] = list_forms(self._names[index])
+        return self._forms[index]
 
 
-def _list_rounds() -> Iterator[list[tuple[int, int]]]:
+def _list_rounds(sets: tuple[_Names, _Names]) -> Iterator[list[tuple[int, int]]]:
     """Pairs of forms to compare, in the order of their doubtfulness: equal names, then one mark, then two and so on."""
     yield from ([(level, level)] for level in range(_EXACT))
-    for removed in range(2 * _MOST_MARKS + 1):
+    most = [names.count_marks() for names in sets]
+    for removed in range(sum(most) + 1):
         yield [
             (_EXACT + number, _EXACT + removed - number)
             for number in range(removed + 1)
-            if max(number, removed - number) <= _MOST_MARKS
+            if number <= most[0] and removed - number <= most[1]
         ]
 
 
 def _match_round(
-    forms: tuple[_Forms, _Forms], left: tuple[set[int], set[int]], levels: Sequence[tuple[int, int]]
+    sets: tuple[_Names, _Names], levels: Sequence[tuple[int, int]]
 ) -> tuple[list[NamePair], tuple[set[int], set[int]]]:
     """Find the pairs of a round, and the names with more than one candidate."""
     candidates: list[NamePair] = []
     doubtful = set[int](), set[int]()
     for pair_of_levels in levels:
-        groups: dict[str, tuple[list[int], list[int]]] = {}
+        groups: dict[str, tuple[list[tuple[int, Form]], list[tuple[int, Form]]]] = {}
         for side, level in enumerate(pair_of_levels):
-            for index in left[side]:
-                if level < len(forms[side][index]):
-                    groups.setdefault(forms[side][index][level].key, ([], []))[side].append(index)
+            for index in sets[side].left:
+                form = sets[side].get_form(index, level)
+                if form is not None:
+                    groups.setdefault(form.key, ([], []))[side].append((index, form))
         for ours, theirs in groups.values():
             if len(ours) * len(theirs) > _MOST_COMPARED:
-                doubtful[0].update(ours)
-                doubtful[1].update(theirs)
+                doubtful[0].update(index for index, _ in ours)
+                doubtful[1].update(index for index, _ in theirs)
                 continue
-            for one, other in itertools.product(ours, theirs):
-                equal = forms[0][one][pair_of_levels[0]], forms[1][other][pair_of_levels[1]]
-                if not all(form.scales for form in equal) or equal[0].scales == equal[1].scales:
-                    candidates.append(NamePair(one, other, equal))
+            for (one, form), (other, equal) in itertools.product(ours, theirs):
+                if not (form.scales and equal.scales) or form.scales == equal.scales:
+                    candidates.append(NamePair(one, other, (form, equal)))
     for side in (0, 1):
         count = Counter((pair.first, pair.second)[side] for pair in candidates)
         for pair in candidates:
@@ -197,12 +225,14 @@ def _match_round(
 
 
 def _drop_stray_scales(
-    pairs: Sequence[NamePair], forms: tuple[_Forms, _Forms], reasons: tuple[dict[int, str], dict[int, str]]
+    pairs: tuple[NamePair, ...], sets: tuple[_Names, _Names], reasons: tuple[dict[int, str], dict[int, str]]
 ) -> tuple[NamePair, ...]:
     """Drop pairs that match by a scale mark which other matched names of their set do not carry."""
+    if not any(form.scales for pair in pairs for form in pair.forms):
+        return pairs
     carried: list[frozenset[str]] = []
     for side in (0, 1):
-        marks = [forms[side][(pair.first, pair.second)[side]][-1].scales for pair in pairs]
+        marks = [sets[side].list_scales((pair.first, pair.second)[side]) for pair in pairs]
         carried.append(frozenset.intersection(*marks) if marks else frozenset())
     kept: list[NamePair] = []
     for pair in pairs:
