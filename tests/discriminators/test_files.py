@@ -177,7 +177,7 @@ def test_only_fitting_and_finite_weights_are_saved(tmp_path: Path) -> None:
         save_discriminator(path, AttentionUNetConfig(features=3), state)
     with pytest.raises(UsageError, match="safetensors"):
         save_discriminator(tmp_path / "d.pth", ATTENTION, state)
-    with pytest.raises(UsageError, match="int64 numbers"):
+    with pytest.raises(UsageError, match="has the type int64"):
         save_discriminator(path, ATTENTION, {**state, "conv0.bias": torch.zeros(2, dtype=torch.int64)})
     with pytest.raises(WeightsError, match=r"d\.safetensors: `conv0\.bias`.*not finite"):
         save_discriminator(path, ATTENTION, {**state, "conv0.bias": torch.full((2,), torch.nan)})
