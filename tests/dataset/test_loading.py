@@ -83,7 +83,7 @@ def test_a_batch_is_bytes_unless_one_of_it_has_16_bits():
 def test_a_bad_picture_in_the_middle_is_said_once_and_loses_nothing(data, tmp_path):
     (tmp_path / "hr" / "4.png").write_bytes(b"damaged")
     heard = SeenMessages()
-    said = [sentence for batch in taken(data, 8, workers=2) for sentence in heard.new(batch["problem"])]
+    said = [sentence for batch in taken(data, 8, workers=2) for sentence in heard.filter_new(batch["problem"])]
     assert len(said) == 1
     assert "4.png: is not a picture" in said[0]
     assert [number for batch in taken(data, 8) for number in batch["number"].tolist()] == list(range(32))

@@ -21,21 +21,21 @@ class Clock:
 def test_the_longer_side_is_said_to_limit(waiting, computing, said):
     clock = Clock()
     meter = ThroughputMeter(clock=clock)
-    with meter.waiting():
+    with meter.measure_waiting():
         clock.seconds += waiting
-    with meter.computing(16):
+    with meter.measure_computing(16):
         clock.seconds += computing
-    assert meter.sentence(workers=2, cores=8, cached=False).startswith(said)
+    assert meter.describe(workers=2, cores=8, cached=False).startswith(said)
 
 
 def test_only_what_can_still_be_done_is_advised():
     clock = Clock()
     meter = ThroughputMeter(clock=clock)
-    with meter.waiting():
+    with meter.measure_waiting():
         clock.seconds += 1
-    with meter.computing(1):
+    with meter.measure_computing(1):
         clock.seconds += 1
-    said = meter.sentence(workers=8, cores=8, cached=True)
+    said = meter.describe(workers=8, cores=8, cached=True)
     assert "workers" not in said
     assert "cache" not in said
-    assert ThroughputMeter().sentence(workers=0, cores=1, cached=False) == "Throughput: not measured yet."
+    assert ThroughputMeter().describe(workers=0, cores=1, cached=False) == "Throughput: not measured yet."

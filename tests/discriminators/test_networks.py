@@ -97,7 +97,7 @@ def test_the_sizes_inside_at_256_are_those_of_the_original() -> None:
             lambda module, inputs, output, name=name: sides.update({name: tuple(output.shape[-2:])})
         )
     x = torch.rand(1, 3, 256, 256)
-    maps = network.attention(x)[0]
+    maps = network.compute_attention(x)[0]
     assert sides == {
         "gating": (34, 34),
         "attn_1.theta": (32, 32),
@@ -197,7 +197,7 @@ def test_the_attention_unet_and_its_maps_follow_their_definition() -> None:
     x = torch.rand(2, 3, 32, 48, dtype=torch.float64)
     logits, maps = attention_unet(Weights(network), x)
     torch.testing.assert_close(network(x)[0], logits, atol=1e-9, rtol=1e-9)
-    (found,) = network.attention(x)
+    (found,) = network.compute_attention(x)
     for ours, expected in zip(found, maps, strict=True):
         torch.testing.assert_close(ours, expected, atol=1e-6, rtol=0)
         assert 0 < float(ours.min()) < float(ours.max()) < 1
@@ -214,7 +214,7 @@ def test_of_two_scales_the_last_layer_sees_the_whole_and_the_first_the_half() ->
     second, second_maps = attention_unet(Weights(network, "layer0."), half)
     for ours, expected in zip(network(x), (first, second), strict=True):
         torch.testing.assert_close(ours, expected, atol=1e-9, rtol=1e-9)
-    for ours, expected in zip(network.attention(x), (first_maps, second_maps), strict=True):
+    for ours, expected in zip(network.compute_attention(x), (first_maps, second_maps), strict=True):
         for one, other in zip(ours, expected, strict=True):
             torch.testing.assert_close(one, other, atol=1e-6, rtol=0)
 
@@ -350,7 +350,7 @@ def test_a_picture_of_any_size_is_judged_everywhere(config: DiscriminatorConfig,
     assert len(outputs) == scales
     if isinstance(config, AttentionUNetConfig | MultiScaleConfig):
         with torch.no_grad():
-            maps = network.attention(x)
+            maps = network.compute_attention(x)
         assert len(maps) == scales
         for level, three in enumerate(maps):
             for found, depth in zip(three, (4, 2, 1), strict=True):
@@ -457,7 +457,7 @@ def test_in_eval_mode_nothing_in_the_network_changes(config: DiscriminatorConfig
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     first = network(x)
     if isinstance(config, AttentionUNetConfig | MultiScaleConfig):
-        network.attention(x)
+        network.compute_attention(x)
     for ours, again in zip(first, network(x), strict=True):
         assert torch.equal(ours, again)
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())

@@ -43,7 +43,7 @@ class SeenMessages:
     def __init__(self) -> None:
         self._seen: set[str] = set()
 
-    def new(self, sentences: Sequence[str]) -> list[str]:
+    def filter_new(self, sentences: Sequence[str]) -> list[str]:
         """Return the messages that were not seen before."""
         fresh = [sentence for sentence in dict.fromkeys(sentences) if sentence not in self._seen]
         self._seen.update(fresh)

@@ -13,7 +13,7 @@ _CLEARLY = 0.15
 class ThroughputMeter:
     """Sums the time spent waiting for batches and computing; `clock` returns seconds.
 
-    On a CUDA device, synchronize within `computing`; otherwise unfinished work is not counted.
+    On a CUDA device, synchronize within `measure_computing`; otherwise unfinished work is not counted.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -23,14 +23,14 @@ class ThroughputMeter:
         self.samples = 0
 
     @contextlib.contextmanager
-    def waiting(self) -> Generator[None]:
+    def measure_waiting(self) -> Generator[None]:
         """Measure the time until the next batch arrives."""
         start = self._clock()
         yield
         self.waiting_seconds += self._clock() - start
 
     @contextlib.contextmanager
-    def computing(self, samples: int) -> Generator[None]:
+    def measure_computing(self, samples: int) -> Generator[None]:
         """Measure the time of a step on `samples` samples."""
         start = self._clock()
         yield
@@ -43,7 +43,7 @@ class ThroughputMeter:
         seconds = self.waiting_seconds + self.computing_seconds
         return self.waiting_seconds / seconds if seconds > 0 else 0.0
 
-    def sentence(self, *, workers: int, cores: int, cached: bool) -> str:
+    def describe(self, *, workers: int, cores: int, cached: bool) -> str:
         """Describe the throughput, its limit, and ways to improve it."""
         seconds = self.waiting_seconds + self.computing_seconds
         if not self.samples or seconds <= 0:

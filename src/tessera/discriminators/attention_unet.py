@@ -70,7 +70,7 @@ class AttentionGate(nn.Module):
         self.psi = nn.Conv2d(channels, 1, 1)
         self.W = nn.Sequential(nn.Conv2d(channels, channels, 1), nn.BatchNorm2d(channels))
 
-    def attention(self, x: Tensor, signal: Tensor) -> Tensor:
+    def compute_attention(self, x: Tensor, signal: Tensor) -> Tensor:
         """Compute the attention of each pixel: (B, 1, H, W) in (0, 1)."""
         theta = self.theta(x)
         phi = F.interpolate(self.phi(signal), size=theta.shape[-2:], mode="bilinear", align_corners=False)
@@ -79,7 +79,7 @@ class AttentionGate(nn.Module):
 
     def forward(self, x: Tensor, signal: Tensor) -> Tensor:
         """Multiply the skip connection by the attention, convolve, normalize."""
-        return self.W(self.attention(x, signal) * x)
+        return self.W(self.compute_attention(x, signal) * x)
 
 
 class DoublingJoin(nn.Module):
@@ -163,7 +163,7 @@ class AttentionUNet(nn.Module):
         feat = F.leaky_relu(self.conv8(feat), SLOPE)
         return (crop_to(self.conv9(feat), x.shape[-2:]),)
 
-    def attention(self, x: Tensor) -> tuple[AttentionMaps, ...]:
+    def compute_attention(self, x: Tensor) -> tuple[AttentionMaps, ...]:
         """Compute the attention maps of `forward`, as a tuple of one.
 
         (B, C, H, W), RGB in [0, 1] -> see AttentionMaps. Set the network to eval mode first: in training mode this run,
@@ -171,11 +171,10 @@ class AttentionUNet(nn.Module):
         """
         down = self._encode(x)
         gates = ((self.attn_1, down.x2, 4), (self.attn_2, down.x1, 2), (self.attn_3, down.x0, 1))
-        return (
-            AttentionMaps(
-                *(crop_to(gate.attention(skip, down.signal), x.shape[-2:], divisor) for gate, skip, divisor in gates)
-            ),
+        maps = (
+            crop_to(gate.compute_attention(skip, down.signal), x.shape[-2:], divisor) for gate, skip, divisor in gates
         )
+        return (AttentionMaps(*maps),)
 
 
 def _infer(shapes: Shapes, hint: ScaleHint) -> DiscriminatorConfig:

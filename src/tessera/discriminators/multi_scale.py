@@ -78,7 +78,7 @@ class MultiScaleDiscriminator(nn.Module):
             crop_to(network(small)[0], x.shape[-2:], divisor) for divisor, network, small in self._iterate_levels(x)
         )
 
-    def attention(self, x: Tensor) -> tuple[AttentionMaps, ...]:
+    def compute_attention(self, x: Tensor) -> tuple[AttentionMaps, ...]:
         """Compute the attention maps at every scale, in the order of the logits.
 
         (B, C, H, W), RGB in [0, 1] -> see AttentionMaps, whose sides are 1, 2, 4 ... times smaller. Set the network to
@@ -86,7 +86,7 @@ class MultiScaleDiscriminator(nn.Module):
         """
         found: list[AttentionMaps] = []
         for divisor, network, small in self._iterate_levels(x):
-            (maps,) = network.attention(small)
+            (maps,) = network.compute_attention(small)
             cropped = (crop_to(a, x.shape[-2:], divisor * inner) for a, inner in zip(maps, (4, 2, 1), strict=True))
             found.append(AttentionMaps(*cropped))
         return tuple(found)

@@ -35,7 +35,7 @@ class AttentionNetwork(Protocol):
 
     config: DiscriminatorConfig
 
-    def attention(self, x: Tensor) -> tuple[AttentionMaps, ...]:
+    def compute_attention(self, x: Tensor) -> tuple[AttentionMaps, ...]:
         """(B, C, H, W) -> the maps of each scale, full size first."""
         ...
 
@@ -114,7 +114,7 @@ def compute_attention_maps(discriminator: nn.Module, picture: Tensor) -> dict[st
             )
         )
     with in_eval_mode(discriminator):
-        found = discriminator.attention(picture)
+        found = discriminator.compute_attention(picture)
     gates = iter(list_gates(discriminator.config))
     return {next(gates).name: each for maps in found for each in maps}
 

@@ -213,7 +213,7 @@ class _Run:
         )
         batches = iterate_batches(loader)
         while True:
-            with self.logger.meter.waiting():
+            with self.logger.meter.measure_waiting():
                 batch = next(batches)
             for problem in batch["problem"]:
                 self.logger.log_message(problem)
@@ -233,7 +233,7 @@ class _Run:
         """One step with its logging and saving -> whether the run rolled back to a checkpoint."""
         number = self.samples // self.samples_per_batch
         info = StepInfo(self.step + 1, self.steps, number, self.guard.rate)
-        with self.logger.meter.computing(self.samples_per_step):
+        with self.logger.meter.measure_computing(self.samples_per_step):
             rank = self.processes.rank
             prepared = [self._prepare(batch, number + i, self.pool, rank) for i, batch in enumerate(batches)]
             result = train_step(self.recipe, self.parts, prepared, info)

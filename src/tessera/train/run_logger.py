@@ -78,7 +78,7 @@ class RunLogger:
 
     def log_message(self, sentence: str) -> None:
         """Show and log a message, once in a run."""
-        if not self._silent and self._seen_messages.new([sentence]):
+        if not self._silent and self._seen_messages.filter_new([sentence]):
             self._display.show_message(sentence)
             if self._folder.exists:
                 self._folder.log(sentence)
@@ -121,7 +121,7 @@ class RunLogger:
     def describe_throughput(self) -> str:
         """Describe whether reading or computing limits the speed."""
         data = self._recipe.data
-        return self.meter.sentence(workers=data.workers, cores=cores().usable, cached=data.cache != "none")
+        return self.meter.describe(workers=data.workers, cores=cores().usable, cached=data.cache != "none")
 
     @torch.no_grad()
     def log_histograms(self, step: int, parts: Parts, batch: TrainingBatch) -> None:

@@ -170,7 +170,7 @@ def _make_batches(
     seen = SeenMessages()
     loader = make_loader(dataset, first_number=first * BATCH, batch=BATCH, workers=workers)
     for number, batch in enumerate(iterate_batches(loader), first):
-        for problem in seen.new(batch["problem"]):
+        for problem in seen.filter_new(batch["problem"]):
             show_message(problem)
         lq = degrade_crops(to_unit(batch["gt"]), config, number, scale)
         outputs = engine.run(lq.numpy())
