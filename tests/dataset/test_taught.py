@@ -142,3 +142,14 @@ def test_a_record_that_is_no_record_is_said(tmp_path: Path) -> None:
     (tmp_path / "teaching.json").write_text("{}")
     with pytest.raises(PictureError, match=r"teaching.json: cannot be read: expected a record"):
         read_teaching(tmp_path)
+
+
+def test_a_store_that_was_copied_in_part_is_not_added_to(tmp_path: Path) -> None:
+    made(tmp_path / "store", 3)
+    data = tmp_path / "store" / "gt" / "data.mdb"
+    data.write_bytes(data.read_bytes()[:-4096])
+    with (
+        pytest.raises(PictureError, match=r"gt/data\.mdb: expected at least .* bytes, found"),
+        open_taught(tmp_path / "store", TEACHING, pairs=4, resume=True),
+    ):
+        pass

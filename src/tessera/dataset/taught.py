@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, Field, JsonValue, ValidationError
 
-from tessera.dataset.store import import_lmdb
+from tessera.dataset.store import check_is_complete, import_lmdb, is_store
 from tessera.errors import FileError, PictureError, UsageError
 from tessera.images.libvips import vips
 from tessera.storage.files import hold_lock, read_bytes, write_text
@@ -97,7 +97,12 @@ class TaughtStore:
             for name, side in sides.items():
                 pages = 3 * side**2 // _PAGE + 2  # a PNG file of noise is as large as its pixels
                 size = pairs * pages * _PAGE + _OVERHEAD
+                if is_store(folder / name):
+                    check_is_complete(folder / name)
                 self._stores[name] = lmdb.open(str(folder / name), map_size=size, max_readers=8)
+        except PictureError:
+            self.close()
+            raise
         except (lmdb.Error, OSError) as error:
             self.close()
             raise PictureError(f"{folder}: cannot be opened to add pairs: {error}.") from None
