@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,8 +28,8 @@ from tessera.tiling.settings import Settings
 from tessera.tiling.tiles import Axis
 from tessera.upscaling.source import Source
 
-_PROCESS_BYTES = 350 * 2**20
-"""Memory of Python, PyTorch, libvips and a compact network, before the first tile."""
+_PROCESS_BYTES, _PYTORCH_BYTES = 130 * 2**20, 150 * 2**20
+"""Memory of Python, libvips, an engine and a compact network before the first tile; more where PyTorch is imported."""
 _RESAMPLING_BYTES = 32 * 2**20
 _ROWS_RESAMPLED = 16
 """Floats of a few rows, before and after, and their copies."""
@@ -209,6 +210,7 @@ class FileJob:
             tile=max(rows.tile, columns.tile),
             overlap=plan.overlap,
             memory_bytes=_PROCESS_BYTES
+            + (_PYTORCH_BYTES if "torch" in sys.modules else 0)
             + rows.tile * columns.tile * pipeline.engine.bytes_per_pixel
             + self._band_bytes(rows, plan.scale, shape)
             + self._output_bytes(shape)
