@@ -151,7 +151,7 @@ def _choose_compiler(given: str | None) -> _Compiler:
         if command and shutil.which(command[0]):
             return _examine(tuple(command))
     if asked is None and importlib.util.find_spec("ziglang") is not None:
-        architecture = _normalize(machine.machine())
+        architecture = normalize_architecture(machine.machine())
         return _ziglang({"linux": f"{architecture}-linux-gnu"}.get(_HERE, f"{architecture}-{_HERE}"))
     raise NotBuiltError(f"No C compiler was found ({asked or ', '.join(usual)}): the other engines are used.")
 
@@ -164,7 +164,9 @@ def _examine(command: tuple[str, ...]) -> _Compiler:
         triple = ""
     if "mingw32" in triple:  # GCC's bug 54412
         raise NotBuiltError("GCC for Windows does not align vectors on the stack; use clang: other engines are used.")
-    architecture = _normalize(triple.partition("-")[0]) if "-" in triple else _normalize(machine.machine())
+    architecture = (
+        normalize_architecture(triple.partition("-")[0]) if "-" in triple else normalize_architecture(machine.machine())
+    )
     return _Compiler(command, architecture, _system_in(triple) if triple else _HERE)
 
 
@@ -173,6 +175,11 @@ def _ziglang(triple: str) -> _Compiler:
         raise NotBuiltError("ziglang is not installed: pip install ziglang")
     command = (sys.executable, "-m", "ziglang", "cc", "-target", triple)
     return _Compiler(command, triple.partition("-")[0], _system_in(triple))
+
+
+def architecture_of(platform: str) -> str:
+    """The processor of one of PLATFORMS: x86_64 or aarch64."""
+    return PLATFORMS[platform].triple.partition("-")[0]
 
 
 def system_of(platform: str) -> System:
@@ -186,10 +193,10 @@ def _system_in(triple: str) -> System:
     return "macos" if "macos" in triple or "darwin" in triple else "linux"
 
 
-def _normalize(architecture: str) -> str:
+def normalize_architecture(architecture: str) -> str:
     """The name that compilers share.
 
-    >>> _normalize("arm64"), _normalize("AMD64"), _normalize("riscv64")
+    >>> normalize_architecture("arm64"), normalize_architecture("AMD64"), normalize_architecture("riscv64")
     ('aarch64', 'x86_64', 'riscv64')
     """
     lowered = architecture.lower()
