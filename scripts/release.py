@@ -1,7 +1,7 @@
 """`scripts/release`: make the source distribution and one wheel per platform with the kernels inside, and check them.
 
-Needs `pip install --group release`: build, hatchling, ziglang (compiles and links for every platform), twine, auditwheel.
-The files go to dist/. `--run` installs this machine's wheel in an empty environment and upscales a picture with it.
+Needs `pip install --group release`: build, hatchling, ziglang (compiles and links for every platform), twine and
+auditwheel. The files go to dist/. `--run` installs this machine's wheel in an empty environment and upscales a picture.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform as machine
 import struct
 import subprocess
 import sys
@@ -32,6 +31,17 @@ MACHINES = {
     "macos": {"x86_64": 0x01000007, "aarch64": 0x0100000C},
     "windows": {"x86_64": 0x8664, "aarch64": 0xAA64},
 }
+
+ASK_SETS = """
+import json
+from tessera.native import library
+print(json.dumps([library.sets_here(), library.sets_offered()]))
+"""
+ASK_SIZES = """
+import json, sys
+from tessera import read_picture
+print(json.dumps([read_picture(path).pixels.shape[:2] for path in sys.argv[1:]]))
+"""
 
 
 class CheckError(Exception):
@@ -162,12 +172,9 @@ def check_policy(wheel: Path, platform: str) -> None:
 
 def find_wheel(out: Path) -> Path:
     """The wheel for this machine."""
-    system = {"win32": "windows", "darwin": "macos"}.get(sys.platform, "linux")
-    kind = "musl" if system == "linux" and machine.libc_ver()[0] != "glibc" else system
-    architecture = building.normalize_architecture(machine.machine())
-    name = next(
-        name for name in building.PLATFORMS if name.startswith(kind) and building.architecture_of(name) == architecture
-    )
+    name = building.platform_here()
+    if name is None:
+        raise CheckError("a release has no wheel for this machine")
     return newest(out, f"*-{building.wheel_tag(name)}.whl")
 
 
@@ -191,21 +198,13 @@ def install_and_run(wheel: Path, site: Path | None) -> None:
         here = call([python, "-I", "-c", "import tessera; print(tessera.__file__)"], environment).strip()
         if not Path(here).is_relative_to(folder):
             raise CheckError(f"{wheel.name}: tessera was imported from {here}")
-        asked = (
-            "from tessera.native import library as l; import json; print(json.dumps([l.sets_here(), l.sets_offered()]))"
-        )
-        built, offered = json.loads(call([python, "-I", "-c", asked], environment))
+        built, offered = json.loads(call([python, "-I", "-c", ASK_SETS], environment))
         if built != offered:
             raise CheckError(f"{wheel.name}: this processor offers {offered}, and the library has {built}")
         picture, result = ROOT / "examples" / "dog.jpg", folder / "dog.png"
         call([*tessera, "upscale", str(picture), "-o", str(result), "--engine", "kernels"], environment)
-        size = (
-            "from tessera import read_picture as r; import sys; print(*(r(p).pixels.shape[:2] for p in sys.argv[1:]))"
-        )
-        before, after = (
-            call([python, "-I", "-c", size, str(picture), str(result)], environment).strip(" ()\n").split(") (")
-        )
-        if [4 * int(side) for side in before.split(",")] != [int(side) for side in after.split(",")]:
+        before, after = json.loads(call([python, "-I", "-c", ASK_SIZES, str(picture), str(result)], environment))
+        if [4 * side for side in before] != after:
             raise CheckError(f"{wheel.name}: {before} became {after}, expected four times as much")
         print(f"{wheel.name}: installed and run, {built[-1]}, {before} -> {after}")
 

@@ -80,6 +80,23 @@ def test_kernels_that_were_not_built_are_a_warning_with_the_command_that_builds_
     assert said.endswith("Not built. Build it: make kernels")
 
 
+def test_a_set_below_what_the_processor_offers_is_a_warning():
+    sets = ("portable", "avx2", "avx512")
+    best = doctor.Kernels(used="avx512", chosen_by_environment=False, offered=sets, wheel="linux-x86_64")
+    assert doctor.warnings_about(healthy(kernels=best)) == []
+    said = only_warning(kernels=dataclasses.replace(best, used="portable"))
+    assert "The kernels use portable, and this processor has avx512" in said
+    assert "python -m tessera.native.build" in said
+    said = only_warning(kernels=dataclasses.replace(best, used="avx2", chosen_by_environment=True))
+    assert said.endswith("unset TESSERA_KERNELS_SET.")
+
+
+def test_an_installation_without_kernels_is_a_warning_where_a_release_has_them():
+    missing = doctor.Kernels(used=None, chosen_by_environment=False, offered=(), wheel="macos-arm64")
+    assert "the wheel of a release for macos-arm64 has them" in only_warning(kernels=missing)
+    assert doctor.warnings_about(healthy(kernels=dataclasses.replace(missing, wheel=None))) == []
+
+
 def test_limits_swap_and_lack_of_space_are_told():
     memory = healthy().memory
     limited = dataclasses.replace(memory, limit_bytes=4 * GB)

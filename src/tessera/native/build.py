@@ -177,6 +177,14 @@ def _ziglang(triple: str) -> _Compiler:
     return _Compiler(command, triple.partition("-")[0], _system_in(triple))
 
 
+def platform_here() -> str | None:
+    """The one of PLATFORMS that this machine is; None if releases have no wheel for it."""
+    musl = _HERE == "linux" and machine.libc_ver()[0] != "glibc"
+    kind, architecture = "musl" if musl else _HERE, normalize_architecture(machine.machine())
+    names = (name for name in PLATFORMS if name.startswith(f"{kind}-") and architecture_of(name) == architecture)
+    return next(names, None)
+
+
 def architecture_of(platform: str) -> str:
     """The processor of one of PLATFORMS: x86_64 or aarch64."""
     return PLATFORMS[platform].triple.partition("-")[0]

@@ -22,8 +22,11 @@ from tessera.engines.engine import EngineInfo, import_problem, installed_version
 from tessera.engines.ncnn.vulkan import forget_vulkan
 from tessera.engines.opening import ENGINES, PRECISIONS, choose_products, find_engine
 from tessera.engines.pytorch.devices import Gpus, find_gpus
+from tessera.errors import EngineError
 from tessera.libraries import import_library
 from tessera.machine import Cores, Memory, Processor
+from tessera.native import library as kernels_library
+from tessera.native.build import platform_here
 from tessera.version import __version__
 from tessera.weights.names import WEIGHTS_SUFFIXES
 from tessera.weights.published import MODELS
@@ -47,6 +50,18 @@ class EngineState:
     """Why the package cannot be imported; None when it can."""
     install: str
     products: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kernels:
+    """The instruction sets of the C kernels; without the library `used` is None and `offered` is empty."""
+
+    used: str | None
+    chosen_by_environment: bool
+    offered: tuple[str, ...]
+    """Those that the processor runs, best last, whether or not the library has them."""
+    wheel: str | None
+    """The platform of the release's wheel for this machine; None if there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +111,7 @@ class Findings:
     models_folder: Folder
     cache_folder: Folder
     versions: dict[str, str | None]
+    kernels: Kernels | None = None
 
     @property
     def can_upscale(self) -> bool:
@@ -131,6 +147,7 @@ def examine() -> Findings:
         models_folder=Folder(path=models, free_bytes=machine.free_disk_bytes(models)),
         cache_folder=Folder(path=cache, free_bytes=machine.free_disk_bytes(cache)),
         versions=versions,
+        kernels=_examine_kernels(),
     )
 
 
@@ -145,6 +162,19 @@ def _examine_engine(info: EngineInfo) -> EngineState:
         problem=info.find_problem(),
         install=info.install,
         products={precision: choose_products(info.name, precision) for precision in PRECISIONS},
+    )
+
+
+def _examine_kernels() -> Kernels:
+    used: str | None = None
+    offered: tuple[str, ...] = ()
+    with contextlib.suppress(EngineError):  # reported by the engine
+        used, offered = kernels_library.chosen_set(), kernels_library.sets_offered()
+    return Kernels(
+        used=used,
+        chosen_by_environment=bool(os.environ.get(kernels_library.SET_VARIABLE)),
+        offered=offered,
+        wheel=platform_here(),
     )
 
 
@@ -205,6 +235,7 @@ def warnings_about(found: Findings) -> list[str]:
         said.append(
             "No weights on this machine. They are downloaded on first use, or now by `tessera models pull NAME`."
         )
+    said += _about_kernels(found)
     features = found.processor.features
     if features is not None and "AVX2" not in features and found.processor.architecture.lower() in ("x86_64", "amd64"):
         said.append("This processor has no AVX2: upscaling works, at a small part of the usual speed.")
@@ -219,6 +250,25 @@ def warnings_about(found: Findings) -> list[str]:
         if engine.problem is not None and find_engine(engine.name).package is None
     ]
     return said + _about_threads(found) + _about_space(found)
+
+
+def _about_kernels(found: Findings) -> list[str]:
+    kernels = found.kernels
+    if kernels is None:
+        return []
+    if kernels.used is None:
+        if kernels.wheel is None:
+            return []
+        return [f"This installation has no kernels; the wheel of a release for {kernels.wheel} has them."]
+    best = kernels.offered[-1]
+    if kernels.used == best:
+        return []
+    remedy = (
+        f"unset {kernels_library.SET_VARIABLE}."
+        if kernels.chosen_by_environment
+        else f"install a wheel of a release, or rebuild with a newer compiler: {kernels_library.BUILD}"
+    )
+    return [f"The kernels use {kernels.used}, and this processor has {best}, which is faster: {remedy}"]
 
 
 def _about_threads(found: Findings) -> list[str]:
