@@ -14,7 +14,7 @@ from torch import nn
 
 from tessera.errors import DownloadError, ModelNotFoundError, UnknownModelError, UsageError, WeightsError
 from tessera.trunks import (
-    AS_IT_IS,
+    NO_NORMALIZATION,
     IMAGENET,
     TRUNKS,
     VGG16_WIDTHS,
@@ -272,7 +272,7 @@ def test_a_thinner_vgg_is_known_by_its_shapes(tmp_path):
 
 
 def test_the_distilled_encoder_is_known_by_its_keys(tmp_path):
-    trunk = vgg(THIN, AS_IT_IS, mixing=True, mirrored=True)
+    trunk = vgg(THIN, NO_NORMALIZATION, mixing=True, mirrored=True)
     theirs = ["conv0", *(f"conv{b}{n}" for b, row in enumerate(THIN, 1) for n in range(1, len(row) + 1))]
     state = dict(zip((f"{n}.{k}" for n in theirs for k in ("weight", "bias")), weights_of(trunk).values(), strict=True))
     extra = {"conv11_aux.weight": torch.zeros(64, 4, 1, 1)}

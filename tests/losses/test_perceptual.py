@@ -22,7 +22,7 @@ from tessera.losses import (
     load_perceptual_trunk,
     substitute_layers,
 )
-from tessera.trunks import AS_IT_IS, IMAGENET, TRUNKS, VGG16_WIDTHS, VGG19_WIDTHS, Trunk, load_trunk, vgg
+from tessera.trunks import NO_NORMALIZATION, IMAGENET, TRUNKS, VGG16_WIDTHS, VGG19_WIDTHS, Trunk, load_trunk, vgg
 from tessera.trunks.classifiers import distilled_vgg19
 
 WIDTHS = ((4, 5), (6,))
@@ -245,7 +245,7 @@ def test_under_autocast_terms_are_single_and_near_those_of_full_precision(precis
 
 def test_differences_of_maps_in_half_precision_are_added_up_in_single():
     """4,096 places that differ by 1 and one that does not: bfloat16 would round the mean to 1."""
-    trunk = vgg(((1,),), AS_IT_IS).bfloat16()
+    trunk = vgg(((1,),), NO_NORMALIZATION).bfloat16()
     layer: Any = trunk.features[0]
     layer.weight.data.zero_()
     layer.weight.data[0, 0, 1, 1] = 1

@@ -15,7 +15,7 @@ from tessera import write_picture
 from tessera.cli import main
 from tessera.errors import UsageError
 from tessera.metrics import catalog
-from tessera.metrics.catalog import METRICS, find_metric, list_in_markdown, metric_names
+from tessera.metrics.catalog import METRICS, find_metric, format_markdown, metric_names
 from tessera.metrics.lpips import LPIPS_NETS
 from tessera.metrics.metric import Accumulator, Frame, Metric, MetricInfo
 from tessera.metrics.ssim import SMALLEST_SIDE, SMALLEST_SIDE_OF_FIVE
@@ -129,4 +129,4 @@ def test_the_help_lists_every_metric(capsys) -> None:
 
 def test_the_documentation_has_the_table_of_metrics() -> None:
     pages = "\n".join(path.read_text(encoding="utf-8") for path in sorted(DOCS.rglob("*.md")))
-    assert list_in_markdown() in pages
+    assert format_markdown() in pages

@@ -117,7 +117,7 @@ def test_larger_pictures_are_made_smaller_only_when_asked(model):
     assert float(dists(one, other, model, shorter_side=40)) == float(dists(small_one, small_other, model))
     assert float(dists(one, other, model, shorter_side=60)) == float(dists(one, other, model))
     assert float(dists(one, other, model, shorter_side=256)) == float(dists(one, other, model))
-    with pytest.raises(UsageError, match="a pixel at least, found 0"):
+    with pytest.raises(UsageError, match="expected 1 or more, found 0"):
         dists(one, other, model, shorter_side=0)
 
 

@@ -117,7 +117,7 @@ def test_the_smallest_side_is_what_the_trunk_can_take(net):
     with pytest.raises(RuntimeError):
         trunk(torch.empty(1, 3, side - 1, side, device="meta"), layers)
     tiny = torch.zeros(1, 3, side - 1, side)
-    with pytest.raises(UsageError, match=f"needs {side} pixels a side"):
+    with pytest.raises(UsageError, match=f"at least {side} pixels per side"):
         lpips(tiny, tiny, LpipsModel(net, trunk, ()))
 
 
@@ -129,7 +129,7 @@ def test_pictures_that_do_not_belong_together_are_refused():
 
 
 def test_an_unknown_net_and_wrong_heads_get_a_sentence(tmp_path):
-    with pytest.raises(UsageError, match="no form 'resnet'; it has alex, vgg, squeeze"):
+    with pytest.raises(UsageError, match="expected one of alex, vgg, squeeze, found 'resnet'"):
         find_net("resnet")
     torch.save({"lin0.model.1.weight": torch.zeros(1, 64, 1, 1)}, tmp_path / "a.pth")
     with pytest.raises(WeightsError, match=r"heads of LPIPS \(alex\).*missing.*lin1\.model\.1\.weight"):

@@ -1,4 +1,5 @@
 import math
+import zipfile
 
 import numpy as np
 import pytest
@@ -8,8 +9,9 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 from scipy.special import gamma
 
+from tessera.errors import UsageError
 from tessera.images.resize import resize
-from tessera.metrics.niqe import FEATURES, NiqeRows, PristineModel, niqe
+from tessera.metrics.niqe import FEATURES, NiqeRows, PristineModel, load_pristine_model, niqe
 
 
 def gray(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -110,6 +112,23 @@ def test_a_file_that_is_no_model_is_refused(tmp_path):
     np.savez(tmp_path / "b.npz", mu_pris_param=np.zeros(3), cov_pris_param=np.zeros((36, 36)))
     with pytest.raises(ValueError, match="36"):
         PristineModel.load(tmp_path / "b.npz")
+    (tmp_path / "c.npz").write_bytes(b"PK\x03\x04 truncated")
+    with pytest.raises(ValueError, match="damaged, or not an"):
+        PristineModel.load(tmp_path / "c.npz")
+
+
+def test_a_small_archive_of_statistics_cannot_unpack_to_gigabytes(tmp_path):
+    """Counts the bytes that are declared: 30 MB of zeros in 30 kB stand for any size."""
+    with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("mu_pris_param.npy", bytes(30_000_000))
+    assert (tmp_path / "bomb.npz").stat().st_size < 40_000
+    with pytest.raises(UsageError, match="at most 1,048,576 bytes unpacked, found 30,000,000"):
+        load_pristine_model(tmp_path / "bomb.npz")
+    header = b"\x93NUMPY\x01\x00\x76\x00{'descr': '<f8', 'fortran_order': False, 'shape': (999999999999,), }"
+    with zipfile.ZipFile(tmp_path / "wide.npz", "w") as archive:
+        archive.writestr("mu_pris_param.npy", header.ljust(127) + b"\n")
+    with pytest.raises(UsageError, match="not a file of NIQE statistics"):
+        load_pristine_model(tmp_path / "wide.npz")
 
 
 @pytest.mark.assets

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio
 
-from tessera.metrics.psnr import SquaredError, decibels, mse, psnr, rmse
+from tessera.metrics.psnr import SquaredError, mse, psnr, rmse, to_decibels
 
 
 def pair(seed: int = 0, size: tuple[int, int] = (20, 31), channels: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
@@ -46,4 +46,4 @@ def test_rows_give_what_the_whole_gives(step, seed):
 
 def test_decibels_of_a_mean_error_are_not_the_mean_of_decibels():
     errors = torch.tensor([1.0, 100.0], dtype=torch.float64)
-    assert float(decibels(errors, data_range=255).mean()) > float(decibels(errors.mean(), data_range=255)) + 5
+    assert float(to_decibels(errors, data_range=255).mean()) > float(to_decibels(errors.mean(), data_range=255)) + 5

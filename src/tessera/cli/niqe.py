@@ -40,7 +40,7 @@ def niqe(
     niqe_model: NiqeModel = None,
     offline: Offline = False,
 ) -> None:
-    """Print the NIQE of each picture and their mean; lower looks more natural. Pictures need 192x96 pixels at least.
+    """Print the NIQE of each picture and their mean; lower looks more natural. Pictures need at least 192x96 pixels.
 
     Scores depend on the gray conversion: y is that of BasicSR and MATLAB, pil-l that of A-ESRGAN. Exit code: 0 all
     scored, 1 some pictures failed, 2 wrong usage.
@@ -76,7 +76,7 @@ def niqe(
 
 
 def _list_pictures(inputs: Sequence[str], *, recursive: bool) -> list[Path]:
-    """The pictures that files and folders name, each once. Raises UsageError."""
+    """List the pictures of files and folders, each once. Raises UsageError."""
     from tessera.images.formats import is_picture_name
 
     paths: list[Path] = []

@@ -58,7 +58,7 @@ def measure_drop(pairs: Sequence[Pair], originals: Sequence[Tensor], run: Run, p
     error = 0.0
     for pair, original in zip(pairs, originals, strict=True):
         ours = run(pair.lq)
-        crop = protocol.crop_of(pair.gt.shape[2] // pair.lq.shape[2])
+        crop = protocol.get_crop(pair.gt.shape[2] // pair.lq.shape[2])
         scores.append((score(original, pair.gt, protocol, crop), score(ours, pair.gt, protocol, crop)))
         error += float((_levels(ours) - _levels(original)).square().mean())
     before, after = (

@@ -170,7 +170,7 @@ def _quality(
     pristine: PristineModel | None,
 ) -> Quality:
     scores = [
-        score(result / 255, pair.gt, protocol, protocol.crop_of(pair.gt.shape[2] // pair.lq.shape[2]))
+        score(result / 255, pair.gt, protocol, protocol.get_crop(pair.gt.shape[2] // pair.lq.shape[2]))
         for result, pair in zip(results, pairs, strict=True)
     ]
     apart = [(one - other).abs() for one, other in zip(results, references, strict=True)]

@@ -1,1 +1,1 @@
-"""Pictures and references -> scores per picture, means with intervals, and the protocol they were measured under."""
+"""Pictures and references -> scores per picture, means with intervals, under a named protocol."""

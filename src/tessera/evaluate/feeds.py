@@ -1,6 +1,6 @@
-"""Rows of a result, converted once for all metrics that read the same: one feed for each kind of `metrics.metric.Rows`.
+"""Rows of a result, converted once for all metrics with the same input: a feed for each kind of `metrics.metric.Rows`.
 
-Only metrics of whole pictures (LPIPS, DISTS, FID) hold the rows until the end. Shapes: C channels, h rows at a time, H
+Metrics of whole pictures (LPIPS, DISTS, FID) hold the rows until the end. Shapes: C channels, h rows at a time, H
 height, W width.
 """
 
@@ -27,7 +27,7 @@ from tessera.metrics.catalog import find_metric
 from tessera.metrics.metric import Accumulator, Metric, Sources, Start
 
 PIRM_CROP = 4
-"""Pixels that PIRM 2018 cuts from each side before NIQE."""
+"""Pixels that PIRM 2018 crops from each side before NIQE."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,13 @@ class LoadedMetric:
 
 
 def load_metrics(names: Sequence[str], sources: Sources | None = None) -> tuple[LoadedMetric, ...]:
-    """Load metrics by name. Raises UsageError for an unknown one, and what fetching and reading weights raises."""
+    """Load metrics by name. Raises UsageError for an unknown one, and the errors of downloading and reading weights."""
     metrics = [find_metric(name) for name in names]
     return tuple(LoadedMetric(metric, metric.load(sources or Sources())) for metric in metrics)
 
 
 class Measurement:
-    """One metric on one picture. An error ends this metric only; the others go on."""
+    """One metric on one picture. An error ends this metric only; the others continue."""
 
     def __init__(self, metric: Metric, accumulator: Accumulator) -> None:
         self.metric = metric
@@ -69,26 +69,26 @@ class Measurement:
         try:
             self.score = self._accumulator.score() if self._accumulator.score is not None else None
             if self.score is not None and math.isnan(self.score):
-                raise NonFiniteError(f"{self.metric.info.name} came out as NaN, which is not a score.")
+                raise NonFiniteError(f"{self.metric.info.name}: expected a score, found NaN.")
             self.state = self._accumulator.state() if self._accumulator.state is not None else None
         except (ValueError, TesseraError) as error:
             self.error = error
 
 
 class Feed(Protocol):
-    """Takes rows of the result and of the reference, in levels of 255, and passes them on as its metrics need them."""
+    """Takes rows of the result and of the reference, in levels of 255, and converts them for its metrics."""
 
     def take(self, rows: Tensor, reference: Tensor | None) -> None:
-        """Take the next rows (3, h, W), and those of the reference where there is one."""
+        """Take the next rows (3, h, W), and those of the reference if there is one."""
         ...
 
     def finish(self) -> None:
-        """Pass on what was held until the end."""
+        """Pass on the held rows."""
         ...
 
 
 class Crop:
-    """Cuts a border from pictures that come in rows."""
+    """Crops pictures read in rows."""
 
     def __init__(self, top: int, left: int, height: int, width: int) -> None:
         self._first, self._last = top, top + height
@@ -96,7 +96,7 @@ class Crop:
         self._row = 0
 
     def cut(self, *parts: Tensor | None) -> tuple[Tensor, ...]:
-        """(3, h, W) each -> what of these rows lies inside, possibly no row."""
+        """Crop rows, (3, h, W) each -> the part inside, possibly empty."""
         known = [part for part in parts if part is not None]
         here = slice(max(0, self._first - self._row), max(0, self._last - self._row))
         self._row += known[0].shape[1]
@@ -104,7 +104,7 @@ class Crop:
 
 
 def crop_border(size: tuple[int, int], border: int) -> Crop:
-    """A crop that leaves out `border` pixels of each side of a picture of `size` (H, W)."""
+    """Make a crop that removes `border` pixels from each side of a picture of `size` (H, W)."""
     return Crop(border, border, max(0, size[0] - 2 * border), max(0, size[1] - 2 * border))
 
 
@@ -118,7 +118,7 @@ class PairFeed:
         self._channels: Channels = channels
 
     def take(self, rows: Tensor, reference: Tensor | None) -> None:
-        """Pass on the pair in the channels that are compared."""
+        """Pass on the pair in the compared channels."""
         sr, gt = self._crop.cut(rows, reference)
         if sr.shape[1]:
             sr = sr.round() if self._rounded else sr
@@ -127,7 +127,7 @@ class PairFeed:
                 measurement.take(*pair)
 
     def finish(self) -> None:
-        """Nothing is held."""
+        """Nothing to do."""
 
 
 class WholeFeed:
@@ -164,11 +164,11 @@ class GrayFeed:
             measurement.take(gray)
 
     def finish(self) -> None:
-        """Nothing is held."""
+        """Nothing to do."""
 
 
 class InputFeed:
-    """The result, downsampled again, and the input that it was made from."""
+    """The downsampled result and the input."""
 
     def __init__(
         self, measurements: Sequence[Measurement], lq: Levels, protocol: protocols.Protocol, size: tuple[int, int]
@@ -183,13 +183,13 @@ class InputFeed:
 
     @staticmethod
     def open(path: Path, size: tuple[int, int], scale: int) -> Levels:
-        """Open the input of a result of `size` (H, W). Raises PictureError where the two do not fit each other."""
+        """Open the input of a result of `size` (H, W). Raises PictureError if their sizes do not match."""
         lq = Levels(path)
         if (lq.height * scale, lq.width * scale) != size:
             lq.close()
             raise PictureError(
-                f"{path}: {scale} times {lq.width}x{lq.height} is not {size[1]}x{size[0]}, so the result cannot be"
-                " compared with its input."
+                f"{path}: expected 1/{scale} of the result's {size[1]}x{size[0]} pixels, found {lq.width}x{lq.height}."
+                " The result cannot be compared with its input."
             )
         return lq
 
@@ -203,11 +203,11 @@ class InputFeed:
                 measurement.take(small, lq)
 
     def finish(self) -> None:
-        """Nothing is held."""
+        """Nothing to do."""
 
 
 class AlignmentCheck:
-    """Finds out whether a result is shifted against its reference, from the middle of both."""
+    """Detects whether a result is shifted against its reference, from the center of both."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         height, width = (min(length, WINDOW) for length in size)
@@ -215,16 +215,16 @@ class AlignmentCheck:
         self._parts: list[Tensor] = []
 
     def take(self, rows: Tensor, reference: Tensor | None) -> None:
-        """Hold what lies in the middle of the picture."""
+        """Hold the rows of the center."""
         pair = self._crop.cut(rows, reference)
         if pair[0].shape[1]:
             self._parts.append(torch.stack([part.mean(dim=0) for part in pair]))
 
     def finish(self) -> None:
-        """Nothing is passed on."""
+        """Nothing to do."""
 
     def describe_shift(self) -> str | None:
-        """The shift in words, such as "2 left and 1 down"; None where the two are aligned."""
+        """The shift in words, such as "2 left and 1 down"; None if aligned."""
         shift = find_shift(*torch.cat(self._parts, dim=1))
         if shift is None:
             return None

@@ -1,6 +1,6 @@
-"""Rows of a picture as numbers to measure: RGB in levels of 255, whatever the file holds.
+"""Rows of a picture for metrics: RGB in levels of 255, from any pixel format.
 
-Shapes: h rows at a time, W width; tensors are (3, h, W) float64, or (1, h, W) when a metric looks at one channel.
+Shapes: h rows at a time, W width; tensors are (3, h, W) float64, or (1, h, W) for metrics of one channel.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PIXELS_AT_A_TIME = 2**19
 
 
 def count_rows_at_a_time(width: int) -> int:
-    """How many rows to read at a time, so that what is in memory does not grow with the width either.
+    """The number of rows to read at a time, which bounds the memory for any width.
 
     >>> count_rows_at_a_time(2000), count_rows_at_a_time(10_000)
     (256, 52)
@@ -34,7 +34,7 @@ def count_rows_at_a_time(width: int) -> int:
 class Levels:
     """A picture file read from the top down as RGB in levels of 255; a context manager.
 
-    Gray becomes three equal channels, alpha is left out, 16 bits keep their fractions of a level. Raises PictureError.
+    Gray becomes three equal channels, alpha is dropped, 16 bits keep their fractions of a level. Raises PictureError.
     """
 
     def __init__(self, path: Path, *, limits: Limits | None = None) -> None:
@@ -56,13 +56,13 @@ class Levels:
         self._reader.close()
 
     def read_rows(self, first: int, count: int) -> Tensor:
-        """Rows `first` to `first + count` -> (3, count, W), each once and in order."""
+        """Read rows `first` to `first + count` -> (3, count, W), each once and in order."""
         pixels = self._reader.read_rows(first, count)
-        return as_levels(pixels)
+        return to_levels(pixels)
 
 
-def as_levels(pixels: np.ndarray) -> Tensor:
-    """(h, W, C) uint8 or uint16 -> (3, h, W) float64 in levels of 255; alpha is left out."""
+def to_levels(pixels: np.ndarray) -> Tensor:
+    """(h, W, C) uint8 or uint16 -> (3, h, W) float64 in levels of 255; alpha is dropped."""
     if pixels.shape[2] in (2, 4):
         pixels = pixels[..., :-1]
     values = torch.from_numpy(pixels.astype(np.float64)).permute(2, 0, 1)
@@ -72,14 +72,14 @@ def as_levels(pixels: np.ndarray) -> Tensor:
 
 
 def select_channels(levels: Tensor, channels: Channels) -> Tensor:
-    """(3, h, W) in levels -> what PSNR and SSIM look at, (3, h, W) or (1, h, W)."""
+    """Select the channels of PSNR and SSIM: (3, h, W) in levels -> (3, h, W) or (1, h, W)."""
     if channels == "rgb":
         return levels
     return luma_matlab(levels / 255) if channels == "y" else luma_jpeg(levels)
 
 
 def convert_to_gray(levels: Tensor, gray: NiqeGray) -> Tensor:
-    """(3, h, W) in levels -> (h, W) in whole levels, by one of the three conversions in use."""
+    """Convert (3, h, W) in levels to gray, (h, W) in integer levels, by one of the three conversions in use."""
     if gray == "y":
         return luma_matlab(levels / 255)[0].round()
     if gray == "gray":

@@ -1,4 +1,4 @@
-"""Pairs of pictures: results, references and inputs matched by name; test sets found as they are distributed.
+"""Pairs of pictures: results, references and inputs matched by name; test sets in their published layouts.
 
 A test set's folder is recognized in the layouts in circulation: SelfExSR's (image_SRF_4/img_001_SRF_4_HR.png),
 EDSR's (HR, LR_bicubic/X4/babyx4.png), BasicSR's (GTmod12, LRbicx4), DIV2K's, and plain folders of references.
@@ -20,7 +20,7 @@ from tessera.images.formats import is_picture_name
 
 @dataclass(frozen=True)
 class PicturePair:
-    """The files of one picture: reference, input and result, as far as they exist."""
+    """The files of one picture: reference, input and result, if they exist."""
 
     name: str
     gt: Path | None = None
@@ -30,7 +30,7 @@ class PicturePair:
 
 @dataclass(frozen=True)
 class Pairing:
-    """The pairs that were found, and sentences about pictures without a partner."""
+    """The pairs, and sentences about pictures without a partner."""
 
     pairs: tuple[PicturePair, ...]
     problems: tuple[str, ...] = ()
@@ -39,7 +39,7 @@ class Pairing:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkSet:
-    """A test set that papers report on."""
+    """A test set used in papers."""
 
     name: str
     aliases: tuple[str, ...]
@@ -60,7 +60,7 @@ BENCHMARKS: tuple[BenchmarkSet, ...] = (
 
 
 def list_pictures_in(folder: Path) -> list[Path]:
-    """List the pictures in a folder by name. Raises UsageError where there is no folder or no picture in it."""
+    """List the pictures in a folder by name. Raises UsageError for a missing folder or one without pictures."""
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder.")
     found = sorted(path for path in folder.iterdir() if is_picture_name(path) and path.is_file())
@@ -130,7 +130,7 @@ def _match_methods(first: Sequence[Path], second: Sequence[Path], matches: Match
 
 
 def pair_folders(*, sr: Path | None = None, lq: Path | None = None, gt: Path | None = None) -> Pairing:
-    """Match two folders by name, results or inputs with references; or take a single folder as it is."""
+    """Match two folders by name, results or inputs with references; or list a single folder."""
     if sr is not None and gt is not None:
         pairs, problems = match_by_name(list_pictures_in(sr), list_pictures_in(gt), ("results", "references"))
         return Pairing(tuple(pairs), tuple(problems))
@@ -162,7 +162,7 @@ def find_benchmark(name: str) -> BenchmarkSet:
 
 
 def open_benchmark(benchmark: BenchmarkSet, data: Path, scale: int) -> Pairing:
-    """Find a test set below a folder and pair its pictures for a scale. Raises UsageError where it is missing."""
+    """Find a test set below a folder and pair its pictures for a scale. Raises UsageError if it is missing."""
     if not data.is_dir():
         raise UsageError(f"no such folder: {data}.", field="data")
     roots = [place for place in (data, *_folders(data, depth=2)) if _fold(place.name) in benchmark.aliases]

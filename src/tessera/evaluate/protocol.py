@@ -1,4 +1,4 @@
-"""How a score is measured: every choice behind equal names, as a named protocol that is printed with the scores.
+"""Named protocols: every choice that affects a score, printed with the scores.
 
 Sources: BasicSR's metrics and test options; A-ESRGAN's NIQE script; VastModelZOO's vamp_eval; esrdgan's test mode;
 IQA-PyTorch's defaults.
@@ -22,7 +22,7 @@ LqKernel = Literal["bicubic", "area", "lanczos3", "bilinear"]
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """All choices behind PSNR, SSIM and NIQE."""
+    """All choices of PSNR, SSIM and NIQE."""
 
     name: str
     channels: Channels
@@ -38,34 +38,34 @@ class Protocol:
     averaging: Averaging = "pictures"
     """The mean of the pictures' PSNRs, or the PSNR of the mean error of all pixels."""
     eps: float = 0.0
-    """Added to the mean squared error, in levels of 255 squared; with 0, equal pictures score infinity."""
+    """Added to the mean squared error, in levels of 255 squared; with 0, equal pictures have an infinite PSNR."""
     lq_kernel: LqKernel = "bicubic"
-    """How inputs are made from references where a test set has none, and results downsampled for LR consistency."""
+    """The kernel that makes missing inputs from references, and downsamples results for LR consistency."""
     niqe_gray: NiqeGray = "y"
     """BT.601 luma as in MATLAB, OpenCV's gray, or Pillow's "L"; rounded to integer levels."""
     niqe_crop: int | Literal["scale"] = 0
     lq_size: tuple[int, int] | None = None
     """Inputs are resized by area to this (H, W), whatever their aspect ratio."""
     gt_size: tuple[int, int] | None = None
-    """References are resized likewise."""
+    """References are resized in the same way to this (H, W)."""
     upscale_originals: bool = False
     """Whether models upscale the references themselves (scores without reference only)."""
 
-    def crop_of(self, scale: int) -> int:
+    def get_crop(self, scale: int) -> int:
         """Pixels to crop from each side before PSNR and SSIM."""
         return scale if self.crop == "scale" else self.crop
 
-    def niqe_crop_of(self, scale: int) -> int:
+    def get_niqe_crop(self, scale: int) -> int:
         """Pixels to crop from each side before NIQE."""
         return scale if self.niqe_crop == "scale" else self.niqe_crop
 
     @property
     def input_resampling(self) -> str:
-        """How inputs are made where a test set has none, in words."""
+        """The resampling of missing inputs, in words."""
         return f"{_KERNELS[self.lq_kernel]}, rounded after height and after width, edges repeated"
 
     def describe(self, scale: int | None) -> dict[str, str]:
-        """Every choice as a name and a sentence."""
+        """Describe every choice by a name and a sentence."""
         channels = {
             "y": "Y of BT.601 in 16..235, unrounded (MATLAB); references of one channel as they are",
             "y-full": "Y of YIQ in 0..255, unrounded",
@@ -134,9 +134,9 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 
 
 def find_protocol(name: str, **changes: Any) -> Protocol:
-    """Find a protocol by name and change single fields; None leaves a field as it is, and the name lists the changes.
+    """Find a protocol by name and change single fields (None: unchanged); its name then lists the changes.
 
-    Raises UsageError for an unknown name, with the nearest one, and for values that a field cannot have.
+    Raises UsageError for an unknown name, with the nearest one, and for invalid values.
     """
     found = next((protocol for protocol in PROTOCOLS if protocol.name == name), None)
     if found is None:

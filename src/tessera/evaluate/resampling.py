@@ -1,4 +1,4 @@
-"""Pictures resampled in strips for an evaluation: inputs from references, and the baselines' results."""
+"""Resampling in strips for evaluations: inputs from references, and the baselines' results."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _NO_LIMITS = Limits(max_pixels=None, max_output_pixels=None)
 
 
 def downsample(source: Path, target: Path, scale: int, kernel: Kernel) -> None:
-    """Make an input from a reference: crop to a multiple of the scale and downsample, as published test sets were made.
+    """Make an input from a reference as in published test sets: crop to a multiple of the scale and downsample.
 
-    That is MATLAB's imresize on integer levels, which rounds after the height and again after the width, in a version
-    that repeated edge pixels: it reproduces the published inputs of Set5 and Set14 in every pixel. Raises PictureError.
+    MATLAB's imresize on integer levels, which rounds after the height and again after the width, in a version that
+    repeated edge pixels: it reproduces the published inputs of Set5 and Set14 in every pixel. Raises PictureError.
     """
     with PictureReader(source, limits=_NO_LIMITS) as reader:
         info = reader.info
@@ -54,7 +54,7 @@ def downsample(source: Path, target: Path, scale: int, kernel: Kernel) -> None:
 
 
 def upsample(source: Path, target: Path, scale: int, kernel: UpsamplingKernel, *, deep: bool = False) -> None:
-    """Upsample a picture by `scale`, as the baselines do. `deep` writes 16 bits, for protocols that do not round."""
+    """Upsample a picture by `scale`, as the baselines. `deep` writes 16 bits, for protocols without rounding."""
 
     def scale_size(height: int, width: int) -> tuple[int, int]:
         return height * scale, width * scale
@@ -68,7 +68,7 @@ def copy_as_png(source: Path, target: Path) -> None:
 
 
 def resize_to(source: Path, target: Path, size: tuple[int, int], kernel: Kernel) -> None:
-    """Resample to `size` (H, W), whatever the aspect ratio."""
+    """Resample to `size` (H, W), ignoring the aspect ratio."""
     _resample(source, target, lambda _height, _width: size, kernel)
 
 

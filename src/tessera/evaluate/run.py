@@ -1,4 +1,4 @@
-"""Pictures upscaled by every method and scored, or given results scored as they are.
+"""Upscale pictures by every method and score the results, or score existing results.
 
 Results of an earlier run with the same inputs, weights and settings are reused (the journal of `upscaling` decides).
 """
@@ -48,7 +48,7 @@ class Method:
 def evaluate_results(
     pairing: Pairing, scorer: Scorer, *, title: str, progress: Progress = lambda _: None
 ) -> Evaluation:
-    """Score existing results: `pairing` has pairs (sr, gt)."""
+    """Score existing results, pairs (sr, gt)."""
     pairing = name_pictures(pairing)
     scored: list[ScoredPicture] = []
     for pair in pairing.pairs:
@@ -69,8 +69,8 @@ def evaluate_methods(
 ) -> Evaluation:
     """Upscale every input by every method, into `output`/pictures, and score the results.
 
-    Inputs that a test set lacks are made from its references. A picture that fails becomes a sentence in `problems`,
-    and the others are still scored. Raises UsageError for methods whose names are equal, or whose scale is another, and
+    Missing inputs are made from the references. A picture that fails becomes a sentence in `problems`; the others are
+    still scored. Raises UsageError for methods whose names are equal, or whose scale is another, and
     FileError for a folder of `output` that is a link to a place outside.
     """
     check_distinct([method.name for method in methods])
@@ -133,7 +133,7 @@ def _prepare(pair: PicturePair, scorer: Scorer, pictures: Path) -> PicturePair:
 def _upscale(
     method: Method, pairs: Sequence[PicturePair], folder: Path, scorer: Scorer, progress: Progress
 ) -> dict[str, str]:
-    """Make a method's results -> a sentence about each that failed, by picture."""
+    """Make a method's results -> a sentence about each failure, by picture."""
     if method.upscaler is None:
         return _resample_baseline(method.name, pairs, folder, scorer)
     progress(f"{method.name}: upscaling {counted(len(pairs), 'picture')}")

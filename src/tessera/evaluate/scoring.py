@@ -1,4 +1,4 @@
-"""One result against its reference and its input: files read in strips, every metric fed with the same rows.
+"""Scores of one result against its reference and input: files are read once in strips, for all metrics.
 
 Metrics of whole pictures (LPIPS, DISTS) get them after the last strip. Shapes: h rows at a time, W width.
 """
@@ -31,13 +31,13 @@ from tessera.metrics.metric import Frame, Rows
 
 @dataclass(frozen=True, kw_only=True)
 class PictureScores:
-    """The scores of one picture, and sentences about those it could not get."""
+    """The scores of one picture, and sentences about missing ones."""
 
     scores: dict[str, float]
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     states: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """By the metric's name, what `Metric.pool` needs from this picture."""
+    """The input of `Metric.pool` by the metric's name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ class _PictureScoring:
         self._measurements: list[Measurement] = []
 
     def run(self, gt: Path | None, lq: Path | None) -> PictureScores:
-        """Open what belongs to the result, feed all metrics with its rows, and collect what they found."""
+        """Open reference and input, feed the metrics, and collect their scores."""
         reference = self._open_reference(gt)
         feeds = self._build_feeds(reference, lq)
         alignment = AlignmentCheck(self._size) if reference is not None and feeds else None
@@ -105,7 +105,7 @@ class _PictureScoring:
             feed.finish()
 
     def _open_reference(self, path: Path | None) -> Levels | None:
-        """Open the reference where a metric needs it; None, with a problem, where it cannot be compared."""
+        """Open the reference if a metric needs it; None, with a problem, if it cannot be compared."""
         if path is None or not any("gt" in each.metric.info.needs for each in self._scorer.metrics):
             return None
         try:
@@ -117,8 +117,8 @@ class _PictureScoring:
         beyond = reference.height - height, reference.width - width
         if any(not 0 <= pixels < max(self._scorer.scale, 1) for pixels in beyond):
             self._problems.append(
-                f"{path}: is {reference.width}x{reference.height}, and the result {width}x{height}; pictures must have"
-                " the same size to be compared."
+                f"{path}: expected the result's {width}x{height} pixels, found {reference.width}x{reference.height}."
+                " Pictures must have the same size to be compared."
             )
             return None
         if any(beyond):
@@ -129,17 +129,18 @@ class _PictureScoring:
         return reference
 
     def _build_feeds(self, reference: Levels | None, lq: Path | None) -> list[Feed]:
-        """A feed for each kind of rows that a metric reads, where the pictures for it are there."""
+        """Build a feed for each kind of rows that a metric reads, if its pictures are available."""
         protocol, scale, size = self._scorer.protocol, self._scorer.scale, self._size
-        crop = protocol.crop_of(scale)
+        crop = protocol.get_crop(scale)
         feeds: list[Feed] = []
         if reference is not None:
             if min(size) - 2 * crop < 1:
                 self._problems.append(
-                    f"{self._result.path}: nothing is left of {size[1]}x{size[0]} after cropping {crop} pixels."
+                    f"{self._result.path}: expected more than {2 * crop} pixels per side for a crop of {crop}, found"
+                    f" {size[1]}x{size[0]}."
                 )
             else:
-                # Scripts behind papers' tables convert color pictures only.
+                # The scripts of published tables convert color pictures only.
                 channels: Channels = "y-full" if protocol.channels == "y" and reference.is_gray else protocol.channels
                 selections: tuple[tuple[Rows, Channels], ...] = (("channels", channels), ("rgb", "rgb"))
                 for rows, selected in selections:
@@ -149,7 +150,7 @@ class _PictureScoring:
                 if whole := self._start("whole", crop):
                     feeds.append(WholeFeed(whole, crop_border(size, crop), rounded=protocol.rounded))
         grays: tuple[tuple[Rows, int, NiqeGray], ...] = (
-            ("gray", protocol.niqe_crop_of(scale), protocol.niqe_gray),
+            ("gray", protocol.get_niqe_crop(scale), protocol.niqe_gray),
             ("pirm-gray", PIRM_CROP, "y"),
         )
         for rows, border, gray in grays:
@@ -164,7 +165,7 @@ class _PictureScoring:
         return feeds
 
     def _start(self, rows: Rows, crop: int) -> list[Measurement]:
-        """Start the metrics that read these rows; those that need a larger picture become problems."""
+        """Start the metrics that read these rows; pictures that are too small become problems."""
         height, width = (max(0, length - 2 * crop) for length in self._size)
         started: list[Measurement] = []
         for each in self._scorer.metrics:
@@ -173,7 +174,7 @@ class _PictureScoring:
             least = each.metric.info.smallest_side
             if min(height, width) < least:
                 self._problems.append(
-                    f"{self._result.path}: {each.metric.info.name} needs {least} pixels a side after cropping, found"
+                    f"{self._result.path}: {each.metric.info.name} needs {least} pixels per side after cropping, found"
                     f" {min(height, width)}."
                 )
                 continue

@@ -165,7 +165,7 @@ def _check_combination(request: EvaluationRequest) -> None:
 def _load_methods(request: EvaluationRequest) -> list[Method]:
     """The baselines, and each model once, under distinct names."""
     given = [model for model in dict.fromkeys(request.models) if model not in BASELINES]
-    # Papers score the network's own output: one number type throughout, colors not corrected, gray in color.
+    # Papers score the unmodified output of the network: fp32, without the flat lock, gray processed as color.
     upscalers = [
         Upscaler(
             model,

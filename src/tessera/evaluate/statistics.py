@@ -1,6 +1,6 @@
-"""Means with intervals, and whether two methods differ: resampling, because scores of pictures are no bell curve.
+"""Confidence intervals of means and paired tests by resampling, since scores are not normally distributed.
 
-Random numbers come from a fixed seed, so the same scores give the same interval.
+Random numbers have a fixed seed, so the same scores give the same interval.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import numpy.typing as npt
 RESAMPLES = 10_000
 _SEED = 20_040_617
 _FEW = 12
-"""Up to so many pairs, every flip of signs is tried; beyond it a random sample of them."""
+"""Up to this many pairs, all sign flips are enumerated; above, a random sample."""
 
 Scores = Sequence[float] | npt.NDArray[np.float64]
 
 
 def bootstrap_interval(scores: Scores, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Where the mean would lie, had other pictures been drawn: the percentile interval of resampled means (Efron 1979).
+    """The percentile bootstrap interval of the mean (Efron 1979).
 
-    One score gives itself twice, none gives NaN; infinities give infinite ends.
+    A single score returns itself twice, no score NaN, infinite scores infinite ends.
     """
     values = np.asarray(scores, np.float64)
     if len(values) < 2 or not np.isfinite(values).all():
@@ -36,19 +36,19 @@ def bootstrap_interval(scores: Scores, *, confidence: float = 0.95) -> tuple[flo
 
 
 def paired_p_value(differences: Scores) -> float:
-    """How often the mean difference would be as far from zero if the signs were chance (Fisher 1935), two-sided.
+    """The two-sided p-value of the mean difference by a sign-flip permutation test (Fisher 1935).
 
-    Exact up to 12 pairs, from 10,000 random flips beyond; fewer than two pairs, or one that is not finite, give NaN.
+    Exact up to 12 pairs, from 10,000 random flips above; fewer than two pairs, or non-finite ones, return NaN.
     """
     values = np.asarray(differences, np.float64)
     if len(values) < 2 or not np.isfinite(values).all():
         return float("nan")
     observed = abs(values.mean())
-    slack = 1e-12 * np.abs(values).max()
+    tolerance = 1e-12 * np.abs(values).max()
     if len(values) <= _FEW:
         signs = np.array(list(product((-1.0, 1.0), repeat=len(values))))
-        return float((np.abs(signs @ values) / len(values) >= observed - slack).mean())
+        return float((np.abs(signs @ values) / len(values) >= observed - tolerance).mean())
     rng = np.random.default_rng(_SEED)
     signs = rng.choice((-1.0, 1.0), (RESAMPLES, len(values)))
-    extreme = int((np.abs(signs @ values) / len(values) >= observed - slack).sum())
+    extreme = int((np.abs(signs @ values) / len(values) >= observed - tolerance).sum())
     return (extreme + 1) / (RESAMPLES + 1)

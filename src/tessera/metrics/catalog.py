@@ -298,7 +298,7 @@ METRICS: tuple[Metric, ...] = (
         info=MetricInfo(
             name="pi",
             title="PI",
-            summary="Perceptual index of PIRM 2018: the mean of NIQE and of 10 minus Ma, which comes from outside.",
+            summary="Perceptual index of PIRM 2018: the mean of NIQE and of 10 minus Ma, an external score.",
             source="((10 - Ma) + NIQE) / 2, NIQE on Y with 4 pixels cropped (Blau et al. 2018)",
             higher_is_better=False,
             lowest=-math.inf,
@@ -345,8 +345,8 @@ def find_metric(name: str) -> Metric:
     raise UsageError(f"unknown metric {name!r}; known are {', '.join(metric_names())}{hint}", field="metrics")
 
 
-def list_in_markdown() -> str:
-    """The table of the documentation: name, range and unit, direction, what is needed, source."""
+def format_markdown() -> str:
+    """The table of the documentation: name, range and unit, direction, requirements, source."""
     lines = ["| name | range | better | needs | source |", "|---|---|---|---|---|"]
     for metric in METRICS:
         info = metric.info

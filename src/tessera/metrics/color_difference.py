@@ -1,4 +1,4 @@
-"""Color difference as the eye has it: CIEDE2000.
+"""Perceived color difference: CIEDE2000.
 
 Shapes: B pictures, H height, W width.
 """
@@ -19,7 +19,7 @@ _POWER = 25.0**7
 def ciede2000(first: Tensor, second: Tensor) -> Tensor:
     """Color difference of two colors in CIE L*a*b*, (..., 3, H, W) twice -> (..., H, W) float64; 0 is equal.
 
-    About 1 can just be seen. (CIE 142-2001; Sharma, Wu, Dalal 2005, whose test pairs it reproduces.)
+    About 1 is just noticeable. (CIE 142-2001; Sharma, Wu, Dalal 2005, whose test pairs it reproduces.)
     """
     light1, a1, b1 = first.double().unbind(-3)
     light2, a2, b2 = second.double().unbind(-3)

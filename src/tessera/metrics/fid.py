@@ -1,4 +1,4 @@
-"""FID: how far the features of one set of pictures are from those of another, each taken as a Gaussian.
+"""FID: distance between the features of two sets of pictures, each modeled as a Gaussian.
 
 Heusel, Ramsauer, Unterthiner, Nessler, Hochreiter 2017, section 2, with the features of `pool3` of Inception. Shapes: B
 pictures, H height, W width, N pictures at a time, D features of each.
@@ -26,117 +26,116 @@ FEWEST_PICTURES = 2
 _SIDE = (299, 299)
 
 
-def _bilinear(batch: Tensor) -> Tensor:
+def _resize_bilinear(batch: Tensor) -> Tensor:
     return F.interpolate(batch, size=_SIDE, mode="bilinear", align_corners=False, antialias=False)
 
 
-def _clean(batch: Tensor) -> Tensor:
+def _resize_clean(batch: Tensor) -> Tensor:
     return resize(batch, size=_SIDE, kernel="bicubic", antialias=True).clamp(0, 1)
 
 
-FID_RESIZES: Mapping[str, Callable[[Tensor], Tensor]] = {"bilinear": _bilinear, "clean": _clean}
-"""How pictures become 299x299. `bilinear` is what pytorch-fid does and most published numbers are made with: half-pixel
-centers and no antialiasing, so that large pictures are aliased. `clean` is antialiased bicubic without rounding to 8
-bits (Parmar 2022); here with MATLAB's mirrored borders. Scores of one are not comparable with those of the other."""
+FID_RESIZES: Mapping[str, Callable[[Tensor], Tensor]] = {"bilinear": _resize_bilinear, "clean": _resize_clean}
+"""Resizing to 299x299. `bilinear` is that of pytorch-fid and of most published scores: half-pixel centers without
+antialiasing, so large pictures are aliased. `clean` is antialiased bicubic without rounding to 8 bits (Parmar 2022),
+here with MATLAB's mirrored borders. Scores of the two are not comparable."""
 
 
 def inception_features(trunk: Trunk, batch: Tensor, *, resizing: str = "bilinear") -> Tensor:
     """Features of RGB in [0, 1], (B, 3, H, W) -> (B, 2048), in the trunk's type; `trunk` is that named "inception".
 
-    Resized to 299x299 as `FID_RESIZES` has it, then brought to [-1, 1]. Raises UsageError for an unknown resizing.
+    Resized to 299x299 by `FID_RESIZES`, then scaled to [-1, 1]. Raises UsageError for an unknown resizing.
     """
     if resizing not in FID_RESIZES:
-        raise UsageError(f"FID has no resizing {resizing!r}; it has {', '.join(FID_RESIZES)}.")
+        raise UsageError(f"resizing: expected {' or '.join(FID_RESIZES)}, found {resizing!r}.")
     if batch.ndim != 4 or batch.shape[1] != 3:
-        raise UsageError(f"FID measures batches (B, 3, H, W), found {tuple(batch.shape)}.")
+        raise UsageError(f"FID: expected a batch (B, 3, H, W), found {tuple(batch.shape)}.")
     return trunk(trunk.normalization.apply(FID_RESIZES[resizing](batch)), ("pool3",))["pool3"]
 
 
 class FrechetStatistics:
-    """Mean and covariance of features that come in portions of any size; two of these can be made one.
+    """Mean and covariance of features, updated in batches of any size; two can be merged.
 
-    Sums of what lies around the mean, in float64 (Chan, Golub, LeVeque 1979), so that portions do not matter.
+    Centered sums in float64 (Chan, Golub, LeVeque 1979), so the result does not depend on the batches.
     """
 
     def __init__(self, features: int = FEATURES) -> None:
         self.count = 0
         self._mean: Floats = np.zeros(features)
-        self._around: Floats = np.zeros((features, features))
+        self._centered: Floats = np.zeros((features, features))
 
     def take(self, features: Tensor | npt.NDArray[np.floating]) -> None:
-        """The features of the next pictures, (N, D). Raises NonFiniteError where they are no numbers."""
+        """Add the features of the next pictures, (N, D). Raises NonFiniteError for NaN or infinity."""
         rows: Floats = np.asarray(
             features.detach().cpu().double() if isinstance(features, Tensor) else features, np.float64
         )
         if rows.ndim != 2 or rows.shape[1] != len(self._mean):
-            raise UsageError(f"Features (N, {len(self._mean)}) were expected, found {rows.shape}.")
+            raise UsageError(f"features: expected (N, {len(self._mean)}), found {rows.shape}.")
         if not np.isfinite(rows).all():
-            raise NonFiniteError("The features of a picture are not finite, so their distance would not be either.")
+            raise NonFiniteError("FID: the features of a picture contain NaN or infinity.")
         if len(rows):
             mean = rows.mean(axis=0)
             self._add(len(rows), mean, (rows - mean).T @ (rows - mean))
 
     def merge(self, other: FrechetStatistics) -> None:
-        """Take all that the other took; the other stays as it is."""
+        """Add the pictures of `other`, which stays unchanged."""
         if len(other._mean) != len(self._mean):
             raise UsageError(f"Statistics of {len(self._mean)} and of {len(other._mean)} features cannot be merged.")
         if other.count:
-            self._add(other.count, other._mean, other._around)
+            self._add(other.count, other._mean, other._centered)
 
     @property
     def mean(self) -> Floats:
         """The mean, (D,). Raises UsageError below two pictures."""
-        self._refuse_few()
+        self._check_count()
         return self._mean.copy()
 
     @property
     def covariance(self) -> Floats:
-        """The covariance, (D, D), divided by one less than the pictures. Raises UsageError below two pictures."""
-        self._refuse_few()
-        return self._around / (self.count - 1)
+        """The unbiased covariance, (D, D). Raises UsageError below two pictures."""
+        self._check_count()
+        return self._centered / (self.count - 1)
 
     def distance(self, other: FrechetStatistics) -> float:
         """The distance to the other's pictures, see `frechet_distance`."""
         return frechet_distance(self.mean, self.covariance, other.mean, other.covariance)
 
-    def _add(self, count: int, mean: Floats, around: Floats) -> None:
+    def _add(self, count: int, mean: Floats, centered: Floats) -> None:
         total = self.count + count
         apart = mean - self._mean
-        self._around += around + np.outer(apart, apart) * (self.count * count / total)
+        self._centered += centered + np.outer(apart, apart) * (self.count * count / total)
         self._mean += apart * (count / total)
         self.count = total
 
-    def _refuse_few(self) -> None:
+    def _check_count(self) -> None:
         if self.count < FEWEST_PICTURES:
-            raise UsageError(f"A covariance needs {FEWEST_PICTURES} pictures at least, found {self.count}.")
+            raise UsageError(f"FID: expected at least {FEWEST_PICTURES} pictures, found {self.count}.")
 
 
 def frechet_distance(mean1: Floats, cov1: Floats, mean2: Floats, cov2: Floats) -> float:
     """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) of two Gaussians, (D,), (D, D) twice; 0 is equal, lower is better.
 
-    (Dowson, Landau 1982.) The trace of that root is the sum of the singular values of C1^(1/2) C2^(1/2), which unlike
-    the root of the product needs no diagonal added when there are fewer pictures than features. Raises UsageError where
-    the shapes do not fit and NonFiniteError where there are other than numbers.
+    (Dowson, Landau 1982.) The trace of that root is the sum of the singular values of C1^(1/2) C2^(1/2), which is
+    stable also with fewer pictures than features. Raises UsageError for other shapes, NonFiniteError for NaN.
     """
     means = [np.asarray(mean, np.float64) for mean in (mean1, mean2)]
     covariances = [np.asarray(covariance, np.float64) for covariance in (cov1, cov2)]
     size = len(means[0].reshape(-1))
     if any(mean.shape != (size,) for mean in means) or any(each.shape != (size, size) for each in covariances):
         shapes = ", ".join(str(each.shape) for each in (means[0], covariances[0], means[1], covariances[1]))
-        raise UsageError(f"Means (D,) and covariances (D, D) of one size were expected, found {shapes}.")
+        raise UsageError(f"FID: expected means (D,) and covariances (D, D) of one size, found {shapes}.")
     if not all(np.isfinite(each).all() for each in (*means, *covariances)):
-        raise NonFiniteError("A mean or a covariance is not finite, so their distance would not be either.")
+        raise NonFiniteError("FID: a mean or a covariance contains NaN or infinity.")
     apart = means[0] - means[1]
-    roots = [_root(covariance) for covariance in covariances]
+    roots = [_take_root(covariance) for covariance in covariances]
     overlap = np.linalg.svd(roots[0] @ roots[1], compute_uv=False).sum()
     distance = float(apart @ apart + np.trace(covariances[0]) + np.trace(covariances[1]) - 2 * overlap)
     return max(distance, 0.0)
 
 
 def load_features(*, offline: bool = False) -> Callable[[Tensor], Tensor]:
-    """Load Inception -> what turns RGB in [0, 1], (B, 3, H, W), into features (B, 2048).
+    """Load Inception -> a function from RGB in [0, 1], (B, 3, H, W), to features (B, 2048).
 
-    Raises what `trunks.load_trunk` raises.
+    Raises the errors of `trunks.load_trunk`.
     """
     trunk = load_trunk("inception", offline=offline)
     return lambda batch: inception_features(trunk, batch)
@@ -168,8 +167,8 @@ def pool_fid(states: Sequence[tuple[Floats, Floats]]) -> float | None:
     return results.distance(references)
 
 
-def _root(covariance: Floats) -> Floats:
-    """The symmetric root; directions whose variance is rounding alone have none."""
+def _take_root(covariance: Floats) -> Floats:
+    """The symmetric square root; variances below the rounding error count as zero."""
     variances, directions = np.linalg.eigh((covariance + covariance.T) / 2)
-    nothing = len(variances) * np.finfo(np.float64).eps * max(float(variances[-1]), 0.0)
-    return (directions * np.sqrt(np.where(variances > nothing, variances, 0.0))) @ directions.T
+    negligible = len(variances) * np.finfo(np.float64).eps * max(float(variances[-1]), 0.0)
+    return (directions * np.sqrt(np.where(variances > negligible, variances, 0.0))) @ directions.T

@@ -1,6 +1,6 @@
-"""LPIPS: how far apart two pictures are in the feature maps of a trained network.
+"""LPIPS: distance of two pictures in the feature maps of a trained network.
 
-Zhang, Isola, Efros, Shechtman, Wang 2018, version 0.1, with the linear weights that its authors publish. Shapes: B
+Zhang, Isola, Efros, Shechtman, Wang 2018, version 0.1, with the published linear weights. Shapes: B
 pictures, C channels of a map, H height, W width.
 """
 
@@ -22,7 +22,7 @@ from tessera.weights.published import RemoteFile
 
 Net = Literal["alex", "vgg", "squeeze"]
 
-# Of a picture in [-1, 1]; near to ImageNet's statistics, not equal to them (the authors' ScalingLayer).
+# For a picture in [-1, 1]; close to ImageNet's statistics but not equal (the published ScalingLayer).
 _SHIFT = (-0.030, -0.088, -0.188)
 _SCALE = (0.458, 0.448, 0.450)
 _EPS = 1e-10
@@ -30,7 +30,7 @@ _EPS = 1e-10
 
 @dataclass(frozen=True, kw_only=True)
 class LpipsNet:
-    """One of the three forms: which trunk, which of its maps with how many channels, and the file of its heads."""
+    """One of the three variants: its trunk, the maps with their channels, and the file of its heads."""
 
     name: Net
     trunk: str
@@ -83,7 +83,7 @@ LPIPS_NETS: tuple[LpipsNet, ...] = (
 
 @dataclass(frozen=True)
 class LpipsModel:
-    """A trunk and what each channel of its maps counts: heads of shape (C,), one for each layer of the net."""
+    """A trunk and its channel weights: heads of shape (C,), one per layer."""
 
     net: LpipsNet
     trunk: Trunk
@@ -97,9 +97,9 @@ class LpipsModel:
         heads: str | os.PathLike[str] | None = None,
         offline: bool = False,
     ) -> LpipsModel:
-        """Load a form of LPIPS; `trunk` and `heads` name files to take in place of the published ones.
+        """Load a variant of LPIPS; `trunk` and `heads` name files to use instead of the published ones.
 
-        Raises UsageError for a net that is not there, and what `trunks.load_trunk` raises.
+        Raises UsageError for an unknown variant, and the errors of `trunks.load_trunk`.
         """
         chosen = find_net(net)
         path = (
@@ -111,20 +111,20 @@ class LpipsModel:
         return LpipsModel(chosen, load_trunk(trunk or chosen.trunk, offline=offline), weights)
 
     def to(self, device: torch.device | str) -> LpipsModel:
-        """The same on another device."""
+        """Move the model to another device."""
         return LpipsModel(self.net, self.trunk.to(device), tuple(head.to(device) for head in self.heads))
 
 
 def find_net(net: str) -> LpipsNet:
-    """Give the form of this name. Raises UsageError with those there are."""
+    """Find a variant by name. Raises UsageError for an unknown one."""
     found = next((each for each in LPIPS_NETS if each.name == net), None)
     if found is None:
-        raise UsageError(f"LPIPS has no form {net!r}; it has {', '.join(each.name for each in LPIPS_NETS)}.")
+        raise UsageError(f"LPIPS: expected one of {', '.join(each.name for each in LPIPS_NETS)}, found {net!r}.")
     return found
 
 
 def read_heads(path: Path, net: LpipsNet) -> tuple[Tensor, ...]:
-    """Read the weights of channels, (C,) for each layer, from a file of the authors' layout. Raises WeightsError."""
+    """Read the channel weights, (C,) per layer, from a file in the published layout. Raises WeightsError."""
     shapes = {f"lin{number}.model.1.weight": (1, channels, 1, 1) for number, (_, channels) in enumerate(net.layers)}
     taken = take_tensors(path, read_tensors(path), shapes, f"the heads of LPIPS ({net.name})")
     return tuple(taken[name].flatten() for name in shapes)
@@ -133,17 +133,17 @@ def read_heads(path: Path, net: LpipsNet) -> tuple[Tensor, ...]:
 def lpips(sr: Tensor, gt: Tensor, model: LpipsModel) -> Tensor:
     """Perceptual distance of RGB in [0, 1], (B, 3, H, W) twice -> (B,) float64; 0 is equal, lower is better.
 
-    Photographs and their results lie between 0 and about 1. In each map the vectors of channels are brought to length
-    one, their squared differences weighted by the heads, and the mean taken over all places (Zhang 2018, equation 1).
-    Gradients pass to both pictures. Raises UsageError for pictures of different or too small a size.
+    Photographs score between 0 and about 1. Maps are normalized to unit length over channels; squared differences are
+    weighted by the heads and averaged over positions (Zhang 2018, equation 1). Differentiable in both pictures.
+    Raises UsageError for pictures of different sizes or below the smallest size.
     """
     check_pair(sr, gt, model.net.smallest_side, f"LPIPS ({model.net.name})")
     layers = [name for name, _ in model.net.layers]
-    maps_sr, maps_gt = (model.trunk(_scaled(picture), layers) for picture in (sr, gt))
+    maps_sr, maps_gt = (model.trunk(_normalize_input(picture), layers) for picture in (sr, gt))
     total = torch.zeros(len(sr), dtype=torch.float64, device=sr.device)
     for name, head in zip(layers, model.heads, strict=True):
-        apart = (_unit(maps_sr[name]) - _unit(maps_gt[name])) ** 2
-        total = total + (apart * head.to(apart).view(-1, 1, 1)).sum(dim=1).mean(dim=(1, 2), dtype=torch.float64)
+        squares = (_normalize_channels(maps_sr[name]) - _normalize_channels(maps_gt[name])) ** 2
+        total = total + (squares * head.to(squares).view(-1, 1, 1)).sum(dim=1).mean(dim=(1, 2), dtype=torch.float64)
     return total
 
 
@@ -156,14 +156,14 @@ def start_lpips(model: LpipsModel) -> Start:
     return start
 
 
-def _scaled(picture: Tensor) -> Tensor:
+def _normalize_input(picture: Tensor) -> Tensor:
     shift, scale = (torch.tensor(values).to(picture).view(3, 1, 1) for values in (_SHIFT, _SCALE))
     return (2 * picture - 1 - shift) / scale
 
 
-def _unit(maps: Tensor) -> Tensor:
-    """Vectors of channels of length one; all zeros stay so."""
+def _normalize_channels(maps: Tensor) -> Tensor:
+    """Normalize the channel vectors to unit length; zero vectors stay zero."""
     square = (maps * maps).sum(dim=1, keepdim=True)
-    # The slope of a root at 0 is infinite, and times 0 not a number; such a vector has no direction to learn from.
-    nothing = square == 0
-    return maps / (torch.where(nothing, 1.0, square).sqrt() * ~nothing + _EPS)
+    # The gradient of the square root at 0 is infinite, and times 0 it is NaN.
+    is_zero = square == 0
+    return maps / (torch.where(is_zero, 1.0, square).sqrt() * ~is_zero + _EPS)

@@ -1,4 +1,4 @@
-"""What a metric declares: its facts, the rows it reads, and the function that starts it on a picture.
+"""The declaration of a metric: its facts, the rows it reads, and the function that starts it on a picture.
 
 Nothing here imports PyTorch, so option help, tables and reports are built from declarations alone.
 
@@ -47,7 +47,7 @@ class Frame:
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """Where metrics take their weights and outside scores from."""
+    """Sources of weights and external scores."""
 
     offline: bool = False
     niqe_model: Path | None = None
@@ -65,7 +65,7 @@ class Accumulator:
     score: Callable[[], float] | None = None
     """The picture's score; None for a metric that scores whole sets only."""
     state: Callable[[], Any] | None = None
-    """What `Metric.pool` needs from this picture."""
+    """The picture's input to `Metric.pool`."""
 
 
 Start = Callable[[Frame], Accumulator]
@@ -73,16 +73,16 @@ Start = Callable[[Frame], Accumulator]
 
 @dataclass(frozen=True, kw_only=True)
 class MetricInfo:
-    """What a metric's number means."""
+    """The meaning of a metric's score."""
 
     name: str
-    """As on the command line and in the columns: psnr, ssim, niqe ..."""
+    """The name in options and columns: psnr, ssim, niqe ..."""
     title: str
-    """As in the heading of a table: PSNR (dB)."""
+    """The heading of a table: PSNR (dB)."""
     summary: str
-    """One sentence about what it measures."""
+    """What it measures, in one sentence."""
     source: str
-    """The paper and the form of it that is implemented."""
+    """The paper and the variant that is implemented."""
     higher_is_better: bool
     lowest: float
     highest: float
@@ -91,11 +91,11 @@ class MetricInfo:
     """Values to expect, in words."""
     unit: str = ""
     needs: tuple[Literal["gt", "lq"], ...] = ()
-    """What it reads besides the result: "gt" the reference, "lq" the input."""
+    """Pictures it reads besides the result: "gt" the reference, "lq" the input."""
     trunk: str | None = None
     """The pretrained network of a learned metric, by its name in `trunks`."""
     smallest_side: int = 1
-    """Pixels that have to be left after cropping."""
+    """Minimum side in pixels after cropping."""
     decimals: int = 4
 
     @property
@@ -120,14 +120,14 @@ class Metric:
     info: MetricInfo
     rows: Rows
     load: Callable[[Sources], Start]
-    """Loads weights where the metric has some, and returns what starts it on a picture."""
+    """Loads weights, if any, and returns the function that starts the metric on a picture."""
     pool: Callable[[Sequence[Any]], float | None] | None = None
-    """The score of a set from the `state` of its pictures, where that is not the mean of their scores.
+    """The score of a set from the `state` of its pictures, if it is not the mean of their scores.
 
-    Used for metrics without a score for each picture, and by protocols that average over pixels.
+    Used for metrics without a score per picture, and by protocols that average over pixels.
     """
     remark: Callable[[float, int], str] | None = None
-    """A sentence to print with the score of a set: (score, number of pictures) -> what to know about it."""
+    """A remark on the score of a set: (score, number of pictures) -> a sentence."""
 
     @property
     def is_of_sets(self) -> bool:
@@ -135,5 +135,5 @@ class Metric:
         return self.pool is not None and self.rows == "whole"
 
     def __post_init__(self) -> None:
-        """Check that the rows and what the metric says it needs agree."""
+        """Check that the rows match `info.needs`."""
         assert self.info.needs == _REFERENCES[self.rows], f"{self.info.name}: {self.rows} rows need other pictures"

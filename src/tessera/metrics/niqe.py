@@ -1,13 +1,15 @@
-"""NIQE: how far a picture's statistics are from those of undistorted photographs; no reference picture is needed.
+"""NIQE: distance of a picture's statistics from those of undistorted photographs, without a reference.
 
-Mittal, Soundararajan, Bovik 2013, in the form that BasicSR and A-ESRGAN score with, which agrees with the authors'
-MATLAB code. Shapes: H height, W width of a gray picture in levels of 255; h rows at a time; N blocks of S by S pixels.
+Mittal, Soundararajan, Bovik 2013, as in BasicSR and A-ESRGAN, which agree with the authors' MATLAB code. Shapes: H
+height, W width of a gray picture in levels of 255; h rows at a time; N blocks of S by S pixels.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,8 +31,9 @@ _SIGMA = 7 / 6
 _REACH = _WINDOW // 2
 _SHIFTS = ((0, 1), (1, 0), (1, 1), (1, -1))
 FEATURES = 36
-_NOTHING = 1e-5
+_NEGLIGIBLE = 1e-5
 FEWEST_BLOCKS = 2
+_MOST_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -42,14 +45,23 @@ class PristineModel:
 
     @staticmethod
     def load(path: Path) -> PristineModel:
-        """Read `mu_pris_param` and `cov_pris_param` from an .npz file. Raises ValueError when it holds others."""
-        with np.load(path, allow_pickle=False) as file:
-            try:
+        """Read `mu_pris_param` and `cov_pris_param` from an .npz file. Raises ValueError and OSError for other files.
+
+        The unpacked size is bounded before NumPy reads: the published file is 11 kB, and a zip archive can declare any.
+        """
+        try:
+            with zipfile.ZipFile(path) as archive:
+                size = sum(member.file_size for member in archive.infolist())
+            if size > _MOST_BYTES:
+                raise ValueError(f"expected at most {_MOST_BYTES:,} bytes unpacked, found {size:,}")
+            with np.load(path, allow_pickle=False) as file:
                 mean, covariance = file["mu_pris_param"].reshape(-1), file["cov_pris_param"]
-            except KeyError as error:
-                raise ValueError(f"{path}: {error.args[0]}") from None
+        except KeyError as error:
+            raise ValueError(f"{error.args[0]}") from None
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, MemoryError, RuntimeError) as error:
+            raise ValueError(f"damaged, or not an .npz file: {error}") from None
         if mean.shape != (FEATURES,) or covariance.shape != (FEATURES, FEATURES):
-            raise ValueError(f"{path}: expected {FEATURES} features, found {mean.shape} and {covariance.shape}")
+            raise ValueError(f"expected {FEATURES} features, found {mean.shape} and {covariance.shape}")
         return PristineModel(mean.astype(np.float64), covariance.astype(np.float64))
 
 
@@ -70,7 +82,7 @@ def load_pristine_model(path: Path | None = None, *, offline: bool = False) -> P
 def niqe(gray: Tensor, model: PristineModel) -> float:
     """The score of a gray picture (H, W) in levels of 255; lower is more natural, photographs have about 2 to 5.
 
-    Raises ValueError when fewer than two blocks of 96x96 have structure.
+    Raises ValueError for fewer than two blocks of 96x96 with structure.
     """
     rows = NiqeRows(gray.shape[0], gray.shape[1])
     rows.take(gray)
@@ -78,7 +90,7 @@ def niqe(gray: Tensor, model: PristineModel) -> float:
 
 
 class NiqeRows:
-    """NIQE of a picture whose gray rows come one after another; holds a row of blocks at each of the two scales."""
+    """NIQE of a gray picture read in rows; holds a row of blocks at each of the two scales."""
 
     def __init__(self, height: int, width: int) -> None:
         self._height, self._width = height // BLOCK * BLOCK, width // BLOCK * BLOCK
@@ -88,7 +100,7 @@ class NiqeRows:
         self._halver = _Halver(self._height, self._width) if self._height and self._width else None
 
     def take(self, gray: Tensor) -> None:
-        """The next rows (h, W) in levels of 255, whole numbers as 8-bit pictures have them."""
+        """Add the next rows (h, W) in integer levels of 255."""
         rows = gray[: max(0, self._height - self._taken), : self._width].double()
         self._taken += len(gray)
         if self._halver is None:
@@ -100,22 +112,22 @@ class NiqeRows:
 
     @property
     def features(self) -> npt.NDArray[np.float64]:
-        """What was measured on each block: (N, 36), not a number where a block has no structure."""
+        """The features of each block: (N, 36), NaN for a block without structure."""
         if self._halver is None:
             return np.empty((0, FEATURES))
         return torch.cat((self._fine.features, self._coarse.features), dim=1).numpy()
 
     def score(self, model: PristineModel) -> float:
-        """The distance of what came from the model. Raises ValueError below two blocks with structure."""
+        """The distance of the picture from the model. Raises ValueError below two blocks with structure."""
         features = self.features
         whole = features[~np.isnan(features).any(axis=1)]
         if len(whole) < FEWEST_BLOCKS:
             raise ValueError(
                 f"NIQE needs {FEWEST_BLOCKS} blocks of {BLOCK}x{BLOCK} pixels with structure, found {len(whole)}"
             )
-        apart = model.mean - np.nanmean(features, axis=0)
+        difference = model.mean - np.nanmean(features, axis=0)
         covariance = (model.covariance + np.cov(whole, rowvar=False)) / 2
-        return math.sqrt(apart @ np.linalg.pinv(covariance) @ apart)
+        return math.sqrt(difference @ np.linalg.pinv(covariance) @ difference)
 
 
 def start_niqe(model: PristineModel) -> Start:
@@ -129,7 +141,7 @@ def start_niqe(model: PristineModel) -> Start:
 
 
 class _Scale:
-    """Collects rows of one scale and measures each row of blocks as soon as its surroundings are there."""
+    """Collects rows of one scale and measures each row of blocks when its surroundings are complete."""
 
     def __init__(self, height: int, block: int) -> None:
         self._height, self._block = height, block
@@ -146,7 +158,7 @@ class _Scale:
             inside = self._held[max(0, top) - self._first : bottom - self._first]
             above, below = max(0, -top), max(0, bottom - self._height)
             around = F.pad(inside[None, None], (_REACH, _REACH, above, below), mode="replicate")[0, 0]
-            self._found.append(_measured(_normalized(around), self._block))
+            self._found.append(_measure_blocks(_normalize(around), self._block))
             self._done += self._block
             self._held = self._held[max(0, self._done - _REACH) - self._first :]
             self._first = max(0, self._done - _REACH)
@@ -157,7 +169,7 @@ class _Scale:
 
 
 class _Halver:
-    """Half the size by antialiased bicubic, as MATLAB's imresize has it, of rows that come one after another."""
+    """Halves a picture read in rows by antialiased bicubic, as MATLAB's imresize."""
 
     def __init__(self, height: int, width: int) -> None:
         self._waiting = list(compute_bands(height, height // 2, 0.5, "bicubic"))
@@ -188,8 +200,8 @@ def _gaussian() -> Tensor:
     return weights / weights.sum()
 
 
-def _blurred(rows: Tensor) -> Tensor:
-    """The window where it fits, (h, w) -> (h - 6, w - 6)."""
+def _blur(rows: Tensor) -> Tensor:
+    """Filter with the Gaussian window, valid part only: (h, w) -> (h - 6, w - 6)."""
     weights = _gaussian()
     height, width = rows.shape[0] - 2 * _REACH, rows.shape[1] - 2 * _REACH
     down = sum(weights[tap] * rows[tap : tap + height] for tap in range(_WINDOW))
@@ -199,23 +211,23 @@ def _blurred(rows: Tensor) -> Tensor:
     return across
 
 
-def _normalized(rows: Tensor) -> Tensor:
-    """Less the local mean and by the local deviation (Mittal 2013, equations 1 to 3): (h, w) -> (h - 6, w - 6)."""
-    mean = _blurred(rows)
-    deviation = (_blurred(rows * rows) - mean * mean).abs().sqrt()
-    apart = rows[_REACH:-_REACH, _REACH:-_REACH] - mean
-    # The reference works in float32, where a flat area is its own mean exactly; the last bits must not give it a sign.
-    return torch.where(apart.abs() < _NOTHING, torch.zeros_like(apart), apart) / (deviation + 1)
+def _normalize(rows: Tensor) -> Tensor:
+    """Normalize by local mean and deviation (Mittal 2013, equations 1 to 3): (h, w) -> (h - 6, w - 6)."""
+    mean = _blur(rows)
+    deviation = (_blur(rows * rows) - mean * mean).abs().sqrt()
+    difference = rows[_REACH:-_REACH, _REACH:-_REACH] - mean
+    # In float32, as in the reference, a constant area equals its mean exactly; rounding must not give it a sign.
+    return torch.where(difference.abs() < _NEGLIGIBLE, torch.zeros_like(difference), difference) / (deviation + 1)
 
 
-def _measured(rows: Tensor, block: int) -> Tensor:
+def _measure_blocks(rows: Tensor, block: int) -> Tensor:
     """The 18 features of each block in a row of blocks: (S, N*S) -> (N, 18)."""
     blocks = rows.unfold(1, block, block).transpose(0, 1)
-    alpha, left, right = _fitted(blocks.reshape(len(blocks), -1))
+    alpha, left, right = _fit_aggd(blocks.reshape(len(blocks), -1))
     features = [alpha, (left + right) / 2]
     for shift in _SHIFTS:
         products = blocks * torch.roll(blocks, shift, dims=(1, 2))
-        alpha, left, right = _fitted(products.reshape(len(blocks), -1))
+        alpha, left, right = _fit_aggd(products.reshape(len(blocks), -1))
         mean = (right - left) * torch.exp(torch.lgamma(2 / alpha) - torch.lgamma(1 / alpha))
         features += [alpha, mean, left, right]
     return torch.stack(features, dim=1)
@@ -223,16 +235,16 @@ def _measured(rows: Tensor, block: int) -> Tensor:
 
 @functools.cache
 def _shapes() -> tuple[Tensor, Tensor]:
-    """The shapes that are tried, 0.2 to 10 by 0.001, and the ratio of moments that each would give (it increases)."""
+    """The grid of shapes, 0.2 to 10 in steps of 0.001, and the (increasing) ratio of moments of each."""
     shape = torch.arange(0.2, 10.001, 0.001, dtype=torch.float64)
     gamma = torch.lgamma
     return shape, torch.exp(2 * gamma(2 / shape) - gamma(1 / shape) - gamma(3 / shape))
 
 
-def _fitted(samples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Asymmetric generalized Gaussians fitted by moments, (N, samples) -> shape, left and right width, (N,) each.
+def _fit_aggd(samples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Fit asymmetric generalized Gaussians by moments, (N, samples) -> shape, left and right width, (N,) each.
 
-    (Lasmar, Stitou, Berthoumieu 2009.) Samples on one side of zero only give no number, as the reference has it.
+    (Lasmar, Stitou, Berthoumieu 2009.) Samples of one sign give NaN, as in the reference.
     """
     square = samples * samples
     negative, positive = samples < 0, samples > 0

@@ -1,7 +1,7 @@
-"""The perceptual index of PIRM 2018, from NIQE and from a score Ma that comes from outside.
+"""The perceptual index of PIRM 2018, from NIQE and an external Ma score.
 
 Blau, Mechrez, Timofte, Michaeli, Zelnik-Manor 2018. Ma (Ma, Yang, Yang, Yang 2017, also called NRQM) needs its authors'
-random forests, which are not part of Tessera: its scores are read from a table or asked of a command.
+random forests, which are not part of Tessera: scores are read from a table or from the output of a command.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ LONGEST_SECONDS = 600.0
 def perceptual_index(*, ma: float, niqe: float) -> float:
     """((10 - Ma) + NIQE) / 2; lower is better, photographs have about 2, bicubic x4 about 7.
 
-    PIRM measures both on Y with 4 pixels cropped. Raises UsageError where one of them is no number.
+    PIRM measures both on Y with 4 pixels cropped. Raises UsageError for NaN or infinity.
 
     >>> perceptual_index(ma=8.0, niqe=3.0)
     2.5
     """
     if not (math.isfinite(ma) and math.isfinite(niqe)):
-        raise UsageError(f"The perceptual index needs numbers, found Ma {ma} and NIQE {niqe}.")
+        raise UsageError(f"pi: expected finite scores, found Ma {ma} and NIQE {niqe}.")
     return ((10 - ma) + niqe) / 2
 
 
 def pirm_region(rmse: float) -> int | None:
-    """The region of PIRM 2018 that a result with this RMSE (Y, levels of 255, crop 4) competes in; None beyond all.
+    """The region of PIRM 2018 for an RMSE (Y, levels of 255, crop 4); None beyond all.
 
     >>> pirm_region(11.5), pirm_region(12.0), pirm_region(15.3), pirm_region(16.1)
     (1, 2, 3, None)
     """
     if not rmse >= 0:
-        raise UsageError(f"An RMSE is 0 or more, found {rmse}.")
+        raise UsageError(f"rmse: expected 0 or more, found {rmse}.")
     return next((region for region, limit in enumerate(PIRM_LIMITS, 1) if rmse <= limit), None)
 
 
@@ -53,9 +53,9 @@ def open_ma(source: str | None) -> Callable[[Path], float]:
             "pi needs Ma scores: give a table (picture, score) or a command with {picture} in it.", field="ma"
         )
     if PICTURE in source:
-        return lambda path: ma_from_command(source, path)
-    table = ma_from_file(Path(source))
-    return lambda path: ma_of(path, table)
+        return lambda path: run_ma_command(source, path)
+    table = read_ma_table(Path(source))
+    return lambda path: find_ma(path, table)
 
 
 def start_perceptual_index(niqe: Start, ma: Callable[[Path], float]) -> Start:
@@ -70,10 +70,10 @@ def start_perceptual_index(niqe: Start, ma: Callable[[Path], float]) -> Start:
     return start
 
 
-def ma_from_file(path: Path) -> dict[str, float]:
-    """Read scores from a CSV table, a picture's name and its score in each row; a first row of words is a heading.
+def read_ma_table(path: Path) -> dict[str, float]:
+    """Read scores from a CSV table with a picture's name and score per row; a first row without numbers is a heading.
 
-    Raises UsageError that names the row.
+    Raises UsageError with the row.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -82,7 +82,7 @@ def ma_from_file(path: Path) -> dict[str, float]:
             ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or error
-        raise UsageError(f"{path}: this table of Ma scores cannot be read ({reason}).") from error
+        raise UsageError(f"{path}: cannot read this table of Ma scores ({reason}).") from error
     scores: dict[str, float] = {}
     for place, (number, row) in enumerate(rows):
         score = _number(row[1]) if len(row) == 2 else None
@@ -92,33 +92,33 @@ def ma_from_file(path: Path) -> dict[str, float]:
             raise UsageError(f"{path}, row {number}: expected a picture's name and its score, found {','.join(row)!r}.")
         name = row[0].strip()
         if name in scores:
-            raise UsageError(f"{path}, row {number}: {name!r} has a score already; give each picture one row.")
+            raise UsageError(f"{path}, row {number}: expected one row per picture, found a second one for {name!r}.")
         scores[name] = score
     if not scores:
-        raise UsageError(f"{path}: this table holds no score. Give a picture's name and its score in each row.")
+        raise UsageError(f"{path}: expected a picture's name and score in each row, found an empty table.")
     return scores
 
 
-def ma_of(picture: Path, scores: Mapping[str, float]) -> float:
-    """The score of a picture by its name, with the ending or without. Raises UsageError when it has none."""
+def find_ma(picture: Path, scores: Mapping[str, float]) -> float:
+    """Find the score of a picture by its name, with or without extension. Raises UsageError for a missing one."""
     for name in (picture.name, picture.stem):
         if name in scores:
             return scores[name]
     raise UsageError(f"{picture}: the table of Ma scores has no row for {picture.name!r} or {picture.stem!r}.")
 
 
-def ma_from_command(command: str, path: Path, *, seconds: float = LONGEST_SECONDS) -> float:
-    """Run a command in which `{picture}` stands for the picture's path, and give the one number that it prints.
+def run_ma_command(command: str, path: Path, *, seconds: float = LONGEST_SECONDS) -> float:
+    """Run a command, with `{picture}` replaced by the picture's path, and parse the number that it prints.
 
-    No shell is involved. Raises UsageError for a command that cannot be one, and EngineError when it fails, takes more
-    than `seconds`, or prints something else.
+    Runs without a shell. Raises UsageError for a malformed command, and EngineError if it fails, takes more than
+    `seconds`, or prints anything else.
     """
     try:
         words = shlex.split(command)
     except ValueError as error:
-        raise UsageError(f"The command for Ma {command!r} cannot be taken apart ({error}).") from error
+        raise UsageError(f"The command for Ma {command!r} cannot be parsed ({error}).") from error
     if not any(PICTURE in word for word in words):
-        raise UsageError(f"The command for Ma {command!r} should hold {PICTURE}, which stands for the picture's path.")
+        raise UsageError(f"The command for Ma {command!r}: expected {PICTURE} in it, in place of the picture's path.")
     words = [word.replace(PICTURE, str(path.absolute())) for word in words]
     try:
         run = subprocess.run(words, capture_output=True, text=True, errors="replace", timeout=seconds, check=False)
@@ -126,15 +126,13 @@ def ma_from_command(command: str, path: Path, *, seconds: float = LONGEST_SECOND
         reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise EngineError(f"The command for Ma {words[0]!r} cannot be run ({reason}).") from error
     except subprocess.TimeoutExpired as error:
-        raise EngineError(f"{path}: the command for Ma took more than {seconds:g} seconds and was ended.") from error
+        raise EngineError(f"{path}: the command for Ma took more than {seconds:g} seconds and was stopped.") from error
     if run.returncode:
-        said = (run.stderr.strip() or run.stdout.strip() or "it said nothing").splitlines()[-1][:200]
-        raise EngineError(f"{path}: the command for Ma failed with exit code {run.returncode} ({said}).")
+        message = (run.stderr.strip() or run.stdout.strip() or "no message").splitlines()[-1][:200]
+        raise EngineError(f"{path}: the command for Ma failed with exit code {run.returncode} ({message}).")
     score = _number(run.stdout)
     if score is None:
-        raise EngineError(
-            f"{path}: the command for Ma should print one number and printed {run.stdout.strip()[:80]!r}."
-        )
+        raise EngineError(f"{path}: the command for Ma: expected one number, found {run.stdout.strip()[:80]!r}.")
     return score
 
 

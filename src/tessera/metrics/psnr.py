@@ -31,23 +31,23 @@ def rmse(sr: Tensor, gt: Tensor) -> Tensor:
 def psnr(sr: Tensor, gt: Tensor, *, data_range: float, eps: float = 0.0) -> Tensor:
     """10 log10(data_range^2 / (MSE + eps)) in dB, (B, C, H, W) twice -> (B,) float64; higher is better.
 
-    Equal pictures give infinity, or what `eps` (in the square of their unit) allows.
+    Equal pictures give infinity, or the maximum that `eps` (in the square of their unit) sets.
     """
-    return decibels(mse(sr, gt), data_range=data_range, eps=eps)
+    return to_decibels(mse(sr, gt), data_range=data_range, eps=eps)
 
 
-def decibels(error: Tensor, *, data_range: float, eps: float = 0.0) -> Tensor:
+def to_decibels(error: Tensor, *, data_range: float, eps: float = 0.0) -> Tensor:
     """A mean squared error in dB below the square of `data_range`."""
     return 10 * (2 * math.log10(data_range) - torch.log10(error + eps))
 
 
 class SquaredError:
-    """Mean squared error of a picture that comes in rows."""
+    """Mean squared error of a picture read in rows."""
 
     def __init__(self) -> None:
         self._total = 0.0
         self.count = 0
-        """How many values were added."""
+        """Number of values added."""
 
     def take(self, sr: Tensor, gt: Tensor) -> None:
         """Add the next rows, (C, h, W) twice."""

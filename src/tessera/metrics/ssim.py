@@ -1,7 +1,7 @@
-"""Structural similarity, and its form over five scales.
+"""Structural similarity, single-scale and over five scales.
 
 A Gaussian window of 11 pixels with sigma 1.5 that stays inside the picture, biased variances, K1 = 0.01, K2 = 0.03
-(Wang et al. 2004, as their MATLAB code has it). The window is applied as matrix products on strips that fit the
+(Wang et al. 2004, as in their MATLAB code). The window is applied as matrix products on strips that fit the
 processor's cache, in float64. Shapes: B pictures, C channels, H height, W width; h rows at a time.
 """
 
@@ -20,7 +20,7 @@ WINDOW = 11
 _SIGMA = 1.5
 _K1, _K2 = 0.01, 0.03
 _STRIP = 54
-"""Rows and columns of output that one product makes: with the window's margin they are 64."""
+"""Rows and columns of output per product: 64 with the margin of the window."""
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Exponents of the five scales (Wang, Simoncelli, Bovik 2003, section 3.2)."""
 SMALLEST_SIDE = WINDOW
@@ -30,7 +30,7 @@ SMALLEST_SIDE_OF_FIVE = (WINDOW - 1) * 2 ** (len(SCALE_WEIGHTS) - 1) + 1
 def ssim(sr: Tensor, gt: Tensor, *, data_range: float) -> Tensor:
     """Mean structural similarity, (B, C, H, W) twice -> (B,) float64 in [-1, 1]; higher is better.
 
-    Each channel for itself, then their mean. Raises ValueError below 11 pixels a side.
+    Computed per channel, then averaged. Raises ValueError below 11 pixels a side.
     """
     if min(sr.shape[-2:]) < SMALLEST_SIDE:
         raise ValueError(f"SSIM needs {SMALLEST_SIDE} pixels a side, found {tuple(sr.shape[-2:])}")
@@ -45,7 +45,7 @@ def ssim(sr: Tensor, gt: Tensor, *, data_range: float) -> Tensor:
 def ms_ssim(sr: Tensor, gt: Tensor, *, data_range: float) -> Tensor:
     """Structural similarity over five scales, (B, C, H, W) twice -> (B,) float64 in [0, 1]; higher is better.
 
-    Between scales the mean of 2x2 pixels, the last row and column mirrored when a side is odd (Wang et al. 2003).
+    Between scales, 2x2 pixels are averaged, with the last row and column mirrored for odd sides (Wang et al. 2003).
     Raises ValueError below 161 pixels a side.
     """
     if min(sr.shape[-2:]) < SMALLEST_SIDE_OF_FIVE:
@@ -59,7 +59,7 @@ def ms_ssim(sr: Tensor, gt: Tensor, *, data_range: float) -> Tensor:
 
 
 class SsimRows:
-    """SSIM of a picture that comes in rows; holds the ten rows that the window still needs."""
+    """SSIM of a picture read in rows; holds the ten rows that the window still needs."""
 
     def __init__(self, *, data_range: float) -> None:
         self._c1, self._c2 = (_K1 * data_range) ** 2, (_K2 * data_range) ** 2
@@ -69,7 +69,7 @@ class SsimRows:
         self._count = 0
 
     def take(self, sr: Tensor, gt: Tensor) -> None:
-        """The next rows, (C, h, W) twice."""
+        """Add the next rows, (C, h, W) twice."""
         for first in range(0, sr.shape[1], _STRIP):
             pair = torch.stack((sr[:, first : first + _STRIP], gt[:, first : first + _STRIP])).double()
             pair = pair if self._held is None else torch.cat((self._held, pair), dim=2)
@@ -79,20 +79,20 @@ class SsimRows:
 
     @property
     def score(self) -> float:
-        """The mean similarity of what came; NaN when that was less than a window."""
+        """The mean similarity; NaN below the size of a window."""
         return float(self.channels[0].mean()) if self._count else math.nan
 
     @property
     def channels(self) -> tuple[Tensor, Tensor]:
-        """Mean similarity, and mean of its contrast and structure alone, of each channel (C,) twice."""
+        """Mean similarity, and mean contrast-structure term, per channel, (C,) twice."""
         assert self._similarity is not None
         assert self._contrast is not None
         return self._similarity / self._count, self._contrast / self._count
 
     def _add(self, pair: Tensor) -> None:
         x, y = pair
-        # The sum of both variances is all that is needed of them, so four filtered maps do.
-        mean_x, mean_y, mean_square, mean_product = _filtered(torch.stack((x, y, x * x + y * y, x * y)))
+        # Only the sum of both variances is needed, so four filtered maps suffice.
+        mean_x, mean_y, mean_square, mean_product = _filter(torch.stack((x, y, x * x + y * y, x * y)))
         product, square = mean_x * mean_y, mean_x * mean_x + mean_y * mean_y
         contrast = (2 * (mean_product - product) + self._c2) / (mean_square - square + self._c2)
         similarity = contrast * (2 * product + self._c1) / (square + self._c1)
@@ -103,23 +103,23 @@ class SsimRows:
 
 
 class MsSsimRows:
-    """MS-SSIM of a picture that comes in rows: five SSIMs, each fed with the halves of what the one before got."""
+    """MS-SSIM of a picture read in rows: five SSIMs, each at half the size of the one before."""
 
     def __init__(self, *, data_range: float) -> None:
         self._scales = [SsimRows(data_range=data_range) for _ in SCALE_WEIGHTS]
         self._odd: list[Tensor | None] = [None] * (len(SCALE_WEIGHTS) - 1)
 
     def take(self, sr: Tensor, gt: Tensor) -> None:
-        """The next rows, (C, h, W) twice."""
+        """Add the next rows, (C, h, W) twice."""
         self._feed(torch.stack((sr, gt)).double(), 0)
 
     @property
     def score(self) -> float:
-        """The product over the scales of what came."""
+        """The weighted product over the scales."""
         for scale, row in enumerate(self._odd):
-            if row is not None:  # the last row of an odd height is its own mirror
+            if row is not None:  # the last row of an odd height is mirrored
                 self._odd[scale] = None
-                self._feed(_halved(torch.cat((row, row), dim=2)), scale + 1)
+                self._feed(_halve(torch.cat((row, row), dim=2)), scale + 1)
         means = [rows.channels for rows in self._scales]
         factors = [contrast for _, contrast in means[:-1]] + [means[-1][0]]
         total = torch.ones_like(factors[0])
@@ -136,7 +136,7 @@ class MsSsimRows:
         even = pair.shape[2] // 2 * 2
         self._odd[scale] = pair[:, :, even:] if even < pair.shape[2] else None
         if even:
-            self._feed(_halved(pair[:, :, :even]), scale + 1)
+            self._feed(_halve(pair[:, :, :even]), scale + 1)
 
 
 def start_ssim(_: Frame) -> Accumulator:
@@ -151,7 +151,7 @@ def start_ms_ssim(_: Frame) -> Accumulator:
     return Accumulator(rows.take, lambda: rows.score)
 
 
-def _halved(pair: Tensor) -> Tensor:
+def _halve(pair: Tensor) -> Tensor:
     if pair.shape[-1] % 2:
         pair = torch.cat((pair, pair[..., -1:]), dim=-1)
     return F.avg_pool2d(pair, 2)
@@ -159,7 +159,7 @@ def _halved(pair: Tensor) -> Tensor:
 
 @functools.cache
 def _window(outputs: int) -> Tensor:
-    """The Gaussian as a matrix (outputs, outputs + 10)."""
+    """The Gaussian filter as a matrix (outputs, outputs + 10)."""
     offsets = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
     weights = torch.exp(-(offsets**2) / (2 * _SIGMA**2))
     weights = weights / weights.sum()
@@ -169,8 +169,8 @@ def _window(outputs: int) -> Tensor:
     return matrix
 
 
-def _filtered(maps: Tensor) -> Tensor:
-    """The window where it fits: (..., h, W) -> (..., h - 10, W - 10)."""
+def _filter(maps: Tensor) -> Tensor:
+    """Filter with the Gaussian window, valid part only: (..., h, W) -> (..., h - 10, W - 10)."""
     height, width = maps.shape[-2] - WINDOW + 1, maps.shape[-1] - WINDOW + 1
     maps = _window(height).to(maps.device) @ maps
     step = min(_STRIP, width)

@@ -1,4 +1,4 @@
-"""What metrics of whole pictures share: the check of their arguments, and an accumulator that gets one pair.
+"""Shared by metrics of whole pictures: the check of their arguments, and an accumulator for one pair.
 
 Shapes: B pictures, H height, W width.
 """
@@ -18,14 +18,14 @@ def check_pair(sr: Tensor, gt: Tensor, smallest_side: int, metric: str) -> None:
     """Raise UsageError unless both are (B, 3, H, W), of one size, and large enough for the metric."""
     if sr.ndim != 4 or sr.shape != gt.shape or sr.shape[1] != 3:
         raise UsageError(
-            f"{metric} compares two batches (B, 3, H, W) of one size, found {tuple(sr.shape)} and {tuple(gt.shape)}."
+            f"{metric}: expected two batches (B, 3, H, W) of one size, found {tuple(sr.shape)} and {tuple(gt.shape)}."
         )
     if min(sr.shape[-2:]) < smallest_side:
-        raise UsageError(f"{metric} needs {smallest_side} pixels a side, found {tuple(sr.shape[-2:])}.")
+        raise UsageError(f"{metric}: expected at least {smallest_side} pixels per side, found {tuple(sr.shape[-2:])}.")
 
 
 def measure_whole(measure: Callable[[Tensor, Tensor], float]) -> Accumulator:
-    """An accumulator around a function of two pictures, (1, 3, H, W) twice, RGB in [0, 1]."""
+    """Make an accumulator from a function of two pictures, (1, 3, H, W) twice, RGB in [0, 1]."""
     scores: list[float] = []
 
     def take(sr: Tensor, gt: Tensor) -> None:

@@ -11,14 +11,14 @@ from tessera.trunks.classifiers import VGG16_WIDTHS, VGG19_WIDTHS, Widths, alexn
 from tessera.trunks.inception import INCEPTION_CLASSES, inception
 from tessera.trunks.loading import fetch_published, load_trunk, read_tensors, take_tensors
 from tessera.trunks.table import TRUNKS, PublishedTrunk
-from tessera.trunks.trunk import AS_IT_IS, CAFFE, FROM_MINUS_ONE_TO_ONE, IMAGENET, Normalization, Trunk
+from tessera.trunks.trunk import CAFFE, IMAGENET, MINUS_ONE_TO_ONE, NO_NORMALIZATION, Normalization, Trunk
 
 __all__ = [
-    "AS_IT_IS",
     "CAFFE",
-    "FROM_MINUS_ONE_TO_ONE",
     "IMAGENET",
     "INCEPTION_CLASSES",
+    "MINUS_ONE_TO_ONE",
+    "NO_NORMALIZATION",
     "TRUNKS",
     "VGG16_WIDTHS",
     "VGG19_WIDTHS",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tessera.trunks.trunk import AS_IT_IS, IMAGENET, Normalization, Trunk
+from tessera.trunks.trunk import IMAGENET, NO_NORMALIZATION, Normalization, Trunk
 
 Widths = tuple[tuple[int, ...], ...]
 
@@ -22,18 +22,18 @@ def vgg(
     *,
     mixing: bool = False,
     mirrored: bool = False,
-    odd_rests: bool = False,
+    ceil_pools: bool = False,
 ) -> Trunk:
     """Build VGG with these channels per block: conv1_1, relu1_1, conv1_2, relu1_2, pool1, conv2_1 ... (Simonyan 2014).
 
-    `conv` maps are before the activation. `mirrored` pads by reflection instead of zeros. With `odd_rests` a pool keeps
-    the last row and column of an odd map, as TensorFlow does; otherwise it drops them.
+    `conv` maps are before the activation. `mirrored` pads by reflection instead of zeros. With `ceil_pools`, a pool
+    includes the last row and column of an odd map, as in TensorFlow; otherwise it drops them.
     """
     parts: list[tuple[str, nn.Module]] = []
     inputs = 3
     for block, row in enumerate(widths, 1):
         if block > 1:
-            parts.append((f"pool{block - 1}", nn.MaxPool2d(2, ceil_mode=odd_rests)))
+            parts.append((f"pool{block - 1}", nn.MaxPool2d(2, ceil_mode=ceil_pools)))
         for number, width in enumerate(row, 1):
             conv = nn.Conv2d(inputs, width, 3, padding=1, padding_mode="reflect" if mirrored else "zeros")
             parts += [(f"conv{block}_{number}", conv), (f"relu{block}_{number}", nn.ReLU())]
@@ -44,7 +44,7 @@ def vgg(
 DISTILLED_WIDTHS: Widths = ((16,) * 2, (32,) * 2, (64,) * 4, (128,) * 4, (128,))
 
 
-def distilled_vgg19(normalization: Normalization = AS_IT_IS, widths: Widths = DISTILLED_WIDTHS) -> Trunk:
+def distilled_vgg19(normalization: Normalization = NO_NORMALIZATION, widths: Widths = DISTILLED_WIDTHS) -> Trunk:
     """Build VGG19 up to relu5_1 with fewer channels, reflection padding, and a 1x1 convolution as normalization.
 
     Wang et al. 2020, "Collaborative Distillation for Ultra-Resolution Universal Style Transfer". The

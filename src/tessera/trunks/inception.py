@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tessera.trunks.trunk import FROM_MINUS_ONE_TO_ONE, Normalization, Trunk
+from tessera.trunks.trunk import MINUS_ONE_TO_ONE, Normalization, Trunk
 
 INCEPTION_CLASSES = 1008
 _INCEPTION_EPS = 0.001
@@ -74,24 +74,24 @@ class Mixed(nn.Module):
 
 
 class _Mean(nn.Module):
-    """The mean over all places: (B, C, h, w) -> (B, C)."""
+    """The mean over all positions: (B, C, h, w) -> (B, C)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Take the mean."""
         return x.mean(dim=(2, 3))
 
 
-def _chain(*steps: _Step) -> _Branch:
+def _conv_branch(*steps: _Step) -> _Branch:
     return None, tuple((step,) for step in steps)
 
 
-def _pooled(outputs: int, *, largest: bool = False) -> _Branch:
-    # The published network divides by the places inside the picture only, and has a max pool in its last block.
+def _pool_branch(outputs: int, *, largest: bool = False) -> _Branch:
+    # The published network averages over positions inside the picture only, and has a max pool in its last block.
     pool = nn.MaxPool2d(3, 1, 1) if largest else nn.AvgPool2d(3, 1, 1, count_include_pad=False)
     return pool, ((_Step("branch_pool", outputs),),)
 
 
-def _shrunk() -> _Branch:
+def _reduction_branch() -> _Branch:
     return nn.MaxPool2d(3, 2), ()
 
 
@@ -100,10 +100,10 @@ def _mixed_5(inputs: int, pooled: int) -> Mixed:
     return Mixed(
         inputs,
         (
-            _chain(_Step("branch1x1", 64)),
-            _chain(_Step(f"{five}_1", 48), _Step(f"{five}_2", 64, (5, 5))),
-            _chain(_Step(f"{double}_1", 64), _Step(f"{double}_2", 96, (3, 3)), _Step(f"{double}_3", 96, (3, 3))),
-            _pooled(pooled),
+            _conv_branch(_Step("branch1x1", 64)),
+            _conv_branch(_Step(f"{five}_1", 48), _Step(f"{five}_2", 64, (5, 5))),
+            _conv_branch(_Step(f"{double}_1", 64), _Step(f"{double}_2", 96, (3, 3)), _Step(f"{double}_3", 96, (3, 3))),
+            _pool_branch(pooled),
         ),
     )
 
@@ -113,9 +113,11 @@ def _mixed_6a(inputs: int) -> Mixed:
     return Mixed(
         inputs,
         (
-            _chain(_Step("branch3x3", 384, (3, 3), 2)),
-            _chain(_Step(f"{double}_1", 64), _Step(f"{double}_2", 96, (3, 3)), _Step(f"{double}_3", 96, (3, 3), 2)),
-            _shrunk(),
+            _conv_branch(_Step("branch3x3", 384, (3, 3), 2)),
+            _conv_branch(
+                _Step(f"{double}_1", 64), _Step(f"{double}_2", 96, (3, 3)), _Step(f"{double}_3", 96, (3, 3), 2)
+            ),
+            _reduction_branch(),
         ),
     )
 
@@ -126,16 +128,18 @@ def _mixed_6(inputs: int, inner: int) -> Mixed:
     return Mixed(
         inputs,
         (
-            _chain(_Step("branch1x1", 192)),
-            _chain(_Step(f"{single}_1", inner), _Step(f"{single}_2", inner, across), _Step(f"{single}_3", 192, down)),
-            _chain(
+            _conv_branch(_Step("branch1x1", 192)),
+            _conv_branch(
+                _Step(f"{single}_1", inner), _Step(f"{single}_2", inner, across), _Step(f"{single}_3", 192, down)
+            ),
+            _conv_branch(
                 _Step(f"{double}_1", inner),
                 _Step(f"{double}_2", inner, down),
                 _Step(f"{double}_3", inner, across),
                 _Step(f"{double}_4", inner, down),
                 _Step(f"{double}_5", 192, across),
             ),
-            _pooled(192),
+            _pool_branch(192),
         ),
     )
 
@@ -145,14 +149,14 @@ def _mixed_7a(inputs: int) -> Mixed:
     return Mixed(
         inputs,
         (
-            _chain(_Step("branch3x3_1", 192), _Step("branch3x3_2", 320, (3, 3), 2)),
-            _chain(
+            _conv_branch(_Step("branch3x3_1", 192), _Step("branch3x3_2", 320, (3, 3), 2)),
+            _conv_branch(
                 _Step(f"{long}_1", 192),
                 _Step(f"{long}_2", 192, (1, 7)),
                 _Step(f"{long}_3", 192, (7, 1)),
                 _Step(f"{long}_4", 192, (3, 3), 2),
             ),
-            _shrunk(),
+            _reduction_branch(),
         ),
     )
 
@@ -165,19 +169,19 @@ def _mixed_7(inputs: int, *, largest: bool) -> Mixed:
     return Mixed(
         inputs,
         (
-            _chain(_Step("branch1x1", 320)),
+            _conv_branch(_Step("branch1x1", 320)),
             (None, ((_Step("branch3x3_1", 384),), fork("branch3x3_2"))),
             (None, ((_Step(f"{double}_1", 448),), (_Step(f"{double}_2", 384, (3, 3)),), fork(f"{double}_3"))),
-            _pooled(192, largest=largest),
+            _pool_branch(192, largest=largest),
         ),
     )
 
 
-def inception(normalization: Normalization = FROM_MINUS_ONE_TO_ONE) -> Trunk:
+def inception(normalization: Normalization = MINUS_ONE_TO_ONE) -> Trunk:
     """Inception v3 as FID uses it, for pictures of 299x299: `pool3` gives (B, 2048), `fc` (B, 1008) before softmax.
 
     The layout is torchvision's; the weights are those that TensorFlow published on 2015-12-05, in which average pools
-    leave out the padding and Mixed_7c has a max pool (Heusel 2017; Seitzer's port).
+    exclude the padding and Mixed_7c has a max pool (Heusel 2017; Seitzer's port).
     """
     parts: list[tuple[str, nn.Module]] = [
         ("Conv2d_1a_3x3", ConvNorm(3, 32, (3, 3), 2)),

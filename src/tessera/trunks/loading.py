@@ -175,7 +175,7 @@ def _fill(trunk: Trunk, names: Mapping[str, str], what: str, *, path: Path, stat
 
 
 def _recognize(path: Path, state: Mapping[str, Tensor]) -> tuple[Trunk, dict[str, str], str]:
-    """Recognize a trunk by its keys -> the trunk without weights, the names in the file, and what it is called."""
+    """Recognize a trunk by its keys -> the trunk without weights, the names in the file, and its name."""
     with torch.device("meta"):
         if "conv0.weight" in state and "conv11.weight" in state:
             layout: Widths = (*VGG19_WIDTHS[:4], VGG19_WIDTHS[4][:1])

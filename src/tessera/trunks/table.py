@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tessera.trunks.classifiers import VGG16_WIDTHS, VGG19_WIDTHS, alexnet, distilled_vgg19, squeezenet, vgg
 from tessera.trunks.inception import inception
-from tessera.trunks.trunk import AS_IT_IS, CAFFE, FROM_MINUS_ONE_TO_ONE, IMAGENET, Normalization, Trunk
+from tessera.trunks.trunk import CAFFE, IMAGENET, MINUS_ONE_TO_ONE, NO_NORMALIZATION, Normalization, Trunk
 from tessera.weights.published import RemoteFile
 
 
@@ -76,7 +76,7 @@ TRUNKS: tuple[PublishedTrunk, ...] = (
         ),
         license="MIT",
         source="Collaborative Distillation (Wang et al. 2020): VGG19 to relu5_1, distilled to 1/4 of its channels",
-        normalization=AS_IT_IS,
+        normalization=NO_NORMALIZATION,
         build=distilled_vgg19,
     ),
     PublishedTrunk(
@@ -92,7 +92,7 @@ TRUNKS: tuple[PublishedTrunk, ...] = (
         license="MIT",
         source="the trunk of an edge detector (Xie, Tu 2015): VGG16 from ImageNet, fine-tuned on BSDS500",
         normalization=CAFFE,
-        build=lambda normalization: vgg(VGG16_WIDTHS, normalization, odd_rests=True),
+        build=lambda normalization: vgg(VGG16_WIDTHS, normalization, ceil_pools=True),
     ),
     PublishedTrunk(
         name="alexnet",
@@ -127,7 +127,7 @@ TRUNKS: tuple[PublishedTrunk, ...] = (
         ),
         license="Apache-2.0",
         source="TensorFlow, 2015, trained on ImageNet; converted by pytorch-fid",
-        normalization=FROM_MINUS_ONE_TO_ONE,
+        normalization=MINUS_ONE_TO_ONE,
         build=inception,
     ),
 )

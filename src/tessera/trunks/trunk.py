@@ -28,10 +28,10 @@ class Normalization:
 
 
 IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-FROM_MINUS_ONE_TO_ONE = Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+MINUS_ONE_TO_ONE = Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 CAFFE = Normalization((122.67892 / 255, 116.66877 / 255, 104.00699 / 255), (1 / 255, 1 / 255, 1 / 255))
 """Networks trained in Caffe: 0 to 255 minus ImageNet's mean. (BGR order is in their first convolution.)"""
-AS_IT_IS = Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+NO_NORMALIZATION = Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
 class Trunk(nn.Module):
@@ -58,11 +58,11 @@ class Trunk(nn.Module):
         self.conv0 = nn.Conv2d(3, 3, 1) if mixing else nn.Identity()
         if numbered:
             self.features = nn.Sequential(*(module for _, module in parts))
-            self._places = tuple(f"features.{index}" for index in range(len(parts)))
+            self._module_names = tuple(f"features.{index}" for index in range(len(parts)))
         else:
             for name, module in parts:
                 self.add_module(name, module)
-            self._places = self.layers
+            self._module_names = self.layers
 
     def forward(
         self, batch: Tensor, layers: Sequence[str], pool: Callable[[Tensor], Tensor] | None = None
@@ -72,13 +72,13 @@ class Trunk(nn.Module):
         Raises UsageError for an unknown layer.
         """
         self.check_layers(layers)
-        # Only requested maps are held, and layers after the last of them are not computed.
+        # Only requested maps are stored; layers after the last of them are skipped.
         found: dict[str, Tensor] = {}
         x = self.conv0(batch)
-        for name, place in zip(self.layers, self._places, strict=True):
+        for name, module_name in zip(self.layers, self._module_names, strict=True):
             if len(found) == len(set(layers)):
                 break
-            module = self.get_submodule(place)
+            module = self.get_submodule(module_name)
             x = pool(x) if pool is not None and isinstance(module, nn.MaxPool2d) else module(x)
             if name in layers:
                 found[name] = x
@@ -86,17 +86,17 @@ class Trunk(nn.Module):
 
     def check_layers(self, layers: Sequence[str]) -> None:
         """Raise UsageError, with the list of layers, if one of these is unknown."""
-        strange = [name for name in layers if name not in self.layers]
-        if strange:
+        unknown = [name for name in layers if name not in self.layers]
+        if unknown:
             raise UsageError(
-                f"Unknown layer: {', '.join(map(repr, strange))}; expected one of {', '.join(self.layers)}."
+                f"Unknown layer: {', '.join(map(repr, unknown))}; expected one of {', '.join(self.layers)}."
             )
 
     def smallest_side(self, layers: Sequence[str]) -> int:
         """Smallest side of a picture in pixels for which the deepest of these VGG layers has at least one value."""
         deepest = max(map(self.layers.index, layers))
-        modules = [self.get_submodule(place) for place in self._places[: deepest + 1]]
+        modules = [self.get_submodule(module_name) for module_name in self._module_names[: deepest + 1]]
         halvings = sum(isinstance(module, nn.MaxPool2d) for module in modules)
-        # A mirrored border needs a second pixel.
+        # Reflection padding needs a second pixel.
         mirrored = any(isinstance(module, nn.Conv2d) and module.padding_mode == "reflect" for module in modules)
         return (2 if mirrored else 1) * 2**halvings
