@@ -108,7 +108,7 @@ class Opened:
         self.model = compiled_model(network, candidate.precision, candidate.threads)
 
 generator = load_model(sys.argv[1])
-engine, choice = Planner(generator, engine="openvino", opener=Opened).engine_for(64 * 64)
+engine, choice = Planner(generator, engine="openvino", device="auto", opener=Opened).engine_for(64 * 64)
 lq = np.load(sys.argv[2])
 np.save(sys.argv[3], engine.model.create_infer_request().infer([lq])[0])
 print(generator.is_read, "torch" in sys.modules)

@@ -104,7 +104,7 @@ def test_it_is_the_exact_engine_at_every_precision():
 
 
 def test_other_networks_are_refused_by_name():
-    with pytest.raises(EngineError, match=r"runs rrdbnet, .*, pytorch-gan, and stand-in is nearest; use the pytorch"):
+    with pytest.raises(EngineError, match=r"runs rrdbnet, .*, esrgan-plus, and stand-in is nearest; use the pytorch"):
         NcnnEngine(nearest())
     with pytest.raises(EngineError, match="SwinIR are unknown"):
         write_param(ForeignConfig(architecture="SwinIR"))

@@ -163,7 +163,7 @@ def test_only_onnx_files_go_to_onnx_runtime_and_they_go_nowhere_else(tmp_path):
 
 def test_devices_that_the_runtime_has_not_are_named(tmp_path, monkeypatch):
     loaded = load_weights(write_nearest(tmp_path / "a.onnx"))
-    with pytest.raises(EngineError, match="quantum.*device.*use"):
+    with pytest.raises(EngineError, match=r"quantum.*device.*use"):
         open_engine(loaded, device="quantum")
     for device, provider in (("coreml", "CoreMLExecutionProvider"), ("tensorrt:1", "TensorrtExecutionProvider")):
         monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
