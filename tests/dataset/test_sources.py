@@ -1,4 +1,5 @@
 import os
+import random
 import re
 import sys
 from pathlib import Path
@@ -209,6 +210,32 @@ def test_a_store_that_was_copied_in_part_is_refused_before_it_is_mapped(share, t
         list_pictures([store])
     (store / "data.mdb").write_bytes(data)
     assert len(list_pictures([store])) == 60
+
+
+def test_a_store_whose_last_pages_were_freed_is_read(tmp_path):
+    """LMDB does not write pages at the end that a transaction allocated and freed again."""
+    short = 0
+    for seed in (*range(10), 213):
+        rng, folder = random.Random(seed), tmp_path / f"{seed}.lmdb"
+        with lmdb.open(str(folder), map_size=2**26) as environment:
+            for _ in range(8):
+                with environment.begin(write=True) as transaction:
+                    for _ in range(rng.randrange(1, 60)):
+                        key = f"{rng.randrange(300):04}".encode()
+                        if rng.random() < 0.4:
+                            transaction.delete(key)
+                        else:
+                            transaction.put(key, rng.randbytes(rng.choice((50, 900, 9000))))
+            keys = environment.stat()["entries"]
+            expected = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+        size = (folder / "data.mdb").stat().st_size
+        short += size < expected
+        assert len(list_pictures([folder])) == keys
+        with (folder / "data.mdb").open("r+b") as file:
+            file.truncate(size * 3 // 4)
+        with pytest.raises(PictureError, match="The store is incomplete"):
+            store_module.check_is_complete(folder)
+    assert short
 
 
 @pytest.mark.parametrize("data", [b"", b"no store", bytes(5000), bytes(20) + b"\xff" * 20000])

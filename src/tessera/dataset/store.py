@@ -9,7 +9,7 @@ import re
 import struct
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from tessera.dataset.listing_file import read_lines
 from tessera.errors import PictureError, UsageError
@@ -20,8 +20,12 @@ _LONGEST_DETAILS = 64
 _EXTENSION = re.compile(r"\.\w{2,5}$")
 _LONGEST_EXTENSION = 6
 _DATA = "data.mdb"
-_META = struct.Struct("=16xI20xI92xQQ")
-"""MDB_meta after a page header: magic, page size, last page, number of the last transaction."""
+_META = struct.Struct("=16xI20xI36xQ40xQQQ")
+"""MDB_meta after a page header: magic, page size, roots of the free list and the data, last page, transaction."""
+_PAGE_HEADER = struct.Struct("=10xHH2x")  # flags, end of the node offsets
+_OVERFLOW_HEADER = struct.Struct("=12xI")  # number of pages
+_NODE = struct.Struct("=HHHH")  # size or page of a child, low and high; flags; size of the key
+_BRANCH, _LEAF, _BIG_DATA, _NO_PAGE = 1, 2, 1, 2**64 - 1
 _META_BYTES = _META.size
 _MAGIC = 0xBEEFC0DE
 
@@ -106,11 +110,13 @@ def check_is_complete(folder: Path) -> None:
                 return
             file.seek(first.page_size)
             second = _read_meta(file.read(_META_BYTES))
+            newest = max((meta for meta in (first, second) if meta is not None), key=lambda meta: meta.transaction)
+            expected = max((newest.last_page + 1) * first.page_size, 2 * first.page_size)
+            # Freed pages at the end are never written, so a short file may be complete.
+            is_complete = size >= expected or _has_all_pages(file, size, newest)
     except OSError as error:
         raise PictureError(f"{path}: cannot be read: {error.strerror}.") from None
-    newest = max((meta for meta in (first, second) if meta is not None), key=lambda meta: meta.transaction)
-    expected = max((newest.last_page + 1) * first.page_size, 2 * first.page_size)
-    if size < expected:
+    if not is_complete:
         raise PictureError(
             f"{path}: expected at least {expected:,} bytes, found {size:,}. The store is incomplete, for example copied"
             " in part; copy it again."
@@ -119,6 +125,7 @@ def check_is_complete(folder: Path) -> None:
 
 class _Meta(NamedTuple):
     page_size: int
+    roots: tuple[int, int]
     last_page: int
     transaction: int
 
@@ -127,8 +134,49 @@ def _read_meta(data: bytes) -> _Meta | None:
     """Read a meta page of a 64-bit machine with this byte order; None if it is not one."""
     if len(data) < _META_BYTES:
         return None
-    magic, page_size, last_page, transaction = _META.unpack(data)
-    return _Meta(page_size, last_page, transaction) if magic == _MAGIC and page_size else None
+    magic, page_size, free_root, root, last_page, transaction = _META.unpack(data)
+    return _Meta(page_size, (free_root, root), last_page, transaction) if magic == _MAGIC and page_size else None
+
+
+def _has_all_pages(file: IO[bytes], size: int, meta: _Meta) -> bool:
+    """Whether all pages that the trees refer to lie inside the file, read without mapping it."""
+    waiting, seen = [root for root in meta.roots if root != _NO_PAGE], set[int]()
+    while waiting:
+        number = waiting.pop()
+        if number in seen:
+            return False
+        seen.add(number)
+        if (number + 1) * meta.page_size > size:
+            return False
+        file.seek(number * meta.page_size)
+        page = file.read(meta.page_size)
+        try:
+            children, overflows = _list_references(page)
+        except struct.error:
+            return False
+        for first in overflows:
+            file.seek(first * meta.page_size)
+            header = file.read(_OVERFLOW_HEADER.size)
+            if len(header) < _OVERFLOW_HEADER.size:
+                return False
+            if (first + _OVERFLOW_HEADER.unpack(header)[0]) * meta.page_size > size:
+                return False
+        waiting += children
+    return True
+
+
+def _list_references(page: bytes) -> tuple[list[int], list[int]]:
+    """The pages that a page of a tree refers to: its children, and the first pages of large values."""
+    children: list[int] = []
+    overflows: list[int] = []
+    kind, end = _PAGE_HEADER.unpack_from(page)
+    for (offset,) in struct.iter_unpack("=H", page[16:end]):
+        low, high, flags, key_size = _NODE.unpack_from(page, offset)
+        if kind & _BRANCH:
+            children.append(low | high << 16 | flags << 32)
+        elif kind & _LEAF and flags & _BIG_DATA:
+            overflows += struct.unpack_from("=Q", page, offset + _NODE.size + key_size)
+    return children, overflows
 
 
 def import_lmdb(folder: str | os.PathLike[str]) -> Any:
