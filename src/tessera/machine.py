@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from platformdirs import user_cache_path
+from platformdirs import user_cache_path, user_data_path
 
 _FALLBACK_MEMORY_BYTES = 2 * 2**30
 _LEAST_MEMORY_BYTES = 2**26
@@ -279,6 +279,11 @@ def free_disk_bytes(folder: Path) -> int | None:
         return None
 
 
+def expand_home(text: str) -> Path:
+    """A path in which a leading ~ is the home folder; ~NAME stays where that user is unknown."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111 - raises for unknown users
+
+
 def cache_folder() -> Path:
     """Return the folder of cached results: `TESSERA_CACHE`, or the system's folder for caches of the user.
 
@@ -287,9 +292,19 @@ def cache_folder() -> Path:
     """
     chosen = os.environ.get("TESSERA_CACHE")
     if chosen:
-        return Path(chosen).expanduser()
-    usual = user_cache_path("tessera", appauthor=False)
+        return expand_home(chosen)
+    usual = _make_absolute(user_cache_path("tessera", appauthor=False))
     return usual if _can_create(usual) else _find_private_folder() or usual
+
+
+def data_folder() -> Path:
+    """Return the system's folder for data of the user."""
+    return _make_absolute(user_data_path("tessera", appauthor=False))
+
+
+def _make_absolute(folder: Path) -> Path:
+    """Without a home folder the system's folders begin with a bare ~: then a path where no file can be."""
+    return folder if folder.is_absolute() else Path(os.devnull) / folder
 
 
 def _can_create(folder: Path) -> bool:
@@ -302,8 +317,8 @@ def _find_private_folder() -> Path | None:
     """A folder in the temporary folder that only this user can write to; None where there is none."""
     if os.name != "posix":
         return None
-    folder = Path(tempfile.gettempdir()) / f"tessera-{os.getuid()}"
     try:
+        folder = Path(tempfile.gettempdir()) / f"tessera-{os.getuid()}"
         with contextlib.suppress(FileExistsError):
             folder.mkdir(mode=0o700)
         found = folder.lstat()

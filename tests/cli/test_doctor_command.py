@@ -76,7 +76,7 @@ def test_devices_and_quotas_are_shown_with_their_numbers(here: Findings):
     )
     cores = Cores(installed=64, allowed=32, quota=2.5)
     shown = list(lines(dataclasses.replace(here, devices=devices, cores=cores)))
-    assert ("devices", "vulkan:0: Card, 8.0 GB, driver 24.1.3, fp16") in shown
+    assert ("devices", "vulkan:0: Card, 8.0 GiB, driver 24.1.3, fp16") in shown
     assert ("", "vulkan:1: llvmpipe, software, never chosen by auto") in shown
     assert ("", "cuda: not usable. PyTorch sees no GPU.") in shown
     assert ("cores", "3 to use (64 installed, 32 allowed, limited to 2.5 processors' time)") in shown

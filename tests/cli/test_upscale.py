@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,9 +20,10 @@ import pytest
 import torch
 
 from pictures import ramp, save
-from tessera.cli import main, progress
+from tessera.cli import main, progress, upscale_run
 from tessera.cli import upscale as command
 from tessera.cli.choosing import model_name
+from tessera.cli.heartbeat import Heartbeat, choose_interval
 from tessera.cli.migration import INSTEAD
 from tessera.errors import UsageError
 from tessera.generators import SRVGGNetCompactConfig
@@ -60,7 +63,10 @@ def upscale(tiny: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tup
     """Run the command in this process -> (exit code, standard output, standard error)."""
 
     def run(*words: object) -> tuple[int, str, str]:
-        code = main(["upscale", *map(str, words), "-n", str(tiny), "--engine", "pytorch"])
+        texts = [str(word) for word in words]
+        model = [] if "--model_path" in texts or "-n" in texts else ["-n", str(tiny)]
+        engine = [] if "--engine" in texts else ["--engine", "pytorch"]
+        code = main(["upscale", *texts, *model, *engine])
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
@@ -101,7 +107,7 @@ def test_some_failed_is_1_and_the_rest_is_done(upscale: Run) -> None:
 
 
 def test_when_nothing_can_be_tried_no_network_is_loaded(monkeypatch: pytest.MonkeyPatch, upscale: Run) -> None:
-    monkeypatch.setattr(command, "_open", None)
+    monkeypatch.setattr(upscale_run, "_open", None)
     code, out, err = upscale("missing.png", "--report", "r.json")
     assert code == 1
     assert out.startswith("0 done, 1 failed")
@@ -141,10 +147,25 @@ def test_when_nothing_can_be_tried_no_network_is_loaded(monkeypatch: pytest.Monk
         (["a.png", "--report", "r.json", "--dry-run"], "--report with --dry-run"),
         (["weights.pth", "-i", "a.png"], "is a weights file, not a picture; write -n weights.pth"),
         (["", "a.png"], "empty text"),
+        (["a.png", "-o", ""], "-o: the value is empty"),
+        (["a.png", "--model_path", ""], "--model_path: the value is empty"),
+        (["a.png", "-n", "weights.pth", "--model_path", "weights.pth"], "name two models; leave one out"),
+        (["a.png", "-n", "a.png"], "-n a.png: is a picture, not weights; write `tessera upscale a.png`"),
+        (["a.png", "-o", "out.xyz"], "--output: out.xyz: .xyz is not the extension of a format that can be written"),
+        (["a.png", "-o", "out.xyz"], "expected one of jpg, png, webp, tif, avif, gif, "),
+        (["a.png", "b.jpg", "-o", "o.png"], "o.png is the name of one picture, and there are 2 inputs"),
+        (["empty", "-o", "o.png"], "o.png is the name of one picture, and the input is a folder"),
+        (["a.png", "--report", "results/a_out.png"], "is the name of an output"),
+        (["a.png", "--report", "./results/../results/A_OUT.png"], "is the name of an output"),
+        (["a.png", "--report", "results/.tessera-journal.jsonl"], "is the name of an output"),
+        (["a.png", "--report", "other.png"], "--report other.png: exists and is not a report of Tessera"),
+        (["a.png", "--report", "link"], "--report link: exists and is not a report of Tessera"),
     ],
 )
 def test_wrong_usage_is_2_and_one_sentence_before_any_work(upscale: Run, words: list[str], sentence: str) -> None:
     picture("a.png")
+    picture("other.png")
+    Path("link").symlink_to("weights.pth")
     Path("empty").mkdir()
     Path("weights.pth").touch()
     before = sorted(Path().rglob("*"))
@@ -264,11 +285,11 @@ def test_options_become_settings(
     picture("a.png")
     seen: list[Settings] = []
 
-    def opened(model: str, settings: Settings, offline: bool) -> Upscaler:
-        seen.append(settings)
+    def opened(request: upscale_run.Request) -> Upscaler:
+        seen.append(request.settings)
         raise UsageError("enough")
 
-    monkeypatch.setattr(command, "_open", opened)
+    monkeypatch.setattr(upscale_run, "_open", opened)
     upscale("a.png", *words)
     from dataclasses import replace
 
@@ -317,6 +338,81 @@ def test_the_report_is_written_with_every_outcome(upscale: Run) -> None:
     assert sorted(path.name for path in Path("deep/down").iterdir()) == ["r.json"]
 
 
+def test_a_report_replaces_an_earlier_report(upscale: Run) -> None:
+    picture("a.png")
+    Path("empty.json").touch()
+    for name in ("r.json", "empty.json"):
+        for done in (1, 0):
+            assert upscale("a.png", "-o", name[:-5], "--report", name)[0] == 0
+            assert json.loads(Path(name).read_text())["done"] == done
+
+
+@pytest.mark.parametrize("name", ["v1.5", "results.20261129", "out.xyz/", "o.png/"])
+def test_a_folder_may_have_a_dot_in_its_name(upscale: Run, name: str) -> None:
+    picture("a.png")
+    assert upscale("a.png", "-o", name)[0] == 0
+    assert Path(name, "a_out.png").is_file()
+
+
+def test_results_are_where_there_are_any(upscale: Run) -> None:
+    Path("bad.png").write_bytes(b"bad")
+    code, out, _ = upscale("bad.png")
+    assert code == 1
+    assert "results in" not in out
+    picture("a.png")
+    assert upscale("a.png", "bad.png")[1].endswith("; results in results\n")
+
+
+def test_in_a_pipe_a_line_says_what_is_left(upscale: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lines themselves, without the clock: at each event what the heartbeat would print then."""
+    lines: list[str] = []
+    for name in ("begin", "tile", "end"):
+        original = getattr(progress.LineWatcher, name)
+
+        def noting(self: Any, *values: Any, original: Any = original) -> None:
+            lines.append(self.describe())
+            original(self, *values)
+            lines.append(self.describe())
+
+        monkeypatch.setattr(progress.LineWatcher, name, noting)
+    picture("a.png", 40, 80)
+    picture("b.png", 40, 80)
+    assert upscale("a.png", "b.png", "-t", "32")[0] == 0
+    assert lines[0] == "preparing: reading pictures, choosing the engine"
+    assert lines[1] == "file 1 of 2, a.png: at the first tile"
+    assert lines[3].startswith("file 1 of 2, a.png: 1 of ")
+    assert lines[3].endswith(" left")
+    assert any(line.startswith("file 2 of 2, b.png: ") and line.endswith(" left") for line in lines)
+
+
+def test_a_heartbeat_prints_until_it_is_stopped(capsys: pytest.CaptureFixture[str]) -> None:
+    told = threading.Event()
+    words = iter(["", "one", "two"])
+
+    def describe() -> str:
+        word = next(words, None)
+        if word is None:
+            told.set()
+        return word or ""
+
+    beat = Heartbeat(describe, seconds=0.001)
+    beat.start()
+    assert told.wait(30)
+    beat.stop()
+    assert capsys.readouterr().err == "tessera: one\ntessera: two\n"
+
+
+def test_lines_are_rarer_in_a_log_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (tmp_path / "log").open("w") as log:
+        monkeypatch.setattr(sys, "stderr", log)
+        assert 10 < choose_interval() < 30
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as pipe:
+        monkeypatch.setattr(sys, "stderr", pipe)
+        assert choose_interval() < 10
+    os.close(reading)
+
+
 def test_a_report_to_a_device_is_written_to_it_and_does_not_replace_it(upscale: Run) -> None:
     picture("a.png")
     ours, theirs = pty.openpty()
@@ -362,14 +458,15 @@ def test_a_dry_run_says_what_would_happen_and_writes_nothing(upscale: Run) -> No
     assert (code, err) == (1, "")
     lines = out.splitlines()
     assert lines[0].startswith("a.png -> results/a_out.png: 30x20 -> 60x40, 1 tiles of ")
-    assert "MiB of memory" in lines[0]
+    assert re.search(r" \d+ MiB of memory, up to [\d.]+ KiB on the disk", lines[0])
     assert lines[1] == "b.png: already done"
     assert lines[2].startswith("bad.png: would fail: bad.png: ")
     assert lines[3].startswith("1 to do, 1 already done: about ")
     assert sorted(Path().rglob("*")) == before
     code, out, _ = upscale("a.png", "b.png", "bad.png", "--dry-run", "--json-progress")
     events = [json.loads(line) for line in out.splitlines()]
-    assert [event.get("state") for event in events] == ["done", "skipped", "failed", None]
+    assert [event.get("state") for event in events] == ["pending", "skipped", "failed", None]
+    assert (events[-1]["pending"], "done" in events[-1]) == (1, False)
     assert events[0]["output_size"] == [60, 40]
     assert sorted(Path().rglob("*")) == before
 
@@ -436,7 +533,7 @@ def test_a_signal_drops_the_file_at_hand_and_says_how_to_go_on(
 ) -> None:
     for name in "abcde":
         picture(f"in/{name}.png", 40, 40)
-    original = getattr(progress.QuietWatcher, moment)
+    original = getattr(progress.LineWatcher, moment)
 
     def with_signal(self: Any, index: int, *more: Any) -> None:
         original(self, index, *more)
@@ -448,7 +545,7 @@ def test_a_signal_drops_the_file_at_hand_and_says_how_to_go_on(
     sent: list[int] = []
     handlers = [signal.getsignal(each) for each, _ in SIGNALS]
     with monkeypatch.context() as patch:
-        patch.setattr(progress.QuietWatcher, moment, with_signal)
+        patch.setattr(progress.LineWatcher, moment, with_signal)
         got, out, err = upscale("in", "-t", "32", "--report", "r.json")
     assert got == code
     left = json.loads(Path("r.json").read_text())["left"]
@@ -475,7 +572,7 @@ def test_a_signal_while_the_network_is_loaded_stops_at_once(
         time.sleep(0.01)
         reached.append("went on")
 
-    monkeypatch.setattr(command, "_open", opened)
+    monkeypatch.setattr(upscale_run, "_open", opened)
     got, out, err = upscale("a.png")
     assert (got, out) == (code, "")
     assert err == "tessera: stopped; run the same command again to resume.\n"
@@ -491,7 +588,7 @@ def test_a_second_signal_does_not_wait_for_the_tile(upscale: Run, monkeypatch: p
         os.kill(os.getpid(), signal.SIGTERM)
         raise AssertionError("the second signal should have ended this")
 
-    monkeypatch.setattr(progress.QuietWatcher, "tile", impatient)
+    monkeypatch.setattr(progress.LineWatcher, "tile", impatient)
     code, out, _ = upscale("a.png", "-t", "32")
     assert code == 143
     assert out.startswith("0 done, 1 dropped")
@@ -500,13 +597,13 @@ def test_a_second_signal_does_not_wait_for_the_tile(upscale: Run, monkeypatch: p
 
 def test_a_signal_that_was_told_to_be_ignored_stays_ignored(upscale: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     picture("a.png")
-    original = progress.QuietWatcher.begin
+    original = progress.LineWatcher.begin
 
     def with_signal(self: Any, index: int, *more: Any) -> None:
         original(self, index, *more)
         os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(progress.QuietWatcher, "begin", with_signal)
+    monkeypatch.setattr(progress.LineWatcher, "begin", with_signal)
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         assert upscale("a.png")[0] == 0

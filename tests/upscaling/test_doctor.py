@@ -100,10 +100,9 @@ def test_an_installation_without_kernels_is_a_warning_where_a_release_has_them()
 def test_limits_swap_and_lack_of_space_are_told():
     memory = healthy().memory
     limited = dataclasses.replace(memory, limit_bytes=4 * GB)
-    assert "Only 4.0 GB of this machine's 16.0 GB" in only_warning(memory=limited)
+    assert "Only 4.0 GiB of this machine's 16 GiB" in only_warning(memory=limited)
     assert doctor.warnings_about(healthy(memory=dataclasses.replace(memory, limit_bytes=16 * GB))) == []
-    assert "512 MB" not in only_warning(memory=dataclasses.replace(memory, available_bytes=GB // 2))
-    assert "0.5 GB of memory is free" in only_warning(memory=dataclasses.replace(memory, available_bytes=GB // 2))
+    assert "512 MiB of memory is free" in only_warning(memory=dataclasses.replace(memory, available_bytes=GB // 2))
     assert "swap" in only_warning(memory=dataclasses.replace(memory, swap_total_bytes=8 * GB, swap_used_bytes=2 * GB))
     assert doctor.warnings_about(healthy(memory=dataclasses.replace(memory, swap_used_bytes=GB))) == []
     assert "models folder" in only_warning(models_folder=Folder(path=Path("models"), free_bytes=GB // 4))

@@ -245,8 +245,8 @@ def test_minus_o_names_a_file_for_one_input_and_a_picture_name_and_else_a_folder
     touch("a.png", "b.png", "in/c.png")
     Path("folder.png").mkdir()
     assert find("a.png", output=Path("x/y.jpg")) == {"a.png": "x/y.jpg"}
-    assert find("a.png", "b.png", output=Path("y.jpg"))["a.png"] == "y.jpg/a_out.png"
-    assert find("in", output=Path("y.jpg")) == {"in/c.png": "y.jpg/c_out.png"}
+    assert find("a.png", "b.png", output=Path("y.jpg"), is_folder=True)["a.png"] == "y.jpg/a_out.png"
+    assert find("in", output=Path("y.jpg"), is_folder=True) == {"in/c.png": "y.jpg/c_out.png"}
     assert find("a.png", output=Path("folder.png")) == {"a.png": "folder.png/a_out.png"}
     assert find("a.png", output=Path("name.v2")) == {"a.png": "name.v2/a_out.png"}
     assert find("b*.png", output=Path("y.jpg")) == {"b.png": "y.jpg"}
@@ -258,7 +258,9 @@ def test_minus_o_names_a_file_for_one_input_and_a_picture_name_and_else_a_folder
         (["a.png"], {"output": Path("y.bmp")}, "can be read, not written"),
         (["a.png"], {"output": Path("y.png"), "extension": "jpg"}, "two formats"),
         (["?.png"], {"output": Path("y.png")}, "is one file, but .* matches 2"),
-        (["a.png", "b.png"], {"output": Path("a.png")}, "is a file"),
+        (["a.png", "b.png"], {"output": Path("a.png")}, "is the name of one picture, and there are 2 inputs"),
+        (["a.png"], {"output": Path("y.xyz")}, "xyz is not the extension .* expected one of jpg, png"),
+        (["in"], {"output": Path("y.jpg")}, "is the name of one picture, and the input is a folder"),
         (["a.png"], {"extension": "psd"}, "extension: expected auto or one of"),
         (["a.png"], {"suffix": "../../x"}, "suffix: expected no path"),
         (["a.png"], {"output": Path(), "suffix": ""}, "is itself an input"),
@@ -266,7 +268,7 @@ def test_minus_o_names_a_file_for_one_input_and_a_picture_name_and_else_a_folder
     ],
 )
 def test_namings_that_cannot_be_are_wrong_usage(inputs: list[str], naming: dict[str, Any], words: str) -> None:
-    touch("a.png", "b.png")
+    touch("a.png", "b.png", "in/c.png")
     with pytest.raises(UsageError, match=words):
         find(*inputs, **naming)
 

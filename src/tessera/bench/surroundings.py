@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from tessera.upscaling.doctor import Findings, in_gb
+from tessera.upscaling.doctor import Findings
+from tessera.wording import format_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +27,7 @@ class Surroundings:
     def sentence(self) -> str:
         """The description as one sentence."""
         parts = [self.processor, f"{self.cores} cores", f"{self.threads} threads", ", ".join(self.features)]
-        parts += [in_gb(self.memory_bytes) if self.memory_bytes is not None else "", *self.gpus, self.system]
+        parts += [format_bytes(self.memory_bytes) if self.memory_bytes is not None else "", *self.gpus, self.system]
         parts.append(", ".join(f"{name} {version}" for name, version in self.versions.items()))
         return "; ".join(part for part in parts if part) + "."
 

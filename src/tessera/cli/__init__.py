@@ -6,7 +6,6 @@ answers in a tenth of a second.
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import importlib
 import os
@@ -18,7 +17,9 @@ from typing import Annotated, Any, cast
 import typer
 from typer.core import TyperGroup
 
+from tessera.cli.command import make_strict
 from tessera.cli.options import describe_error, show_options
+from tessera.cli.streams import close_streams, describe_system_error, leave_output, open_streams, write_line
 from tessera.errors import Interrupted, TesseraError, UsageError
 from tessera.version import __version__
 
@@ -61,6 +62,7 @@ class _LazyGroup(TyperGroup):
             return None
         module_name, _ = _COMMANDS[cmd_name]
         module = importlib.import_module(module_name)
+        make_strict(module.app)
         command = typer.main.get_command(module.app)
         command.name = cmd_name
         return command
@@ -107,9 +109,11 @@ def root(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the `tessera` command -> exit code: 0 all done, 1 some failed, 2 wrong usage, 128 + signal if stopped."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # for file names outside of the terminal's encoding
-            cast(Any, stream).reconfigure(errors="backslashreplace")
+    open_streams()
+    return close_streams(_run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         code = app(None if arguments is None else list(arguments), prog_name="tessera", standalone_mode=False)
     except TesseraError as error:
@@ -123,19 +127,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except typer.Abort:
         return 130
+    except BrokenPipeError:
+        return leave_output()
+    except OSError as error:
+        print_error(describe_system_error(error))
+        return 1
+    except MemoryError:
+        print_error("out of memory. Choose smaller inputs or tiles, or raise the memory limit of this process.")
+        return 1
     return code if isinstance(code, int) else 0
 
 
 def print_error(message: str) -> None:
     """Print one line on standard error, after the program's name; fields of the library become options."""
-    print(f"tessera: {make_printable(show_options(message))}", file=sys.stderr)
+    write_line(f"tessera: {make_printable(show_options(message))}", to_errors=True)
 
 
 def print_progress(words: str) -> None:
     """Print one line on standard error if it is a terminal."""
     if sys.stderr.isatty():
-        with contextlib.suppress(OSError):
-            print(f"tessera: {words}", file=sys.stderr)
+        write_line(f"tessera: {words}", to_errors=True)
 
 
 def make_printable(text: str) -> str:
@@ -159,6 +170,8 @@ def _describe_refusal(refusal: Any) -> str:
         end = "" if text.endswith(("?", ".")) else "."
         return f"{text}{end} `{command} --help` explains all options."
     options = [name for parameter in context.command.params for name in parameter.opts if name.startswith("-")]
-    near = difflib.get_close_matches(refusal.option_name.lower(), options, 1)
+    name = refusal.option_name.lower()
+    near = [option for option in options if name.startswith("--") and option.startswith(name)]
+    near = near or difflib.get_close_matches(name, options, 1)
     hint = f"did you mean {near[0]}?" if near else f"`{command} --help` lists all options."
     return f"`{command}`: unknown option {refusal.option_name}; {hint}"

@@ -37,6 +37,8 @@ def model_name(model: str | None, model_path: str | None, denoise: float | None,
             )
         if not Path(model_path).exists():
             raise UsageError(f"--model_path {model_path}: no such file.")
+        if model is not None:
+            raise UsageError(f"-n {model} and --model_path {model_path} name two models; leave one out.")
         return model_path
     name = model or DEFAULT_MODEL
     if denoise is None:
@@ -80,8 +82,8 @@ def suggest_fast(upscaler: Upscaler, pixels: int, seconds: float) -> None:
         expected = None if choice is None else choice.seconds
     if expected is not None and expected < seconds:
         print_error(
-            f"{DEFAULT_MODEL} is expected to take about {duration(seconds)} here; with --fast ({FAST_MODEL}, which"
-            f" restores less detail) it would be about {duration(expected)}."
+            f"{DEFAULT_MODEL} is expected to take about {duration(seconds)} here; with --fast ({FAST_MODEL}) it would"
+            f" be about {duration(expected)}, at a cost: skin, hair and small text are smoothed. Compare one picture."
         )
 
 

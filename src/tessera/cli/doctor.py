@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tessera.cli import make_printable
+from tessera.wording import format_bytes
 
 if TYPE_CHECKING:
     from tessera.engines.devices import Device
@@ -41,13 +42,11 @@ def doctor(as_json: AsJson = False) -> None:
 
 def describe_device(device: Device) -> str:
     """A line about a device: its name, what it is, and why it cannot be used."""
-    from tessera.upscaling.doctor import in_gb
-
     if not device.usable:
         return f"{device.name}: not usable. {device.why_not or ''}".rstrip()
     parts = [
         device.title,
-        in_gb(device.memory_bytes) if device.memory_bytes is not None else "",
+        format_bytes(device.memory_bytes) if device.memory_bytes is not None else "",
         f"driver {device.driver}" if device.driver else "",
         *(name for name, has in (("fp16", device.fp16), ("int8", device.int8)) if has),
         "software, never chosen by auto" if device.software else "",
@@ -57,8 +56,6 @@ def describe_device(device: Device) -> str:
 
 def lines(found: Findings) -> Iterator[tuple[str, str]]:
     """Yield (heading, text), a line each; the heading of a line that goes on is empty."""
-    from tessera.upscaling.doctor import in_gb
-
     processor, cores, memory = found.processor, found.cores, found.memory
     yield "system", f"{found.system}, {processor.architecture}"
     yield "processor", processor.name or "of unknown name"
@@ -70,20 +67,20 @@ def lines(found: Findings) -> Iterator[tuple[str, str]]:
         omp = found.threads.omp_num_threads
         yield "threads", f"{found.threads.pytorch} in PyTorch" + ("" if omp is None else f" (OMP_NUM_THREADS={omp})")
     sizes = ((memory.available_bytes, "free"), (memory.total_bytes, "in all"), (memory.limit_bytes, "allowed"))
-    yield "memory", ", ".join(f"{in_gb(size)} {what}" for size, what in sizes if size is not None) or "unknown"
+    yield "memory", ", ".join(f"{format_bytes(size)} {what}" for size, what in sizes if size is not None) or "unknown"
     if memory.swap_total_bytes:
-        yield "", f"{in_gb(memory.swap_used_bytes or 0)} of {in_gb(memory.swap_total_bytes)} swap in use"
+        yield "", f"{format_bytes(memory.swap_used_bytes or 0)} of {format_bytes(memory.swap_total_bytes)} swap in use"
     for number, device in enumerate(found.devices):
         yield ("" if number else "devices"), describe_device(device)
     for number, engine in enumerate(found.engines):
         yield ("" if number else "engines"), _engine(engine)
     for number, weights in enumerate(found.weights):
         place = "package" if weights.packaged else "folder"
-        yield ("" if number else "weights"), f"{weights.name} ({place}, {in_gb(weights.size_bytes)})"
+        yield ("" if number else "weights"), f"{weights.name} ({place}, {format_bytes(weights.size_bytes)})"
     if not found.weights:
         yield "weights", "none"
     for heading, folder in (("models", found.models_folder), ("cache", found.cache_folder)):
-        free = "" if folder.free_bytes is None else f", {in_gb(folder.free_bytes)} free"
+        free = "" if folder.free_bytes is None else f", {format_bytes(folder.free_bytes)} free"
         yield heading, f"{folder.path}{free}"
     yield "versions", ", ".join(f"{name} {version}" for name, version in found.versions.items() if version is not None)
 

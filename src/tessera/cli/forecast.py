@@ -14,10 +14,12 @@ import typer
 from tessera.cli import make_printable
 from tessera.cli.options import describe_error
 from tessera.cli.progress import duration, print_json
+from tessera.cli.streams import write_line
 from tessera.errors import TesseraError
 from tessera.machine import cores, process_seconds
 from tessera.upscaling.batch import forecasts
 from tessera.upscaling.estimating import Estimator
+from tessera.wording import format_bytes
 
 if TYPE_CHECKING:
     from tessera.upscaling.filejob import Forecast
@@ -51,7 +53,7 @@ def print_forecast(
             # One thread handles tiles while the network runs, and takes its share of the cores.
             seconds = estimator.network_seconds(found) + (handling / usable if found.tiles > 1 else handling)
             total += seconds
-            state, line = "done", _forecast_line(task, found, seconds)
+            state, line = "pending", _forecast_line(task, found, seconds)
             values |= {
                 "input_size": [found.width, found.height],
                 "output_size": [found.out_width, found.out_height],
@@ -65,14 +67,14 @@ def print_forecast(
         if json_progress:
             print_json({**values, "state": state})
         else:
-            print(make_printable(f"{task.source}: {line}" if state != "done" else line))
-    if counts["done"]:
+            write_line(make_printable(f"{task.source}: {line}" if state != "pending" else line))
+    if counts["pending"]:
         total += estimator.opening_seconds()
     if json_progress:
         print_json({"event": "summary", "seconds": round(total, 2), **counts})
     else:
         done = f", {counts['skipped']} already done" if counts["skipped"] else ""
-        print(f"{counts['done']} to do{done}: about {duration(total)}; nothing was written.")
+        write_line(f"{counts['pending']} to do{done}: about {duration(total)}; nothing was written.")
     if counts["failed"]:
         raise typer.Exit(1)
 
@@ -102,16 +104,16 @@ def _timed(suffix: str) -> tuple[float, float]:
     from tessera.planning.chart import chart
 
     pixels = np.rint(chart(_SAMPLE_SIDE).transpose(1, 2, 0) * 255).astype(np.uint8)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"sample{suffix}"
-        try:
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"sample{suffix}"
             began = time.monotonic()
             write_picture(Picture(pixels), path)
             written = time.monotonic()
             read_picture(path)
             read = time.monotonic()
-        except (TesseraError, OSError):  # the real picture will show the problem
-            return 0.0, 0.0
+    except (TesseraError, OSError):  # no folder for it, or the real picture will show the problem
+        return 0.0, 0.0
     megapixels = _SAMPLE_SIDE**2 / 1e6
     return (read - written) / megapixels, (written - began) / megapixels
 
@@ -120,6 +122,6 @@ def _forecast_line(task: Task, forecast: Forecast, seconds: float) -> str:
     return (
         f"{task.source} -> {task.output}: {forecast.width}x{forecast.height} ->"
         f" {forecast.out_width}x{forecast.out_height}, {forecast.tiles} tiles of {forecast.tile},"
-        f" about {duration(seconds)}, {forecast.memory_bytes / 2**20:,.0f} MiB of memory,"
-        f" up to {forecast.file_bytes / 1e6:,.1f} MB on the disk"
+        f" about {duration(seconds)}, {format_bytes(forecast.memory_bytes)} of memory,"
+        f" up to {format_bytes(forecast.file_bytes)} on the disk"
     )

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from typer.core import TyperCommand
-
+from tessera.cli.command import Command
 from tessera.errors import UsageError
 
 _VIDEO = "videos are not read yet: extract the frames, upscale their folder, and join them again."
@@ -47,7 +46,7 @@ INSTEAD = {
 """Options of other tools, those with one answer together."""
 
 
-class MigratingCommand(TyperCommand):
+class MigratingCommand(Command):
     """`tessera upscale`, which knows what users of other tools write and says what to write instead."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

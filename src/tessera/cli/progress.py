@@ -1,17 +1,23 @@
-"""Progress of a batch: a bar for people, JSON lines for programs, only failures in a pipe."""
+"""Progress of a batch: a bar on a terminal, JSON lines for programs, a line now and then in a pipe or a log file."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
 import time
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from tessera.cli import make_printable, print_error
+from tessera.cli.heartbeat import Heartbeat
 from tessera.cli.options import show_options
+from tessera.cli.streams import write_line
 
 if TYPE_CHECKING:
     from tessera.upscaling.batch_report import FileResult
+    from tessera.upscaling.batch_run import Watcher
     from tessera.upscaling.finding import Task
 
 
@@ -21,6 +27,8 @@ class _UnderWay:
 
     line: Any = None
     pixels: int = 0
+    tiles: int = 0
+    of: int = 0
     _began: float = field(default_factory=time.monotonic)
 
     def seconds(self) -> float:
@@ -28,19 +36,53 @@ class _UnderWay:
         return max(time.monotonic() - self._began, 1e-9)
 
 
-class QuietWatcher:
-    """Reports failures at once, on standard error, and nothing else."""
+class LineWatcher:
+    """For a pipe or a log file: failures at once, and a line now and then with what is left; a context manager."""
+
+    def __init__(self, files: int) -> None:
+        self._files, self._ended, self._began = files, 0, time.monotonic()
+        self._under_way: dict[int, _UnderWay] = {}
+        self._heartbeat = Heartbeat(self.describe)
+
+    def __enter__(self) -> Self:
+        self._heartbeat.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._heartbeat.stop()
 
     def begin(self, index: int, task: Task) -> None:
         """A new file."""
+        self._under_way[index] = _UnderWay(line=task.source.name)
 
     def tile(self, index: int, done: int, total: int, pixels: int) -> None:
         """One more tile."""
+        file = self._under_way[index]
+        file.tiles, file.of = done, total
 
     def end(self, index: int, result: FileResult) -> None:
         """The file is finished."""
+        self._under_way.pop(index, None)
+        self._ended = index + 1
         if result.state == "failed":
             print_error(result.message)
+
+    def describe(self) -> str:
+        """What is done and what is left, in one line."""
+        under_way = dict(self._under_way)
+        if not under_way:
+            return "preparing: reading pictures, choosing the engine" if not self._ended else "reading the next picture"
+        index, file = min(under_way.items())
+        words = [f"{file.line}: {file.tiles} of {file.of} tiles" if file.of else f"{file.line}: at the first tile"]
+        if self._files > 1:
+            words.insert(0, f"file {index + 1} of {self._files}")
+        done = self._ended + sum(each.tiles / each.of for each in under_way.values() if each.of)
+        if file.of and done:
+            left = (time.monotonic() - self._began) / done * (self._files - done)
+            if self._files == 1:
+                left = file.seconds() / file.tiles * (file.of - file.tiles)
+            words.append(f"about {duration(left)} left")
+        return ", ".join(words)
 
 
 class BarWatcher:
@@ -147,7 +189,7 @@ class JsonWatcher:
 
 def print_json(values: dict[str, Any]) -> None:
     """One JSON object on a line of standard output, at once (ASCII: any file name survives it)."""
-    print(json.dumps(values), flush=True)
+    write_line(json.dumps(values))
 
 
 def duration(seconds: float) -> str:
@@ -155,3 +197,16 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+@contextlib.contextmanager
+def watch_progress(json_progress: bool, files: int) -> Generator[Watcher]:
+    """The watcher that fits standard error, or JSON lines."""
+    if json_progress:
+        yield JsonWatcher(files)
+    elif sys.stderr.isatty():
+        with BarWatcher(files) as bar:
+            yield bar
+    else:
+        with LineWatcher(files) as lines:
+            yield lines

@@ -54,10 +54,6 @@ def stop_signals() -> Generator[Stop]:
     except KeyboardInterrupt:
         print_error("stopped; run the same command again to resume.")
         leave(128 + (stop.number or signal.SIGINT))
-    except BrokenPipeError:
-        # The reader of our output has gone: print nothing more, so that closing the stream does not fail either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(141) from None
     finally:
         for number, handler in taken.items():
             signal.signal(number, handler)

@@ -55,7 +55,7 @@ PLATFORMS: dict[str, Platform] = {
     "windows-arm64": Platform("aarch64-windows-gnu", "win_arm64"),
 }
 
-_SOURCES = ("set_portable", "pack", "pool", "pipeline", "description", "workspace", "network", "processor")
+_SOURCES = ("set_portable", "pack", "pool", "pipeline", "description", "workspace", "network", "processor", "watchdog")
 _AVX512 = ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma", "-mprefer-vector-width=512")
 # GCC's first scheduling moves loads so far ahead that sums leave the registers. clang warns that it ignores the flag.
 _NEON = ("-fno-schedule-insns",)

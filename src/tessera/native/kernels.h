@@ -98,4 +98,7 @@ TK_PUBLIC uint64_t tk_working_bytes(tk_network *network, int32_t height, int32_t
 
 TK_PUBLIC void tk_destroy(tk_network *network);
 
+/* End the process some seconds after the second SIGINT or SIGTERM whose number comes out of this pipe. */
+TK_PUBLIC int32_t tk_watch_signals(int32_t descriptor, int32_t seconds);
+
 #endif

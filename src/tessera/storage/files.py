@@ -127,6 +127,25 @@ def hold_lock(path: Path) -> Generator[bool]:
         os.close(descriptor)
 
 
+def write_to_device(path: Path, data: bytes) -> None:
+    """Write to a device or a FIFO that the user named and that has a reader.
+
+    Raises:
+        FileError: a regular file or a folder is there.
+        OSError: it cannot be opened; the FIFO has no reader.
+    """
+    descriptor = os.open(path, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | _BINARY)
+    try:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise FileError(f"{path}: expected a device or a FIFO, found a regular file.")
+        if hasattr(os, "set_blocking"):
+            os.set_blocking(descriptor, True)
+        while data:
+            data = data[os.write(descriptor, data) :]
+    finally:
+        os.close(descriptor)
+
+
 def read_bytes(path: Path, *, max_bytes: int) -> bytes:
     """Read a regular file of bounded size, without following a link.
 

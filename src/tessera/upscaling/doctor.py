@@ -30,6 +30,7 @@ from tessera.native.build import platform_here
 from tessera.version import __version__
 from tessera.weights.names import WEIGHTS_SUFFIXES
 from tessera.weights.published import MODELS
+from tessera.wording import format_bytes
 from tessera.zoo import models as zoo
 from tessera.zoo.fetching import models_folder
 
@@ -287,32 +288,27 @@ def _about_threads(found: Findings) -> list[str]:
 
 def _about_space(found: Findings) -> list[str]:
     said: list[str] = []
+    if Path(os.devnull) in found.models_folder.path.parents:
+        said.append(
+            "No home folder, so no models can be stored, and cached results only in the temporary folder. Set HOME, or"
+            " TESSERA_CACHE and TESSERA_MODELS."
+        )
     memory = found.memory
     if memory.limit_bytes is not None and memory.total_bytes is not None and memory.limit_bytes < memory.total_bytes:
         said.append(
-            f"Only {in_gb(memory.limit_bytes)} of this machine's {in_gb(memory.total_bytes)} of memory may be used "
-            "(the limit of a control group); tiles are made to fit."
+            f"Only {format_bytes(memory.limit_bytes)} of this machine's {format_bytes(memory.total_bytes)} of memory"
+            " may be used (the limit of a control group); tiles are made to fit."
         )
     if memory.available_bytes is not None and memory.available_bytes < _LITTLE_MEMORY_BYTES:
-        said.append(f"Only {in_gb(memory.available_bytes)} of memory is free: tiles will be small, and work slow.")
+        free = format_bytes(memory.available_bytes)
+        said.append(f"Only {free} of memory is free: tiles will be small, and upscaling slow.")
     if memory.swap_used_bytes and memory.total_bytes and memory.swap_used_bytes > memory.total_bytes // 10:
-        said.append(f"{in_gb(memory.swap_used_bytes)} of memory lie in swap: other programs leave too little of it.")
+        swapped = format_bytes(memory.swap_used_bytes)
+        said.append(f"{swapped} of memory are in swap: other programs leave too little memory.")
     for what, folder in (("models", found.models_folder), ("cache", found.cache_folder)):
         if folder.free_bytes is not None and folder.free_bytes < _LITTLE_DISK_BYTES:
-            said.append(f"Only {in_gb(folder.free_bytes)} are free where the {what} folder is, {folder.path}.")
+            said.append(f"Only {format_bytes(folder.free_bytes)} are free where the {what} folder is, {folder.path}.")
     return said
-
-
-def in_gb(size_bytes: int) -> str:
-    """A size for people.
-
-    >>> in_gb(1_610_612_736), in_gb(5_000_000), in_gb(270_582_939_648)
-    ('1.5 GB', '5 MB', '252 GB')
-    """
-    gigabytes = size_bytes / 2**30
-    if gigabytes < 0.1:
-        return f"{size_bytes / 2**20:.0f} MB"
-    return f"{gigabytes:.1f} GB" if gigabytes < 100 else f"{gigabytes:.0f} GB"
 
 
 def as_dict(found: Findings) -> dict[str, Any]:

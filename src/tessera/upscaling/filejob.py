@@ -27,6 +27,7 @@ from tessera.tiling.rows import FrameRows
 from tessera.tiling.settings import Settings
 from tessera.tiling.tiles import Axis
 from tessera.upscaling.source import Source
+from tessera.wording import format_bytes
 
 _PROCESS_BYTES, _PYTORCH_BYTES = 130 * 2**20, 150 * 2**20
 """Memory of Python, libvips, an engine and a compact network before the first tile; more where PyTorch is imported."""
@@ -157,7 +158,7 @@ class FileJob:
         free, needed = free_disk_bytes(self._output.parent), self._file_bytes(shape)
         if free is not None and free < needed:
             raise LimitError(
-                f"{self._output}: may need {needed / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free in"
+                f"{self._output}: may need {format_bytes(needed)}, and {format_bytes(free)} are free in"
                 f" {self._output.parent}. Free some space or choose another `output` folder."
             )
 

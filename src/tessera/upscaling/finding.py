@@ -17,6 +17,8 @@ from tessera.errors import UsageError
 from tessera.images.formats import find_format, is_picture_name, list_readable_extensions, list_writable_extensions
 from tessera.upscaling.journal import Journal
 
+_EXTENSION = re.compile(r"\.[a-z]{2,5}\d?")
+"""What looks like a file name's extension; `results.v2` and `results.2026` are folders."""
 _OF_THE_SYSTEM = frozenset({"desktop.ini", "thumbs.db"})
 
 
@@ -38,6 +40,8 @@ class Naming:
     output: Path = Path("results")
     suffix: str = "out"
     extension: str = "auto"
+    is_folder: bool = False
+    """Whether `output` is a folder even if its name ends like a picture's."""
 
     def __post_init__(self) -> None:
         known = list_writable_extensions()
@@ -58,12 +62,28 @@ class Naming:
     def is_file_for(self, inputs: Sequence[str]) -> bool:
         """Whether the output is a file: one input that is not a folder, and a name that ends like a picture's.
 
-        Raises UsageError when that format cannot be written.
+        Raises UsageError when that format cannot be written, or a file is named for several inputs.
         """
+        if self.is_folder or self.output.is_dir():
+            return False
         one = len(inputs) == 1 and not os.path.isdir(inputs[0])  # noqa: PTH112 - False, not an error, for any text
         extension = self.output.suffix.lower()
-        if not one or extension not in list_readable_extensions() or self.output.is_dir():
+        if extension not in list_readable_extensions():
+            is_pattern = one and glob.has_magic(inputs[0]) and not os.path.lexists(inputs[0])
+            if one and not is_pattern and _EXTENSION.fullmatch(extension):
+                raise UsageError(
+                    f"{self.output}: {extension} is not the extension of a format that can be written; expected one of"
+                    f" {', '.join(list_writable_extensions())}. For a folder of this name write {self.output}{os.sep}",
+                    field="output",
+                )
             return False
+        if not one:
+            what = "the input is a folder" if len(inputs) == 1 else f"there are {len(inputs)} inputs"
+            raise UsageError(
+                f"{self.output} is the name of one picture, and {what}; name a folder. For a folder of this name write"
+                f" {self.output}{os.sep}",
+                field="output",
+            )
         form = find_format(self.output)
         if form is None:
             raise UsageError(

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from platformdirs import user_data_path
-
 from tessera.errors import DownloadError, ModelNotFoundError
+from tessera.machine import data_folder, expand_home
 from tessera.storage.checksum import compute_sha256
 from tessera.weights.published import RemoteFile
 from tessera.zoo.pinning import pin_path, read_pin, write_pin
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 def models_folder() -> Path:
     """Return the folder of downloaded models: `TESSERA_MODELS`, or the system's folder for user data."""
     chosen = os.environ.get("TESSERA_MODELS")
-    return Path(chosen).expanduser() if chosen else user_data_path("tessera", appauthor=False) / "models"
+    return expand_home(chosen) if chosen else data_folder() / "models"
 
 
 @dataclass(frozen=True)
