@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -293,18 +293,23 @@ def cache_folder() -> Path:
     chosen = os.environ.get("TESSERA_CACHE")
     if chosen:
         return expand_home(chosen)
-    usual = _make_absolute(user_cache_path("tessera", appauthor=False))
+    usual = _find_folder(user_cache_path)
     return usual if _can_create(usual) else _find_private_folder() or usual
 
 
 def data_folder() -> Path:
     """Return the system's folder for data of the user."""
-    return _make_absolute(user_data_path("tessera", appauthor=False))
+    return _find_folder(user_data_path)
 
 
-def _make_absolute(folder: Path) -> Path:
-    """Without a home folder the system's folders begin with a bare ~: then a path where no file can be."""
-    return folder if folder.is_absolute() else Path(os.devnull) / folder
+def _find_folder(find: Callable[..., Path]) -> Path:
+    """A folder of the user; without a home folder a path below the null device, where no file can be."""
+    nowhere = Path(os.devnull) / "no home folder"
+    try:
+        folder = find("tessera", appauthor=False)
+    except RuntimeError:
+        return nowhere
+    return folder if folder.is_absolute() else nowhere
 
 
 def _can_create(folder: Path) -> bool:

@@ -81,9 +81,7 @@ def test_a_working_folder_that_is_gone_is_one_sentence(tmp_path: Path) -> None:
     before = "mkdir gone; cd gone; rmdir ../gone; "
     code, err = run(f"{words} -o out", before=before)
     assert code == 1
-    assert err.count("\n") == 1
-    assert run(f"{words} -o {tmp_path}/out", before=before)[0] == 0
-    assert Path("out/a_out.png").exists()
+    assert err == "tessera: the working folder no longer exists; change to another folder and run the command again.\n"
 
 
 @pytest.mark.parametrize("start", START)

@@ -115,6 +115,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
+        os.getcwd()  # noqa: PTH109 - checked before any library needs it
+    except OSError:
+        print_error("the working folder no longer exists; change to another folder and run the command again.")
+        return 1
+    try:
         code = app(None if arguments is None else list(arguments), prog_name="tessera", standalone_mode=False)
     except TesseraError as error:
         print_error(describe_error(error))
