@@ -185,3 +185,105 @@ def test_the_library_does_not_speak_command_line(path):
     for text in messages(path):
         if not any(words in text for words in OPTIONS_ALLOWED):
             assert OPTION.search(text) is None, text
+
+
+# Calls that write files, and why they may stand outside of storage/. The list only shrinks.
+WRITE_THEMSELVES = {
+    "bench/launcher.py": "a report in a private temporary folder; imports nothing that costs time",
+    "bench/peers.py": "files in a private temporary folder",
+    "cli/streams.py": "the null device in the place of a closed stream",
+    "dataset/cache.py": "NumPy writes into a file that storage has opened",
+    "dataset/decoding.py": "a file in a private temporary folder",
+    "deploy/npz.py": "NumPy writes into memory",
+    "engines/ncnn/vulkan.py": "the null device in the place of standard error",
+    "images/codecs/avif.py": "the temporary file that PictureWriter has created",
+    "images/codecs/gif.py": "the temporary file that PictureWriter has created",
+    "images/codecs/jpeg.py": "the temporary file that PictureWriter has created",
+    "images/codecs/netpbm.py": "the temporary file that PictureWriter has created",
+    "images/codecs/splicing.py": "the temporary file that PictureWriter has created",
+    "images/codecs/webp.py": "the temporary file that PictureWriter has created",
+    "images/exif_tables.py": "the temporary file that PictureWriter has created",
+    "images/writer.py": "PictureWriter: an empty file under a new random name, for libvips to write to",
+    "native/build.py": "runs during installation, before the package can be imported",
+    "tiling/canvas.py": "a file without a name, for rows that do not fit in memory",
+    "train/checkpoints.py": "flushes a file that it has just written under a temporary name",
+    "weights/torchscript_file.py": "an archive in memory",
+}
+WRITING_METHODS = {"write_text", "write_bytes", "touch", "tofile", "symlink_to", "hardlink_to"}
+WRITING_FUNCTIONS = {
+    *(
+        "np.save",
+        "np.savez",
+        "np.savez_compressed",
+        "numpy.save",
+        "torch.save",
+        "save_file",
+        "safetensors.torch.save_file",
+    ),
+    *("shutil.copy", "shutil.copy2", "shutil.copyfile", "shutil.move", "shutil.copytree"),
+    *("os.rename", "os.replace", "os.link", "os.symlink", "os.mkfifo", "os.truncate"),
+    *("tempfile.mkstemp", "tempfile.mktemp", "tempfile.NamedTemporaryFile", "tempfile.TemporaryFile"),
+}
+WRITING_MODE = re.compile(r"[rbt]*[wax+][rbt+]*")
+WRITING_FLAGS = {"O_WRONLY", "O_RDWR", "O_CREAT", "O_APPEND", "O_TRUNC"}
+
+
+def writing_calls(tree: ast.AST) -> list[str]:
+    """The calls that create or change a file, by line; names imported from tessera.storage.files are fine."""
+    ours = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tessera.")
+        for alias in node.names
+    }
+    found: list[str] = []
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name = ast.unparse(node.func)
+        method = node.func.attr if isinstance(node.func, ast.Attribute) else name
+        values = [*node.args, *(keyword.value for keyword in node.keywords if keyword.arg == "mode")]
+        modes = [each.value for each in values if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+        flags = {each.attr for value in values for each in ast.walk(value) if isinstance(each, ast.Attribute)}
+        if (
+            (
+                method in ("open", "fdopen", "ZipFile")
+                and any(re.fullmatch(r"[rbt]*[wax+][rbt+]*", mode) for mode in modes)
+            )
+            or (name == "os.open" and flags & WRITING_FLAGS)
+            or (isinstance(node.func, ast.Attribute) and method in WRITING_METHODS)
+            or (name in WRITING_FUNCTIONS and name not in ours)
+        ):
+            found.append(f"line {node.lineno}: {name}")
+    return found
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: path.relative_to(SOURCE).as_posix())
+def test_files_are_written_through_storage(path):
+    """A name in somebody's folder may be a link, a FIFO or a device: tessera.storage.files knows (SECURITY.md)."""
+    found = writing_calls(ast.parse(path.read_text(encoding="utf-8")))
+    name = path.relative_to(SOURCE).as_posix()
+    if station(path) == "storage":
+        return
+    if name in WRITE_THEMSELVES:
+        assert found, f"{name} writes nothing itself any more: remove it from WRITE_THEMSELVES"
+    else:
+        assert not found, f"{name}: {'; '.join(found)}. Use tessera.storage.files"
+
+
+@pytest.mark.parametrize(
+    ("code", "count"),
+    [
+        ("open(path, 'w')", 1),
+        ("path.open(mode='ab')", 1),
+        ("open(path)", 0),
+        ("path.open('rb')", 0),
+        ("os.open(path, os.O_WRONLY | os.O_CREAT)", 1),
+        ("os.open(path, os.O_RDONLY)", 0),
+        ("path.write_text('w')", 1),
+        ("np.save(path, array)", 1),
+        ("from tessera.storage.files import write_text\nwrite_text(path, 'w')", 0),
+    ],
+)
+def test_writing_calls_are_recognized(code, count):
+    assert len(writing_calls(ast.parse(code))) == count
