@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -49,7 +50,7 @@ class CheckError(Exception):
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="scripts/release", description=__doc__.splitlines()[0].partition(": ")[2])
+    parser = argparse.ArgumentParser(prog="scripts/release", description="Make and check the files of a release.")
     parser.add_argument(
         "--platform",
         action="append",
@@ -91,7 +92,9 @@ def make(out: Path, platforms: list[str]) -> None:
             call(command, environment)
             wheel = newest(out, f"*-{building.wheel_tag(name)}.whl")
             check_contents(wheel, name, tree)
-            if building.system_of(name) == "linux":
+            if name.startswith("musl-"):
+                check_musl(wheel)
+            elif building.system_of(name) == "linux":
                 check_policy(wheel, name)
             made.append(wheel)
             print(f"{wheel.name}: {wheel.stat().st_size:,} bytes, checked", flush=True)
@@ -165,6 +168,15 @@ def check_policy(wheel: Path, platform: str) -> None:
     _, _, consistent = said.partition("consistent with the following platform tag: ")
     if f'"{wanted}"' not in consistent:
         raise CheckError(f"{wheel.name}: auditwheel does not find it consistent with {wanted}:\n{said}")
+
+
+def check_musl(wheel: Path) -> None:
+    """The library needs musl's C library and nothing else; auditwheel would look for that on this machine."""
+    with tempfile.TemporaryDirectory(prefix="tessera-release-") as scratch, zipfile.ZipFile(wheel) as archive:
+        library = archive.extract(f"tessera/native/{building.LIBRARY_NAMES['linux']}", scratch)
+        needed = re.findall(r"\(NEEDED\).*\[(.+)\]", call(["readelf", "--dynamic", "--wide", library]))
+    if needed != ["libc.so"]:
+        raise CheckError(f"{wheel.name}: expected a library that needs libc.so alone, found {needed}")
 
 
 # ---------------------------------------------------------------------------------------------------------------- run
