@@ -144,12 +144,7 @@ def test_the_root_has_few_entries_and_few_floors():
 
 # Modules whose messages still name options. The list only shrinks.
 SPEAK_COMMAND_LINE = {
-    *(
-        f"deploy/{name}.py"
-        for name in ("bench_pairs", "build_file", "checking", "exporting", "int8_settings", "places")
-    ),
-    *(f"deploy/{name}.py" for name in ("quantizing", "settings", "stored", "table")),
-    *("weights/file_network.py", "weights/published.py", "zoo/models.py"),
+    *("deploy/build_file.py", "deploy/settings.py", "deploy/table.py", "weights/published.py", "zoo/models.py"),
 }
 # Strings outside cli/ that hold an option for good reason.
 OPTIONS_ALLOWED = ("pip install", "apt install")

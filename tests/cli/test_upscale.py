@@ -180,7 +180,7 @@ def test_wrong_usage_is_2_and_one_sentence_before_any_work(upscale: Run, words: 
 @pytest.mark.parametrize(
     ("words", "code", "sentence"),
     [
-        (["-g", "0"], 2, "This PyTorch cannot use a CUDA device; set --device to cpu"),
+        (["-g", "cuda:0"], 2, "This PyTorch cannot use a CUDA device; set --device to cpu"),
         (["-g", "tpu9"], 2, "'tpu9' is not a device"),
         (["-g", "0", "--engine", "openvino"], 2, "The OpenVINO engine runs on the CPU"),
         (["-n", "realesrgan-x4pluss"], 2, "Did you mean realesrgan-x4plus"),
@@ -270,7 +270,7 @@ def test_a_value_that_looks_like_another_tools_option_is_a_value(upscale: Run) -
         (["-t", "0"], Settings(tile=0)),
         (["--tile", "64", "--tile_pad", "10"], Settings(tile=64, overlap=10)),
         (["--fp32"], Settings(precision="exact")),
-        (["-g", "1"], Settings(device="cuda:1")),
+        (["-g", "cuda:1"], Settings(device="cuda:1")),
         (["-g", "-1"], Settings(device="cpu")),
         (["--gpu-id", "-1"], Settings(device="cpu")),
         (["--alpha_upsampler", "realesrgan"], Settings(alpha="model")),
