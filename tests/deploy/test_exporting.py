@@ -341,9 +341,9 @@ def test_our_torchscript_is_read_without_running_its_program_and_others_are_refu
     ("key", "value", "words"),
     [
         ("tessera.tensors", b"[]", "names are missing"),
-        ("tessera.tensors", b'[["a", "float32", [-1]]]', "not one"),
-        ("tessera.tensors", b'[["a", "int8", [1]]]', "not one"),
-        ("tessera.tensors", b'[["a", "float32", [99999999, 99999999]]]', "should have"),
+        ("tessera.tensors", b'[["a", "float32", [-1]]]', "is damaged"),
+        ("tessera.tensors", b'[["a", "int8", [1]]]', "is damaged"),
+        ("tessera.tensors", b'[["a", "float32", [99999999, 99999999]]]', "expected .* bytes, found"),
         ("tessera.tensors", b"{", "damaged"),
         ("tessera.config", b"{}", "does not hold a network configuration"),
     ],

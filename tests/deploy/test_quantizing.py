@@ -325,7 +325,7 @@ def test_a_model_that_loses_more_than_it_may_is_not_written(tmp_path, monkeypatc
     with pytest.raises(OverBudgetError, match=said) as caught:
         quantize(made(COMPACT), tmp_path / "a.xml", SMALL, calibration, evaluation=evaluation)
     assert [path for path in tmp_path.iterdir() if path.is_file()] == []
-    report: Any = quantizing.report_of(caught.value.found)
+    report: Any = quantizing.describe_findings(caught.value.found)
     assert (report["file"], report["psnr_drop_db"], len(report["units"])) == (None, 0.31, 4)
 
 
