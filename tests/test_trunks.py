@@ -14,8 +14,8 @@ from torch import nn
 
 from tessera.errors import DownloadError, ModelNotFoundError, UnknownModelError, UsageError, WeightsError
 from tessera.trunks import (
-    NO_NORMALIZATION,
     IMAGENET,
+    NO_NORMALIZATION,
     TRUNKS,
     VGG16_WIDTHS,
     VGG19_WIDTHS,

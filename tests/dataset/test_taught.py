@@ -53,6 +53,8 @@ def test_training_reads_pairs_of_it_whole(tmp_path: Path) -> None:
     dataset = CropDataset(list_pictures([tmp_path / "store"]), config, seed=0, scale=2)
     for number in range(2):
         sample = dataset[number]
+        assert "picture" in sample
+        assert "lq" in sample
         lq, gt = given[sample["picture"]]
         assert np.array_equal(sample["lq"].numpy(), lq.transpose(2, 0, 1))
         assert np.array_equal(sample["gt"].numpy(), gt.transpose(2, 0, 1))

@@ -159,7 +159,7 @@ def test_the_table_in_the_documentation_says_what_the_declaration_says(form: Pic
         "color coding": "color coding (CICP)",
     }
     for kind in set(get_args(MetadataKind)) - {"ICC profile", "ICC profile of gray"}:
-        assert cells[rows.get(kind, kind)] == ("yes" if kind in form.metadata else "no")
+        assert cells[rows.get(str(kind), str(kind))] == ("yes" if kind in form.metadata else "no")
     assert cells["all frames (`--frames`)"] == ("yes" if form.animated else "")
     assert cells["pixels per side, at most"] == f"{form.longest_side:,}"
     assert cells["default `--quality`"] == ("" if form.quality is None else str(form.quality))

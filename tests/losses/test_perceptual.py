@@ -22,7 +22,7 @@ from tessera.losses import (
     load_perceptual_trunk,
     substitute_layers,
 )
-from tessera.trunks import NO_NORMALIZATION, IMAGENET, TRUNKS, VGG16_WIDTHS, VGG19_WIDTHS, Trunk, load_trunk, vgg
+from tessera.trunks import IMAGENET, NO_NORMALIZATION, TRUNKS, VGG16_WIDTHS, VGG19_WIDTHS, Trunk, load_trunk, vgg
 from tessera.trunks.classifiers import distilled_vgg19
 
 WIDTHS = ((4, 5), (6,))

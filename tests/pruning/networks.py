@@ -37,7 +37,9 @@ def adding(amounts: Sequence[float]) -> LoadedGenerator:
         pass_on(network.conv_last, 0.5)  # what the trunk was given is added to what it found
         for block, amount in zip(network.body, amounts, strict=True):
             pass_on(block.get_submodule("rdb1.conv5"), -5.0)  # of which a fifth is added: nothing is left
-            block.get_submodule("rdb3.conv5").bias.fill_(2 * amount * 25)  # a fifth of a fifth; half at the end
+            bias = block.get_submodule("rdb3.conv5").bias
+            assert isinstance(bias, torch.Tensor)
+            bias.fill_(2 * amount * 25)  # a fifth of a fifth; half at the end
     return loaded(network, config)
 
 

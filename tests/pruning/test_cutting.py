@@ -11,7 +11,7 @@ from torch import nn
 from pruning.networks import adding, made, pictures
 from stand_ins import nearest
 from tessera.errors import UsageError
-from tessera.pruning.cutting import describe_origin, keep_blocks, prune
+from tessera.pruning.cutting import check_prunable, describe_origin, keep_blocks, prune
 from tessera.weights.files import assemble
 from tessera.weights.license import LICENSE_KEY
 
@@ -37,7 +37,7 @@ def test_what_is_left_is_measured_anew_after_each_block() -> None:
 
 def test_the_rest_of_the_network_is_what_it_was() -> None:
     generator, x = made(4), pictures()
-    config, state = keep_blocks(generator.config, generator.state, (1, 3))
+    config, state = keep_blocks(check_prunable(generator), generator.state, (1, 3))
     whole = generator.network
     assert isinstance(whole.body, nn.Sequential)
     whole.body = nn.Sequential(whole.body[1], whole.body[3])
@@ -62,7 +62,7 @@ def test_the_fidelity_is_that_of_the_network_that_is_left() -> None:
 def test_a_choice_that_is_none_is_refused(kept: tuple[int, ...]) -> None:
     generator = made(4)
     with pytest.raises(UsageError, match="expected some of 0 to 3, ascending"):
-        keep_blocks(generator.config, generator.state, kept)
+        keep_blocks(check_prunable(generator), generator.state, kept)
 
 
 @pytest.mark.parametrize("blocks", [0, 4, 5])

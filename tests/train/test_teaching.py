@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,9 +35,9 @@ def photos(tmp_path: Path) -> Listing:
     return list_pictures([tmp_path / "photos"])
 
 
-def make(folder: Path, photos: Listing, config: TeachingConfig = AREA, **more: object) -> Iterator[int]:
+def make(folder: Path, photos: Listing, config: TeachingConfig = AREA, **more: Any) -> Generator[int]:
     chosen = {"pairs": 20, "resume": False, "show_message": print, **more}
-    return teach(nearest(), FunctionEngine(repeated()), photos, folder, config, **chosen)
+    yield from teach(nearest(), FunctionEngine(repeated()), photos, folder, config, **chosen)
 
 
 def pixels_of(folder: Path) -> list[tuple[np.ndarray, np.ndarray]]:
