@@ -90,7 +90,7 @@ def test_memory_between_layers_is_what_paper_says():
         "convolution": 100 * (2 + 2 + 12),
         "activation": 100 * (2 + 2),
         "rearrangement": 100 * 12,
-        "enlargement": 100 * 12,
+        "upsampling": 100 * 12,
         "sum": 100 * 12,
     }
     # The most is alive while the sum is written: its two terms and itself.

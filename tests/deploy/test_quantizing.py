@@ -189,7 +189,7 @@ def test_bias_correction_takes_the_mean_error_away():
 
 
 def planted(config, place):
-    """A network near plain enlargement, in which one layer's rounding is heard: a weight of it is far from the others.
+    """A network near plain upsampling, in which one layer's rounding is heard: a weight of it is far from the others.
 
     The far weight reads a channel that is always zero, so that it says nothing and takes the steps of all others.
     """

@@ -18,14 +18,14 @@ from tessera.generators import GeneratorConfig, find_generator
 from tessera.generators import layers as drawn
 from tessera.weights.dialects import state_shapes
 
-Kind = Literal["convolution", "activation", "sum", "join", "enlargement", "rearrangement", "scaling"]
-KINDS: tuple[Kind, ...] = ("convolution", "activation", "sum", "join", "enlargement", "rearrangement", "scaling")
+Kind = Literal["convolution", "activation", "sum", "join", "upsampling", "rearrangement", "scaling"]
+KINDS: tuple[Kind, ...] = ("convolution", "activation", "sum", "join", "upsampling", "rearrangement", "scaling")
 KIND_OF: dict[drawn.Kind, Kind] = {
     "conv": "convolution",
     "prelu": "activation",
     "add": "sum",
     "concat": "join",
-    "nearest": "enlargement",
+    "nearest": "upsampling",
     "shuffle": "rearrangement",
     "unshuffle": "rearrangement",
     "affine": "scaling",
@@ -139,7 +139,7 @@ def profile(config: GeneratorConfig, height: int, width: int) -> Profile:
 def peak_values(operations: Sequence[Operation], picture_values: int, end: int) -> int:
     """Most numbers alive at one time: 0 is the picture, operation n makes tensor n + 1, `end` is kept.
 
-    >>> grow = Operation("enlargement", (0,), 40)
+    >>> grow = Operation("upsampling", (0,), 40)
     >>> peak_values([grow, Operation("sum", (1, 1), 40)], 10, 2)
     80
     """

@@ -62,7 +62,7 @@ class Planner:
     def plan(self) -> Plan:
         """The plan, from the cache or measured now."""
         if self._plan is None:
-            self._plan = read_plan(self._key) or self._measured()
+            self._plan = read_plan(self._key) or self._time_candidates()
         return self._plan
 
     def engine_for(self, pixels: int) -> tuple[Engine, Choice] | None:
@@ -97,7 +97,7 @@ class Planner:
         mean = pace if known.pace == 1.0 else (pace * known.pace) ** 0.5
         self._note(known, known.model_copy(update={"pace": min(max(mean, 1 / SLOWEST_PACE), SLOWEST_PACE)}))
 
-    def _measured(self) -> Plan:
+    def _time_candidates(self) -> Plan:
         plan = self._timed(Plan(policy=self._policy, candidates=self._candidates))
         write_plan(self._key, plan)
         return plan

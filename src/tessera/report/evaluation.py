@@ -284,8 +284,9 @@ def _extremes(evaluation: Evaluation, level: int) -> str:
     for title, rows in parts:
         for row in rows:
             pieces.append(
-                f"<h{level}>{title}: {name(row.picture)}, {format_number(row.scores[metric.name], metric.decimals)}"
-                f"</h{level}>\n"
+                f"<h{level}>{title}: {name(row.picture)},"
+                f" {format_number(row.scores[metric.name], metric.decimals)} {text(metric.unit)}".rstrip()
+                + f"</h{level}>\n"
             )
             pieces.append(_crops(evaluation, row, metric))
     return "".join(pieces)

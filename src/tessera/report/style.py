@@ -19,7 +19,9 @@ body {
 }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: .5rem 0 1rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.25rem; margin: 2.2rem 0 .6rem; overflow-wrap: anywhere; }
-h3, h4 { font-size: 1.05rem; margin: 1.6rem 0 .4rem; overflow-wrap: anywhere; }
+h3 { font-size: 1.12rem; }
+h3, h4 { margin: 1.6rem 0 .4rem; overflow-wrap: anywhere; }
+h4 { font-size: 1rem; margin: 1.6rem 0 .4rem; overflow-wrap: anywhere; }
 p, li, dd { overflow-wrap: anywhere; max-width: 48rem; }
 footer, .soft { color: var(--soft); font-size: .875rem; }
 footer { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: .6rem; }
@@ -27,7 +29,7 @@ dl { display: grid; grid-template-columns: minmax(6rem, max-content) 1fr; gap: .
 dt { color: var(--soft); }
 dd { margin: 0; }
 @media (max-width: 30rem) { dl { grid-template-columns: 1fr; } dd { margin: 0 0 .4rem 1rem; } }
-.scroll { overflow-x: auto; max-width: 100%; margin: .4rem 0; }
+.scroll { position: relative; overflow-x: auto; max-width: 100%; margin: .4rem 0; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 p.soft { margin: .4rem 0 0; }
 a { color: var(--accent); }

@@ -23,14 +23,14 @@ _ALWAYS = ("name",)
 
 def find_shortest(recipe: Recipe) -> tuple[str, Values]:
     """Find the shipped recipe ("" for none) that needs the fewest changes to give this recipe, and the changes."""
-    whole = cast(Values, _written(recipe.model_dump(mode="json")))
+    whole = cast(Values, _format_value(recipe.model_dump(mode="json")))
     candidates: list[tuple[str, Values, Values]] = []
     for base in RECIPES:
         lower = read_shipped_recipe(base)
         if not _gives(recipe, override(lower, whole)):
             continue  # it has parts that a change cannot remove, such as a discriminator
         values = copy.deepcopy(whole)
-        _drop_equal(values, cast(Values, _written(validate(Recipe, lower, base).model_dump(mode="json"))))
+        _drop_equal(values, cast(Values, _format_value(validate(Recipe, lower, base).model_dump(mode="json"))))
         if _gives(recipe, override(lower, values)):
             candidates.append((base, lower, values))
     nearest = min(candidates, key=lambda candidate: _size(candidate[2]), default=None)
@@ -44,12 +44,12 @@ def find_shortest(recipe: Recipe) -> tuple[str, Values]:
     return best
 
 
-def _written(value: Any) -> Any:
+def _format_value(value: Any) -> Any:
     """Drop null, which TOML lacks."""
     if isinstance(value, dict):
         table = cast(Values, value)
-        return {key: _written(inner) for key, inner in table.items() if inner is not None}
-    return [_written(inner) for inner in cast("list[Any]", value)] if isinstance(value, list) else value
+        return {key: _format_value(inner) for key, inner in table.items() if inner is not None}
+    return [_format_value(inner) for inner in cast("list[Any]", value)] if isinstance(value, list) else value
 
 
 def _gives(recipe: Recipe, values: Values) -> bool:
