@@ -31,7 +31,7 @@ def import_library(name: str) -> Any:
         The module, untyped: most of these libraries are compiled and have no types.
 
     Raises:
-        ImportError: the library is missing, broken or older than its first safe version. A broken one may raise anything.
+        ImportError: the library is missing, broken or too old to be safe. A broken one may raise anything else.
     """
     switch_telemetry_off()
     check_version(name.partition(".")[0])
