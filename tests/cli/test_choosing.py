@@ -11,8 +11,7 @@ import pytest
 
 import tessera.upscaling.upscaler
 from pictures import ramp, save
-from tessera.cli import main
-from tessera.cli import upscale as command
+from tessera.cli import main, upscale_run
 from tessera.cli.choosing import model_name, report_missing_engines, suggest_fast
 from tessera.engines import opening
 from tessera.engines.opening import find_engine
@@ -173,7 +172,7 @@ def test_run_and_dry_run_ask_once_and_a_run_with_nothing_to_do_does_not(
     def suggest(upscaler: Upscaler, pixels: int, seconds: float) -> None:
         asked.append((upscaler.generator.name, pixels, seconds > 0))
 
-    monkeypatch.setattr(command, "suggest_fast", suggest)
+    monkeypatch.setattr(upscale_run, "suggest_fast", suggest)
     for name in "ab":
         save(tmp_path / f"{name}.png", ramp(10, 20, 3))
     pictures = [str(tmp_path / "a.png"), str(tmp_path / "b.png")]
