@@ -1,9 +1,9 @@
-"""How fast batches are degraded, in turn with a plain per-picture implementation of the same draws.
+"""Speed of degrading batches, in turn with a plain per-picture implementation of the same draws.
 
-The plain one uses OpenCV where it is installed (with OpenCV's own threads), else SciPy and Pillow, and NumPy's random
-numbers. Its JPEG is the arithmetic of the published training in NumPy; with `files`, which is less work but another
-result, what an encoder writes and a decoder reads. Processor time is given beside the clock's, because it says the same
-on a machine that others use too. `python benchmarks/degrade.py [DRAWS] [files]`.
+The plain implementation uses OpenCV if installed (with its own threads), else SciPy and Pillow, and NumPy's random
+numbers. Its JPEG is the arithmetic of the published training in NumPy; with `files` (less work, other results),
+pictures pass through an encoder and a decoder. Processor time is printed too, because other load on the machine affects
+it less. `python benchmarks/degrade.py [DRAWS] [files]`.
 """
 
 import io

@@ -1,9 +1,9 @@
 """The int8 figures of docs/explanation/quantization.md: quantized on photographs, measured on others, two protocols.
 
 `python benchmarks/deploy.py FOLDER [MODEL ...]`; TESSERA_ASSETS names the folder with `photos/train`, `photos/val`
-and `weights`. Files and pages go to FOLDER; a model that is there already is measured again, and not made again. For
-each model and protocol a table is written (.md, .json, .html), and `int8.md` has a row for each with what must hold: at
-most 0.01 dB lost in fp16 and bf16, in int8 0.2 dB and 0.02 of SSIM, and 1.7 times the throughput of bf16. That takes an
+and `weights`. Files and pages go to FOLDER; existing models are measured again but not rebuilt. For
+each model and protocol a table is written (.md, .json, .html), and `int8.md` has a row for each with the limits: at
+most 0.01 dB lost in fp16 and bf16, in int8 0.2 dB and 0.02 of SSIM, and 1.7 times the throughput of bf16. It takes an
 hour or more on two cores.
 """
 

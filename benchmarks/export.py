@@ -1,9 +1,9 @@
-"""The figures of docs/howto/export.md on exported files: bytes, and how far each file is from its model.
+"""The figures of docs/howto/export.md on exported files: bytes, and the distance of each file from its model.
 
-`python benchmarks/export.py [MODEL ...]`; models are names or files, and without any those of the page: TESSERA_ASSETS
-names the folder whose `weights` has those that were published as .pth. Each becomes ONNX in every precision as
-`tessera export` makes it, and the first RRDBNet also the other formats that the page names. What is compared is the
-built-in chart; of its two pieces the worse counts. It takes minutes on two cores.
+`python benchmarks/export.py [MODEL ...]`; models are names or files (default: those of the page); TESSERA_ASSETS
+names the folder whose `weights` has those published as .pth. Each becomes ONNX in every precision as
+`tessera export` makes it, and the first RRDBNet also the other formats that the page names. The comparison uses the
+built-in chart; the worse of its two pieces counts. It takes minutes on two cores.
 """
 
 import os

@@ -1,8 +1,8 @@
-"""How near `tessera upscale --dry-run` comes to the time that the whole program then takes.
+"""Accuracy of the forecast of `tessera upscale --dry-run`.
 
     python benchmarks/forecast.py [ROUNDS]
 
-Forecast and run take turns, each a process of its own, after one of each that makes the plan and fills the caches.
+Forecasts and runs alternate, each in a separate process, after one of each that makes the plan and fills the caches.
 Needs TESSERA_ASSETS, the folder of photographs.
 """
 

@@ -1,13 +1,13 @@
-"""Engines in turn on one tile: how much faster than the plain PyTorch script, and how near to it.
+"""Engines in turn on one tile: speed-up over the plain PyTorch script, and distance from it.
 
 Candidates run one after the other, round after round (A, B, C, A, B, C ...), on the middle of a photograph of the
 folder TESSERA_ASSETS names; the times are medians, the ratios those of the medians. GFLOP/s count the multiplications
-and additions of the network as it is written, and "of the peak" is their share of what products of matrices reach in
-the same type (measured between the rounds, the best counts). Winograd's way needs fewer: "really" is the share of the
-time that those would take which the kernels do carry out, each at the peak of its type, transforms not counted.
+and additions of the network by definition, and "of the peak" is their share of the peak rate of matrix products
+in the same type (measured between the rounds, best of all). Winograd convolutions need fewer: "really" is the share for
+the operations that the kernels execute, each at the peak of its type, without transforms.
 
 `python benchmarks/kernels.py [--side N] [--rounds N] [--threads N] [--model NAME] [--int8 FILE]`; --side and --model
-can be given again; --int8 is a file of `tessera quantize` for the one model.
+are repeatable; --int8 is a file of `tessera quantize` for the one model.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""Whether time grows with pixels and memory stays: whole `tessera upscale` processes from 0.1 to 64 megapixels.
+"""Linearity of time and constancy of memory: complete `tessera upscale` processes from 0.1 to 64 megapixels.
 
 `python benchmarks/linear.py [MODEL] [LARGEST_MP] [ROUNDS] [OPTION ...]`; options go to `tessera upscale`. Prints a row
-for each size, and the straight line through the points: seconds = start + rate * megapixels, fitted to relative errors,
-with the largest of them. 64 megapixels take an hour with the compact network on two cores.
+for each size, and the line seconds = start + rate * megapixels, fitted to relative errors, with the largest of them. 64
+megapixels take an hour with the compact network on two cores.
 """
 
 import os

@@ -1,7 +1,7 @@
-"""How fast and in how much memory pictures are measured, in turn with plain implementations of the same.
+"""Speed and memory of metrics, in turn with plain implementations.
 
-NIQE beside a block-by-block NumPy form with equal features; SSIM of a 12 megapixel pair; peak memory of whole processes
-that score pairs of 4 and of 100 megapixels. `python benchmarks/measure.py`.
+NIQE against a block-by-block NumPy implementation with equal features; SSIM of a 12 megapixel pair; peak memory of
+complete processes that score pairs of 4 and of 100 megapixels. `python benchmarks/measure.py`.
 """
 
 import os
@@ -40,7 +40,7 @@ def niqe_ratio() -> None:
         theirs.append(time.perf_counter() - began)
     apart = np.abs(features - expected).max()
     print(
-        f"NIQE, 960x1440: {min(ours):.2f} s beside {min(theirs):.2f} s block by block,"
+        f"NIQE, 960x1440: {min(ours):.2f} s against {min(theirs):.2f} s block by block,"
         f" {min(theirs) / min(ours):.1f} times faster; features differ by {apart:.1e}"
     )
 

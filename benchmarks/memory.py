@@ -1,6 +1,6 @@
-"""Peak memory of whole processes that upscale a 4 and a 64 megapixel picture with the same tiles.
+"""Peak memory of complete processes that upscale a 4 and a 64 megapixel picture with the same tiles.
 
-Each run is `tessera upscale` in a process of its own; the kernel says what its peak was. `python benchmarks/memory.py
+Each run is `tessera upscale` in a separate process; the kernel reports its peak. `python benchmarks/memory.py
 [MODEL] [TILE] [EXTENSION ...]`. A 64 megapixel picture takes minutes with a compact model and hours with a deep one.
 """
 

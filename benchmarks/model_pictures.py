@@ -1,9 +1,9 @@
-"""The pictures of docs/models/*.md: what the networks of our own make of pictures that nobody trained them on.
+"""The pictures of docs/models/*.md: results of our models on held-out pictures.
 
     python benchmarks/model_pictures.py docs/images
 
-Photographs come from scikit-image (CC0 or public domain; its documentation says which). Rows, places and seeds are
-fixed here and were not chosen by what comes out.
+Photographs come from scikit-image (CC0 or public domain; its documentation says which). Rows, positions and seeds
+are fixed here and were not selected by their results.
 """
 
 from __future__ import annotations

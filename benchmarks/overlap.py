@@ -1,6 +1,6 @@
-"""How far a tiled result is from the untiled one, for each network and overlap: the table of docs/explanation/tiles.md.
+"""Distance of a tiled result from the untiled one, per network and overlap: the table of docs/explanation/tiles.md.
 
-Crops of photographs (the folder TESSERA_ASSETS names) are enlarged whole and in tiles, in fp32 and without the flat
+Crops of photographs (the folder TESSERA_ASSETS names) are upscaled whole and in tiles, in fp32 and without the flat
 lock, and compared in levels of 255. `python benchmarks/overlap.py [MODEL ...]`.
 """
 

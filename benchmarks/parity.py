@@ -1,6 +1,6 @@
-"""How far our outputs are from an independent runtime reading the same ncnn files (the `ncnn` package), in fp32.
+"""Distance of our outputs from those of the `ncnn` package on the same ncnn files, in fp32.
 
-Middles of the pictures in the folder that TESSERA_ASSETS names. `python benchmarks/parity.py [SIDE] [MODEL ...]`.
+Centers of the pictures in the folder that TESSERA_ASSETS names. `python benchmarks/parity.py [SIDE] [MODEL ...]`.
 """
 
 import os

@@ -1,12 +1,12 @@
-"""Whole programs in turn, from their start to the finished file: the tables of docs/explanation/performance.md.
+"""Complete programs in turn, from the start to the finished file: the tables of docs/explanation/performance.md.
 
-Each case is one network and the middle of one photograph of the folder TESSERA_ASSETS names; its programs are the plain
+Each case is one network and the center of one photograph of the folder TESSERA_ASSETS names; its programs are the plain
 PyTorch script, the plain ncnn script (benchmarks/plain) and `tessera upscale` at each precision. Wall time, processor
 time and peak memory are those of the program alone, and every picture is compared with that of the plain script.
 
 `python benchmarks/performance.py [--case NAME] [--program NAME] [--rounds N] [--cold] [--json FILE] [--markdown FILE]`;
---case and --program can be given again. With --cold, there is no run before the rounds. Plans and compiled networks go
-to a cache folder of the benchmark's own, so the first run of a program makes them.
+--case and --program are repeatable. With --cold, there is no run before the rounds. Plans and compiled networks go to a
+separate cache folder, so the first run of a program makes them.
 """
 
 import argparse

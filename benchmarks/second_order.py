@@ -1,13 +1,13 @@
-"""Enlargements of photographs that went through Real-ESRGAN's second-order degradation, scored against bicubic.
+"""Upscalings of photographs after Real-ESRGAN's second-order degradation, scored against bicubic.
 
     python benchmarks/second_order.py tessera-x4 realesrgan-x4plus --photos PHOTOS/val -o scores.json --pictures FOLDER
 
-The middle of each photograph is degraded by a draw of its own (seed and place in the list decide it), written and read
-as 8 bits, enlarged in fp32 by PyTorch as `tessera upscale` does it, and compared with the truth as it was: PSNR of Y
-with borders of 4 pixels cut, NIQE of Y, the perceptual distance that the `tessera-x4` recipe trains with, and the grid:
-by how many decibels luma's differences of neighbors have more power at a period of 4 pixels than at the periods beside
-it (0 is none; a pixel shuffle may leave one, which NIQE does not mind; photographs themselves are the row `truth`).
-Means and differences from bicubic come with 95 % intervals (bootstrap over the pictures).
+The center of each photograph is degraded by a separate draw (from the seed and its index), written and read as 8 bits,
+upscaled in fp32 by PyTorch as in `tessera upscale`, and compared with the reference: PSNR of Y with borders of 4 pixels
+cut, NIQE of Y, the perceptual distance that the `tessera-x4` recipe trains with, and the grid: by how many decibels
+luma's differences of neighbors have more power at a period of 4 pixels than at adjacent periods (0 is none; a pixel
+shuffle may leave one, which NIQE does not mind; photographs themselves are the row `truth`). Means and differences from
+bicubic come with 95 % intervals (bootstrap over the pictures).
 """
 
 from __future__ import annotations

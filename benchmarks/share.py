@@ -1,9 +1,9 @@
-"""How much of the time of a whole run the network has, and what the rest is.
+"""Share of the network in the time of a complete run, and the rest in parts.
 
 `python benchmarks/share.py [MODEL] [MEGAPIXELS] [ROUNDS]`; TESSERA_ASSETS names the folder of photographs. Each round
-is a process of its own, which does what `tessera upscale` does with plans and compiled networks that are there, and
-counts the time from its start: until the network could begin, while it ran, while nothing ran but reading, blending and
-writing, and the end. A first round, which makes the plan, is not counted.
+is a separate process that does the work of `tessera upscale` with existing plans and compiled networks, and measures
+the time until the network starts, while it runs, while only reading, blending and writing run, and to the end. A first
+round, which makes the plan, is not counted.
 """
 
 import json

@@ -1,6 +1,6 @@
-"""What the size of tiles costs: seconds for each output megapixel, for each engine and tile from 64 to 512.
+"""Cost of the tile size: seconds per output megapixel, for each engine and tile from 64 to 512.
 
-A photograph of the folder TESSERA_ASSETS names is enlarged through `Upscaler`, with its overlap, in turn: every engine
+A photograph of the folder TESSERA_ASSETS names is upscaled with `Upscaler`, with its overlap, in turn: every engine
 and tile once in each round. `python benchmarks/tiles.py [MODEL] [SIDE] [ROUNDS] [ENGINE:PRECISION ...]`.
 """
 

@@ -1,7 +1,7 @@
-"""Where the time of a training step goes: networks, or everything else, at the realesrgan recipe.
+"""Time of a training step in networks and in everything else, for the realesrgan recipe.
 
 `python benchmarks/train_step.py [KEY=VALUE ...]` takes changes as `tessera train` does (data.batch=4 is shorter).
-Pictures are made up; the perceptual trunk has VGG19's shape and random weights, which take the same time. What is
+Pictures are synthetic; the perceptual trunk has VGG19's shape and random weights, which take the same time. Everything
 outside the networks: reading and cropping, degradation, pool, losses, optimizers, the average, the watch.
 """
 

@@ -1,8 +1,8 @@
-"""What NNCF makes of a model, beside an int8 file of `tessera quantize`: calibrated and measured on the same pictures.
+"""NNCF against an int8 file of `tessera quantize`, calibrated and measured on the same pictures.
 
-`python benchmarks/nncf_beside.py MODEL INT8.xml [SIDE]`, with `pip install nncf`; TESSERA_ASSETS names the folder with
-`photos/train`, `photos/val` and `weights`. The loss is that of `tessera quantize`: PSNR of Y to the truth, middles of
-`photos/val` with inputs of SIDE (96). Times are the least processor seconds of one input of 128x128, in turn.
+`python benchmarks/nncf.py MODEL INT8.xml [SIDE]`, with `pip install nncf`; TESSERA_ASSETS names the folder with
+`photos/train`, `photos/val` and `weights`. The loss is that of `tessera quantize`: PSNR of Y to the reference, centers
+of `photos/val` with inputs of SIDE (96). Times are the minimum processor seconds of one input of 128x128, in turn.
 """
 
 import os
