@@ -28,6 +28,9 @@ EXACT, HALF = 2e-5, 3e-2
 SIZES = ((1, 1), (1, 9), (9, 1), (4, 4), (7, 10))
 LARGER = ((13, 18), (3, 61))
 SETS: tuple[library.InstructionSet, ...] = ("neon", "neon_bf16")
+SOME = ("rrdbnet", "srvgg")
+"""Emulation is slow: the default run has these, and `make test-arm` all."""
+NAMES = [pytest.param(name, marks=() if name in SOME else pytest.mark.slow) for name in CONFIGS]
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +67,7 @@ def run(
 
 
 @pytest.mark.parametrize("instructions", SETS)
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", NAMES)
 def test_both_sets_give_what_pytorch_gives(program: Path, name: str, instructions: library.InstructionSet):
     generator = made(CONFIGS[name])
     kinds: tuple[library.Kind, ...] = ("F4 fp32",) * (describe(generator).blocks + 1)
@@ -75,7 +78,7 @@ def test_both_sets_give_what_pytorch_gives(program: Path, name: str, instruction
 
 
 @pytest.mark.parametrize("kind", ["F2 bf16", "F4 bf16"])
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", NAMES)
 def test_products_of_bf16_come_near(program: Path, name: str, kind: library.Kind):
     generator = made(CONFIGS[name])
     kinds: tuple[library.Kind, ...] = (kind,) * (describe(generator).blocks + 1)
