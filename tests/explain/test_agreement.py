@@ -22,11 +22,11 @@ from tessera.explain.agreement import (
 )
 
 
-@given(seed=st.integers(0, 2**31), to_levels=st.sampled_from([3, 20, 10**9]), count=st.integers(10, 400))
-def test_rank_correlation_is_scipys_also_with_ties(seed: int, to_levels: int, count: int) -> None:
+@given(seed=st.integers(0, 2**31), levels=st.sampled_from([3, 20, 10**9]), count=st.integers(10, 400))
+def test_rank_correlation_is_scipys_also_with_ties(seed: int, levels: int, count: int) -> None:
     rng = np.random.default_rng(seed)
-    first = rng.integers(0, to_levels, count).astype(float)
-    second = np.where(rng.random(count) < 0.5, first, rng.integers(0, to_levels, count))
+    first = rng.integers(0, levels, count).astype(float)
+    second = np.where(rng.random(count) < 0.5, first, rng.integers(0, levels, count))
     found = rank_correlation(first, second)
     published: Any = stats.spearmanr
     if len(set(first)) == 1 or len(set(second)) == 1:
@@ -35,11 +35,11 @@ def test_rank_correlation_is_scipys_also_with_ties(seed: int, to_levels: int, co
         assert found == pytest.approx(published(first, second).statistic, abs=1e-12)
 
 
-@given(seed=st.integers(0, 2**31), to_levels=st.sampled_from([3, 20, 10**9]))
-def test_the_area_under_the_roc_is_the_share_of_pairs_in_the_right_order(seed: int, to_levels: int) -> None:
+@given(seed=st.integers(0, 2**31), levels=st.sampled_from([3, 20, 10**9]))
+def test_the_area_under_the_roc_is_the_share_of_pairs_in_the_right_order(seed: int, levels: int) -> None:
     rng = np.random.default_rng(seed)
     strength = rng.integers(0, 50, (12, 15)).astype(float)
-    attention = rng.integers(0, to_levels, (12, 15)).astype(float)
+    attention = rng.integers(0, levels, (12, 15)).astype(float)
     edge = strength > np.sort(strength.ravel())[int(0.9 * (strength.size - 1))]
     on, off = attention[edge], attention[~edge]
     found = roc_area(attention, strength)

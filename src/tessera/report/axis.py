@@ -6,6 +6,7 @@ Used by the scatter plot and the curves.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -95,5 +96,9 @@ def log_ticks(least: float, greatest: float) -> list[float]:
 
 
 def format_tick(value: float) -> str:
-    """A tick's number, with a true minus sign."""
-    return f"{value:g}".replace("-", "−")
+    """Format a tick, with a true minus sign and a short exponent.
+
+    >>> format_tick(-0.5), format_tick(4.865e-07), format_tick(1e12)
+    ('−0.5', '4.865e−7', '1e+12')
+    """
+    return re.sub(r"e([-+])0", r"e\1", f"{value:g}").replace("-", "−")

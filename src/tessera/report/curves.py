@@ -22,7 +22,7 @@ Floats = npt.NDArray[np.float64]
 MOST_POINTS = 300
 """Maximum number of bins."""
 _WIDTH, _HEIGHT = 560, 250
-_LEFT, _RIGHT, _TOP, _BOTTOM = 74, 14, 12, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 82, 14, 12, 40
 _DOTS = 40
 """Up to this many values are marked one by one."""
 
