@@ -12,7 +12,7 @@ from pruning.networks import adding, made, pictures
 from stand_ins import nearest
 from tessera.errors import UsageError
 from tessera.pruning.cutting import check_prunable, describe_origin, keep_blocks, prune
-from tessera.weights.files import assemble
+from tessera.weights.assembling import assemble
 from tessera.weights.license import LICENSE_KEY
 
 

@@ -16,7 +16,7 @@ from tessera.errors import UsageError
 from tessera.generators import GeneratorConfig, RRDBNetConfig
 from tessera.generators.rrdbnet.network import RRDBNet
 from tessera.pruning.importance import BlockImportance, compute_outputs, find_least_important, measure_importance
-from tessera.weights.files import assemble
+from tessera.weights.assembling import assemble
 from tessera.weights.license import LICENSE_KEY
 from tessera.weights.loaded_generator import LoadedGenerator
 

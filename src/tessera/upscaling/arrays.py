@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tessera.errors import LimitError, UsageError
-from tessera.images.pixels import Pixels, is_color_noise, measure_color
+from tessera.images.pixels import Pixels, is_color_noise, measure_color, validate_pixels
 from tessera.images.resample import resample_array
 from tessera.tiling.mosaic import MosaicCount
 from tessera.tiling.pipeline import Pipeline, Subject
@@ -29,26 +29,13 @@ def count_pixels(picture: Any) -> int:
     return math.prod(shape[:2] if isinstance(picture, np.ndarray) else (*shape[-2:], *shape[:-3]))
 
 
-def validate_array(array: npt.NDArray[Any]) -> Pixels:
-    """(H, W) or (H, W, C), uint8, uint16 or float in [0, 1] -> (H, W, C) uint8 or uint16. Raises UsageError."""
-    if array.ndim not in (2, 3) or (array.ndim == 3 and not 1 <= array.shape[2] <= 4) or 0 in array.shape:
-        raise UsageError(f"An array of shape {array.shape} is not a picture: expected (H, W) or (H, W, 1 to 4).")
-    if array.dtype.kind == "f":
-        if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
-            raise UsageError("A float array must be finite and within [0, 1].")
-        array = np.rint(array.astype(np.float64) * 65_535).astype(np.uint16)
-    if array.dtype != np.uint8 and array.dtype != np.uint16:
-        raise UsageError(f"An array of {array.dtype} is not a picture: expected uint8, uint16 or float in [0, 1].")
-    return array[:, :, None] if array.ndim == 2 else array
-
-
 def upscale_array(array: npt.NDArray[Any], open_pipeline: Callable[[], Pipeline]) -> npt.NDArray[Any]:
     """(H, W) or (H, W, C) -> (s*H, s*W[, C]) of the same type; floats are processed in 16 bits.
 
     `open_pipeline` may have to plan, so it is called once the array is validated. Raises UsageError for what is not a
     picture, LimitError for an output larger than allowed.
     """
-    pixels = validate_array(array)
+    pixels = validate_pixels(array, floats_as=np.dtype(np.uint16))
     result = _upscale_pixels(open_pipeline(), pixels)
     result = result[..., 0] if array.ndim == 2 else result
     return (result / np.float64(65_535)).astype(array.dtype) if array.dtype.kind == "f" else result

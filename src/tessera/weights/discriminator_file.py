@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from tessera.config import config_from_json
 from tessera.discriminators.catalog import DISCRIMINATORS
 from tessera.discriminators.config import DiscriminatorConfig
 from tessera.errors import UsageError, WeightsError
+from tessera.weights.assembling import assemble
 from tessera.weights.checkpoint import read_checkpoint
 from tessera.weights.described_file import (
     check_name,
@@ -106,20 +106,6 @@ def load_discriminator(path: Path, *, config: DiscriminatorConfig | None = None)
         sha256=read_digest(path),
         metadata=metadata,
     )
-
-
-def assemble(config: DiscriminatorConfig, state: Mapping[str, Tensor]) -> nn.Module:
-    """Build the network of a configuration around these tensors, in fp32, in eval mode, without gradients."""
-    with torch.device("meta"):
-        network = config.build()
-    # Copies, because sums over memory that a file laid out (at odd addresses) are rounded in another order, and
-    # training that goes on from a file would then not be what it would have been without the stop.
-    copies = {
-        name: tensor.to(torch.int64 if name.endswith(COUNTER) else torch.float32, copy=True).contiguous()
-        for name, tensor in state.items()
-    }
-    network.load_state_dict(copies, assign=True)
-    return network.eval().requires_grad_(False)
 
 
 def _from_names(content: Any) -> tuple[Recognized[DiscriminatorConfig], str]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from tessera.errors import UnknownNetworkError, UsageError, WeightsError
 from tessera.generators import CONFIG_KEY, GeneratorConfig, config_from_json, find_generator
+from tessera.weights.assembling import assemble
 from tessera.weights.checkpoint import read_checkpoint
 from tessera.weights.described_file import (
     check_name,
@@ -295,16 +296,6 @@ _READERS: Mapping[Format, Callable[[Path, int | None], _Weights]] = {
     "onnx": _read_onnx,
     "openvino": _read_openvino,
 }
-
-
-def assemble(config: GeneratorConfig, state: Mapping[str, Tensor]) -> nn.Module:
-    """Build the network of a configuration around these tensors, in fp32, in eval mode, without gradients."""
-    with torch.device("meta"):
-        network = config.build()
-    network.load_state_dict(
-        {name: tensor.to(torch.float32).contiguous() for name, tensor in state.items()}, assign=True
-    )
-    return network.eval().requires_grad_(False)
 
 
 def _check_scale(config: GeneratorConfig, scale: int | None) -> None:

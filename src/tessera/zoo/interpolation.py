@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from tessera.errors import UsageError
+from tessera.weights.assembling import assemble
 from tessera.weights.dialects import compare
-from tessera.weights.files import assemble
 from tessera.weights.foreign_network import ForeignConfig
 from tessera.weights.license import combine_licenses
 from tessera.weights.loaded_generator import LoadedGenerator
