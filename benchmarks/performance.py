@@ -22,11 +22,11 @@ from tessera.bench.processes import Program, measure_programs
 from tessera.bench.subject import crop_middle
 from tessera.bench.surroundings import describe_machine
 from tessera.bench.tables import as_dict, as_markdown
-from tessera.engines.ncnn.engine import write_numbers, write_param
 from tessera.engines.opening import choose_products
 from tessera.images.picture import read_picture
 from tessera.images.writer import write_picture
 from tessera.upscaling.doctor import examine
+from tessera.weights.ncnn_writer import write_param, write_values
 from tessera.zoo.models import load_model
 
 PLAIN = Path(__file__).parent / "plain"
@@ -55,7 +55,7 @@ def prepare(model: str, assets: Path, folder: Path) -> str:
     torch.save({"kind": kind, "numbers": numbers, "state": state}, folder / "plain.pth")
     text, modules = write_param(config)
     (folder / "plain.param").write_text(text, encoding="ascii")
-    (folder / "plain.bin").write_bytes(write_numbers(state, modules))
+    (folder / "plain.bin").write_bytes(write_values(state, modules))
     return spec
 
 
