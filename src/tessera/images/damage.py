@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tessera.errors import PictureError
 from tessera.images.codecs.png_chunks import read_png_size
-from tessera.images.formats import recognize_format
+from tessera.images.formats import FORMATS, recognize_format
 
 _LONGEST_REASON = 150
 _LONGEST_PNG_SIDE = 100_000_000  # libvips' VIPS_MAX_COORD
@@ -65,7 +65,8 @@ def describe_damage(path: Path, error: Exception) -> str:
     start, end, size = _read_ends(path)
     kind = _guess_kind(start)
     if kind or "not in a known format" in lowered or "is not a known file format" in lowered:
-        return f"{path}: is not a picture in a supported format{f' ({kind})' if kind else ''}."
+        supported = ", ".join(form.name for form in FORMATS if form.extensions and not form.hint)
+        return f"{path}: is not a picture in a supported format ({kind or supported})."
     claimed = read_png_size(start)
     if claimed is not None and not 0 < min(claimed) <= max(claimed) < 2**31:
         return f"{path}: is damaged: its header claims {claimed[1]}x{claimed[0]} pixels, which no PNG can have."
