@@ -163,6 +163,7 @@ sys.exit(failed != 0)
 """
 
 
+@pytest.mark.slow  # more than a minute of imports
 def test_every_module_imports_alone_and_without_side_effects(tmp_path: Path) -> None:
     """Each in a process of its own: no file, folder or variable is touched, nothing global changed, no CUDA."""
     assert "tessera.upscaling.batch" in MODULES

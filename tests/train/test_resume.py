@@ -57,7 +57,7 @@ def tensors(path: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("recipe", "more"),
     [
-        ("realesrnet", ()),
+        pytest.param("realesrnet", (), marks=pytest.mark.slow),
         ("a-esrgan-multi", ("discriminator.features=4", *EVERYTHING_RANDOM)),
     ],
 )

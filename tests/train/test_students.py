@@ -31,7 +31,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     state = config.build().state_dict()
     for name in state:  # so that blocks differ in what they add
         if name.startswith("body."):
-            state[name] = state[name] * (1 + 0.6 * ((7 * int(name.split(".")[1])) % 4))
+            state[name] = state[name] * (1 + 2.0 * ((7 * int(name.split(".")[1])) % 4))
     save_weights(tmp_path / "whole.safetensors", config, state, metadata={LICENSE_KEY: "BSD-3-Clause"})
     make_store(tmp_path / "store")
     monkeypatch.chdir(tmp_path)
