@@ -642,3 +642,28 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(tiny: Path, tmp_path: 
     process.stderr.close()
     assert process.wait() == 141
     assert not parts()
+
+
+# ------------------------------------------------------------------------------------- places behind folders to come
+
+
+def test_a_place_behind_a_folder_that_does_not_exist_yet_is_checked_as_the_place_it_becomes(upscale: Run) -> None:
+    """`new/../a.png` is a.png once `new` was created."""
+    picture("a.png")
+    before = Path("a.png").read_bytes()
+    Path("mine.json").write_text("{}")
+    assert "never replaced" in upscale("a.png", "-o", "new/../a.png")[2]
+    assert upscale("a.png", "-o", "results", "--report", "results/../a.png")[0] == 2
+    assert upscale("a.png", "-o", "out", "--report", "out/../mine.json")[0] == 2
+    assert Path("a.png").read_bytes() == before
+    assert Path("mine.json").read_text() == "{}"
+
+
+def test_a_run_says_which_weights_of_a_file_it_used(upscale: Run, tmp_path: Path) -> None:
+    config = SRVGGNetCompactConfig(features=4, convolutions=1, scale=2)
+    states = [config.build().state_dict() for _ in range(2)]
+    torch.save({"netG": states[0], "netG_ema": states[1]}, tmp_path / "both.pth")
+    picture("a.png")
+    code, _, errors = upscale("a.png", "-n", str(tmp_path / "both.pth"))
+    assert code == 0
+    assert "Used the averaged weights in `netG_ema`, not those in `netG`." in errors

@@ -12,13 +12,14 @@ import os
 import sys
 import unicodedata
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
 from typer.core import TyperGroup
 
 from tessera.cli.command import make_strict
-from tessera.cli.options import describe_error, show_options
+from tessera.cli.options import describe_error, set_running_options, show_options
 from tessera.cli.streams import close_streams, describe_system_error, leave_output, open_streams, write_line
 from tessera.errors import Interrupted, TesseraError, UsageError
 from tessera.version import __version__
@@ -114,8 +115,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
+    set_running_options(None)
     try:
-        os.getcwd()  # noqa: PTH109 - checked before any library needs it
+        Path.cwd()  # checked before any library needs it
     except OSError:
         print_error("the working folder no longer exists; change to another folder and run the command again.")
         return 1

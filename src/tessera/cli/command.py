@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import typer
 from typer.core import TyperCommand
 
+from tessera.cli.options import set_running_options
 from tessera.cli.streams import leave_output
 from tessera.cli.watchdog import watch_signals
 from tessera.errors import UsageError
+from tessera.storage.files import resolve_parents
 
+_PLACES = frozenset({"output", "report"})
+"""Parameters with files or folders that a command writes."""
 _MAY_BE_EMPTY = frozenset({"suffix", "label"})
 
 
@@ -21,8 +26,13 @@ class Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Check the line, then read it as usual. Raises UsageError."""
         if not ctx.resilient_parsing:
+            set_running_options(name for option in self.params for name in option.opts)
             self._check_options(ctx, args)
-        return super().parse_args(ctx, args)
+        rest = super().parse_args(ctx, args)
+        for name in _PLACES & ctx.params.keys():
+            if isinstance(ctx.params[name], Path):
+                ctx.params[name] = resolve_parents(ctx.params[name])
+        return rest
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command under the watchdog; 141 (SIGPIPE) when the reader of standard output has gone."""

@@ -7,6 +7,8 @@ Errors of the library name fields and arguments, because it has callers without 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from tessera.errors import UsageError
 
@@ -76,21 +78,44 @@ OPTIONS: dict[str, str] = {
 """Fields that messages of the library name, each with its option (tests check that the option exists)."""
 
 
-def show_options(text: str) -> str:
-    """Replace field names in backticks by their options.
+@dataclass
+class _Running:
+    """The options of the command that runs; None before one does, and outside of commands."""
 
+    options: frozenset[str] | None = None
+
+
+_running = _Running()
+
+
+def set_running_options(options: Iterable[str] | None) -> None:
+    """Tell which options the running command has: only those are named in its messages."""
+    _running.options = None if options is None else frozenset(options)
+
+
+def show_options(text: str) -> str:
+    """Replace field names in backticks by their options, if the running command has them.
+
+    >>> set_running_options(None)
     >>> show_options("exists already; `overwrite` replaces it (the package `ncnn` is unrelated)")
     'exists already; --overwrite replaces it (the package `ncnn` is unrelated)'
     """
-    return re.sub(r"`(\w+)`", lambda found: OPTIONS.get(found[1], found[0]), text)
+
+    def find_option(found: re.Match[str]) -> str:
+        option = OPTIONS.get(found[1])
+        known = option is not None and (_running.options is None or option in _running.options)
+        return option if option is not None and known else found[0]
+
+    return re.sub(r"`(\w+)`", find_option, text)
 
 
 def describe_error(error: BaseException) -> str:
     """The text of an error with its fields as options.
 
+    >>> set_running_options(None)
     >>> describe_error(UsageError("expected 1 to 100, found 101", field="quality"))
     '--quality: expected 1 to 100, found 101'
     """
     if isinstance(error, UsageError) and error.field is not None:
-        return f"{OPTIONS.get(error.field, error.field)}: {show_options(error.facts)}"
+        return f"{show_options(f'`{error.field}`').strip('`')}: {show_options(error.facts)}"
     return show_options(str(error))

@@ -53,6 +53,8 @@ def write_report(path: Path, result: BatchReport) -> None:
         elif _is_special(path):
             write_to_device(path, f"{text}\n".encode())
         else:
+            if os.path.lexists(path) and not _is_report(path):
+                raise TesseraError(f"{path}: was created meanwhile and is not a report; the report was not written.")
             write_text(path, f"{text}\n")
     except OSError as error:
         raise TesseraError(f"{path}: the report cannot be written: {error.strerror}.") from None

@@ -25,6 +25,15 @@ _CAREFULLY: int = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | 
 """Do not follow a link in the last part of the path, and do not wait for the other end of a FIFO."""
 
 
+def resolve_parents(path: Path) -> Path:
+    """A path without `..`, decided now.
+
+    `new/../a.png` does not exist while `new` is missing, and is `a.png` once `new` was created; a check before and a
+    file written afterwards would mean different places.
+    """
+    return Path(os.path.realpath(path)) if ".." in path.parts else path
+
+
 @contextlib.contextmanager
 def replace_file(path: Path, *, mode: int = 0o666) -> Generator[IO[bytes]]:
     """Write a file under a temporary name next to its place; rename it when the block ends without an error.

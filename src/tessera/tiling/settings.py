@@ -93,6 +93,8 @@ def _round_half_up(value: Fraction) -> int:
 
 
 def _positive(value: int, word: str) -> int:
+    if value < 1:
+        raise UsageError(f"{word} is a size of {value} pixels; expected at least 1.", field="outscale")
     if value <= 8:  # users write "4x" for four times as large
         raise UsageError(
             f"{word} is a size of {value} pixels; for {value} times as large write {value}.", field="outscale"

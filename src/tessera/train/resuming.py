@@ -158,7 +158,7 @@ def _list_results(folder: RunFolder, problems: Sequence[str]) -> list[str]:
     """What a run without an intact checkpoint has; empty if it was stopped before it made anything."""
     found: list[str] = []
     if not folder.checkpoints.is_dir():
-        found.append("no folder `checkpoints`")
+        found.append("no folder named checkpoints")
     damaged = list(list_checkpoints(folder.checkpoints))
     if damaged:
         reason = f" ({problems[-1].rstrip('.')})" if problems else ""

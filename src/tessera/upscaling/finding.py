@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from tessera.errors import UsageError
 from tessera.images.formats import find_format, is_picture_name, list_readable_extensions, list_writable_extensions
+from tessera.storage.files import resolve_parents
 from tessera.upscaling.journal import Journal
 
 _EXTENSION = re.compile(r"\.[a-z]{2,5}\d?")
@@ -44,6 +45,7 @@ class Naming:
     """Whether `output` is a folder even if its name ends like a picture's."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "output", resolve_parents(self.output))
         known = list_writable_extensions()
         if self.extension != "auto" and self.extension.lstrip(".").lower() not in known:
             raise UsageError(f"expected auto or one of {', '.join(known)}, found {self.extension}.", field="extension")

@@ -97,6 +97,13 @@ class LoadedGenerator:
         return f"LoadedGenerator({self.name!r}, {self.config!r}, source={self.source!r}, sha256={self.sha256!r})"
 
     @property
+    def selection_notes(self) -> tuple[str, ...]:
+        """The notes about a choice between several sets of weights in the file, such as averaged and raw ones."""
+        return tuple(
+            note for note in self.notes if note.startswith("Used the ") and ("not those" in note or "others" in note)
+        )
+
+    @property
     def is_read(self) -> bool:
         """Whether the network is in memory, so that accessing it is free."""
         given = get_given_network(self)

@@ -68,8 +68,9 @@ def _read(dialect: Dialect[Any], state: State, hint: ScaleHint) -> Recognized[Ge
     notes: list[str] = []
     known = set(names.values())
     extra = [name for name in state if name not in known]
-    # A constant of the trainer, such as the mean color. A layer would change the result.
-    if len(extra) == 1 and known <= state.keys() and not extra[0].endswith((".weight", ".bias")):
+    # One tensor of the trainer, such as the mean color, is left out; one inside the network's modules is a layer.
+    modules = {name.partition(".")[0] for name in known}
+    if len(extra) == 1 and known <= state.keys() and extra[0].partition(".")[0] not in modules:
         notes.append(f"Left out `{extra[0][:80]}`, a tensor that this network does not have.")
         state = {name: tensor for name, tensor in state.items() if name in known}
     expected = state_shapes(config)
