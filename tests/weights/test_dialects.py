@@ -342,6 +342,13 @@ def test_names_of_nothing_known_are_listed() -> None:
         recognize({"layers.0.attention.weight": torch.ones(1)})
 
 
+def test_one_tensor_outside_of_the_network_is_left_out_with_a_note() -> None:
+    found = recognize(dict(weights_of(SMALL)) | {"extra.weight": torch.ones(3)})
+    assert found.config == SMALL
+    assert "extra.weight" not in found.state
+    assert any("Left out `extra.weight`" in note for note in found.notes)
+
+
 def test_a_layer_too_many_is_refused() -> None:
     state = dict(weights_of(SMALL)) | {"body.0.rdb1.conv1x1.weight": torch.ones(3, 4, 1, 1)}
     with pytest.raises(UnknownNetworkError, match=r"1 names do not belong to it \(`body\.0\.rdb1\.conv1x1\.weight`\)"):
