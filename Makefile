@@ -29,6 +29,10 @@ test-arm: $(VENV)/.installed-dev
 coverage: $(VENV)/.installed-dev
 	PATH="$(BIN):$$PATH" scripts/test --cov --cov-report=term-missing:skip-covered --cov-report=html:out/coverage
 
+# The documentation site and the man page, with warnings as errors, in out/docs.
+docs: $(VENV)/.installed-dev
+	PATH="$(BIN):$$PATH" scripts/docs
+
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/overlap.py
 	$(BIN)/python benchmarks/kernels.py

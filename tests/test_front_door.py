@@ -65,3 +65,10 @@ def test_the_citation_and_the_changelog_know_the_version() -> None:
     assert citation["version"] == __version__
     assert citation["license"] == PROJECT["project"]["license"]
     assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_every_target_of_the_makefile_has_a_recipe() -> None:
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (listed,) = re.findall(r"^\.PHONY: (.+)$", text, re.MULTILINE)
+    for target in listed.split():
+        assert re.search(rf"^{target}:.*\n\t", text, re.MULTILINE), target
