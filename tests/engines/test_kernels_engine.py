@@ -9,8 +9,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from engines.sharing import assert_threads_share
-from native.networks import CONFIGS, made, noise
+from engines.sharing import assert_threads_share, make_random
+from native.networks import CONFIGS, noise
 from stand_ins import nearest, ran
 from tessera.engines.engine import Precision
 from tessera.engines.kernels.engine import KernelsEngine, choose_kinds, describe
@@ -29,7 +29,7 @@ if library.problem() is not None:
 
 
 def test_it_takes_views_and_gives_what_belongs_to_the_caller():
-    generator = made(CONFIGS["srvgg"])
+    generator = make_random(CONFIGS["srvgg"])
     engine = KernelsEngine(generator)
     picture = torch.from_numpy(noise(generator.config, 40, 40)).to(memory_format=torch.channels_last)
     before = picture.clone()
@@ -42,19 +42,19 @@ def test_it_takes_views_and_gives_what_belongs_to_the_caller():
 
 
 def test_threads_share_an_engine():
-    engine = KernelsEngine(made(CONFIGS["rrdbnet"]), threads=2)
+    engine = KernelsEngine(make_random(CONFIGS["rrdbnet"]), threads=2)
     config = CONFIGS["rrdbnet"]
     assert_threads_share(engine, [torch.from_numpy(noise(config, 16 + index, 24, seed=index)) for index in range(6)])
 
 
 def test_precision_is_what_was_asked_for_and_exact_is_fp32():
-    generator = made(RRDBNetConfig(blocks=4, features=16, growth=16))
+    generator = make_random(RRDBNetConfig(blocks=4, features=16, growth=16))
     for precision in ("exact", "auto", "fast"):
         engine = open_engine(generator, precision, engine="kernels")
         assert (engine.name, engine.precision) == ("kernels", choose_products("kernels", precision))
         assert engine.exact().precision == "fp32"
         assert engine.exact() is engine.exact()
-        compact = open_engine(made(CONFIGS["srvgg"]), precision, engine="kernels")
+        compact = open_engine(make_random(CONFIGS["srvgg"]), precision, engine="kernels")
         assert compact.precision == (choose_products("kernels", "fast") if precision == "fast" else "fp32")
     assert choose_products("kernels", "exact") == "fp32"
     with pytest.raises(EngineError, match="kernels engine runs on the CPU, not on cuda"):
@@ -64,14 +64,14 @@ def test_precision_is_what_was_asked_for_and_exact_is_fp32():
 def test_other_networks_and_widths_are_refused_by_name():
     with pytest.raises(EngineError, match="run rrdbnet and srvggnetcompact, and stand-in is nearest; use the pytorch"):
         KernelsEngine(nearest())
-    odd = made(RRDBNetConfig(blocks=1, features=24, growth=16))
+    odd = make_random(RRDBNetConfig(blocks=1, features=24, growth=16))
     with pytest.raises(EngineError, match="multiples of 16, and stand-in has 24 and 16"):
         KernelsEngine(odd)
 
 
 def test_first_and_late_blocks_are_exact_in_bf16_and_every_depth_has_its_kinds():
     for blocks in (1, 2, 6, 23, 40):
-        description = describe(made(RRDBNetConfig(blocks=blocks, features=16, growth=16)))
+        description = describe(make_random(RRDBNetConfig(blocks=blocks, features=16, growth=16)))
         for mode in ("exact", "bf16", "fast"):
             kinds = choose_kinds(description, mode)
             assert len(kinds) == blocks + 1
@@ -138,8 +138,8 @@ def test_bf16_stays_within_its_policy_on_text_fur_sky_faces_and_noise(assets: Pa
     ids=repr,
 )
 def test_networks_with_the_layers_of_rrdbnet_run_under_any_name(config):
-    generator = made(config)
+    generator = make_random(config)
     x = torch.from_numpy(noise(config, 12, 16))
     assert torch.allclose(ran(KernelsEngine(generator), x), generator.network(x), atol=1e-5)
     with pytest.raises(EngineError, match="run rrdbnet and srvggnetcompact, and stand-in is esrdnet"):
-        KernelsEngine(made(ESRDnetConfig(blocks=1, features=16, growth=16, hr_kernel=5)))
+        KernelsEngine(make_random(ESRDnetConfig(blocks=1, features=16, growth=16, hr_kernel=5)))

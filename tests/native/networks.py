@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stand_ins import loaded
 from tessera.engines.kernels.engine import describe
 from tessera.generators import GeneratorConfig, RRDBNetConfig, SRVGGNetCompactConfig
 from tessera.native.library import InstructionSet, Kind, Network
@@ -31,17 +30,6 @@ CONFIGS: dict[str, GeneratorConfig] = {
         features=16, convolutions=2, scale=3, activation="leakyrelu", in_channels=1
     ),
 }
-
-
-def made(config: GeneratorConfig, seed: int = 0) -> LoadedGenerator:
-    """Fresh slopes are all alike, and fresh biases small: here they are not."""
-    torch.manual_seed(seed)
-    network = config.build()
-    with torch.no_grad():
-        for name, value in network.named_parameters():
-            if name.endswith("bias") or value.ndim == 1:
-                value.uniform_(-0.3, 0.3)
-    return loaded(network, config)
 
 
 def in_kernels(

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from native.networks import CONFIGS, by_pytorch, made, noise, relative_error
+from engines.sharing import make_random
+from native.networks import CONFIGS, by_pytorch, noise, relative_error
 from tessera.engines.kernels.engine import describe
 from tessera.native import build as building
 from tessera.native import library
@@ -69,7 +70,7 @@ def run(
 @pytest.mark.parametrize("instructions", SETS)
 @pytest.mark.parametrize("name", NAMES)
 def test_both_sets_give_what_pytorch_gives(program: Path, name: str, instructions: library.InstructionSet):
-    generator = made(CONFIGS[name])
+    generator = make_random(CONFIGS[name])
     kinds: tuple[library.Kind, ...] = ("F4 fp32",) * (describe(generator).blocks + 1)
     for height, width in SIZES:
         x = noise(generator.config, height, width)
@@ -80,7 +81,7 @@ def test_both_sets_give_what_pytorch_gives(program: Path, name: str, instruction
 @pytest.mark.parametrize("kind", ["F2 bf16", "F4 bf16"])
 @pytest.mark.parametrize("name", NAMES)
 def test_products_of_bf16_come_near(program: Path, name: str, kind: library.Kind):
-    generator = made(CONFIGS[name])
+    generator = make_random(CONFIGS[name])
     kinds: tuple[library.Kind, ...] = (kind,) * (describe(generator).blocks + 1)
     for height, width in SIZES:
         x = noise(generator.config, height, width)
@@ -92,7 +93,7 @@ def test_products_of_bf16_come_near(program: Path, name: str, kind: library.Kind
 @pytest.mark.parametrize(("height", "width"), LARGER)
 @pytest.mark.parametrize("name", CONFIGS)
 def test_larger_pictures(program: Path, name: str, height: int, width: int):
-    generator = made(CONFIGS[name])
+    generator = make_random(CONFIGS[name])
     x = noise(generator.config, height, width)
     expected = by_pytorch(generator, x)
     blocks = describe(generator).blocks
@@ -105,7 +106,7 @@ def test_larger_pictures(program: Path, name: str, height: int, width: int):
 
 
 def test_a_picture_that_wraps_around_the_rings_on_several_threads(program: Path):
-    generator = made(CONFIGS["rrdbnet"])
+    generator = make_random(CONFIGS["rrdbnet"])
     x = noise(generator.config, 70, 26)
     expected = by_pytorch(generator, x)
     for instructions in SETS:
@@ -115,7 +116,7 @@ def test_a_picture_that_wraps_around_the_rings_on_several_threads(program: Path)
 
 def test_a_processor_without_bf16_is_not_given_it(program: Path):
     """The first 64-bit cores have no FEAT_BF16: the set is refused before one of its instructions runs."""
-    generator = made(CONFIGS["srvgg"])
+    generator = make_random(CONFIGS["srvgg"])
     x = noise(generator.config, 4, 4)
     kinds: tuple[library.Kind, ...] = ("F4 fp32",) * 4
     found = run(program, generator, kinds, x, "neon", processor="cortex-a53")

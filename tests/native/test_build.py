@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from native.networks import CONFIGS, made
+from engines.sharing import make_random
+from native.networks import CONFIGS
 from tessera.engines.opening import choose_products, open_engine
 from tessera.errors import EngineError
 from tessera.native import build as building
@@ -76,7 +77,7 @@ def test_without_the_library_everything_says_why(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(library, "library", lambda: real(missing))
     sentence = "The kernels are not built.*python -m tessera.native.build"
     with pytest.raises(EngineError, match=sentence):
-        open_engine(made(CONFIGS["srvgg"]), engine="kernels")
+        open_engine(make_random(CONFIGS["srvgg"]), engine="kernels")
     assert choose_products("kernels", "auto") == "fp32"
     state = next(engine for engine in doctor.examine().engines if engine.name == "kernels")
     assert state.problem is not None

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from native.networks import CONFIGS, by_pytorch, in_kernels, made, noise, relative_error
+from engines.sharing import make_random
+from native.networks import CONFIGS, by_pytorch, in_kernels, noise, relative_error
 from tessera.engines.kernels.engine import describe
 from tessera.errors import EngineError, UsageError
 from tessera.generators import GeneratorConfig, RRDBNetConfig, SRVGGNetCompactConfig
@@ -30,7 +31,7 @@ SIZES = ((1, 1), (1, 9), (9, 1), (4, 4), (13, 18))
 
 
 def assert_exact(config: GeneratorConfig, height: int, width: int, **how: object) -> None:
-    generator = made(config)
+    generator = make_random(config)
     x = noise(config, height, width)
     assert relative_error(in_kernels(generator, **how).run(x), by_pytorch(generator, x)) < EXACT  # type: ignore[arg-type]
 
@@ -38,7 +39,7 @@ def assert_exact(config: GeneratorConfig, height: int, width: int, **how: object
 @pytest.mark.parametrize("instructions", SETS)
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_every_instruction_set_gives_what_pytorch_gives(config: GeneratorConfig, instructions: library.InstructionSet):
-    generator = made(config)
+    generator = make_random(config)
     network = in_kernels(generator, instructions=instructions)
     for height, width in SIZES:
         x = noise(config, height, width, batch=2)
@@ -50,7 +51,7 @@ def test_every_instruction_set_gives_what_pytorch_gives(config: GeneratorConfig,
 @pytest.mark.parametrize("name", ["rrdbnet", "rrdbnet x3 in one stage", "srvgg"])
 def test_products_of_bf16_come_near(name: str, instructions: library.InstructionSet, kind: Kind):
     config = CONFIGS[name]
-    generator = made(config)
+    generator = make_random(config)
     blocks = describe(generator).blocks
     network = in_kernels(generator, (kind,) * (blocks + 1), instructions=instructions)
     for height, width in SIZES:
@@ -61,7 +62,7 @@ def test_products_of_bf16_come_near(name: str, instructions: library.Instruction
 @pytest.mark.parametrize("name", ["rrdbnet", "srvgg"])
 def test_blocks_of_different_kinds_follow_each_other(name: str):
     config = CONFIGS[name].model_copy(update={"blocks": 4} if name == "rrdbnet" else {"convolutions": 4})
-    generator = made(config)
+    generator = make_random(config)
     kinds: tuple[Kind, ...] = ("F4 fp32", "F2 bf16", "F4 bf16", "F2 bf16", "F4 fp32")
     network = in_kernels(generator, kinds, instructions=WITH_BF16[-1])
     for height, width in ((3, 5), (40, 33), (7, 90)):
@@ -109,13 +110,13 @@ def test_networks_of_any_shape(features: int, growth: int, blocks: int, stages: 
         in_channels=channels,
         out_channels=channels,
     )
-    generator = made(config, seed)
+    generator = make_random(config, seed)
     x = noise(config, 11, 14, seed=seed)
     assert relative_error(in_kernels(generator).run(x), by_pytorch(generator, x)) < EXACT
 
 
 def test_the_number_of_threads_changes_no_bit():
-    generator = made(CONFIGS["rrdbnet"])
+    generator = make_random(CONFIGS["rrdbnet"])
     x = noise(generator.config, 45, 37)
     one = in_kernels(generator, threads=1).run(x)
     for threads in (2, 3, 8, 40):
@@ -123,7 +124,7 @@ def test_the_number_of_threads_changes_no_bit():
 
 
 def test_sizes_may_change_from_run_to_run():
-    generator = made(CONFIGS["rrdbnet x2 by unshuffling"])
+    generator = make_random(CONFIGS["rrdbnet x2 by unshuffling"])
     network = in_kernels(generator)
     for height, width in ((20, 30), (3, 2), (20, 30), (30, 20), (1, 1), (20, 30)):
         x = noise(generator.config, height, width)
@@ -133,7 +134,7 @@ def test_sizes_may_change_from_run_to_run():
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("name", ["rrdbnet", "srvgg", "srvgg with leaky relu, from gray"])
 def test_pixels_are_clipped_and_rounded_to_the_nearest(name: str, dtype: type[np.integer]):
-    generator = made(CONFIGS[name])
+    generator = make_random(CONFIGS[name])
     most = np.iinfo(dtype).max
     pixels = np.random.default_rng(2).integers(0, most, (2, 9, 12, generator.config.in_channels), dtype, endpoint=True)
     network = in_kernels(generator)
@@ -149,7 +150,7 @@ def test_pixels_are_clipped_and_rounded_to_the_nearest(name: str, dtype: type[np
 
 def test_what_is_not_finite_stays_where_the_network_carries_it():
     config = SRVGGNetCompactConfig(features=16, convolutions=1)
-    generator = made(config)
+    generator = make_random(config)
     x = noise(config, 40, 40)
     expected = in_kernels(generator).run(x)
     x[0, 0, 0, 0] = np.nan
@@ -159,7 +160,7 @@ def test_what_is_not_finite_stays_where_the_network_carries_it():
 
 
 def test_the_memory_of_a_run_grows_with_its_rows_only_by_two_maps():
-    generator = made(CONFIGS["rrdbnet with 48 features and growth 32"])
+    generator = make_random(CONFIGS["rrdbnet with 48 features and growth 32"])
     network = in_kernels(generator)
     more = network.working_bytes(4000, 256) - network.working_bytes(2000, 256)
     map_bytes = 48 * 4
@@ -172,7 +173,7 @@ def _in_child(network: Network, x: np.ndarray, end: Connection) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_network_still_runs_after_a_fork():
-    generator = made(CONFIGS["srvgg"])
+    generator = make_random(CONFIGS["srvgg"])
     network = in_kernels(generator, threads=3)
     x = noise(generator.config, 20, 20)
     expected = network.run(x)
@@ -187,7 +188,7 @@ def test_a_network_still_runs_after_a_fork():
 
 
 def test_pictures_that_do_not_fit_are_refused_in_words():
-    network = in_kernels(made(CONFIGS["rrdbnet x2 by unshuffling"]))
+    network = in_kernels(make_random(CONFIGS["rrdbnet x2 by unshuffling"]))
     with pytest.raises(UsageError, match="takes 3 channels"):
         network.run(np.zeros((1, 1, 4, 4), np.float32))
     with pytest.raises(UsageError, match="divide by 2, and are 3 and 4"):
@@ -211,7 +212,7 @@ def test_pictures_that_do_not_fit_are_refused_in_words():
     ],
 )
 def test_descriptions_that_do_not_fit_are_refused_before_any_weight_is_read(change: dict[str, object], sentence: str):
-    generator = made(CONFIGS["rrdbnet"])
+    generator = make_random(CONFIGS["rrdbnet"])
     arrays = [value.numpy() for value in generator.network.state_dict().values()]
     with pytest.raises(EngineError, match=sentence):
         Network(dataclasses.replace(describe(generator), **change), arrays)  # type: ignore[arg-type]
@@ -222,4 +223,4 @@ def test_a_set_without_bf16_says_so():
     if not without:
         pytest.skip("every set here has bf16")
     with pytest.raises(EngineError, match="does not have the requested instruction set"):
-        in_kernels(made(CONFIGS["srvgg"]), ("F2 bf16",) * 4, instructions=without[0])
+        in_kernels(make_random(CONFIGS["srvgg"]), ("F2 bf16",) * 4, instructions=without[0])

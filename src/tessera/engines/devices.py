@@ -8,17 +8,20 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from tessera.engines.engine import import_problem, installed_version
+from tessera.engines.hardware import has_nvidia_driver, read_nvidia_version
 from tessera.engines.ncnn.vulkan import find_vulkan
 from tessera.libraries import import_library
 from tessera.machine import processor
 
+if TYPE_CHECKING:
+    from tessera.engines.pytorch.devices import Gpus
+
 AUTO = "auto"
 """The name that lets the planner choose among all devices."""
 DeviceKind = Literal["cpu", "vulkan", "cuda", "mps", "openvino"]
-_NVIDIA_DRIVER = ("/proc/driver/nvidia/version", "/dev/nvidia0", "C:/Windows/System32/nvcuda.dll")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +43,16 @@ class Device:
     int8: bool | None = None
 
 
-def list_devices() -> tuple[Device, ...]:
-    """All devices of this machine, and one entry with the reason for each kind that has none."""
+def list_devices(pytorch: Gpus | None = None) -> tuple[Device, ...]:
+    """All devices of this machine, and one entry with the reason for each kind that has none.
+
+    `pytorch` are PyTorch's GPUs, where they were looked for already.
+    """
     cpu = processor()
     return (
         Device(name="cpu", kind="cpu", title=cpu.name or cpu.architecture, usable=True),
         *_list_vulkan(),
-        *_list_pytorch(),
+        *_list_pytorch(pytorch),
     )
 
 
@@ -83,9 +89,7 @@ def parse_device(text: str) -> str:
 def describe_state() -> str:
     """What a choice among the devices depends on besides the versions of the packages: GPUs and their drivers."""
     vulkan = [f"{gpu.name} {gpu.title} {gpu.driver}" for gpu in _list_vulkan() if gpu.usable]
-    nvidia = Path(_NVIDIA_DRIVER[0])
-    driver = nvidia.read_text(encoding="utf-8", errors="replace").partition("\n")[0] if nvidia.is_file() else ""
-    return "; ".join([*vulkan, driver])
+    return "; ".join([*vulkan, read_nvidia_version() or ""])
 
 
 def is_vulkan_name(device: str) -> bool:
@@ -116,15 +120,15 @@ def _list_vulkan() -> Iterator[Device]:
         yield Device(name="vulkan", kind="vulkan", title="Vulkan", usable=False, why_not=found.problem)
 
 
-def _list_pytorch() -> Iterator[Device]:
+def _list_pytorch(found: Gpus | None = None) -> Iterator[Device]:
     from tessera.engines.pytorch.devices import find_gpus
 
     kind: DeviceKind = "mps" if sys.platform == "darwin" else "cuda"
-    problem = import_problem("torch")
+    problem = None if found is not None else import_problem("torch")
     if problem is not None:
         yield Device(name=kind, kind=kind, title="PyTorch", usable=False, why_not=f"PyTorch: {problem}")
         return
-    found = find_gpus(import_library("torch"))
+    found = found or find_gpus(import_library("torch"))
     for gpu in found.devices:
         yield Device(
             name=gpu.device,
@@ -145,4 +149,4 @@ def _may_have_pytorch_gpu() -> bool:
         return False
     if sys.platform == "darwin":
         return platform.machine() == "arm64"
-    return any(Path(place).exists() for place in _NVIDIA_DRIVER) or Path("/dev/kfd").exists()
+    return has_nvidia_driver() or Path("/dev/kfd").exists()

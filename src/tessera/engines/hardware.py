@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 from tessera.machine import processor
 
@@ -23,3 +24,19 @@ def has_bf16(device: str) -> bool:
 
         return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
     return False
+
+
+_NVIDIA_VERSION = Path("/proc/driver/nvidia/version")
+_NVIDIA_DRIVER = (_NVIDIA_VERSION, Path("/dev/nvidia0"), Path("C:/Windows/System32/nvcuda.dll"))
+
+
+def has_nvidia_driver() -> bool:
+    """Whether NVIDIA's driver is installed, without loading it."""
+    return any(place.exists() for place in _NVIDIA_DRIVER)
+
+
+def read_nvidia_version() -> str | None:
+    """The line in which NVIDIA's driver on Linux states its version; None without it."""
+    if not _NVIDIA_VERSION.is_file():
+        return None
+    return _NVIDIA_VERSION.read_text(encoding="utf-8", errors="replace").partition("\n")[0]

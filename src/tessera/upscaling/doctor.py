@@ -19,6 +19,7 @@ from typing import Any
 from tessera import machine
 from tessera.engines.devices import Device, list_devices
 from tessera.engines.engine import EngineInfo, import_problem, installed_version
+from tessera.engines.hardware import has_nvidia_driver
 from tessera.engines.ncnn.vulkan import forget_vulkan
 from tessera.engines.opening import ENGINES, PRECISIONS, choose_products, find_engine
 from tessera.engines.pytorch.devices import Gpus, find_gpus
@@ -128,6 +129,7 @@ def examine() -> Findings:
     versions["libvips"] = libvips
     engines = tuple(_examine_engine(info) for info in ENGINES)
     torch_works = import_problem("torch") is None
+    gpus = find_gpus(import_library("torch")) if torch_works else None
     forget_vulkan()  # a driver may have been repaired
     models, cache = models_folder(), machine.cache_folder()
     return Findings(
@@ -139,9 +141,9 @@ def examine() -> Findings:
             omp_num_threads=omp_num_threads(os.environ.get("OMP_NUM_THREADS", "")),
         ),
         memory=machine.memory(),
-        gpus=find_gpus(import_library("torch")) if torch_works else Gpus(devices=(), problem="PyTorch is missing."),
-        devices=list_devices(),
-        nvidia_driver=any(Path(place).exists() for place in ("/proc/driver/nvidia/version", "/dev/nvidia0")),
+        gpus=gpus or Gpus(devices=(), problem="PyTorch is missing."),
+        devices=list_devices(gpus),
+        nvidia_driver=has_nvidia_driver(),
         engines=engines,
         pictures_problem=pictures_problem,
         weights=weights_in(models),

@@ -6,6 +6,7 @@ Shapes: C channels, h and w the tile, s the scale.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -17,6 +18,8 @@ from tessera.errors import DeviceLostError, EngineError, OutOfMemoryError
 from tessera.libraries import import_library
 
 _NO_MEMORY = -100
+MapTiles = Callable[[Callable[[Tiles, Tiles], None], Tiles, Tiles], Iterator[None]]
+"""`map` or that of a pool of threads, for a function of (tile, result)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,13 +62,13 @@ class Net:
         finally:
             extractor.clear()  # an exception may keep it alive until after Vulkan's instance is gone
 
-    def run_batch(self, tiles: Tiles, scale: int, channels: int) -> Tiles:
-        """(B, C, h, w) -> (B, channels, s*h, s*w), one tile after the other."""
+    def run_batch(self, tiles: Tiles, scale: int, channels: int, *, each: MapTiles = map) -> Tiles:
+        """(B, C, h, w) -> (B, channels, s*h, s*w); `each` is `map`, or that of a pool of threads."""
         batch, _, height, width = tiles.shape
         with without_memory_errors(tiles):
             result = np.empty((batch, channels, height * scale, width * scale), np.float32)
-            for tile, place in zip(np.ascontiguousarray(tiles), result, strict=True):
-                self.run(tile, place)
+            for _ in each(self.run, np.ascontiguousarray(tiles), result):
+                pass
         return result
 
 

@@ -25,6 +25,7 @@ from typing import Any, Literal, Protocol
 from pydantic import BaseModel, ValidationError
 
 from tessera.engines.engine import import_problem, installed_version
+from tessera.engines.hardware import read_nvidia_version
 from tessera.errors import EngineError
 from tessera.libraries import import_library
 from tessera.storage.cache import Key, read_cached, remove_cached, write_cached
@@ -145,9 +146,7 @@ def _driver_files() -> Iterator[str]:
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                 library = Path(json.loads(manifest.read_text(encoding="utf-8"))["ICD"]["library_path"])
                 yield f"{library}@{library.stat().st_mtime_ns}"
-    nvidia = Path("/proc/driver/nvidia/version")
-    if nvidia.is_file():
-        yield nvidia.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
+    yield read_nvidia_version() or ""
 
 
 def _probe() -> Vulkan:

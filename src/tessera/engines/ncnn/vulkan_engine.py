@@ -9,10 +9,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from tessera.engines.engine import Tiles
-from tessera.engines.memory import without_memory_errors
 from tessera.engines.ncnn import vulkan
 from tessera.engines.ncnn.engine import estimate_bytes_per_pixel
 from tessera.engines.ncnn.loading import load_net
@@ -64,17 +61,9 @@ class VulkanEngine:
 
         Raises OutOfMemoryError, and DeviceLostError when the driver reset the device.
         """
-        net, config = self._load(), self._generator.config
-        batch, _, height, width = tiles.shape
-        with without_memory_errors(tiles):
-            shape = (batch, config.out_channels, height * config.scale, width * config.scale)
-            result = np.empty(shape, np.float32)
-            contiguous = np.ascontiguousarray(tiles)
-            if batch == 1:
-                net.run(contiguous[0], result[0])
-            else:
-                list(self._workers.map(net.run, contiguous, result))
-        return result
+        config = self._generator.config
+        each = map if len(tiles) == 1 else self._workers.map
+        return self._load().run_batch(tiles, config.scale, config.out_channels, each=each)
 
     def tiles_at_once(self, pixels: int) -> int:
         """Two tiles, so that copying and computing overlap, where the device has the memory for both."""
