@@ -92,15 +92,6 @@ def describe_state() -> str:
     return "; ".join([*vulkan, read_nvidia_version() or ""])
 
 
-def is_vulkan_name(device: str) -> bool:
-    """Whether a name means a Vulkan device.
-
-    >>> is_vulkan_name("vulkan:1"), is_vulkan_name("cuda")
-    (True, False)
-    """
-    return device.partition(":")[0] == "vulkan"
-
-
 def _list_vulkan() -> Iterator[Device]:
     found = find_vulkan()
     for each in found.devices:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from tessera.engines.devices import AUTO, describe_state, is_vulkan_name
+from tessera.engines.devices import AUTO, describe_state
 from tessera.engines.engine import EngineInfo, Precision
 from tessera.engines.opening import ENGINES, EngineName
 from tessera.machine import cores, processor
@@ -43,7 +43,7 @@ def plan_key(
         "policy": policy,
         "engine": engine,
         "device": device,
-        "devices": describe_state() if device == AUTO or is_vulkan_name(device) else None,
+        "devices": describe_state() if device == AUTO or device.startswith("vulkan") else None,
         "threads": threads,
         "tessera": __version__,
         **{info.name: _find_state(info) for info in ENGINES if info.runs_networks},

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-from collections.abc import Callable
 
 import numpy as np
 
@@ -44,7 +43,8 @@ class Reference:
         self._generator = generator
         self._kernels: Engine | None = None
         self._tried_kernels = False
-        self._pairs: dict[tuple[str, bool], list[tuple[Tiles, Tiles]]] = {}
+        self._pairs: dict[str, list[tuple[Tiles, Tiles]]] = {}
+        """By reference: the two charts, and uniform noise once fp16 needed it."""
 
     def difference(self, engine: Engine) -> Difference | None:
         """How far an engine is from the network in fp32, on the worst of the pictures.
@@ -62,28 +62,24 @@ class Reference:
 
     def _references(self, engine: Engine) -> list[tuple[Tiles, Tiles]]:
         """Inputs and reference outputs that do not come from the engine under test."""
-        if (engine.name, engine.precision) != (_KERNELS, "fp32"):
-            kernels = self._open_kernels()
-            if kernels is not None:
-                return self._compute(_KERNELS, _MOST_MULTIPLY_ADDS, kernels.run, engine.precision == "fp16")
-        return self._compute(
-            "pytorch", _MOST_MULTIPLY_ADDS_IN_PYTORCH, self._run_in_pytorch, engine.precision == "fp16"
+        kernels = None if (engine.name, engine.precision) == (_KERNELS, "fp32") else self._open_kernels()
+        name, most, run = (
+            ("pytorch", _MOST_MULTIPLY_ADDS_IN_PYTORCH, self._run_in_pytorch)
+            if kernels is None
+            else (_KERNELS, _MOST_MULTIPLY_ADDS, kernels.run)
         )
+        if name not in self._pairs:
+            self._pairs[name] = [(tile, run(tile)) for tile in self._draw(self._choose_side(most))]
+        pairs = self._pairs[name]
+        if engine.precision == "fp16" and len(pairs) == 2:
+            uniform = np.random.default_rng(0).random(pairs[0][0].shape, np.float32)
+            pairs.append((uniform, run(uniform)))
+        return pairs if engine.precision == "fp16" else pairs[:2]
 
-    def _compute(
-        self, name: str, most_multiply_adds: float, run: Callable[[Tiles], Tiles], with_uniform_noise: bool
-    ) -> list[tuple[Tiles, Tiles]]:
-        key = name, with_uniform_noise
-        if key not in self._pairs:
-            config = self._generator.config
-            affordable = [side for side in _SIDES if config.multiply_adds(side, side) <= most_multiply_adds]
-            side = (affordable or [_SIDES[-1]])[0]
-            tiles = self._draw(side)
-            if with_uniform_noise:
-                uniform = np.random.default_rng(0).random(tiles[0].shape, np.float32)
-                tiles = (*tiles, uniform)
-            self._pairs[key] = [(tile, run(tile)) for tile in tiles]
-        return self._pairs[key]
+    def _choose_side(self, most_multiply_adds: float) -> int:
+        config = self._generator.config
+        affordable = [side for side in _SIDES if config.multiply_adds(side, side) <= most_multiply_adds]
+        return (affordable or [_SIDES[-1]])[0]
 
     def _open_kernels(self) -> Engine | None:
         if not self._tried_kernels:
@@ -95,7 +91,7 @@ class Reference:
                 self._kernels = kernels if difference.is_allowed("exact") else None
         return self._kernels
 
-    def _draw(self, side: int) -> tuple[Tiles, ...]:
+    def _draw(self, side: int) -> tuple[Tiles, Tiles]:
         """The chart and the noisy chart, (1, C, side, side) each, with a side that the network accepts."""
         config = self._generator.config
         clean = chart(math.ceil(side / config.multiple) * config.multiple, config.in_channels)

@@ -257,7 +257,7 @@ class FileJob:
             color_space=self.color_space,
             color_error_before=count.color_error_before / pixels if locked else None,
             color_error_after=count.color_error_after / pixels if locked else None,
-            notes=(*pipeline.generator.selection_notes, *info.notes, *self.notes, *pipeline.notes(count, tried)),
+            notes=(*pipeline.generator.choices, *info.notes, *self.notes, *pipeline.notes(count, tried)),
         )
 
     def _attempt(

@@ -79,6 +79,7 @@ class _Weights:
     notes: tuple[str, ...]
     dtypes: tuple[str, ...]
     network: nn.Module | None = None
+    choices: tuple[str, ...] = ()
 
 
 # -------------------------------------------------------------------------------------------------------- reading
@@ -106,6 +107,7 @@ def load_weights(path: Path, *, scale: int | None = None) -> LoadedGenerator:
         wrapper=weights.wrapper,
         metadata=weights.metadata,
         notes=weights.notes,
+        choices=weights.choices,
         license=find_license(sha256, weights.metadata),
     )
 
@@ -261,9 +263,11 @@ def _read_tensors(path: Path, unwrapped: Unwrapped, scale: int | None, metadata:
         _check_scale(config, scale)
         notes = (*unwrapped.notes, f"A {config.architecture} network, loaded by spandrel; receptive field unknown.")
         state, network = network.state_dict(), network.to(torch.float32)
-        return _validate(config, state, "spandrel", unwrapped.wrapper, metadata, notes, network=network)
-    notes = (*unwrapped.notes, *found.notes)
-    return _validate(found.config, found.state, found.dialect, unwrapped.wrapper, metadata, notes)
+        weights = _validate(config, state, "spandrel", unwrapped.wrapper, metadata, notes, network=network)
+    else:
+        notes = (*unwrapped.notes, *found.notes)
+        weights = _validate(found.config, found.state, found.dialect, unwrapped.wrapper, metadata, notes)
+    return dataclasses.replace(weights, choices=unwrapped.choices)
 
 
 def _validate(

@@ -79,6 +79,7 @@ class LoadedGenerator:
         wrapper: The structure around the tensors in the file.
         metadata: Text entries of the file's header.
         notes: Remarks about reading the file, as sentences.
+        choices: Those of the notes that say which of several sets of weights in the file was used.
         license: From the table of published models or the file; None if unknown.
     """
 
@@ -91,17 +92,11 @@ class LoadedGenerator:
     wrapper: str
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     notes: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
     license: str | None = None
 
     def __repr__(self) -> str:
         return f"LoadedGenerator({self.name!r}, {self.config!r}, source={self.source!r}, sha256={self.sha256!r})"
-
-    @property
-    def selection_notes(self) -> tuple[str, ...]:
-        """The notes about a choice between several sets of weights in the file, such as averaged and raw ones."""
-        return tuple(
-            note for note in self.notes if note.startswith("Used the ") and ("not those" in note or "others" in note)
-        )
 
     @property
     def is_read(self) -> bool:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 FOLDER = "known-files"
-FORMAT = 2
+FORMAT = 3
 """Incremented whenever files are read differently, which makes older records invalid."""
 
 
@@ -44,6 +44,7 @@ class _FileRecord(BaseModel, frozen=True, extra="forbid"):
     wrapper: str
     metadata: dict[str, str]
     notes: tuple[str, ...]
+    choices: tuple[str, ...]
     state_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -103,6 +104,7 @@ def _find_known(path: Path, scale: int | None, key: Key) -> LoadedGenerator | No
         wrapper=record.wrapper,
         metadata=record.metadata,
         notes=record.notes,
+        choices=record.choices,
         license=find_license(sha256, record.metadata),
     )
 
@@ -133,6 +135,7 @@ def _store(loaded: LoadedGenerator, key: Key) -> None:
         wrapper=loaded.wrapper,
         metadata=dict(loaded.metadata),
         notes=loaded.notes,
+        choices=loaded.choices,
         state_sha256=loaded.state_sha256,
     )
     write_cached(FOLDER, key, record.model_dump(mode="json"))

@@ -49,6 +49,8 @@ class Unwrapped:
     state: dict[str, Tensor]
     wrapper: str
     notes: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+    """The notes about which of several sets of weights was used."""
 
 
 def is_averaged(key: str) -> bool:
@@ -67,6 +69,7 @@ def unwrap(content: Any) -> Unwrapped:
     """
     path: list[str] = []
     notes: list[str] = []
+    choices: list[str] = []
     while len(path) < MAX_WRAPPERS and isinstance(content, dict):
         inside: dict[Any, Any] = content
         found = _list_wrappers(inside)
@@ -75,7 +78,9 @@ def unwrap(content: Any) -> Unwrapped:
         if is_averaged(found[0]):
             others = [key for key in found[1:] if not is_averaged(key)]
             instead = f", not those in {listed(others)}" if others else ""
-            notes.append(f"Used the averaged weights in `{found[0]}`{instead}.")
+            note = f"Used the averaged weights in `{found[0]}`{instead}."
+            notes.append(note)
+            choices += [note] if others else []
         path.append(found[0])
         content = inside[found[0]]
     if not isinstance(content, dict) or not _has_tensors(content, {}):
@@ -95,7 +100,7 @@ def unwrap(content: Any) -> Unwrapped:
     if left_out:
         notes.append(f"Left out {listed(left_out)}, which are not weights.")
     state, more = _strip_prefixes(state)
-    return Unwrapped(state, ".".join(path) or "raw", (*notes, *more))
+    return Unwrapped(state, ".".join(path) or "raw", (*notes, *more), (*choices, *more))
 
 
 def _is_counter(name: str, value: Tensor) -> bool:
@@ -132,6 +137,7 @@ def _describe(content: Any) -> str:
 
 
 def _strip_prefixes(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Strip common prefixes -> the tensors, and notes if one prefix was chosen among several."""
     notes: list[str] = []
     firsts = dict.fromkeys(name.partition(".")[0] for name in state if "." in name)
     averaged = [f"{first}." for first in firsts if is_averaged(first)]
