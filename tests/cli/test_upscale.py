@@ -20,7 +20,7 @@ import pytest
 import torch
 
 from pictures import ramp, save
-from tessera.cli import main, progress, upscale_run
+from tessera.cli import main, progress, stopping, upscale_run
 from tessera.cli import upscale as command
 from tessera.cli.choosing import model_name
 from tessera.cli.heartbeat import Heartbeat, choose_interval
@@ -540,12 +540,20 @@ def test_a_signal_drops_the_file_at_hand_and_says_how_to_go_on(
         if index == 1 and not sent:
             sent.append(number)
             os.kill(os.getpid(), number)
-            time.sleep(0.1)  # it is the main thread that takes signals
+            assert handled.wait(30)  # the main thread handles it, which may be another one
+
+    def handle(self: stopping.Stop, *about: Any) -> None:
+        try:
+            handle_signal(self, *about)
+        finally:
+            handled.set()
 
     sent: list[int] = []
+    handled, handle_signal = threading.Event(), stopping.Stop.__call__
     handlers = [signal.getsignal(each) for each, _ in SIGNALS]
     with monkeypatch.context() as patch:
         patch.setattr(progress.LineWatcher, moment, with_signal)
+        patch.setattr(stopping.Stop, "__call__", handle)
         got, out, err = upscale("in", "-t", "32", "--report", "r.json")
     assert got == code
     left = json.loads(Path("r.json").read_text())["left"]
