@@ -77,7 +77,9 @@ class LineWatcher:
         if self._files > 1:
             words.insert(0, f"file {index + 1} of {self._files}")
         done = self._ended + sum(each.tiles / each.of for each in under_way.values() if each.of)
-        if file.of and done:
+        if self._files == 1 and file.of and file.tiles == file.of:
+            words.append("writing the file")
+        elif file.of and done:
             left = (time.monotonic() - self._began) / done * (self._files - done)
             if self._files == 1:
                 left = file.seconds() / file.tiles * (file.of - file.tiles)

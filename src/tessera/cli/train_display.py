@@ -6,8 +6,6 @@ listed, weights are downloaded or a step takes longer, so that a reader sees tha
 
 from __future__ import annotations
 
-import os
-import stat
 import sys
 import threading
 import time
@@ -15,21 +13,12 @@ from collections import deque
 from typing import Any
 
 from tessera.cli import make_printable, print_error
+from tessera.cli.heartbeat import choose_interval
 from tessera.cli.options import show_options
 from tessera.cli.progress import duration
 
-PIPE_SECONDS = 10.0
-FILE_SECONDS = 30.0
 _RATE_STEPS = 50
 """The rate is the mean over this many steps, so that the time left follows a changing speed."""
-
-
-def choose_interval(descriptor: int) -> float:
-    """Seconds between lines: more in a file, which is read later, than on a pipe."""
-    try:
-        return FILE_SECONDS if stat.S_ISREG(os.fstat(descriptor).st_mode) else PIPE_SECONDS
-    except OSError:
-        return PIPE_SECONDS
 
 
 class TrainingDisplay:
@@ -62,10 +51,7 @@ class TrainingDisplay:
             self._start_bar()
             return self
         if self._interval is None:
-            try:
-                self._interval = choose_interval(sys.stderr.fileno())
-            except (OSError, ValueError):  # captured by a caller
-                self._interval = PIPE_SECONDS
+            self._interval = choose_interval()
         self._thread = threading.Thread(target=self._print_regularly, daemon=True, name="progress")
         self._thread.start()
         return self

@@ -97,9 +97,7 @@ def append_bytes(path: Path, data: bytes, *, max_bytes: int) -> None:
     """Append a whole record to a file that grows. Raises FileError and OSError as `open_for_appending`."""
     descriptor = open_for_appending(path, max_bytes=max_bytes)
     try:
-        left = memoryview(data)
-        while left:
-            left = left[os.write(descriptor, left) :]
+        _write_all(descriptor, data)
     finally:
         os.close(descriptor)
 
@@ -149,8 +147,7 @@ def write_to_device(path: Path, data: bytes) -> None:
             raise FileError(f"{path}: expected a device or a FIFO, found a regular file.")
         if hasattr(os, "set_blocking"):
             os.set_blocking(descriptor, True)
-        while data:
-            data = data[os.write(descriptor, data) :]
+        _write_all(descriptor, data)
     finally:
         os.close(descriptor)
 
@@ -208,3 +205,10 @@ def check_inside(path: Path, folder: Path) -> None:
     root, parent = Path(os.path.realpath(folder)), Path(os.path.realpath(path.parent))
     if parent != root and root not in parent.parents:
         raise FileError(f"{path}: a linked subfolder leads out of {folder}, to {parent}. Delete the link.")
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    """Write until nothing is left: a single call may write a part."""
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]
