@@ -39,11 +39,6 @@ class Method:
     """Distinct within an evaluation, also as the name of a folder."""
     upscaler: Upscaler | None = None
 
-    @property
-    def is_baseline(self) -> bool:
-        """Whether it is plain resampling."""
-        return self.upscaler is None
-
 
 def evaluate_results(
     pairing: Pairing, scorer: Scorer, *, title: str, progress: Progress = lambda _: None

@@ -9,7 +9,7 @@ from pathlib import Path
 from tessera.images.damage import check_regular_file, explain_errors
 from tessera.images.formats import choose_opener, find_format
 from tessera.images.metadata import Metadata
-from tessera.images.picture_format import Limits, OpenPicture, PictureInfo, ReadOptions
+from tessera.images.picture_format import OpenPicture, PictureInfo, ReadOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,26 +20,6 @@ class PictureSurvey:
     info: PictureInfo
     metadata: Metadata
     options: ReadOptions
-
-
-def survey_picture(
-    path: Path, *, frames: bool = False, random: bool = False, limits: Limits | None = None
-) -> PictureSurvey:
-    """Read the header of a picture file; no pixels are decoded.
-
-    Args:
-        path: The file.
-        frames: Whether all frames of an animation will be read.
-        random: Whether rows will be read in any order.
-        limits: Largest number of pixels; None for the defaults.
-
-    Raises:
-        PictureError: The file is missing, is not a picture, or its header is damaged.
-        LimitError: The picture has more pixels than `limits` allow.
-    """
-    options = ReadOptions(frames=frames, random=random, limits=limits or Limits())
-    opened = open_picture(path, options)
-    return PictureSurvey(path=path, info=opened.info, metadata=opened.metadata, options=options)
 
 
 def open_picture(path: Path, options: ReadOptions) -> OpenPicture:

@@ -23,7 +23,6 @@ from tessera.weights.published import RemoteFile
 LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
 CHANNELS = (3, 64, 128, 256, 512, 512)
 """Channels of the picture and of the five maps."""
-USUAL_SHORTER_SIDE = 256
 _C1 = _C2 = 1e-6
 _POOL_EPS = 1e-12
 
