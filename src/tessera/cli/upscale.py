@@ -179,8 +179,8 @@ def upscale(
             ),
         )
         run_request(
+            names,
             Request(
-                inputs=tuple(names),
                 naming=Naming(
                     output=Path(output), suffix=suffix, extension=ext, is_folder=output.endswith(("/", os.sep))
                 ),

@@ -34,9 +34,8 @@ from tessera.weights.names import WEIGHTS_SUFFIXES
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """The command line, checked and translated."""
+    """The command line without its inputs, checked and translated."""
 
-    inputs: tuple[str, ...]
     naming: Naming
     model: str
     settings: Settings
@@ -51,8 +50,8 @@ class Request:
     show_traceback: bool
 
 
-def run_request(request: Request, stop: Stop) -> None:
-    """Upscale, or forecast, what the command line asks for.
+def run_request(inputs: Sequence[str], request: Request, stop: Stop) -> None:
+    """Upscale the inputs, or forecast them, as the command line asks.
 
     Raises:
         UsageError: The command cannot be carried out as written.
@@ -60,9 +59,9 @@ def run_request(request: Request, stop: Stop) -> None:
     """
     if request.dry_run and len(request.devices) > 1:
         raise UsageError(f"--device {','.join(request.devices)} with --dry-run: name one of the devices.")
-    _refuse_wrong_places(request)
-    journal = Journal(request.naming.journal_folder(request.inputs))
-    found = find_tasks(request.inputs, request.naming, journal, recursive=request.recursive)
+    _refuse_wrong_places(inputs, request.model)
+    journal = Journal(request.naming.journal_folder(inputs))
+    found = find_tasks(inputs, request.naming, journal, recursive=request.recursive)
     if request.report is not None:
         check_report(request.report, found.tasks, journal, dry_run=request.dry_run)
     if found.earlier:
@@ -158,12 +157,12 @@ def _show_engine_errors_as_usage() -> Generator[None]:
         raise UsageError(str(error)) from error
 
 
-def _refuse_wrong_places(request: Request) -> None:
+def _refuse_wrong_places(inputs: Sequence[str], model_name: str) -> None:
     """Catch weights among the pictures (joeyballentine/ESRGAN names the model first), and a picture as the model."""
-    for name in request.inputs:
+    for name in inputs:
         if name.lower().endswith((".pth", ".safetensors", ".param")) and Path(name).is_file():
             raise UsageError(f"{name} is a weights file, not a picture; write -n {name}.")
-    model = Path(request.model)
+    model = Path(model_name)
     if is_picture_name(model) and model.suffix.lower() not in WEIGHTS_SUFFIXES and model.is_file():
         raise UsageError(f"-n {model}: is a picture, not weights; write `tessera upscale {model}` to upscale it.")
 
