@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 
-def counted(number: int, noun: str) -> str:
+def format_count(number: int, noun: str) -> str:
     """A number with its noun.
 
-    >>> counted(1, "picture"), counted(22_000, "picture")
+    >>> format_count(1, "picture"), format_count(22_000, "picture")
     ('1 picture', '22,000 pictures')
     """
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -185,7 +185,7 @@ def test_the_fields_of_an_onnx_file_are_counted(tmp_path, monkeypatch):
         path = tmp_path / f"{fields}.onnx"
         path.write_bytes(b"\x08\x0a" + b"\x28\x01" * fields + b"\x3a\x00")
         with path.open("rb") as file:
-            walk = onnx_parts._Walk(file, path.stat().st_size)
+            walk = onnx_parts._FieldReader(file, path.stat().st_size)
             walk.find_locations()
         counts.append(walk.fields)
     assert counts == [1002, 2002, 4002]

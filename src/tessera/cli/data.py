@@ -14,7 +14,7 @@ from tessera.cli.data_teach import teach
 from tessera.cli.reports import check_reports, write_report
 from tessera.errors import PictureError, UsageError
 from tessera.machine import cores
-from tessera.wording import counted
+from tessera.wording import format_count
 
 if TYPE_CHECKING:
     from tessera.dataset.check import Report
@@ -93,7 +93,7 @@ def crops(
     small = sum(cut.smaller_than_size for cut in done)
     if small:
         typer.echo(
-            f"note: {counted(small, 'picture')} smaller than {size} on a side; windows are smaller too.",
+            f"note: {format_count(small, 'picture')} smaller than {size} on a side; windows are smaller too.",
             err=True,
         )
     before = sum(cut.there_before for cut in done)
@@ -101,7 +101,9 @@ def crops(
     lost = f", {failed} could not be read" if failed else ""
     windows = sum(cut.windows for cut in done)
     typer.echo(
-        make_printable(f"{output}: {counted(windows, 'window')} of {counted(len(done), 'picture')}{skipped}{lost}.")
+        make_printable(
+            f"{output}: {format_count(windows, 'window')} of {format_count(len(done), 'picture')}{skipped}{lost}."
+        )
     )
     if failed:
         raise typer.Exit(1)
@@ -165,7 +167,9 @@ def _print_report(report: Report, as_json: Path | None) -> None:
         if len(found) > _MOST_OF_A_KIND:
             where = as_json if as_json is not None else "--json FILE"
             typer.echo(make_printable(f"  and {len(found) - _MOST_OF_A_KIND} more, all of them in {where}"))
-    typer.echo(f"{counted(report.pictures, 'picture')} examined: {', '.join(summary) if summary else 'nothing found'}.")
+    typer.echo(
+        f"{format_count(report.pictures, 'picture')} examined: {', '.join(summary) if summary else 'nothing found'}."
+    )
 
 
 def _count_workers(workers: int | None) -> int:

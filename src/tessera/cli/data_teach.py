@@ -12,7 +12,7 @@ import typer
 
 from tessera.cli import make_printable, print_error, print_progress
 from tessera.errors import UsageError
-from tessera.wording import counted
+from tessera.wording import format_count
 
 _Opt = typer.Option
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="The teacher: model name or weights file.")]
@@ -81,9 +81,9 @@ def teach(
                 first, started = done, time.monotonic()
             elif sys.stderr.isatty():
                 rate = (done - first) / max(time.monotonic() - started, 1e-9)
-                print_progress(f"{done:,} of {counted(pairs, 'pair')}, {rate:.1f} per second, {engine.name}")
+                print_progress(f"{done:,} of {format_count(pairs, 'pair')}, {rate:.1f} per second, {engine.name}")
     typer.echo(
         make_printable(
-            f"{output}: {counted(done, 'pair')} by {teacher.name}, sha256 {teacher.sha256[:12]}, {engine.name}."
+            f"{output}: {format_count(done, 'pair')} by {teacher.name}, sha256 {teacher.sha256[:12]}, {engine.name}."
         )
     )

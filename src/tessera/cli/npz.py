@@ -10,7 +10,7 @@ import typer
 
 from tessera.cli import make_printable
 from tessera.errors import UsageError
-from tessera.wording import counted
+from tessera.wording import format_count
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -33,7 +33,7 @@ def pack(
     from tessera.deploy.npz import pack as pack_folder
 
     made = pack_folder(folder, output, size=None if size is None else _size(size))
-    typer.echo(make_printable(f"{counted(len(made), 'archive')} and {LIST_NAME} in {output}"))
+    typer.echo(make_printable(f"{format_count(len(made), 'archive')} and {LIST_NAME} in {output}"))
 
 
 @app.command()
@@ -48,7 +48,7 @@ def unpack(
     if re.search(r"[/\\\x00]", suffix):
         raise UsageError(f"--suffix {suffix!r} may not hold a path.")
     made = unpack_folder(folder, output, suffix=suffix)
-    typer.echo(make_printable(f"{counted(len(made), 'picture')} in {output}"))
+    typer.echo(make_printable(f"{format_count(len(made), 'picture')} in {output}"))
 
 
 @app.command()
@@ -68,7 +68,7 @@ def run(
         raise UsageError(f"{loaded.name}: archives hold RGB, and this model does not take or give it.")
     engine = open_engine(loaded, "exact")
     made = run_model(engine.run, folder, output, multiple=loaded.config.multiple)
-    typer.echo(make_printable(f"{counted(len(made), 'archive')} in {output}"))
+    typer.echo(make_printable(f"{format_count(len(made), 'archive')} in {output}"))
 
 
 def _size(text: str) -> tuple[int, int]:

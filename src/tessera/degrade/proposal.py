@@ -11,7 +11,7 @@ import numpy as np
 
 from tessera.degrade.blur import LARGEST_KERNEL, PUBLISHED_SIZES
 from tessera.degrade.estimate import Damage
-from tessera.wording import counted
+from tessera.wording import format_count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ def propose_degradation(damages: Sequence[Damage], name: str, scale: int) -> str
     blur = measure_span([each.blur_sigma for each in damages])
     compressed = [each for each in damages if each.jpeg_quality is not None]
     lines = [
-        f"# Measured on {counted(len(damages), 'picture')} of {json.dumps(name)}; each range is the central 90 %.",
+        f"# Measured on {format_count(len(damages), 'picture')} of {json.dumps(name)}; each range is the central 90 %.",
         '[degradation]\nkind = "realesrgan"',
     ]
     if blur is None:

@@ -21,7 +21,7 @@ from tessera.images.formats import is_picture_name
 from tessera.images.picture import read_picture
 from tessera.images.pixels import Pixels
 from tessera.images.resize import resize
-from tessera.wording import counted
+from tessera.wording import format_count
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ def read_folder(folder: Path, field: str, channels: int, *, fewest: int, most: i
     paths = sorted(path for path in folder.iterdir() if path.is_file() and is_picture_name(path))
     if len(paths) < fewest:
         raise UsageError(
-            f"expected at least {fewest} pictures in {folder}, found {counted(len(paths), 'picture')}.", field=field
+            f"expected at least {fewest} pictures in {folder}, found {format_count(len(paths), 'picture')}.",
+            field=field,
         )
     return [read_photograph(path, channels) for path in paths[:most]]
 
@@ -94,7 +95,8 @@ def refuse_shared(calibration: Sequence[Photograph], evaluation: Sequence[Photog
     if shared:
         one, other = shared[0]
         raise UsageError(
-            f"{counted(len(shared), 'picture')} of the evaluation {'is' if len(shared) == 1 else 'are'} also in the"
+            f"{format_count(len(shared), 'picture')} of the evaluation {'is' if len(shared) == 1 else 'are'} also"
+            " in the"
             f" calibration ({other} is {one}), so the measured loss would be too small. Calibrate on other pictures."
         )
 

@@ -43,7 +43,7 @@ from tessera.weights.files import load_weights
 from tessera.weights.loaded_generator import LoadedGenerator
 from tessera.weights.openvino_file import PRECISION_KEY
 from tessera.weights.parts import compute_digest
-from tessera.wording import counted
+from tessera.wording import format_count
 from tessera.zoo.int8_file import DIGITS, KEPT_KEY, QUANTIZED_FROM_KEY, QUANTIZED_KEY, SEEN_KEY
 
 FEWEST_PICTURES = 8
@@ -136,7 +136,7 @@ def quantize(
     trial = _Trial(loaded, settings, output, temporary)
     try:
         network = _chosen(trial, calibrated, network, costs, pictures, told)
-        told(f"measuring on {counted(len(pictures.evaluation), 'picture')} that were held out")
+        told(f"measuring on {format_count(len(pictures.evaluation), 'picture')} that were held out")
         drop = trial.measure(network, pictures.evaluation)
         found = Findings(
             runtime=_runtime(settings),
@@ -294,7 +294,9 @@ def _chosen(
     count = 0
     while True:
         drop = trial.measure(network, pictures.choosing)
-        told(f"{counted(len(network.kept), 'layer')} kept: a loss of {drop.psnr_db:.3f} dB on pictures that choose")
+        told(
+            f"{format_count(len(network.kept), 'layer')} kept: a loss of {drop.psnr_db:.3f} dB on pictures that choose"
+        )
         if drop.fits(settings.max_drop_db * _MARGIN, MOST_SSIM * _MARGIN):
             return network
         larger = min(max(1, 2 * count), len(costs))
@@ -304,7 +306,7 @@ def _chosen(
             return network
         count = larger
         kept = [layer for each in costs[:count] for layer in each.unit.layers]
-        told(f"keeping {counted(len(kept), 'layer')}")
+        told(f"keeping {format_count(len(kept), 'layer')}")
         network = rounded(calibrated, pictures.calibration, kept=kept, per_channel=settings.per_channel, known=known)
 
 
@@ -333,8 +335,8 @@ def _over_budget(output: Path, found: Findings, settings: Int8Settings) -> str:
     more = "Give more pictures" if settings.most_kept is None else "Raise `most_kept`, give more pictures"
     return (
         f"{output}: not written, because int8 costs {drop.psnr_db:.3f} dB of PSNR and {drop.ssim:.4f} of SSIM on"
-        f" {counted(drop.pictures, 'held-out picture')}; at most {settings.max_drop_db:g} dB and {MOST_SSIM:g} are"
-        f" allowed, with {counted(len(found.kept), 'layer')} of {found.layers} in fp32. Most is lost in {worst}."
+        f" {format_count(drop.pictures, 'held-out picture')}; at most {settings.max_drop_db:g} dB and {MOST_SSIM:g} are"
+        f" allowed, with {format_count(len(found.kept), 'layer')} of {found.layers} in fp32. Most is lost in {worst}."
         f" {more}, or raise `max_drop_db`."
     )
 

@@ -176,11 +176,11 @@ def import_problem(package: str, load: Callable[[str], object] = import_library)
             return "Not installed."
         return f"Installed, but {error.name}, which it needs, is missing."
     except Exception as error:  # a damaged binary may raise anything
-        return f"Installed, but the import fails: {first_sentence(error)}"
+        return f"Installed, but the import fails: {extract_sentence(error)}"
     return None
 
 
-def first_sentence(error: BaseException) -> str:
+def extract_sentence(error: BaseException) -> str:
     """The first line of an error's text as a sentence of at most 200 characters."""
     text = (str(error).strip().splitlines() or [type(error).__name__])[0].strip()
     text = text if len(text) <= 200 else f"{text[:199]}…"

@@ -23,7 +23,7 @@ from tessera.upscaling.batch_run import BatchOptions
 from tessera.upscaling.finding import Task
 from tessera.upscaling.journal import Journal
 from tessera.upscaling.upscaler import Upscaler
-from tessera.wording import counted
+from tessera.wording import format_count
 
 Progress = Callable[[str], None]
 """Called with the next step, in words."""
@@ -131,7 +131,7 @@ def _upscale(
     """Make a method's results -> a sentence about each failure, by picture."""
     if method.upscaler is None:
         return _resample_baseline(method.name, pairs, folder, scorer)
-    progress(f"{method.name}: upscaling {counted(len(pairs), 'picture')}")
+    progress(f"{method.name}: upscaling {format_count(len(pairs), 'picture')}")
     tasks = [Task(pair.lq, folder / f"{pair.name}.png", named_by_user=True) for pair in pairs if pair.lq is not None]
     # Results that an evaluation of other pictures or settings left in this folder are replaced.
     report = run_batch(tasks, method.upscaler, Journal(folder), BatchOptions(existing="refresh"))

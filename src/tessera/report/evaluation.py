@@ -33,7 +33,7 @@ from tessera.report.views import (
     read_whole,
     shrink_size,
 )
-from tessera.wording import counted
+from tessera.wording import format_count
 
 BASELINES = frozenset({"nearest", "bilinear", "bicubic", "lanczos"})
 """Methods of comparison."""
@@ -57,12 +57,12 @@ def render_body(evaluations: Sequence[Evaluation]) -> Iterator[str]:
     """The parts of the report between heading and footer; each part has all test sets, under their titles."""
     methods = {method for each in evaluations for method in each.methods}
     measured = sum(len({row.picture for row in each.rows}) for each in evaluations)
-    sets = f"{counted(len(evaluations), 'test set')}, " if len(evaluations) > 1 else ""
+    sets = f"{format_count(len(evaluations), 'test set')}, " if len(evaluations) > 1 else ""
     scale = f", x{evaluations[0].scale}" if evaluations[0].scale else ""
     failures = list(dict.fromkeys(failure for each in evaluations for failure in each.failures))
     notes = list(dict.fromkeys(note for each in evaluations for note in each.notes))
-    trouble = f'; <a href="#problems">{counted(len(failures), "problem")}</a>' if failures else ""
-    yield f"<p>{sets}{counted(len(methods), 'method')}, {counted(measured, 'picture')}{scale}{trouble}.</p>\n"
+    trouble = f'; <a href="#problems">{format_count(len(failures), "problem")}</a>' if failures else ""
+    yield f"<p>{sets}{format_count(len(methods), 'method')}, {format_count(measured, 'picture')}{scale}{trouble}.</p>\n"
     yield section("Protocol", _pairs(evaluations[0].protocol))
     parts: list[tuple[str, Callable[[Evaluation], str]]] = [
         ("Summary", _summary),

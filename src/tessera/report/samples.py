@@ -16,7 +16,7 @@ from tessera.errors import PictureError
 from tessera.images.picture_format import Limits
 from tessera.report.page import name, text
 from tessera.report.views import Region, Shown, encode_data_uri, fit, read_region, read_size
-from tessera.wording import counted
+from tessera.wording import format_count
 
 MOST_SHEETS = 16
 _HIGHEST, _WIDEST = 1320, 2112
@@ -92,7 +92,9 @@ def render_samples(sheets: Mapping[int, Path], lead: str = SAMPLES_LEAD, heads: 
             f' data-steps="{steps}" aria-label="Step of the outputs" style="width:min(100%,{width}px)">\n'
         )
     lines.append(f"<output>Step {last.step:,}</output>\n</div>\n")
-    shown = f"{len(chosen)} of {len(sheets)} sheets" if len(chosen) < len(sheets) else counted(len(sheets), "sheet")
+    shown = (
+        f"{len(chosen)} of {len(sheets)} sheets" if len(chosen) < len(sheets) else format_count(len(sheets), "sheet")
+    )
     lines.append(f"<p class=soft>{shown}; WebP at quality 90. The files in the run's folder are lossless.</p>\n")
     return "".join(lines) + _render_problems(problems)
 

@@ -41,7 +41,7 @@ from tessera.train.resuming import (
 from tessera.train.run_logger import ProgressDisplay, RunLogger
 from tessera.train.saving import restore_run, save_run, store_pool
 from tessera.train.step import StepInfo, train_step
-from tessera.wording import counted
+from tessera.wording import format_count
 
 CALIBRATION_CROPS = 16
 """Minimum number of inputs that decide which blocks a network starts with."""
@@ -176,7 +176,7 @@ class _Run:
         count, device = self.processes.count, self.processes.device
         return (
             f"{'Resuming' if resumed else 'Starting'} at step {self.step:,} of {self.steps:,}: "
-            f"{counted(len(self.listing), 'picture')}, {self.samples_per_step} crops per step,"
+            f"{format_count(len(self.listing), 'picture')}, {self.samples_per_step} crops per step,"
             f" a generator of {weights:,} parameters,"
             f" {self.recipe.step.precision} on {f'{count} x {device}' if count > 1 else device}."
         )

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from tessera.errors import UsageError
 from tessera.libraries import import_library
-from tessera.wording import counted
+from tessera.wording import format_count
 
 LAUNCHER_VARIABLES = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 """What a launcher sets next to WORLD_SIZE; without them, each process would train alone."""
@@ -122,8 +122,8 @@ def _connect(device: str) -> Any:
     place = os.environ.get("LOCAL_RANK", "0")
     if not on_cpu and place.isdecimal() and int(place) >= gpus:
         raise UsageError(
-            f"LOCAL_RANK: this machine has {counted(gpus, 'GPU')}, and process {place} has none. Start at most"
-            f" {counted(gpus, 'process')} per machine, or set device = cpu."
+            f"LOCAL_RANK: this machine has {format_count(gpus, 'GPU')}, and process {place} has none. Start at most"
+            f" {format_count(gpus, 'process')} per machine, or set device = cpu."
         )
     # This module has the default process group as a default argument of its functions, and is imported by an
     # optimizer's first step. If processes were connected by then, it would keep the group alive until the interpreter

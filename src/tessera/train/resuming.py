@@ -18,7 +18,7 @@ from tessera.train.checkpoints import Checkpoint, find_newest_checkpoint, list_c
 from tessera.train.history import changed_keys, list_changes
 from tessera.train.recipe import Recipe
 from tessera.train.records import BEST, CONFIG_NAME, LATEST, RunFolder
-from tessera.wording import counted
+from tessera.wording import format_count
 
 FREE = ("name", "runs", "steps", "epochs", "device", "checkpoint", "validation", "report", "watch")
 FREE_DATA = ("workers", "cache", "cache_gib", "cache_folder", "val", "val_lq")
@@ -162,7 +162,7 @@ def _list_results(folder: RunFolder, problems: Sequence[str]) -> list[str]:
     damaged = list(list_checkpoints(folder.checkpoints))
     if damaged:
         reason = f" ({problems[-1].rstrip('.')})" if problems else ""
-        found.append(f"{counted(len(damaged), 'damaged checkpoint')}{reason}")
+        found.append(f"{format_count(len(damaged), 'damaged checkpoint')}{reason}")
     found += [name for name in (BEST, LATEST) if (folder.path / name).exists()]
     last = -1
     with contextlib.suppress(OSError, FileError):

@@ -37,7 +37,7 @@ LEGACY_PROTOCOL = 1001
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class CheckpointContent:
     """Content of a file: containers, numbers and tensors. Any other object is an `Inert`, which only has a name."""
 
     content: Any
@@ -46,7 +46,7 @@ class Checkpoint:
     """Name of the checkpoint inside a ZIP archive that holds it."""
 
 
-def read_checkpoint(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> Checkpoint:
+def read_checkpoint(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> CheckpointContent:
     """Read a `.pth`, `.pt` or `.ckpt` file; nothing in it is executed.
 
     Raises UnsafeWeightsError when the file imports anything that tensors do not need, and WeightsError when it is
@@ -78,7 +78,7 @@ def read_checkpoint(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> Checkpoint
         ) from error
 
 
-def _read_open(file: IO[bytes], head: bytes, size: int, limit_bytes: int) -> Checkpoint:
+def _read_open(file: IO[bytes], head: bytes, size: int, limit_bytes: int) -> CheckpointContent:
     reader = _Reader(_Clipped(file, size), limit_bytes)
     return reader.read_zip() if head.startswith(ZIP_MAGIC) else reader.read_legacy()
 
@@ -158,7 +158,7 @@ class _Reader:
         self.file = file
         self.limit_bytes = limit_bytes
 
-    def read_zip(self) -> Checkpoint:
+    def read_zip(self) -> CheckpointContent:
         try:
             with zipfile.ZipFile(self.file) as archive:
                 members = check_members(archive, self.file.size)
@@ -182,11 +182,13 @@ class _Reader:
                         raise MalformedError(
                             f"storage {key!r} declares {storage.bytes} bytes and has {member.file_size}"
                         )
-                return Checkpoint(_make(content, lambda storage: archive.read(members[names[storage.key]])), "zip")
+                return CheckpointContent(
+                    _make(content, lambda storage: archive.read(members[names[storage.key]])), "zip"
+                )
         except DAMAGE as error:
             raise MalformedError(f"its archive is damaged ({error or type(error).__name__})") from error
 
-    def read_legacy(self) -> Checkpoint:
+    def read_legacy(self) -> CheckpointContent:
         walker = Walker()
         try:
             walker.walk(self.file)
@@ -206,7 +208,7 @@ class _Reader:
         except DAMAGE as error:
             raise MalformedError(f"its list of tensors is damaged ({error or type(error).__name__})") from error
 
-    def _read_after_magic(self) -> Checkpoint:
+    def _read_after_magic(self) -> CheckpointContent:
         header = Walker()
         header.walk(self.file)
         protocol = header.value
@@ -247,7 +249,7 @@ class _Reader:
             self.file.seek(places[storage.key])
             return self.file.read(storage.bytes)
 
-        return Checkpoint(_make(content, read), "legacy")
+        return CheckpointContent(_make(content, read), "legacy")
 
     def _check_total(self, storages: Iterable[Storage], tensors: list[Strided]) -> None:
         total = max(sum(storage.bytes for storage in storages), sum(tensor.bytes for tensor in tensors))
@@ -277,7 +279,7 @@ def _make(content: Any, read: Callable[[Storage], bytes]) -> Any:
     made: dict[int, Any] = {}
     storages: dict[str, Tensor] = {}
 
-    def storage_of(storage: Storage) -> Tensor:
+    def build_storage(storage: Storage) -> Tensor:
         if storage.key not in storages:
             data = bytearray(read(storage))
             if len(data) != storage.bytes:
@@ -285,17 +287,17 @@ def _make(content: Any, read: Callable[[Storage], bytes]) -> Any:
             storages[storage.key] = torch.frombuffer(data, dtype=torch.uint8) if data else torch.empty(0).byte()
         return storages[storage.key]
 
-    def tensor_of(tensor: Strided) -> Tensor:
-        flat = storage_of(tensor.storage)
+    def build_tensor(tensor: Strided) -> Tensor:
+        flat = build_storage(tensor.storage)
         if tensor.dtype is torch.bool:
             flat = flat != 0
         elif tensor.dtype is not torch.uint8:
             flat = flat.view(tensor.dtype)
         return flat.as_strided(tensor.size, tensor.stride, tensor.offset)
 
-    def value_of(value: Any, depth: int) -> Any:
+    def build_value(value: Any, depth: int) -> Any:
         if isinstance(value, Strided):
-            return tensor_of(value)
+            return build_tensor(value)
         if isinstance(value, (Global, Storage)):
             return Inert(value.name if isinstance(value, Global) else "storage")
         if not isinstance(value, (dict, list, tuple)):
@@ -307,11 +309,11 @@ def _make(content: Any, read: Callable[[Storage], bytes]) -> Any:
                 container: Any = {}
                 made[id(value)] = container
                 for key, item in value.items():
-                    container[key] = value_of(item, depth + 1)
+                    container[key] = build_value(item, depth + 1)
             else:
                 container = []
                 made[id(value)] = container
-                container.extend(value_of(item, depth + 1) for item in value)
+                container.extend(build_value(item, depth + 1) for item in value)
         return made[id(value)]
 
-    return value_of(content, 0)
+    return build_value(content, 0)

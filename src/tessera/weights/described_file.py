@@ -23,7 +23,7 @@ FORMAT_VERSION = "1"
 
 
 @contextlib.contextmanager
-def naming(path: Path) -> Generator[None, None, None]:
+def prefix_errors(path: Path) -> Generator[None, None, None]:
     """Begin the messages of WeightsErrors with the file."""
     try:
         yield
@@ -31,7 +31,7 @@ def naming(path: Path) -> Generator[None, None, None]:
         raise type(error)(f"{path}: {error}") from error.__cause__
 
 
-def plain(dtype: torch.dtype) -> str:
+def format_dtype(dtype: torch.dtype) -> str:
     """The name of a type without the prefix `torch.`: `float16`."""
     return str(dtype).removeprefix("torch.")
 
@@ -45,7 +45,8 @@ def check_weight(name: str, tensor: Tensor) -> None:
     """Raise WeightsError for a tensor with other than finite floating-point values."""
     if not tensor.dtype.is_floating_point:
         raise WeightsError(
-            f"`{name}` has the type {plain(tensor.dtype)}; expected floating-point weights. Give the original of this"
+            f"`{name}` has the type {format_dtype(tensor.dtype)}; expected floating-point weights. Give the"
+            " original of this"
             " quantized file."
         )
     if not bool(torch.isfinite(tensor.to(torch.float32)).all()):
@@ -71,7 +72,9 @@ def write_described(
     """
     for name, tensor in tensors.items():
         if tensor.dtype not in DTYPE_NAMES:
-            raise UsageError(f"{path}: `{name}` has the type {plain(tensor.dtype)}; expected floating-point weights.")
+            raise UsageError(
+                f"{path}: `{name}` has the type {format_dtype(tensor.dtype)}; expected floating-point weights."
+            )
     described = {
         **(metadata or {}),
         FORMAT_KEY: "pt",

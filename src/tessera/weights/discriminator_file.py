@@ -22,8 +22,8 @@ from tessera.weights.checkpoint import read_checkpoint
 from tessera.weights.described_file import (
     check_name,
     check_weight,
-    naming,
-    plain,
+    format_dtype,
+    prefix_errors,
     select_metadata,
     write_described,
 )
@@ -84,17 +84,17 @@ def load_discriminator(path: Path, *, config: DiscriminatorConfig | None = None)
             f"{suffix or 'nothing'}. Give one of those, or rename the file if it is one."
         )
     metadata: dict[str, str] = {}
-    with naming(path):
+    with prefix_errors(path):
         is_safetensors = identify_format(path) == "safetensors"
     if is_safetensors:
-        with naming(path):
+        with prefix_errors(path):
             found, wrapper, metadata = _read_safetensors(path)
     else:
         content = read_checkpoint(path).content
-        with naming(path):
-            found, wrapper = _from_names(content)
-    with naming(path):
-        chosen = _agreed(found, config)
+        with prefix_errors(path):
+            found, wrapper = _recognize_by_names(content)
+    with prefix_errors(path):
+        chosen = _reconcile_config(found, config)
         _check_numbers(found.state)
     return LoadedDiscriminator(
         config=chosen,
@@ -108,7 +108,7 @@ def load_discriminator(path: Path, *, config: DiscriminatorConfig | None = None)
     )
 
 
-def _from_names(content: Any) -> tuple[Recognized[DiscriminatorConfig], str]:
+def _recognize_by_names(content: Any) -> tuple[Recognized[DiscriminatorConfig], str]:
     if isinstance(content, Inert):
         raise WeightsError(f"it holds no dictionary of tensors but `{content.name}`.")
     unwrapped = unwrap_discriminator(content)
@@ -123,7 +123,7 @@ def _read_safetensors(path: Path) -> tuple[Recognized[DiscriminatorConfig], str,
             "this is a generator that Tessera wrote, and a discriminator is needed. Give the discriminator's file."
         )
     if CONFIG_KEY not in metadata:
-        found, wrapper = _from_names(state)
+        found, wrapper = _recognize_by_names(state)
         return found, wrapper, metadata
     config = config_from_json(metadata[CONFIG_KEY], CONFIG_KEY, DISCRIMINATORS)
     problem = compare(state_shapes(config), state)
@@ -136,13 +136,13 @@ def _read_safetensors(path: Path) -> tuple[Recognized[DiscriminatorConfig], str,
     return Recognized(config, ordered, "tessera"), "raw", select_metadata(metadata, CONFIG_KEY)
 
 
-def _agreed(found: Recognized[DiscriminatorConfig], asked: DiscriminatorConfig | None) -> DiscriminatorConfig:
+def _reconcile_config(found: Recognized[DiscriminatorConfig], asked: DiscriminatorConfig | None) -> DiscriminatorConfig:
     """Give the configuration to build: what was asked for where the file allows it, else what the file says."""
     if asked is None or asked == found.config:
         return found.config
     if asked.network != found.config.network:
         raise WeightsError(
-            f"it holds the discriminator {_words(found.config)}, and {asked.network} was asked for. Ask for "
+            f"it holds the discriminator {_describe_network(found.config)}, and {asked.network} was asked for. Ask for "
             f"{found.config.network}, or give another file."
         )
     theirs, ours = found.config.model_dump(), asked.model_dump()
@@ -154,7 +154,7 @@ def _agreed(found: Recognized[DiscriminatorConfig], asked: DiscriminatorConfig |
     return asked
 
 
-def _words(config: DiscriminatorConfig) -> str:
+def _describe_network(config: DiscriminatorConfig) -> str:
     scales: int | None = getattr(config, "scales", None)
     return f"{config.network} with {scales} networks" if scales else config.network
 
@@ -165,7 +165,7 @@ def _check_numbers(state: Mapping[str, Tensor]) -> None:
         if not name.endswith(COUNTER):
             check_weight(name, tensor)
         elif tensor.dtype.is_floating_point or tensor.dtype.is_complex:
-            raise WeightsError(f"`{name}` counts batches; expected an integer, found {plain(tensor.dtype)}.")
+            raise WeightsError(f"`{name}` counts batches; expected an integer, found {format_dtype(tensor.dtype)}.")
 
 
 # -------------------------------------------------------------------------------------------------------- writing
@@ -194,8 +194,10 @@ def save_discriminator(
         raise UsageError(f"{path}: these are not the weights of this {config.network}: {problem}.")
     for name, tensor in state.items():
         if not tensor.dtype.is_floating_point and not name.endswith(COUNTER):
-            raise UsageError(f"{path}: `{name}` has the type {plain(tensor.dtype)}; expected floating-point weights.")
-    with naming(path):
+            raise UsageError(
+                f"{path}: `{name}` has the type {format_dtype(tensor.dtype)}; expected floating-point weights."
+            )
+    with prefix_errors(path):
         _check_numbers(state)
     tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in state.items()}
     write_described(path, tensors, CONFIG_KEY, config, metadata)

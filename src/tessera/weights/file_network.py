@@ -102,7 +102,7 @@ def probe_sizes(
         try:
             out = made(shape)
         except Exception as error:  # the runtimes' errors have no common root
-            said = first_sentence(error)
+            said = shorten_message(error)
             continue
         if len(out) != 4 or out[1] not in (1, 3):
             raise WeightsError(f"its result for the input {shape} has the shape {out}, which is not a picture.")
@@ -127,6 +127,6 @@ def describe_limits(fixed: Fixed, results: Sequence[str]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def first_sentence(error: BaseException) -> str:
+def shorten_message(error: BaseException) -> str:
     """The message of a runtime's error in one line of at most 300 characters."""
     return " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__

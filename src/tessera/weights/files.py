@@ -22,8 +22,8 @@ from tessera.weights.checkpoint import read_checkpoint
 from tessera.weights.described_file import (
     check_name,
     check_weight,
-    naming,
-    plain,
+    format_dtype,
+    prefix_errors,
     select_metadata,
     write_described,
 )
@@ -152,7 +152,7 @@ def inspect_weights(path: Path) -> WeightsReport:
 def _read(path: Path, scale: int | None) -> _Weights:
     if not path.is_file():
         raise WeightsError(f"{path}: there is no such file. Give the path of a weights file.")
-    with naming(path):
+    with prefix_errors(path):
         found = identify_format(path)
     path = find_description(path) or path
     weights = _READERS[found](path, scale)
@@ -164,7 +164,7 @@ def _read(path: Path, scale: int | None) -> _Weights:
 
 def _read_checkpoint(path: Path, scale: int | None) -> _Weights:
     read = read_checkpoint(path)
-    with naming(path):
+    with prefix_errors(path):
         if isinstance(read.content, Inert):
             raise WeightsError(f"it holds no dictionary of tensors but `{read.content.name}`.")
         weights = _read_tensors(path, unwrap(read.content), scale, {})
@@ -175,18 +175,18 @@ def _read_checkpoint(path: Path, scale: int | None) -> _Weights:
 
 def _read_ncnn(path: Path, scale: int | None) -> _Weights:
     read = read_ncnn(path)
-    with naming(path):
+    with prefix_errors(path):
         _check_scale(read.config, scale)
         return _validate(read.config, read.state, "ncnn", "raw", {}, read.notes)
 
 
 def _read_onnx(path: Path, scale: int | None) -> _Weights:
-    with naming(path):
+    with prefix_errors(path):
         return _describe_model_file(read_onnx(path), "onnx", scale)
 
 
 def _read_openvino(path: Path, scale: int | None) -> _Weights:
-    with naming(path):
+    with prefix_errors(path):
         return _describe_model_file(read_openvino(path), "openvino", scale)
 
 
@@ -215,7 +215,7 @@ def _describe_model_file(read: OnnxFile | OpenVinoFile, dialect: str, scale: int
 
 
 def _read_torchscript(path: Path, scale: int | None) -> _Weights:
-    with naming(path):
+    with prefix_errors(path):
         read = read_own_torchscript(path)
         if read is None:
             raise WeightsError(
@@ -226,7 +226,7 @@ def _read_torchscript(path: Path, scale: int | None) -> _Weights:
 
 
 def _read_safetensors(path: Path, scale: int | None) -> _Weights:
-    with naming(path):
+    with prefix_errors(path):
         state, metadata = read_safetensors(path)
         if CONFIG_KEY not in metadata:
             return _read_tensors(path, unwrap(state), scale, metadata)
@@ -286,7 +286,7 @@ def _validate(
             check_weight(name, tensor)
         if not tensor.numel():
             raise WeightsError(f"`{name}` has the shape {tuple(tensor.shape)}, which holds no values.")
-        dtypes.add(plain(tensor.dtype))
+        dtypes.add(format_dtype(tensor.dtype))
     if "float64" in dtypes:
         notes = (*notes, "Its double-precision weights were rounded to single precision.")
     return _Weights(config, state, dialect, wrapper, dict(metadata), notes, tuple(sorted(dtypes)), network)
@@ -347,8 +347,10 @@ def save_weights(
     }
     for name, tensor in tensors.items():
         if not tensor.dtype.is_floating_point:
-            raise UsageError(f"{path}: `{name}` has the type {plain(tensor.dtype)}; expected floating-point weights.")
-    with naming(path):
+            raise UsageError(
+                f"{path}: `{name}` has the type {format_dtype(tensor.dtype)}; expected floating-point weights."
+            )
+    with prefix_errors(path):
         for name, tensor in tensors.items():
             check_weight(name, tensor)
     write_described(path, tensors, CONFIG_KEY, config, metadata)

@@ -123,7 +123,7 @@ class LoadedGenerator:
             given.state_sha256 if isinstance(given, Unread) and not given.is_read else compute_state_sha256(self.state)
         )
 
-    def called(self, name: str, license: str | None) -> LoadedGenerator:
+    def with_name(self, name: str, license: str | None) -> LoadedGenerator:
         """Return the same generator under another name, without reading its network."""
         return dataclasses.replace(self, network=get_given_network(self), name=name, license=license)
 

@@ -27,7 +27,7 @@ from tessera.errors import UnknownNetworkError, WeightsError
 from tessera.generators import GENERATORS, GeneratorConfig
 from tessera.generators.structure import Drawn, LayerList, Structure, draw_structure, list_layers
 from tessera.weights.dialects import state_shapes
-from tessera.weights.ncnn_text import TAG_FP16, TAG_FP32, Layer, MisfitError, parse_param
+from tessera.weights.ncnn_text import TAG_FP16, TAG_FP32, NcnnLayer, NcnnMismatchError, parse_param
 
 MAX_JOINED = 16
 INTERPOLATIONS = {1: "nearest", 2: "bilinear", 3: "bicubic"}
@@ -48,7 +48,7 @@ class NcnnWeights:
 class _Stored:
     """A layer with values in the `.bin`: the module they belong to, or the constants they must equal."""
 
-    layer: Layer
+    layer: NcnnLayer
     module: str
     constants: tuple[tuple[float, ...], ...] = ()
 
@@ -65,13 +65,13 @@ def read_ncnn(path: Path) -> NcnnWeights:
             raise WeightsError(f"{path}: an ncnn model is two files, and {file.name} is missing. Fetch both.")
     try:
         layers = parse_param(param)
-    except MisfitError as error:
+    except NcnnMismatchError as error:
         raise WeightsError(f"{param}: not a complete ncnn model: {error}. Fetch it again.") from error
     except OSError as error:
         raise WeightsError(f"{param}: cannot read this file ({error.strerror or error}).") from error
     try:
         config, order, notes = recognize_layers(layers)
-    except MisfitError as error:
+    except NcnnMismatchError as error:
         known = ", ".join(generator.name for generator in GENERATORS)
         raise UnknownNetworkError(
             f"{param}: {error}. The ncnn models that can be read are those of {known}."
@@ -79,7 +79,7 @@ def read_ncnn(path: Path) -> NcnnWeights:
     try:
         with data.open("rb") as file:
             state = _read_values(file, data.stat().st_size, config, order)
-    except MisfitError as error:
+    except NcnnMismatchError as error:
         raise WeightsError(
             f"{data}: these values do not belong to {param.name}: {error}. Fetch both files again."
         ) from error
@@ -98,70 +98,72 @@ class _Reading:
     structure: Structure
     blobs: dict[str, int] = field(default_factory=dict[str, int])
     used: set[str] = field(default_factory=set[str])
-    results: list[tuple[Layer, int]] = field(default_factory=list[tuple[Layer, int]])
-    stored: list[tuple[Layer, int]] = field(default_factory=list[tuple[Layer, int]])
+    results: list[tuple[NcnnLayer, int]] = field(default_factory=list[tuple[NcnnLayer, int]])
+    stored: list[tuple[NcnnLayer, int]] = field(default_factory=list[tuple[NcnnLayer, int]])
     """Layers with values, and the numbers of their operations."""
 
-    def read(self, layer: Layer) -> None:
+    def read(self, layer: NcnnLayer) -> None:
         """Add one layer."""
         for name in layer.inputs:
             if name not in self.blobs:
-                raise MisfitError(f"{layer} reads {name[:40]!r}, which no earlier layer writes")
+                raise NcnnMismatchError(f"{layer} reads {name[:40]!r}, which no earlier layer writes")
         self.used.update(layer.inputs)
         reader = READERS.get(layer.kind)
         if reader is None:
-            raise MisfitError(f"{layer} is of a kind that no known network has")
+            raise NcnnMismatchError(f"{layer} is of a kind that no known network has")
         inputs = [self.blobs[name] for name in layer.inputs]
         if layer.kind != "Input" and not inputs:
-            raise MisfitError(f"{layer} reads nothing")
+            raise NcnnMismatchError(f"{layer} reads nothing")
         result = reader(self, layer, inputs)
         self.results.append((layer, result))
         if len(layer.outputs) != 1 and layer.kind != "Split":
-            raise MisfitError(f"{layer} has {len(layer.outputs)} outputs")
+            raise NcnnMismatchError(f"{layer} has {len(layer.outputs)} outputs")
         for name in layer.outputs:
             if name in self.blobs:
-                raise MisfitError(f"{layer} writes {name[:40]!r} a second time")
+                raise NcnnMismatchError(f"{layer} writes {name[:40]!r} a second time")
             self.blobs[name] = result
 
-    def store(self, layer: Layer, number: int) -> None:
+    def store(self, layer: NcnnLayer, number: int) -> None:
         """Note that a layer has values."""
         if any(number == other for _, other in self.stored):
-            raise MisfitError(f"{layer} reads the same as another layer of its kind")
+            raise NcnnMismatchError(f"{layer} reads the same as another layer of its kind")
         self.stored.append((layer, number))
 
     def list_layers(self) -> LayerList:
         """The layers that were read, without names."""
         convolutions = [layer for layer, _ in self.stored if layer.kind == "Convolution"]
         if len(convolutions) < 2:
-            raise MisfitError(f"it has {len(convolutions)} convolutions")
-        return list_layers(self.structure, [_sizes_of(layer) for layer in convolutions])
+            raise NcnnMismatchError(f"it has {len(convolutions)} convolutions")
+        return list_layers(self.structure, [_read_sizes(layer) for layer in convolutions])
 
 
-def _sizes_of(layer: Layer) -> tuple[int, int, int]:
+def _read_sizes(layer: NcnnLayer) -> tuple[int, int, int]:
     """Inputs, outputs and kernel of a convolution."""
     outputs, kernel, weights = layer.integer(0), layer.integer(1), layer.integer(6)
     return (weights // (outputs * kernel**2) if outputs > 0 else 0), outputs, kernel
 
 
-def _require(layer: Layer, **allowed: tuple[int, float]) -> None:
+def _require(layer: NcnnLayer, **allowed: tuple[int, float]) -> None:
     """Refuse a layer when one of the named settings is present with another value than the one given."""
     for what, (key, value) in allowed.items():
         if layer.numbers.get(key, value) != value:
-            raise MisfitError(f"{layer} has {what} {layer.numbers[key]:g}, and {value:g} is expected")
+            raise NcnnMismatchError(f"{layer} has {what} {layer.numbers[key]:g}, and {value:g} is expected")
 
 
-def _read_input(reading: _Reading, layer: Layer, inputs: list[int]) -> int:
+def _read_input(reading: _Reading, layer: NcnnLayer, inputs: list[int]) -> int:
     return reading.structure.input()
 
 
-def _read_same(reading: _Reading, layer: Layer, inputs: list[int]) -> int:
+def _read_same(reading: _Reading, layer: NcnnLayer, inputs: list[int]) -> int:
     return inputs[0]
 
 
-def _read_conv(reading: _Reading, layer: Layer, inputs: list[int]) -> int:
+def _read_conv(reading: _Reading, layer: NcnnLayer, inputs: list[int]) -> int:
     kernel, outputs = layer.integer(1), layer.integer(0)
     if kernel < 1 or kernel % 2 == 0 or (outputs > 0 and layer.integer(6) % (outputs * kernel**2)):
-        raise MisfitError(f"{layer} has a kernel of {kernel} and {layer.integer(6)} weights for {outputs} outputs")
+        raise NcnnMismatchError(
+            f"{layer} has a kernel of {kernel} and {layer.integer(6)} weights for {outputs} outputs"
+        )
     _require(
         layer,
         kernel_height=(11, kernel),
@@ -177,7 +179,7 @@ def _read_conv(reading: _Reading, layer: Layer, inputs: list[int]) -> int:
         dynamic=(19, 0),
     )
     if layer.integer(4) != kernel // 2 or layer.integer(5) != 1:
-        raise MisfitError(f"{layer} has no padding of {kernel // 2} or no bias")
+        raise NcnnMismatchError(f"{layer} has no padding of {kernel // 2} or no bias")
     x = reading.structure.conv(inputs[0], outputs, kernel)
     reading.store(layer, x)
     match layer.integer(9):
@@ -188,16 +190,16 @@ def _read_conv(reading: _Reading, layer: Layer, inputs: list[int]) -> int:
         case 2:
             return reading.structure.leaky(x, (layer.arrays.get(10) or (0.0,))[0])
         case kind:
-            raise MisfitError(f"{layer} has an activation of kind {kind}, which no known network has")
+            raise NcnnMismatchError(f"{layer} has an activation of kind {kind}, which no known network has")
 
 
-def _read_prelu(reading: _Reading, layer: Layer, inputs: list[int]) -> int:
+def _read_prelu(reading: _Reading, layer: NcnnLayer, inputs: list[int]) -> int:
     x = reading.structure.prelu(inputs[0], layer.integer(0))
     reading.store(layer, x)
     return x
 
 
-def _read_depthwise(reading: _Reading, layer: Layer, inputs: list[int]) -> int:
+def _read_depthwise(reading: _Reading, layer: NcnnLayer, inputs: list[int]) -> int:
     channels = layer.integer(0)
     _require(
         layer,
@@ -213,63 +215,63 @@ def _read_depthwise(reading: _Reading, layer: Layer, inputs: list[int]) -> int:
         dynamic=(19, 0),
     )
     if layer.integer(5) != 1:
-        raise MisfitError(f"{layer} has no bias")
+        raise NcnnMismatchError(f"{layer} has no bias")
     x = reading.structure.affine(inputs[0], channels)
     reading.store(layer, x)
     return x
 
 
-def _read_relu(reading: _Reading, layer: Layer, inputs: list[int]) -> int:
+def _read_relu(reading: _Reading, layer: NcnnLayer, inputs: list[int]) -> int:
     return reading.structure.leaky(inputs[0], layer.numbers.get(0, 0.0))
 
 
-def _read_concat(reading: _Reading, layer: Layer, inputs: list[int]) -> int:
+def _read_concat(reading: _Reading, layer: NcnnLayer, inputs: list[int]) -> int:
     _require(layer, axis=(0, 0))
     joined = len(reading.structure.flatten(inputs))
     if joined > MAX_JOINED:
-        raise MisfitError(f"it joins {joined} inputs, more than any known network")
+        raise NcnnMismatchError(f"it joins {joined} inputs, more than any known network")
     return reading.structure.concat(*inputs)
 
 
-def _read_eltwise(reading: _Reading, layer: Layer, inputs: list[int]) -> int:
+def _read_eltwise(reading: _Reading, layer: NcnnLayer, inputs: list[int]) -> int:
     if layer.integer(0) != 1:
-        raise MisfitError(f"{layer} is not a sum")
+        raise NcnnMismatchError(f"{layer} is not a sum")
     factors = layer.arrays.get(1, (1.0,) * len(inputs))
     if len(factors) != len(inputs):
-        raise MisfitError(f"{layer} has {len(factors)} factors for {len(inputs)} inputs")
+        raise NcnnMismatchError(f"{layer} has {len(factors)} factors for {len(inputs)} inputs")
     structure = reading.structure
     return structure.add(*(structure.multiply(x, factor) for x, factor in zip(inputs, factors, strict=True)))
 
 
-def _read_binary(reading: _Reading, layer: Layer, inputs: list[int]) -> int:
+def _read_binary(reading: _Reading, layer: NcnnLayer, inputs: list[int]) -> int:
     operation, scalar = layer.integer(0), layer.integer(1)
     if operation == 0 and not scalar and len(inputs) == 2:
         return reading.structure.add(*inputs)
     if operation == 2 and scalar and len(inputs) == 1:
         return reading.structure.multiply(inputs[0], layer.numbers.get(2, 0.0))
-    raise MisfitError(f"{layer} is neither a sum nor a product with a constant")
+    raise NcnnMismatchError(f"{layer} is neither a sum nor a product with a constant")
 
 
-def _read_interp(reading: _Reading, layer: Layer, inputs: list[int]) -> int:
+def _read_interp(reading: _Reading, layer: NcnnLayer, inputs: list[int]) -> int:
     kind = INTERPOLATIONS.get(layer.integer(0))
     factor = layer.numbers.get(1, 0.0)
     if kind is None or factor != layer.numbers.get(2, 0.0) or not 0 < factor <= 16 or len(inputs) != 1:
-        raise MisfitError(f"{layer} does not resize by one factor")
+        raise NcnnMismatchError(f"{layer} does not resize by one factor")
     _require(layer, height=(3, 0), width=(4, 0))
     return reading.structure.resize(inputs[0], kind, factor)
 
 
-def _read_shuffle(reading: _Reading, layer: Layer, inputs: list[int]) -> int:
+def _read_shuffle(reading: _Reading, layer: NcnnLayer, inputs: list[int]) -> int:
     _require(layer, mode=(1, 0))
     return reading.structure.shuffle(inputs[0], layer.integer(0))
 
 
-def _read_unshuffle(reading: _Reading, layer: Layer, inputs: list[int]) -> int:
+def _read_unshuffle(reading: _Reading, layer: NcnnLayer, inputs: list[int]) -> int:
     _require(layer, mode=(1, 0))
     return reading.structure.unshuffle(inputs[0], layer.integer(0))
 
 
-READERS: dict[str, Callable[[_Reading, Layer, list[int]], int]] = {
+READERS: dict[str, Callable[[_Reading, NcnnLayer, list[int]], int]] = {
     "Input": _read_input,
     "Split": _read_same,
     "Noop": _read_same,
@@ -286,26 +288,26 @@ READERS: dict[str, Callable[[_Reading, Layer, list[int]], int]] = {
 }
 
 
-def recognize_layers(layers: list[Layer]) -> tuple[GeneratorConfig, list[_Stored], tuple[str, ...]]:
-    """Recognize the network: its configuration, what the layers with values hold, and notes. Raises MisfitError."""
+def recognize_layers(layers: list[NcnnLayer]) -> tuple[GeneratorConfig, list[_Stored], tuple[str, ...]]:
+    """Recognize the network: its configuration, what the layers with values hold, and notes. Raises NcnnMismatchError."""
     reading = _Reading(Structure())
     for layer in layers:
         reading.read(layer)
     ends = [name for name in reading.blobs if name not in reading.used]
     if len(ends) != 1:
-        raise MisfitError(f"it has {len(ends)} outputs, and one is expected")
+        raise NcnnMismatchError(f"it has {len(ends)} outputs, and one is expected")
     end, notes = _drop_last_resize(reading, reading.blobs[ends[0]])
     problems: list[tuple[int, str]] = []
     for config in _infer_candidates(reading.list_layers()):
         drawn = draw_structure(config.layers, reading.structure)
         if drawn.end == end:
             return config, _match_stored(reading, drawn), notes
-        problems.append(_first_difference(reading, config, drawn.end))
-    raise MisfitError(max(problems, key=lambda problem: problem[0])[1])
+        problems.append(_find_first_difference(reading, config, drawn.end))
+    raise NcnnMismatchError(max(problems, key=lambda problem: problem[0])[1])
 
 
 def _infer_candidates(layers: LayerList) -> list[GeneratorConfig]:
-    """The networks that could have such layers, judging by their numbers and sizes. Raises MisfitError for none."""
+    """The networks that could have such layers, judging by their numbers and sizes. Raises NcnnMismatchError for none."""
     candidates: list[GeneratorConfig] = []
     problem = ""
     for generator in GENERATORS:
@@ -316,7 +318,7 @@ def _infer_candidates(layers: LayerList) -> list[GeneratorConfig]:
         except ValidationError as error:
             problem = problem or explain(error)
     if not candidates:
-        raise MisfitError(f"its sizes are out of range ({problem})")
+        raise NcnnMismatchError(f"its sizes are out of range ({problem})")
     return candidates
 
 
@@ -332,14 +334,14 @@ def _drop_last_resize(reading: _Reading, end: int) -> tuple[int, tuple[str, ...]
 def _match_stored(reading: _Reading, drawn: Drawn) -> list[_Stored]:
     expected = len(drawn.modules) + len(drawn.constants)
     if len(reading.stored) != expected:
-        raise MisfitError(f"it has {len(reading.stored)} layers with values, and {expected} are expected")
+        raise NcnnMismatchError(f"it has {len(reading.stored)} layers with values, and {expected} are expected")
     return [
         _Stored(layer, drawn.modules.get(number, ""), drawn.constants.get(number, ()))
         for layer, number in reading.stored
     ]
 
 
-def _first_difference(reading: _Reading, config: GeneratorConfig, expected_end: int) -> tuple[int, str]:
+def _find_first_difference(reading: _Reading, config: GeneratorConfig, expected_end: int) -> tuple[int, str]:
     """Find the first layer that the expected network does not have: its place, and a sentence about it."""
     structure = reading.structure
     expected: set[int] = set()
@@ -369,20 +371,20 @@ def _read_values(file: BinaryIO, size: int, config: GeneratorConfig, order: list
         length = count * dtype.itemsize
         left = size - file.tell()
         if length > left:
-            raise MisfitError(f"{what} needs {length} bytes at {file.tell()}, and {left} are left")
+            raise NcnnMismatchError(f"{what} needs {length} bytes at {file.tell()}, and {left} are left")
         data = bytearray(file.read(length))
         if len(data) != length:
-            raise MisfitError(f"{what} is cut off")
+            raise NcnnMismatchError(f"{what} is cut off")
         return torch.frombuffer(data, dtype=dtype)
 
     for stored in order:
         layer = stored.layer
         if stored.constants:
             if int(take(1, torch.int32, f"the tag of {layer}")) != TAG_FP32:
-                raise MisfitError(f"{layer} has another tag than fp32 (0)")
+                raise NcnnMismatchError(f"{layer} has another tag than fp32 (0)")
             for values in stored.constants:
                 if not torch.allclose(take(len(values), torch.float32, f"{layer}"), torch.tensor(values)):
-                    raise MisfitError(f"{layer} has other factors or offsets than {config.network}")
+                    raise NcnnMismatchError(f"{layer} has other factors or offsets than {config.network}")
             continue
         shape = shapes[f"{stored.module}.weight"]
         count = prod(shape)
@@ -390,10 +392,10 @@ def _read_values(file: BinaryIO, size: int, config: GeneratorConfig, order: list
             state[f"{stored.module}.weight"] = take(count, torch.float32, f"{layer}").reshape(shape)
             continue
         if layer.integer(6) != count:
-            raise MisfitError(f"{layer} declares {layer.integer(6)} weights, and {count} are expected")
+            raise NcnnMismatchError(f"{layer} declares {layer.integer(6)} weights, and {count} are expected")
         tag = int(take(1, torch.int32, f"the tag of {layer}")) & 0xFFFFFFFF
         if tag not in (TAG_FP16, TAG_FP32):
-            raise MisfitError(
+            raise NcnnMismatchError(
                 f"{layer} has the tag 0x{tag:08X}, and only fp16 (0x{TAG_FP16:08X}) and fp32 (0) can be read exactly"
             )
         dtype = torch.float16 if tag == TAG_FP16 else torch.float32
@@ -401,5 +403,5 @@ def _read_values(file: BinaryIO, size: int, config: GeneratorConfig, order: list
         state[f"{stored.module}.weight"] = take(padded, dtype, f"{layer}")[:count].reshape(shape)
         state[f"{stored.module}.bias"] = take(shape[0], torch.float32, f"the bias of {layer}")
     if file.tell() != size:
-        raise MisfitError(f"{size - file.tell()} bytes are left over")
+        raise NcnnMismatchError(f"{size - file.tell()} bytes are left over")
     return {name: state[name] for name in shapes}

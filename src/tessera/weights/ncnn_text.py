@@ -14,12 +14,12 @@ MAX_PARAM_BYTES = 8 << 20
 MAX_LAYERS = 20_000
 
 
-class MisfitError(Exception):
+class NcnnMismatchError(Exception):
     """The files are damaged or another network's; the text says how."""
 
 
 @dataclass(frozen=True)
-class Layer:
+class NcnnLayer:
     """One line of the text."""
 
     line: int
@@ -37,36 +37,36 @@ class Layer:
         """Read a setting that must be an integer."""
         value = self.numbers.get(key, default)
         if value != value // 1 or abs(value) > 1 << 31:
-            raise MisfitError(f"{self} has {value} as setting {key}, and an integer is expected")
+            raise NcnnMismatchError(f"{self} has {value} as setting {key}, and an integer is expected")
         return int(value)
 
 
-def parse_param(path: Path) -> list[Layer]:
+def parse_param(path: Path) -> list[NcnnLayer]:
     """Read the lines of a `.param` file."""
     if path.stat().st_size > MAX_PARAM_BYTES:
-        raise MisfitError(f"its text has {path.stat().st_size} bytes, more than any known model")
+        raise NcnnMismatchError(f"its text has {path.stat().st_size} bytes, more than any known model")
     try:
         lines = path.read_bytes().decode("ascii").splitlines()
     except UnicodeDecodeError:
-        raise MisfitError("it is not the text form of a `.param` file") from None
+        raise NcnnMismatchError("it is not the text form of a `.param` file") from None
     if len(lines) < 2 or lines[0].strip() != MAGIC:
-        raise MisfitError(f"its first line is not the number {MAGIC} that ncnn puts there")
+        raise NcnnMismatchError(f"its first line is not the number {MAGIC} that ncnn puts there")
     counts = lines[1].split()
     if len(counts) != 2 or not counts[0].isdigit() or int(counts[0][:9]) > MAX_LAYERS:
-        raise MisfitError("its second line does not give the numbers of layers and blobs")
+        raise NcnnMismatchError("its second line does not give the numbers of layers and blobs")
     layers = [_parse_line(number, line) for number, line in enumerate(lines[2:], start=3) if line.strip()]
     if len(layers) != int(counts[0]):
-        raise MisfitError(f"it announces {counts[0]} layers and has {len(layers)}")
+        raise NcnnMismatchError(f"it announces {counts[0]} layers and has {len(layers)}")
     return layers
 
 
-def _parse_line(number: int, line: str) -> Layer:
+def _parse_line(number: int, line: str) -> NcnnLayer:
     words = line.split()
     if len(words) < 4 or not (words[2].isdigit() and words[3].isdigit()):
-        raise MisfitError(f"line {number} is not a layer")
+        raise NcnnMismatchError(f"line {number} is not a layer")
     first, last = 4 + int(words[2][:6]), 4 + int(words[2][:6]) + int(words[3][:6])
     if last > len(words):
-        raise MisfitError(f"line {number} is cut off")
+        raise NcnnMismatchError(f"line {number} is cut off")
     numbers: dict[int, float] = {}
     arrays: dict[int, tuple[float, ...]] = {}
     for word in words[last:]:
@@ -77,5 +77,5 @@ def _parse_line(number: int, line: str) -> Layer:
             else:
                 numbers[int(key)] = float(value)
         except ValueError:
-            raise MisfitError(f"line {number} has {word[:40]!r} where a setting is expected") from None
-    return Layer(number, words[0], words[1], tuple(words[4:first]), tuple(words[first:last]), numbers, arrays)
+            raise NcnnMismatchError(f"line {number} has {word[:40]!r} where a setting is expected") from None
+    return NcnnLayer(number, words[0], words[1], tuple(words[4:first]), tuple(words[first:last]), numbers, arrays)

@@ -25,9 +25,9 @@ from tessera.weights.file_network import (
     SMALL_PROBE,
     FileNetwork,
     describe_limits,
-    first_sentence,
     probe_sizes,
     read_channels,
+    shorten_message,
 )
 
 INSTALL = "pip install 'tessera-sr[onnx]'"
@@ -87,7 +87,7 @@ def open_session(path: Path, providers: Providers, *, threads: int | None = None
             provider_options=[dict(settings) for _, settings in providers],
         )
     except Exception as error:  # its errors have no common root
-        raise WeightsError(f"ONNX Runtime cannot open this file ({first_sentence(error)}).") from error
+        raise WeightsError(f"ONNX Runtime cannot open this file ({shorten_message(error)}).") from error
 
 
 def read_onnx(path: Path) -> OnnxFile:
@@ -103,12 +103,12 @@ def read_onnx(path: Path) -> OnnxFile:
     channels = read_channels(list(inputs[0].shape))
     network = OnnxNetwork(path, session)
 
-    def made(shape: tuple[int, ...]) -> tuple[int, ...]:
+    def infer_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(network.forward_batch(torch.rand(shape, generator=torch.Generator().manual_seed(0))).shape)
 
     meta = session.get_modelmeta()
     probe = SMALL_PROBE if CONFIG_KEY in meta.custom_metadata_map else PROBE
-    scale, out_channels, network.multiple = probe_sizes(network.fixed, channels, made, probe)
+    scale, out_channels, network.multiple = probe_sizes(network.fixed, channels, infer_shape, probe)
     return OnnxFile(
         network=network,
         in_channels=channels,

@@ -44,7 +44,7 @@ def list_external_data(path: Path) -> tuple[Path, ...]:
     with path.open("rb") as file:
         size = file.seek(0, io.SEEK_END)
         try:
-            locations = _Walk(file, size).find_locations()
+            locations = _FieldReader(file, size).find_locations()
         except _NotOnnxError as error:
             raise WeightsError(f"not an ONNX model: {error}. Give an ONNX file, or download it again.") from None
     return tuple(_locate(path, location) for location in sorted(locations))
@@ -64,8 +64,8 @@ def _locate(path: Path, location: str) -> Path:
     return data
 
 
-class _Walk:
-    """One walk through the fields of a model."""
+class _FieldReader:
+    """Reads the fields of a model one after another."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self.file, self.size = file, size

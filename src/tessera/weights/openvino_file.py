@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from tessera.errors import WeightsError
-from tessera.weights.file_network import FileNetwork, describe_limits, first_sentence, probe_sizes, read_channels
+from tessera.weights.file_network import FileNetwork, describe_limits, probe_sizes, read_channels, shorten_message
 from tessera.weights.openvino_core import openvino_core, processor_options, read_model
 
 METADATA = "tessera"
@@ -32,7 +32,7 @@ class OpenVinoNetwork(FileNetwork):
     """An OpenVINO file as a network, compiled on the first run."""
 
     def __init__(self, path: Path, model: Any, precision: str = "fp32", threads: int | None = None) -> None:
-        super().__init__(path, _fixed(model))
+        super().__init__(path, _read_static_shape(model))
         self.model = model
         self._options = processor_options(precision, threads)
         self._type = _TYPES[model.inputs[0].get_element_type().get_type_name()]
@@ -81,47 +81,47 @@ def read_openvino(path: Path) -> OpenVinoFile:
     except WeightsError:
         raise
     except Exception as error:  # RuntimeError, and any exception of its readers
-        raise WeightsError(f"OpenVINO cannot read this file ({first_sentence(error)}).") from error
+        raise WeightsError(f"OpenVINO cannot read this file ({shorten_message(error)}).") from error
     if len(kinds) != 1:
         raise WeightsError(f"it takes {len(kinds)} inputs, not one picture.")
     if kinds[0] not in _TYPES:
         raise WeightsError(f"its input type is {kinds[0]}; expected float32 or float16.")
-    channels = read_channels(_fixed(model))
+    channels = read_channels(_read_static_shape(model))
     network = OpenVinoNetwork(path, model)
 
-    def made(shape: tuple[int, ...]) -> tuple[int, ...]:
+    def infer_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
         trial = model.clone()
         trial.reshape(list(shape))
         return tuple(trial.outputs[0].get_shape())
 
-    scale, out_channels, network.multiple = probe_sizes(network.fixed, channels, made)
+    scale, out_channels, network.multiple = probe_sizes(network.fixed, channels, infer_shape)
     return OpenVinoFile(
         network=network,
         in_channels=channels,
         out_channels=out_channels,
         scale=scale,
         architecture=f"OpenVINO ({model.get_friendly_name()})",
-        metadata=_metadata(model),
+        metadata=_read_metadata(model),
         notes=describe_limits(network.fixed, results),
-        type_name=_stored_type(model),
+        type_name=_find_stored_type(model),
     )
 
 
-def _fixed(model: Any) -> tuple[int | None, ...]:
+def _read_static_shape(model: Any) -> tuple[int | None, ...]:
     shape = model.inputs[0].get_partial_shape()
     if shape.rank.is_dynamic:
         return ()
     return tuple(each.get_length() if each.is_static else None for each in shape)
 
 
-def _metadata(model: Any) -> dict[str, str]:
+def _read_metadata(model: Any) -> dict[str, str]:
     if not model.has_rt_info([METADATA]):
         return {}
     info: Any = model.get_rt_info([METADATA]).value
     return {key: str(value) for key, value in cast("dict[str, Any]", info).items()} if isinstance(info, dict) else {}
 
 
-def _stored_type(model: Any) -> str:
+def _find_stored_type(model: Any) -> str:
     """Return the type with the most bytes of constants."""
     sizes: dict[str, int] = {}
     for operation in model.get_ops():

@@ -63,21 +63,23 @@ class Model:
     notes: tuple[str, ...] = ()
 
 
-def _release(project: str, tag: str, name: str) -> str:
+def _make_release_url(project: str, tag: str, name: str) -> str:
     return f"https://github.com/{project}/releases/download/{tag}/{name}"
 
 
-def _realesrgan(tag: str, name: str, size: int, *sha256: str) -> RemoteFile:
-    return RemoteFile(name, (_release("xinntao/Real-ESRGAN", tag, name),), size, frozenset(sha256))
+def _declare_realesrgan_file(tag: str, name: str, size: int, *sha256: str) -> RemoteFile:
+    return RemoteFile(name, (_make_release_url("xinntao/Real-ESRGAN", tag, name),), size, frozenset(sha256))
 
 
-def _a_esrgan(name: str) -> RemoteFile:
+def _declare_a_esrgan_file(name: str) -> RemoteFile:
     # The organization was renamed twice and its pages use all three names; any of them may be the one that redirects.
     spellings = ("aesrgan", "aergan", "stroking-fishes-ml-corp")
-    return RemoteFile(name, tuple(_release(f"{org}/A-ESRGAN", "v1.0.0", name) for org in spellings), None, frozenset())
+    return RemoteFile(
+        name, tuple(_make_release_url(f"{org}/A-ESRGAN", "v1.0.0", name) for org in spellings), None, frozenset()
+    )
 
 
-def _own(name: str, network: str, good_for: str, sha256: str) -> Model:
+def _declare_own_model(name: str, network: str, good_for: str, sha256: str) -> Model:
     return Model(
         name=name,
         aliases=(),
@@ -122,7 +124,7 @@ MODELS: tuple[Model, ...] = (
             _REALESRGAN_INSTALL,
             param_sha256="c8a066c12541a1ef01ba90fddd90688278bdc11536847699239be29225015bc8",
         ),
-        remote=_realesrgan(
+        remote=_declare_realesrgan_file(
             "v0.1.0",
             "RealESRGAN_x4plus.pth",
             67_040_989,
@@ -139,7 +141,7 @@ MODELS: tuple[Model, ...] = (
         license="BSD-3-Clause",
         # Some tables list "99ec365d..." as the checksum of this file. That is the start of the MD5 of
         # RealESRGAN_x4plus.pth, not a sha256 of this one, so it is not accepted.
-        remote=_realesrgan(
+        remote=_declare_realesrgan_file(
             "v0.1.1",
             "RealESRNet_x4plus.pth",
             67_040_989,
@@ -153,7 +155,7 @@ MODELS: tuple[Model, ...] = (
         scale=2,
         good_for="photographs that need only x2",
         license="BSD-3-Clause",
-        remote=_realesrgan(
+        remote=_declare_realesrgan_file(
             "v0.2.1",
             "RealESRGAN_x2plus.pth",
             67_061_725,
@@ -174,7 +176,7 @@ MODELS: tuple[Model, ...] = (
             _REALESRGAN_INSTALL,
             param_sha256="d63c7e93c58ec5d0048ca1f0a995f40b2af17c2816a2e0a3b7172046d98795ec",
         ),
-        remote=_realesrgan(
+        remote=_declare_realesrgan_file(
             "v0.2.2.4",
             "RealESRGAN_x4plus_anime_6B.pth",
             17_938_799,
@@ -182,13 +184,13 @@ MODELS: tuple[Model, ...] = (
         ),
         notes=(_HALF_PRECISION,),
     ),
-    _own(
+    _declare_own_model(
         "tessera-x4",
         "srvggnetcompact",
         "photographs, fast (--fast); included with Tessera",
         "5c30b09c39da63a1e7f695d65ab6907bd87c7fa755c7b4700a344c296f3dcbb0",
     ),
-    _own(
+    _declare_own_model(
         "tessera-x4-psnr",
         "srvggnetcompact",
         "clean pictures that were made small by bicubic; included with Tessera",
@@ -208,7 +210,7 @@ MODELS: tuple[Model, ...] = (
             _REALESRGAN_INSTALL,
             param_sha256="157c0a10405f885d4c53ce76fe2ba731694bcd16ec90ab6b889335e384239682",
         ),
-        remote=_realesrgan(
+        remote=_declare_realesrgan_file(
             "v0.2.5.0",
             "realesr-animevideov3.pth",
             2_504_012,
@@ -223,7 +225,7 @@ MODELS: tuple[Model, ...] = (
         scale=4,
         good_for="photographs on slow machines; blend with the wdn model to keep more grain",
         license="BSD-3-Clause",
-        remote=_realesrgan(
+        remote=_declare_realesrgan_file(
             "v0.2.5.0",
             "realesr-general-x4v3.pth",
             4_885_111,
@@ -237,7 +239,7 @@ MODELS: tuple[Model, ...] = (
         scale=4,
         good_for="counterpart of realesr-general-x4v3 with weak denoising, for blending",
         license="BSD-3-Clause",
-        remote=_realesrgan(
+        remote=_declare_realesrgan_file(
             "v0.2.5.0",
             "realesr-general-wdn-x4v3.pth",
             4_885_111,
@@ -270,7 +272,7 @@ MODELS: tuple[Model, ...] = (
         # The authors publish it on Google Drive only; the KAIR release holds the same bytes under another name.
         remote=RemoteFile(
             "RRDB_ESRGAN_x4.pth",
-            (_release("cszn/KAIR", "v1.0", "ESRGAN.pth"),),
+            (_make_release_url("cszn/KAIR", "v1.0", "ESRGAN.pth"),),
             66_929_193,
             frozenset({"65fece06e1ccb48853242aa972bdf00ad07a7dd8938d2dcbdf4221b59f6372ce"}),
             page=_ESRGAN_PAGE,
@@ -302,7 +304,7 @@ MODELS: tuple[Model, ...] = (
         # The first eight digits of the checksum are in the name, as its authors' release script puts them there.
         remote=RemoteFile(
             "ESRGAN_SRx4_DF2KOST_official-ff704c30.pth",
-            (_release("xinntao/Real-ESRGAN", "v0.1.1", "ESRGAN_SRx4_DF2KOST_official-ff704c30.pth"),),
+            (_make_release_url("xinntao/Real-ESRGAN", "v0.1.1", "ESRGAN_SRx4_DF2KOST_official-ff704c30.pth"),),
             None,
             frozenset({"ff704c30ff560305e48ed1f4db895e525ab6bc81a46fafe80c0094a271c806d9"}),
         ),
@@ -316,7 +318,7 @@ MODELS: tuple[Model, ...] = (
         license="Apache-2.0",
         remote=RemoteFile(
             "BSRGAN.pth",
-            (_release("cszn/KAIR", "v1.0", "BSRGAN.pth"),),
+            (_make_release_url("cszn/KAIR", "v1.0", "BSRGAN.pth"),),
             67_046_751,
             frozenset({"5d505a0766160921e0388d76e1ddf08cb114303990f9080432bf2b1c988b1c54"}),
         ),
@@ -328,7 +330,7 @@ MODELS: tuple[Model, ...] = (
         scale=4,
         good_for="photographs; sharp edges, from the multi-scale attention discriminator",
         license="BSD-3-Clause",
-        remote=_a_esrgan("A_ESRGAN_Multi.pth"),
+        remote=_declare_a_esrgan_file("A_ESRGAN_Multi.pth"),
         notes=(_UNPUBLISHED_SUM,),
     ),
     Model(
@@ -338,7 +340,7 @@ MODELS: tuple[Model, ...] = (
         scale=4,
         good_for="photographs; like a-esrgan-multi, from one attention discriminator",
         license="BSD-3-Clause",
-        remote=_a_esrgan("A_ESRGAN_Single.pth"),
+        remote=_declare_a_esrgan_file("A_ESRGAN_Single.pth"),
         notes=(_UNPUBLISHED_SUM,),
     ),
 )
@@ -352,19 +354,17 @@ def find_model(name: str) -> Model:
 
     Raises UnknownModelError, with similar names.
     """
-    wanted = _plain(name)
-    known = _labels()
+    wanted = _normalize_name(name)
+    known = _list_labels()
     if wanted not in known:
-        raise UnknownModelError(
-            f"No model is called {name!r}.{suggest_names(name)} `tessera models list` shows all names."
-        )
+        raise UnknownModelError(f"Unknown model {name!r}.{suggest_names(name)} `tessera models list` shows all names.")
     return known[wanted]
 
 
 def suggest_names(name: str) -> str:
     """Return " Did you mean A or B?" for a name similar to a model's name, otherwise an empty string."""
-    known = _labels()
-    alike = [known[label].name for label in difflib.get_close_matches(_plain(name), known, n=5, cutoff=0.6)]
+    known = _list_labels()
+    alike = [known[label].name for label in difflib.get_close_matches(_normalize_name(name), known, n=5, cutoff=0.6)]
     return f" Did you mean {' or '.join(dict.fromkeys(alike))}?" if alike else ""
 
 
@@ -377,11 +377,11 @@ def find_published(digest: str) -> Model | None:
     return None
 
 
-def _labels() -> dict[str, Model]:
-    return {_plain(label): model for model in MODELS for label in (model.name, *model.aliases)}
+def _list_labels() -> dict[str, Model]:
+    return {_normalize_name(label): model for model in MODELS for label in (model.name, *model.aliases)}
 
 
-def _plain(name: str) -> str:
+def _normalize_name(name: str) -> str:
     plain = name.strip().casefold()
     for suffix in WEIGHTS_SUFFIXES:
         plain = plain.removesuffix(suffix)

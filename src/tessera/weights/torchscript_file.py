@@ -55,11 +55,11 @@ def read_own_torchscript(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]
             if not any(info.filename == prefix + TENSORS_KEY for info in extras):
                 return None
             check_members(archive, path.stat().st_size)
-            metadata = {info.filename.removeprefix(prefix): _text(archive, info) for info in extras}
+            metadata = {info.filename.removeprefix(prefix): _read_text(archive, info) for info in extras}
             listed = metadata.pop(TENSORS_KEY)
             return {
-                name: _tensor(archive, number, name, kind, shape)
-                for number, (name, kind, shape) in enumerate(_listed(listed))
+                name: _read_tensor(archive, number, name, kind, shape)
+                for number, (name, kind, shape) in enumerate(_parse_tensor_list(listed))
             }, metadata
     except MalformedError as error:
         raise WeightsError(f"this TorchScript archive is damaged: {error}.") from error
@@ -67,7 +67,7 @@ def read_own_torchscript(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]
         raise WeightsError(f"this TorchScript archive is damaged ({error or type(error).__name__}).") from error
 
 
-def _text(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> str:
+def _read_text(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> str:
     if info.file_size > _LARGEST_EXTRA_BYTES:
         raise WeightsError(
             f"{info.filename} in this archive: expected at most {_LARGEST_EXTRA_BYTES:,} bytes of metadata, found"
@@ -76,7 +76,7 @@ def _text(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> str:
     return archive.read(info).decode()
 
 
-def _listed(text: str) -> list[tuple[str, str, tuple[int, ...]]]:
+def _parse_tensor_list(text: str) -> list[tuple[str, str, tuple[int, ...]]]:
     found: list[tuple[str, str, tuple[int, ...]]] = []
     for entry in cast("list[Any]", json.loads(text)):
         name, kind, shape = entry
@@ -87,7 +87,7 @@ def _listed(text: str) -> list[tuple[str, str, tuple[int, ...]]]:
     return found
 
 
-def _tensor(archive: zipfile.ZipFile, number: int, name: str, kind: str, shape: tuple[int, ...]) -> Tensor:
+def _read_tensor(archive: zipfile.ZipFile, number: int, name: str, kind: str, shape: tuple[int, ...]) -> Tensor:
     dtype: torch.dtype = getattr(torch, kind)
     info = archive.getinfo(f"{_ROOT}/data/{number}")
     wanted = prod(shape) * dtype.itemsize
@@ -125,8 +125,8 @@ def build_torchscript(
         def put(name: str, content: bytes) -> None:
             archive.writestr(zipfile.ZipInfo(f"{_ROOT}/{name}", (1980, 1, 1, 0, 0, 0)), content)
 
-        put("data.pkl", _object_pickle(class_name, {names[name]: tensor for name, tensor in tensors.items()}))
-        put("code/__torch__.py", _program(class_name, forward, list(names.values())).encode())
+        put("data.pkl", _pickle_object(class_name, {names[name]: tensor for name, tensor in tensors.items()}))
+        put("code/__torch__.py", _write_program(class_name, forward, list(names.values())).encode())
         put("constants.pkl", b"\x80\x02).")
         for number, tensor in enumerate(tensors.values()):
             put(f"data/{number}", tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
@@ -137,7 +137,7 @@ def build_torchscript(
     return whole.getvalue()
 
 
-def _program(class_name: str, forward: str, attributes: list[str]) -> str:
+def _write_program(class_name: str, forward: str, attributes: list[str]) -> str:
     parameters = "".join(f'"{name}", ' for name in attributes)
     declared = "".join(f"  {name} : Tensor\n" for name in attributes)
     body = "".join(f"    {line}\n" for line in forward.splitlines())
@@ -147,36 +147,36 @@ def _program(class_name: str, forward: str, attributes: list[str]) -> str:
     )
 
 
-def _object_pickle(class_name: str, attributes: Mapping[str, Tensor]) -> bytes:
+def _pickle_object(class_name: str, attributes: Mapping[str, Tensor]) -> bytes:
     """The instructions that build the module: its class, and a dictionary of its attributes."""
-    parts = [b"\x80\x02", _global("__torch__", class_name), b")\x81}(", _word("training"), b"\x89"]
+    parts = [b"\x80\x02", _pickle_global("__torch__", class_name), b")\x81}(", _pickle_text("training"), b"\x89"]
     for number, (name, tensor) in enumerate(attributes.items()):
         kind = _STORAGES[str(tensor.dtype).removeprefix("torch.")]
         storage = (
-            b"(" + _word("storage") + _global("torch", kind) + _word(str(number)) + _word("cpu")
-            + _whole(tensor.numel()) + b"tQ"
+            b"(" + _pickle_text("storage") + _pickle_global("torch", kind) + _pickle_text(str(number))
+            + _pickle_text("cpu") + _pickle_integer(tensor.numel()) + b"tQ"
         )  # fmt: skip
         strides = [prod(tensor.shape[place + 1 :]) for place in range(tensor.ndim)]
         parts += [
-            _word(name),
-            _global("torch._utils", "_rebuild_tensor_v2"),
-            b"(" + storage + _whole(0) + _tuple(tensor.shape) + _tuple(strides) + b"\x89",
-            _global("collections", "OrderedDict") + b")RtR",
+            _pickle_text(name),
+            _pickle_global("torch._utils", "_rebuild_tensor_v2"),
+            b"(" + storage + _pickle_integer(0) + _pickle_tuple(tensor.shape) + _pickle_tuple(strides) + b"\x89",
+            _pickle_global("collections", "OrderedDict") + b")RtR",
         ]
     return b"".join([*parts, b"ub."])
 
 
-def _global(module: str, name: str) -> bytes:
+def _pickle_global(module: str, name: str) -> bytes:
     return f"c{module}\n{name}\n".encode()
 
 
-def _word(text: str) -> bytes:
+def _pickle_text(text: str) -> bytes:
     return b"X" + struct.pack("<I", len(text.encode())) + text.encode()
 
 
-def _whole(number: int) -> bytes:
+def _pickle_integer(number: int) -> bytes:
     return b"J" + struct.pack("<i", number)
 
 
-def _tuple(numbers: list[int] | torch.Size) -> bytes:
-    return b"(" + b"".join(_whole(number) for number in numbers) + b"t"
+def _pickle_tuple(numbers: list[int] | torch.Size) -> bytes:
+    return b"(" + b"".join(_pickle_integer(number) for number in numbers) + b"t"

@@ -290,7 +290,7 @@ def load_model(
                 model = find_model(name)
         loaded = _open_found(found, model, scale)
         if model is not None:
-            loaded = loaded.called(model.name, loaded.license or model.license)
+            loaded = loaded.with_name(model.name, loaded.license or model.license)
         parts.append((loaded, share))
     if len(parts) == 1:
         return parts[0][0]

@@ -16,7 +16,7 @@ from tessera.errors import EngineError, WeightsError
 from tessera.generators import find_generator, list_names
 from tessera.weights.dialects import read_shapes, state_shapes
 from tessera.weights.ncnn import read_ncnn
-from tessera.weights.ncnn_text import Layer, parse_param
+from tessera.weights.ncnn_text import NcnnLayer, parse_param
 from tessera.weights.ncnn_writer import write_param, write_values
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def _load_own_files(generator: LoadedGenerator, options: NetOptions) -> Net | No
     return Net(net, next(layer.outputs[0] for layer in layers if layer.kind == "Input"), _network_output(layers))
 
 
-def _network_output(layers: list[Layer]) -> str:
+def _network_output(layers: list[NcnnLayer]) -> str:
     """The network's output, before the downscaling that some files end with (`weights.ncnn` leaves it out, too)."""
     read = {name for layer in layers for name in layer.inputs}
     makers = {name: layer for layer in layers for name in layer.outputs}

@@ -6,7 +6,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-from tessera.engines.engine import first_sentence
+from tessera.engines.engine import extract_sentence
 from tessera.engines.hardware import has_bf16
 
 
@@ -42,10 +42,10 @@ def find_gpus(torch: Any) -> Gpus:
                     Gpu(device="mps", name="Apple GPU", memory_bytes=None, capability=None, bf16=has_bf16("mps"))
                 )
         except Exception as error:  # drivers fail in their own ways
-            problem = first_sentence(error)
+            problem = extract_sentence(error)
     if not found and problem is None:
         built = torch.version.cuda or getattr(torch.version, "hip", None)
-        said = [first_sentence(warning.message) for warning in warned if isinstance(warning.message, Warning)]
+        said = [extract_sentence(warning.message) for warning in warned if isinstance(warning.message, Warning)]
         problem = said[0] if said else None
         if problem is None:
             problem = "PyTorch sees no GPU." if built else "This PyTorch is a build for CPUs only."

@@ -16,7 +16,7 @@ from tessera.discriminators.config import DiscriminatorConfig
 from tessera.errors import UnknownNetworkError
 from tessera.generators.dialect import Dialect, ScaleHint, Shapes
 from tessera.weights.dialects.reading import GENERATOR_DIALECTS, Recognized, infer_config, rename
-from tessera.weights.dialects.states import State, listed, state_shapes
+from tessera.weights.dialects.states import State, format_names, state_shapes
 from tessera.weights.dialects.unwrapping import MAX_WRAPPERS, Unwrapped, unwrap
 
 PARTS = ("discriminator", "net_d", "netD", "D")
@@ -102,7 +102,7 @@ def recognize_discriminator(state: State) -> Recognized[DiscriminatorConfig]:
     networks = "; ".join(each.description for each in discriminator_dialects())
     raise UnknownNetworkError(
         "these weights belong to no discriminator of the ESRGAN family; their names are"
-        f" {listed(state)}. Known are {networks}."
+        f" {format_names(state)}. Known are {networks}."
     )
 
 

@@ -10,7 +10,7 @@ from tessera.generators import GeneratorConfig
 from tessera.generators.dialect import Dialect, ScaleHint
 from tessera.weights.dialects.discriminators import find_discriminator, rename_spectral_norms
 from tessera.weights.dialects.reading import GENERATOR_DIALECTS, Recognized, infer_config, rename
-from tessera.weights.dialects.states import State, listed, state_shapes
+from tessera.weights.dialects.states import State, format_names, state_shapes
 
 
 def recognize(state: State, *, scale: int | None = None, named_scale: int | None = None) -> Recognized[GeneratorConfig]:
@@ -37,7 +37,7 @@ def to_dialect(config: GeneratorConfig, state: State, dialect: str) -> dict[str,
     found = next((known for known in GENERATOR_DIALECTS if known.name == dialect), None)
     if found is None:
         raise WeightsError(
-            f"Unknown dialect {dialect!r}; expected one of {listed(known.name for known in GENERATOR_DIALECTS)}."
+            f"Unknown dialect {dialect!r}; expected one of {format_names(known.name for known in GENERATOR_DIALECTS)}."
         )
     names = found.names(config)
     if names is None:
@@ -116,14 +116,15 @@ def _describe_nearest(state: State) -> str:
     best, dialect, pattern = max(scores, key=lambda score: score[0])
     if best == 0:
         return (
-            f"these weights belong to no network of the ESRGAN family; none of their names is known ({listed(state)})."
+            "these weights belong to no network of the ESRGAN family; none of their names is known"
+            f" ({format_names(state)})."
         )
     strangers = [name for name in state if not pattern.match(name)]
     missing = [mark for mark in dialect.marks if mark not in state]
     text = (
         f"these weights belong to no network of the ESRGAN family. The nearest is {dialect.description}: {best} of "
-        f"{len(state)} names match, but {listed(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+        f"{len(state)} names match, but {format_names(missing)} {'is' if len(missing) == 1 else 'are'} missing"
     )
     return text + (
-        f" and {listed(strangers)} {'does' if len(strangers) == 1 else 'do'} not belong." if strangers else "."
+        f" and {format_names(strangers)} {'does' if len(strangers) == 1 else 'do'} not belong." if strangers else "."
     )

@@ -43,15 +43,15 @@ def compare(expected: Mapping[str, tuple[int, ...]], state: State) -> str:
         if name in state and tuple(state[name].shape) != shape
     ]
     if missing:
-        parts.append(f"{len(missing)} of its names are missing ({listed(missing)})")
+        parts.append(f"{len(missing)} of its names are missing ({format_names(missing)})")
     if unexpected:
-        parts.append(f"{len(unexpected)} names do not belong to it ({listed(unexpected)})")
+        parts.append(f"{len(unexpected)} names do not belong to it ({format_names(unexpected)})")
     if wrong:
         parts.append("; ".join(wrong[:3]) + (f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""))
     return "; ".join(parts)
 
 
-def listed(names: Iterable[str], limit: int = 4) -> str:
+def format_names(names: Iterable[str], limit: int = 4) -> str:
     """Name the first few of many, and count the rest."""
     quoted = [f"`{name[:80]}`" for name in names]
     more = f" and {len(quoted) - limit} more" if len(quoted) > limit else ""

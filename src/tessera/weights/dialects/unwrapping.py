@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from tessera.errors import WeightsError
-from tessera.weights.dialects.states import State, listed
+from tessera.weights.dialects.states import State, format_names
 
 # In order of preference, after keys of averaged weights.
 WRAPPERS = (
@@ -77,7 +77,7 @@ def unwrap(content: Any) -> Unwrapped:
             break
         if is_averaged(found[0]):
             others = [key for key in found[1:] if not is_averaged(key)]
-            instead = f", not those in {listed(others)}" if others else ""
+            instead = f", not those in {format_names(others)}" if others else ""
             note = f"Used the averaged weights in `{found[0]}`{instead}."
             notes.append(note)
             choices += [note] if others else []
@@ -98,7 +98,7 @@ def unwrap(content: Any) -> Unwrapped:
         raise WeightsError("its tensors have no names, so their network is unknown.")
     left_out = [str(name)[:40] for name in items if name not in state]
     if left_out:
-        notes.append(f"Left out {listed(left_out)}, which are not weights.")
+        notes.append(f"Left out {format_names(left_out)}, which are not weights.")
     state, more = _strip_prefixes(state)
     return Unwrapped(state, ".".join(path) or "raw", (*notes, *more), (*choices, *more))
 
@@ -132,7 +132,11 @@ def _has_tensors(value: Any, visited: dict[int, bool], depth: int = 0) -> bool:
 def _describe(content: Any) -> str:
     if isinstance(content, dict):
         keys: list[Any] = list(content)
-        return f"a dictionary with the keys {listed(str(key)[:40] for key in keys)}" if keys else "an empty dictionary"
+        return (
+            f"a dictionary with the keys {format_names(str(key)[:40] for key in keys)}"
+            if keys
+            else "an empty dictionary"
+        )
     return "a single tensor" if isinstance(content, Tensor) else f"a value of the kind {type(content).__name__}"
 
 
