@@ -245,6 +245,50 @@ def test_averaged_weights_are_taken_by_their_prefix(prefix: str) -> None:
     assert any("averaged weights" in note for note in found.notes)
 
 
+@pytest.mark.parametrize(
+    ("path", "raw"),
+    [
+        (("ema", "shadow"), ("params",)),
+        (("ema", "module"), ("model",)),
+        (("ema_model", "state"), ("net_g",)),
+        (("extra", "params_ema"), ("params",)),
+        (("callbacks", "EMA", "weights"), ("state_dict",)),
+        (("model", "ema"), ("model", "params")),
+        (("state", "ema"), ("state", "raw")),
+    ],
+)
+def test_averaged_weights_are_found_under_other_keys(path: tuple[str, ...], raw: tuple[str, ...]) -> None:
+    plain, averaged = weights_of(SMALL, 1), weights_of(SMALL, 2)
+    content: dict[str, Any] = {"epoch": 3, "optimizer": {"ema": {"conv_first.weight": torch.ones(1)}}}
+    for keys, state in ((raw, plain), (path, averaged)):
+        inner = content
+        for key in keys[:-1]:
+            inner = inner.setdefault(key, {})
+        inner[keys[-1]] = state
+    found = unwrap(content)
+    assert found.state["conv_first.weight"] is averaged["conv_first.weight"]
+    note = f"Used the averaged weights in `{'.'.join(path)}`, not those in `{'.'.join(raw)}`."
+    assert found.notes == found.choices == (note,)
+
+
+def test_averaged_weights_without_names_are_said_to_be_unused() -> None:
+    """torch_ema 0.3: `state_dict()` gives `decay`, `num_updates`, `shadow_params` and `collected_params`."""
+    plain = weights_of(SMALL)
+    found = unwrap({"params": plain, "ema": {"decay": 0.999, "shadow_params": list(plain.values())}})
+    assert found.state.keys() == plain.keys()
+    assert found.notes == ("The averaged weights in `ema.shadow_params` have no names and were not used.",)
+    assert found.choices == found.notes
+
+
+@pytest.mark.parametrize("key", ["state", "weights", "upscaler"])
+def test_the_only_dictionary_of_tensors_is_taken_whatever_its_key(key: str) -> None:
+    state = weights_of(SMALL)
+    optimizer = {"state": {0: {"exp_avg": torch.ones(3)}}, "param_groups": [{"lr": 1e-4}]}
+    found = unwrap({"epoch": 3, "optimizer": optimizer, "netD": {"conv0.weight": torch.ones(1)}, key: state})
+    assert found.wrapper == key
+    assert found.state.keys() == state.keys()
+
+
 def test_averaged_discriminators_and_words_that_contain_ema_are_not_taken() -> None:
     plain, other = weights_of(SMALL, 1), weights_of(SMALL, 2)
     for key in ("net_d_ema", "D_ema", "schema", "discriminator_ema"):

@@ -6,8 +6,8 @@ of tensor names: BasicSR's `params_ema`, `net_g_ema`, MMEditing's `generator_ema
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -40,6 +40,7 @@ GENERATOR_PREFIXES = ("netG.", "net_g.", "generator.", "G.")
 MAX_WRAPPERS = 4
 
 _DISCRIMINATOR = re.compile(r"(?i)(?:^|[_\-])(?:d|net_?d|disc|discriminator|critic)(?:$|[_\-])")
+_TRAINING = re.compile(r"(?i)(?:^|[_\-])(?:opt(?:im\w*)?|sched\w*|(?:grad_?)?scaler|loss\w*|criterion)(?:$|[_\-])")
 
 
 @dataclass(frozen=True)
@@ -67,23 +68,25 @@ def unwrap(content: Any) -> Unwrapped:
 
     Raises WeightsError when there is none.
     """
+    whole = content
     path: list[str] = []
-    notes: list[str] = []
-    choices: list[str] = []
+    others: list[str] = []
+    visited: dict[int, _Survey] = {}
     while len(path) < MAX_WRAPPERS and isinstance(content, dict):
         inside: dict[Any, Any] = content
-        found = _list_wrappers(inside)
+        found = _list_wrappers(inside, visited)
         if not found:
             break
-        if is_averaged(found[0]):
-            others = [key for key in found[1:] if not is_averaged(key)]
-            instead = f", not those in {format_names(others)}" if others else ""
-            note = f"Used the averaged weights in `{found[0]}`{instead}."
-            notes.append(note)
-            choices += [note] if others else []
+        others += [".".join((*path, key)) for key in found[1:] if not _survey_key(inside, key, visited).averaged]
         path.append(found[0])
         content = inside[found[0]]
-    if not isinstance(content, dict) or not _has_tensors(content, {}):
+    notes: list[str] = []
+    choices: list[str] = []
+    if any(is_averaged(key) for key in path):
+        instead = f", not those in {format_names(others)}" if others else ""
+        notes.append(f"Used the averaged weights in `{'.'.join(path)}`{instead}.")
+        choices += notes if others else []
+    if not isinstance(content, dict) or not _survey(content, {}).tensors:
         raise WeightsError(
             f"it holds no dictionary of tensors but {_describe(content)}. Expected the file that "
             "`torch.save(network.state_dict(), file)` writes."
@@ -99,6 +102,9 @@ def unwrap(content: Any) -> Unwrapped:
     left_out = [str(name)[:40] for name in items if name not in state]
     if left_out:
         notes.append(f"Left out {format_names(left_out)}, which are not weights.")
+    if unnamed := _find_unnamed_averages(whole, set()):
+        choices.append(f"The averaged weights in `{unnamed}` have no names and were not used.")
+        notes.append(choices[-1])
     state, more = _strip_prefixes(state)
     return Unwrapped(state, ".".join(path) or "raw", (*notes, *more), (*choices, *more))
 
@@ -108,25 +114,69 @@ def _is_counter(name: str, value: Tensor) -> bool:
     return "." not in name and not value.ndim and not value.dtype.is_floating_point
 
 
-def _list_wrappers(items: Mapping[Any, Any]) -> list[str]:
-    """List the keys with a network's tensors in them, in order of preference."""
-    averaged = [key for key in items if isinstance(key, str) and is_averaged(key)]
-    visited: dict[int, bool] = {}
-    return [key for key in (*averaged, *WRAPPERS) if _has_tensors(items.get(key), visited)]
+@dataclass(frozen=True)
+class _Survey:
+    """Whether there are tensors of a network in a dictionary, directly or further inside, and averaged ones."""
+
+    tensors: bool = False
+    averaged: bool = False
 
 
-def _has_tensors(value: Any, visited: dict[int, bool], depth: int = 0) -> bool:
-    """Whether a dictionary holds tensors, directly or under such keys; each dictionary is visited once."""
+def _list_wrappers(items: Mapping[Any, Any], visited: dict[int, _Survey]) -> list[str]:
+    """List the keys with a network's tensors in them, in order of preference.
+
+    A key of no known trainer counts only if averaged weights are in it, or if nothing else has tensors.
+    """
+    keys = [key for key in items if _survey_key(items, key, visited).tensors]
+    averaged = [key for key in keys if is_averaged(key)]
+    averaged += [key for key in keys if key not in averaged and _survey_key(items, key, visited).averaged]
+    known = [key for key in WRAPPERS if key in keys and key not in averaged]
+    unknown = [key for key in keys if key not in averaged and key not in known]
+    alone = len(keys) == 1 and not _has_own_tensors(items)
+    return [*averaged, *known, *unknown] if averaged or known or alone else []
+
+
+def _survey_key(items: Mapping[Any, Any], key: Any, visited: dict[int, _Survey], depth: int = 0) -> _Survey:
+    """Look for tensors under a key, unless it names a discriminator or the state of a training."""
+    if not isinstance(key, str) or _DISCRIMINATOR.search(key) or _TRAINING.search(key):
+        return _Survey()
+    found = _survey(items[key], visited, depth + 1)
+    return replace(found, averaged=found.averaged or (found.tensors and is_averaged(key)))
+
+
+def _survey(value: Any, visited: dict[int, _Survey], depth: int = 0) -> _Survey:
+    """Look for tensors in a dictionary and in those inside it; each dictionary is visited once."""
     if not isinstance(value, dict) or depth > MAX_WRAPPERS:
-        return False
+        return _Survey()
     items: dict[Any, Any] = value
     if id(items) not in visited:
-        visited[id(items)] = any(isinstance(item, Tensor) and item.ndim for item in items.values()) or any(
-            _has_tensors(items[key], visited, depth + 1)
-            for key in items
-            if key in WRAPPERS or (isinstance(key, str) and is_averaged(key))
-        )
+        visited[id(items)] = _Survey()  # a dictionary inside itself
+        inside = [_survey_key(items, key, visited, depth) for key, item in items.items() if isinstance(item, dict)]
+        tensors = _has_own_tensors(items) or any(found.tensors for found in inside)
+        visited[id(items)] = _Survey(tensors, any(found.averaged for found in inside))
     return visited[id(items)]
+
+
+def _has_own_tensors(items: Mapping[Any, Any]) -> bool:
+    return any(isinstance(item, Tensor) and item.ndim for item in items.values())
+
+
+def _find_unnamed_averages(value: Any, visited: set[int], path: tuple[str, ...] = ()) -> str | None:
+    """Find averaged weights that are a list of tensors, as torch_ema's `shadow_params`, and return their keys."""
+    if isinstance(value, list | tuple):
+        values: Sequence[Any] = value
+        unnamed = bool(values) and all(isinstance(item, Tensor) for item in values)
+        return ".".join(path) if unnamed and any(is_averaged(key) for key in path) else None
+    if not isinstance(value, dict) or len(path) > MAX_WRAPPERS or id(value) in visited:
+        return None
+    items: dict[Any, Any] = value
+    visited.add(id(items))
+    found = (
+        _find_unnamed_averages(item, visited, (*path, key))
+        for key, item in items.items()
+        if isinstance(key, str) and isinstance(item, dict | list | tuple) and not _TRAINING.search(key)
+    )
+    return next((name for name in found if name), None)
 
 
 def _describe(content: Any) -> str:
