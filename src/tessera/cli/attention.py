@@ -25,11 +25,15 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _Opt = typer.Option
-_WEIGHTS = (".pth", ".pt", ".ckpt", ".safetensors")
+_WEIGHTS = (".pth", ".pt", ".ckpt", ".safetensors", ".zip")
 Pictures = Annotated[list[Path], typer.Argument(metavar="PICTURE...", help="Pictures, or folders of them.")]
 Checkpoints = Annotated[
-    list[Path] | None,
-    _Opt("--checkpoints", "-c", help="A run, a folder of checkpoints, or a file; repeatable."),
+    list[str] | None,
+    _Opt(
+        "--checkpoints",
+        "-c",
+        help="A run, a folder or ZIP archive of checkpoints, a file, or a published discriminator; repeatable.",
+    ),
 ]
 Output = Annotated[Path, _Opt("-o", "--output", help="Output folder.")]
 Reference = Annotated[
@@ -77,8 +81,8 @@ def attention(
     Exit codes: 0 done, 1 some pictures could not be read, 2 wrong usage.
     """
     given = [path for path in pictures if path.suffix.lower() not in _WEIGHTS]
-    places = [*(checkpoints or ()), *(path for path in pictures if path.suffix.lower() in _WEIGHTS)]
-    _check_words(given, places, reference=reference, generated=generated, model=model, real_only=real_only)
+    named = [*(checkpoints or ()), *(str(path) for path in pictures if path.suffix.lower() in _WEIGHTS)]
+    _check_words(given, named, reference=reference, generated=generated, model=model, real_only=real_only)
     view = _build_view(
         colormap=colormap,
         mix=mix,
@@ -93,8 +97,9 @@ def attention(
 
     from tessera.explain.run import explain_series
     from tessera.explain.series import check_series, find_checkpoints
+    from tessera.zoo.discriminators import find_checkpoint_place
 
-    series_found = find_checkpoints(places)
+    series_found = find_checkpoints([find_checkpoint_place(each) for each in named])
     count = len(series_found)
     with _progress(count * (1 + len(found)), quiet=quiet) as done:
         series = check_series(series_found, lambda number: done(f"checking {number} of {count}"))
@@ -110,7 +115,7 @@ def attention(
 
 def _check_words(
     pictures: Sequence[Path],
-    places: Sequence[Path],
+    places: Sequence[str],
     *,
     reference: Path | None,
     generated: Path | None,

@@ -63,20 +63,24 @@ class Model:
     notes: tuple[str, ...] = ()
 
 
-def _make_release_url(project: str, tag: str, name: str) -> str:
+def make_release_url(project: str, tag: str, name: str) -> str:
+    """The address of a file in a GitHub release."""
     return f"https://github.com/{project}/releases/download/{tag}/{name}"
 
 
 def _declare_realesrgan_file(tag: str, name: str, size: int, *sha256: str) -> RemoteFile:
-    return RemoteFile(name, (_make_release_url("xinntao/Real-ESRGAN", tag, name),), size, frozenset(sha256))
+    return RemoteFile(name, (make_release_url("xinntao/Real-ESRGAN", tag, name),), size, frozenset(sha256))
+
+
+def list_a_esrgan_urls(name: str) -> tuple[str, ...]:
+    """The addresses of a file in the release of A-ESRGAN."""
+    # The organization was renamed twice and its pages use all three names; any of them may be the one that redirects.
+    spellings = ("aesrgan", "aergan", "stroking-fishes-ml-corp")
+    return tuple(make_release_url(f"{org}/A-ESRGAN", "v1.0.0", name) for org in spellings)
 
 
 def _declare_a_esrgan_file(name: str) -> RemoteFile:
-    # The organization was renamed twice and its pages use all three names; any of them may be the one that redirects.
-    spellings = ("aesrgan", "aergan", "stroking-fishes-ml-corp")
-    return RemoteFile(
-        name, tuple(_make_release_url(f"{org}/A-ESRGAN", "v1.0.0", name) for org in spellings), None, frozenset()
-    )
+    return RemoteFile(name, list_a_esrgan_urls(name), None, frozenset())
 
 
 def _declare_own_model(name: str, network: str, good_for: str, sha256: str) -> Model:
@@ -141,11 +145,15 @@ MODELS: tuple[Model, ...] = (
         license="BSD-3-Clause",
         # Some tables list "99ec365d..." as the checksum of this file. That is the start of the MD5 of
         # RealESRGAN_x4plus.pth, not a sha256 of this one, so it is not accepted.
-        remote=_declare_realesrgan_file(
-            "v0.1.1",
+        # The release of A-ESRGAN has a copy.
+        remote=RemoteFile(
             "RealESRNet_x4plus.pth",
+            (
+                make_release_url("xinntao/Real-ESRGAN", "v0.1.1", "RealESRNet_x4plus.pth"),
+                *list_a_esrgan_urls("RealESRNet_x4plus.pth"),
+            ),
             67_040_989,
-            "a820b9bde89a874d7599d545567308ce6c128fc8754a53208eda016d40aa81df",
+            frozenset({"a820b9bde89a874d7599d545567308ce6c128fc8754a53208eda016d40aa81df"}),
         ),
     ),
     Model(
@@ -272,7 +280,7 @@ MODELS: tuple[Model, ...] = (
         # The authors publish it on Google Drive only; the KAIR release holds the same bytes under another name.
         remote=RemoteFile(
             "RRDB_ESRGAN_x4.pth",
-            (_make_release_url("cszn/KAIR", "v1.0", "ESRGAN.pth"),),
+            (make_release_url("cszn/KAIR", "v1.0", "ESRGAN.pth"),),
             66_929_193,
             frozenset({"65fece06e1ccb48853242aa972bdf00ad07a7dd8938d2dcbdf4221b59f6372ce"}),
             page=_ESRGAN_PAGE,
@@ -304,7 +312,7 @@ MODELS: tuple[Model, ...] = (
         # The first eight digits of the checksum are in the name, as its authors' release script puts them there.
         remote=RemoteFile(
             "ESRGAN_SRx4_DF2KOST_official-ff704c30.pth",
-            (_make_release_url("xinntao/Real-ESRGAN", "v0.1.1", "ESRGAN_SRx4_DF2KOST_official-ff704c30.pth"),),
+            (make_release_url("xinntao/Real-ESRGAN", "v0.1.1", "ESRGAN_SRx4_DF2KOST_official-ff704c30.pth"),),
             None,
             frozenset({"ff704c30ff560305e48ed1f4db895e525ab6bc81a46fafe80c0094a271c806d9"}),
         ),
@@ -318,7 +326,7 @@ MODELS: tuple[Model, ...] = (
         license="Apache-2.0",
         remote=RemoteFile(
             "BSRGAN.pth",
-            (_make_release_url("cszn/KAIR", "v1.0", "BSRGAN.pth"),),
+            (make_release_url("cszn/KAIR", "v1.0", "BSRGAN.pth"),),
             67_046_751,
             frozenset({"5d505a0766160921e0388d76e1ddf08cb114303990f9080432bf2b1c988b1c54"}),
         ),
