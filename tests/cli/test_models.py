@@ -7,12 +7,14 @@ import json
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 import torch
 from typer.testing import CliRunner, Result
 
+from explain.published import attention_state, multi_state, save_basicsr
 from tessera.cli.models import app
 from tessera.errors import ModelNotFoundError, TesseraError, UsageError
 from tessera.generators import RRDBNetConfig, SRVGGNetCompactConfig
@@ -20,6 +22,7 @@ from tessera.storage.checksum import compute_sha256
 from tessera.weights.files import load_weights, save_weights
 from tessera.weights.published import MODELS, find_model
 from tessera.zoo import models as zoo
+from tessera.zoo.training_files import TRAINING_FILES
 
 SMALL = SRVGGNetCompactConfig(features=4, convolutions=1, scale=2)
 
@@ -72,7 +75,8 @@ def test_the_list_says_which_models_are_here(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "BSRGAN.pth").write_bytes(b"")
     entries = {entry["name"]: entry for entry in json.loads(run("list", "--json").output)}
-    assert set(entries) == {model.name for model in MODELS}
+    assert set(entries) == {each.name for each in (*MODELS, *TRAINING_FILES)}
+    assert {entry["kind"] for entry in entries.values()} == {"generator", "discriminator", "checkpoints", "test sets"}
     assert entries["bsrgan-x4"]["here"] == str(folder / "BSRGAN.pth")
     assert entries["a-esrgan-multi"]["here"] is None
     assert entries["realesrgan-x2plus"]["bytes"] == 67_061_725
@@ -92,6 +96,34 @@ def test_inspect_tells_what_is_in_a_file(tmp_path: Path) -> None:
     assert report["config"]["features"] == 4
     assert report["problem"] is None
     assert report["parameters"] == sum(tensor.numel() for tensor in SMALL.build().state_dict().values())
+
+
+def test_inspect_describes_discriminators_and_archives(tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    save_basicsr(folder / "A_ESRGAN_Multi_D.pth", multi_state(2, 1))
+    (report,) = json.loads(run("inspect", "a-esrgan-multi-d", "--json").output)
+    assert (report["kind"], report["network"], report["licence"]) == ("discriminator", "multi-scale", "BSD-3-Clause")
+    assert report["problem"] is None
+    assert "attention" in run("inspect", save_basicsr(tmp_path / "net_d_5.pth", attention_state(2, 1))).output
+    with zipfile.ZipFile(tmp_path / "series.zip", "w") as archive:
+        archive.write(tmp_path / "net_d_5.pth", "outer/net_d_5.pth")
+        archive.writestr("outer/net_d_10.pth", b"12345")
+    output = run("inspect", tmp_path / "series.zip").output
+    size = (tmp_path / "net_d_5.pth").stat().st_size + 5
+    assert f"2 files (2 .pth), {size:,} bytes unpacked" in output
+    assert "tessera models pull a-esrgan-single-series" in refused("inspect", "single.zip", by=ModelNotFoundError)
+
+
+def test_pull_unpacks_a_series(tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "multi.zip", "w") as archive:
+        archive.writestr("net_d_5000.pth", b"12345")
+    lines = run("pull", "a-esrgan-multi-series", "--offline").output.splitlines()
+    unpacked = Path(lines[0].removeprefix("a-esrgan-multi-series: "))
+    assert (unpacked / "net_d_5000.pth").read_bytes() == b"12345"
+    assert compute_sha256(folder / "multi.zip") in lines[1]
 
 
 def test_inspect_knows_models_by_name() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import sys
 from collections.abc import Generator
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tessera.cli import make_printable
-from tessera.errors import ModelNotFoundError, UsageError
+from tessera.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from tessera.storage.download import Progress
     from tessera.weights.files import LoadedGenerator, WeightsReport
     from tessera.weights.published import Model
+    from tessera.zoo.training_files import TrainingFile
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -41,11 +41,16 @@ def list_models(as_json: AsJson = False, folder: Folder = None) -> None:
     """Show the published models and which of them are on this machine."""
     from tessera.weights.published import DEFAULT_MODEL, MODELS
     from tessera.zoo import models as zoo
+    from tessera.zoo.discriminators import locate_training_file
     from tessera.zoo.fetching import models_folder
+    from tessera.zoo.training_files import TRAINING_FILES
 
     here = {model.name: zoo.locate(model, folder) for model in MODELS}
+    others = {entry.name: locate_training_file(entry, folder) for entry in TRAINING_FILES}
     if as_json:
-        typer.echo(json.dumps([_model_as_dict(model, here[model.name]) for model in MODELS], indent=2))
+        listed = [_model_as_dict(model, here[model.name]) for model in MODELS]
+        listed += [_training_file_as_dict(entry, others[entry.name]) for entry in TRAINING_FILES]
+        typer.echo(json.dumps(listed, indent=2))
         return
     from rich.console import Console
     from rich.table import Table
@@ -56,8 +61,15 @@ def list_models(as_json: AsJson = False, folder: Folder = None) -> None:
     for model in MODELS:
         name = f"{model.name} (default)" if model.name == DEFAULT_MODEL else model.name
         table.add_row(name, f"x{model.scale}", _where(model, here[model.name]), model.good_for, model.license)
+    extra = Table(box=None, pad_edge=False)
+    for heading in ("for training and measuring", "kind", "here", "good for", "license"):
+        extra.add_column(heading, no_wrap=heading != "good for")
+    for entry in TRAINING_FILES:
+        is_here = "no" if others[entry.name] is None else "folder"
+        extra.add_row(entry.name, entry.kind, is_here, entry.good_for, entry.license)
     # A pipe has no width: one line for each model, so that grep finds it whole.
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    console.print(table, "", extra, sep="\n")
     typer.echo(f"Models folder: {folder or models_folder()}")
 
 
@@ -72,6 +84,7 @@ def _model_as_dict(model: Model, path: Path | None) -> dict[str, Any]:
     remote, packaged = model.remote, model.packaged
     return {
         "name": model.name,
+        "kind": "generator",
         "aliases": list(model.aliases),
         "network": model.network,
         "scale": model.scale,
@@ -87,16 +100,33 @@ def _model_as_dict(model: Model, path: Path | None) -> dict[str, Any]:
     }
 
 
+def _training_file_as_dict(entry: TrainingFile, path: Path | None) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "kind": entry.kind,
+        "aliases": list(entry.aliases),
+        "good_for": entry.good_for,
+        "licence": entry.license,  # as for models
+        "here": str(path) if path is not None else None,
+        "file": entry.remote.name,
+        "bytes": entry.remote.bytes,
+        "sha256": sorted(entry.remote.sha256),
+        "addresses": list(entry.remote.urls),
+    }
+
+
 @app.command()
 def inspect(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Weights files or model names.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Weights files, archives or model names.")],
     as_json: AsJson = False,
 ) -> None:
-    """Say what is in weights files: network, scale, size, precision, license.
+    """Say what is in weights files: network, scale, size, precision, license. Archives list their checkpoints.
 
     Exit code: 0 all can be used, 1 one cannot, or is a model that is not here, 2 no such file or model.
     """
-    reports = [_report(name) for name in files]
+    from tessera.zoo.inspecting import inspect as describe
+
+    reports = [describe(name) for name in files]
     if as_json:
         typer.echo(json.dumps([_report_as_dict(report) for report in reports], indent=2))
     else:
@@ -106,24 +136,11 @@ def inspect(
         raise typer.Exit(1)
 
 
-def _report(name: str) -> WeightsReport:
-    """Describe a file, or a model; a model that has no published sum has a license by its name."""
-    from tessera.weights.files import inspect_weights
-    from tessera.weights.published import find_model
-    from tessera.zoo import models as zoo
-
-    if Path(name).exists():
-        return inspect_weights(Path(name))
-    report = inspect_weights(zoo.resolve(name, offline=True))
-    with contextlib.suppress(ModelNotFoundError):  # a file of one's own in the models folder
-        report = dataclasses.replace(report, license=report.license or find_model(name).license)
-    return report
-
-
 def _report_as_dict(report: WeightsReport) -> dict[str, Any]:
     return {
         "path": str(report.path),
         "name": report.name,
+        "kind": report.kind,
         "network": report.network,
         "scale": report.scale,
         "config": report.config.model_dump(mode="json") if report.config is not None else None,
@@ -147,15 +164,18 @@ def _print_report(report: WeightsReport) -> None:
         typer.echo(make_printable(f"  cannot be used: {report.problem}"))
         return
     config = report.config.model_dump(mode="json", exclude={"network", "scale"}) if report.config is not None else {}
-    rows = {
+    work = f"{report.multiply_adds_128 / 1e9:.1f} G multiply-adds for 128 x 128" if report.multiply_adds_128 else None
+    of_generators = {"scale": f"x{report.scale}", "work": work or "unknown"} if report.kind == "generator" else {}
+    of_weights = {
         "network": f"{report.network} ({', '.join(f'{key} {value}' for key, value in config.items())})",
-        "scale": f"x{report.scale}",
         "written as": f"{report.dialect}, {report.wrapper}",
         "parameters": f"{report.parameters:,}" if report.parameters is not None else "unknown",
-        "work": f"{report.multiply_adds_128 / 1e9:.1f} G multiply-adds for 128 x 128"
-        if report.multiply_adds_128
-        else "unknown",
         "precision": ", ".join(report.dtypes),
+    }
+    rows = {
+        "kind": report.kind,
+        **(of_weights if report.kind != "archive" else {}),
+        **of_generators,
         "size": f"{report.size_bytes:,} bytes",
         "sha256": report.sha256 or "unknown",
         "license": report.license or "unknown",
@@ -194,24 +214,34 @@ def convert(
 
 @app.command()
 def pull(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Model names.")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names from `tessera models list`.")],
     folder: Folder = None,
     offline: Offline = False,
     sha256: Annotated[
         str | None, typer.Option("--sha256", help="Checksum that the file must have, and must keep from now on.")
     ] = None,
 ) -> None:
-    """Download models, verify them, and print their paths. --folder puts them there, also for another machine."""
-    from tessera.weights.published import find_model
+    """Download models, verify them, and print their paths. --folder puts them there, also for another machine.
+
+    Archives of checkpoints and of test sets are unpacked; the folder is what `tessera attention --checkpoints` and
+    `tessera evaluate --data` take.
+    """
+    from tessera.weights.published import Model, find_model
     from tessera.zoo import models as zoo
+    from tessera.zoo.discriminators import fetch_training_file
+    from tessera.zoo.training_files import find_training_file
 
     if sha256 is not None and len(names) != 1:
         raise UsageError(f"expected one model, found {len(names)}; each file has its own checksum.", field="sha256")
-    models = [find_model(name) for name in names]  # a misspelled name stops before the first download
-    for model in models:
-        with _progress(model.name) as on_progress:
-            path, pinned = zoo.pull(model.name, folder, sha256=sha256, offline=offline, on_progress=on_progress)
-        typer.echo(make_printable(f"{model.name}: {path}"))
+    entries = [find_training_file(name) or find_model(name) for name in names]  # before the first download
+    for entry in entries:
+        with _progress(entry.name) as on_progress:
+            if not isinstance(entry, Model):
+                found = fetch_training_file(entry, folder, sha256=sha256, offline=offline, on_progress=on_progress)
+                path, pinned = found.path, found.digest
+            else:
+                path, pinned = zoo.pull(entry.name, folder, sha256=sha256, offline=offline, on_progress=on_progress)
+        typer.echo(make_printable(f"{entry.name}: {path}"))
         if pinned is not None:
             typer.echo(f"  SHA-256 {pinned}, required from now on; its publisher states none.")
 

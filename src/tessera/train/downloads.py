@@ -12,7 +12,9 @@ from tessera.train.recipe import Recipe
 from tessera.trunks import TRUNKS
 from tessera.trunks.loading import locate_published
 from tessera.weights.published import find_model
+from tessera.zoo.discriminators import locate_training_file
 from tessera.zoo.models import locate
+from tessera.zoo.training_files import PublishedDiscriminator, find_training_file
 
 _SMALL_TRUNK = "vgg19-distilled"
 
@@ -52,6 +54,10 @@ def _instead_of_trunk(perceptual: PerceptualConfig) -> tuple[str, ...]:
 
 
 def _missing_models(recipe: Recipe) -> Iterator[MissingFile]:
+    discriminator = recipe.start.discriminator
+    entry = None if Path(discriminator).is_file() else find_training_file(discriminator)
+    if isinstance(entry, PublishedDiscriminator) and locate_training_file(entry) is None:
+        yield MissingFile("start.discriminator", entry.name, entry.remote.bytes, ("start.discriminator=",))
     wanted = {"start.generator": recipe.start.generator}
     if recipe.distillation is not None:
         wanted["distillation.teacher"] = recipe.distillation.teacher

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -24,6 +23,7 @@ from tessera.train.recipe_parts import OptimizerConfig
 from tessera.train.seeding import derive_rng
 from tessera.weights.discriminator_file import load_discriminator
 from tessera.weights.loaded_generator import LoadedGenerator
+from tessera.zoo.discriminators import find_discriminator
 from tessera.zoo.models import load_model
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -248,7 +248,7 @@ def _build_discriminator(recipe: Recipe, notes: list[str]) -> nn.Module:
         torch.manual_seed(int(rng.integers(2**63 - 1)))
         network = recipe.discriminator.build()
     if recipe.start.discriminator:
-        path = Path(recipe.start.discriminator)
+        path = find_discriminator(recipe.start.discriminator)
         _load_matching_tensors(network, load_discriminator(path).network.state_dict(), recipe, str(path), notes)
     return network
 

@@ -39,7 +39,7 @@ class StartConfig(Part, frozen=True):
     generator: str = ""
     """Model name or weights file; empty for random initialization."""
     discriminator: str = ""
-    """Weights file; empty for random initialization."""
+    """Published name or weights file; empty for random initialization."""
     blocks: Annotated[int, Field(ge=0, le=256)] | Annotated[tuple[Count, ...], Field(min_length=1, max_length=256)] = 0
     """If `generator` is an RRDBNet: number of blocks to keep, the most important ones on the run's first inputs, or
     their numbers, from 0; 0 keeps all."""

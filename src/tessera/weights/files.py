@@ -11,8 +11,10 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
+from pydantic import BaseModel
 from torch import Tensor, nn
 
 from tessera.errors import UnknownNetworkError, UsageError, WeightsError
@@ -57,7 +59,7 @@ class WeightsReport:
     dialect: str | None = None
     wrapper: str | None = None
     scale: int | None = None
-    config: GeneratorConfig | None = None
+    config: BaseModel | None = None
     parameters: int | None = None
     multiply_adds_128: int | None = None
     dtypes: tuple[str, ...] = ()
@@ -65,6 +67,7 @@ class WeightsReport:
     notes: tuple[str, ...] = ()
     license: str | None = None
     problem: str | None = None
+    kind: Literal["generator", "discriminator", "archive"] = "generator"
 
 
 @dataclass(frozen=True)

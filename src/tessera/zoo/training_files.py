@@ -24,6 +24,11 @@ class PublishedDiscriminator:
     remote: RemoteFile
     license: str = _BSD
 
+    @property
+    def kind(self) -> str:
+        """Its kind in lists."""
+        return "discriminator"
+
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedArchive:
@@ -35,6 +40,11 @@ class PublishedArchive:
     good_for: str
     remote: RemoteFile
     license: str
+
+    @property
+    def kind(self) -> str:
+        """Its kind in lists."""
+        return self.contents
 
 
 TrainingFile = PublishedDiscriminator | PublishedArchive
@@ -114,12 +124,13 @@ PUBLISHED_ARCHIVES: tuple[PublishedArchive, ...] = (
     ),
 )
 
+TRAINING_FILES: tuple[TrainingFile, ...] = (*PUBLISHED_DISCRIMINATORS, *PUBLISHED_ARCHIVES)
+
 
 def find_training_file(name: str) -> TrainingFile | None:
     """Find a published discriminator or archive by name or alias, ignoring case and `.pth`; None for other names."""
     wanted = name.strip().casefold().removesuffix(".pth")
-    every: tuple[TrainingFile, ...] = (*PUBLISHED_DISCRIMINATORS, *PUBLISHED_ARCHIVES)
     return next(
-        (each for each in every if wanted in (label.casefold() for label in (each.name, *each.aliases))),
+        (each for each in TRAINING_FILES if wanted in (label.casefold() for label in (each.name, *each.aliases))),
         None,
     )
