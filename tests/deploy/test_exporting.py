@@ -25,8 +25,8 @@ from tessera.deploy import exporting, places
 from tessera.deploy.checking import read_photograph_samples
 from tessera.deploy.exporting import export
 from tessera.deploy.onnx_graph import build_onnx
-from tessera.deploy.passport import MEASURED_KEY, PICTURES_KEY, provenance
-from tessera.deploy.settings import ExportSettings, settings_from_words
+from tessera.deploy.passport import MEASURED_KEY, PICTURES_KEY, describe_provenance
+from tessera.deploy.settings import ExportSettings, parse_settings
 from tessera.deploy.stored import DTYPES
 from tessera.deploy.torchscript import build_torchscript_archive
 from tessera.engines.opening import open_engine
@@ -217,7 +217,7 @@ def test_what_a_file_says_of_itself_is_not_handed_on_to_the_next(tmp_path):
     assert after["runtime"] != before["runtime"]
     assert after["psnr_db"] > before["psnr_db"] + 10  # from bf16's weights to the same in fp32
     assert LICENSE_KEY not in told
-    assert not provenance(load_weights(first)).keys() & {
+    assert not describe_provenance(load_weights(first)).keys() & {
         MEASURED_KEY,
         PICTURES_KEY,
         "tessera.precision",
@@ -456,14 +456,12 @@ def test_files_that_are_found_by_their_ending_have_it_in_small_letters(format_na
     words = rf"a{ending}: .* ending {ending.lower()}; name it a{ending.lower()}\."
     for name in (None, format_name):
         with pytest.raises(UsageError, match=words):
-            settings_from_words(output, format_name=name, precision="fp32", shape="dynamic", opset=None)
+            parse_settings(output, format_name=name, precision="fp32", shape="dynamic", opset=None)
     with pytest.raises(UsageError, match=words):
         export(made(COMPACT), output, ExportSettings(format=format_name))
     assert files(tmp_path) == {}
     for capital in (".ONNX", ".PT", ".SAFETENSORS"):  # one file finds nothing by its name
-        settings = settings_from_words(
-            Path(f"a{capital}"), format_name=None, precision="fp32", shape="dynamic", opset=None
-        )
+        settings = parse_settings(Path(f"a{capital}"), format_name=None, precision="fp32", shape="dynamic", opset=None)
         export(made(COMPACT), tmp_path / f"a{capital}", settings)
 
 

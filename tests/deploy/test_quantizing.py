@@ -19,15 +19,15 @@ from deploy.networks import FAMILY, made, noise
 from deploy.test_exporting import run_onnx
 from stand_ins import nearest, ran
 from tessera.deploy import quantizing
-from tessera.deploy.calibrating import calibrate, round_weight, round_with_feedback, rounded
-from tessera.deploy.dataflow import find_sources, group_sources, parts_of
+from tessera.deploy.calibrating import calibrate, round_weight, round_weights, round_with_feedback
+from tessera.deploy.dataflow import find_sources, group_sources, list_parts
 from tessera.deploy.drop import Drop, Score, measure_drop
 from tessera.deploy.held_out import Pair
 from tessera.deploy.int8_onnx import build_int8_onnx
 from tessera.deploy.int8_openvino import write_int8_openvino
 from tessera.deploy.int8_settings import Int8Settings, find_method, format_of
 from tessera.deploy.quantizing import OverBudgetError, quantize
-from tessera.deploy.sensitivity import sensitivities, units
+from tessera.deploy.sensitivity import list_units, measure_sensitivities
 from tessera.engines.opening import open_engine
 from tessera.errors import UsageError, WeightsError
 from tessera.evaluate.protocol import find_protocol
@@ -66,7 +66,7 @@ def whole(*shape):
 def test_the_file_does_in_its_runtime_what_the_numbers_say(config, runtime, tmp_path):
     generator = made(config)
     x = whole(2, 3, 18, 14)
-    network = rounded(calibrate(config, generator.state, x, "max"), x)
+    network = round_weights(calibrate(config, generator.state, x, "max"), x)
     about = {CONFIG_KEY: config.model_dump_json()}
     path = tmp_path / ("a.xml" if runtime == "openvino" else "a.onnx")
     if runtime == "openvino":
@@ -89,7 +89,7 @@ def test_the_file_does_in_its_runtime_what_the_numbers_say(config, runtime, tmp_
 def test_an_onnx_file_with_whole_numbers_passes_the_checker_and_is_the_same_in_openvino(config):
     generator = made(config)
     x = whole(2, 3, 18, 14)
-    content = build_int8_onnx(rounded(calibrate(config, generator.state, x, "max"), x), {})
+    content = build_int8_onnx(round_weights(calibrate(config, generator.state, x, "max"), x), {})
     onnx.checker.check_model(onnx.load_model_from_string(content), full_check=True)
     compiled = openvino.Core().compile_model(openvino.Core().read_model(content), "CPU", processor_options("fp32", 2))
     x = whole(1, 3, 67 // config.multiple * config.multiple, 130)
@@ -101,7 +101,7 @@ def test_sides_that_do_not_divide_are_refused_by_a_file_with_whole_numbers_with_
     x = whole(2, 3, 18, 14)
     about = {CONFIG_KEY: config.model_dump_json()}
     path = tmp_path / "a.xml"
-    write_int8_openvino(path, rounded(calibrate(config, made(config).state, x, "max"), x), about)
+    write_int8_openvino(path, round_weights(calibrate(config, made(config).state, x, "max"), x), about)
     with pytest.raises(WeightsError, match="sides that divide by 2, found 1x1"):
         load_weights(path).network(x[:, :, :1, :1])
 
@@ -116,12 +116,12 @@ def test_joined_maps_are_rounded_once_in_openvino_because_they_share_a_zero(tmp_
         if "body" in name and name.endswith("conv5.weight"):
             value *= 8  # so that the block is heard
     x = whole(2, 3, 18, 14)
-    network = rounded(calibrate(config, state, x, "max"), x)
+    network = round_weights(calibrate(config, state, x, "max"), x)
     path = tmp_path / "a.xml"
     write_int8_openvino(path, network, {CONFIG_KEY: config.model_dump_json()})
     found = ran(open_engine(load_weights(path), "exact", engine="openvino"), x)
     for _, each in network.graph.convolutions:
-        assert len({network.quantizers[part].zero for part in parts_of(network.graph, each.reads[0])}) == 1
+        assert len({network.quantizers[part].zero for part in list_parts(network.graph, each.reads[0])}) == 1
     assert decibels(found, network.run(x)) > 75
 
 
@@ -131,7 +131,7 @@ def test_maps_that_are_read_at_once_or_with_the_same_third_one_are_one_group():
     assert sorted(number for group in groups for number in group) == list(find_sources(layers))
     dense = [group for group in groups if len(group) > 1]
     assert [len(group) for group in dense] == [5, 5, 5]  # a dense block's input and what four convolutions add
-    joined = [set(parts_of(layers, each.reads[0])) for _, each in layers.convolutions]
+    joined = [set(list_parts(layers, each.reads[0])) for _, each in layers.convolutions]
     assert all(any(parts <= set(group) for group in groups) for parts in joined)
 
 
@@ -140,7 +140,9 @@ def test_openvino_multiplies_whole_numbers(tmp_path):
     generator = made(config)
     x = whole(2, 3, 16, 16)
     path = tmp_path / "a.xml"
-    write_int8_openvino(path, rounded(calibrate(config, generator.state, x, "max"), x), {"tessera.precision": "int8"})
+    write_int8_openvino(
+        path, round_weights(calibrate(config, generator.state, x, "max"), x), {"tessera.precision": "int8"}
+    )
     engine: Any = open_engine(load_weights(path), "exact", engine="openvino")
     ran(engine, x)
     assert engine.precision == "int8"
@@ -174,7 +176,7 @@ def test_bias_correction_takes_the_mean_error_away():
     generator = made(config)
     x = whole(4, 3, 16, 16)
     calibrated = calibrate(config, generator.state, x, "max")
-    network = rounded(calibrated, x, per_channel=False)
+    network = round_weights(calibrated, x, per_channel=False)
     plain = {
         name: dataclasses.replace(layer, bias=calibrated.arrays[f"{name}.bias"])
         for name, layer in network.layers.items()
@@ -211,8 +213,8 @@ def planted(config, place):
 def test_the_layer_with_planted_outliers_costs_most(place):
     generator = planted(COMPACT, place)
     x = whole(2, 3, 16, 16)
-    network = rounded(calibrate(COMPACT, generator.state, x, "max"), x)
-    costs = sensitivities(network, with_its_own_truth(generator, x))
+    network = round_weights(calibrate(COMPACT, generator.state, x, "max"), x)
+    costs = measure_sensitivities(network, with_its_own_truth(generator, x))
     assert costs[0].unit.name == place
     assert costs[0].drop_db > 3 * costs[1].drop_db
     assert costs[0].mean_square > 3 * costs[1].mean_square
@@ -230,12 +232,12 @@ def test_rounding_one_unit_alone_is_what_keeping_all_others_gives():
     generator = made(config)
     x = whole(2, 3, 16, 16)
     calibrated = calibrate(config, generator.state, x, "max")
-    network = rounded(calibrated, x)
+    network = round_weights(calibrated, x)
     everything = {made.name for _, made in calibrated.graph.convolutions}
     with torch.inference_mode():
         exact = generator.network(x)
-    for each in sensitivities(network, with_its_own_truth(generator, x)):
-        alone = rounded(calibrated, x, kept=everything - set(each.unit.layers), known=network.layers)
+    for each in measure_sensitivities(network, with_its_own_truth(generator, x)):
+        alone = round_weights(calibrated, x, kept=everything - set(each.unit.layers), known=network.layers)
         error = float(((alone.run(x) - exact) * 255).square().mean())
         assert each.mean_square == pytest.approx(error, rel=0.02, abs=1e-7)
 
@@ -244,16 +246,18 @@ def test_a_loss_in_decibels_is_that_of_two_errors_that_have_nothing_in_common():
     generator = made(COMPACT)
     x = whole(1, 3, 16, 16)
     pair = with_its_own_truth(generator, x)
-    network = rounded(calibrate(COMPACT, generator.state, x, "max"), x)
+    network = round_weights(calibrate(COMPACT, generator.state, x, "max"), x)
     with torch.inference_mode():
         own = float((generator.network(x).clamp(0, 1) - pair.gt).square().mean()) * 255**2
-    for each in sensitivities(network, pair):
+    for each in measure_sensitivities(network, pair):
         assert each.drop_db == pytest.approx(10 * np.log10(1 + each.mean_square / own), rel=1e-3, abs=1e-9)
 
 
 def test_a_dense_block_is_one_unit():
     generator = made(FAMILY["rrdbnet"])
-    names = [unit.name for unit in units(calibrate(generator.config, generator.state, whole(1, 3, 8, 8), "max").graph)]
+    names = [
+        unit.name for unit in list_units(calibrate(generator.config, generator.state, whole(1, 3, 8, 8), "max").graph)
+    ]
     assert names == [
         *("conv_first", "body.0.rdb1", "body.0.rdb2", "body.0.rdb3"),
         *("conv_body", "conv_up1", "conv_up2", "conv_hr", "conv_last"),
@@ -300,13 +304,13 @@ def test_the_layer_with_planted_outliers_is_the_one_that_is_kept(place):
     generator = planted(COMPACT, place)
     x = whole(2, 3, 16, 16)
     calibrated = calibrate(COMPACT, generator.state, x, "max")
-    network = rounded(calibrated, x)
-    costs = sensitivities(network, with_its_own_truth(generator, x))
+    network = round_weights(calibrated, x)
+    costs = measure_sensitivities(network, with_its_own_truth(generator, x))
     pictures_ = quantizing._Pictures(x, [], [], 2, ())
 
     def kept(**changes):
         trial: Any = JudgedByFidelity(generator, SMALL.model_copy(update=changes))
-        return quantizing._chosen(trial, calibrated, network, costs, pictures_, lambda _: None).kept
+        return quantizing._choose_layers(trial, calibrated, network, costs, pictures_, lambda _: None).kept
 
     whole_loss = JudgedByFidelity(generator, SMALL).measure(network, []).psnr_db
     assert whole_loss > 1

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tessera.deploy.calibrating import round_weight
-from tessera.deploy.ranges import Quantizer, find_ranges, quantizer
+from tessera.deploy.ranges import Quantizer, find_ranges, fit_quantizer
 
 
 def test_max_keeps_every_value_and_always_zero():
@@ -49,7 +49,7 @@ def test_kl_cuts_a_thin_tail_and_nothing_of_an_even_spread():
 
 def test_zero_lies_where_the_values_are():
     def zero_of(low, high):
-        return quantizer(torch.tensor([low]), torch.tensor([high]), torch.ones(1)).zero
+        return fit_quantizer(torch.tensor([low]), torch.tensor([high]), torch.ones(1)).zero
 
     assert zero_of(0.0, 1.0) == 0
     assert zero_of(-1.0, 1.0) == 128
@@ -59,23 +59,23 @@ def test_zero_lies_where_the_values_are():
 
 def test_no_value_of_a_range_is_clipped_whatever_the_shared_zero_is():
     low, high = torch.tensor([-1.0, -0.1, 0.0]), torch.tensor([0.1, 1.0, 5.0])
-    found = quantizer(low, high, torch.ones(3))
+    found = fit_quantizer(low, high, torch.ones(3))
     x = torch.stack([low, high], 1).reshape(1, 3, 2, 1)
-    assert torch.allclose(found.rounded(x), x, atol=float(found.scale.max()) / 2 * 1.01)
-    assert found.whole(torch.zeros(1, 3, 1, 1)).abs().max() == 0
+    assert torch.allclose(found.fake_quantize(x), x, atol=float(found.scale.max()) / 2 * 1.01)
+    assert found.quantize(torch.zeros(1, 3, 1, 1)).abs().max() == 0
 
 
 def test_the_channel_that_is_heard_decides_about_zero():
     low, high = torch.tensor([-1.0, 0.0]), torch.tensor([0.0, 1.0])
-    assert quantizer(low, high, torch.tensor([1000.0, 1e-6])).zero > 200
-    assert quantizer(low, high, torch.tensor([1e-6, 1000.0])).zero < 50
+    assert fit_quantizer(low, high, torch.tensor([1000.0, 1e-6])).zero > 200
+    assert fit_quantizer(low, high, torch.tensor([1e-6, 1000.0])).zero < 50
 
 
 def test_whole_numbers_are_what_the_formula_says():
     found = Quantizer(np.array([0.5], np.float32), 10)
     x = torch.tensor([-100.0, -5.2, 0.0, 0.26, 3.0, 1000.0]).reshape(1, 1, 1, 6)
-    assert found.whole(x).flatten().tolist() == [-10, -10, 0, 1, 6, 245]
-    assert found.rounded(x).flatten().tolist() == [-5, -5, 0, 0.5, 3, 122.5]
+    assert found.quantize(x).flatten().tolist() == [-10, -10, 0, 1, 6, 245]
+    assert found.fake_quantize(x).flatten().tolist() == [-5, -5, 0, 0.5, 3, 122.5]
 
 
 def test_weights_have_a_scale_for_each_output_channel_or_one_for_all():

@@ -137,7 +137,7 @@ from tessera.deploy.profile import profile
 
 assert config.receptive_radius == 2 + 1 + 1
 assert config.multiply_adds(6, 5) == 30 * (3 * 4 * 25 + 4 * 4 * 9 + 8 * 12 * 9)
-cost = profile(config, 6, 5)
+cost = profile_network(config, 6, 5)
 assert cost.multiply_adds == config.multiply_adds(6, 5)
 assert cost.parameters == sum(value.numel() for value in network.parameters())
 x = torch.zeros(1, 3, 15, 15, requires_grad=True)

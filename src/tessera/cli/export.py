@@ -11,7 +11,7 @@ from tessera.cli import make_printable
 from tessera.errors import UsageError
 
 if TYPE_CHECKING:
-    from tessera.deploy.checking import Difference
+    from tessera.deploy.checking import ExportDifference
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -55,14 +55,14 @@ def export(
     """
     from tessera.deploy.build_file import read_build
     from tessera.deploy.exporting import export as export_model
-    from tessera.deploy.settings import settings_from_words
+    from tessera.deploy.settings import parse_settings
     from tessera.zoo.models import load_model
 
     asked = None if build is None else read_build(build)
     name = model or ("" if asked is None else asked.model)
     if not name:
         raise UsageError("Nothing to export: name a model, as in `tessera export realesrgan-x4plus -o model.onnx`.")
-    settings = settings_from_words(
+    settings = parse_settings(
         output,
         format_name=format_name,
         precision=precision or ("fp32" if asked is None else asked.precision),
@@ -82,7 +82,7 @@ def export(
         )
 
 
-def _line(found: Difference) -> str:
+def _line(found: ExportDifference) -> str:
     if found.largest_levels == 0:
         return f"  {found.picture}: identical"
     return (

@@ -286,11 +286,11 @@ def _check_output(output: Path, *, overwrite: bool) -> None:
 def _save(loaded: LoadedGenerator, output: Path, *, half: bool) -> None:
     import torch
 
-    from tessera.deploy.passport import provenance
+    from tessera.deploy.passport import describe_provenance
     from tessera.weights.files import save_weights
 
     dtype: torch.dtype | None = torch.float16 if half else None
-    save_weights(output, loaded.config, loaded.state, metadata=provenance(loaded), dtype=dtype)
+    save_weights(output, loaded.config, loaded.state, metadata=describe_provenance(loaded), dtype=dtype)
 
 
 @contextlib.contextmanager

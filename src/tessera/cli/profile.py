@@ -32,14 +32,14 @@ def profile(model: Model, shape: Shape = "3x128x128", as_json: AsJson = False, o
     Prints two FLOP conventions: twice the multiply-adds of the convolutions, and that of VastModelZOO's tables, which
     also counts biases and leaky ReLUs and divides by 0.9e9.
     """
-    from tessera.deploy.profile import profile as profile_of
+    from tessera.deploy.profile import profile_network
     from tessera.zoo.models import load_model
 
     channels, height, width = _shape(shape)
     loaded = load_model(model, offline=offline)
     if channels not in (None, loaded.config.in_channels):
         raise UsageError(f"--shape {shape}: {loaded.name} takes {loaded.config.in_channels} channels, not {channels}.")
-    found = profile_of(loaded.config, height, width)
+    found = profile_network(loaded.config, height, width)
     if as_json:
         typer.echo(json.dumps(_as_dict(loaded.name, found), indent=2))
         return
@@ -58,7 +58,8 @@ def _lines(name: str, found: Profile) -> list[str]:
     channels, height, width = found.shape
     unit = 2**20
     memory = [
-        f"{kind} {found.peak_bytes(size) / unit:,.1f} MiB at the most, {found.sum_bytes(size) / unit:,.1f} MiB in all"
+        f"{kind} {found.compute_peak_bytes(size) / unit:,.1f} MiB at the most,"
+        f" {found.compute_sum_bytes(size) / unit:,.1f} MiB in all"
         for kind, size in _BYTES.items()
     ]
     lines = [
@@ -95,8 +96,8 @@ def _as_dict(name: str, found: Profile) -> dict[str, Any]:
         "multiply_adds_with_biases": found.multiply_adds + found.biases,
         "gflop": found.gflop,
         "vacc_gflops": found.vacc_gflops,
-        "activation_peak_bytes": {kind: found.peak_bytes(size) for kind, size in _BYTES.items()},
-        "activation_sum_bytes": {kind: found.sum_bytes(size) for kind, size in _BYTES.items()},
+        "activation_peak_bytes": {kind: found.compute_peak_bytes(size) for kind, size in _BYTES.items()},
+        "activation_sum_bytes": {kind: found.compute_sum_bytes(size) for kind, size in _BYTES.items()},
         "layers": [
             {
                 "kind": each.kind,

@@ -13,7 +13,7 @@ from tessera.cli.reports import check_reports, write_report
 from tessera.errors import UsageError
 
 if TYPE_CHECKING:
-    from tessera.deploy.quantizing import Findings, Quantized
+    from tessera.deploy.quantizing import QuantizationReport, Quantized
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -131,16 +131,16 @@ def _made_place(output: Path) -> Path:
     return output
 
 
-def _write_findings(report: Path | None, found: Findings) -> None:
+def _write_findings(report: Path | None, found: QuantizationReport) -> None:
     from tessera.deploy.quantizing import describe_findings
 
     write_report(report, json.dumps(describe_findings(found), indent=1) + "\n")
 
 
 def _lines(done: Quantized) -> list[str]:
-    from tessera.deploy.sensitivity import shares
+    from tessera.deploy.sensitivity import compute_shares
 
-    drop, share = done.drop, shares(done.sensitivities)
+    drop, share = done.drop, compute_shares(done.sensitivities)
     most = ", ".join(f"{each.unit.name} {share[each.unit.name]:.0%}" for each in done.sensitivities[:5])
     kept = f"{len(done.kept)} of {done.layers} layers in fp32, so that the loss fits: {', '.join(done.kept)}"
     files = " and ".join(path.name if number else str(path) for number, path in enumerate(done.paths))

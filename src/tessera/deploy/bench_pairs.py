@@ -37,14 +37,14 @@ def bench_pairs(
             field="protocol",
         )
     with tempfile.TemporaryDirectory() as place:
-        pairs = [_pair(path, config, protocol, side, Path(place)) for path in paths]
+        pairs = [_make_pair(path, config, protocol, side, Path(place)) for path in paths]
     found = [pair for pair in pairs if pair is not None]
     if not found:
         raise UsageError(f"no picture in {folder} has at least {16 * config.scale} pixels a side.", field="bench")
     return found
 
 
-def _pair(path: Path, config: GeneratorConfig, protocol: Protocol, side: int | None, place: Path) -> Pair | None:
+def _make_pair(path: Path, config: GeneratorConfig, protocol: Protocol, side: int | None, place: Path) -> Pair | None:
     whole = read_photograph(path, config.in_channels)
     if protocol.lq_size is None or protocol.gt_size is None:
         return make_pair(whole, config, max(whole.size) if side is None else side)

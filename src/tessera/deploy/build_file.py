@@ -95,18 +95,18 @@ def import_build(path: Path) -> ImportedBuild:
         "name": file.read_text("name", path.stem)[:200] or path.stem,
         "model": frontend.read_text("checkpoint"),
         "precision": precision,
-        **drop_none(shape=_shape(frontend, precision)),
+        **drop_none(shape=_read_shape(frontend, precision)),
     }
     _note_the_rest(file, frontend, backend)
-    calibration = {**_quantizer(backend, precision), **_pictures(file, precision)}
+    calibration = {**_read_quantizer(backend, precision), **_read_pictures(file, precision)}
     if calibration:
         values["calibration"] = calibration
     file.finish()
     build = validate(BuildConfig, values, str(path))
-    return ImportedBuild(build, _text(values, path, notes), tuple(notes))
+    return ImportedBuild(build, _write_build(values, path, notes), tuple(notes))
 
 
-def _shape(frontend: Table, precision: str) -> list[int] | None:
+def _read_shape(frontend: Table, precision: str) -> list[int] | None:
     """(H, W) of the one input."""
     shapes = frontend.read_table("shape")
     names = [] if shapes is None else list(shapes.names())
@@ -144,7 +144,7 @@ def _is_onnx(checkpoint: str) -> bool:
     return checkpoint.lower().endswith(".onnx")
 
 
-def _quantizer(backend: Table, precision: str) -> Values:
+def _read_quantizer(backend: Table, precision: str) -> Values:
     table = backend.read_table("quantize")
     if table is None:
         return {}
@@ -155,7 +155,7 @@ def _quantizer(backend: Table, precision: str) -> Values:
     return {"method": method, "per_channel": per_channel}
 
 
-def _pictures(file: Table, precision: str) -> Values:
+def _read_pictures(file: Table, precision: str) -> Values:
     """`dataset` -> which pictures a quantizer is shown, and their size."""
     dataset = file.read_table("dataset")
     if dataset is None:
@@ -166,13 +166,13 @@ def _pictures(file: Table, precision: str) -> Values:
     if sampler is not None:
         values |= drop_none(count=sampler.read_optional_int("get_data_num"))
         sampler.skip("every kind of picture in the folder counts", "suffix")
-    return {**values, **drop_none(size=_operations(dataset, precision))}
+    return {**values, **drop_none(size=_read_operations(dataset, precision))}
 
 
-def _operations(dataset: Table, precision: str) -> list[int] | None:
+def _read_operations(dataset: Table, precision: str) -> list[int] | None:
     """The steps that prepare a picture: sizes are taken, what happens here anyway is passed over, the rest is noted."""
     size: list[int] | None = None
-    for number, step in enumerate(_listed(dataset, "process_ops")):
+    for number, step in enumerate(_read_steps(dataset, "process_ops")):
         table = Table(step, dataset.file, dataset.notes, dataset.name(f"process_ops[{number}]"))
         kind = table.read_text("type")
         match kind.lower():
@@ -199,7 +199,7 @@ def _operations(dataset: Table, precision: str) -> list[int] | None:
     return size
 
 
-def _listed(table: Table, key: str) -> list[dict[str, Any]]:
+def _read_steps(table: Table, key: str) -> list[dict[str, Any]]:
     """A list of steps: tables with a type, or tables of one key that is the type."""
     if not table.has(key):
         return []
@@ -222,19 +222,19 @@ def _listed(table: Table, key: str) -> list[dict[str, Any]]:
     return steps
 
 
-def _text(values: Values, path: Path, notes: list[Note]) -> str:
-    head = [f"# Imported from {_one_line(path.name)} (VastModelZOO)."]
-    head.append(f"# {_command(values)}")
+def _write_build(values: Values, path: Path, notes: list[Note]) -> str:
+    head = [f"# Imported from {_replace_control_characters(path.name)} (VastModelZOO)."]
+    head.append(f"# {_suggest_command(values)}")
     if notes:
         head += ["#", "# Not taken as it was, or not at all:"]
-        head += [f"#   {_one_line(sentence)}" for sentence in describe_notes(notes)]
+        head += [f"#   {_replace_control_characters(sentence)}" for sentence in describe_notes(notes)]
     return "\n".join([*head, "", format_recipe(values)])
 
 
-def _command(values: Values) -> str:
+def _suggest_command(values: Values) -> str:
     """What makes a file of this build, once the words in capitals are replaced.
 
-    >>> _command({"model": "model.pth", "precision": "fp16"})
+    >>> _suggest_command({"model": "model.pth", "precision": "fp16"})
     'tessera export --build THIS_FILE -o model.onnx'
     """
     model = str(values.get("model", ""))
@@ -244,5 +244,5 @@ def _command(values: Values) -> str:
     return f"tessera export {named} -o model.onnx"
 
 
-def _one_line(text: str) -> str:
+def _replace_control_characters(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -15,19 +15,19 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tessera.deploy.dataflow import find_scalable, find_sources, group_sources, parts_of
-from tessera.deploy.equalizing import arrays_by_place, equalize
+from tessera.deploy.dataflow import find_scalable, find_sources, group_sources, list_parts
+from tessera.deploy.equalizing import equalize, name_by_layer
 from tessera.deploy.int8_network import (
     Arrays,
     Int8Layer,
     Int8Network,
-    activated,
-    apply,
-    convolved,
-    joined,
-    walk,
+    activate,
+    apply_layer,
+    concat_quantizers,
+    convolve,
+    run_layers,
 )
-from tessera.deploy.ranges import Method, Quantizer, find_ranges, quantizer
+from tessera.deploy.ranges import Method, Quantizer, find_ranges, fit_quantizer
 from tessera.generators import GeneratorConfig
 from tessera.generators.layers import Layer, Layers
 
@@ -59,13 +59,13 @@ def calibrate(
     """Find what rounds each map, and equalize: pictures (B, C, H, W) in [0, 1]."""
     graph = config.layers
     plain = {name: value.detach().to("cpu", torch.float32).numpy() for name, value in state.items()}
-    arrays = arrays_by_place(graph, plain)
+    arrays = name_by_layer(graph, plain)
     wanted = set(find_sources(graph))
-    importance = _importance(graph, arrays)
+    importance = _measure_importance(graph, arrays)
     ranges: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def observed(number: int, node: Layer, inputs: Sequence[Tensor]) -> Tensor:
-        value = apply(node, inputs, arrays)
+    def observe_range(number: int, node: Layer, inputs: Sequence[Tensor]) -> Tensor:
+        value = apply_layer(node, inputs, arrays)
         if number in wanted:
             low, high = find_ranges(value.transpose(0, 1).flatten(1), method, percentile=percentile)
             if method == "max":
@@ -73,10 +73,10 @@ def calibrate(
             ranges[number] = low, high
         return value
 
-    walk(graph, pictures, observed)
+    run_layers(graph, pictures, observe_range)
     if 0 in wanted:  # a picture's range is known: its levels are integers already
         ranges[0] = torch.zeros(config.in_channels), torch.ones(config.in_channels)
-    found = _quantizers(graph, ranges, importance)
+    found = _fit_quantizers(graph, ranges, importance)
     free = find_scalable(graph)
     scaled = equalize(graph, arrays, {number: found[number].scale for number in free})
     for number in free:
@@ -85,7 +85,7 @@ def calibrate(
 
 
 @torch.inference_mode()
-def rounded(
+def round_weights(
     calibrated: Calibrated,
     pictures: Tensor,
     *,
@@ -102,16 +102,16 @@ def rounded(
     graph, arrays = calibrated.graph, calibrated.arrays
     layers: dict[str, Int8Layer] = {}
 
-    def both(_: int, node: Layer, inputs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    def apply_both(_: int, node: Layer, inputs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         exact, ours = [each[0] for each in inputs], [each[1] for each in inputs]
         if node.kind != "conv" or node.name in kept:
-            return apply(node, exact, arrays), apply(node, ours, arrays)
+            return apply_layer(node, exact, arrays), apply_layer(node, ours, arrays)
         layer, wanted, got = round_layer(calibrated, node, exact[0], ours[0], per_channel=per_channel, known=known)
         layers[node.name] = layer
-        return activated(wanted, node), activated(got, node)
+        return activate(wanted, node), activate(got, node)
 
-    walk(graph, (pictures, pictures), both)
-    read = {part for _, node in graph.convolutions if node.name in layers for part in parts_of(graph, node.reads[0])}
+    run_layers(graph, (pictures, pictures), apply_both)
+    read = {part for _, node in graph.convolutions if node.name in layers for part in list_parts(graph, node.reads[0])}
     quantizers = {number: each for number, each in calibrated.quantizers.items() if number in read}
     return Int8Network(calibrated.config, graph, arrays, quantizers, layers)
 
@@ -130,16 +130,16 @@ def round_layer(
     The mean difference of each output channel is taken into its bias.
     """
     weight, bias = calibrated.arrays[f"{node.name}.weight"], calibrated.arrays[f"{node.name}.bias"]
-    reader = joined(calibrated.graph, calibrated.quantizers, node.reads[0])
-    whole = reader.whole(ours)
-    wanted = convolved(exact, weight, bias)
+    reader = concat_quantizers(calibrated.graph, calibrated.quantizers, node.reads[0])
+    whole = reader.quantize(ours)
+    wanted = convolve(exact, weight, bias)
     if known is not None and node.name in known:
         number, scale = known[node.name].weight, known[node.name].scale
     else:
         folded = weight * reader.scale.numpy().reshape(1, -1, 1, 1)
         _, scale = round_weight(folded, whole.square().mean((0, 2, 3)).numpy(), per_channel=per_channel)
-        number = round_with_feedback(folded, scale, _patches(whole, weight.shape[2:]))
-    got = convolved(whole, Int8Layer(number, scale, bias).kernel, bias)
+        number = round_with_feedback(folded, scale, _sample_patches(whole, weight.shape[2:]))
+    got = convolve(whole, Int8Layer(number, scale, bias).kernel, bias)
     error = (wanted - got).mean((0, 2, 3))
     return Int8Layer(number, scale, bias + error.numpy()), wanted, got + error.reshape(1, -1, 1, 1)
 
@@ -159,14 +159,14 @@ def round_weight(
     chosen = largest / LARGEST_WEIGHT
     for share in _SHARES:
         scale = (largest * share / LARGEST_WEIGHT).astype(np.float32)
-        error = _whole(weight, scale) * scale[:, None, None, None] - weight
+        error = _round_to_int8(weight, scale) * scale[:, None, None, None] - weight
         cost = (error.astype(np.float64) ** 2 * moments[None, :, None, None]).sum((1, 2, 3))
         if not per_channel:
             cost = np.full_like(cost, cost.sum())
         better = cost < best
         best, chosen = np.where(better, cost, best), np.where(better, scale, chosen)
     scale = chosen.astype(np.float32)
-    return _whole(weight, scale).astype(np.int8), scale
+    return _round_to_int8(weight, scale).astype(np.int8), scale
 
 
 def round_with_feedback(weight: NDArray[np.float32], scale: NDArray[np.float32], patches: Tensor) -> NDArray[np.int8]:
@@ -181,7 +181,7 @@ def round_with_feedback(weight: NDArray[np.float32], scale: NDArray[np.float32],
     diagonal = moments.diagonal()
     diagonal += 0.01 * diagonal.mean() + 1e-6
     order = diagonal.argsort(descending=True, stable=True)
-    upper = _root_of_inverse(moments[order][:, order]).float()
+    upper = _invert_by_cholesky(moments[order][:, order]).float()
     step = torch.from_numpy(scale)
     rest = torch.from_numpy(weight.reshape(outputs, -1).copy())[:, order]
     whole = torch.empty_like(rest)
@@ -200,14 +200,14 @@ def round_with_feedback(weight: NDArray[np.float32], scale: NDArray[np.float32],
     return found.to(torch.int8).numpy().reshape(weight.shape)
 
 
-def _root_of_inverse(moments: Tensor) -> Tensor:
+def _invert_by_cholesky(moments: Tensor) -> Tensor:
     """The upper triangle U with U^T U the inverse: from the triangles of the matrix read backwards, which is faster."""
     backwards = torch.linalg.cholesky(moments.flip(0, 1)).flip(0, 1)
     identity = torch.eye(len(moments), dtype=moments.dtype)
     return torch.linalg.solve_triangular(backwards, identity, upper=True)
 
 
-def _patches(whole: Tensor, size: Sequence[int]) -> Tensor:
+def _sample_patches(whole: Tensor, size: Sequence[int]) -> Tensor:
     """What a kernel reads at some places, the same every time: (B, C, H, W) -> (N, C * K * K)."""
     height, width = whole.shape[2:]
     padded = F.pad(whole, (size[1] // 2, size[1] // 2, size[0] // 2, size[0] // 2))
@@ -221,11 +221,11 @@ def _patches(whole: Tensor, size: Sequence[int]) -> Tensor:
     return torch.stack(columns, 2).flatten(1)
 
 
-def _whole(weight: NDArray[np.float32], scale: NDArray[np.float32]) -> NDArray[np.float32]:
+def _round_to_int8(weight: NDArray[np.float32], scale: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.clip(np.rint(weight / scale[:, None, None, None]), -LARGEST_WEIGHT, LARGEST_WEIGHT)
 
 
-def _quantizers(
+def _fit_quantizers(
     graph: Layers, ranges: Mapping[int, tuple[Tensor, Tensor]], importance: Mapping[int, Tensor]
 ) -> dict[int, Quantizer]:
     """What rounds each map, from the least and largest of its channels: maps that are read together share a zero.
@@ -235,19 +235,19 @@ def _quantizers(
     found: dict[int, Quantizer] = {}
     for group in group_sources(graph):
         low, high = (torch.cat([ranges[number][end] for number in group]) for end in (0, 1))
-        shared = quantizer(low, high, torch.cat([importance[number] for number in group]))
+        shared = fit_quantizer(low, high, torch.cat([importance[number] for number in group]))
         ends = np.cumsum([graph.all[number].channels for number in group])
         for number, scale in zip(group, np.split(shared.scale, ends[:-1]), strict=True):
             found[number] = Quantizer(scale, shared.zero)
     return found
 
 
-def _importance(graph: Layers, arrays: Arrays) -> Mapping[int, Tensor]:
+def _measure_importance(graph: Layers, arrays: Arrays) -> Mapping[int, Tensor]:
     """How much an error in a channel of a map is heard: squares of the weights that read it, (C,) for each map."""
     found: dict[int, Tensor] = {}
     for _, node in graph.convolutions:
         squares = torch.from_numpy(arrays[f"{node.name}.weight"]).square().sum((0, 2, 3))
-        parts = parts_of(graph, node.reads[0])
+        parts = list_parts(graph, node.reads[0])
         for part, mine in zip(parts, squares.split([graph.all[part].channels for part in parts]), strict=True):
             found[part] = found.get(part, torch.zeros(len(mine))) + mine
     return found

@@ -36,7 +36,7 @@ Run = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Sample:
+class CheckPicture:
     """A picture to compare on: (1, C, H, W) in [0, 1]."""
 
     name: str
@@ -44,7 +44,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Difference:
+class ExportDifference:
     """How far a file's result is from the model's, in levels of 255, neither clipped nor rounded."""
 
     picture: str
@@ -69,35 +69,35 @@ LIMITS: dict[Precision, Limit] = {
 }
 
 
-def draw_chart_samples(config: GeneratorConfig, shape: tuple[int, int] | None) -> list[Sample]:
+def draw_chart_samples(config: GeneratorConfig, shape: tuple[int, int] | None) -> list[CheckPicture]:
     """Pieces of the built-in chart that a network takes; for a file of one size a piece of that size."""
     multiple = config.multiple
     sizes = SIZES if shape is None else (shape,)
-    samples: list[Sample] = []
+    samples: list[CheckPicture] = []
     for sides in sizes:
         height, width = (-(-side // multiple) * multiple for side in sides)
         side = min(max(height, width), _LARGEST_CHART)
         whole = np.tile(chart(side, config.in_channels), (1, -(-height // side), -(-width // side)))
         # The lower left corner has texture and letters, and something of all the rest.
         piece = np.ascontiguousarray(whole[:, -height:, :width])
-        samples.append(Sample(f"chart {width}x{height}", torch.from_numpy(piece)[None]))
+        samples.append(CheckPicture(f"chart {width}x{height}", torch.from_numpy(piece)[None]))
     return samples
 
 
-def read_photograph_samples(config: GeneratorConfig, shape: tuple[int, int] | None) -> list[Sample]:
+def read_photograph_samples(config: GeneratorConfig, shape: tuple[int, int] | None) -> list[CheckPicture]:
     """The built-in photographs; for a file of one size, repeated to that size."""
-    samples: list[Sample] = []
+    samples: list[CheckPicture] = []
     for path in PHOTOGRAPHS:
         pixels = read_picture(path).pixels
         if shape is not None:
             times = (-(-side // length) for side, length in zip(shape, pixels.shape, strict=False))
             pixels = np.tile(pixels, (*times, 1))
-        sample = _middle(path.name, pixels, config, shape)
+        sample = _crop_middle(path.name, pixels, config, shape)
         samples += [] if sample is None else [sample]
     return samples
 
 
-def read_picture_samples(folder: Path, config: GeneratorConfig, shape: tuple[int, int] | None) -> list[Sample]:
+def read_picture_samples(folder: Path, config: GeneratorConfig, shape: tuple[int, int] | None) -> list[CheckPicture]:
     """The middles of a user's pictures, the first dozen by name. Raises UsageError for a folder without any.
 
     8 or 16 bits -> (1, C, H, W) in [0, 1], at most 96x96, or exactly the size of a file that takes one.
@@ -106,14 +106,16 @@ def read_picture_samples(folder: Path, config: GeneratorConfig, shape: tuple[int
         raise UsageError(f"no such folder: {folder}", field="check")
     found = sorted(path for path in folder.iterdir() if path.is_file() and is_picture_name(path))
     read = ((path.name, read_picture(path).pixels) for path in found[:_MOST_PICTURES])
-    samples = [sample for name, pixels in read if (sample := _middle(name, pixels, config, shape)) is not None]
+    samples = [sample for name, pixels in read if (sample := _crop_middle(name, pixels, config, shape)) is not None]
     if not samples:
         what = "" if shape is None else f" of at least {shape[1]}x{shape[0]}"
         raise UsageError(f"no pictures{what} in {folder}", field="check")
     return samples
 
 
-def _middle(name: str, pixels: Pixels, config: GeneratorConfig, shape: tuple[int, int] | None) -> Sample | None:
+def _crop_middle(
+    name: str, pixels: Pixels, config: GeneratorConfig, shape: tuple[int, int] | None
+) -> CheckPicture | None:
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     height, width = pixels.shape[:2]
     multiple = config.multiple
@@ -125,7 +127,7 @@ def _middle(name: str, pixels: Pixels, config: GeneratorConfig, shape: tuple[int
     colors = part[..., : part.shape[2] - (part.shape[2] in (2, 4))].astype(np.float32) / np.iinfo(part.dtype).max
     if colors.shape[2] != config.in_channels:  # gray for RGB, or RGB for a network of one channel
         colors = np.repeat(colors.mean(2, keepdims=True), config.in_channels, 2)
-    return Sample(name, torch.from_numpy(np.ascontiguousarray(colors.transpose(2, 0, 1)))[None])
+    return CheckPicture(name, torch.from_numpy(np.ascontiguousarray(colors.transpose(2, 0, 1)))[None])
 
 
 def make_reference(network: torch.nn.Module) -> Run:
@@ -138,17 +140,17 @@ def make_reference(network: torch.nn.Module) -> Run:
     return run
 
 
-def compare(sample: Sample, expected: Tensor, found: Tensor) -> Difference:
+def compare(sample: CheckPicture, expected: Tensor, found: Tensor) -> ExportDifference:
     """Compare two results (1, C, s*H, s*W) of one picture; one that is not finite is infinitely far away."""
     if found.shape != expected.shape or not bool(torch.isfinite(found).all()):
-        return Difference(sample.name, math.inf, math.inf, -math.inf)
+        return ExportDifference(sample.name, math.inf, math.inf, -math.inf)
     apart = (found.double() - expected.double()).abs() * 255
     error = float(apart.square().mean())
     psnr = math.inf if error == 0 else 10 * math.log10(255**2 / error)
-    return Difference(sample.name, float(apart.max()), float(apart.mean()), psnr)
+    return ExportDifference(sample.name, float(apart.max()), float(apart.mean()), psnr)
 
 
-def find_objection(differences: Sequence[Difference], precision: Precision) -> str | None:
+def find_objection(differences: Sequence[ExportDifference], precision: Precision) -> str | None:
     """Why a file must not be used, as the end of a sentence; None when it is as close as its precision allows."""
     limit = LIMITS[precision]
     for each in differences:

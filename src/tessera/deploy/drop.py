@@ -59,8 +59,8 @@ def measure_drop(pairs: Sequence[Pair], originals: Sequence[Tensor], run: Run, p
     for pair, original in zip(pairs, originals, strict=True):
         ours = run(pair.lq)
         crop = protocol.get_crop(pair.gt.shape[2] // pair.lq.shape[2])
-        scores.append((score(original, pair.gt, protocol, crop), score(ours, pair.gt, protocol, crop)))
-        error += float((_levels(ours) - _levels(original)).square().mean())
+        scores.append((score_result(original, pair.gt, protocol, crop), score_result(ours, pair.gt, protocol, crop)))
+        error += float((_round_to_levels(ours) - _round_to_levels(original)).square().mean())
     before, after = (
         Score(*(float(np.mean(column)) for column in zip(*((each.psnr_db, each.ssim) for each in side), strict=True)))
         for side in zip(*scores, strict=True)
@@ -76,17 +76,19 @@ def measure_drop(pairs: Sequence[Pair], originals: Sequence[Tensor], run: Run, p
     )
 
 
-def score(result: Tensor, truth: Tensor, protocol: Protocol, crop: int) -> Score:
+def score_result(result: Tensor, truth: Tensor, protocol: Protocol, crop: int) -> Score:
     """PSNR (at most `MOST_DB`) and SSIM of a result to the truth, both (1, C, H, W) in [0, 1].
 
     `crop` pixels of each side are left out.
     """
-    sides = [select_channels(_levels(each)[0].expand(3, -1, -1), protocol.channels) for each in (result, truth)]
+    sides = [
+        select_channels(_round_to_levels(each)[0].expand(3, -1, -1), protocol.channels) for each in (result, truth)
+    ]
     if crop and min(truth.shape[2:]) > 2 * crop + SMALLEST_SIDE:
         sides = [each[:, crop:-crop, crop:-crop] for each in sides]
     one, other = (each[None].double() for each in sides)
     return Score(min(float(psnr(one, other, data_range=255)), MOST_DB), float(ssim(one, other, data_range=255)))
 
 
-def _levels(values: Tensor) -> Tensor:
+def _round_to_levels(values: Tensor) -> Tensor:
     return torch.round(values.clamp(0, 1) * 255)

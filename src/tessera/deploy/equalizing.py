@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from tessera.deploy.dataflow import find_convolution, find_scalable, parts_of
+from tessera.deploy.dataflow import find_convolution, find_scalable, list_parts
 from tessera.deploy.int8_network import Arrays
 from tessera.generators.layers import Layers
 
@@ -33,9 +33,9 @@ def equalize(graph: Layers, arrays: Arrays, scales: Mapping[int, NDArray[np.floa
         found[f"{maker.name}.weight"] /= scale[:, None, None, None]
         found[f"{maker.name}.bias"] /= scale
     for _, node in graph.convolutions:
-        columns = [scales.get(part) for part in parts_of(graph, node.reads[0])]
+        columns = [scales.get(part) for part in list_parts(graph, node.reads[0])]
         if any(each is not None for each in columns):
-            parts = parts_of(graph, node.reads[0])
+            parts = list_parts(graph, node.reads[0])
             whole = [
                 np.ones(graph.all[part].channels) if each is None else each
                 for part, each in zip(parts, columns, strict=True)
@@ -44,7 +44,7 @@ def equalize(graph: Layers, arrays: Arrays, scales: Mapping[int, NDArray[np.floa
     return {name: array.astype(np.float32) for name, array in found.items()}
 
 
-def arrays_by_place(graph: Layers, state: Arrays) -> Arrays:
+def name_by_layer(graph: Layers, state: Arrays) -> Arrays:
     """Name the weights by layer: layers that share a module get copies."""
     found: dict[str, NDArray[np.float32]] = {}
     for node in graph.all:

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from tessera.deploy.checking import (
-    Difference,
+    CheckPicture,
+    ExportDifference,
     Run,
-    Sample,
     compare,
     draw_chart_samples,
     find_objection,
@@ -33,10 +33,10 @@ from tessera.deploy.checking import (
 )
 from tessera.deploy.onnx_graph import build_onnx
 from tessera.deploy.openvino_ir import write_openvino
-from tessera.deploy.passport import measured, passport
+from tessera.deploy.passport import build_metadata, describe_check
 from tessera.deploy.places import check_places, put_all_in_place
 from tessera.deploy.settings import ExportSettings
-from tessera.deploy.stored import stored
+from tessera.deploy.stored import cast_for_storage
 from tessera.deploy.torchscript import build_torchscript_archive
 from tessera.engines.memory import is_memory_error
 from tessera.engines.opening import open_engine
@@ -64,7 +64,7 @@ class Exported:
     """The digest of the model (`weights.parts`)."""
     runtime: str
     """The library that ran it, with its version."""
-    differences: tuple[Difference, ...]
+    differences: tuple[ExportDifference, ...]
 
 
 def export(
@@ -95,18 +95,18 @@ def export(
     remove_leftovers(output.parent)
     temporary = choose_temporary_name(output)
     temporaries = tuple(temporary.with_suffix(path.suffix) for path in paths)
-    about = passport(loaded, settings)
+    about = build_metadata(loaded, settings)
     write = _WRITERS[settings.format]
     try:
-        _written(write, temporary, output, loaded, state, settings, about)
-        differences = _checked(temporary, output, settings, asked)
-        runtime = _runtime(settings)
+        _write_file(write, temporary, output, loaded, state, settings, about)
+        differences = _check_file(temporary, output, settings, asked)
+        runtime = _describe_runtime(settings)
         if form.has_metadata:
-            about |= measured(differences[: len(samples)], runtime)
-            about |= measured(differences[len(samples) :], runtime, photographs=True)
-            _written(write, temporary, output, loaded, state, settings, about)
+            about |= describe_check(differences[: len(samples)], runtime)
+            about |= describe_check(differences[len(samples) :], runtime, photographs=True)
+            _write_file(write, temporary, output, loaded, state, settings, about)
             # What is put in its place was run itself, if only on the smallest piece.
-            _checked(temporary, output, settings, asked[len(samples) - 1 : len(samples)])
+            _check_file(temporary, output, settings, asked[len(samples) - 1 : len(samples)])
         put_all_in_place(temporaries, paths)
     except OSError as error:
         raise ExportError(
@@ -162,7 +162,7 @@ def _enough_memory(output: Path, settings: ExportSettings) -> Generator[None]:
         ) from error
 
 
-def _written(
+def _write_file(
     write: Writer,
     temporary: Path,
     output: Path,
@@ -178,14 +178,14 @@ def _written(
         raise (UsageError if isinstance(error, UsageError) else ExportError)(f"{output}: {said}") from error
 
 
-def _checked(
-    temporary: Path, output: Path, settings: ExportSettings, asked: Sequence[tuple[Sample, Tensor]]
-) -> list[Difference]:
+def _check_file(
+    temporary: Path, output: Path, settings: ExportSettings, asked: Sequence[tuple[CheckPicture, Tensor]]
+) -> list[ExportDifference]:
     """Run a file on pictures and compare the results with those of the model. Raises ExportError."""
-    differences: list[Difference] = []
+    differences: list[ExportDifference] = []
     try:
         with _enough_memory(output, settings):
-            run = _opened(temporary, settings)
+            run = _open_file(temporary, settings)
             differences = [compare(sample, expected, run(sample.pixels)) for sample, expected in asked]
         problem = find_objection(differences, settings.precision)
     except ExportError:
@@ -227,7 +227,7 @@ def _write_ncnn(
     path: Path, loaded: LoadedGenerator, state: State, settings: ExportSettings, about: Mapping[str, str]
 ) -> None:
     text, values = write_param(loaded.config)
-    rounded = {name: stored(name, tensor, settings.precision).float() for name, tensor in state.items()}
+    rounded = {name: cast_for_storage(name, tensor, settings.precision).float() for name, tensor in state.items()}
     write_bytes(path.with_suffix(".bin"), write_values(rounded, values, half=settings.precision == "fp16"))
     write_text(path, text, encoding="ascii")
 
@@ -235,7 +235,9 @@ def _write_ncnn(
 def _write_safetensors(
     path: Path, loaded: LoadedGenerator, state: State, settings: ExportSettings, about: Mapping[str, str]
 ) -> None:
-    tensors = {name: stored(name, tensor, settings.precision, all_tensors=True) for name, tensor in state.items()}
+    tensors = {
+        name: cast_for_storage(name, tensor, settings.precision, all_tensors=True) for name, tensor in state.items()
+    }
     save_weights(path, loaded.config, tensors, metadata=about)
 
 
@@ -254,17 +256,17 @@ _ENGINES = {"onnx": "onnxruntime", "openvino": "openvino", "ncnn": "ncnn", "safe
 _PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "ncnn": "ncnn"}
 
 
-def _opened(path: Path, settings: ExportSettings) -> Run:
+def _open_file(path: Path, settings: ExportSettings) -> Run:
     """Read a file back as a model and open it in its own runtime, in fp32."""
     read = load_weights(path)
     if settings.format == "torchscript":
-        return _program(path)
+        return _open_torchscript(path)
     engine: Any = _ENGINES[settings.format]
     opened = open_engine(read, "exact", engine=engine)
     return lambda lq: torch.from_numpy(opened.run(lq.numpy()))
 
 
-def _program(path: Path) -> Run:
+def _open_torchscript(path: Path) -> Run:
     """The program of a TorchScript file that was written a moment ago; files of others are never run."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -272,7 +274,7 @@ def _program(path: Path) -> Run:
     return make_reference(module.eval())
 
 
-def _runtime(settings: ExportSettings) -> str:
+def _describe_runtime(settings: ExportSettings) -> str:
     """The library that runs a format, with its version."""
     package = _PACKAGES.get(settings.format, "torch")
     library = import_library(package)

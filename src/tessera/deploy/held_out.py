@@ -66,7 +66,7 @@ def read_folder(folder: Path, field: str, channels: int, *, fewest: int, most: i
 
 def read_photograph(path: Path, channels: int) -> Photograph:
     """Look at a picture for a network of so many channels."""
-    pixels = _pixels(path)
+    pixels = _read_pixels(path)
     digest = hashlib.sha256(f"{pixels.shape} {pixels.dtype.name}".encode())
     digest.update(np.ascontiguousarray(pixels).data)
     return Photograph(path, channels, (pixels.shape[0], pixels.shape[1]), digest.hexdigest())
@@ -74,7 +74,7 @@ def read_photograph(path: Path, channels: int) -> Photograph:
 
 def read_levels(path: Path, channels: int) -> Tensor:
     """Read a picture as a network of so many channels takes it, (C, H, W) in [0, 1]; alpha is left out."""
-    pixels = _pixels(path)
+    pixels = _read_pixels(path)
     colors = pixels[..., : pixels.shape[2] - (pixels.shape[2] in (2, 4))]
     levels = colors.astype(np.float32) / np.iinfo(pixels.dtype).max
     if levels.shape[2] != channels:
@@ -82,7 +82,7 @@ def read_levels(path: Path, channels: int) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(levels.transpose(2, 0, 1)))
 
 
-def _pixels(path: Path) -> Pixels:
+def _read_pixels(path: Path) -> Pixels:
     """(H, W, C), as they are in the file."""
     pixels = read_picture(path).pixels
     return pixels[..., None] if pixels.ndim == 2 else pixels
@@ -118,12 +118,12 @@ def make_pair(photograph: Photograph, config: GeneratorConfig, side: int, *, see
         rng = np.random.default_rng(seed)
         top, left = (int(rng.integers(0, free + 1)) for free in room)
     gt = photograph.read()[None, :, top : top + scale * height, left : left + scale * width]
-    gt = _whole_levels(gt)
-    lq = _whole_levels(resize(gt, scale=1 / scale)) if scale > 1 else gt
+    gt = _round_to_levels(gt)
+    lq = _round_to_levels(resize(gt, scale=1 / scale)) if scale > 1 else gt
     return Pair(photograph.path.name, lq.contiguous(), gt.contiguous(), photograph.sha256)
 
 
-def calibration_batch(photographs: Sequence[Photograph], config: GeneratorConfig, side: int) -> Tensor:
+def build_calibration_batch(photographs: Sequence[Photograph], config: GeneratorConfig, side: int) -> Tensor:
     """One input of each picture, from a place that depends on its number: (B, C, side, side) in [0, 1].
 
     The side is less where half of the pictures or more are smaller; those that are smaller then are left out. Raises
@@ -140,5 +140,5 @@ def calibration_batch(photographs: Sequence[Photograph], config: GeneratorConfig
     return torch.cat(crops)
 
 
-def _whole_levels(levels: Tensor) -> Tensor:
+def _round_to_levels(levels: Tensor) -> Tensor:
     return (levels * 255).round_().clamp_(0, 255) / 255

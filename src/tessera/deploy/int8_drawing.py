@@ -21,7 +21,7 @@ Map = TypeVar("Map")
 class Int8Pen(Pen[Map], Protocol[Map]):
     """A pen that also writes quantized operations."""
 
-    def rounded(self, x: Map, quantizer: Quantizer) -> Map:
+    def quantize(self, x: Map, quantizer: Quantizer) -> Map:
         """Quantize a map to q - zero."""
         ...
 
@@ -32,26 +32,26 @@ class Int8Pen(Pen[Map], Protocol[Map]):
 
 def draw_int8(network: Int8Network, pen: Int8Pen[Map], picture: Map) -> Map:
     """Pass every operation to a pen: (B, C, H, W) -> (B, C, s*H, s*W)."""
-    exact, whole = needed(network)
+    exact, whole = split_maps(network)
     floats: dict[int, Map] = {0: picture}
     wholes: dict[int, Map] = {}
     for number, node in enumerate(network.graph.all):
         if node.kind in ("concat", "nearest"):
             for wanted, maps in ((exact, floats), (whole, wholes)):
                 if number in wanted:
-                    maps[number] = _told(pen, node, maps)
+                    maps[number] = _draw_layer(pen, node, maps)
             continue
         if node.kind == "conv" and node.name in network.layers:
             layer = network.layers[node.name]
             floats[number] = pen.conv_int8(node.name, layer, wholes[node.reads[0]], node.slope)
         elif node.kind != "picture":
-            floats[number] = _told(pen, node, floats)
+            floats[number] = _draw_layer(pen, node, floats)
         if number in whole:
-            wholes[number] = pen.rounded(floats[number], network.quantizers[number])
+            wholes[number] = pen.quantize(floats[number], network.quantizers[number])
     return floats[network.graph.end]
 
 
-def needed(network: Int8Network) -> tuple[set[int], set[int]]:
+def split_maps(network: Int8Network) -> tuple[set[int], set[int]]:
     """Find the maps that are read in fp32, and those that are read as integers."""
     exact, whole = {network.graph.end}, set[int]()
     for number, node in reversed(tuple(enumerate(network.graph.all))):
@@ -66,7 +66,7 @@ def needed(network: Int8Network) -> tuple[set[int], set[int]]:
     return exact, whole
 
 
-def _told(pen: Int8Pen[Map], node: Layer, maps: Mapping[int, Map]) -> Map:
+def _draw_layer(pen: Int8Pen[Map], node: Layer, maps: Mapping[int, Map]) -> Map:
     """Pass one unquantized operation to the pen."""
     inputs = [maps[read] for read in node.reads]
     x = inputs[0]

@@ -2,7 +2,7 @@
 
 A layer in int8 reads the integers q - zero of its input, multiplies them with integer weights, and scales the sums
 of each output channel; scales of input channels are part of the weights. Sums of the trunk are never rounded. What
-lies between two layers is rounded once, where it is node, for all that read it.
+lies between two layers is rounded once, where it is computed, for all that read it.
 
 Shapes: B pictures, C channels, H rows, W columns, O output channels, K the kernel's height and width.
 """
@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tessera.deploy.dataflow import parts_of
+from tessera.deploy.dataflow import list_parts
 from tessera.deploy.ranges import LEVELS, Quantizer
 from tessera.generators import GeneratorConfig
 from tessera.generators.layers import Layer, Layers
@@ -67,14 +67,14 @@ class Int8Network:
     def run(self, x: Tensor) -> Tensor:
         """Run it in PyTorch as runtimes do: (B, C, H, W) in [0, 1] -> (B, C, s*H, s*W), not clipped."""
 
-        def step(_: int, node: Layer, inputs: Sequence[Tensor]) -> Tensor:
+        def run_layer(_: int, node: Layer, inputs: Sequence[Tensor]) -> Tensor:
             if node.kind == "conv" and node.name in self.layers:
                 layer = self.layers[node.name]
-                whole = joined(self.graph, self.quantizers, node.reads[0]).whole(inputs[0])
-                return activated(convolved(whole, layer.kernel, layer.bias), node)
-            return apply(node, inputs, self.arrays)
+                whole = concat_quantizers(self.graph, self.quantizers, node.reads[0]).quantize(inputs[0])
+                return activate(convolve(whole, layer.kernel, layer.bias), node)
+            return apply_layer(node, inputs, self.arrays)
 
-        return walk(self.graph, x, step)
+        return run_layers(self.graph, x, run_layer)
 
 
 @dataclass(frozen=True)
@@ -85,39 +85,39 @@ class InputQuantizer:
     zero: Tensor
     """Both (1, C, 1, 1)."""
 
-    def whole(self, values: Tensor) -> Tensor:
+    def quantize(self, values: Tensor) -> Tensor:
         """Quantize to q - zero, as float32: (B, C, H, W) -> (B, C, H, W)."""
         return torch.clamp((values / self.scale).round_(), -self.zero, LEVELS - self.zero)
 
 
-def joined(graph: Layers, quantizers: Mapping[int, Quantizer], number: int) -> InputQuantizer:
+def concat_quantizers(graph: Layers, quantizers: Mapping[int, Quantizer], number: int) -> InputQuantizer:
     """Concatenate the quantizers of the parts of a map."""
-    parts = [quantizers[part] for part in parts_of(graph, number)]
+    parts = [quantizers[part] for part in list_parts(graph, number)]
     scale = torch.cat([torch.from_numpy(part.scale) for part in parts])
     zero = torch.cat([torch.full((len(part.scale),), float(part.zero)) for part in parts])
     return InputQuantizer(scale.reshape(1, -1, 1, 1), zero.reshape(1, -1, 1, 1))
 
 
-def walk(graph: Layers, picture: Value, step: Callable[[int, Layer, Sequence[Value]], Value]) -> Value:
-    """Compute map after map with `step(number, layer, inputs)`; each is freed after its last reader."""
+def run_layers(graph: Layers, picture: Value, run_layer: Callable[[int, Layer, Sequence[Value]], Value]) -> Value:
+    """Compute map after map with `run_layer(number, layer, inputs)`; each is freed after its last reader."""
     last = {read: number for number, node in enumerate(graph.all) for read in node.reads}
     values: dict[int, Value] = {0: picture}
     for number, node in enumerate(graph.all):
         if node.kind == "picture":
             continue
-        values[number] = step(number, node, [values[read] for read in node.reads])
+        values[number] = run_layer(number, node, [values[read] for read in node.reads])
         for read in set(node.reads):
             if last[read] == number and read != graph.end:
                 del values[read]
     return values[graph.end]
 
 
-def apply(node: Layer, inputs: Sequence[Tensor], arrays: Arrays) -> Tensor:
+def apply_layer(node: Layer, inputs: Sequence[Tensor], arrays: Arrays) -> Tensor:
     """One operation in fp32."""
     x = inputs[0]
     match node.kind:
         case "conv":
-            return activated(convolved(x, arrays[f"{node.name}.weight"], arrays[f"{node.name}.bias"]), node)
+            return activate(convolve(x, arrays[f"{node.name}.weight"], arrays[f"{node.name}.bias"]), node)
         case "prelu":
             return F.prelu(x, torch.from_numpy(arrays[f"{node.name}.weight"]))
         case "concat":
@@ -137,12 +137,12 @@ def apply(node: Layer, inputs: Sequence[Tensor], arrays: Arrays) -> Tensor:
             return x
 
 
-def convolved(x: Tensor, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> Tensor:
+def convolve(x: Tensor, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> Tensor:
     """A convolution that keeps height and width: (B, C, H, W) -> (B, O, H, W)."""
     height, width = weight.shape[2:]
     return F.conv2d(x, torch.from_numpy(weight), torch.from_numpy(bias), padding=(height // 2, width // 2))
 
 
-def activated(x: Tensor, node: Layer) -> Tensor:
+def activate(x: Tensor, node: Layer) -> Tensor:
     """The leaky ReLU behind a convolution, where there is one."""
     return x if node.slope is None else F.leaky_relu(x, node.slope)

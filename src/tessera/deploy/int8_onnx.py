@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tessera.deploy.int8_drawing import draw_int8
 from tessera.deploy.int8_network import Arrays, Int8Layer, Int8Network
-from tessera.deploy.onnx_graph import INPUT, OnnxPen, finished, places_first
+from tessera.deploy.onnx_graph import INPUT, OnnxPen, order_places_first, serialize_model
 from tessera.deploy.ranges import Quantizer
 from tessera.deploy.settings import ExportSettings
 
@@ -29,7 +29,7 @@ def build_int8_onnx(network: Int8Network, metadata: Mapping[str, str]) -> bytes:
     """
     settings = ExportSettings()
     pen = _Int8OnnxPen(network.arrays, settings)
-    return finished(pen, draw_int8(network, pen, INPUT), network.config, settings, metadata)
+    return serialize_model(pen, draw_int8(network, pen, INPUT), network.config, settings, metadata)
 
 
 class _Int8OnnxPen(OnnxPen):
@@ -38,34 +38,34 @@ class _Int8OnnxPen(OnnxPen):
     def __init__(self, arrays: Arrays, settings: ExportSettings) -> None:
         super().__init__({name: torch.from_numpy(array) for name, array in arrays.items()}, settings)
 
-    def rounded(self, x: str, quantizer: Quantizer) -> str:
+    def quantize(self, x: str, quantizer: Quantizer) -> str:
         """Quantize each channel with its own step."""
-        places = self.places(x)
+        places = self.count_places(x)
         scale = quantizer.scale
         if len(set(scale.tolist())) == 1:
             steps, zeros = scale[0], np.uint8(quantizer.zero)
         else:
-            steps = places_first(torch.from_numpy(scale)[None], places)[0].numpy()
+            steps = order_places_first(torch.from_numpy(scale)[None], places)[0].numpy()
             zeros = np.full(len(scale), quantizer.zero, np.uint8)
-        zero = self._number(f"zero_{quantizer.zero}", np.uint8(quantizer.zero))
-        many = self._number(f"zeros_{quantizer.zero}_{len(scale)}", zeros) if np.ndim(zeros) else zero
-        step = self._number(self.unused("step"), steps)
+        zero = self._add_constant(f"zero_{quantizer.zero}", np.uint8(quantizer.zero))
+        many = self._add_constant(f"zeros_{quantizer.zero}_{len(scale)}", zeros) if np.ndim(zeros) else zero
+        step = self._add_constant(self.make_unique("step"), steps)
         axis = {"axis": 1} if np.ndim(zeros) else {}
-        whole = self.node("QuantizeLinear", [x, step, many], "rounded", **axis)
-        found = self.node("DequantizeLinear", [whole, self._number("one", np.float32(1)), zero], "whole")
+        whole = self.add_node("QuantizeLinear", [x, step, many], "rounded", **axis)
+        found = self.add_node("DequantizeLinear", [whole, self._add_constant("one", np.float32(1)), zero], "whole")
         if places > 1:
-            self.unshuffled(found, places)
+            self.record_unshuffle(found, places)
         return found
 
     def conv_int8(self, place: str, layer: Int8Layer, x: str, slope: float | None) -> str:
         """A convolution whose kernel is int8, scaled for each output channel."""
-        weight = places_first(torch.from_numpy(layer.weight), self.places(x)).numpy()
-        whole = self._number(f"{place}.weight", weight)
-        scale = self._number(f"{place}.scale", layer.scale)
-        zeros = self._number(f"weight_zeros_{len(weight)}", np.zeros(len(weight), np.int8))
-        kernel = self.node("DequantizeLinear", [whole, scale, zeros], f"{place}.kernel", axis=0)
-        bias = self._number(f"{place}.bias", layer.bias)
-        return self.convolution(place, [x, kernel, bias], layer.weight.shape[2:], slope)
+        weight = order_places_first(torch.from_numpy(layer.weight), self.count_places(x)).numpy()
+        whole = self._add_constant(f"{place}.weight", weight)
+        scale = self._add_constant(f"{place}.scale", layer.scale)
+        zeros = self._add_constant(f"weight_zeros_{len(weight)}", np.zeros(len(weight), np.int8))
+        kernel = self.add_node("DequantizeLinear", [whole, scale, zeros], f"{place}.kernel", axis=0)
+        bias = self._add_constant(f"{place}.bias", layer.bias)
+        return self.add_convolution(place, [x, kernel, bias], layer.weight.shape[2:], slope)
 
-    def _number(self, name: str, array: NDArray[np.generic] | np.generic) -> str:
-        return self.numbers(name, np.ascontiguousarray(array).reshape(np.shape(array)))
+    def _add_constant(self, name: str, array: NDArray[np.generic] | np.generic) -> str:
+        return self.add_constant(name, np.ascontiguousarray(array).reshape(np.shape(array)))

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from tessera.deploy.settings import ExportSettings
-from tessera.deploy.stored import stored
+from tessera.deploy.stored import cast_for_storage
 from tessera.errors import UsageError
 from tessera.generators import GeneratorConfig
 from tessera.libraries import import_library
@@ -41,10 +41,10 @@ def build_onnx(
     the `onnx` package, and for weights that do not fit into one file; the file was passed by ONNX's checker.
     """
     pen = OnnxPen(state, settings)
-    return finished(pen, config.draw(pen, INPUT), config, settings, metadata)
+    return serialize_model(pen, config.draw(pen, INPUT), config, settings, metadata)
 
 
-def finished(
+def serialize_model(
     pen: OnnxPen, end: str, config: GeneratorConfig, settings: ExportSettings, metadata: Mapping[str, str]
 ) -> bytes:
     """What a pen wrote as the bytes of a file that ONNX's checker passed; `end` is the value of the result."""
@@ -58,8 +58,8 @@ def finished(
     graph = helper.make_graph(
         pen.nodes,
         config.network,
-        [_described(onnx, INPUT, config.in_channels, settings.shape, 1, "")],
-        [_described(onnx, OUTPUT, config.out_channels, settings.shape, config.scale, "output_")],
+        [_describe_value(onnx, INPUT, config.in_channels, settings.shape, 1, "")],
+        [_describe_value(onnx, OUTPUT, config.out_channels, settings.shape, config.scale, "output_")],
         list(pen.initializers.values()),
     )
     opset = helper.make_opsetid("", settings.opset)
@@ -77,7 +77,7 @@ def finished(
     return model.SerializeToString(deterministic=True)
 
 
-def _described(onnx: Any, name: str, channels: int, shape: tuple[int, int] | None, scale: int, prefix: str) -> Any:
+def _describe_value(onnx: Any, name: str, channels: int, shape: tuple[int, int] | None, scale: int, prefix: str) -> Any:
     """Input or output with its type and shape; sizes that stay open have names."""
     size = [f"{prefix}height", f"{prefix}width"] if shape is None else [side * scale for side in shape]
     batch = "batch" if shape is None else 1
@@ -106,50 +106,52 @@ class OnnxPen:
         """A convolution that keeps height and width, with a leaky ReLU after it if there is a slope."""
         name = f"{module}.weight"
         weight = self._state[name]
-        inputs = [x, self._weight(name, places=self.places(x)), self._weight(f"{module}.bias")]
-        return self.convolution(module, inputs, weight.shape[2:], slope)
+        inputs = [x, self._add_weight(name, places=self.count_places(x)), self._add_weight(f"{module}.bias")]
+        return self.add_convolution(module, inputs, weight.shape[2:], slope)
 
-    def convolution(self, module: str, inputs: list[str], size: Sequence[int], slope: float | None) -> str:
+    def add_convolution(self, module: str, inputs: list[str], size: Sequence[int], slope: float | None) -> str:
         """The same of values that there are already: what is read, the kernel of (H, W), the bias."""
         pad = [side // 2 for side in size]
-        found = self.node("Conv", inputs, module, kernel_shape=list(size), pads=[*pad, *pad])
+        found = self.add_node("Conv", inputs, module, kernel_shape=list(size), pads=[*pad, *pad])
         if slope is None:
             return found
         if slope == 0:
-            return self.node("Relu", [found], f"{module}.relu")
-        return self.node("LeakyRelu", [found], f"{module}.leaky", alpha=slope)
+            return self.add_node("Relu", [found], f"{module}.relu")
+        return self.add_node("LeakyRelu", [found], f"{module}.leaky", alpha=slope)
 
     def prelu(self, module: str, x: str) -> str:
         """Apply a leaky ReLU with one slope per channel, shaped (F, 1, 1)."""
         name = f"{module}.weight"
-        return self.node("PRelu", [x, self._weight(name, (-1, 1, 1))], module)
+        return self.add_node("PRelu", [x, self._add_weight(name, (-1, 1, 1))], module)
 
     def concat(self, maps: Sequence[str]) -> str:
         """Join channels."""
-        return self.node("Concat", list(maps), "join", axis=1)
+        return self.add_node("Concat", list(maps), "join", axis=1)
 
     def add(self, x: str, y: str, factor: float = 1.0) -> str:
         """factor * x + y."""
         if factor != 1:
-            x = self.node("Mul", [x, self.numbers(f"factor_{factor:g}", np.array(factor, np.float32))], "scaled")
-        return self.node("Add", [x, y], "sum")
+            x = self.add_node(
+                "Mul", [x, self.add_constant(f"factor_{factor:g}", np.array(factor, np.float32))], "scaled"
+            )
+        return self.add_node("Add", [x, y], "sum")
 
     def affine(self, x: str, factors: Sequence[float], offsets: Sequence[float]) -> str:
         """factor * x + offset, with one of each for a channel."""
         factor, offset = (np.array(values, np.float32).reshape(1, -1, 1, 1) for values in (factors, offsets))
-        scaled = self.node("Mul", [x, self.numbers(self.unused("factors"), factor)], "scaled")
-        return self.node("Add", [scaled, self.numbers(self.unused("offsets"), offset)], "sum")
+        scaled = self.add_node("Mul", [x, self.add_constant(self.make_unique("factors"), factor)], "scaled")
+        return self.add_node("Add", [scaled, self.add_constant(self.make_unique("offsets"), offset)], "sum")
 
     def nearest(self, x: str, factor: int) -> str:
         """Repeat each pixel."""
-        scales = self.numbers(f"times_{factor}", np.array([1, 1, factor, factor], np.float32))
+        scales = self.add_constant(f"times_{factor}", np.array([1, 1, factor, factor], np.float32))
         attributes = {"mode": "nearest", "nearest_mode": "floor", "coordinate_transformation_mode": "asymmetric"}
-        region = "" if self._settings.opset >= 13 else self.numbers("no_region", np.zeros(0, np.float32))
-        return self.node("Resize", [x, region, scales], "nearest", **attributes)
+        region = "" if self._settings.opset >= 13 else self.add_constant("no_region", np.zeros(0, np.float32))
+        return self.add_node("Resize", [x, region, scales], "nearest", **attributes)
 
     def shuffle(self, x: str, factor: int) -> str:
         """Channels become factor x factor pixels, as `torch.pixel_shuffle` orders them."""
-        return self.node("DepthToSpace", [x], "shuffle", blocksize=factor, mode="CRD")
+        return self.add_node("DepthToSpace", [x], "shuffle", blocksize=factor, mode="CRD")
 
     def unshuffle(self, x: str, factor: int) -> str:
         """Pixels become channels; ONNX puts a pixel's place before its channel, PyTorch the channel before the place.
@@ -157,15 +159,15 @@ class OnnxPen:
         The convolution that reads them gets its kernels in ONNX's order. (A Gather that reorders the channels between
         the two is right as well, but OpenVINO 2026.4 computes it wrongly on processors.)
         """
-        found = self.node("SpaceToDepth", [x], "unshuffle", blocksize=factor)
-        self.unshuffled(found, factor**2)
+        found = self.add_node("SpaceToDepth", [x], "unshuffle", blocksize=factor)
+        self.record_unshuffle(found, factor**2)
         return found
 
-    def unshuffled(self, value: str, places: int) -> None:
+    def record_unshuffle(self, value: str, places: int) -> None:
         """Remember of how many pixels the channels of a value were made."""
         self._unshuffled[value] = places
 
-    def places(self, value: str) -> int:
+    def count_places(self, value: str) -> int:
         """Of how many pixels the channels of a value were made; 1 for all that were not unshuffled."""
         return self._unshuffled.get(value, 1)
 
@@ -174,24 +176,24 @@ class OnnxPen:
         node = next(node for node in reversed(self.nodes) if value in node.output)
         node.output[0] = name
 
-    def node(self, kind: str, inputs: list[str], name: str, **attributes: Any) -> str:
+    def add_node(self, kind: str, inputs: list[str], name: str, **attributes: Any) -> str:
         """Write an operation with one result -> the name of the result."""
-        name = self.unused(name)
+        name = self.make_unique(name)
         self.nodes.append(self._onnx.helper.make_node(kind, inputs, [name], name=name, **attributes))
         return name
 
-    def unused(self, name: str) -> str:
+    def make_unique(self, name: str) -> str:
         """Make a name unique: from its second use on it gets a number."""
         self._names[name] = self._names.get(name, 0) + 1
         return name if self._names[name] == 1 else f"{name}.{self._names[name]}"
 
-    def _weight(self, name: str, shape: tuple[int, ...] | None = None, places: int = 1) -> str:
+    def _add_weight(self, name: str, shape: tuple[int, ...] | None = None, places: int = 1) -> str:
         """The name under which a weight can be used, in fp32: its own, or that of the Cast behind it."""
-        tensor = stored(name, self._state[name], self._settings.precision)
+        tensor = cast_for_storage(name, self._state[name], self._settings.precision)
         if places > 1:
-            tensor = places_first(tensor, places)
+            tensor = order_places_first(tensor, places)
         if name not in self.initializers:
-            self._add(name, tensor if shape is None else tensor.reshape(shape))
+            self._add_tensor(name, tensor if shape is None else tensor.reshape(shape))
             if tensor.dtype != torch.float32:
                 kind = self._onnx.TensorProto.FLOAT
                 self.nodes.append(
@@ -199,13 +201,13 @@ class OnnxPen:
                 )
         return name if tensor.dtype == torch.float32 else f"{name}.fp32"
 
-    def numbers(self, name: str, array: np.ndarray[Any, Any]) -> str:
+    def add_constant(self, name: str, array: np.ndarray[Any, Any]) -> str:
         """The name of constant numbers, which are written once."""
         if name not in self.initializers:
-            self._add(name, torch.from_numpy(array))
+            self._add_tensor(name, torch.from_numpy(array))
         return name
 
-    def _add(self, name: str, tensor: Tensor) -> None:
+    def _add_tensor(self, name: str, tensor: Tensor) -> None:
         types = self._onnx.TensorProto
         kinds = {
             torch.int8: types.INT8,
@@ -222,6 +224,6 @@ class OnnxPen:
         )
 
 
-def places_first(values: Tensor, places: int) -> Tensor:
+def order_places_first(values: Tensor, places: int) -> Tensor:
     """Axis 1 in the order of ONNX's unshuffling, place before channel, from that of PyTorch's."""
     return values.unflatten(1, (-1, places)).transpose(1, 2).flatten(1, 2)

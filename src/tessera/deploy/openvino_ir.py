@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tessera.deploy.settings import ExportSettings
-from tessera.deploy.stored import stored
+from tessera.deploy.stored import cast_for_storage
 from tessera.engines.openvino.graph import write_graph
 from tessera.errors import ExportError
 from tessera.generators import GeneratorConfig
@@ -43,18 +43,18 @@ def write_openvino(
     """
     openvino = import_library("openvino")
     precision = settings.precision
-    arrays = {name: stored(name, tensor, "fp32").numpy() for name, tensor in state.items()}
+    arrays = {name: cast_for_storage(name, tensor, "fp32").numpy() for name, tensor in state.items()}
 
-    def kernel(weight: NDArray[np.float32]) -> Any:
-        return _stored_kernel(openvino, stored("kernel", torch.from_numpy(weight), precision))
+    def add_kernel(weight: NDArray[np.float32]) -> Any:
+        return _add_kernel(openvino, cast_for_storage("kernel", torch.from_numpy(weight), precision))
 
     shape = (-1, config.in_channels, -1, -1) if settings.shape is None else (1, config.in_channels, *settings.shape)
-    model = write_graph(config, arrays, shape, kernel=None if precision == "fp32" else kernel)
+    model = write_graph(config, arrays, shape, kernel=None if precision == "fp32" else add_kernel)
     assert model is not None, "the caller knows that it is one of the family"
-    save_named(path, model, metadata)
+    save_with_stable_names(path, model, metadata)
 
 
-def save_named(path: Path, model: Any, metadata: Mapping[str, str]) -> None:
+def save_with_stable_names(path: Path, model: Any, metadata: Mapping[str, str]) -> None:
     """Write a graph as a pair of files, with names that do not depend on the process.
 
     Raises ExportError when OpenVINO cannot write them.
@@ -76,7 +76,7 @@ def save_named(path: Path, model: Any, metadata: Mapping[str, str]) -> None:
         ) from error
 
 
-def _stored_kernel(openvino: Any, weight: Tensor) -> Any:
+def _add_kernel(openvino: Any, weight: Tensor) -> Any:
     """A constant of two bytes a number, and its conversion to fp32."""
     ops = import_library("openvino.opset15")
     kind = openvino.Type.bf16 if weight.dtype == torch.bfloat16 else openvino.Type.f16

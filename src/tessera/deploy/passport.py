@@ -13,7 +13,7 @@ from tessera.zoo.int8_file import SOURCE_KEY
 from tessera.zoo.interpolation import MIXED_FROM_KEY
 
 if TYPE_CHECKING:
-    from tessera.deploy.checking import Difference
+    from tessera.deploy.checking import ExportDifference
     from tessera.deploy.settings import ExportSettings
 
 MEASURED_KEY = "tessera.measured"
@@ -24,7 +24,7 @@ _OF_THE_FILE = (
 )
 
 
-def provenance(loaded: LoadedGenerator) -> dict[str, str]:
+def describe_provenance(loaded: LoadedGenerator) -> dict[str, str]:
     """Where weights come from and under which license; what their file tells of its origin is kept."""
     told = {key: value for key, value in loaded.metadata.items() if key not in _OF_THE_FILE}
     if MIXED_FROM_KEY not in told and "tessera.source" not in told:
@@ -34,10 +34,10 @@ def provenance(loaded: LoadedGenerator) -> dict[str, str]:
     return {**told, LICENSE_KEY: loaded.license} if loaded.license is not None else told
 
 
-def passport(loaded: LoadedGenerator, settings: ExportSettings) -> dict[str, str]:
+def build_metadata(loaded: LoadedGenerator, settings: ExportSettings) -> dict[str, str]:
     """The metadata of an exported file, before it was measured."""
     return {
-        **provenance(loaded),
+        **describe_provenance(loaded),
         CONFIG_KEY: loaded.config.model_dump_json(),
         "tessera.scale": str(loaded.config.scale),
         "tessera.value_range": "RGB in [0, 1], not clipped",
@@ -46,7 +46,9 @@ def passport(loaded: LoadedGenerator, settings: ExportSettings) -> dict[str, str
     }
 
 
-def measured(differences: Sequence[Difference], runtime: str, *, photographs: bool = False) -> Mapping[str, str]:
+def describe_check(
+    differences: Sequence[ExportDifference], runtime: str, *, photographs: bool = False
+) -> Mapping[str, str]:
     """What the check found on the built-in chart, or on photographs, with how; figures of three digits.
 
     Names of photographs are left out: those of the user are among them, and files are handed on.
@@ -57,10 +59,10 @@ def measured(differences: Sequence[Difference], runtime: str, *, photographs: bo
         "runtime": runtime,
         "largest_levels": float(f"{max(each.largest_levels for each in differences):.3g}"),
         "mean_levels": float(f"{max(each.mean_levels for each in differences):.3g}"),
-        "psnr_db": _decibels(min(each.psnr_db for each in differences)),
+        "psnr_db": _round_decibels(min(each.psnr_db for each in differences)),
     }
     return {PICTURES_KEY if photographs else MEASURED_KEY: json.dumps(figures)}
 
 
-def _decibels(value: float) -> float | str:
+def _round_decibels(value: float) -> float | str:
     return "identical" if value == float("inf") else float(f"{value:.1f}")

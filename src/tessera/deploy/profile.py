@@ -93,16 +93,16 @@ class Profile:
         """The figure of VastModelZOO's tables: biases and leaky ReLUs counted as well, and divided by 0.9 * 10^9."""
         return 2 * (self.multiply_adds + self.biases + self.leaky_values) / VACC_DIVISOR
 
-    def peak_bytes(self, bytes_per_value: int = 4) -> int:
+    def compute_peak_bytes(self, bytes_per_value: int = 4) -> int:
         """Peak of what lies between layers, with numbers of so many bytes."""
         return self.peak_values * bytes_per_value
 
-    def sum_bytes(self, bytes_per_value: int = 4) -> int:
+    def compute_sum_bytes(self, bytes_per_value: int = 4) -> int:
         """All that operations write, with numbers of so many bytes."""
         return self.sum_values * bytes_per_value
 
 
-def profile(config: GeneratorConfig, height: int, width: int) -> Profile:
+def profile_network(config: GeneratorConfig, height: int, width: int) -> Profile:
     """Count what a network of this configuration costs for one picture (C, H, W).
 
     Memory is that of a plain program: each operation writes a new tensor, which is freed after its last reader. Engines
@@ -127,20 +127,20 @@ def profile(config: GeneratorConfig, height: int, width: int) -> Profile:
         shape=(config.in_channels, height, width),
         parameters=parameters,
         parameters_without_slopes=parameters - slopes,
-        layers=tuple(_together(kind, operations) for kind in KINDS if any(each.kind == kind for each in operations)),
+        layers=tuple(_sum_costs(kind, operations) for kind in KINDS if any(each.kind == kind for each in operations)),
         multiply_adds=config.multiply_adds(height, width),
         biases=sum(each.biases for each in convolutions),
         leaky_values=sum(each.values for each in operations if each.leaky),
-        peak_values=peak_values(operations, config.in_channels * height * width, end),
+        peak_values=find_peak_values(operations, config.in_channels * height * width, end),
         sum_values=sum(each.values for each in operations),
     )
 
 
-def peak_values(operations: Sequence[Operation], picture_values: int, end: int) -> int:
+def find_peak_values(operations: Sequence[Operation], picture_values: int, end: int) -> int:
     """Most numbers alive at one time: 0 is the picture, operation n makes tensor n + 1, `end` is kept.
 
     >>> grow = Operation("upsampling", (0,), 40)
-    >>> peak_values([grow, Operation("sum", (1, 1), 40)], 10, 2)
+    >>> find_peak_values([grow, Operation("sum", (1, 1), 40)], 10, 2)
     80
     """
     last = {end: len(operations)}
@@ -156,7 +156,7 @@ def peak_values(operations: Sequence[Operation], picture_values: int, end: int) 
     return most
 
 
-def _together(kind: Kind, operations: Sequence[Operation]) -> LayerCost:
+def _sum_costs(kind: Kind, operations: Sequence[Operation]) -> LayerCost:
     ours = [each for each in operations if each.kind == kind]
     return LayerCost(kind, len(ours), sum(each.multiply_adds for each in ours), sum(each.values for each in ours))
 

@@ -20,16 +20,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tessera.deploy.calibrating import Calibrated, calibrate, rounded
+from tessera.deploy.calibrating import Calibrated, calibrate, round_weights
 from tessera.deploy.drop import MOST_SSIM, Drop, measure_drop
-from tessera.deploy.held_out import Pair, Photograph, calibration_batch, make_pair, read_folder, refuse_shared
+from tessera.deploy.held_out import Pair, Photograph, build_calibration_batch, make_pair, read_folder, refuse_shared
 from tessera.deploy.int8_network import Int8Network
 from tessera.deploy.int8_onnx import build_int8_onnx
 from tessera.deploy.int8_openvino import write_int8_openvino
 from tessera.deploy.int8_settings import Int8Settings
-from tessera.deploy.passport import provenance
+from tessera.deploy.passport import describe_provenance
 from tessera.deploy.places import check_places, put_all_in_place
-from tessera.deploy.sensitivity import Sensitivity, sensitivities, shares, units
+from tessera.deploy.sensitivity import Sensitivity, compute_shares, list_units, measure_sensitivities
 from tessera.engines.opening import open_engine
 from tessera.errors import ExportError, TesseraError, UsageError
 from tessera.evaluate.protocol import find_protocol
@@ -60,7 +60,7 @@ Told = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Findings:
+class QuantizationReport:
     """The loss that int8 costs a model, and its causes."""
 
     runtime: str
@@ -74,7 +74,7 @@ class Findings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Quantized(Findings):
+class Quantized(QuantizationReport):
     """A file that is in its place, and what it costs."""
 
     paths: tuple[Path, ...]
@@ -85,7 +85,7 @@ class Quantized(Findings):
 class OverBudgetError(ExportError):
     """The loss of int8 exceeds the budget; nothing was written."""
 
-    def __init__(self, message: str, found: Findings) -> None:
+    def __init__(self, message: str, found: QuantizationReport) -> None:
         super().__init__(message)
         self.found = found
 
@@ -120,34 +120,34 @@ def quantize(
     """
     paths = (output,) if settings.format == "onnx" else (output.with_suffix(".bin"), output)
     _refuse(loaded, output, paths, settings, overwrite=overwrite)
-    pictures = _pictures(loaded, settings, calibration, evaluation)
+    pictures = _read_pictures(loaded, settings, calibration, evaluation)
     told(f"calibrating on {pictures.calibrated_on} pictures")
     calibrated = calibrate(
         loaded.config, loaded.state, pictures.calibration, settings.method, percentile=settings.percentile
     )
     told("rounding all layers")
-    network = rounded(calibrated, pictures.calibration, per_channel=settings.per_channel)
+    network = round_weights(calibrated, pictures.calibration, per_channel=settings.per_channel)
     told("rounding each unit alone")
-    probes = _probes(pictures.choosing, loaded.config, len(units(calibrated.graph)))
-    costs = sensitivities(network, probes)
+    probes = _cut_probes(pictures.choosing, loaded.config, len(list_units(calibrated.graph)))
+    costs = measure_sensitivities(network, probes)
     remove_leftovers(output.parent)
     temporary = choose_temporary_name(output)
     temporaries = tuple(temporary.with_suffix(path.suffix) for path in paths)
     trial = _Trial(loaded, settings, output, temporary)
     try:
-        network = _chosen(trial, calibrated, network, costs, pictures, told)
+        network = _choose_layers(trial, calibrated, network, costs, pictures, told)
         told(f"measuring on {format_count(len(pictures.evaluation), 'picture')} that were held out")
         drop = trial.measure(network, pictures.evaluation)
-        found = Findings(
-            runtime=_runtime(settings),
+        found = QuantizationReport(
+            runtime=_describe_runtime(settings),
             drop=drop,
             kept=network.kept,
             layers=len(calibrated.graph.convolutions),
             sensitivities=costs,
         )
         if not drop.fits(settings.max_drop_db):
-            raise OverBudgetError(_over_budget(output, found, settings), found)
-        trial.write(network, _about(loaded, settings, network, drop, pictures))
+            raise OverBudgetError(_describe_excess(output, found, settings), found)
+        trial.write(network, _describe_file(loaded, settings, network, drop, pictures))
         load_weights(temporary)
         put_all_in_place(temporaries, paths)
     except OSError as error:
@@ -166,9 +166,9 @@ def quantize(
     )
 
 
-def describe_findings(done: Findings) -> dict[str, object]:
+def describe_findings(done: QuantizationReport) -> dict[str, object]:
     """What came of it, for JSON: the loss, the layers that were kept, and every unit by what it costs alone."""
-    share = shares(done.sensitivities)
+    share = compute_shares(done.sensitivities)
     return {
         "file": done.paths[0].name if isinstance(done, Quantized) else None,
         "runtime": done.runtime,
@@ -212,7 +212,9 @@ def _refuse(
     check_places(output, paths, overwrite=overwrite)
 
 
-def _pictures(loaded: LoadedGenerator, settings: Int8Settings, calibration: Path, evaluation: Path | None) -> _Pictures:
+def _read_pictures(
+    loaded: LoadedGenerator, settings: Int8Settings, calibration: Path, evaluation: Path | None
+) -> _Pictures:
     """Read both folders and say which picture is for what."""
     config = loaded.config
     fewest = FEWEST_PICTURES
@@ -235,7 +237,7 @@ def _pictures(loaded: LoadedGenerator, settings: Int8Settings, calibration: Path
     }
     if not all(pairs.values()):
         raise UsageError(f"No picture to measure on has {16 * config.scale} pixels a side; give larger ones.")
-    batch = calibration_batch(calibrating, config, settings.side)
+    batch = build_calibration_batch(calibrating, config, settings.side)
     seen = tuple(each.sha256 for each in (*calibrating, *choosing))
     return _Pictures(batch, pairs["choosing"], pairs["evaluation"], len(batch), seen)
 
@@ -264,7 +266,7 @@ class _Trial:
 
     def measure(self, network: Int8Network, pairs: Sequence[Pair]) -> Drop:
         """Write a network, run it in its runtime as it will be run, and compare with the original in PyTorch fp32."""
-        self.write(network, _plain(self._loaded, network))
+        self.write(network, _describe_network(self._loaded, network))
         read = load_weights(self._temporary)
         engine: Any = "openvino" if self.settings.format == "openvino" else "onnxruntime"
         opened = open_engine(read, "auto", engine=engine)
@@ -272,16 +274,16 @@ class _Trial:
         def run(lq: Tensor) -> Tensor:
             return torch.from_numpy(opened.run(lq.numpy()))
 
-        return measure_drop(pairs, self._originals_of(pairs), run, find_protocol(PROTOCOL))
+        return measure_drop(pairs, self._run_original(pairs), run, find_protocol(PROTOCOL))
 
-    def _originals_of(self, pairs: Sequence[Pair]) -> list[Tensor]:
+    def _run_original(self, pairs: Sequence[Pair]) -> list[Tensor]:
         if id(pairs) not in self._originals:
             with torch.inference_mode():
                 self._originals[id(pairs)] = [self._loaded.network(pair.lq) for pair in pairs]
         return self._originals[id(pairs)]
 
 
-def _chosen(
+def _choose_layers(
     trial: _Trial,
     calibrated: Calibrated,
     network: Int8Network,
@@ -300,21 +302,23 @@ def _chosen(
         if drop.fits(settings.max_drop_db * _MARGIN, MOST_SSIM * _MARGIN):
             return network
         larger = min(max(1, 2 * count), len(costs))
-        while settings.most_kept is not None and _layers(costs[:larger]) > settings.most_kept:
+        while settings.most_kept is not None and _count_layers(costs[:larger]) > settings.most_kept:
             larger -= 1
         if larger <= count:
             return network
         count = larger
         kept = [layer for each in costs[:count] for layer in each.unit.layers]
         told(f"keeping {format_count(len(kept), 'layer')}")
-        network = rounded(calibrated, pictures.calibration, kept=kept, per_channel=settings.per_channel, known=known)
+        network = round_weights(
+            calibrated, pictures.calibration, kept=kept, per_channel=settings.per_channel, known=known
+        )
 
 
-def _layers(costs: Sequence[Sensitivity]) -> int:
+def _count_layers(costs: Sequence[Sensitivity]) -> int:
     return sum(len(each.unit.layers) for each in costs)
 
 
-def _probes(pairs: Sequence[Pair], config: GeneratorConfig, runs: int) -> Pair:
+def _cut_probes(pairs: Sequence[Pair], config: GeneratorConfig, runs: int) -> Pair:
     """The corners of pictures that choose, in one: as many and as large as is affordable."""
     affordable = [
         (count, side)
@@ -329,8 +333,8 @@ def _probes(pairs: Sequence[Pair], config: GeneratorConfig, runs: int) -> Pair:
     return Pair("probes", torch.cat(lq), torch.cat(gt))
 
 
-def _over_budget(output: Path, found: Findings, settings: Int8Settings) -> str:
-    drop, share = found.drop, shares(found.sensitivities)
+def _describe_excess(output: Path, found: QuantizationReport, settings: Int8Settings) -> str:
+    drop, share = found.drop, compute_shares(found.sensitivities)
     worst = ", ".join(f"{each.unit.name} ({share[each.unit.name]:.0%})" for each in found.sensitivities[:3])
     more = "Give more pictures" if settings.most_kept is None else "Raise `most_kept`, give more pictures"
     return (
@@ -344,9 +348,9 @@ def _over_budget(output: Path, found: Findings, settings: Int8Settings) -> str:
 # ---------------------------------------------------------------------------------------------------- what it says
 
 
-def _plain(loaded: LoadedGenerator, network: Int8Network) -> dict[str, str]:
+def _describe_network(loaded: LoadedGenerator, network: Int8Network) -> dict[str, str]:
     return {
-        **provenance(loaded),
+        **describe_provenance(loaded),
         QUANTIZED_FROM_KEY: loaded.sha256,
         CONFIG_KEY: loaded.config.model_dump_json(),
         "tessera.scale": str(loaded.config.scale),
@@ -357,7 +361,7 @@ def _plain(loaded: LoadedGenerator, network: Int8Network) -> dict[str, str]:
     }
 
 
-def _about(
+def _describe_file(
     loaded: LoadedGenerator, settings: Int8Settings, network: Int8Network, drop: Drop, pictures: _Pictures
 ) -> dict[str, str]:
     """The metadata of a finished file: how it was made, and what it costs."""
@@ -373,14 +377,14 @@ def _about(
         "ssim_drop": round(drop.ssim, 4),
         "psnr_db": round(drop.reduced.psnr_db, 3),
         "psnr_to_original_db": round(drop.fidelity_db, 1),
-        "runtime": _runtime(settings),
+        "runtime": _describe_runtime(settings),
         SEEN_KEY: [digest[:DIGITS] for digest in pictures.seen],
     }
     known = {key: value for key, value in told.items() if value is not None}
-    return {**_plain(loaded, network), QUANTIZED_KEY: json.dumps(known)}
+    return {**_describe_network(loaded, network), QUANTIZED_KEY: json.dumps(known)}
 
 
-def _runtime(settings: Int8Settings) -> str:
+def _describe_runtime(settings: Int8Settings) -> str:
     package = _NEEDS[settings.format][-1]
     library = import_library(package)
     return f"{package} {library.__version__}"

@@ -43,14 +43,14 @@ class Quantizer:
     """(C,)"""
     zero: int
 
-    def whole(self, values: Tensor) -> Tensor:
+    def quantize(self, values: Tensor) -> Tensor:
         """The numbers q - zero, as float32: (B, C, H, W) -> (B, C, H, W)."""
         scale = torch.from_numpy(self.scale).reshape(1, -1, 1, 1)
         return (values / scale).round_().clamp_(-self.zero, LEVELS - self.zero)
 
-    def rounded(self, values: Tensor) -> Tensor:
+    def fake_quantize(self, values: Tensor) -> Tensor:
         """Quantize and dequantize: (B, C, H, W) -> (B, C, H, W)."""
-        return self.whole(values) * torch.from_numpy(self.scale).reshape(1, -1, 1, 1)
+        return self.quantize(values) * torch.from_numpy(self.scale).reshape(1, -1, 1, 1)
 
 
 def find_ranges(values: Tensor, method: Method, *, percentile: float = 99.99) -> tuple[Tensor, Tensor]:
@@ -58,18 +58,18 @@ def find_ranges(values: Tensor, method: Method, *, percentile: float = 99.99) ->
     low, high = values.amin(1).clamp(max=0), values.amax(1).clamp(min=0)
     if method == "percentile":
         ends = torch.tensor([1 - percentile / 100, percentile / 100], dtype=values.dtype)
-        found = torch.quantile(_some(values, _MOST_VALUES), ends, dim=1)
+        found = torch.quantile(_sample_values(values, _MOST_VALUES), ends, dim=1)
         return found[0].clamp(max=0), found[1].clamp(min=0)
     if method == "mse":
-        share = _least_squares(values, low, high)
+        share = _minimize_squared_error(values, low, high)
     elif method == "kl":
-        share = torch.full_like(low, _least_divergence(values, low, high))
+        share = torch.full_like(low, _minimize_divergence(values, low, high))
     else:
         return low, high
     return low * share, high * share
 
 
-def quantizer(low: Tensor, high: Tensor, importance: Tensor) -> Quantizer:
+def fit_quantizer(low: Tensor, high: Tensor, importance: Tensor) -> Quantizer:
     """The zero that makes the steps of all channels fine, weighed by their importance, and with it their scales.
 
     A channel whose range lies otherwise than the zero gets the scale that keeps its range whole.
@@ -86,9 +86,9 @@ def quantizer(low: Tensor, high: Tensor, importance: Tensor) -> Quantizer:
     return Quantizer(best[2].numpy().astype(np.float32), best[1])
 
 
-def _least_squares(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
+def _minimize_squared_error(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """The share of each channel's range with the least squared error of clipping and rounding: (C,)."""
-    values = _some(values, _VALUES_TRIED)
+    values = _sample_values(values, _VALUES_TRIED)
     cost = torch.full((len(_SHARES), len(values)), torch.inf)
     for row, share in enumerate(_SHARES):
         least, largest = (low * share)[:, None], (high * share)[:, None]
@@ -98,7 +98,7 @@ def _least_squares(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
     return torch.tensor(_SHARES)[cost.argmin(0)]
 
 
-def _least_divergence(values: Tensor, low: Tensor, high: Tensor) -> float:
+def _minimize_divergence(values: Tensor, low: Tensor, high: Tensor) -> float:
     """The share of the range whose rounded histogram tells most of the true one: all channels scaled alike, together.
 
     What is clipped is added to the outermost bin that is kept; each group of bins that becomes one level is spread
@@ -126,7 +126,7 @@ def _least_divergence(values: Tensor, low: Tensor, high: Tensor) -> float:
     return chosen / _BINS
 
 
-def _some(values: Tensor, count: int) -> Tensor:
+def _sample_values(values: Tensor, count: int) -> Tensor:
     """At most so many of each channel's values, from all over: (C, N) -> (C, n)."""
     if values.shape[1] <= count:
         return values

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tessera.deploy.dataflow import parts_of
+from tessera.deploy.dataflow import list_parts
 from tessera.deploy.held_out import Pair
-from tessera.deploy.int8_network import Int8Network, activated, apply, convolved, joined
+from tessera.deploy.int8_network import Int8Network, activate, apply_layer, concat_quantizers, convolve
 from tessera.generators.layers import Layer, Layers
 
 _LEAST_ERROR = 1e-7
@@ -50,32 +50,32 @@ class Sensitivity:
     """Of the difference to fp32, in levels of 255 squared."""
 
 
-def units(graph: Layers) -> tuple[Unit, ...]:
+def list_units(graph: Layers) -> tuple[Unit, ...]:
     """Group the convolutions by the first map that they read."""
     found: dict[int, list[str]] = {}
     for _, node in graph.convolutions:
-        found.setdefault(parts_of(graph, node.reads[0])[0], []).append(node.name)
+        found.setdefault(list_parts(graph, node.reads[0])[0], []).append(node.name)
     return tuple(Unit(tuple(layers)) for layers in found.values())
 
 
 @torch.inference_mode()
-def sensitivities(network: Int8Network, pairs: Pair) -> tuple[Sensitivity, ...]:
+def measure_sensitivities(network: Int8Network, pairs: Pair) -> tuple[Sensitivity, ...]:
     """Run a network with one unit at a time in int8; the most costly first.
 
     `pairs` has several pictures in one, (B, C, H, W), with their truths. The mean difference of each layer's channels
     is taken out, as the bias would.
     """
     memory = _Memory(network, pairs.lq)
-    own = _mean_squares(memory.result.clamp(0, 1) - pairs.gt).clamp(min=_LEAST_ERROR)
+    own = _compute_mean_squares(memory.result.clamp(0, 1) - pairs.gt).clamp(min=_LEAST_ERROR)
     found: list[Sensitivity] = []
-    for unit in units(network.graph):
-        error = _mean_squares(memory.with_rounded(unit) - memory.result)
+    for unit in list_units(network.graph):
+        error = _compute_mean_squares(memory.run_with_int8(unit) - memory.result)
         drop = float((10 * torch.log10(1 + error / own)).mean())
         found.append(Sensitivity(unit, drop, float(error.mean()) * 255**2))
     return tuple(sorted(found, key=lambda each: (-each.drop_db, each.unit.layers)))
 
 
-def _mean_squares(difference: Tensor) -> Tensor:
+def _compute_mean_squares(difference: Tensor) -> Tensor:
     return difference.double().square().mean((1, 2, 3))
 
 
@@ -87,41 +87,43 @@ class _Memory:
         self._maps: dict[int, Tensor] = {0: pictures}
         for number, node in enumerate(network.graph.all):
             if node.kind not in ("picture", "concat", "nearest"):
-                self._maps[number] = apply(node, [self._exact(read) for read in node.reads], network.arrays)
-        self.result = self._exact(network.graph.end)
+                self._maps[number] = apply_layer(
+                    node, [self._get_fp32_map(read) for read in node.reads], network.arrays
+                )
+        self.result = self._get_fp32_map(network.graph.end)
 
-    def with_rounded(self, unit: Unit) -> Tensor:
+    def run_with_int8(self, unit: Unit) -> Tensor:
         """Compute the result with only this unit in int8."""
         graph = self._of.graph
         last = {read: number for number, node in enumerate(graph.all) for read in node.reads}
         touched: dict[int, Tensor] = {}
         for number, node in enumerate(graph.all):
             if node.kind == "conv" and node.name in unit.layers:
-                touched[number] = self._rounded(node, touched)
+                touched[number] = self._run_in_int8(node, touched)
             elif any(read in touched for read in node.reads):
-                inputs = [touched[read] if read in touched else self._exact(read) for read in node.reads]
-                touched[number] = apply(node, inputs, self._of.arrays)
+                inputs = [touched[read] if read in touched else self._get_fp32_map(read) for read in node.reads]
+                touched[number] = apply_layer(node, inputs, self._of.arrays)
             for read in set(node.reads):
                 if last[read] == number:
                     touched.pop(read, None)
         return touched.get(graph.end, self.result)
 
-    def _rounded(self, node: Layer, touched: dict[int, Tensor]) -> Tensor:
+    def _run_in_int8(self, node: Layer, touched: dict[int, Tensor]) -> Tensor:
         read, arrays, layer = node.reads[0], self._of.arrays, self._of.layers[node.name]
-        exact = self._exact(read)
-        whole = joined(self._of.graph, self._of.quantizers, read).whole(touched.get(read, exact))
-        got = convolved(whole, layer.kernel, layer.bias)
-        wanted = convolved(exact, arrays[f"{node.name}.weight"], arrays[f"{node.name}.bias"])
-        return activated(got + (wanted - got).mean((0, 2, 3), keepdim=True), node)
+        exact = self._get_fp32_map(read)
+        whole = concat_quantizers(self._of.graph, self._of.quantizers, read).quantize(touched.get(read, exact))
+        got = convolve(whole, layer.kernel, layer.bias)
+        wanted = convolve(exact, arrays[f"{node.name}.weight"], arrays[f"{node.name}.bias"])
+        return activate(got + (wanted - got).mean((0, 2, 3), keepdim=True), node)
 
-    def _exact(self, number: int) -> Tensor:
+    def _get_fp32_map(self, number: int) -> Tensor:
         if number in self._maps:
             return self._maps[number]
         node = self._of.graph.all[number]
-        return apply(node, [self._exact(read) for read in node.reads], self._of.arrays)
+        return apply_layer(node, [self._get_fp32_map(read) for read in node.reads], self._of.arrays)
 
 
-def shares(found: Sequence[Sensitivity]) -> dict[str, float]:
+def compute_shares(found: Sequence[Sensitivity]) -> dict[str, float]:
     """Each unit's share of the sum of all drops, by name."""
     total = sum(each.drop_db for each in found) or 1.0
     return {each.unit.name: each.drop_db / total for each in found}

@@ -78,7 +78,7 @@ class ExportSettings(BaseModel, frozen=True, extra="forbid"):
     opset: Annotated[int, Field(ge=LEAST_OPSET, le=LARGEST_OPSET)] = 17
 
     @model_validator(mode="after")
-    def _can_be(self) -> ExportSettings:
+    def _check_limits(self) -> ExportSettings:
         form = self.form
         if self.precision == "bf16" and form.no_bf16:
             raise ValueError(form.no_bf16)
@@ -94,15 +94,15 @@ class ExportSettings(BaseModel, frozen=True, extra="forbid"):
         return next(form for form in FORMATS if form.name == self.format)
 
 
-def settings_from_words(
+def parse_settings(
     output: Path, *, format_name: str | None, precision: str, shape: str, opset: int | None
 ) -> ExportSettings:
     """Parse settings; without a format name, the ending of the output selects it.
 
     Raises UsageError for values that no format, or not this one, supports.
     """
-    form = _format(output, format_name)
-    size = _shape(shape)
+    form = _find_format(output, format_name)
+    size = _parse_shape(shape)
     if precision == "int8":
         raise UsageError(
             "int8 needs calibration pictures; use `tessera quantize MODEL --calibration FOLDER`.", field="precision"
@@ -124,7 +124,7 @@ def settings_from_words(
     return ExportSettings(format=form.name, precision=kinds[precision], shape=size, **changes)
 
 
-def _format(output: Path, name: str | None) -> Format:
+def _find_format(output: Path, name: str | None) -> Format:
     ending = output.suffix.lower()
     if name is None:
         found = next((form for form in FORMATS if ending in form.suffixes), None)
@@ -142,7 +142,7 @@ def _format(output: Path, name: str | None) -> Format:
     return found
 
 
-def _shape(text: str) -> tuple[int, int] | None:
+def _parse_shape(text: str) -> tuple[int, int] | None:
     if text == "dynamic":
         return None
     match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", text)

@@ -11,7 +11,7 @@ from tessera.errors import UsageError
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
-def stored(name: str, tensor: Tensor, precision: Precision, *, all_tensors: bool = False) -> Tensor:
+def cast_for_storage(name: str, tensor: Tensor, precision: Precision, *, all_tensors: bool = False) -> Tensor:
     """A tensor as it is stored: kernels of convolutions, or `all_tensors`, in the precision, the rest in fp32.
 
     Raises UsageError for a number that is too large for the type.

@@ -22,11 +22,11 @@ from torch import Tensor
 from tessera.bench.processes import Program, run_program
 from tessera.bench.turns import Run as Turn
 from tessera.bench.turns import take_turns
-from tessera.deploy.drop import score
+from tessera.deploy.drop import score_result
 from tessera.deploy.held_out import Pair
 from tessera.deploy.openvino_ir import write_openvino
-from tessera.deploy.passport import passport
-from tessera.deploy.profile import Profile, profile
+from tessera.deploy.passport import build_metadata
+from tessera.deploy.profile import Profile, profile_network
 from tessera.deploy.settings import ExportSettings, Precision
 from tessera.engines.hardware import has_bf16
 from tessera.engines.openvino.file_engine import OpenVinoFileEngine
@@ -44,7 +44,7 @@ Told = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Form:
+class PrecisionFile:
     """A model in one precision, as a file."""
 
     precision: str
@@ -100,24 +100,24 @@ class Row:
         return (SIDE * self.cost.scale) ** 2 / 1e6 / self.latency_seconds
 
 
-def list_deployed_forms(loaded: LoadedGenerator, folder: Path, int8: Path | None) -> tuple[Form, ...]:
+def list_deployed_forms(loaded: LoadedGenerator, folder: Path, int8: Path | None) -> tuple[PrecisionFile, ...]:
     """Write a model in each precision that this machine can run, into a folder, and add the int8 file."""
-    forms: list[Form] = []
+    forms: list[PrecisionFile] = []
     for precision in _PRECISIONS:
         if precision == "bf16" and not has_bf16("cpu"):
             continue
         settings = ExportSettings(format="openvino", precision=precision)
         path = folder / f"{precision}.xml"
-        write_openvino(path, loaded.config, loaded.state, settings, passport(loaded, settings))
-        forms.append(Form(precision, path, "bf16" if precision == "bf16" else "fp32"))
+        write_openvino(path, loaded.config, loaded.state, settings, build_metadata(loaded, settings))
+        forms.append(PrecisionFile(precision, path, "bf16" if precision == "bf16" else "fp32"))
     if int8 is not None:
-        forms.append(Form("int8", int8, "bf16" if has_bf16("cpu") else "fp32"))
+        forms.append(PrecisionFile("int8", int8, "bf16" if has_bf16("cpu") else "fp32"))
     return tuple(forms)
 
 
 def measure_model(
     loaded: LoadedGenerator,
-    forms: Sequence[Form],
+    forms: Sequence[PrecisionFile],
     pairs: Sequence[Pair],
     protocol: Protocol,
     *,
@@ -135,10 +135,10 @@ def measure_model(
     qualities: dict[str, Quality] = {}
     for name, engine in engines.items():
         told(f"{loaded.name} {name}: {len(pairs)} pictures")
-        results = [_levels(torch.from_numpy(engine.run(pair.lq.numpy()))) for pair in pairs]
+        results = [_round_to_levels(torch.from_numpy(engine.run(pair.lq.numpy()))) for pair in pairs]
         references = references or results
-        qualities[name] = _quality(results, references, pairs, protocol, pristine)
-    turns = _timed(loaded, engines, rounds, told)
+        qualities[name] = _measure_quality(results, references, pairs, protocol, pristine)
+    turns = _time_engines(loaded, engines, rounds, told)
     seconds = {name: tuple(turn.seconds for turn in taken) for name, taken in turns.items()}
     found: list[Row] = []
     for form in forms:
@@ -150,19 +150,19 @@ def measure_model(
                 model=loaded.name,
                 precision=name,
                 bytes=form.bytes,
-                cost=profile(loaded.config, SIDE, SIDE),
+                cost=profile_network(loaded.config, SIDE, SIDE),
                 quality=qualities[name],
                 pictures=len(pairs),
                 seconds=seconds[name],
                 cpu_seconds=tuple(turn.cpu_seconds or turn.seconds for turn in turns[name]),
                 ratios_to_bf16=tuple(a / b for a, b in zip(slow, seconds[name], strict=True)) if slow else (),
-                peak_bytes=_peak_bytes(form, loaded.config.in_channels, folder, threads),
+                peak_bytes=_measure_peak_bytes(form, loaded.config.in_channels, folder, threads),
             )
         )
     return found
 
 
-def _quality(
+def _measure_quality(
     results: Sequence[Tensor],
     references: Sequence[Tensor],
     pairs: Sequence[Pair],
@@ -170,12 +170,12 @@ def _quality(
     pristine: PristineModel | None,
 ) -> Quality:
     scores = [
-        score(result / 255, pair.gt, protocol, protocol.get_crop(pair.gt.shape[2] // pair.lq.shape[2]))
+        score_result(result / 255, pair.gt, protocol, protocol.get_crop(pair.gt.shape[2] // pair.lq.shape[2]))
         for result, pair in zip(results, pairs, strict=True)
     ]
     apart = [(one - other).abs() for one, other in zip(results, references, strict=True)]
     error = float(np.mean([float(each.square().mean()) for each in apart]))
-    natural = [value for result in results if (value := _niqe(result, protocol, pristine)) is not None]
+    natural = [value for result in results if (value := _compute_niqe(result, protocol, pristine)) is not None]
     return Quality(
         psnr_db=statistics.fmean(each.psnr_db for each in scores),
         ssim=statistics.fmean(each.ssim for each in scores),
@@ -185,7 +185,7 @@ def _quality(
     )
 
 
-def _niqe(result: Tensor, protocol: Protocol, pristine: PristineModel | None) -> float | None:
+def _compute_niqe(result: Tensor, protocol: Protocol, pristine: PristineModel | None) -> float | None:
     if pristine is None:
         return None
     try:
@@ -194,7 +194,7 @@ def _niqe(result: Tensor, protocol: Protocol, pristine: PristineModel | None) ->
         return None
 
 
-def _timed(
+def _time_engines(
     loaded: LoadedGenerator, engines: Mapping[str, OpenVinoFileEngine], rounds: int, told: Told
 ) -> dict[str, tuple[Turn, ...]]:
     """Each form's turns."""
@@ -202,7 +202,7 @@ def _timed(
     for engine in engines.values():  # compiled, and its memory taken
         engine.run(picture)
 
-    def turn(engine: OpenVinoFileEngine) -> Callable[[], Turn]:
+    def make_turn(engine: OpenVinoFileEngine) -> Callable[[], Turn]:
         def run() -> Turn:
             start, busy = time.perf_counter(), time.process_time()
             engine.run(picture)
@@ -211,11 +211,11 @@ def _timed(
         return run
 
     told(f"{loaded.name}: {rounds} rounds in turn")
-    runs, _ = take_turns({name: turn(engine) for name, engine in engines.items()}, rounds)
+    runs, _ = take_turns({name: make_turn(engine) for name, engine in engines.items()}, rounds)
     return {name: tuple(taken) for name, taken in runs.items()}
 
 
-def _peak_bytes(form: Form, channels: int, folder: Path, threads: int) -> int | None:
+def _measure_peak_bytes(form: PrecisionFile, channels: int, folder: Path, threads: int) -> int | None:
     source, output = folder / "memory.png", folder / "memory_out.png"
     if not source.is_file():
         pixels = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, channels), np.uint8)
@@ -232,5 +232,5 @@ def _peak_bytes(form: Form, channels: int, folder: Path, threads: int) -> int | 
     return run_program(program).peak_bytes
 
 
-def _levels(result: Tensor) -> Tensor:
+def _round_to_levels(result: Tensor) -> Tensor:
     return torch.round(result.clamp(0, 1) * 255)

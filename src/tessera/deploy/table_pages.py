@@ -39,7 +39,7 @@ _ACROSS = AxisLabel(title="Output megapixels per second", higher_is_better=True)
 _UP = AxisLabel(title="PSNR against the reference (dB)", higher_is_better=True)
 
 
-def notes(rows: Sequence[Row], protocol: Protocol, surroundings: Surroundings) -> list[str]:
+def list_notes(rows: Sequence[Row], protocol: Protocol, surroundings: Surroundings) -> list[str]:
     """What has to be known to read the table."""
     pictures = max((row.pictures for row in rows), default=0)
     words = "; ".join(f"{name}: {value}" for name, value in protocol.describe(None).items())
@@ -63,7 +63,7 @@ def notes(rows: Sequence[Row], protocol: Protocol, surroundings: Surroundings) -
 def as_dict(rows: Sequence[Row], protocol: Protocol, surroundings: Surroundings) -> dict[str, Any]:
     """Everything, for programs."""
     return {
-        "notes": notes(rows, protocol, surroundings),
+        "notes": list_notes(rows, protocol, surroundings),
         "protocol": protocol.describe(None),
         "rows": [
             {
@@ -82,8 +82,8 @@ def as_dict(rows: Sequence[Row], protocol: Protocol, surroundings: Surroundings)
                 "pictures": row.pictures,
                 "seconds": list(row.seconds),
                 "megapixels_per_second": row.megapixels_per_second,
-                "times_bf16": times_bf16(row, rows),
-                "times_bf16_of_processor": times_bf16_of_processor(row, rows),
+                "times_bf16": compute_speedup(row, rows),
+                "times_bf16_of_processor": compute_processor_speedup(row, rows),
                 "median_ratio_to_bf16": statistics.median(row.ratios_to_bf16) if row.ratios_to_bf16 else None,
                 "peak_bytes": row.peak_bytes,
             }
@@ -94,33 +94,33 @@ def as_dict(rows: Sequence[Row], protocol: Protocol, surroundings: Surroundings)
 
 def as_markdown(rows: Sequence[Row], protocol: Protocol, surroundings: Surroundings) -> str:
     """A table, and what has to be known to read it."""
-    lines = [_line(_HEADS), _line(["---"] * _WORDS + ["---:"] * (len(_HEADS) - _WORDS))]
-    lines += [_line(_cells(row, rows)) for row in rows]
-    return "\n".join([*lines, "", *(f"- {note}" for note in notes(rows, protocol, surroundings)), ""])
+    lines = [_render_line(_HEADS), _render_line(["---"] * _WORDS + ["---:"] * (len(_HEADS) - _WORDS))]
+    lines += [_render_line(_render_cells(row, rows)) for row in rows]
+    return "\n".join([*lines, "", *(f"- {note}" for note in list_notes(rows, protocol, surroundings)), ""])
 
 
 def as_html(rows: Sequence[Row], protocol: Protocol, surroundings: Surroundings) -> Iterator[str]:
     """The pieces of a page: the plot, the table, the notes."""
-    yield from page("What each precision costs and is worth", _body(rows, protocol, surroundings))
+    yield from page("What each precision costs and is worth", _render_body(rows, protocol, surroundings))
 
 
-def times_bf16(row: Row, rows: Sequence[Row]) -> float | None:
+def compute_speedup(row: Row, rows: Sequence[Row]) -> float | None:
     """How many times as fast as the same model in bf16, by the fastest turns of the same rounds."""
-    other = _in_bf16(row, rows)
+    other = _find_bf16_row(row, rows)
     return None if other is None else other.latency_seconds / row.latency_seconds
 
 
-def times_bf16_of_processor(row: Row, rows: Sequence[Row]) -> float | None:
+def compute_processor_speedup(row: Row, rows: Sequence[Row]) -> float | None:
     """The same by the least time of the processor; None where there is no bf16."""
-    other = _in_bf16(row, rows)
+    other = _find_bf16_row(row, rows)
     return None if other is None else min(other.cpu_seconds) / min(row.cpu_seconds)
 
 
-def _in_bf16(row: Row, rows: Sequence[Row]) -> Row | None:
+def _find_bf16_row(row: Row, rows: Sequence[Row]) -> Row | None:
     return next((each for each in rows if (each.model, each.precision) == (row.model, "bf16")), None)
 
 
-def _body(rows: Sequence[Row], protocol: Protocol, surroundings: Surroundings) -> Iterator[str]:
+def _render_body(rows: Sequence[Row], protocol: Protocol, surroundings: Surroundings) -> Iterator[str]:
     points = [
         Point(name=f"{row.model} {row.precision}", x=row.megapixels_per_second, y=row.quality.psnr_db) for row in rows
     ]
@@ -128,18 +128,18 @@ def _body(rows: Sequence[Row], protocol: Protocol, surroundings: Surroundings) -
     cells = [
         [
             Cell(text(content), classes="words" if place < _WORDS else "")
-            for place, content in enumerate(_cells(row, rows))
+            for place, content in enumerate(_render_cells(row, rows))
         ]
         for row in rows
     ]
     yield section("Table", table("One row for each model and precision", [text(head) for head in _HEADS], cells))
-    yield section("Notes", sentences(notes(rows, protocol, surroundings)))
+    yield section("Notes", sentences(list_notes(rows, protocol, surroundings)))
 
 
-def _cells(row: Row, rows: Sequence[Row]) -> list[str]:
+def _render_cells(row: Row, rows: Sequence[Row]) -> list[str]:
     quality, cost = row.quality, row.cost
     is_reference = row.precision == "fp32"
-    ratio, of_processor = times_bf16(row, rows), times_bf16_of_processor(row, rows)
+    ratio, of_processor = compute_speedup(row, rows), compute_processor_speedup(row, rows)
     return [
         row.model,
         row.precision,
@@ -161,5 +161,5 @@ def _cells(row: Row, rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def _line(cells: Sequence[str]) -> str:
+def _render_line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"

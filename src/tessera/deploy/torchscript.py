@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from tessera.deploy.settings import ExportSettings
-from tessera.deploy.stored import stored
+from tessera.deploy.stored import cast_for_storage
 from tessera.generators import GeneratorConfig, find_generator
 from tessera.weights.torchscript_file import build_torchscript, name_attribute
 
@@ -30,7 +30,7 @@ def build_torchscript_archive(
 
     forward: (B, C, H, W) float32 in [0, 1] -> (B, C, s*H, s*W) float32, not clipped.
     """
-    tensors = {name: stored(name, tensor, settings.precision) for name, tensor in state.items()}
+    tensors = {name: cast_for_storage(name, tensor, settings.precision) for name, tensor in state.items()}
     declared = find_generator(config)
     assert declared is not None, "the caller checks that the network is one of the family"
     pen = _ProgramPen(tensors)

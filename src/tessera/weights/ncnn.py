@@ -289,7 +289,7 @@ READERS: dict[str, Callable[[_Reading, NcnnLayer, list[int]], int]] = {
 
 
 def recognize_layers(layers: list[NcnnLayer]) -> tuple[GeneratorConfig, list[_Stored], tuple[str, ...]]:
-    """Recognize the network: its configuration, what the layers with values hold, and notes. Raises NcnnMismatchError."""
+    """Recognize the network: its configuration, what the layers with values hold, notes. Raises NcnnMismatchError."""
     reading = _Reading(Structure())
     for layer in layers:
         reading.read(layer)
@@ -307,7 +307,7 @@ def recognize_layers(layers: list[NcnnLayer]) -> tuple[GeneratorConfig, list[_St
 
 
 def _infer_candidates(layers: LayerList) -> list[GeneratorConfig]:
-    """The networks that could have such layers, judging by their numbers and sizes. Raises NcnnMismatchError for none."""
+    """List the networks that could have such layers, by number and size. Raises NcnnMismatchError if none can."""
     candidates: list[GeneratorConfig] = []
     problem = ""
     for generator in GENERATORS:
