@@ -8,7 +8,7 @@ import torch
 
 from deploy.networks import FAMILY, made, noise
 from tessera.deploy.dataflow import find_convolution, find_scalable, find_sources
-from tessera.deploy.equalizing import arrays_by_place, equalize
+from tessera.deploy.equalizing import equalize, name_by_layer
 from tessera.deploy.int8_network import Int8Network
 from tessera.generators import ESRGANPytorchConfig, RRDBNetConfig, SRVGGNetCompactConfig
 
@@ -16,7 +16,7 @@ from tessera.generators import ESRGANPytorchConfig, RRDBNetConfig, SRVGGNetCompa
 def drawn(generator):
     layers = generator.config.layers
     state = {name: value.numpy() for name, value in generator.state.items()}
-    return layers, arrays_by_place(layers, state)
+    return layers, name_by_layer(layers, state)
 
 
 def run(generator, layers, arrays, x):

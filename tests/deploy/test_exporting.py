@@ -468,7 +468,7 @@ def test_files_that_are_found_by_their_ending_have_it_in_small_letters(format_na
 FULL = "[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
 
 
-@pytest.mark.parametrize("where", ["make_reference", "_opened"])
+@pytest.mark.parametrize("where", ["make_reference", "_open_file"])
 @pytest.mark.parametrize(
     "error",
     [RuntimeError(FULL), MemoryError("9 GiB"), OutOfMemoryError("It ran out.")],

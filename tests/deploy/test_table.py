@@ -14,9 +14,9 @@ from deploy.test_quantizing import pictures
 from tessera.bench.surroundings import Surroundings
 from tessera.cli import main
 from tessera.deploy.bench_pairs import bench_pairs
-from tessera.deploy.drop import measure_drop, score
+from tessera.deploy.drop import measure_drop, score_result
 from tessera.deploy.held_out import Pair
-from tessera.deploy.profile import profile
+from tessera.deploy.profile import profile_network
 from tessera.deploy.table import Quality, Row
 from tessera.deploy.table_pages import as_dict, as_html, as_markdown
 from tessera.errors import UsageError
@@ -46,7 +46,7 @@ def row(precision, seconds, psnr_db):
         model="small <b>",
         precision=precision,
         bytes=2_500_000,
-        cost=profile(CONFIG, 128, 128),
+        cost=profile_network(CONFIG, 128, 128),
         quality=quality,
         pictures=3,
         seconds=seconds,
@@ -76,7 +76,7 @@ def test_both_conventions_of_flop_are_named():
     cells = [cell.strip() for cell in lines[2].split("|")[1:-1]]
     assert len(cells) == len(head.split("|")) - 2
     named = dict(zip((each.strip() for each in head.split("|")[1:-1]), cells, strict=True))
-    cost = profile(CONFIG, 128, 128)
+    cost = profile_network(CONFIG, 128, 128)
     assert named["GFLOP (2 x multiply-adds)"] == f"{2 * cost.multiply_adds / 1e9:.1f}"
     assert named['VACC "Flops(G)"'] == f"{cost.vacc_gflops:.3f}"
     assert (named["precision"], named["times bf16"], named["peak MiB"]) == ("int8", "2.00", "300")
@@ -111,7 +111,7 @@ def test_scores_are_those_of_the_formula_without_the_border():
     other[:, :, :4] = 1 - one[:, :, :4]
     inside = (one - other)[:, :, 4:-4, 4:-4].double() * 255
     expected = 10 * math.log10(255**2 / float(inside.square().mean()))
-    assert score(one, other, find_protocol("basicsr"), 4).psnr_db == pytest.approx(expected, abs=1e-3)
+    assert score_result(one, other, find_protocol("basicsr"), 4).psnr_db == pytest.approx(expected, abs=1e-3)
 
 
 def test_pairs_have_the_sizes_of_the_protocol(tmp_path):
