@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
 # The optional parts of Tessera that the tests need.
-EXTRAS := export,hdf5,ncnn,onnx,realsr,train
+EXTRAS := export,hdf5,onnx,openvino,realsr,torch,train
 
 .PHONY: demo test test-slow test-arm coverage docs bench check format sanitize kernels clean
 

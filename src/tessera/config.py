@@ -22,7 +22,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema
 
 from tessera.errors import UsageError, WeightsError
-from tessera.libraries import import_library
+from tessera.libraries import describe_missing, import_library
 
 Values = dict[str, Any]
 Record = TypeVar("Record", bound=BaseModel)
@@ -246,7 +246,7 @@ def format_toml(record: BaseModel) -> str:
     try:
         writer = import_library("tomli_w")
     except ModuleNotFoundError as error:
-        raise UsageError("Writing TOML needs the package tomli-w: pip install 'tessera-sr[train]'.") from error
+        raise UsageError(describe_missing("Writing TOML", "tomli_w")) from error
     return writer.dumps(_drop_none(record.model_dump(mode="json")))
 
 

@@ -87,7 +87,7 @@ def test_what_cannot_be_done_is_one_sentence(arguments, words, model, tmp_path, 
 def test_without_the_package_it_says_which_one_to_install(model, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "onnx", None)
     assert main(["export", model, "-o", str(tmp_path / "a.onnx")]) == 2
-    assert "pip install 'tessera-sr[export]'" in capsys.readouterr().err
+    assert 'pip install "tessera-sr[export]"' in capsys.readouterr().err
 
 
 def test_a_failed_check_is_exit_code_1_and_leaves_nothing(model, tmp_path, monkeypatch, capsys):

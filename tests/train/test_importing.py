@@ -548,7 +548,7 @@ def test_aliases_without_end_are_refused_at_once(tmp_path):
 
 def test_without_pyyaml_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "yaml", None)
-    assert "pip install 'tessera-sr[train]'" in refused(tmp_path, REAL_ESRGAN)
+    assert 'pip install "tessera-sr[train]"' in refused(tmp_path, REAL_ESRGAN)
 
 
 # ----------------------------------------------------------------------------------------------------- BasicSR, 2018

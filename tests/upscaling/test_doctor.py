@@ -122,7 +122,7 @@ def test_a_gpu_that_pytorch_does_not_use_is_told():
 def test_where_nothing_can_run_or_be_read_nothing_can_be_upscaled():
     broken = tuple(dataclasses.replace(engine, problem="Not installed.") for engine in healthy().engines)
     assert not healthy(engines=broken).can_upscale
-    assert "pip install torch" in only_warning(engines=broken)
+    assert "pip install ncnn" in only_warning(engines=broken)
     assert not healthy(pictures_problem="pyvips is broken.").can_upscale
     assert "tessera models pull" in only_warning(weights=())
     assert healthy(weights=()).can_upscale

@@ -435,7 +435,7 @@ def test_without_spandrel_the_way_to_it_is_told(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "spandrel", None)
     path = tmp_path / "a.pth"
     torch.save(FOREIGN, path)
-    with pytest.raises(UnknownNetworkError, match=r"may load it: `pip install 'tessera-sr\[other-networks\]'`\.$"):
+    with pytest.raises(UnknownNetworkError, match=r'may load it: `pip install "tessera-sr\[other-networks\]"`\.$'):
         load_weights(path)
 
 
@@ -459,7 +459,7 @@ def test_a_spandrel_that_cannot_be_imported_is_told_from_one_that_is_not_there(
     with pytest.raises(UnknownNetworkError, match="it is installed and cannot be imported") as caught:
         load_weights(path)
     assert said in str(caught.value)
-    assert "`pip install 'tessera-sr[other-networks]'`" in str(caught.value)
+    assert '`pip install "tessera-sr[other-networks]"`' in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -117,5 +117,5 @@ def test_other_files_and_a_missing_library_get_a_sentence(whole, tmp_path, monke
     with pytest.raises(WeightsError, match="cannot read"):
         read_hdf5(tmp_path / "missing.h5")
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(WeightsError, match=r"needs the package h5py .*pip install 'tessera-sr\[hdf5\]'"):
+    with pytest.raises(WeightsError, match=r'needs the package h5py .*pip install "tessera-sr\[hdf5\]"'):
         read_hdf5(whole)

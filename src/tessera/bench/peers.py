@@ -17,7 +17,7 @@ from tessera.bench.network import Contender, Opened
 from tessera.engines.engine import Precision
 from tessera.engines.opening import EngineName, open_engine
 from tessera.errors import EngineError
-from tessera.libraries import import_library
+from tessera.libraries import find_install, import_library
 from tessera.weights.loaded_generator import LoadedGenerator
 from tessera.weights.ncnn_writer import write_param, write_values
 
@@ -70,7 +70,7 @@ def open_plain_ncnn(generator: LoadedGenerator) -> Opened:
     try:
         ncnn = import_library("ncnn")
     except ImportError as error:
-        raise EngineError(f"The package `ncnn` cannot be imported ({error}): pip install ncnn") from error
+        raise EngineError(f"The package `ncnn` cannot be imported ({error}): {find_install('ncnn')}") from error
     text, values = write_param(generator.config)
     net: Any = ncnn.Net()
     net.opt.num_threads = torch.get_num_threads()

@@ -22,6 +22,7 @@ from tessera.cli.command import make_strict
 from tessera.cli.options import describe_error, set_running_options, show_options
 from tessera.cli.streams import close_streams, describe_system_error, leave_output, open_streams, write_line
 from tessera.errors import Interrupted, TesseraError, UsageError
+from tessera.libraries import describe_failed_import, find_extra, find_library
 from tessera.version import __version__
 
 _COMMANDS = {
@@ -45,6 +46,9 @@ _COMMANDS = {
     "bench": ("tessera.cli.bench", "Benchmark engines on this machine, and check their results."),
     "doctor": ("tessera.cli.doctor", "Check installation and hardware: memory, GPUs, engines, weights."),
 }
+
+_EXTRAS = {"data": "train", "export": "export", "prune": "train", "quantize": "export", "train": "train"}
+"""Commands that need more than one library of an extra, which messages then name."""
 
 # The base class of typer's usage errors, which typer does not export: BadParameter -> UsageError's base.
 _Refusal = cast("type[Exception]", typer.BadParameter.__mro__[2])
@@ -139,10 +143,25 @@ def _run(arguments: Sequence[str] | None) -> int:
     except OSError as error:
         print_error(describe_system_error(error))
         return 1
+    except ImportError as error:
+        problem = _describe_failed_import(error, sys.argv[1:] if arguments is None else arguments)
+        if problem is None:
+            raise
+        print_error(problem)
+        return 2
     except MemoryError:
         print_error("out of memory. Choose smaller inputs or tiles, or raise the memory limit of this process.")
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _describe_failed_import(error: ImportError, arguments: Sequence[str]) -> str | None:
+    """One sentence about an optional library that the command needs; None if the error is not about one."""
+    command = next((word for word in arguments if word in _COMMANDS), "")
+    extra = _EXTRAS.get(command)
+    if extra is not None and find_library(error.name or "") not in find_extra(extra).list_libraries():
+        extra = None
+    return describe_failed_import(f"`{f'tessera {command}'.rstrip()}`", error, extra=extra)
 
 
 def print_error(message: str) -> None:

@@ -13,7 +13,7 @@ from tessera.wording import format_bytes
 
 if TYPE_CHECKING:
     from tessera.engines.devices import Device
-    from tessera.upscaling.doctor import EngineState, Findings
+    from tessera.upscaling.doctor import EngineState, ExtraState, Findings
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -74,6 +74,8 @@ def lines(found: Findings) -> Iterator[tuple[str, str]]:
         yield ("" if number else "devices"), describe_device(device)
     for number, engine in enumerate(found.engines):
         yield ("" if number else "engines"), _engine(engine)
+    for number, extra in enumerate(found.extras):
+        yield ("" if number else "extras"), _describe_extra(extra)
     for number, weights in enumerate(found.weights):
         place = "package" if weights.packaged else "folder"
         yield ("" if number else "weights"), f"{weights.name} ({place}, {format_bytes(weights.size_bytes)})"
@@ -83,6 +85,14 @@ def lines(found: Findings) -> Iterator[tuple[str, str]]:
         free = "" if folder.free_bytes is None else f", {format_bytes(folder.free_bytes)} free"
         yield heading, f"{folder.path}{free}"
     yield "versions", ", ".join(f"{name} {version}" for name, version in found.versions.items() if version is not None)
+
+
+def _describe_extra(extra: ExtraState) -> str:
+    """A line about an extra: what it is for, and the line to type if a part of it is missing."""
+    if not extra.missing:
+        return f"{extra.name}: installed, to {extra.purpose}"
+    some = "" if len(extra.missing) == len(extra.packages) else f" ({', '.join(extra.missing)} missing)"
+    return f"{extra.name}: to {extra.purpose}{some}: {extra.install}"
 
 
 def _engine(engine: EngineState) -> str:

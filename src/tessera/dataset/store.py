@@ -13,7 +13,7 @@ from typing import IO, Any, NamedTuple
 
 from tessera.dataset.listing_file import read_lines
 from tessera.errors import PictureError, UsageError
-from tessera.libraries import import_library
+from tessera.libraries import describe_missing, import_library
 
 _DETAILS = re.compile(r"\s{1,8}\(\d{1,9},\s?\d{1,9}(?:,\s?\d{1,9})?\)(?:\s{1,8}\d{1,9})?$")
 _LONGEST_DETAILS = 64
@@ -184,4 +184,4 @@ def import_lmdb(folder: str | os.PathLike[str]) -> Any:
     try:
         return import_library("lmdb")
     except ImportError:
-        raise UsageError(f'{folder}: LMDB stores need lmdb: pip install "tessera-sr[train]".') from None
+        raise UsageError(describe_missing(f"{folder}: reading or writing an LMDB store", "lmdb")) from None

@@ -42,7 +42,7 @@ from tessera.engines.memory import is_memory_error
 from tessera.engines.opening import open_engine
 from tessera.errors import ExportError, TesseraError, UsageError
 from tessera.generators import find_generator
-from tessera.libraries import import_library
+from tessera.libraries import describe_missing, import_library
 from tessera.storage.atomic import choose_temporary_name
 from tessera.storage.files import write_bytes, write_text
 from tessera.storage.leftovers import remove_leftovers
@@ -138,8 +138,7 @@ def _refuse(
     package = _PACKAGES.get(settings.format)
     if package is not None and importlib.util.find_spec(package) is None:
         raise UsageError(
-            f"{output}: an exported file is run before it gets its name, and that needs the package {package}: pip"
-            " install 'tessera-sr[export]'."
+            describe_missing(f"{output}: the file is run before it gets its name, and that", package, extra="export")
         )
     settings.form.check_ending(output)
     check_places(output, paths, overwrite=overwrite)

@@ -23,10 +23,9 @@ from tessera.deploy.settings import ExportSettings
 from tessera.deploy.stored import cast_for_storage
 from tessera.errors import UsageError
 from tessera.generators import GeneratorConfig
-from tessera.libraries import import_library
+from tessera.libraries import find_extra, import_library
 from tessera.version import __version__
 
-INSTALL = "pip install 'tessera-sr[export]'"
 INPUT, OUTPUT = "input", "output"
 _MOST_BYTES = 2**31 - 2**20
 """A protocol buffer ends at 2 GiB."""
@@ -92,7 +91,9 @@ class OnnxPen:
             self._onnx = import_library("onnx")
             import_library("onnx.helper")
         except (ImportError, OSError) as error:
-            raise UsageError(f"Writing ONNX files needs the package onnx ({error}): {INSTALL}.") from error
+            raise UsageError(
+                f"Writing ONNX files needs the package onnx ({error}): {find_extra('export').install}."
+            ) from error
         self._state = state
         self._settings = settings
         self._names: dict[str, int] = {}

@@ -34,7 +34,7 @@ from tessera.engines.opening import open_engine
 from tessera.errors import ExportError, TesseraError, UsageError
 from tessera.evaluate.protocol import find_protocol
 from tessera.generators import CONFIG_KEY, GeneratorConfig, find_generator
-from tessera.libraries import import_library
+from tessera.libraries import describe_missing, import_library
 from tessera.storage.atomic import choose_temporary_name
 from tessera.storage.files import write_bytes
 from tessera.storage.leftovers import remove_leftovers
@@ -206,8 +206,7 @@ def _refuse(
     missing = [package for package in _NEEDS[settings.format] if importlib.util.find_spec(package) is None]
     if missing:
         raise UsageError(
-            f"{output}: what is written is run before it gets its name, and that needs {' and '.join(missing)}: pip"
-            " install 'tessera-sr[export]'."
+            describe_missing(f"{output}: the file is run before it gets its name, and that", missing[0], extra="export")
         )
     check_places(output, paths, overwrite=overwrite)
 

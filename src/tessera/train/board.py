@@ -15,7 +15,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from tessera.errors import UsageError
-from tessera.libraries import import_library
+from tessera.libraries import describe_missing, import_library
 from tessera.train.records import describe_write_error
 
 
@@ -35,7 +35,7 @@ class Board:
             module = import_library("torch.utils.tensorboard")
         except ModuleNotFoundError as error:
             raise UsageError(
-                "TensorBoard is not installed: pip install 'tessera-sr[train]', or set report.tensorboard=false."
+                f"{describe_missing('report.tensorboard', 'tensorboard')}, or set report.tensorboard=false."
             ) from error
         with self._report_errors():
             self._writer = module.SummaryWriter(

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tessera.errors import UsageError
-from tessera.libraries import import_library
+from tessera.libraries import describe_missing, import_library
 from tessera.wording import format_count
 
 LAUNCHER_VARIABLES = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
@@ -108,7 +108,7 @@ def _connect(device: str) -> Any:
     try:
         accelerate = import_library("accelerate")
     except ModuleNotFoundError as error:
-        raise UsageError("Training in several processes needs accelerate: pip install 'tessera-sr[train]'.") from error
+        raise UsageError(describe_missing("Training in several processes", "accelerate")) from error
     missing = [name for name in LAUNCHER_VARIABLES if not os.environ.get(name)]
     if missing:
         raise UsageError(

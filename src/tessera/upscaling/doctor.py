@@ -24,7 +24,7 @@ from tessera.engines.ncnn.vulkan import forget_vulkan
 from tessera.engines.opening import ENGINES, PRECISIONS, choose_products, find_engine
 from tessera.engines.pytorch.devices import Gpus, find_gpus
 from tessera.errors import EngineError
-from tessera.libraries import import_library
+from tessera.libraries import EXTRAS, find_install, import_library
 from tessera.machine import Cores, Memory, Processor
 from tessera.native import library as kernels_library
 from tessera.native.build import platform_here
@@ -85,6 +85,19 @@ class Folder:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExtraState:
+    """An optional part of Tessera: what it is for, and what is missing for it."""
+
+    name: str
+    purpose: str
+    packages: tuple[str, ...]
+    missing: tuple[str, ...]
+    """Its packages that are not installed."""
+    install: str
+    """The line to type."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Threads:
     """Number of threads that PyTorch starts, and the setting in the environment."""
 
@@ -114,6 +127,7 @@ class Findings:
     cache_folder: Folder
     versions: dict[str, str | None]
     kernels: Kernels | None = None
+    extras: tuple[ExtraState, ...] = ()
 
     @property
     def can_upscale(self) -> bool:
@@ -151,6 +165,7 @@ def examine() -> Findings:
         cache_folder=Folder(path=cache, free_bytes=machine.free_disk_bytes(cache)),
         versions=versions,
         kernels=_examine_kernels(),
+        extras=_examine_extras(),
     )
 
 
@@ -166,6 +181,22 @@ def _examine_engine(info: EngineInfo) -> EngineState:
         install=info.install,
         products={precision: choose_products(info.name, precision) for precision in PRECISIONS},
     )
+
+
+def _examine_extras() -> tuple[ExtraState, ...]:
+    states: list[ExtraState] = []
+    for extra in EXTRAS:
+        packages = [library.package for library in extra.list_libraries()]
+        states.append(
+            ExtraState(
+                name=extra.name,
+                purpose=extra.purpose,
+                packages=tuple(packages),
+                missing=tuple(package for package in packages if installed_version(package) is None),
+                install=extra.install,
+            )
+        )
+    return tuple(states)
 
 
 def _examine_kernels() -> Kernels:
@@ -184,7 +215,7 @@ def _examine_kernels() -> Kernels:
 def _libvips() -> tuple[str | None, str | None]:
     problem = import_problem("pyvips")
     if problem is not None:
-        return None, f"pyvips reads and writes pictures. {problem} pip install 'pyvips[binary]'"
+        return None, f"pyvips reads and writes pictures. {problem} {find_install('pyvips')}"
     pyvips = import_library("pyvips")
     return ".".join(str(pyvips.version(part)) for part in (0, 1, 2)), None
 
@@ -233,7 +264,7 @@ def warnings_about(found: Findings) -> list[str]:
     if found.pictures_problem is not None:
         said.append(found.pictures_problem)
     if all(engine.problem is not None for engine in found.engines):
-        said.append(f"No engine is usable, so nothing can be upscaled: {find_engine('pytorch').install}")
+        said.append(f"No engine is usable, so nothing can be upscaled: {find_engine('ncnn').install}")
     if not found.weights:
         said.append(
             "No weights on this machine. They are downloaded on first use, or now by `tessera models pull NAME`."

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tessera.errors import EngineError, UnknownNetworkError, WeightsError
 from tessera.generators import GeneratorConfig
 from tessera.generators.drawing import Map, Pen
-from tessera.libraries import import_library
+from tessera.libraries import find_install, import_library
 
 FOREIGN_RADIUS = 128
 
@@ -71,7 +71,7 @@ def build_foreign(state: Mapping[str, Tensor], error: UnknownNetworkError) -> tu
 
 
 def _import_spandrel(error: UnknownNetworkError) -> Any:
-    install = "`pip install 'tessera-sr[other-networks]'`"
+    install = f"`{find_install('spandrel')}`"
     try:
         return import_library("spandrel")
     except Exception as problem:

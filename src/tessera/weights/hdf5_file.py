@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from tessera.errors import WeightsError
-from tessera.libraries import import_library
+from tessera.libraries import find_install, import_library
 from tessera.weights.checkpoint import LIMIT_BYTES
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MAX_OBJECTS = 100_000
-INSTALL = "pip install 'tessera-sr[hdf5]'"
+INSTALL = find_install("h5py")
 
 
 def is_hdf5(path: Path) -> bool:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tessera.errors import WeightsError
 from tessera.generators import CONFIG_KEY
-from tessera.libraries import import_library
+from tessera.libraries import find_install, import_library
 from tessera.weights.file_network import (
     PROBE,
     SMALL_PROBE,
@@ -30,7 +30,7 @@ from tessera.weights.file_network import (
     shorten_message,
 )
 
-INSTALL = "pip install 'tessera-sr[onnx]'"
+INSTALL = find_install("onnxruntime")
 CPU = "CPUExecutionProvider"
 Providers = Sequence[tuple[str, Mapping[str, str]]]
 

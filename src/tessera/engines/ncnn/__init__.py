@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tessera.engines.engine import Engine, EngineInfo, OpenOptions, Products
+from tessera.libraries import find_install
 
 if TYPE_CHECKING:
     from tessera.weights.loaded_generator import LoadedGenerator
@@ -35,7 +36,7 @@ NCNN = EngineInfo(
     open=_open,
     package="ncnn",
     module="ncnn",
-    install="pip install 'tessera-sr[ncnn]'",
+    install=find_install("ncnn"),
     devices=("cpu", "vulkan"),
     reduced_products=_reduced_products,
     has_fast_mode=True,

@@ -27,7 +27,7 @@ from pydantic import BaseModel, ValidationError
 from tessera.engines.engine import import_problem, installed_version
 from tessera.engines.hardware import read_nvidia_version
 from tessera.errors import EngineError
-from tessera.libraries import import_library
+from tessera.libraries import find_install, import_library
 from tessera.storage.cache import Key, read_cached, remove_cached, write_cached
 
 FORMAT = 1
@@ -89,7 +89,7 @@ class Vulkan(BaseModel, frozen=True, extra="forbid"):
 def find_vulkan() -> Vulkan:
     """Find the Vulkan devices of this machine, once per process."""
     if installed_version("ncnn") is None:
-        return Vulkan(problem="The package ncnn is not installed: pip install ncnn.")
+        return Vulkan(problem=f"The package ncnn is not installed: {find_install('ncnn')}.")
     key = _key()
     try:
         return Vulkan.model_validate_json(json.dumps(read_cached("vulkan", key)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tessera.engines.engine import Engine, EngineInfo, OpenOptions
+from tessera.libraries import find_install
 
 if TYPE_CHECKING:
     from tessera.weights.loaded_generator import LoadedGenerator
@@ -22,7 +23,7 @@ ONNXRUNTIME = EngineInfo(
     open=_open,
     package="onnxruntime",
     module="onnxruntime",
-    install="pip install 'tessera-sr[onnx]'",
+    install=find_install("onnxruntime"),
     devices=("cpu", "cuda", "tensorrt", "directml", "coreml"),
     runs_networks=False,
     file_formats={"onnx": "an ONNX file"},

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tessera.engines.engine import Engine, EngineInfo, OpenOptions, Products
 from tessera.engines.hardware import has_bf16
+from tessera.libraries import find_install
 
 if TYPE_CHECKING:
     from tessera.weights.loaded_generator import LoadedGenerator
@@ -33,7 +34,7 @@ OPENVINO = EngineInfo(
     open=_open,
     package="openvino",
     module="openvino",
-    install="pip install openvino",
+    install=find_install("openvino"),
     reduced_products=_reduced_products,
     runs_int8=True,
     file_formats={"openvino": "an OpenVINO file"},

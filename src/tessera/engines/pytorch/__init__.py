@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tessera.engines.engine import Engine, EngineInfo, OpenOptions, Products
 from tessera.engines.hardware import has_bf16
+from tessera.libraries import find_install
 
 if TYPE_CHECKING:
     from tessera.weights.loaded_generator import LoadedGenerator
@@ -27,7 +28,7 @@ PYTORCH = EngineInfo(
     open=_open,
     package="torch",
     module="torch",
-    install="pip install torch",
+    install=find_install("torch"),
     devices=("cpu", "cuda", "mps"),
     reduced_products=_reduced_products,
     import_seconds=1.5,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from tessera.errors import UsageError
-from tessera.libraries import import_library
+from tessera.libraries import describe_missing, import_library
 
 LARGEST_BYTES = 4 << 20
 MOST_VALUES = 100_000
@@ -30,7 +30,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         yaml = import_library("yaml")
     except ModuleNotFoundError:
-        raise UsageError(f"{path}: reading YAML needs the package PyYAML: pip install 'tessera-sr[train]'.") from None
+        raise UsageError(describe_missing(f"{path}: reading YAML", "yaml")) from None
     try:
         loader = yaml.SafeLoader(_read_text(path))
         node = loader.get_single_node()
