@@ -239,7 +239,8 @@ def check_version(name: str) -> None:
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
     if numbers < minimum:
         needed = ".".join(map(str, minimum))
-        raise ImportError(f"{name} {version} is not safe: expected {needed} or later. {find_install(name)} --upgrade")
+        install = find_install(name).replace("pip install", "pip install --upgrade", 1)
+        raise ImportError(f"{name} {version} is not safe: expected {needed} or later. {install}")
 
 
 def switch_telemetry_off() -> None:
