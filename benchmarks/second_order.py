@@ -31,11 +31,9 @@ from tessera.evaluate.statistics import bootstrap_interval
 from tessera.images.color import luma_matlab
 from tessera.images.resize import resize
 from tessera.losses import PerceptualLoss, load_perceptual_trunk
-from tessera.metrics.niqe import PristineModel, niqe
+from tessera.metrics.niqe import load_pristine_model, niqe
 from tessera.metrics.psnr import psnr
 from tessera.train.recipe import load_recipe
-from tessera.weights.published import NIQE_MODEL
-from tessera.zoo.fetching import fetch_file
 
 SCALE = 4
 MARGIN = 64
@@ -95,7 +93,7 @@ class Scorer:
         config = load_recipe("tessera-x4").perceptual
         assert config is not None
         self._perceptual = PerceptualLoss(load_perceptual_trunk(config.trunk), config)
-        self._pristine = PristineModel.load(fetch_file(NIQE_MODEL, what="NIQE's table of statistics"))
+        self._pristine = load_pristine_model()
 
     @torch.no_grad()
     def __call__(self, pixels: np.ndarray, gt: Tensor) -> dict[str, float]:

@@ -103,10 +103,14 @@ def test_niqe_of_files_and_folders(desk, capsys):
     assert "Pillow" in capsys.readouterr().out
 
 
-def test_niqe_without_its_statistics_says_where_they_belong(desk, capsys, monkeypatch):
+def test_niqe_works_offline_and_by_the_option_of_the_published_script(desk, capsys, monkeypatch):
     monkeypatch.setenv("TESSERA_MODELS", str(desk / "models"))
-    assert main(["niqe", "data/Set5/HR", "--offline"]) == 1
-    assert "niqe_pris_params.npz" in capsys.readouterr().err
+    assert main(["niqe", "data/Set5/HR", "--offline"]) == 0
+    said = capsys.readouterr().out
+    assert "mean of 3" in said
+    assert main(["niqe", "--path", "data/Set5/HR"]) == 0
+    assert capsys.readouterr().out == said
+    assert not (desk / "models").exists()
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:

@@ -12,7 +12,7 @@ import typer
 
 from tessera.cli import make_printable, print_progress
 from tessera.cli.reports import check_reports, write_report
-from tessera.errors import DownloadError, ModelNotFoundError, UsageError
+from tessera.errors import UsageError
 
 if TYPE_CHECKING:
     from tessera.deploy.held_out import Pair
@@ -83,11 +83,7 @@ def deploy_table(
     found = examine()
     count = threads or found.cores.usable
     surroundings = describe_machine(found, count)
-    try:
-        pristine = load_pristine_model(niqe_model, offline=offline)
-    except (ModelNotFoundError, DownloadError) as error:  # the table is worth having without it
-        print_progress(f"no NIQE: {error}")
-        pristine = None
+    pristine = load_pristine_model(niqe_model)
     rows: list[Row] = []
     for each in loaded:
         pairs = bench_pairs(bench, each.config, chosen, side=size, most=pictures)

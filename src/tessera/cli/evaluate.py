@@ -65,7 +65,7 @@ LqKernelOption = Annotated[
 ]
 Luma = Annotated[NiqeGray | None, _Opt("--luma", help="Gray conversion of NIQE. [default: protocol's]")]
 Output = Annotated[Path, _Opt("-o", "--output", help="Folder for tables, pictures and the report.")]
-NiqeModel = Annotated[Path | None, _Opt("--niqe-model", help="NIQE's statistics (.npz). [default: downloaded]")]
+NiqeModel = Annotated[Path | None, _Opt("--niqe-model", help="NIQE's statistics (.npz). [default: the published ones]")]
 Ma = Annotated[
     str | None, _Opt("--ma", help="Ma scores for pi: a table (picture, score) or a command with {picture} in it.")
 ]

@@ -17,6 +17,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _Opt = typer.Option
 Inputs = Annotated[list[str] | None, typer.Argument(metavar="PATH", help="Pictures and folders.")]
+Named = Annotated[
+    list[str] | None, _Opt("--path", metavar="PATH", help="Same as PATH, as A-ESRGAN's script takes it; repeatable.")
+]
 Luma = Annotated[
     NiqeGray,
     _Opt(
@@ -26,13 +29,14 @@ Luma = Annotated[
 Crop = Annotated[int, _Opt("--crop", help="Pixels cropped from each side first.")]
 Recursive = Annotated[bool, _Opt("-r", "--recursive", help="Include subfolders.")]
 AsCsv = Annotated[Path | None, _Opt("--csv", help="Also write the scores to this CSV file.")]
-NiqeModel = Annotated[Path | None, _Opt("--niqe-model", help="NIQE's statistics (.npz). [default: downloaded]")]
+NiqeModel = Annotated[Path | None, _Opt("--niqe-model", help="NIQE's statistics (.npz). [default: the published ones]")]
 Offline = Annotated[bool, _Opt("--offline", help="Never download anything.")]
 
 
 @app.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def niqe(
     inputs: Inputs = None,
+    path: Named = None,
     luma: Luma = "y",
     crop: Crop = 0,
     recursive: Recursive = False,
@@ -50,22 +54,23 @@ def niqe(
     from tessera.evaluate.scoring import Scorer
     from tessera.metrics.metric import Sources
 
-    if not inputs:
+    given = [*(inputs or ()), *(path or ())]
+    if not given:
         raise UsageError("Nothing to score: name pictures or folders, as in `tessera niqe results`.")
     protocol = find_protocol("paper", niqe_gray=luma, niqe_crop=crop)
-    paths = _list_pictures(inputs, recursive=recursive)
+    paths = _list_pictures(given, recursive=recursive)
     metrics = load_metrics(("niqe",), Sources(niqe_model=niqe_model, offline=offline))
     scorer = Scorer(metrics=metrics, protocol=protocol, scale=1)
     scores: dict[Path, float] = {}
     failed = False
-    for path in paths:
-        found = scorer.score(path)
+    for picture in paths:
+        found = scorer.score(picture)
         for problem in found.problems:
             failed = True
             print_error(problem)
         if "niqe" in found.scores:
-            scores[path] = found.scores["niqe"]
-            typer.echo(f"{scores[path]:.4f}  {make_printable(str(path))}")
+            scores[picture] = found.scores["niqe"]
+            typer.echo(f"{scores[picture]:.4f}  {make_printable(str(picture))}")
     if scores:
         mean = math.fsum(scores.values()) / len(scores)
         typer.echo(f"{mean:.4f}  mean of {len(scores)} ({scorer.protocol.describe(None)['NIQE on']})")

@@ -50,7 +50,7 @@ def _load_delta_e(_: Sources) -> Start:
 def _load_niqe(sources: Sources) -> Start:
     from tessera.metrics.niqe import load_pristine_model, start_niqe
 
-    return start_niqe(load_pristine_model(sources.niqe_model, offline=sources.offline))
+    return start_niqe(load_pristine_model(sources.niqe_model))
 
 
 def _load_lpips_alex(sources: Sources) -> Start:

@@ -15,15 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from tessera.errors import UsageError
-from tessera.images.filters import Band, compute_bands
+from tessera.images.filters import compute_bands
 from tessera.metrics.metric import Accumulator, Frame, Start
-from tessera.weights.published import NIQE_MODEL
-from tessera.zoo.fetching import fetch_file
+
+Floats = npt.NDArray[np.float64]
+Levels = npt.NDArray[np.float32]
 
 BLOCK = 96
 _WINDOW = 7
@@ -31,7 +29,6 @@ _SIGMA = 7 / 6
 _REACH = _WINDOW // 2
 _SHIFTS = ((0, 1), (1, 0), (1, 1), (1, -1))
 FEATURES = 36
-_NEGLIGIBLE = 1e-5
 FEWEST_BLOCKS = 2
 _MOST_BYTES = 2**20
 
@@ -65,27 +62,33 @@ class PristineModel:
         return PristineModel(mean.astype(np.float64), covariance.astype(np.float64))
 
 
-def load_pristine_model(path: Path | None = None, *, offline: bool = False) -> PristineModel:
-    """Load NIQE's statistics of undistorted photographs from `path`, or the published file, fetched on first use.
+PRISTINE_FILE = Path(__file__).with_name("niqe_pris_params.npz")
+"""The published statistics of undistorted photographs, as in BasicSR 1.4.2 (`basicsr/metrics`, Apache-2.0), which took
+them from the authors' MATLAB release. SHA-256 2a7c182a68c9e7f1b2e2e5ec723279d6f65d912b6fcaf37eb2bf03d7367c4296."""
 
-    Raises UsageError for a file without such statistics, ModelNotFoundError where the published file is unavailable.
+
+def load_pristine_model(path: Path | None = None) -> PristineModel:
+    """Load NIQE's statistics of undistorted photographs from `path`, or the published ones, which come with Tessera.
+
+    Raises UsageError for a file without such statistics.
     """
     if path is not None and not path.is_file():
         raise UsageError(f"no such file: {path}.", field="niqe_model")
-    found = path or fetch_file(NIQE_MODEL, what="NIQE's statistics", offline=offline)
+    found = path or PRISTINE_FILE
     try:
         return PristineModel.load(found)
     except (ValueError, OSError) as error:
         raise UsageError(f"{found}: not a file of NIQE statistics ({error}).") from None
 
 
-def niqe(gray: Tensor, model: PristineModel) -> float:
+def niqe(gray: npt.ArrayLike, model: PristineModel) -> float:
     """The score of a gray picture (H, W) in levels of 255; lower is more natural, photographs have about 2 to 5.
 
     Raises ValueError for fewer than two blocks of 96x96 with structure.
     """
-    rows = NiqeRows(gray.shape[0], gray.shape[1])
-    rows.take(gray)
+    levels = np.asarray(gray, np.float32)
+    rows = NiqeRows(levels.shape[0], levels.shape[1])
+    rows.take(levels)
     return rows.score(model)
 
 
@@ -99,10 +102,11 @@ class NiqeRows:
         self._coarse = _Scale(self._height // 2, BLOCK // 2)
         self._halver = _Halver(self._height, self._width) if self._height and self._width else None
 
-    def take(self, gray: Tensor) -> None:
+    def take(self, gray: npt.ArrayLike) -> None:
         """Add the next rows (h, W) in integer levels of 255."""
-        rows = gray[: max(0, self._height - self._taken), : self._width].double()
-        self._taken += len(gray)
+        levels = np.asarray(gray)
+        rows = levels[: max(0, self._height - self._taken), : self._width].astype(np.float32)
+        self._taken += len(levels)
         if self._halver is None:
             return
         for first in range(0, len(rows), BLOCK):
@@ -111,11 +115,11 @@ class NiqeRows:
             self._coarse.take(self._halver.take(few))
 
     @property
-    def features(self) -> npt.NDArray[np.float64]:
+    def features(self) -> Floats:
         """The features of each block: (N, 36), NaN for a block without structure."""
         if self._halver is None:
             return np.empty((0, FEATURES))
-        return torch.cat((self._fine.features, self._coarse.features), dim=1).numpy()
+        return np.concatenate((self._fine.features, self._coarse.features), axis=1)
 
     def score(self, model: PristineModel) -> float:
         """The distance of the picture from the model. Raises ValueError below two blocks with structure."""
@@ -145,117 +149,131 @@ class _Scale:
 
     def __init__(self, height: int, block: int) -> None:
         self._height, self._block = height, block
-        self._held: Tensor | None = None
+        self._held: Levels | None = None
         self._first = 0
         self._done = 0
-        self._found: list[Tensor] = []
+        self._found: list[Floats] = []
 
-    def take(self, rows: Tensor) -> None:
-        self._held = rows if self._held is None else torch.cat((self._held, rows))
+    def take(self, rows: Levels) -> None:
+        self._held = rows if self._held is None else np.concatenate((self._held, rows))
         until = self._first + len(self._held)
         while self._done < self._height and until >= min(self._done + self._block + _REACH, self._height):
             top, bottom = self._done - _REACH, self._done + self._block + _REACH
             inside = self._held[max(0, top) - self._first : bottom - self._first]
-            above, below = max(0, -top), max(0, bottom - self._height)
-            around = F.pad(inside[None, None], (_REACH, _REACH, above, below), mode="replicate")[0, 0]
+            around = np.pad(inside, ((max(0, -top), max(0, bottom - self._height)), (_REACH, _REACH)), mode="edge")
             self._found.append(_measure_blocks(_normalize(around), self._block))
             self._done += self._block
             self._held = self._held[max(0, self._done - _REACH) - self._first :]
             self._first = max(0, self._done - _REACH)
 
     @property
-    def features(self) -> Tensor:
-        return torch.cat(self._found)
+    def features(self) -> Floats:
+        return np.concatenate(self._found)
 
 
 class _Halver:
-    """Halves a picture read in rows by antialiased bicubic, as MATLAB's imresize."""
+    """Halves a picture read in rows by antialiased bicubic, as MATLAB's imresize, rounded to float32 in [0, 1]."""
 
     def __init__(self, height: int, width: int) -> None:
         self._waiting = list(compute_bands(height, height // 2, 0.5, "bicubic"))
         self._across = compute_bands(width, width // 2, 0.5, "bicubic")
-        self._held: Tensor | None = None
+        self._held: Floats | None = None
         self._first = 0
 
-    def take(self, rows: Tensor) -> Tensor:
-        self._held = rows if self._held is None else torch.cat((self._held, rows))
-        ready: list[Tensor] = [rows[:0, : self._across[-1].last]]
+    def take(self, rows: Levels) -> Levels:
+        parts = (rows / np.float32(255)).astype(np.float64)
+        self._held = parts if self._held is None else np.concatenate((self._held, parts))
+        ready: list[Floats] = [parts[:0, : self._across[-1].last]]
         while self._waiting and self._first + len(self._held) >= self._waiting[0].stop:
             band = self._waiting.pop(0)
-            down = _matrix(band) @ self._held[band.start - self._first : band.stop - self._first]
-            ready.append(torch.cat([down[:, each.start : each.stop] @ _matrix(each).T for each in self._across], dim=1))
+            down = band.matrix @ self._held[band.start - self._first : band.stop - self._first]
+            ready.append(np.concatenate([down[:, each.start : each.stop] @ each.matrix.T for each in self._across], 1))
         needed = self._waiting[0].start if self._waiting else self._first + len(self._held)
         self._held, self._first = self._held[max(0, needed - self._first) :], max(needed, self._first)
-        return torch.cat(ready)
-
-
-def _matrix(band: Band) -> Tensor:
-    return torch.from_numpy(band.matrix)
+        return np.concatenate(ready).astype(np.float32) * np.float32(255)
 
 
 @functools.cache
-def _gaussian() -> Tensor:
-    offsets = torch.arange(_WINDOW, dtype=torch.float64) - _REACH
-    weights = torch.exp(-(offsets**2) / (2 * _SIGMA**2))
+def _gaussian() -> Floats:
+    offsets = np.arange(_WINDOW) - _REACH
+    weights = np.exp(-(offsets**2) / (2 * _SIGMA**2))
     return weights / weights.sum()
 
 
-def _blur(rows: Tensor) -> Tensor:
-    """Filter with the Gaussian window, valid part only: (h, w) -> (h - 6, w - 6)."""
+def _blur(rows: Levels) -> Levels:
+    """Filter with the Gaussian window in float64, valid part only, rounded to float32: (h, w) -> (h - 6, w - 6)."""
     weights = _gaussian()
     height, width = rows.shape[0] - 2 * _REACH, rows.shape[1] - 2 * _REACH
-    down = sum(weights[tap] * rows[tap : tap + height] for tap in range(_WINDOW))
-    assert isinstance(down, Tensor)
-    across = sum(weights[tap] * down[:, tap : tap + width] for tap in range(_WINDOW))
-    assert isinstance(across, Tensor)
-    return across
+    down = np.zeros((height, rows.shape[1]))
+    for tap, weight in enumerate(weights):
+        down += weight * rows[tap : tap + height]
+    across = np.zeros((height, width))
+    for tap, weight in enumerate(weights):
+        across += weight * down[:, tap : tap + width]
+    return across.astype(np.float32)
 
 
-def _normalize(rows: Tensor) -> Tensor:
-    """Normalize by local mean and deviation (Mittal 2013, equations 1 to 3): (h, w) -> (h - 6, w - 6)."""
+def _normalize(rows: Levels) -> Levels:
+    """Normalize by local mean and deviation (Mittal 2013, equations 1 to 3): (h, w) -> (h - 6, w - 6).
+
+    Means and squares are rounded to float32 where the reference rounds them: a flat or saturated area then equals its
+    mean exactly and counts as neither positive nor negative, and small differences keep their sign.
+    """
     mean = _blur(rows)
-    deviation = (_blur(rows * rows) - mean * mean).abs().sqrt()
-    difference = rows[_REACH:-_REACH, _REACH:-_REACH] - mean
-    # In float32, as in the reference, a constant area equals its mean exactly; rounding must not give it a sign.
-    return torch.where(difference.abs() < _NEGLIGIBLE, torch.zeros_like(difference), difference) / (deviation + 1)
+    deviation = np.sqrt(np.abs(_blur(np.square(rows)) - np.square(mean)))
+    return (rows[_REACH:-_REACH, _REACH:-_REACH] - mean) / (deviation + np.float32(1))
 
 
-def _measure_blocks(rows: Tensor, block: int) -> Tensor:
+def _measure_blocks(rows: Levels, block: int) -> Floats:
     """The 18 features of each block in a row of blocks: (S, N*S) -> (N, 18)."""
-    blocks = rows.unfold(1, block, block).transpose(0, 1)
-    alpha, left, right = _fit_aggd(blocks.reshape(len(blocks), -1))
+    found = [_measure_block(rows[:, left : left + block]) for left in range(0, rows.shape[1], block)]
+    return np.array(found, np.float64)
+
+
+def _measure_block(block: Levels) -> list[float]:
+    alpha, left, right = _fit_aggd(block)
     features = [alpha, (left + right) / 2]
     for shift in _SHIFTS:
-        products = blocks * torch.roll(blocks, shift, dims=(1, 2))
-        alpha, left, right = _fit_aggd(products.reshape(len(blocks), -1))
-        mean = (right - left) * torch.exp(torch.lgamma(2 / alpha) - torch.lgamma(1 / alpha))
+        alpha, left, right = _fit_aggd(block * np.roll(block, shift, axis=(0, 1)))
+        mean = (right - left) * math.exp(math.lgamma(2 / alpha) - math.lgamma(1 / alpha))
         features += [alpha, mean, left, right]
-    return torch.stack(features, dim=1)
+    return features
 
 
 @functools.cache
-def _shapes() -> tuple[Tensor, Tensor]:
+def _shapes() -> tuple[Floats, Floats]:
     """The grid of shapes, 0.2 to 10 in steps of 0.001, and the (increasing) ratio of moments of each."""
-    shape = torch.arange(0.2, 10.001, 0.001, dtype=torch.float64)
-    gamma = torch.lgamma
-    return shape, torch.exp(2 * gamma(2 / shape) - gamma(1 / shape) - gamma(3 / shape))
+    shapes = np.arange(0.2, 10.001, 0.001)
+    gamma = np.vectorize(math.lgamma)
+    return shapes, np.exp(2 * gamma(2 / shapes) - gamma(1 / shapes) - gamma(3 / shapes))
 
 
-def _fit_aggd(samples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Fit asymmetric generalized Gaussians by moments, (N, samples) -> shape, left and right width, (N,) each.
+def _fit_aggd(samples: Levels) -> tuple[float, float, float]:
+    """Fit an asymmetric generalized Gaussian by moments -> shape, left and right width.
 
-    (Lasmar, Stitou, Berthoumieu 2009.) Samples of one sign give NaN, as in the reference.
+    (Lasmar, Stitou, Berthoumieu 2009.) Moments are float32, as in the reference, whose nearest shape on the grid
+    depends on it. The width of a sign that no
+    sample has is NaN.
     """
-    square = samples * samples
-    negative, positive = samples < 0, samples > 0
-    left = ((square * negative).sum(dim=1) / negative.sum(dim=1)).sqrt()
-    right = ((square * positive).sum(dim=1) / positive.sum(dim=1)).sqrt()
-    ratio = left / right
-    moments = samples.abs().mean(dim=1) ** 2 / square.mean(dim=1)
-    wanted = moments * (ratio**3 + 1) * (ratio + 1) / (ratio**2 + 1) ** 2
-    shape, given = _shapes()
-    above = torch.searchsorted(given, wanted.nan_to_num(0)).clamp(1, len(given) - 1)
-    nearest = above - (wanted - given[above - 1] <= given[above] - wanted).long()
-    alpha = shape[torch.where(wanted.isnan(), 0, nearest)]
-    width = torch.exp((torch.lgamma(1 / alpha) - torch.lgamma(3 / alpha)) / 2)
-    return alpha, left * width, right * width
+    flat = samples.ravel()
+    left, right = (_compute_deviation(part) for part in (flat[flat < 0], flat[flat > 0]))
+    if np.isnan(left) or np.isnan(right):
+        alpha = float(_shapes()[0][0])  # NumPy's argmin of NaN is the first
+    else:
+        ratio = left / right
+        moments = np.mean(np.abs(flat)) ** 2 / np.mean(flat * flat)
+        alpha = _find_nearest_shape(float(moments * (ratio**3 + 1) * (ratio + 1) / (ratio**2 + 1) ** 2))
+    width = math.exp((math.lgamma(1 / alpha) - math.lgamma(3 / alpha)) / 2)
+    return alpha, float(left) * width, float(right) * width
+
+
+def _compute_deviation(samples: Levels) -> np.float32:
+    """The root of the mean square; NaN without samples."""
+    return np.sqrt(np.mean(samples * samples)) if len(samples) else np.float32(np.nan)
+
+
+def _find_nearest_shape(wanted: float) -> float:
+    shapes, ratios = _shapes()
+    after = min(max(int(np.searchsorted(ratios, wanted)), 1), len(ratios) - 1)
+    is_before = wanted - ratios[after - 1] <= ratios[after] - wanted
+    return float(shapes[after - is_before])

@@ -395,16 +395,3 @@ def _normalize_name(name: str) -> str:
     for suffix in WEIGHTS_SUFFIXES:
         plain = plain.removesuffix(suffix)
     return plain
-
-
-NIQE_MODEL = RemoteFile(
-    name="niqe_pris_params.npz",
-    urls=(
-        "https://raw.githubusercontent.com/XPixelGroup/BasicSR/v1.4.2/basicsr/metrics/niqe_pris_params.npz",
-        "https://raw.githubusercontent.com/XPixelGroup/BasicSR/master/basicsr/metrics/niqe_pris_params.npz",
-    ),
-    bytes=11_850,
-    sha256=frozenset({"2a7c182a68c9e7f1b2e2e5ec723279d6f65d912b6fcaf37eb2bf03d7367c4296"}),
-    page="https://github.com/XPixelGroup/BasicSR/tree/master/basicsr/metrics",
-)
-"""The statistics of pristine photographs that NIQE uses as reference (Apache-2.0, from the authors' MATLAB release)."""
