@@ -142,6 +142,21 @@ def test_the_root_has_few_entries_and_few_floors():
     assert len(FLOORS) <= 16
 
 
+# Class names that two modules share, and why.
+SHARED_CLASS_NAMES = {"RRDB": "the papers' name of a block, whose layers differ between the two networks"}
+
+
+def test_no_two_classes_have_the_same_name():
+    """Private ones included: a reader who searches for a name finds one thing."""
+    places: dict[str, list[str]] = {}
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(path.relative_to(SOURCE).as_posix())
+    shared = {name: where for name, where in places.items() if len(where) > 1}
+    assert shared.keys() == SHARED_CLASS_NAMES.keys(), shared
+
+
 # Modules whose messages still name options. The list only shrinks.
 SPEAK_COMMAND_LINE = {
     *("deploy/build_file.py", "deploy/settings.py", "deploy/table.py", "weights/published.py", "zoo/models.py"),

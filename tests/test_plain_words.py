@@ -29,11 +29,16 @@ ARCHAIC = re.compile(
 KEYS = frozenset({"licence"})
 """Keys in files that exist, which are the whole string."""
 NOT_VERBS = re.compile(
-    r"_?(?:checked|made|wanted|shown|told|kept|laid_together|followed|overlaid|copied|lowered|measured|finished|written)"
+    r"""
+    _*(?:
+      (?!(?:need|feed|seed|embed|bleed|speed|exceed|proceed)(?:_|$))[a-z]+ed  # past participles
+    | made|wanted|shown|told|kept|laid|written|chosen|drawn|taken|given|known|built|found|done
+    | whole|same|together|some|both|best|larger|longer|fewer|wrong
+    )(?:_|$)
+    """,
+    re.VERBOSE,
 )
-"""Names that functions had: a function's name is a verb of the field."""
-OTHER_NAMES = frozenset({"deploy", "tiling", "weights"})
-"""Packages that still have some of these names."""
+"""Beginnings of names that functions had: a function's name is a verb of the field."""
 ALLOWED = ("tessera.licence", "normalise")  # keys in files that exist
 
 
@@ -76,10 +81,11 @@ def test_a_file_has_no_archaic_phrases(path: Path) -> None:
     "path", sorted((ROOT / "src" / "tessera").rglob("*.py")), ids=lambda path: path.relative_to(ROOT).as_posix()
 )
 def test_functions_are_named_by_verbs(path: Path) -> None:
-    if path.relative_to(ROOT / "src" / "tessera").parts[0] in OTHER_NAMES:
-        return
     functions = [
-        node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.FunctionDef)
+        node
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef)
+        and not any("property" in ast.unparse(each) for each in node.decorator_list)
     ]
-    found = [f"line {node.lineno}: {node.name}" for node in functions if NOT_VERBS.fullmatch(node.name)]
+    found = [f"line {node.lineno}: {node.name}" for node in functions if NOT_VERBS.match(node.name)]
     assert not found, "\n".join(found)

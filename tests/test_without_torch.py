@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from tessera.engines.compiled_cache import compiled_folder
+from tessera.engines.compiled_cache import get_compiled_folder
 from tessera.generators import GENERATORS, SRVGGNetCompactConfig
 from tessera.upscaling.upscaler import Upscaler
 from tessera.weights.files import save_weights
@@ -98,14 +98,14 @@ except ImportError as error:
 
 
 OPENED = """
-from tessera.engines.openvino.model import compiled_model
+from tessera.engines.openvino.model import load_compiled_model
 from tessera.planning import Planner
 from tessera.zoo.models import load_model
 import numpy as np
 
 class Opened:
     def __init__(self, network, candidate):
-        self.model = compiled_model(network, candidate.precision, candidate.threads)
+        self.model = load_compiled_model(network, candidate.precision, candidate.threads)
 
 generator = load_model(sys.argv[1])
 engine, choice = Planner(generator, engine="openvino", device="auto", opener=Opened).engine_for(64 * 64)
@@ -144,12 +144,12 @@ def test_where_nothing_was_kept_pytorch_is_asked_for(weights: Path, tmp_path: Pa
     """So that the test above does not pass by accident."""
     Upscaler(weights, engine="openvino").expect(64 * 64)  # the file is known, the model was never compiled
     assert list((tmp_path / "cache" / known_files.FOLDER).iterdir())
-    assert not compiled_folder().exists()
+    assert not get_compiled_folder().exists()
     code = """
-from tessera.engines.openvino.model import compiled_model
+from tessera.engines.openvino.model import load_compiled_model
 from tessera.zoo.models import load_model
 try:
-    compiled_model(load_model(sys.argv[1]), "fp32", 1)
+    load_compiled_model(load_model(sys.argv[1]), "fp32", 1)
 except ImportError as error:
     print(error)
 """

@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from tessera.cli import app as command_line
-from tessera.tiling.settings import declared_settings
+from tessera.tiling.settings import list_settings
 from tessera.train.recipe import RECIPES
 
 SUMMARY = "Tessera runs, trains, measures, explains and exports super-resolution networks of the ESRGAN family."
@@ -93,7 +93,7 @@ def _settings() -> str:
     ]
     upscale = next(command for words, command, _ in commands() if words == ["upscale"])
     options = {name for parameter in upscale.params for name in parameter.opts}
-    for each in declared_settings():
+    for each in list_settings():
         kinds = [kind.__name__ for kind in each.types if kind is not type(None)]
         values = [f"``{choice}``" for choice in each.choices] or [f"``{kind}``" for kind in kinds]
         option = f"--{each.name.replace('_', '-')}"

@@ -257,7 +257,7 @@ def _drop_none(value: Any) -> Any:
     return [_drop_none(inner) for inner in cast(list[Any], value)] if isinstance(value, list) else value
 
 
-class Kind(Protocol[ConfigT]):
+class NetworkKind(Protocol[ConfigT]):
     """One kind of network: its name and the type of its configuration."""
 
     @property
@@ -271,7 +271,7 @@ class Kind(Protocol[ConfigT]):
         ...
 
 
-def config_from_json(text: str, key: str, kinds: Sequence[Kind[ConfigT]]) -> ConfigT:
+def config_from_json(text: str, key: str, kinds: Sequence[NetworkKind[ConfigT]]) -> ConfigT:
     """Rebuild a configuration from the JSON under a metadata key.
 
     Raises WeightsError (without the file's name) unless it is a complete configuration of one of these kinds.

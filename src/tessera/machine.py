@@ -84,7 +84,7 @@ def parse_cpuinfo(text: str, architecture: str) -> Processor:
 
 def parse_sysctl(text: str, architecture: str) -> Processor:
     """Read what `sysctl machdep.cpu.brand_string hw.optional` prints on macOS."""
-    values = _sysctl_values(text)
+    values = _read_sysctl(text)
     known = any(key.startswith("hw.optional.") for key in values)
     features = tuple(name for name, _, key in _FEATURES if key and values.get(key) == "1") if known else None
     return Processor(name=values.get("machdep.cpu.brand_string"), architecture=architecture, features=features)
@@ -101,7 +101,7 @@ def processor(proc: Path = PROC) -> Processor:
         return Processor(name=platform.processor() or None, architecture=architecture, features=None)
 
 
-def _sysctl_values(text: str) -> dict[str, str]:
+def _read_sysctl(text: str) -> dict[str, str]:
     pairs = (line.partition(":") for line in text.splitlines())
     return {key.strip(): value.strip() for key, _, value in pairs if value.strip()}
 
@@ -146,12 +146,12 @@ def cores(proc: Path = PROC, cgroup: Path = CGROUP) -> Cores:
 def cpu_quota(proc: Path = PROC, cgroup: Path = CGROUP) -> float | None:
     """The smallest share of processor time that a control group around this process grants, in processors."""
     quotas: list[float] = []
-    for folder in _groups("", proc, cgroup):
+    for folder in _list_groups("", proc, cgroup):
         with contextlib.suppress(OSError, ValueError):
             quota, period = (folder / "cpu.max").read_text().split()
             quotas.append(math.inf if quota == "max" else int(quota) / int(period))
-    for folder in _groups("cpu", proc, cgroup):
-        quota, period = (_number(folder / name) for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us"))
+    for folder in _list_groups("cpu", proc, cgroup):
+        quota, period = (_read_number(folder / name) for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us"))
         if quota is not None and period:
             quotas.append(math.inf if quota < 0 else quota / period)
     least = min(quotas, default=math.inf)
@@ -190,9 +190,9 @@ def memory(proc: Path = PROC, cgroup: Path = CGROUP) -> Memory:
         read = parse_meminfo((proc / "meminfo").read_text())
     total, available = read.get("MemTotal"), read.get("MemAvailable")
     if total is None and sys.platform == "darwin":
-        told = _sysctl_values(_ask_sysctl("hw.memsize")).get("hw.memsize", "")
+        told = _read_sysctl(_ask_sysctl("hw.memsize")).get("hw.memsize", "")
         total = int(told) if told.isdigit() else None
-    groups = list(_memory_groups(proc, cgroup))
+    groups = list(_list_memory_groups(proc, cgroup))
     for limit, used in groups:
         left = max(limit - used, 0)
         available = left if available is None else min(available, left)
@@ -212,14 +212,14 @@ def available_memory_bytes() -> int:
     return max(_FALLBACK_MEMORY_BYTES if available is None else available, _LEAST_MEMORY_BYTES)
 
 
-def _memory_groups(proc: Path, cgroup: Path) -> Iterator[tuple[int, int]]:
+def _list_memory_groups(proc: Path, cgroup: Path) -> Iterator[tuple[int, int]]:
     """The limit of each control group around this process and what counts against it, in bytes."""
     for controller, limit_name, used_name, idle in (
         ("", "memory.max", "memory.current", "inactive_file"),
         ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
     ):
-        for folder in _groups(controller, proc, cgroup):
-            limit, used = _number(folder / limit_name), _number(folder / used_name)
+        for folder in _list_groups(controller, proc, cgroup):
+            limit, used = _read_number(folder / limit_name), _read_number(folder / used_name)
             if limit is None or used is None or limit >= _NO_LIMIT_BYTES:
                 continue
             statistics: dict[str, str] = {}
@@ -230,7 +230,7 @@ def _memory_groups(proc: Path, cgroup: Path) -> Iterator[tuple[int, int]]:
             yield limit, max(used - idle_bytes, 0)
 
 
-def _groups(controller: str, proc: Path, cgroup: Path) -> Iterator[Path]:
+def _list_groups(controller: str, proc: Path, cgroup: Path) -> Iterator[Path]:
     """The folders of the control groups around this process, innermost first: version 2, or a controller of version 1.
 
     A container often sees its own group as the root while the path it is told is the host's: only the root is there.
@@ -250,7 +250,7 @@ def _groups(controller: str, proc: Path, cgroup: Path) -> Iterator[Path]:
             yield folder
 
 
-def _number(path: Path) -> int | None:
+def _read_number(path: Path) -> int | None:
     try:
         return int(path.read_text())
     except (OSError, ValueError):
@@ -294,7 +294,7 @@ def cache_folder() -> Path:
     if chosen:
         return expand_home(chosen)
     usual = _find_folder(user_cache_path)
-    return usual if _can_create(usual) else _find_private_folder() or usual
+    return usual if _is_creatable(usual) else _find_private_folder() or usual
 
 
 def data_folder() -> Path:
@@ -312,7 +312,7 @@ def _find_folder(find: Callable[..., Path]) -> Path:
     return folder if folder.is_absolute() else nowhere
 
 
-def _can_create(folder: Path) -> bool:
+def _is_creatable(folder: Path) -> bool:
     """Whether a folder is writable, or can be created."""
     existing = next((each for each in (folder, *folder.parents) if each.exists()), folder)
     return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)

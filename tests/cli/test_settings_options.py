@@ -13,10 +13,10 @@ import pytest
 import typer
 
 from tessera.cli import upscale
-from tessera.tiling.settings import Changes, Settings, declared_settings
+from tessera.tiling.settings import Changes, Settings, list_settings
 
 OPTIONS: dict[str, Any] = {each.name: each for each in typer.main.get_command(upscale.app).params}
-DECLARED = [each for each in declared_settings() if each.name != "limits"]
+DECLARED = [each for each in list_settings() if each.name != "limits"]
 
 
 def _words(option: Any) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tessera.engines.compiled_cache import build_compiled_key, compiled_folder, read_compiled, write_compiled
+from tessera.engines.compiled_cache import build_compiled_key, get_compiled_folder, read_compiled, write_compiled
 
 KEY, OTHER = build_compiled_key({"weights": "a"}), build_compiled_key({"weights": "b"})
 
@@ -15,7 +15,7 @@ KEY, OTHER = build_compiled_key({"weights": "a"}), build_compiled_key({"weights"
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TESSERA_CACHE", str(tmp_path))
-    return compiled_folder()
+    return get_compiled_folder()
 
 
 def kept_files(folder: Path) -> list[Path]:
@@ -52,7 +52,7 @@ def test_the_longest_unused_makes_room():
     keys = [build_compiled_key({"number": str(number)}) for number in range(4)]
     for number, key in enumerate(keys[:3]):
         write_compiled(key, bytes(1000))
-        os.utime(compiled_folder() / f"{key}.compiled", (number, number))
+        os.utime(get_compiled_folder() / f"{key}.compiled", (number, number))
     assert read_compiled(keys[0]) is not None  # used just now
     write_compiled(keys[3], bytes(1000), most_bytes=3500)
     assert [read_compiled(key) is not None for key in keys] == [True, False, True, True]

@@ -11,7 +11,7 @@ from torch import nn
 
 from engines.sharing import assert_threads_share, make_random, noise
 from stand_ins import loaded, nearest, ran
-from tessera.engines.compiled_cache import compiled_folder
+from tessera.engines.compiled_cache import get_compiled_folder
 from tessera.engines.ncnn.engine import NcnnEngine
 from tessera.engines.openvino import model as engine_module
 from tessera.engines.openvino.engine import OpenVinoEngine
@@ -54,7 +54,7 @@ CONFIGS: dict[str, GeneratorConfig] = {
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TESSERA_CACHE", str(tmp_path))
-    return compiled_folder()
+    return get_compiled_folder()
 
 
 def never(*_: object) -> Any:
@@ -65,7 +65,7 @@ def never(*_: object) -> Any:
 def test_a_written_graph_gives_what_pytorch_gives_on_tiles_of_any_shape(
     config: GeneratorConfig, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(engine_module, "_converted", never)
+    monkeypatch.setattr(engine_module, "_convert_model", never)
     generator = make_random(config)
     engine = OpenVinoEngine(generator)
     m = config.multiple

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from tessera.evaluate.statistics import bootstrap_interval, paired_p_value
+from tessera.evaluate.statistics import bootstrap_interval, compute_paired_p_value
 
 
 def test_the_interval_holds_the_true_mean_about_as_often_as_it_says():
@@ -27,19 +27,19 @@ def test_one_score_none_and_infinity():
     assert bootstrap_interval([3.5]) == (3.5, 3.5)
     assert all(math.isnan(end) for end in bootstrap_interval([]))
     assert bootstrap_interval([1.0, math.inf]) == (math.inf, math.inf)
-    assert math.isnan(paired_p_value([0.1]))
+    assert math.isnan(compute_paired_p_value([0.1]))
 
 
 def test_few_pairs_are_counted_exactly():
     # All five of one sign: only that and its mirror are as extreme, 2 of 32.
-    assert paired_p_value([0.3, 0.1, 0.2, 0.5, 0.4]) == 2 / 32
-    assert paired_p_value([0.0, 0.0, 0.0]) == 1
-    assert paired_p_value([1.0, -1.0]) == 1
+    assert compute_paired_p_value([0.3, 0.1, 0.2, 0.5, 0.4]) == 2 / 32
+    assert compute_paired_p_value([0.0, 0.0, 0.0]) == 1
+    assert compute_paired_p_value([1.0, -1.0]) == 1
 
 
 def test_the_p_value_is_even_where_there_is_no_difference_and_small_where_there_is():
     rng = np.random.default_rng(2)
-    values = [paired_p_value(rng.normal(0, 1, 10)) for _ in range(300)]
+    values = [compute_paired_p_value(rng.normal(0, 1, 10)) for _ in range(300)]
     assert 0.42 < np.mean(values) < 0.58
     assert np.mean(np.array(values) <= 0.05) < 0.09
-    assert paired_p_value(rng.normal(0.5, 1, 200)) < 0.001
+    assert compute_paired_p_value(rng.normal(0.5, 1, 200)) < 0.001

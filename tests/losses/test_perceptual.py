@@ -23,7 +23,7 @@ from tessera.losses import (
     substitute_layers,
 )
 from tessera.trunks import IMAGENET, NO_NORMALIZATION, TRUNKS, VGG16_WIDTHS, VGG19_WIDTHS, Trunk, load_trunk, vgg
-from tessera.trunks.classifiers import distilled_vgg19
+from tessera.trunks.classifiers import build_distilled_vgg19
 
 WIDTHS = ((4, 5), (6,))
 
@@ -260,7 +260,7 @@ def test_differences_of_maps_in_half_precision_are_added_up_in_single():
 
 
 def test_a_layer_that_the_trunk_has_not_gets_the_deepest_it_has_and_what_to_write():
-    distilled = distilled_vgg19(widths=((2, 2), (2, 2), (2,) * 4, (2,) * 4, (2,)))
+    distilled = build_distilled_vgg19(widths=((2, 2), (2, 2), (2,) * 4, (2,) * 4, (2,)))
     with pytest.raises(UsageError) as caught:
         PerceptualLoss(distilled, PerceptualConfig(trunk="vgg19-distilled", layers=REAL_ESRGAN_LAYERS))
     for part in ("'vgg19-distilled'", "no layer 'conv5_4'", "deepest it has is relu5_1", "'conv5_1': 1.0"):
@@ -271,7 +271,7 @@ def test_a_layer_that_the_trunk_has_not_gets_the_deepest_it_has_and_what_to_writ
 
 def test_published_layers_have_a_substitute_in_each_thinner_trunk():
     with torch.device("meta"):
-        distilled, vgg16, vgg19 = distilled_vgg19(), vgg(VGG16_WIDTHS), vgg(VGG19_WIDTHS)
+        distilled, vgg16, vgg19 = build_distilled_vgg19(), vgg(VGG16_WIDTHS), vgg(VGG19_WIDTHS)
     assert substitute_layers(REAL_ESRGAN_LAYERS, vgg19) == REAL_ESRGAN_LAYERS
     first = {"conv1_2": 0.1, "conv2_2": 0.1}
     assert substitute_layers(REAL_ESRGAN_LAYERS, distilled) == {**first, "conv3_4": 1, "conv4_4": 1, "conv5_1": 1}

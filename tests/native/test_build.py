@@ -101,8 +101,8 @@ def test_what_is_no_library_or_one_of_another_version_is_refused(tmp_path: Path)
 @pytest.mark.skipif(library.problem() is not None, reason="the kernels are not built")
 def test_the_environment_may_name_the_instruction_set(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv(library.SET_VARIABLE, "portable")
-    assert library.chosen_set() == "portable"
+    assert library.choose_set() == "portable"
     assert choose_products("kernels", "auto") == "fp32"
     monkeypatch.setenv(library.SET_VARIABLE, "amx")
     with pytest.raises(EngineError, match="TESSERA_KERNELS_SET is 'amx', and the kernels here have portable"):
-        library.chosen_set()
+        library.choose_set()

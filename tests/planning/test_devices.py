@@ -72,7 +72,7 @@ def test_pytorch_is_imported_only_where_it_may_find_a_gpu(
     monkeypatch: pytest.MonkeyPatch, version: str | None, driver: bool, asks: bool
 ) -> None:
     monkeypatch.undo()
-    monkeypatch.setattr(devices, "installed_version", lambda name: version)
+    monkeypatch.setattr(devices, "find_installed_version", lambda name: version)
     monkeypatch.setattr(devices, "sys", SimpleNamespace(platform="linux"))
     monkeypatch.setattr(Path, "exists", lambda self: driver and "nvidia" in str(self))
     assert devices._may_have_pytorch_gpu() is asks

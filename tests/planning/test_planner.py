@@ -396,10 +396,10 @@ def test_rates_between_two_tiles_are_interpolated_and_beyond_them_kept():
 
 
 def test_tiles_are_large_where_seams_cost_much_small_where_they_do_not_and_fit_in_memory():
-    assert candidate((64, 1.0)).best_tile(0) == min(TILES)
-    assert candidate((64, 1.0)).best_tile(24) > 256
-    assert candidate((128, 1.0), (256, 9.0)).best_tile(8) == 128
-    assert candidate((64, 1.0), bytes_per_pixel=60_000).best_tile(24) == 256
+    assert candidate((64, 1.0)).choose_best_tile(0) == min(TILES)
+    assert candidate((64, 1.0)).choose_best_tile(24) > 256
+    assert candidate((128, 1.0), (256, 9.0)).choose_best_tile(8) == 128
+    assert candidate((64, 1.0), bytes_per_pixel=60_000).choose_best_tile(24) == 256
     assert waste(128, 24) == pytest.approx((128 / 80) ** 2)
 
 
@@ -416,7 +416,7 @@ def test_a_deep_network_is_timed_cut_down_and_the_whole_follows():
     assert torch.equal(torch.random.get_rng_state(), state)
     assert cuts.small is not None
     costs = [each.config.multiply_adds(64, 64) for each in (cuts.small, cuts.large)]
-    assert cuts.whole(*costs) == pytest.approx(deep.multiply_adds(64, 64), rel=1e-9)
+    assert cuts.estimate_whole(*costs) == pytest.approx(deep.multiply_adds(64, 64), rel=1e-9)
     assert 2 * costs[1] < 80e9
 
 

@@ -27,7 +27,7 @@ def never_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object) -> None:
         raise AssertionError("candidates were timed for a file that has one engine")
 
-    monkeypatch.setattr(planner.Planner, "_timed", never)
+    monkeypatch.setattr(planner.Planner, "_update_timings", never)
 
 
 @pytest.mark.usefixtures("never_measured")

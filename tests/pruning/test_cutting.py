@@ -79,7 +79,7 @@ def test_other_networks_and_no_pictures_are_refused() -> None:
 
 
 def test_a_derivative_stays_under_the_license() -> None:
-    generator = adding([0.1, 0.0]).called("whole", "BSD-3-Clause")
+    generator = adding([0.1, 0.0]).with_name("whole", "BSD-3-Clause")
     said = describe_origin(generator, prune(generator, 1, [pictures()]))
     assert said[LICENSE_KEY] == "BSD-3-Clause"
     assert said["tessera.begun_from"] == f"whole, sha256 {'0' * 64}"

@@ -15,7 +15,7 @@ def on_tensors(function):
 
 lock_flat_areas = on_tensors(fidelity.lock_flat_areas)
 lock_colors = on_tensors(fidelity.lock_colors)
-within_neighbors = on_tensors(fidelity.within_neighbors)
+clip_to_neighbors = on_tensors(fidelity.clip_to_neighbors)
 color_difference = on_tensors(fidelity.color_difference)
 
 
@@ -96,7 +96,7 @@ def test_alpha_has_no_veil_beside_what_is_visible_and_no_hole_inside_it():
     alpha = torch.zeros(1, 1, 20, 20)
     alpha[..., 10:] = 1
     veiled = enlarged(alpha) * 0.96 + 0.02
-    clipped = within_neighbors(alpha, veiled)
+    clipped = clip_to_neighbors(alpha, veiled)
     assert (clipped[..., : 9 * 4] == 0).all()
     assert (clipped[..., 11 * 4 :] == 1).all()
     edge = slice(9 * 4, 11 * 4)

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from tessera.tiling.prefetch import Turns, is_at_work, one_ahead
+from tessera.tiling.prefetch import Turns, is_at_work, prefetch_one
 
 
 def test_results_come_in_order_and_only_the_next_is_worked_on_meanwhile():
@@ -13,7 +13,7 @@ def test_results_come_in_order_and_only_the_next_is_worked_on_meanwhile():
         begun.append(item)
         return item * item
 
-    for item, result in one_ahead(work, range(6)):
+    for item, result in prefetch_one(work, range(6)):
         time.sleep(0.02)
         assert result == item * item
         assert begun == list(range(min(item + 2, 6)))
@@ -27,7 +27,7 @@ def test_the_work_overlaps_with_what_the_caller_does():
             met.wait()  # for the caller, who is busy with the first result
         return item
 
-    for item, _ in one_ahead(work, range(3)):
+    for item, _ in prefetch_one(work, range(3)):
         if item == 0:
             met.wait()
 
@@ -41,7 +41,7 @@ def test_items_are_taken_and_a_single_one_is_worked_on_in_the_callers_thread():
             yield item
 
     for count in (0, 1, 4):
-        workers = [worker for _, worker in one_ahead(lambda _: threading.get_ident(), items(count))]
+        workers = [worker for _, worker in prefetch_one(lambda _: threading.get_ident(), items(count))]
         assert len(workers) == count
         assert (set(workers) == {here}) == (count == 1)
     assert set(seen) == {here}
@@ -59,7 +59,7 @@ def test_what_the_work_raises_is_raised_at_its_turn_and_nothing_is_begun_after_i
     given: list[int] = []
 
     def take() -> None:
-        for item, _ in one_ahead(work, range(9)):
+        for item, _ in prefetch_one(work, range(9)):
             given.append(item)
 
     with pytest.raises(MemoryError, match="no room"):
@@ -75,7 +75,7 @@ def test_closed_early_it_waits_for_the_work_under_way():
         time.sleep(0.05)
         finished.append(item)
 
-    results = one_ahead(work, range(9))
+    results = prefetch_one(work, range(9))
     next(results)
     results.close()
     assert finished == [0, 1]
@@ -89,7 +89,7 @@ def test_an_interrupted_caller_does_not_wait_for_the_work_under_way():
         if item == 1:
             let_go.wait(5)
 
-    results = one_ahead(work, range(9))
+    results = prefetch_one(work, range(9))
     next(results)
     with pytest.raises(KeyboardInterrupt):
         results.throw(KeyboardInterrupt)

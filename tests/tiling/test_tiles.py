@@ -36,7 +36,7 @@ def test_weights_add_up_to_one_at_every_output_pixel_and_at_most_two_tiles_meet(
     tiles_at = np.zeros(length * scale, int)
     ramp = fade_in(axis.fade, scale)
     for index in range(len(axis)):
-        first, last = axis.kept(index)
+        first, last = axis.find_kept_range(index)
         weights = np.ones((last - first) * scale)
         if index:
             weights[: len(ramp)] *= ramp
@@ -53,7 +53,7 @@ def test_every_kept_pixel_has_its_context_unless_the_picture_ends(case):
     length, tile, overlap, multiple = case
     axis = plan_axis(length, tile=tile, overlap=overlap, multiple=multiple)
     for index in range(len(axis)):
-        first, last = axis.kept(index)
+        first, last = axis.find_kept_range(index)
         assert axis.starts[index] <= first
         assert last <= axis.starts[index] + axis.tile
     if len(axis) > 1 and -(-overlap // multiple) <= (tile // multiple - 1) // 2:

@@ -54,13 +54,13 @@ def healthy(**changes: Any) -> Findings:
 
 
 def only_warning(**changes: Any) -> str:
-    said = doctor.warnings_about(healthy(**changes))
+    said = doctor.list_warnings(healthy(**changes))
     assert len(said) == 1, said
     return said[0]
 
 
 def test_nothing_is_said_about_a_healthy_machine():
-    assert doctor.warnings_about(healthy()) == []
+    assert doctor.list_warnings(healthy()) == []
     assert healthy().can_upscale
 
 
@@ -69,7 +69,7 @@ def test_too_many_and_too_few_threads_are_told_with_the_number_to_set():
     assert "set it to 2" in only_warning(cores=two, threads=Threads(pytorch=8, omp_num_threads=8))
     assert "set OMP_NUM_THREADS=2" in only_warning(cores=two, threads=Threads(pytorch=64, omp_num_threads=None))
     assert "only 1 of 4 cores" in only_warning(threads=Threads(pytorch=1, omp_num_threads=1))
-    assert doctor.warnings_about(healthy(cores=two, threads=Threads(pytorch=2, omp_num_threads=2))) == []
+    assert doctor.list_warnings(healthy(cores=two, threads=Threads(pytorch=2, omp_num_threads=2))) == []
 
 
 def test_kernels_that_were_not_built_are_a_warning_with_the_command_that_builds_them():
@@ -83,7 +83,7 @@ def test_kernels_that_were_not_built_are_a_warning_with_the_command_that_builds_
 def test_a_set_below_what_the_processor_offers_is_a_warning():
     sets = ("portable", "avx2", "avx512")
     best = doctor.Kernels(used="avx512", chosen_by_environment=False, offered=sets, wheel="linux-x86_64")
-    assert doctor.warnings_about(healthy(kernels=best)) == []
+    assert doctor.list_warnings(healthy(kernels=best)) == []
     said = only_warning(kernels=dataclasses.replace(best, used="portable"))
     assert "The kernels use portable, and this processor has avx512" in said
     assert "python -m tessera.native.build" in said
@@ -94,24 +94,24 @@ def test_a_set_below_what_the_processor_offers_is_a_warning():
 def test_an_installation_without_kernels_is_a_warning_where_a_release_has_them():
     missing = doctor.Kernels(used=None, chosen_by_environment=False, offered=(), wheel="macos-arm64")
     assert "the wheel of a release for macos-arm64 has them" in only_warning(kernels=missing)
-    assert doctor.warnings_about(healthy(kernels=dataclasses.replace(missing, wheel=None))) == []
+    assert doctor.list_warnings(healthy(kernels=dataclasses.replace(missing, wheel=None))) == []
 
 
 def test_limits_swap_and_lack_of_space_are_told():
     memory = healthy().memory
     limited = dataclasses.replace(memory, limit_bytes=4 * GB)
     assert "Only 4.0 GiB of this machine's 16 GiB" in only_warning(memory=limited)
-    assert doctor.warnings_about(healthy(memory=dataclasses.replace(memory, limit_bytes=16 * GB))) == []
+    assert doctor.list_warnings(healthy(memory=dataclasses.replace(memory, limit_bytes=16 * GB))) == []
     assert "512 MiB of memory is free" in only_warning(memory=dataclasses.replace(memory, available_bytes=GB // 2))
     assert "swap" in only_warning(memory=dataclasses.replace(memory, swap_total_bytes=8 * GB, swap_used_bytes=2 * GB))
-    assert doctor.warnings_about(healthy(memory=dataclasses.replace(memory, swap_used_bytes=GB))) == []
+    assert doctor.list_warnings(healthy(memory=dataclasses.replace(memory, swap_used_bytes=GB))) == []
     assert "models folder" in only_warning(models_folder=Folder(path=Path("models"), free_bytes=GB // 4))
 
 
 def test_old_processors_are_told_and_those_of_other_kinds_are_not_called_old():
     assert "no AVX2" in only_warning(processor=Processor(name=None, architecture="x86_64", features=()))
-    assert doctor.warnings_about(healthy(processor=Processor(name=None, architecture="aarch64", features=()))) == []
-    assert doctor.warnings_about(healthy(processor=Processor(name=None, architecture="AMD64", features=None))) == []
+    assert doctor.list_warnings(healthy(processor=Processor(name=None, architecture="aarch64", features=()))) == []
+    assert doctor.list_warnings(healthy(processor=Processor(name=None, architecture="AMD64", features=None))) == []
 
 
 def test_a_gpu_that_pytorch_does_not_use_is_told():
@@ -174,9 +174,9 @@ def test_weights_in_the_models_folder_are_found_once_each(tmp_path: Path, monkey
     assert published.remote is not None
     for name in (published.remote.name, "own.bin", "own.param", "notes.txt", "half.pth.part"):
         (tmp_path / name).write_bytes(b"12345")
-    found = doctor.weights_in(tmp_path)
+    found = doctor.find_weights(tmp_path)
     assert [(weights.name, weights.size_bytes) for weights in found] == [(published.name, 5), ("own.bin", 5)]
-    assert doctor.weights_in(tmp_path / "not there") == ()
+    assert doctor.find_weights(tmp_path / "not there") == ()
 
 
 def test_what_is_said_about_products_is_what_engines_do():

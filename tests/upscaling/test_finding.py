@@ -236,7 +236,7 @@ def test_names_tell_what_they_were_made_from_where_two_would_be_the_same() -> No
 
 
 def test_thousands_of_equal_names_take_no_time() -> None:
-    found = [finding._Found(Path(f"{index}/a.png")) for index in range(20_000)]  # pyright: ignore[reportPrivateUsage]
+    found = [finding._FoundPicture(Path(f"{index}/a.png")) for index in range(20_000)]  # pyright: ignore[reportPrivateUsage]
     tasks = finding._name_outputs(found, Naming())  # pyright: ignore[reportPrivateUsage]
     assert len({task.output for task in tasks}) == 20_000
 

@@ -55,11 +55,11 @@ def test_the_network_is_read_when_it_is_asked_for_and_once_for_all_threads():
 
 def test_neither_a_new_name_nor_printing_reads_the_network():
     reader = Reader()
-    generator = waiting(reader).called("other", "MIT")
+    generator = waiting(reader).with_name("other", "MIT")
     assert "other" in repr(generator)
     assert (generator.name, generator.license, generator.config) == ("other", "MIT", CONFIG)
     assert reader.times == 0
-    assert generator.network is generator.called("third", None).network
+    assert generator.network is generator.with_name("third", None).network
     assert reader.times == 1
 
 

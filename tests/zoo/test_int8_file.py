@@ -127,7 +127,7 @@ def candidates_of(path: Path, **settings: object) -> list[str]:
 
 
 def test_only_fast_lets_the_int8_form_take_part_and_only_where_it_is_good_enough(folder: Path, monkeypatch):
-    monkeypatch.setattr(planner.Planner, "_timed", lambda self, plan: plan)
+    monkeypatch.setattr(planner.Planner, "_update_timings", lambda self, plan: plan)
     path = folder / "model.safetensors"
     assert "openvino int8" in candidates_of(path, precision="fast")
     assert "openvino int8" not in candidates_of(path, precision="auto")

@@ -63,7 +63,7 @@ def measure_network(
     clocks = clocks or Clocks()
     probes = probes or {}
     peaks = {name: probe() for name, probe in probes.items()}
-    entered: dict[str, _Entry] = {}
+    entered: dict[str, _RunningCandidate] = {}
     missing: list[Missing] = []
     reference: Tensor | None = None
     for contender in contenders:
@@ -72,7 +72,7 @@ def measure_network(
             opened = contender.open()
             if opened.name in entered:
                 continue
-            entry = _Entry(opened, picture, reference, clocks)
+            entry = _RunningCandidate(opened, picture, reference, clocks)
             warm_up = entry.warm_up()
         except Exception as error:  # libraries raise anything; the other candidates continue
             if reference is None:
@@ -97,7 +97,7 @@ def measure_network(
     )
 
 
-class _Entry:
+class _RunningCandidate:
     """A running candidate; its results are compared outside the timed part."""
 
     def __init__(self, opened: Opened, picture: Tensor, reference: Tensor | None, clocks: Clocks) -> None:

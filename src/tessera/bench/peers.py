@@ -43,7 +43,7 @@ def list_contenders(
 
 
 def _make_contender(generator: LoadedGenerator, name: EngineName, precision: Precision, device: str) -> Contender:
-    def opened() -> Opened:
+    def open_programs() -> Opened:
         engine = open_engine(generator, precision, engine=name, device=device)
 
         def run(picture: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ def _make_contender(generator: LoadedGenerator, name: EngineName, precision: Pre
 
         return Opened(f"{engine.name} {engine.precision}", engine.precision, run)
 
-    return Contender(f"{name} {precision}", opened)
+    return Contender(f"{name} {precision}", open_programs)
 
 
 def open_plain_pytorch(generator: LoadedGenerator) -> Opened:

@@ -101,7 +101,7 @@ def attention(
 
     series_found = find_checkpoints([find_checkpoint_place(each) for each in named])
     count = len(series_found)
-    with _progress(count * (1 + len(found)), quiet=quiet) as done:
+    with _show_progress(count * (1 + len(found)), quiet=quiet) as done:
         series = check_series(series_found, lambda number: done(f"checking {number} of {count}"))
         subjects = _plan_subjects(found, reference, generated, model)
         made = explain_series(subjects, series, output, view, on_done=done)
@@ -232,7 +232,7 @@ def _print_summary(output: Path, series: CheckpointSeries, records: Sequence[Pic
 
 
 @contextmanager
-def _progress(total: int, *, quiet: bool) -> Generator[Callable[[str], None]]:
+def _show_progress(total: int, *, quiet: bool) -> Generator[Callable[[str], None]]:
     """Show a progress bar on standard error, if that is a terminal."""
     if quiet or not sys.stderr.isatty():
         yield lambda _: None

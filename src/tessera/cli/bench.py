@@ -76,18 +76,20 @@ def bench(
     from tessera.weights.published import DEFAULT_MODEL
     from tessera.zoo.models import load_model
 
-    height, width = _size(size)
-    engines, precisions = _engines(engine, whole=whole), _precisions(precision)
+    height, width = _parse_size(size)
+    engines, precisions = _parse_engines(engine, whole=whole), _parse_precisions(precision)
     check_reports({"--json": json_file, "--markdown": markdown_file})
     name = model or DEFAULT_MODEL
     generator = load_model(name, offline=offline)
-    pixels = _pixels(picture, height, width, generator.config.multiple)
+    pixels = _read_pixels(picture, height, width, generator.config.multiple)
     subject = f"{generator.name}, {pixels.shape[1]}x{pixels.shape[0]} of {picture or 'a synthetic picture'}"
     found = examine()
     count = threads or found.cores.usable
     surroundings = describe_machine(found, count)
     chosen = _Chosen(engines, precisions, parse_device(device), count, rounds, peers)
-    comparison = _programs(name, pixels, subject, chosen) if whole else _network(generator, pixels, subject, chosen)
+    comparison = (
+        _bench_programs(name, pixels, subject, chosen) if whole else _bench_network(generator, pixels, subject, chosen)
+    )
     text = as_markdown([comparison], surroundings)
     typer.echo(make_lines_printable(text), nl=False)
     write_report(markdown_file, text)
@@ -106,7 +108,7 @@ class _Chosen:
     peers: bool
 
 
-def _network(generator: LoadedGenerator, pixels: Pixels, subject: str, chosen: _Chosen) -> BenchResult:
+def _bench_network(generator: LoadedGenerator, pixels: Pixels, subject: str, chosen: _Chosen) -> BenchResult:
     import torch
 
     from tessera.bench.network import measure_network
@@ -135,7 +137,7 @@ def _network(generator: LoadedGenerator, pixels: Pixels, subject: str, chosen: _
     )
 
 
-def _programs(model: str, pixels: Pixels, subject: str, chosen: _Chosen) -> BenchResult:
+def _bench_programs(model: str, pixels: Pixels, subject: str, chosen: _Chosen) -> BenchResult:
     from tessera.bench.processes import Program, measure_programs
     from tessera.engines.opening import choose_products
     from tessera.images.writer import write_picture
@@ -168,14 +170,14 @@ def _programs(model: str, pixels: Pixels, subject: str, chosen: _Chosen) -> Benc
         )
 
 
-def _size(text: str) -> tuple[int, int]:
+def _parse_size(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", text)
     if match is None or 0 in (int(match[1]), int(match[2])):
         raise UsageError(f"expected HEIGHTxWIDTH in pixels, such as 128x128, found {text}.", field="size")
     return int(match[1]), int(match[2])
 
 
-def _pixels(path: Path | None, height: int, width: int, multiple: int) -> Pixels:
+def _read_pixels(path: Path | None, height: int, width: int, multiple: int) -> Pixels:
     from tessera.bench.subject import crop_middle, make_picture
     from tessera.images.picture import read_picture
 
@@ -183,7 +185,7 @@ def _pixels(path: Path | None, height: int, width: int, multiple: int) -> Pixels
     return crop_middle(pixels, height, width, multiple=multiple)
 
 
-def _engines(asked: Sequence[str] | None, *, whole: bool) -> tuple[EngineName, ...]:
+def _parse_engines(asked: Sequence[str] | None, *, whole: bool) -> tuple[EngineName, ...]:
     from tessera.bench.peers import NAMES
 
     if asked and "auto" in asked and not whole:
@@ -192,7 +194,7 @@ def _engines(asked: Sequence[str] | None, *, whole: bool) -> tuple[EngineName, .
     return tuple(_word("--engine", name, known) for name in asked) if asked else NAMES
 
 
-def _precisions(asked: Sequence[str] | None) -> tuple[Precision, ...]:
+def _parse_precisions(asked: Sequence[str] | None) -> tuple[Precision, ...]:
     known: dict[str, Any] = {name: name for name in ("exact", "auto", "fast")}
     return tuple(_word("--precision", name, known) for name in asked or ("exact", "auto"))
 

@@ -60,10 +60,10 @@ def recipes() -> None:
 
     width = max(map(len, RECIPES))
     for name in RECIPES:
-        typer.echo(f"{name:<{width}}  {_first_comment(name)}")
+        typer.echo(f"{name:<{width}}  {_read_first_comment(name)}")
 
 
-def _first_comment(name: str) -> str:
+def _read_first_comment(name: str) -> str:
     from importlib import resources
 
     text = (resources.files("tessera.train") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
@@ -142,7 +142,7 @@ def _describe_rates(recipe: Recipe, optimizer: OptimizerConfig, *, of_discrimina
     if recipe.steps:
         marks = list_rate_changes(settled, optimizer.rate, recipe.steps)
         return warm_up + ", ".join(f"{rate:g} from step {step:,}" for step, rate in marks) + cosine
-    marks = list_rate_changes(settled, optimizer.rate, _WHOLE_RUN) if _in_shares(settled) else [(1, optimizer.rate)]
+    marks = list_rate_changes(settled, optimizer.rate, _WHOLE_RUN) if _is_in_shares(settled) else [(1, optimizer.rate)]
     return warm_up + ", ".join(f"{rate:g} from {100 * (step - 1) / _WHOLE_RUN:g} %" for step, rate in marks) + cosine
 
 
@@ -150,7 +150,7 @@ _WHOLE_RUN = 10_000
 """Stands for a run whose steps follow from its pictures; its rates are given at shares of it."""
 
 
-def _in_shares(schedule: MultiStep | CosineRestarts) -> bool:
+def _is_in_shares(schedule: MultiStep | CosineRestarts) -> bool:
     """Whether the schedule is in shares of the run, so that it needs no number of steps."""
     marks = schedule.milestones if schedule.kind == "multi-step" else schedule.periods
     return all(mark <= 1 for mark in marks)

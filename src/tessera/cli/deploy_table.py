@@ -79,7 +79,7 @@ def deploy_table(
     for each in loaded:
         if find_generator(each.config) is None:
             raise UsageError(f"{each.name}: only networks of the family can be written in other precisions.")
-    whole = _int8_files(loaded, int8 or ())
+    whole = _find_int8_files(loaded, int8 or ())
     found = examine()
     count = threads or found.cores.usable
     surroundings = describe_machine(found, count)
@@ -108,7 +108,7 @@ def deploy_table(
     write_report(html_file, "".join(as_html(rows, chosen, surroundings)))
 
 
-def _int8_files(models: Sequence[LoadedGenerator], named: Sequence[Path]) -> dict[str, Path]:
+def _find_int8_files(models: Sequence[LoadedGenerator], named: Sequence[Path]) -> dict[str, Path]:
     """The int8 file of each model, by the model's sha256: the one that was named, or the one next to the model."""
     from tessera.weights.files import load_weights
     from tessera.zoo.int8_file import QUANTIZED_FROM_KEY, find_int8

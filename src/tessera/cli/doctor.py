@@ -26,7 +26,7 @@ def doctor(as_json: AsJson = False) -> None:
 
     Exit code: 0 pictures can be upscaled here, 1 they cannot.
     """
-    from tessera.upscaling.doctor import as_dict, examine, warnings_about
+    from tessera.upscaling.doctor import as_dict, examine, list_warnings
 
     found = examine()
     if as_json:
@@ -34,7 +34,7 @@ def doctor(as_json: AsJson = False) -> None:
     else:
         for heading, text in lines(found):
             typer.echo(make_printable(f"{heading:<12}{text}").rstrip())
-        for warning in warnings_about(found):
+        for warning in list_warnings(found):
             typer.echo(make_printable(f"! {warning}"))
     if not found.can_upscale:
         raise typer.Exit(1)
@@ -73,7 +73,7 @@ def lines(found: Findings) -> Iterator[tuple[str, str]]:
     for number, device in enumerate(found.devices):
         yield ("" if number else "devices"), describe_device(device)
     for number, engine in enumerate(found.engines):
-        yield ("" if number else "engines"), _engine(engine)
+        yield ("" if number else "engines"), _describe_engine(engine)
     for number, extra in enumerate(found.extras):
         yield ("" if number else "extras"), _describe_extra(extra)
     for number, weights in enumerate(found.weights):
@@ -95,7 +95,7 @@ def _describe_extra(extra: ExtraState) -> str:
     return f"{extra.name}: to {extra.purpose}{some}: {extra.install}"
 
 
-def _engine(engine: EngineState) -> str:
+def _describe_engine(engine: EngineState) -> str:
     if engine.problem is not None:
         return f"{engine.name}: no. {engine.problem} {engine.install}".rstrip()
     products = engine.products

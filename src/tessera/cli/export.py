@@ -72,7 +72,7 @@ def export(
     loaded = load_model(name, offline=offline)
     done = export_model(loaded, output, settings, check=check, overwrite=overwrite)
     for each in done.differences:
-        typer.echo(make_printable(_line(each)))
+        typer.echo(make_printable(_format_line(each)))
     files = " and ".join(path.name if number else str(path) for number, path in enumerate(done.paths))
     typer.echo(make_printable(f"{files}: {done.bytes:,} bytes, {settings.precision}, run with {done.runtime}"))
     if not settings.form.has_metadata:
@@ -82,7 +82,7 @@ def export(
         )
 
 
-def _line(found: ExportDifference) -> str:
+def _format_line(found: ExportDifference) -> str:
     if found.largest_levels == 0:
         return f"  {found.picture}: identical"
     return (

@@ -89,13 +89,13 @@ class _Coding:
         """Seconds to read twice (a picture is checked before it is upscaled) and write once."""
         suffix = output.suffix.lower()
         if suffix not in self._known:
-            self._known[suffix] = _timed(suffix)
+            self._known[suffix] = _time_format(suffix)
         read, written = self._known[suffix]
         pixels = forecast.height * forecast.width * forecast.frames
         return (2 * read * pixels + written * forecast.out_height * forecast.out_width * forecast.frames) / 1e6
 
 
-def _timed(suffix: str) -> tuple[float, float]:
+def _time_format(suffix: str) -> tuple[float, float]:
     """Seconds per megapixel to read and to write a format."""
     import numpy as np
 

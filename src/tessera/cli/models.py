@@ -60,7 +60,7 @@ def list_models(as_json: AsJson = False, folder: Folder = None) -> None:
         table.add_column(heading, no_wrap=heading in ("name", "scale", "here"))
     for model in MODELS:
         name = f"{model.name} (default)" if model.name == DEFAULT_MODEL else model.name
-        table.add_row(name, f"x{model.scale}", _where(model, here[model.name]), model.good_for, model.license)
+        table.add_row(name, f"x{model.scale}", _describe_place(model, here[model.name]), model.good_for, model.license)
     extra = Table(box=None, pad_edge=False)
     for heading in ("for training and measuring", "kind", "here", "good for", "license"):
         extra.add_column(heading, no_wrap=heading != "good for")
@@ -73,7 +73,7 @@ def list_models(as_json: AsJson = False, folder: Folder = None) -> None:
     typer.echo(f"Models folder: {folder or models_folder()}")
 
 
-def _where(model: Model, path: Path | None) -> str:
+def _describe_place(model: Model, path: Path | None) -> str:
     if path is None:
         by_hand = model.remote is not None and not model.remote.urls
         return "by hand" if by_hand else "no"
@@ -202,7 +202,7 @@ def convert(
     _check_output(output, overwrite=overwrite)
     from tessera.zoo.models import load_model
 
-    with _progress() as on_progress:
+    with _show_progress() as on_progress:
         loaded = load_model(source, offline=offline, on_progress=on_progress)
     _save(loaded, output, half=half)
     exact = " Every number of the ncnn file was carried over exactly." if loaded.dialect == "ncnn" and not half else ""
@@ -235,7 +235,7 @@ def pull(
         raise UsageError(f"expected one model, found {len(names)}; each file has its own checksum.", field="sha256")
     entries = [find_training_file(name) or find_model(name) for name in names]  # before the first download
     for entry in entries:
-        with _progress(entry.name) as on_progress:
+        with _show_progress(entry.name) as on_progress:
             if not isinstance(entry, Model):
                 found = fetch_training_file(entry, folder, sha256=sha256, offline=offline, on_progress=on_progress)
                 path, pinned = found.path, found.digest
@@ -264,7 +264,7 @@ def interpolate(
     from tessera.zoo.interpolation import interpolate as mix
     from tessera.zoo.models import load_model
 
-    with _progress() as on_progress:
+    with _show_progress() as on_progress:
         ends = [load_model(name, offline=offline, on_progress=on_progress) for name in (first, second)]
     mixed = mix([(ends[0], 1 - alpha), (ends[1], alpha)])
     _save(mixed, output, half=half)
@@ -294,7 +294,7 @@ def _save(loaded: LoadedGenerator, output: Path, *, half: bool) -> None:
 
 
 @contextlib.contextmanager
-def _progress(title: str = "download") -> Generator[Progress | None]:
+def _show_progress(title: str = "download") -> Generator[Progress | None]:
     """Draw a bar on a terminal while something is downloaded; elsewhere stay silent."""
     if not sys.stderr.isatty():
         yield None

@@ -32,7 +32,7 @@ def pack(
     from tessera.deploy.npz import LIST_NAME
     from tessera.deploy.npz import pack as pack_folder
 
-    made = pack_folder(folder, output, size=None if size is None else _size(size))
+    made = pack_folder(folder, output, size=None if size is None else _parse_size(size))
     typer.echo(make_printable(f"{format_count(len(made), 'archive')} and {LIST_NAME} in {output}"))
 
 
@@ -71,7 +71,7 @@ def run(
     typer.echo(make_printable(f"{format_count(len(made), 'archive')} in {output}"))
 
 
-def _size(text: str) -> tuple[int, int]:
+def _parse_size(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", text)
     if match is None or 0 in (int(match[1]), int(match[2])):
         raise UsageError(f"--size {text}: expected HEIGHTxWIDTH in pixels, such as 128x128.")

@@ -35,7 +35,7 @@ def profile(model: Model, shape: Shape = "3x128x128", as_json: AsJson = False, o
     from tessera.deploy.profile import profile_network
     from tessera.zoo.models import load_model
 
-    channels, height, width = _shape(shape)
+    channels, height, width = _parse_shape(shape)
     loaded = load_model(model, offline=offline)
     if channels not in (None, loaded.config.in_channels):
         raise UsageError(f"--shape {shape}: {loaded.name} takes {loaded.config.in_channels} channels, not {channels}.")
@@ -43,18 +43,18 @@ def profile(model: Model, shape: Shape = "3x128x128", as_json: AsJson = False, o
     if as_json:
         typer.echo(json.dumps(_as_dict(loaded.name, found), indent=2))
         return
-    for line in _lines(loaded.name, found):
+    for line in _format_lines(loaded.name, found):
         typer.echo(make_printable(line))
 
 
-def _shape(text: str) -> tuple[int | None, int, int]:
+def _parse_shape(text: str) -> tuple[int | None, int, int]:
     match = re.fullmatch(r"(?:(\d{1,5})[xX])?(\d{1,5})[xX](\d{1,5})", text)
     if match is None:
         raise UsageError(f"--shape {text}: expected CHANNELSxHEIGHTxWIDTH, such as 3x128x128.")
     return (int(match[1]) if match[1] else None), int(match[2]), int(match[3])
 
 
-def _lines(name: str, found: Profile) -> list[str]:
+def _format_lines(name: str, found: Profile) -> list[str]:
     channels, height, width = found.shape
     unit = 2**20
     memory = [

@@ -109,7 +109,7 @@ def quantize(
     )
     loaded = load_model(name, offline=offline)
     if output is None:
-        output = _made_place(list_int8_paths(loaded)[-1])
+        output = _create_folder(list_int8_paths(loaded)[-1])
     try:
         done = quantize_model(
             loaded, output, settings, folder, evaluation=evaluation, overwrite=overwrite, told=print_progress
@@ -118,11 +118,11 @@ def quantize(
         _write_findings(report, error.found)
         raise
     _write_findings(report, done)
-    for line in _lines(done):
+    for line in _format_lines(done):
         typer.echo(make_printable(line))
 
 
-def _made_place(output: Path) -> Path:
+def _create_folder(output: Path) -> Path:
     """The same place, with its folder made where there was none. Raises UsageError when it cannot be made."""
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -137,7 +137,7 @@ def _write_findings(report: Path | None, found: QuantizationReport) -> None:
     write_report(report, json.dumps(describe_findings(found), indent=1) + "\n")
 
 
-def _lines(done: Quantized) -> list[str]:
+def _format_lines(done: Quantized) -> list[str]:
     from tessera.deploy.sensitivity import compute_shares
 
     drop, share = done.drop, compute_shares(done.sensitivities)

@@ -18,7 +18,7 @@ from tessera.cli.stopping import stop_signals
 from tessera.errors import UsageError
 from tessera.images.formats import describe_extensions, describe_qualities
 from tessera.tiling import settings as declarations
-from tessera.tiling.settings import AlphaMode, Settings, declared_setting
+from tessera.tiling.settings import AlphaMode, Settings, find_setting
 
 if TYPE_CHECKING:
     from tessera.engines.engine import Precision
@@ -28,10 +28,10 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 _Opt = typer.Option
 
 
-def _setting(name: str, *names: str, help: str | None = None) -> Any:
+def _declare_option(name: str, *names: str, help: str | None = None) -> Any:
     """The option of a setting, with its declared help; without names it is the setting's own."""
     own = f"--{name.replace('_', '-')}"
-    return _Opt(*(names or (own,)), help=help or declared_setting(name).help)
+    return _Opt(*(names or (own,)), help=help or find_setting(name).help)
 
 
 Inputs = Annotated[list[str] | None, typer.Argument(metavar="IN", help="Pictures, folders, or quoted patterns.")]
@@ -49,21 +49,23 @@ Fast = Annotated[
     ),
 ]
 ModelPath = Annotated[str | None, _Opt("--model-path", "--model_path", help="A weights file.")]
-OutScale = Annotated[str | None, _setting("outscale", "-s", "--outscale")]
+OutScale = Annotated[str | None, _declare_option("outscale", "-s", "--outscale")]
 Denoise = Annotated[
     float | None,
     _Opt("-dn", "--denoise-strength", "--denoise_strength", help="0 to 1, for realesr-general-x4v3."),
 ]
 Suffix = Annotated[str, _Opt("--suffix", help="Suffix added to output names.")]
 Ext = Annotated[str, _Opt("--ext", help=f"Output format: {describe_extensions()}; auto: the input's.")]
-Quality = Annotated[declarations.QualitySetting, _setting("quality", help=f"1 to 100, for {describe_qualities()}.")]
-PrecisionOption = Annotated[declarations.PrecisionSetting, _setting("precision")]
+Quality = Annotated[
+    declarations.QualitySetting, _declare_option("quality", help=f"1 to 100, for {describe_qualities()}.")
+]
+PrecisionOption = Annotated[declarations.PrecisionSetting, _declare_option("precision")]
 Fp32 = Annotated[bool, _Opt("--fp32", help="Alias of --precision exact.")]
-EngineOption = Annotated[declarations.EngineSetting, _setting("engine")]
-Threads = Annotated[declarations.ThreadsSetting, _setting("threads")]
+EngineOption = Annotated[declarations.EngineSetting, _declare_option("engine")]
+Threads = Annotated[declarations.ThreadsSetting, _declare_option("threads")]
 Device = Annotated[
     str,
-    _setting(
+    _declare_option(
         "device",
         "-g",
         "--device",
@@ -72,20 +74,20 @@ Device = Annotated[
         help="auto (fastest), cpu, vulkan (any GPU), mps, 0 (CUDA); several: 0,1.",
     ),
 ]
-Tile = Annotated[declarations.TileSetting, _setting("tile", "-t", "--tile")]
-Overlap = Annotated[declarations.OverlapSetting, _setting("overlap", "--overlap", "--tile-pad", "--tile_pad")]
-Alpha = Annotated[AlphaMode | None, _setting("alpha")]
+Tile = Annotated[declarations.TileSetting, _declare_option("tile", "-t", "--tile")]
+Overlap = Annotated[declarations.OverlapSetting, _declare_option("overlap", "--overlap", "--tile-pad", "--tile_pad")]
+Alpha = Annotated[AlphaMode | None, _declare_option("alpha")]
 AlphaUpsampler = Annotated[
     Literal["realesrgan", "bicubic"] | None,
     _Opt("--alpha-upsampler", "--alpha_upsampler", help="Alias of --alpha, compatible with Real-ESRGAN."),
 ]
-FlatLock = Annotated[declarations.FlatLockSetting, _setting("flat_lock", "--flat-lock/--no-flat-lock")]
-ColorLock = Annotated[declarations.ColorLockSetting, _setting("color_lock")]
-KeepColorNoise = Annotated[declarations.KeepColorNoiseSetting, _setting("keep_color_noise")]
-Seamless = Annotated[declarations.SeamlessSetting, _setting("seamless")]
-Tta = Annotated[declarations.TtaSetting, _setting("tta", "--tta", "-x")]
-Frames = Annotated[declarations.FramesSetting, _setting("frames")]
-KeepTimes = Annotated[declarations.KeepTimesSetting, _setting("keep_times")]
+FlatLock = Annotated[declarations.FlatLockSetting, _declare_option("flat_lock", "--flat-lock/--no-flat-lock")]
+ColorLock = Annotated[declarations.ColorLockSetting, _declare_option("color_lock")]
+KeepColorNoise = Annotated[declarations.KeepColorNoiseSetting, _declare_option("keep_color_noise")]
+Seamless = Annotated[declarations.SeamlessSetting, _declare_option("seamless")]
+Tta = Annotated[declarations.TtaSetting, _declare_option("tta", "--tta", "-x")]
+Frames = Annotated[declarations.FramesSetting, _declare_option("frames")]
+KeepTimes = Annotated[declarations.KeepTimesSetting, _declare_option("keep_times")]
 Recursive = Annotated[bool, _Opt("-r", "--recursive", help="Include subfolders; the folder tree is kept.")]
 Overwrite = Annotated[bool, _Opt("--overwrite", help="Re-process finished files and overwrite existing ones.")]
 ReportFile = Annotated[Path | None, _Opt("--report", help="Write a JSON report to this file.")]

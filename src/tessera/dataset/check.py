@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tessera.dataset.blemishes import BLOCKY_FROM
-from tessera.dataset.examine import Examined, Job, Survey, examine, has_expected_size
+from tessera.dataset.examine import Examination, Examined, Survey, examine, has_expected_size
 from tessera.dataset.fingerprint import POSITIONS, compute_correlation, find_same_pictures, has_contrast, orient
 from tessera.dataset.processes import process_each
 from tessera.dataset.sources import Listing, PictureRef
@@ -19,7 +19,7 @@ _LEAST_LIKENESS = 0.9
 
 
 @dataclass(frozen=True)
-class Kind:
+class FindingKind:
     """A kind of finding; a note does not count as a problem."""
 
     name: str
@@ -27,20 +27,20 @@ class Kind:
     note: bool = False
 
 
-KINDS: tuple[Kind, ...] = (
-    Kind("corrupt", "cannot be read completely"),
-    Kind("leak", "shows the same as a test picture"),
-    Kind("mis-paired", "the input shows something else"),
-    Kind("mis-scaled", "the input's size is not that of the ground truth divided by the scale"),
-    Kind("misaligned", "the input is shifted against the ground truth"),
-    Kind("partnerless", "has no partner"),
-    Kind("duplicate", "has the same pixels as another"),
-    Kind("near-duplicate", "shows the same as another"),
-    Kind("upscaled", "has no fine detail: upscaled before, or out of focus"),
-    Kind("blocky", "shows blocks of strong JPEG compression"),
-    Kind("near-blank", "has nearly a single color"),
-    Kind("tiny", "has a side below the minimum"),
-    Kind("rotated", "has an EXIF rotation, which Tessera applies and many other tools ignore", note=True),
+KINDS: tuple[FindingKind, ...] = (
+    FindingKind("corrupt", "cannot be read completely"),
+    FindingKind("leak", "shows the same as a test picture"),
+    FindingKind("mis-paired", "the input shows something else"),
+    FindingKind("mis-scaled", "the input's size is not that of the ground truth divided by the scale"),
+    FindingKind("misaligned", "the input is shifted against the ground truth"),
+    FindingKind("partnerless", "has no partner"),
+    FindingKind("duplicate", "has the same pixels as another"),
+    FindingKind("near-duplicate", "shows the same as another"),
+    FindingKind("upscaled", "has no fine detail: upscaled before, or out of focus"),
+    FindingKind("blocky", "shows blocks of strong JPEG compression"),
+    FindingKind("near-blank", "has nearly a single color"),
+    FindingKind("tiny", "has a side below the minimum"),
+    FindingKind("rotated", "has an EXIF rotation, which Tessera applies and many other tools ignore", note=True),
 )
 
 
@@ -68,7 +68,7 @@ class Report:
         return all(finding.kind in notes for finding in self.findings)
 
 
-Results = Iterable[tuple[Job, Examined | PictureError]]
+Results = Iterable[tuple[Examination, Examined | PictureError]]
 
 
 def check(
@@ -85,8 +85,8 @@ def check(
     `watch` wraps the iteration over the steps, given their number. A few kilobytes of each picture are stored.
     """
     inputs: Sequence[PictureRef | None] = listing.lq if listing.lq is not None else [None] * len(listing)
-    jobs = [Job(gt, lq, scale) for gt, lq in zip(listing.gt, inputs, strict=True)]
-    jobs += [Job(ref, fully=False) for ref in against]
+    jobs = [Examination(gt, lq, scale) for gt, lq in zip(listing.gt, inputs, strict=True)]
+    jobs += [Examination(ref, fully=False) for ref in against]
     findings: list[Finding] = [Finding("partnerless", problem.split(": ")[0], problem) for problem in listing.problems]
     seen: list[tuple[str, Survey]] = []
     tested: list[tuple[str, Survey]] = []
@@ -108,7 +108,7 @@ def check(
     return Report(len(listing), tuple(sorted(findings, key=lambda finding: order.index(finding.kind))))
 
 
-def _describe_unreadable(job: Job, examined: Examined) -> Iterator[Finding]:
+def _describe_unreadable(job: Examination, examined: Examined) -> Iterator[Finding]:
     for ref, seen in ((job.gt, examined.gt), (job.lq, examined.lq)):
         if isinstance(seen, str):
             yield Finding("corrupt", str(ref), seen)
@@ -131,7 +131,7 @@ def _check_picture(name: str, seen: Survey, smallest: int) -> Iterator[Finding]:
         yield Finding("blocky", name, f"{name}: shows the 8x8 blocks of strong JPEG compression.")
 
 
-def _check_pair(job: Job, gt: Survey, lq: Survey, shift: tuple[int, int] | None) -> Iterator[Finding]:
+def _check_pair(job: Examination, gt: Survey, lq: Survey, shift: tuple[int, int] | None) -> Iterator[Finding]:
     gt_name, lq_name = str(job.gt), str(job.lq)
     if not has_expected_size(gt.size, lq.size, job.scale):
         sizes = f"is {lq.size[1]}x{lq.size[0]}, and {gt_name} is {gt.size[1]}x{gt.size[0]}"

@@ -27,7 +27,7 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @dataclass(frozen=True)
-class Job:
+class Examination:
     """A picture to examine, with its input if there is one; `fully` also looks for defects."""
 
     gt: PictureRef
@@ -62,7 +62,7 @@ class Examined:
     shift: tuple[int, int] | None = None
 
 
-def examine(job: Job) -> Examined:
+def examine(job: Examination) -> Examined:
     """Read a picture and its input completely. Errors become sentences."""
     gt = _try_survey(job.gt, fully=job.fully)
     if job.lq is None:

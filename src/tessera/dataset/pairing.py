@@ -67,7 +67,7 @@ def _list_stems(stem: str) -> list[tuple[str, frozenset[str]]]:
 
 
 @dataclass(frozen=True)
-class Form:
+class ReducedName:
     """A name without some of its marks."""
 
     key: str
@@ -76,7 +76,7 @@ class Form:
     """Scale marks that were removed, such as x4."""
 
 
-def list_forms(name: str) -> tuple[Form, ...]:
+def list_forms(name: str) -> tuple[ReducedName, ...]:
     """List the forms of a name (a path below its set's folder), from no mark removed to all, with case folded.
 
     >>> [form.key for form in list_forms("Box1_x4_out.png")]
@@ -85,7 +85,7 @@ def list_forms(name: str) -> tuple[Form, ...]:
     folder, slash, file = name.replace(os.sep, "/").rpartition("/")
     below = _fold(folder) + slash
     stem, _ = os.path.splitext(file)  # noqa: PTH122 - a hundred thousand of these
-    return tuple(Form(below + _fold(rest), scales) for rest, scales in _list_stems(stem))
+    return tuple(ReducedName(below + _fold(rest), scales) for rest, scales in _list_stems(stem))
 
 
 def _fold(text: str) -> str:
@@ -98,7 +98,7 @@ class NamePair:
 
     first: int
     second: int
-    forms: tuple[Form, Form]
+    forms: tuple[ReducedName, ReducedName]
     """The forms in which they are equal."""
 
 
@@ -156,14 +156,14 @@ class _Names:
         self.left = set(range(len(names)))
         """Names without a partner, and without several candidates."""
         self._names = names
-        self._forms: dict[int, tuple[Form, ...]] = {}
+        self._forms: dict[int, tuple[ReducedName, ...]] = {}
 
-    def get_form(self, index: int, level: int) -> Form | None:
+    def get_form(self, index: int, level: int) -> ReducedName | None:
         """Get a form: the name itself, the name without its extension, then those of `list_forms`."""
         if level == 0:
-            return Form(self._names[index])
+            return ReducedName(self._names[index])
         if level == 1:
-            return Form(os.path.splitext(self._names[index])[0])  # noqa: PTH122 - a hundred thousand of these
+            return ReducedName(os.path.splitext(self._names[index])[0])  # noqa: PTH122 - a hundred thousand of these
         forms = self._list(index)
         return forms[level - _EXACT] if level - _EXACT < len(forms) else None
 
@@ -175,7 +175,7 @@ class _Names:
         """List all scale marks of a name."""
         return self._list(index)[-1].scales
 
-    def _list(self, index: int) -> tuple[Form, ...]:
+    def _list(self, index: int) -> tuple[ReducedName, ...]:
         if index not in self._forms:
             self._forms[index] = list_forms(self._names[index])
         return self._forms[index]
@@ -200,7 +200,7 @@ def _match_round(
     candidates: list[NamePair] = []
     doubtful = set[int](), set[int]()
     for pair_of_levels in levels:
-        groups: dict[str, tuple[list[tuple[int, Form]], list[tuple[int, Form]]]] = {}
+        groups: dict[str, tuple[list[tuple[int, ReducedName]], list[tuple[int, ReducedName]]]] = {}
         for side, level in enumerate(pair_of_levels):
             for index in sets[side].left:
                 form = sets[side].get_form(index, level)

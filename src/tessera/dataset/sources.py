@@ -54,7 +54,7 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class _ListedPicture:
     """A picture with its path relative to the named place, and its input if a list has one."""
 
     ref: PictureRef
@@ -91,7 +91,10 @@ def list_pictures(
 
 
 def _pair(
-    places: Sequence[Path], found: list[list[_Entry]], lq_places: Sequence[Path], lq_found: list[list[_Entry]]
+    places: Sequence[Path],
+    found: list[list[_ListedPicture]],
+    lq_places: Sequence[Path],
+    lq_found: list[list[_ListedPicture]],
 ) -> Listing:
     """Match ground truth and inputs by name, place by place."""
     gt: list[PictureRef] = []
@@ -118,38 +121,39 @@ def _join(places: Sequence[Path]) -> str:
     return ", ".join(map(str, places))
 
 
-def _list_entries(place: Path, root: Path | None, recursive: bool) -> list[_Entry]:
+def _list_entries(place: Path, root: Path | None, recursive: bool) -> list[_ListedPicture]:
     """List all pictures of one place, sorted."""
     if place.is_dir():
         if is_taught(place):
             return _list_taught(place)
         if is_store(place):
-            return [_Entry(PictureRef(str(place), key), key + ".png") for key in list_keys(place)]
+            return [_ListedPicture(PictureRef(str(place), key), key + ".png") for key in list_keys(place)]
         folder = str(place)
         return _check_not_empty(
-            place, [_Entry(PictureRef(path), path[len(folder) + 1 :]) for path in _walk(folder, recursive)]
+            place, [_ListedPicture(PictureRef(path), path[len(folder) + 1 :]) for path in _walk(folder, recursive)]
         )
     if place.suffix.lower() == ".txt" and place.is_file():
         return _check_not_empty(place, _parse_list(place, root))
     if place.exists():
-        return [_Entry(PictureRef(str(place)), place.name)]
+        return [_ListedPicture(PictureRef(str(place)), place.name)]
     if glob.has_magic(str(place)):
         matches = glob.iglob(str(place), recursive=True)  # noqa: PTH207 - the pattern may be absolute
         return _check_not_empty(
-            place, [_Entry(PictureRef(path), Path(path).name) for path in sorted(filter(_is_picture, matches))]
+            place, [_ListedPicture(PictureRef(path), Path(path).name) for path in sorted(filter(_is_picture, matches))]
         )
     raise UsageError(f"{place}: no such folder, file, list or store.")
 
 
-def _list_taught(place: Path) -> list[_Entry]:
+def _list_taught(place: Path) -> list[_ListedPicture]:
     """The pairs of a store made by a teacher."""
     outputs, inputs = place / OUTPUTS, place / INPUTS
     return [
-        _Entry(PictureRef(str(outputs), key), key + ".png", PictureRef(str(inputs), key)) for key in list_keys(outputs)
+        _ListedPicture(PictureRef(str(outputs), key), key + ".png", PictureRef(str(inputs), key))
+        for key in list_keys(outputs)
     ]
 
 
-def _check_not_empty(place: Path, entries: list[_Entry]) -> list[_Entry]:
+def _check_not_empty(place: Path, entries: list[_ListedPicture]) -> list[_ListedPicture]:
     if not entries:
         raise UsageError(f"{place}: no pictures found.")
     return entries
@@ -182,10 +186,10 @@ def _is_picture(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in list_readable_extensions()  # noqa: PTH122 - a hundred thousand of these
 
 
-def _parse_list(listing: Path, root: Path | None) -> list[_Entry]:
+def _parse_list(listing: Path, root: Path | None) -> list[_ListedPicture]:
     """Parse a meta-info file, with lines `path (h,w,c)` or `gt, lq`; relative paths start at `root`."""
     base = root if root is not None else listing.parent
-    entries: list[_Entry] = []
+    entries: list[_ListedPicture] = []
     for number, line in read_lines(listing):
         if line.startswith("#"):
             continue
@@ -196,7 +200,9 @@ def _parse_list(listing: Path, root: Path | None) -> list[_Entry]:
                 f"{listing}, line {number}: expected the path of a picture, or two with a comma; found {found!r}."
             )
         gt, lq = paths
-        entries.append(_Entry(PictureRef(str(base / gt)), gt, None if lq is None else PictureRef(str(base / lq))))
+        entries.append(
+            _ListedPicture(PictureRef(str(base / gt)), gt, None if lq is None else PictureRef(str(base / lq)))
+        )
     return entries
 
 

@@ -134,7 +134,7 @@ def _evaluate_waves(size: int, length: int, count: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Strip:
+class MatrixStrip:
     """Outputs `first` to `last` of a line: `matrix` (outputs, inputs) times inputs `start` to `stop`."""
 
     first: int
@@ -145,26 +145,26 @@ class Strip:
 
 
 @dataclass(frozen=True)
-class Band:
+class BandMatrix:
     """A band matrix (after, before), in strips."""
 
     after: int
-    strips: tuple[Strip, ...]
+    strips: tuple[MatrixStrip, ...]
 
 
-def cut_band(matrix: Weights, strip: int, device: torch.device) -> Band:
+def cut_band(matrix: Weights, strip: int, device: torch.device) -> BandMatrix:
     """Cut a matrix (after, before) into strips of a given number of rows, on a device."""
-    found: list[Strip] = []
+    found: list[MatrixStrip] = []
     for first in range(0, len(matrix), strip):
         last = min(first + strip, len(matrix))
         used = np.flatnonzero(matrix[first:last].any(axis=0))
         start, stop = int(used[0]), int(used[-1]) + 1
         part = torch.from_numpy(matrix[first:last, start:stop].astype(np.float32)).to(device)
-        found.append(Strip(first, last, start, stop, part))
-    return Band(len(matrix), tuple(found))
+        found.append(MatrixStrip(first, last, start, stop, part))
+    return BandMatrix(len(matrix), tuple(found))
 
 
-def multiply_columns(picture: Tensor, rows: Band) -> Tensor:
+def multiply_columns(picture: Tensor, rows: BandMatrix) -> Tensor:
     """Multiply each column by the band matrix: (C, H, W) -> (C, rows.after, W)."""
     out = picture.new_empty(picture.shape[0], rows.after, picture.shape[2])
     for strip in rows.strips:
@@ -172,7 +172,7 @@ def multiply_columns(picture: Tensor, rows: Band) -> Tensor:
     return out
 
 
-def multiply_rows(picture: Tensor, columns: Band) -> Tensor:
+def multiply_rows(picture: Tensor, columns: BandMatrix) -> Tensor:
     """Multiply each row by the band matrix: (C, H, W), contiguous -> (C, H, columns.after)."""
     channels, height, width = picture.shape
     flat = picture.view(channels * height, width)
@@ -200,7 +200,7 @@ def filter_lines(picture: Tensor, line: tuple[float, ...]) -> Tensor:
 
 
 @functools.lru_cache(maxsize=16)
-def _build_filter_band(line: tuple[float, ...], length: int, device: torch.device) -> Band:
+def _build_filter_band(line: tuple[float, ...], length: int, device: torch.device) -> BandMatrix:
     return cut_band(build_smoothing(line, np.arange(length), length), _STRIP, device)
 
 

@@ -86,13 +86,13 @@ def _degrade_singly(gt: Tensor, draw: RealESRGANDraw) -> Degraded:
 
     sharp = torch.empty_like(gt) if draw.sharpen else None
 
-    def one(number: int) -> Tensor:
+    def degrade_one(number: int) -> Tensor:
         this = slice(number, number + 1)
         return degrade(gt[this], select_picture(draw, number), sharp=None if sharp is None else sharp[this])[0]
 
     threads = torch.get_num_threads()
     with ThreadPoolExecutor(min(threads, draw.pictures), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        lq = torch.cat(list(pool.map(one, range(draw.pictures))))
+        lq = torch.cat(list(pool.map(degrade_one, range(draw.pictures))))
     torch.set_num_threads(threads)  # per thread; threads started later inherit the last value
     return Degraded(lq, sharp)
 

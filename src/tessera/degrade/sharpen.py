@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tessera.degrade.filtering import Band, Weights, build_smoothing, cut_band, multiply_columns, multiply_rows
+from tessera.degrade.filtering import BandMatrix, Weights, build_smoothing, cut_band, multiply_columns, multiply_rows
 
 SIZE = 51
 SIGMA = 0.3 * ((SIZE - 1) * 0.5 - 1) + 0.8
@@ -50,7 +50,7 @@ def blur(picture: Tensor) -> Tensor:
 
 
 @functools.lru_cache(maxsize=16)
-def _build_bands(length: int, device: torch.device) -> tuple[Band, Band]:
+def _build_bands(length: int, device: torch.device) -> tuple[BandMatrix, BandMatrix]:
     """Band matrices from a line to its blurred samples, and from these to all positions between them."""
     samples = np.arange(1 - _TAPS // 2, (length - 1) // _STEP + _TAPS // 2 + 1)
     between = np.zeros((length, len(samples)))

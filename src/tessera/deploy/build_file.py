@@ -114,10 +114,10 @@ def _read_shape(frontend: Table, precision: str) -> list[int] | None:
         return None
     sizes = shapes.read_exact_numbers(names[0], 4)
     if len(names) > 1 or sizes is None or any(not size.is_integer() for size in sizes):
-        raise frontend.wrong_value_error("shape", "one input as [batch, channels, height, width]")
+        raise frontend.make_value_error("shape", "one input as [batch, channels, height, width]")
     batch, channels, height, width = map(int, sizes)
     if channels not in (1, 3):
-        raise shapes.wrong_value_error(names[0], "a shape with 1 or 3 channels")
+        raise shapes.make_value_error(names[0], "a shape with 1 or 3 channels")
     if batch != 1:
         shapes.note(names[0], f"its batch of {batch} is 1 here in a file of one size; a dynamic file takes any batch")
     if precision == "int8":
@@ -182,7 +182,7 @@ def _read_operations(dataset: Table, precision: str) -> list[int] | None:
             case "resize":
                 sides = table.read_exact_numbers("size", 2)
                 if sides is None or any(not side.is_integer() for side in sides):
-                    raise table.wrong_value_error("size", "a list of height and width")
+                    raise table.make_value_error("size", "a list of height and width")
                 size = [int(side) for side in sides]
                 if precision == "int8":
                     table.note("size", _KEPT_WITH_INT8)
@@ -205,7 +205,7 @@ def _read_steps(table: Table, key: str) -> list[dict[str, Any]]:
         return []
     given: Any = table.read_value(key)
     if not isinstance(given, list):
-        raise table.wrong_value_error(key, "a list of steps")
+        raise table.make_value_error(key, "a list of steps")
     steps: list[dict[str, Any]] = []
     for each in cast("list[Any]", given):
         step: dict[str, Any]
@@ -217,7 +217,7 @@ def _read_steps(table: Table, key: str) -> list[dict[str, Any]]:
             (name, inner), *_ = cast("dict[Any, Any]", each).items()
             step = {"type": str(name), **(cast("dict[str, Any]", inner) if isinstance(inner, dict) else {})}
         else:
-            raise table.wrong_value_error(key, "a list of steps, each with its type")
+            raise table.make_value_error(key, "a list of steps, each with its type")
         steps.append(step)
     return steps
 

@@ -53,7 +53,7 @@ class HalvingBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, config: ESRDGANConfig, *, first: bool) -> None:
         super().__init__()
 
-        def after(*, normalized: bool = True) -> list[nn.Module]:
+        def make_activation(*, normalized: bool = True) -> list[nn.Module]:
             norms: dict[str, list[nn.Module]] = {
                 "batch": [nn.BatchNorm2d(outputs)],
                 "instance": [nn.InstanceNorm2d(outputs)],
@@ -64,9 +64,9 @@ class HalvingBlock(nn.Module):
 
         self.strideddownconv = nn.Sequential(
             nn.Conv2d(inputs, outputs, config.kernel, padding=config.kernel // 2),
-            *after(normalized=not first),
+            *make_activation(normalized=not first),
             nn.Conv2d(outputs, outputs, 4, stride=2, padding=1),
-            *after(),
+            *make_activation(),
         )
 
     def forward(self, x: Tensor) -> Tensor:

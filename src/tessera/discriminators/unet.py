@@ -49,18 +49,18 @@ class UNetDiscriminator(nn.Module):
         def halve(inputs: int) -> SpectralConv2d:
             return SpectralConv2d(inputs, 2 * inputs, 4, stride=2, padding=1)
 
-        def same(inputs: int, outputs: int) -> SpectralConv2d:
+        def conv_same(inputs: int, outputs: int) -> SpectralConv2d:
             return SpectralConv2d(inputs, outputs, 3, padding=1)
 
         self.conv0 = nn.Conv2d(config.in_channels, width, 3, padding=1)
         self.conv1 = halve(width)
         self.conv2 = halve(2 * width)
         self.conv3 = halve(4 * width)
-        self.conv4 = same(8 * width, 4 * width)
-        self.conv5 = same(4 * width, 2 * width)
-        self.conv6 = same(2 * width, width)
-        self.conv7 = same(width, width)
-        self.conv8 = same(width, width)
+        self.conv4 = conv_same(8 * width, 4 * width)
+        self.conv5 = conv_same(4 * width, 2 * width)
+        self.conv6 = conv_same(2 * width, width)
+        self.conv7 = conv_same(width, width)
+        self.conv8 = conv_same(width, width)
         self.conv9 = nn.Conv2d(width, 1, 3, padding=1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:

@@ -26,7 +26,7 @@ _SUFFIX = ".compiled"
 _MOST_READ_BYTES = 4 * 2**30
 
 
-def compiled_folder() -> Path:
+def get_compiled_folder() -> Path:
     """The folder of compiled models."""
     return cache_folder() / "compiled"
 
@@ -107,4 +107,4 @@ def _make_room(folder: Path, most_bytes: int) -> None:
 
 
 def _path(key: str) -> Path:
-    return compiled_folder() / f"{key}{_SUFFIX}"
+    return get_compiled_folder() / f"{key}{_SUFFIX}"

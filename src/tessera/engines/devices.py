@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from tessera.engines.engine import import_problem, installed_version
+from tessera.engines.engine import find_installed_version, import_problem
 from tessera.engines.hardware import has_nvidia_driver, read_nvidia_version
 from tessera.engines.ncnn.vulkan import find_vulkan
 from tessera.libraries import import_library
@@ -135,7 +135,7 @@ def _list_pytorch(found: Gpus | None = None) -> Iterator[Device]:
 
 def _may_have_pytorch_gpu() -> bool:
     """Whether importing PyTorch to ask for its GPUs is worth the time: there is a driver, and a build for GPUs."""
-    version = installed_version("torch")
+    version = find_installed_version("torch")
     if version is None or version.endswith("+cpu"):
         return False
     if sys.platform == "darwin":

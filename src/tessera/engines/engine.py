@@ -150,14 +150,14 @@ class EngineInfo:
 
     def find_version(self) -> str | None:
         """Version of the installed package, without importing it; None when it is missing."""
-        return __version__ if self.package is None else installed_version(self.package)
+        return __version__ if self.package is None else find_installed_version(self.package)
 
     def find_problem(self) -> str | None:
         """Why the engine cannot be used here, as a sentence; None when it can. Imports its library."""
         return import_problem(self.module) if self.find_own_problem is None else self.find_own_problem()
 
 
-def installed_version(package: str) -> str | None:
+def find_installed_version(package: str) -> str | None:
     """The version of an installed package, without importing it; None when it is not installed."""
     try:
         return importlib.metadata.version(package)

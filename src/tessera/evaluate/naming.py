@@ -38,13 +38,13 @@ def name_models(models: Sequence[tuple[str, str]], reserved: Sequence[str] = ())
         if len(members) > 1 or key in taken:
             others = taken | (groups.keys() - {key})
             given = [models[index][0] for index in members]
-            longer = _longer_names(given, [names[index] for index in members], others)
+            longer = _lengthen_names(given, [names[index] for index in members], others)
             for index, name in zip(members, longer, strict=True):
                 names[index] = name
-    return tuple(_number(names, taken))
+    return tuple(_number_names(names, taken))
 
 
-def _longer_names(given: Sequence[str], own: Sequence[str], taken: set[str]) -> Sequence[str]:
+def _lengthen_names(given: Sequence[str], own: Sequence[str], taken: set[str]) -> Sequence[str]:
     """The first of: ends of the paths without extensions, with extensions, the texts as given; else their own names."""
     paths = [Path(text) for text in given]
     choices: list[Sequence[str]] = [given]
@@ -60,7 +60,7 @@ def _longer_names(given: Sequence[str], own: Sequence[str], taken: set[str]) -> 
 _EXTENSIONS = frozenset({".pth", ".pt", ".safetensors", ".onnx", ".bin", ".param", ".xml", ".npz", ".h5"})
 
 
-def _number(names: Sequence[str], taken: set[str]) -> Iterator[str]:
+def _number_names(names: Sequence[str], taken: set[str]) -> Iterator[str]:
     """Append " (2)", " (3)" ... to names that share a folder with an earlier one."""
     used = set(taken)
     for name in names:

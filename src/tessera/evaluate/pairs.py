@@ -165,13 +165,13 @@ def open_benchmark(benchmark: BenchmarkSet, data: Path, scale: int) -> Pairing:
     """Find a test set below a folder and pair its pictures for a scale. Raises UsageError if it is missing."""
     if not data.is_dir():
         raise UsageError(f"no such folder: {data}.", field="data")
-    roots = [place for place in (data, *_folders(data, depth=2)) if _fold(place.name) in benchmark.aliases]
+    roots = [place for place in (data, *_list_folders(data, depth=2)) if _fold(place.name) in benchmark.aliases]
     if benchmark.name == "DIV2K":
-        roots += [data] if any(place.name.startswith("DIV2K_") for place in _folders(data, depth=1)) else []
+        roots += [data] if any(place.name.startswith("DIV2K_") for place in _list_folders(data, depth=1)) else []
     if not roots:
         raise UsageError(f"no folder {benchmark.name} below {data}. Give the folder that contains it.", field="data")
     for root in roots:
-        found = _in_layout(root, scale, benchmark)
+        found = _match_layout(root, scale, benchmark)
         if found is not None:
             there = len(found.pairs)
             if there != benchmark.pictures:
@@ -181,15 +181,15 @@ def open_benchmark(benchmark: BenchmarkSet, data: Path, scale: int) -> Pairing:
     raise UsageError(f"{roots[0]}: no pictures for scale {scale} in any known layout of {benchmark.name}.")
 
 
-def _in_layout(root: Path, scale: int, benchmark: BenchmarkSet) -> Pairing | None:
-    folders = {place.relative_to(root).as_posix().casefold(): place for place in _folders(root, depth=2)}
-    mixed = _first(folders, (rf"image_srf_{scale}", rf"srf_{scale}"))
+def _match_layout(root: Path, scale: int, benchmark: BenchmarkSet) -> Pairing | None:
+    folders = {place.relative_to(root).as_posix().casefold(): place for place in _list_folders(root, depth=2)}
+    mixed = _find_first(folders, (rf"image_srf_{scale}", rf"srf_{scale}"))
     if mixed is not None:
-        return _from_mixed(list_pictures_in(mixed))
-    gt = _first(
+        return _pair_mixed(list_pictures_in(mixed))
+    gt = _find_first(
         folders, (rf"hr_x{scale}", "gtmod12", r"gtmod\d+", rf"hr/x{scale}", r"div2k_valid_hr", "hr", "gt", "original")
     )
-    lq = _first(
+    lq = _find_first(
         folders,
         (
             *(rf"lr_x{scale}", rf"lrbicx{scale}", rf"lr_bicubic/x{scale}", rf"div2k_valid_lr_bicubic/x{scale}"),
@@ -204,7 +204,7 @@ def _in_layout(root: Path, scale: int, benchmark: BenchmarkSet) -> Pairing | Non
     if not flat:
         return None
     if any(re.search(rf"_SRF_{scale}_(HR|LR)$", path.stem) for path in flat):
-        return _from_mixed([path for path in flat if f"_SRF_{scale}_" in path.name])
+        return _pair_mixed([path for path in flat if f"_SRF_{scale}_" in path.name])
     if not benchmark.has_references:
         return Pairing(
             tuple(PicturePair(path.stem, lq=path) for path in flat), notes=(f"{benchmark.name} has no references.",)
@@ -212,7 +212,7 @@ def _in_layout(root: Path, scale: int, benchmark: BenchmarkSet) -> Pairing | Non
     return Pairing(tuple(PicturePair(path.stem, gt=path) for path in flat))
 
 
-def _from_mixed(paths: Sequence[Path]) -> Pairing:
+def _pair_mixed(paths: Sequence[Path]) -> Pairing:
     """Pair references (_HR) and inputs (_LR) in one folder; results of other methods are ignored."""
     gt, lq = ([path for path in paths if path.stem.upper().endswith(f"_{role}")] for role in ("HR", "LR"))
     if not lq:
@@ -221,7 +221,7 @@ def _from_mixed(paths: Sequence[Path]) -> Pairing:
     return Pairing(tuple(PicturePair(pair.name, gt=pair.gt, lq=pair.sr) for pair in pairs), tuple(problems))
 
 
-def _first(folders: dict[str, Path], patterns: Sequence[str]) -> Path | None:
+def _find_first(folders: dict[str, Path], patterns: Sequence[str]) -> Path | None:
     for pattern in patterns:
         for name, place in sorted(folders.items()):
             if re.fullmatch(pattern, name):
@@ -229,10 +229,10 @@ def _first(folders: dict[str, Path], patterns: Sequence[str]) -> Path | None:
     return None
 
 
-def _folders(root: Path, *, depth: int) -> list[Path]:
+def _list_folders(root: Path, *, depth: int) -> list[Path]:
     found = sorted(place for place in root.iterdir() if place.is_dir() and not place.name.startswith("."))
     if depth > 1:
-        found += [below for place in found for below in _folders(place, depth=depth - 1)]
+        found += [below for place in found for below in _list_folders(place, depth=depth - 1)]
     return found
 
 

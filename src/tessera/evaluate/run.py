@@ -49,7 +49,7 @@ def evaluate_results(
     for pair in pairing.pairs:
         progress(pair.name)
         assert pair.sr is not None
-        scored.append(_score("result", pair, pair.sr, scorer))
+        scored.append(_score_picture("result", pair, pair.sr, scorer))
     return summarize(title, pairing, scorer, ("result",), scored)
 
 
@@ -96,7 +96,7 @@ def evaluate_methods(
                 row = ScoreRow(method=method.name, picture=pair.name, scores={}, problems=(failed[pair.name],))
                 scored.append(ScoredPicture(row, PictureScores(scores={})))
             else:
-                scored.append(_score(method.name, pair, folder / f"{pair.name}.png", scorer))
+                scored.append(_score_picture(method.name, pair, folder / f"{pair.name}.png", scorer))
     made = any(pair.lq is None for pair in pairing.pairs) and not scorer.protocol.upscale_originals
     notes = (*pairing.notes, *((f"Inputs were made: {scorer.protocol.input_resampling}.",) if made else ()))
     prepared = dataclasses.replace(pairing, problems=tuple(problems), notes=notes)
@@ -150,7 +150,7 @@ def _resample_baseline(name: str, pairs: Sequence[PicturePair], folder: Path, sc
     return failed
 
 
-def _score(method: str, pair: PicturePair, sr: Path, scorer: Scorer) -> ScoredPicture:
+def _score_picture(method: str, pair: PicturePair, sr: Path, scorer: Scorer) -> ScoredPicture:
     found = scorer.score(sr, gt=pair.gt, lq=pair.lq)
     row = ScoreRow(
         method=method,

@@ -121,7 +121,7 @@ def _find_sets(request: EvaluationRequest) -> list[_TestSet]:
     if not request.bench:
         title = " against ".join(str(place) for place in (request.sr or request.lq, request.gt) if place is not None)
         pairing = pair_folders(sr=request.sr, lq=request.lq, gt=request.gt)
-        return [_TestSet(title, _limit(pairing, request.limit), request.output)]
+        return [_TestSet(title, _limit_pairs(pairing, request.limit), request.output)]
     benchmarks = list(dict.fromkeys(map(find_benchmark, request.bench)))
     place = request.data or (Path(os.environ[DATA_VARIABLE]) if os.environ.get(DATA_VARIABLE) else None)
     if place is None:
@@ -131,14 +131,14 @@ def _find_sets(request: EvaluationRequest) -> list[_TestSet]:
         )
 
     def find(benchmark: BenchmarkSet) -> _TestSet:
-        pairing = _limit(open_benchmark(benchmark, place, request.scale), request.limit)
+        pairing = _limit_pairs(open_benchmark(benchmark, place, request.scale), request.limit)
         output = request.output / benchmark.name if len(benchmarks) > 1 else request.output
         return _TestSet(f"{benchmark.name} x{request.scale}", pairing, output)
 
     return [find(benchmark) for benchmark in benchmarks]
 
 
-def _limit(pairing: Pairing, limit: int | None) -> Pairing:
+def _limit_pairs(pairing: Pairing, limit: int | None) -> Pairing:
     if not pairing.pairs:
         raise UsageError("No pictures match by name: " + " ".join(pairing.problems[:3]))
     return dataclasses.replace(pairing, pairs=pairing.pairs[:limit])

@@ -35,7 +35,7 @@ def bootstrap_interval(scores: Scores, *, confidence: float = 0.95) -> tuple[flo
     return float(low), float(high)
 
 
-def paired_p_value(differences: Scores) -> float:
+def compute_paired_p_value(differences: Scores) -> float:
     """The two-sided p-value of the mean difference by a sign-flip permutation test (Fisher 1935).
 
     Exact up to 12 pairs, from 10,000 random flips above; fewer than two pairs, or non-finite ones, return NaN.

@@ -12,7 +12,7 @@ import numpy as np
 from tessera.evaluate.pairs import Pairing
 from tessera.evaluate.scores import Evaluation, Mean, PairedDifference, ScoreRow
 from tessera.evaluate.scoring import PictureScores, Scorer
-from tessera.evaluate.statistics import bootstrap_interval, paired_p_value
+from tessera.evaluate.statistics import bootstrap_interval, compute_paired_p_value
 from tessera.metrics.metric import Metric, MetricInfo
 
 BASELINES = ("bicubic", "lanczos")
@@ -41,7 +41,7 @@ def summarize(
     seen = {mean.metric for mean in means} | {name for each in scored for name in each.row.scores}
     infos = tuple(metric.info for metric in metrics if metric.info.name in seen)
     rows = tuple(each.row for each in scored)
-    notes = [*pairing.notes, *(note for each in scored for note in each.scores.notes), *_remarks(metrics, means)]
+    notes = [*pairing.notes, *(note for each in scored for note in each.scores.notes), *_write_remarks(metrics, means)]
     return Evaluation(
         title=title,
         scale=scorer.scale,
@@ -51,7 +51,7 @@ def summarize(
         pictures=tuple(pair.name for pair in pairing.pairs),
         rows=rows,
         means=tuple(means),
-        differences=tuple(_differences(methods, infos, rows, len(pairing.pairs))),
+        differences=tuple(_compare_models(methods, infos, rows, len(pairing.pairs))),
         problems=pairing.problems,
         notes=tuple(dict.fromkeys(notes)),
     )
@@ -86,7 +86,7 @@ def _mean(method: str, metric: Metric, scored: Sequence[ScoredPicture], scorer: 
     )
 
 
-def _remarks(metrics: Sequence[Metric], means: Sequence[Mean]) -> Iterator[str]:
+def _write_remarks(metrics: Sequence[Metric], means: Sequence[Mean]) -> Iterator[str]:
     """The metrics' remarks on their scores; a remark that several methods share comes once."""
     for metric in metrics:
         if metric.remark is None:
@@ -99,7 +99,7 @@ def _remarks(metrics: Sequence[Metric], means: Sequence[Mean]) -> Iterator[str]:
             yield f"{', '.join(names)}: {remark}"
 
 
-def _differences(
+def _compare_models(
     methods: Sequence[str], metrics: Sequence[MetricInfo], rows: Sequence[ScoreRow], total: int
 ) -> Iterator[PairedDifference]:
     """Differences between every two models; a single model is compared with bicubic."""
@@ -131,7 +131,7 @@ def _differences(
                 difference=float(np.mean(apart)),
                 low=low,
                 high=high,
-                p_value=paired_p_value(apart),
+                p_value=compute_paired_p_value(apart),
                 count=len(apart),
                 total=total,
             )

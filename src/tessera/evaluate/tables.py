@@ -35,14 +35,14 @@ def format_csv(rows: Iterable[Sequence[str | float | None]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     for row in rows:
-        writer.writerow([_csv_cell(value) for value in row])
+        writer.writerow([_format_csv_cell(value) for value in row])
     return text.getvalue()
 
 
 def scores_as_csv(evaluations: Sequence[Evaluation]) -> str:
     """A row per picture and method, a column per metric (empty where there is no score); several sets get a column."""
     several = len(evaluations) > 1
-    names = list(_metrics(evaluations))
+    names = list(_find_metrics(evaluations))
     rows: list[Sequence[str | float | None]] = [
         [*(["set"] if several else []), "picture", "model", *names, "problem"],
     ]
@@ -59,27 +59,27 @@ def scores_as_json(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
 
     One evaluation is an object; several are the list `evaluations` of an object.
     """
-    plain = [_plain(dataclasses.asdict(evaluation)) for evaluation in evaluations]
-    return plain[0] if len(plain) == 1 else {"title": _title(evaluations), "evaluations": plain}
+    plain = [_simplify(dataclasses.asdict(evaluation)) for evaluation in evaluations]
+    return plain[0] if len(plain) == 1 else {"title": _format_title(evaluations), "evaluations": plain}
 
 
 def scores_as_markdown(evaluations: Sequence[Evaluation]) -> str:
     """The means with their intervals, the differences, and the protocol."""
-    lines = [f"# {_line(_title(evaluations))}", ""]
+    lines = [f"# {_format_line(_format_title(evaluations))}", ""]
     for evaluation in evaluations:
         if len(evaluations) > 1:
-            lines += [f"## {_line(evaluation.title)}", ""]
+            lines += [f"## {_format_line(evaluation.title)}", ""]
         head = ["model", *(f"{metric.title} {metric.arrow}" for metric in evaluation.metrics)]
-        lines += [*_table(head, [_summarize(evaluation, method) for method in evaluation.methods]), ""]
-        lines += _differences(evaluation)
+        lines += [*_format_table(head, [_summarize(evaluation, method) for method in evaluation.methods]), ""]
+        lines += _format_differences(evaluation)
     lines += [_LEGEND, "", "## Protocol", ""]
-    lines += [f"- {_line(name)}: {_line(value)}" for name, value in evaluations[0].protocol.items()]
+    lines += [f"- {_format_line(name)}: {_format_line(value)}" for name, value in evaluations[0].protocol.items()]
     for title, remarks in (
         ("Notes", [note for each in evaluations for note in each.notes]),
         ("Problems", [problem for each in evaluations for problem in each.failures]),
     ):
         if remarks:
-            lines += ["", f"## {title}", "", *(f"- {_line(remark)}" for remark in dict.fromkeys(remarks))]
+            lines += ["", f"## {title}", "", *(f"- {_format_line(remark)}" for remark in dict.fromkeys(remarks))]
     return "\n".join(lines) + "\n"
 
 
@@ -103,11 +103,11 @@ def describe_coverage(mean: Mean) -> str:
     return "; ".join(parts)
 
 
-def _title(evaluations: Sequence[Evaluation]) -> str:
+def _format_title(evaluations: Sequence[Evaluation]) -> str:
     return ", ".join(evaluation.title for evaluation in evaluations)
 
 
-def _metrics(evaluations: Sequence[Evaluation]) -> dict[str, MetricInfo]:
+def _find_metrics(evaluations: Sequence[Evaluation]) -> dict[str, MetricInfo]:
     return {metric.name: metric for evaluation in evaluations for metric in evaluation.metrics}
 
 
@@ -118,7 +118,7 @@ def _summarize(evaluation: Evaluation, method: str) -> Iterator[str]:
         yield "-" if mean is None else describe_mean(mean, metric.decimals)
 
 
-def _differences(evaluation: Evaluation) -> list[str]:
+def _format_differences(evaluation: Evaluation) -> list[str]:
     rows = [
         [
             f"{each.method} - {each.other}",
@@ -129,45 +129,45 @@ def _differences(evaluation: Evaluation) -> list[str]:
         ]
         for each in evaluation.differences
     ]
-    return [*_table(["pair", "metric", "mean difference [95 %]", "p", "pictures"], rows), ""] if rows else []
+    return [*_format_table(["pair", "metric", "mean difference [95 %]", "p", "pictures"], rows), ""] if rows else []
 
 
-def _table(head: Sequence[str], rows: Iterable[Iterable[str]]) -> list[str]:
-    rows = [[_line(cell).replace("|", "\\|") for cell in row] for row in rows]
+def _format_table(head: Sequence[str], rows: Iterable[Iterable[str]]) -> list[str]:
+    rows = [[_format_line(cell).replace("|", "\\|") for cell in row] for row in rows]
     return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
 
 
-def _line(text: str) -> str:
+def _format_line(text: str) -> str:
     """Text on one line: control characters become escapes, as bytes that are not UTF-8 do."""
     return "".join(
         each.encode("unicode_escape").decode() if unicodedata.category(each) in ("Cc", "Cs") else each for each in text
     )
 
 
-def _csv_cell(value: str | float | None) -> str:
+def _format_csv_cell(value: str | float | None) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
         return repr(value)
-    return f"'{_line(value)}" if value.startswith(("=", "+", "-", "@")) else _line(value)
+    return f"'{_format_line(value)}" if value.startswith(("=", "+", "-", "@")) else _format_line(value)
 
 
-def _unicode(text: str) -> str:
+def _format_unicode(text: str) -> str:
     """The text without lone surrogates, which stand for bytes of file names that are not UTF-8.
 
-    >>> _unicode("caf\\udce9.png")
+    >>> _format_unicode("caf\\udce9.png")
     'caf\\\\udce9.png'
     """
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _plain(value: Any) -> Any:
+def _simplify(value: Any) -> Any:
     if isinstance(value, dict):
-        return {_unicode(str(key)): _plain(each) for key, each in value.items()}
+        return {_format_unicode(str(key)): _simplify(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [_simplify(each) for each in value]
     if isinstance(value, str | Path):
-        return _unicode(str(value))
+        return _format_unicode(str(value))
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else str(value)
     return value

@@ -75,7 +75,7 @@ def count_numbers(shapes: Shapes, pattern: str) -> int:
     return len(collect_matches(shapes, pattern))
 
 
-def highest_number(shapes: Shapes, pattern: str) -> int:
+def find_highest_number(shapes: Shapes, pattern: str) -> int:
     """Find the highest number that the pattern's group matches, 0 where no name matches from its beginning."""
     return max((int(found) for found in collect_matches(shapes, pattern)), default=0)
 

@@ -36,7 +36,7 @@ class MalformedExifError(Exception):
 
 
 @dataclass(frozen=True)
-class _Entry:
+class _EntryHeader:
     at: int
     tag: int
     kind: int
@@ -54,12 +54,12 @@ class _Block:
         self.order = order
         self.first = self._word(4)
 
-    def list_entries(self, directory: int) -> Iterator[_Entry]:
+    def list_entries(self, directory: int) -> Iterator[_EntryHeader]:
         """Yield the entries of a directory. Raises MalformedExifError."""
         count = self.count_entries(directory)
         for index in range(count):
             at = directory + 2 + 12 * index
-            yield _Entry(at, *struct.unpack_from(self.order + "HHI", self.data, at))
+            yield _EntryHeader(at, *struct.unpack_from(self.order + "HHI", self.data, at))
 
     def count_entries(self, directory: int) -> int:
         """Read the number of entries. Raises MalformedExifError if the directory is not wholly in the block."""
@@ -70,7 +70,7 @@ class _Block:
             raise MalformedExifError
         return count
 
-    def read_number(self, entry: _Entry) -> int | None:
+    def read_number(self, entry: _EntryHeader) -> int | None:
         """Read a single SHORT or LONG."""
         if entry.count != 1 or entry.kind not in (_SHORT, _LONG):
             return None
@@ -78,14 +78,14 @@ class _Block:
             return self._word(entry.at + 8)
         return struct.unpack_from(self.order + "H", self.data, entry.at + 8)[0]
 
-    def read_ratio(self, entry: _Entry) -> float:
+    def read_ratio(self, entry: _EntryHeader) -> float:
         """Read a single RATIONAL. Raises MalformedExifError and ZeroDivisionError."""
         at = self._word(entry.at + 8)
         if entry.kind != _RATIONAL or entry.count != 1 or at + 8 > len(self.data):
             raise MalformedExifError
         return self._word(at) / self._word(at + 4)
 
-    def write_number(self, entry: _Entry, value: int) -> None:
+    def write_number(self, entry: _EntryHeader, value: int) -> None:
         """Replace a value by a single SHORT if it was one and the number fits, else by a LONG."""
         short = entry.kind == _SHORT and value < 2**16
         form, kind = ("HHIHxx", _SHORT) if short else ("HHII", _LONG)

@@ -89,14 +89,14 @@ class _Layout:
 
 
 @dataclass(frozen=True)
-class _Entry:
+class _TagValue:
     kind: int
     count: int
     data: bytes
     """The values in the byte order of the file they came from."""
 
 
-_Table = dict[int, _Entry]
+_Table = dict[int, _TagValue]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,11 +163,11 @@ def _build_georeference(georeference: Georeference, order: str) -> _Table:
     table: _Table = {}
     for tag, values in georeference.tags.items():
         if isinstance(values, bytes):
-            table[tag] = _Entry(_TEXT, len(values), values)
+            table[tag] = _TagValue(_TEXT, len(values), values)
         else:
             whole = all(isinstance(value, int) for value in values)
             packed = struct.pack(order + ("H" if whole else "d") * len(values), *values)
-            table[tag] = _Entry(_SHORT if whole else _DOUBLE, len(values), packed)
+            table[tag] = _TagValue(_SHORT if whole else _DOUBLE, len(values), packed)
     return table
 
 
@@ -242,12 +242,12 @@ def edit_tiff(
         tables = _read_tables(source, block_layout, at, _belongs_to_exif)
     for tag, data in ((_IPTC, iptc), (_PHOTOSHOP, photoshop)):
         if data:
-            tables.setdefault(0, {})[tag] = _Entry(_UNDEFINED, len(data), data)
+            tables.setdefault(0, {})[tag] = _TagValue(_UNDEFINED, len(data), data)
     if georeference is not None:
         tables.setdefault(0, {}).update(_build_georeference(georeference, block_layout.order))
     if not has_density:
-        one = _Entry(_RATIONAL, 1, struct.pack(block_layout.order + "II", 1, 1))
-        unit = _Entry(_SHORT, 1, struct.pack(block_layout.order + "H", _NO_ABSOLUTE_UNIT))
+        one = _TagValue(_RATIONAL, 1, struct.pack(block_layout.order + "II", 1, 1))
+        unit = _TagValue(_SHORT, 1, struct.pack(block_layout.order + "H", _NO_ABSOLUTE_UNIT))
         tables.setdefault(0, {}).update({_X_RESOLUTION: one, _Y_RESOLUTION: one, _RESOLUTION_UNIT: unit})
     if not any(tables.values()):
         return
@@ -296,7 +296,7 @@ def _read_tables(file: BinaryIO, layout: _Layout, at: int, of_first: Callable[[i
 
 def _read_table(
     file: BinaryIO, layout: _Layout, at: int, wanted: Callable[[int], bool] | None, room: list[int]
-) -> dict[int, _Entry]:
+) -> dict[int, _TagValue]:
     table: _Table = {}
     for tag, raw in _raw_entries(file, layout, at)[0].items():
         kind, count = struct.unpack_from(layout.order + "H" + layout.word[1:], raw, 2)
@@ -311,7 +311,7 @@ def _read_table(
             file.seek(min(struct.unpack(layout.word, raw[-layout.word_bytes :])[0], 2**62))
             data = file.read(size)
         if len(data) == size:
-            table[tag] = _Entry(kind, count, data)
+            table[tag] = _TagValue(kind, count, data)
     return table
 
 
@@ -363,7 +363,7 @@ def _write_table(
     for tag, entry in table.items():
         data = entry.data
         if order != layout.order:
-            data = _swapped(data, _UNIT_BYTES[entry.kind])
+            data = _swap_bytes(data, _UNIT_BYTES[entry.kind])
         if len(data) > layout.word_bytes:
             data = struct.pack(layout.word, _append(file, data))
         head = struct.pack(layout.order + "HH" + layout.word[1:], tag, entry.kind, entry.count)
@@ -380,5 +380,5 @@ def _append(file: BinaryIO, data: bytes) -> int:
     return at
 
 
-def _swapped(data: bytes, unit_bytes: int) -> bytes:
+def _swap_bytes(data: bytes, unit_bytes: int) -> bytes:
     return b"".join(data[at : at + unit_bytes][::-1] for at in range(0, len(data), unit_bytes))

@@ -144,7 +144,7 @@ def problem() -> str | None:
     """Why the kernels cannot be used here, as a sentence; None when they can."""
     try:
         library()
-        chosen_set()
+        choose_set()
     except EngineError as error:
         return str(error)
     return None
@@ -160,7 +160,7 @@ def sets_offered() -> tuple[InstructionSet, ...]:
     return tuple(name for number, name in enumerate(SETS) if library().tk_offers_set(number))
 
 
-def chosen_set() -> InstructionSet:
+def choose_set() -> InstructionSet:
     """The best instruction set here, or the one that `TESSERA_KERNELS_SET` names."""
     asked = os.environ.get(SET_VARIABLE)
     if not asked:
@@ -174,7 +174,7 @@ def chosen_set() -> InstructionSet:
 def has_bf16_here() -> bool:
     """Whether the instruction set that is used here multiplies bf16 in hardware; not where the kernels cannot run."""
     try:
-        return multiplies_bf16(chosen_set())
+        return multiplies_bf16(choose_set())
     except EngineError:
         return False
 
@@ -202,7 +202,7 @@ class Network:
         instructions: InstructionSet | None = None,
     ) -> None:
         self.description = description
-        self.instructions = instructions or chosen_set()
+        self.instructions = instructions or choose_set()
         self._library = library()
         flat = [np.ascontiguousarray(array, np.float32).ravel() for array in arrays]
         weights = flat[0] if len(flat) == 1 else np.concatenate(flat)

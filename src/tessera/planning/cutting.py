@@ -34,10 +34,10 @@ class Cuts:
     side: int
     """Side of the timed tiles."""
 
-    def whole(self, small: float, large: float) -> float:
+    def estimate_whole(self, small: float, large: float) -> float:
         """The cost of the whole network from the costs of the two, at least that of the larger.
 
-        >>> Cuts(None, object(), 22 / 3, 64).whole(1.0, 4.0)
+        >>> Cuts(None, object(), 22 / 3, 64).estimate_whole(1.0, 4.0)
         23.0
         """
         return large if self.small is None else max(small + self.steps * (large - small), large)
@@ -51,7 +51,7 @@ def cut(generator: LoadedGenerator) -> Cuts:
     times = 0 if repeated is None else int(getattr(config, repeated))
     if times <= 2 * _LARGE or repeated is None or 2 * config.multiply_adds(side, side) <= _FLOP_OF_A_RUN:
         return Cuts(generator, None, 0.0, side)
-    small, large = (_shortened(generator, repeated, blocks) for blocks in (_SMALL, _LARGE))
+    small, large = (_shorten_network(generator, repeated, blocks) for blocks in (_SMALL, _LARGE))
     return Cuts(large, small, (times - _SMALL) / (_LARGE - _SMALL), _side(large.config))
 
 
@@ -63,7 +63,7 @@ def _side(config: GeneratorConfig) -> int:
     return next((side for side in _SIDES if 2 * cost * side**2 <= _FLOP_OF_A_RUN), _SIDES[-1])
 
 
-def _shortened(generator: LoadedGenerator, repeated: str, blocks: int) -> LoadedGenerator:
+def _shorten_network(generator: LoadedGenerator, repeated: str, blocks: int) -> LoadedGenerator:
     """The same network with fewer blocks and the weights that fit (values do not affect the time)."""
     config = type(generator.config).model_validate({**generator.config.model_dump(), repeated: blocks})
     digest = hashlib.sha256(f"{generator.sha256} cut to {blocks}".encode()).hexdigest()

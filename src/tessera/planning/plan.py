@@ -131,12 +131,12 @@ class Candidate(BaseModel, frozen=True, extra="forbid"):
         more = 1.0 if pixels <= side**2 else waste(side, overlap)
         return self.startup_seconds + self.seconds_per_megapixel(side) * more * pixels / 1e6
 
-    def expected_seconds(self, pixels: int, side: int, overlap: int) -> float:
+    def estimate_seconds_at_pace(self, pixels: int, side: int, overlap: int) -> float:
         """Seconds as above at the pace of recent pictures."""
         work = self.seconds(pixels, side, overlap) - self.startup_seconds
         return self.startup_seconds + self.pace * work
 
-    def best_tile(self, overlap: int) -> int:
+    def choose_best_tile(self, overlap: int) -> int:
         """The smallest tile side that is not a tenth slower than a larger one, within the memory for one tile."""
         affordable = [side for side in TILES if side**2 * self.bytes_per_pixel <= _LARGEST_TILE_BYTES]
         sides = [side for side in affordable if side > 3 * overlap] or [TILES[-1]]
@@ -186,9 +186,9 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
         measured: list[tuple[float, Choice]] = []
         for each in usable:
             if each.timings:
-                side = each.best_tile(overlap) if tile is None else tile
+                side = each.choose_best_tile(overlap) if tile is None else tile
                 job = (pixels, side or max(round(pixels**0.5), 1), overlap if side else 0)
-                choice = Choice(candidate=each, tile=side, seconds=each.expected_seconds(*job))
+                choice = Choice(candidate=each, tile=side, seconds=each.estimate_seconds_at_pace(*job))
                 measured.append((each.seconds(*job), choice))
         measured.sort(key=lambda pair: pair[0])
         # PyTorch comes last: it is the reference and always correct.
@@ -215,7 +215,7 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
             if each.stated_drop_db is not None:
                 words.append(f"loses {each.stated_drop_db:.3f} dB according to its file")
             if each.timings:
-                side = tile or each.best_tile(overlap)
+                side = tile or each.choose_best_tile(overlap)
                 rate = each.seconds_per_megapixel(side) * waste(side, overlap)
                 words += [f"{rate:.1f} s per megapixel in tiles of {side}", f"{each.startup_seconds:.1f} s startup"]
             if each.difference is not None:

@@ -98,21 +98,21 @@ class Planner:
         self._note(known, known.model_copy(update={"pace": min(max(mean, 1 / SLOWEST_PACE), SLOWEST_PACE)}))
 
     def _time_candidates(self) -> Plan:
-        plan = self._timed(Plan(policy=self._policy, candidates=self._candidates))
+        plan = self._update_timings(Plan(policy=self._policy, candidates=self._candidates))
         write_plan(self._key, plan)
         return plan
 
     def _measure_more(self) -> bool:
         """Measure the rest when all measured candidates are excluded -> whether that gave new ones."""
         before = self.plan
-        self._plan = self._timed(before)
+        self._plan = self._update_timings(before)
         if self._plan.candidates == before.candidates:
             self._plan = before
             return False
         write_plan(self._key, self._plan)
         return True
 
-    def _timed(self, plan: Plan) -> Plan:
+    def _update_timings(self, plan: Plan) -> Plan:
         """The plan with new measurements of unknown candidates, as far as a few seconds allow."""
         import torch
 

@@ -103,7 +103,7 @@ def prepare(generator: LoadedGenerator, settings: Settings, pixels: int) -> Read
         return Ready(pipeline=pipeline, lines=lines, pixels=pixels)
     engine, choice = found
     if isinstance(engine, OnDevice):
-        engine = FallbackEngine(engine, lambda: prepare(generator, _on_cpu(settings), pixels).pipeline.engine)
+        engine = FallbackEngine(engine, lambda: prepare(generator, _move_to_cpu(settings), pixels).pipeline.engine)
     pipeline = Pipeline(generator=generator, engine=engine, settings=settings)
     if choice.tile:
         pipeline = Pipeline(generator=generator, engine=engine, settings=settings, best_tile=choice.tile)
@@ -118,7 +118,7 @@ def _open_last_resort(generator: LoadedGenerator, settings: Settings, named: Eng
     return open_engine(generator, "exact", device=device, threads=threads_for(device, settings.threads))
 
 
-def _on_cpu(settings: Settings) -> Settings:
+def _move_to_cpu(settings: Settings) -> Settings:
     return dataclasses.replace(settings, device="cpu", engine="auto", threads=None)
 
 

@@ -78,25 +78,25 @@ class Stopwatch:
         last_cost = 0.0
         for each in candidates:
             if each.engine in broken:
-                results[each] = _dropped(each, broken[each.engine])
+                results[each] = _drop_details(each, broken[each.engine])
             elif contenders and self._clock() + last_cost > self._end:
                 break
             else:
                 began = self._clock()
                 try:
-                    contenders.append(self._entered(each, import_seconds.get(each.engine, 0.0), contenders))
+                    contenders.append(self._enter_candidate(each, import_seconds.get(each.engine, 0.0), contenders))
                 except _NotMeasuredError:
                     pass
                 except Exception as error:  # another engine may run
-                    results[each] = _dropped(each, sentence_of(error))
+                    results[each] = _drop_details(each, sentence_of(error))
                 last_cost = self._clock() - began
         for _ in range(rounds - 1):
             self._round(contenders)
         if fewer_threads:
-            self._fewer_threads(contenders)
-        self._larger_tiles(contenders)
+            self._try_fewer_threads(contenders)
+        self._try_larger_tiles(contenders)
         for each in contenders:
-            results[next(old for old in candidates if _same(old, each.candidate))] = self._result(each)
+            results[next(old for old in candidates if _is_same_way(old, each.candidate))] = self._result(each)
         return list(results.values())
 
     def _imports(self, candidates: Sequence[Candidate]) -> tuple[dict[EngineName, float], dict[EngineName, str]]:
@@ -118,7 +118,7 @@ class Stopwatch:
                 seconds[each.engine] = max(self._clock() - began, known)
         return seconds, broken
 
-    def _entered(self, candidate: Candidate, import_seconds: float, others: Sequence[_Contender]) -> _Contender:
+    def _enter_candidate(self, candidate: Candidate, import_seconds: float, others: Sequence[_Contender]) -> _Contender:
         """Open a candidate, warm it up and time it; the first candidate always.
 
         One that takes twice as long as another for the small network skips the large one.
@@ -155,9 +155,9 @@ class Stopwatch:
             for number, engine in enumerate(each.engines):
                 if self._clock() + each.quickest[number] > self._end:
                     return
-                each.quickest[number] = min(each.quickest[number], self._timed(engine, tile))
+                each.quickest[number] = min(each.quickest[number], self._time_run(engine, tile))
 
-    def _fewer_threads(self, contenders: list[_Contender]) -> None:
+    def _try_fewer_threads(self, contenders: list[_Contender]) -> None:
         """Try the best with half its threads, which is faster where two threads share a core."""
         best = min(contenders, key=self._seconds, default=None)
         threads = None if best is None else best.candidate.threads
@@ -167,7 +167,7 @@ class Stopwatch:
         if self._clock() + cost > self._end:
             return
         try:
-            other = self._entered(best.candidate.model_copy(update={"threads": threads // 2}), 0.0, [best])
+            other = self._enter_candidate(best.candidate.model_copy(update={"threads": threads // 2}), 0.0, [best])
         except Exception:  # with all threads it ran
             return
         self._round([best, other])
@@ -175,22 +175,22 @@ class Stopwatch:
             other.startup = best.startup
             contenders[contenders.index(best)] = other
 
-    def _larger_tiles(self, contenders: Sequence[_Contender]) -> None:
+    def _try_larger_tiles(self, contenders: Sequence[_Contender]) -> None:
         """Time tiles two and four times as large with the two best, because they may exceed the caches."""
         two = sorted(contenders, key=self._seconds)[:2]
         for doublings in range(1, _DOUBLINGS + 1):
             for each in two:
                 if len(each.larger) == doublings - 1:
-                    each.larger += self._larger(each, self._side * 2**doublings)
+                    each.larger += self._time_larger_tiles(each, self._side * 2**doublings)
 
-    def _larger(self, each: _Contender, side: int) -> tuple[Timing, ...]:
+    def _time_larger_tiles(self, each: _Contender, side: int) -> tuple[Timing, ...]:
         """The timing of larger tiles, once or twice as time allows; none where there is too little of it."""
         times = (side / self._side) ** 2
         seconds: list[float] = []
         tile = self._tile(side)
         while len(seconds) < 2 and self._clock() + 1.2 * times * each.quickest[-1] <= self._end:
             try:
-                seconds.append(self._timed(each.engines[-1], tile))
+                seconds.append(self._time_run(each.engines[-1], tile))
             except Exception:  # too large for it: the timing of the smaller tile stays
                 return ()
         if not seconds:
@@ -202,7 +202,7 @@ class Stopwatch:
         timing = Timing(side=self._side, seconds_per_megapixel=self._seconds(each) / self._side**2 * 1e6)
         return each.candidate.model_copy(
             update={
-                "startup_seconds": self._whole(each.startup),
+                "startup_seconds": self._time_whole(each.startup),
                 "timings": (timing, *each.larger),
                 "bytes_per_pixel": each.engines[-1].bytes_per_pixel,
             }
@@ -210,26 +210,26 @@ class Stopwatch:
 
     def _seconds(self, each: _Contender) -> float:
         """For one tile with the whole network."""
-        return self._whole(each.quickest)
+        return self._time_whole(each.quickest)
 
-    def _whole(self, costs: Sequence[float]) -> float:
-        return self._cuts.whole(costs[0], costs[-1]) if len(costs) == len(self._networks) else costs[-1]
+    def _time_whole(self, costs: Sequence[float]) -> float:
+        return self._cuts.estimate_whole(costs[0], costs[-1]) if len(costs) == len(self._networks) else costs[-1]
 
     def _tile(self, side: int) -> Tiles:
         """The chart repeated: the content of a tile does not affect the time."""
         times = -(-side // _CHART_SIDE)
         return np.ascontiguousarray(np.tile(self._chart, (1, 1, times, times))[..., :side, :side])
 
-    def _timed(self, engine: Engine, tile: Tiles) -> float:
+    def _time_run(self, engine: Engine, tile: Tiles) -> float:
         began = self._clock()
         engine.run(tile)
         return self._clock() - began
 
 
-def _dropped(candidate: Candidate, problem: str) -> Candidate:
+def _drop_details(candidate: Candidate, problem: str) -> Candidate:
     return candidate.model_copy(update={"problem": problem})
 
 
-def _same(one: Candidate, other: Candidate) -> bool:
+def _is_same_way(one: Candidate, other: Candidate) -> bool:
     """Whether two are the same way to run, whatever the number of threads."""
     return (one.engine, one.precision, one.fast) == (other.engine, other.precision, other.fast)

@@ -25,7 +25,7 @@ class AxisLabel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Axis:
+class ChartAxis:
     """An axis that maps `least` to the pixel `start` and `greatest` to the pixel `end`."""
 
     least: float
@@ -51,18 +51,18 @@ class Axis:
 
 def fit_axis(
     values: Sequence[float], *, start: float, end: float, margin: float = 0.07, may_be_log: bool = False
-) -> Axis:
+) -> ChartAxis:
     """Fit an axis to finite values, with a margin at both ends relative to their span."""
     least, greatest = min(values), max(values)
     if may_be_log and least > SMALLEST_LOG and greatest / least >= LOG_FROM:
         room = (greatest / least) ** 0.05
-        return Axis(least=least / room, greatest=greatest * room, start=start, end=end, log=True)
+        return ChartAxis(least=least / room, greatest=greatest * room, start=start, end=end, log=True)
     room = margin * (greatest - least)
     if not math.isfinite(room) or room <= 1e-9 * max(abs(least), abs(greatest)):
         room = 0.05 * max(abs(least), abs(greatest)) or 1.0
         only = float(f"{least:.5g}")
-        return Axis(least=least - room, greatest=greatest + room, start=start, end=end, only=only)
-    return Axis(least=least - room, greatest=greatest + room, start=start, end=end)
+        return ChartAxis(least=least - room, greatest=greatest + room, start=start, end=end, only=only)
+    return ChartAxis(least=least - room, greatest=greatest + room, start=start, end=end)
 
 
 def ticks(least: float, greatest: float) -> list[float]:

@@ -11,7 +11,7 @@ import numpy as np
 from tessera.errors import PictureError, UsageError
 from tessera.images.picture_format import Limits
 from tessera.images.resample import resample_array
-from tessera.report.partners import Entry, Group
+from tessera.report.partners import Group, GroupPicture
 from tessera.report.views import (
     Region,
     Shown,
@@ -138,7 +138,7 @@ def read_group(sized: SizedGroup, settings: SheetSettings) -> GroupView:
     )
 
 
-def _read_view(entry: Entry, sized: SizedGroup, whole: Shown, region: Region, limits: Limits) -> View:
+def _read_view(entry: GroupPicture, sized: SizedGroup, whole: Shown, region: Region, limits: Limits) -> View:
     placed = fit(sized.sizes[entry.path], sized.full)
     if whole.shape[:2] != sized.target:
         whole = _shrink(whole, sized.target)

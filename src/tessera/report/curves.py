@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tessera.report.axis import Axis, fit_axis, format_tick
+from tessera.report.axis import ChartAxis, fit_axis, format_tick
 from tessera.report.page import text
 from tessera.report.run_record import Series
 
@@ -88,7 +88,7 @@ def draw_panel(panel: Panel, *, last_step: int, marks: Sequence[int] = ()) -> st
         nothing = '<p class="soft">No finite values.</p>'
         return f'<figure class="curve-box">\n<h3>{text(panel.title)}</h3>\n{nothing}</figure>\n'
     last_step = max(1, last_step)
-    across = Axis(least=0, greatest=last_step, start=_LEFT, end=_WIDTH - _RIGHT)
+    across = ChartAxis(least=0, greatest=last_step, start=_LEFT, end=_WIDTH - _RIGHT)
     said = text(f"{panel.title}: {'; '.join(map(_describe_curve, panel.curves))}")
     data = json.dumps([list(_list_points(each)) for each in drawn], separators=(",", ":"))
     names = json.dumps([curve.label for curve in panel.curves])
@@ -123,17 +123,17 @@ def format_short(value: float) -> str:
 # ------------------------------------------------------------------------------------------------------------- axes
 
 
-def _fit_vertical_axis(panel: Panel, drawn: Sequence[DownsampledSeries]) -> Axis | None:
+def _fit_vertical_axis(panel: Panel, drawn: Sequence[DownsampledSeries]) -> ChartAxis | None:
     known = np.concatenate([each[~np.isnan(each)] for thin in drawn for each in (thin.least, thin.greatest)])
     if not len(known):
         return None
     bottom = _HEIGHT - _BOTTOM
     if panel.within is not None:
-        return Axis(least=panel.within[0], greatest=panel.within[1], start=bottom, end=_TOP)
+        return ChartAxis(least=panel.within[0], greatest=panel.within[1], start=bottom, end=_TOP)
     return fit_axis(known.tolist(), start=bottom, end=_TOP, may_be_log=True)
 
 
-def _draw_grid(axis: Axis, across: Axis) -> Iterator[str]:
+def _draw_grid(axis: ChartAxis, across: ChartAxis) -> Iterator[str]:
     bottom = _HEIGHT - _BOTTOM
     for value in axis.ticks():
         y = axis.place(value)
@@ -163,13 +163,13 @@ def _format_steps(value: float) -> str:
 # ------------------------------------------------------------------------------------------------------------ lines
 
 
-def _draw_events(marks: Sequence[int], last_step: int, across: Axis) -> Iterator[str]:
+def _draw_events(marks: Sequence[int], last_step: int, across: ChartAxis) -> Iterator[str]:
     places = dict.fromkeys(round(across.place(step)) for step in marks if 0 <= step <= last_step)
     for x in places:
         yield f'<line class="event" x1="{x}" y1="{_TOP}" x2="{x}" y2="{_HEIGHT - _BOTTOM}"/>\n'
 
 
-def _draw_curve(thin: DownsampledSeries, index: int, axis: Axis, across: Axis) -> Iterator[str]:
+def _draw_curve(thin: DownsampledSeries, index: int, axis: ChartAxis, across: ChartAxis) -> Iterator[str]:
     """Draw the band, the mean, and ticks on the lower edge for NaN."""
     xs = [across.place(float(step)) for step in thin.steps]
     known = ~np.isnan(thin.mean)

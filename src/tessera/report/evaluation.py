@@ -121,7 +121,7 @@ def _head(metric: MetricInfo) -> str:
 
 
 def _summary(evaluation: Evaluation) -> str:
-    best = {metric.name: _best_methods(evaluation, metric) for metric in evaluation.metrics}
+    best = {metric.name: _find_best_methods(evaluation, metric) for metric in evaluation.metrics}
     rows: list[list[Cell]] = []
     for method in evaluation.methods:
         cells = [Cell(name(method), method)]
@@ -150,7 +150,7 @@ def _summary(evaluation: Evaluation) -> str:
     return table(caption, ["Method", *map(_head, evaluation.metrics)], rows, sortable=True)
 
 
-def _best_methods(evaluation: Evaluation, metric: MetricInfo) -> set[str]:
+def _find_best_methods(evaluation: Evaluation, metric: MetricInfo) -> set[str]:
     """The methods with the best printed mean; none when means of different pictures would be compared."""
     means = [mean for mean in evaluation.means if mean.metric == metric.name and not math.isnan(mean.mean)]
     if len(means) < 2 or len({(mean.count, mean.equal) for mean in means}) > 1:
@@ -319,7 +319,7 @@ def _crops(evaluation: Evaluation, main: ScoreRow, metric: MetricInfo) -> str:
         views.append(_View(caption="reference (gt)", path=main.gt))
     lines: list[str] = []
     try:
-        views, full, lost = _same_subject(views, main)
+        views, full, lost = _select_same_subject(views, main)
         region = _choose_region(views, full, evaluation.scale)
         for view in views:
             placed = fit(read_size(view.path, _LIMITS), full)
@@ -339,7 +339,7 @@ def _crops(evaluation: Evaluation, main: ScoreRow, metric: MetricInfo) -> str:
     return f'<div class="crops row">\n{"".join(lines)}</div>\n{said}{sentences(lost) if lost else ""}'
 
 
-def _same_subject(views: list[_View], main: ScoreRow) -> tuple[list[_View], Size, list[str]]:
+def _select_same_subject(views: list[_View], main: ScoreRow) -> tuple[list[_View], Size, list[str]]:
     """The views of matching size, that size, and sentences about the others.
 
     The size is that of the reference, or of the main method's result.

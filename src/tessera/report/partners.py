@@ -15,7 +15,7 @@ from tessera.images.formats import is_picture_name
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class GroupPicture:
     """One picture of a group."""
 
     label: str
@@ -27,7 +27,7 @@ class Group:
     """Pictures of the same subject, in the order of the folders."""
 
     name: str
-    entries: tuple[Entry, ...]
+    entries: tuple[GroupPicture, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ def find_partners(inputs: Sequence[Path], labels: Sequence[str] = ()) -> Partner
         )
     shown = tuple(labels) or shorten_paths([path if folders else path.with_suffix("") for path in inputs])
     if not folders:
-        entries = tuple(Entry(label=label, path=path) for label, path in zip(shown, inputs, strict=True))
+        entries = tuple(GroupPicture(label=label, path=path) for label, path in zip(shown, inputs, strict=True))
         return Partners(labels=shown, groups=(Group(name=remove_marks(inputs[0].stem), entries=entries),))
     return _match_folders(inputs, shown)
 
@@ -77,7 +77,7 @@ def _match_folders(folders: Sequence[Path], labels: tuple[str, ...]) -> Partners
     missing: dict[str, list[str]] = {label: [] for label in labels}
     for name, members in sorted(_name_groups(found).items()):
         entries = tuple(
-            Entry(label=label, path=members[index]) for index, label in enumerate(labels) if index in members
+            GroupPicture(label=label, path=members[index]) for index, label in enumerate(labels) if index in members
         )
         if len(entries) > 1:
             groups.append(Group(name=name, entries=entries))

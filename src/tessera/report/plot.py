@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tessera.report.axis import Axis, AxisLabel, fit_axis, format_tick
+from tessera.report.axis import AxisLabel, ChartAxis, fit_axis, format_tick
 from tessera.report.page import text
 
 _WIDTH, _HEIGHT = 640, 420
@@ -30,18 +30,18 @@ class Point:
 
 
 @dataclass(frozen=True)
-class _Box:
+class _Rectangle:
     left: float
     top: float
     right: float
     bottom: float
 
-    def overlaps(self, other: _Box) -> bool:
+    def overlaps(self, other: _Rectangle) -> bool:
         return (
             self.left < other.right and other.left < self.right and self.top < other.bottom and other.top < self.bottom
         )
 
-    def contains(self, other: _Box) -> bool:
+    def contains(self, other: _Rectangle) -> bool:
         return (
             self.left <= other.left
             and other.right <= self.right
@@ -50,7 +50,7 @@ class _Box:
         )
 
 
-_FRAME = _Box(_LEFT, _TOP, _WIDTH - _RIGHT, _HEIGHT - _BOTTOM)
+_FRAME = _Rectangle(_LEFT, _TOP, _WIDTH - _RIGHT, _HEIGHT - _BOTTOM)
 
 
 def draw_scatter(points: Sequence[Point], across: AxisLabel, up: AxisLabel) -> str:
@@ -67,7 +67,7 @@ def draw_scatter(points: Sequence[Point], across: AxisLabel, up: AxisLabel) -> s
         arrow,
     ]
     blocked = [taken, *map(_marker_box, spots)]
-    boxes: list[_Box | None] = []
+    boxes: list[_Rectangle | None] = []
     for point, spot in zip(points, spots, strict=True):
         boxes.append(_find_free_box(point, spot, [*blocked, *(box for box in boxes if box is not None)]))
     for draw in (_draw_leader, _draw_marker, _draw_name):  # names last, so that no line crosses them
@@ -76,7 +76,7 @@ def draw_scatter(points: Sequence[Point], across: AxisLabel, up: AxisLabel) -> s
     return "".join(lines)
 
 
-def _fit_axes(points: Sequence[Point], taken: _Box) -> tuple[Axis, Axis]:
+def _fit_axes(points: Sequence[Point], taken: _Rectangle) -> tuple[ChartAxis, ChartAxis]:
     """Fit axes that keep points out of the arrow's corner, where possible."""
     xs, ys = [point.x for point in points], [point.y for point in points]
     for margin in (0.12, 0.18, 0.25, 0.35):
@@ -88,7 +88,7 @@ def _fit_axes(points: Sequence[Point], taken: _Box) -> tuple[Axis, Axis]:
     return across, up
 
 
-def _draw_grid(across: Axis, up: Axis) -> Iterator[str]:
+def _draw_grid(across: ChartAxis, up: ChartAxis) -> Iterator[str]:
     for value in across.ticks():
         x = across.place(value)
         yield f'<line class="grid" x1="{x:.1f}" y1="{_FRAME.top}" x2="{x:.1f}" y2="{_FRAME.bottom}"/>'
@@ -111,16 +111,16 @@ def _draw_titles(across: AxisLabel, up: AxisLabel) -> Iterator[str]:
     yield f"{text(up.title)} ({words[up.higher_is_better]})</text>\n"
 
 
-def _marker_box(spot: tuple[float, float]) -> _Box:
+def _marker_box(spot: tuple[float, float]) -> _Rectangle:
     x, y = spot
-    return _Box(x - 7, y - 7, x + 7, y + 7)
+    return _Rectangle(x - 7, y - 7, x + 7, y + 7)
 
 
 def _shorten(point: Point) -> str:
     return point.name if len(point.name) <= _LONGEST else point.name[: _LONGEST - 1] + "…"
 
 
-def _find_free_box(point: Point, spot: tuple[float, float], blocked: Sequence[_Box]) -> _Box | None:
+def _find_free_box(point: Point, spot: tuple[float, float], blocked: Sequence[_Rectangle]) -> _Rectangle | None:
     """Find the nearest free box for a point's label; None without room (tooltip and table have the name)."""
     width = max(1, len(_shorten(point))) * _LETTER
     for box in _candidate_boxes(*spot, width):
@@ -129,7 +129,7 @@ def _find_free_box(point: Point, spot: tuple[float, float], blocked: Sequence[_B
     return None
 
 
-def _draw_leader(point: Point, spot: tuple[float, float], box: _Box | None) -> str:
+def _draw_leader(point: Point, spot: tuple[float, float], box: _Rectangle | None) -> str:
     """Draw a line from a point to a distant label."""
     if box is None:
         return ""
@@ -139,7 +139,7 @@ def _draw_leader(point: Point, spot: tuple[float, float], box: _Box | None) -> s
     return f'<line class="leader" x1="{x:.1f}" y1="{y:.1f}" x2="{near[0]:.1f}" y2="{near[1]:.1f}"/>\n'
 
 
-def _draw_marker(point: Point, spot: tuple[float, float], box: _Box | None) -> str:
+def _draw_marker(point: Point, spot: tuple[float, float], box: _Rectangle | None) -> str:
     x, y = spot
     shape = f'<circle class="point" cx="{x:.1f}" cy="{y:.1f}" r="{_RADIUS}">'
     if point.baseline:
@@ -147,24 +147,24 @@ def _draw_marker(point: Point, spot: tuple[float, float], box: _Box | None) -> s
     return f"{shape}<title>{text(point.name)}</title></{'rect' if point.baseline else 'circle'}>\n"
 
 
-def _draw_name(point: Point, spot: tuple[float, float], box: _Box | None) -> str:
+def _draw_name(point: Point, spot: tuple[float, float], box: _Rectangle | None) -> str:
     if box is None:
         return ""
     x, y = (box.left + box.right) / 2, box.bottom - 4
     return f'<text class="name" x="{x:.1f}" y="{y:.1f}" text-anchor="middle">{text(_shorten(point))}</text>\n'
 
 
-def _candidate_boxes(x: float, y: float, width: float) -> Iterator[_Box]:
+def _candidate_boxes(x: float, y: float, width: float) -> Iterator[_Rectangle]:
     """Boxes for a label around a point, near ones first: right, left, above, below, then in rings."""
     for gap in (9.0, 22.0, 36.0, 52.0, 70.0, 90.0, 115.0, 145.0, 180.0, 220.0, 260.0):
         for turn in (0, 180, 270, 90, 315, 45, 225, 135, 338, 22, 202, 158):
             dx, dy = math.cos(math.radians(turn)), math.sin(math.radians(turn))
             cx = x + dx * (gap + width / 2) if abs(dx) > 0.1 else x
             cy = y + dy * (gap + _LINE / 2)
-            yield _Box(cx - width / 2, cy - _LINE / 2, cx + width / 2, cy + _LINE / 2)
+            yield _Rectangle(cx - width / 2, cy - _LINE / 2, cx + width / 2, cy + _LINE / 2)
 
 
-def _draw_arrow(right: bool, top: bool) -> tuple[str, _Box]:
+def _draw_arrow(right: bool, top: bool) -> tuple[str, _Rectangle]:
     """Draw an arrow with its label into the corner where both are better -> the SVG and its bounding box."""
     sx, sy = (1 if right else -1), (-1 if top else 1)
     tip_x = _FRAME.right - 10 if right else _FRAME.left + 10
@@ -179,4 +179,4 @@ def _draw_arrow(right: bool, top: bool) -> tuple[str, _Box]:
         f'<path class="toward" d="{head}"/>'
         f'<text class="toward" x="{word_x}" y="{y + 4}" text-anchor="{anchor}">better</text>\n'
     )
-    return svg, _Box(left, min(y, tip_y) - 8, end, max(y, tip_y) + 8)
+    return svg, _Rectangle(left, min(y, tip_y) - 8, end, max(y, tip_y) + 8)

@@ -79,7 +79,7 @@ def _overview(record: RunRecord) -> str:
         "Trained on": _data(record),
     }
     facts["Losses"] = _terms(record)
-    facts["Best checkpoint"] = _best(record)
+    facts["Best checkpoint"] = _render_best(record)
     if record.checkpoints:
         facts["Checkpoints"] = ", ".join(f"{step:,}" for step in record.checkpoints[-10:])
     warnings = sum(event.warning for event in record.events)
@@ -138,7 +138,7 @@ def _terms(record: RunRecord) -> str:
     return (" + ".join(terms) or "unknown") + distilled
 
 
-def _best(record: RunRecord) -> str:
+def _render_best(record: RunRecord) -> str:
     if "tessera.step" in record.best:
         score = record.best.get("tessera.validation", "")
         step = record.best["tessera.step"]

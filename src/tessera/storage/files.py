@@ -165,14 +165,14 @@ def read_bytes(path: Path, *, max_bytes: int) -> bytes:
 
 def _open_regular(path: Path, flags: int, max_bytes: int, *, single_name: bool = True) -> int:
     if not getattr(os, "O_NOFOLLOW", 0) and path.is_symlink():  # Windows
-        raise _unexpected(path, "a link")
+        raise _make_error(path, "a link")
     try:
         descriptor = os.open(path, flags | _CAREFULLY, 0o644)
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise _unexpected(path, "a link") from None
+            raise _make_error(path, "a link") from None
         if error.errno == errno.ENXIO:  # a FIFO without a reader, or a socket
-            raise _unexpected(path, "not a regular file") from None
+            raise _make_error(path, "not a regular file") from None
         raise
     try:
         _check_regular(path, os.fstat(descriptor), max_bytes, single_name=single_name)
@@ -184,16 +184,16 @@ def _open_regular(path: Path, flags: int, max_bytes: int, *, single_name: bool =
 
 def _check_regular(path: Path, found: os.stat_result, max_bytes: int, *, single_name: bool) -> None:
     if not stat.S_ISREG(found.st_mode):
-        raise _unexpected(path, "not a regular file")
+        raise _make_error(path, "not a regular file")
     if single_name and found.st_nlink > 1:
-        raise _unexpected(path, "a second name (hard link) of another file")
+        raise _make_error(path, "a second name (hard link) of another file")
     if found.st_size > max_bytes:
         raise FileError(
             f"{path}: expected at most {max_bytes:,} bytes, found {found.st_size:,}. Delete or move this file."
         )
 
 
-def _unexpected(path: Path, what: str) -> FileError:
+def _make_error(path: Path, what: str) -> FileError:
     return FileError(f"{path}: expected a regular file, found {what}. Delete it, or use another folder.")
 
 

@@ -40,7 +40,7 @@ class Canvas:
             try:
                 self._file = tempfile.TemporaryFile(dir=folder, prefix=".tessera-")  # noqa: SIM115
             except OSError as error:
-                raise self._failure(error) from None
+                raise self._make_error(error) from None
         else:
             self._pixels = np.empty(self._shape, dtype)
 
@@ -65,7 +65,7 @@ class Canvas:
                 self._file.seek(index * row_bytes + left * self._pixel_bytes)
                 self._file.write(row.data)
         except OSError as error:
-            raise self._failure(error) from None
+            raise self._make_error(error) from None
 
     def rows(self, height: int, width: int) -> Iterator[Pixels]:
         """The first `height` rows and `width` columns, as (h, width, C) from the top down."""
@@ -77,14 +77,14 @@ class Canvas:
         try:
             self._file.seek(0)
         except OSError as error:  # buffered writes did not fit on the disk
-            raise self._failure(error) from None
+            raise self._make_error(error) from None
         step = choose_row_count(row_bytes)
         for first in range(0, height, step):
             count = min(step, height - first)
             data = self._file.read(count * row_bytes)
             yield np.frombuffer(data, self._dtype).reshape(count, *self._shape[1:])[:, :width]
 
-    def _failure(self, error: OSError) -> PictureError:
+    def _make_error(self, error: OSError) -> PictureError:
         return PictureError(
             f"{self._folder}: cannot store temporary rows ({error.strerror}). Free disk space or choose another folder."
         )

@@ -40,27 +40,28 @@ def lock_flat_areas(lq: Plane, sr: Plane) -> Plane:
     levels (a noisy sky, a gentle ramp), the low frequencies are corrected and the detail is preserved. Both fade in;
     other areas are unchanged.
     """
-    spread = (_sliding(lq, FLAT_RADIUS, np.maximum) - _sliding(lq, FLAT_RADIUS, np.minimum)).max(axis=0)
+    spread = (_filter_extremes(lq, FLAT_RADIUS, np.maximum) - _filter_extremes(lq, FLAT_RADIUS, np.minimum)).max(axis=0)
     if float(spread.min()) >= _ROUGH:
         return sr
-    smooth = _inside(((_ROUGH - spread) / (_ROUGH - _SMOOTH)).clip(0, 1))
+    smooth = _smooth_inside(((_ROUGH - spread) / (_ROUGH - _SMOOTH)).clip(0, 1))
     lacking = _blur(lq - shrunk(sr, lq.shape[1:]), COLOR_LOCK_SIGMA)
     lacking *= smooth
     _add_upsampled(sr, lacking, smooth > 0)
     flat = spread <= _FLAT
     if flat.any():
-        _blend_upsampled(sr, lq, _inside(flat.astype(np.float32)))
+        _blend_upsampled(sr, lq, _smooth_inside(flat.astype(np.float32)))
     return sr
 
 
-def within_neighbors(lq: Plane, sr: Plane) -> Plane:
+def clip_to_neighbors(lq: Plane, sr: Plane) -> Plane:
     """Clip `sr` (C, s*h, s*w) to the range of the 3x3 neighborhood of each pixel of `lq` (C, h, w).
 
     Used for alpha: fully transparent and fully opaque areas stay so up to their edges, without a veil or a halo.
     """
     scale = sr.shape[-1] // lq.shape[-1]
     least, greatest = (
-        _sliding(lq, 1, choose).repeat(scale, axis=1).repeat(scale, axis=2) for choose in (np.minimum, np.maximum)
+        _filter_extremes(lq, 1, choose).repeat(scale, axis=1).repeat(scale, axis=2)
+        for choose in (np.minimum, np.maximum)
     )
     return np.clip(sr, least, greatest)
 
@@ -96,9 +97,9 @@ def shrunk(sr: Plane, size: Sequence[int]) -> Plane:
 # ---------------------------------------------------------------------------------------- at the input's resolution
 
 
-def _inside(weight: Plane) -> Plane:
+def _smooth_inside(weight: Plane) -> Plane:
     """Smooth weights (h, w) in [0, 1] toward their zeros from within; no weight increases."""
-    eroded = _sliding(weight[None], 1, np.minimum)
+    eroded = _filter_extremes(weight[None], 1, np.minimum)
     size = 2 * _FADE + 1
     mean = np.pad(eroded, ((0, 0), (_FADE, _FADE), (_FADE, _FADE)), mode="edge")
     height, width = weight.shape
@@ -107,7 +108,7 @@ def _inside(weight: Plane) -> Plane:
     return np.minimum(mean[0] / np.float32(size**2), weight)
 
 
-def _sliding(image: Plane, radius: int, choose: Callable[..., Plane]) -> Plane:
+def _filter_extremes(image: Plane, radius: int, choose: Callable[..., Plane]) -> Plane:
     """The greatest (np.maximum) or least (np.minimum) value within a radius, (C, h, w) -> the same; edges repeated."""
     for axis in (1, 2):
         length = image.shape[axis]
@@ -159,7 +160,7 @@ def _add_upsampled(sr: Plane, change: Plane, where: npt.NDArray[np.bool_]) -> No
     scale = sr.shape[-1] // change.shape[-1]
     wide = _upsample_rows(change[:, :, left:right].swapaxes(1, 2), scale).swapaxes(1, 2)[:, top:bottom]
     target = sr[:, top * scale : bottom * scale, left * scale : right * scale]
-    for phase, (row, following, part) in enumerate(_phases(wide, scale)):
+    for phase, (row, following, part) in enumerate(_list_phases(wide, scale)):
         step = following - row
         step *= part
         step += row
@@ -179,7 +180,7 @@ def _blend_upsampled(sr: Plane, lq: Plane, weight: Plane) -> None:
     )
     target = sr[:, top * scale : bottom * scale, left * scale : right * scale]
     for phase, ((row, following, part), (first, second, _)) in enumerate(
-        zip(_phases(own, scale), _phases(share, scale), strict=True)
+        zip(_list_phases(own, scale), _list_phases(share, scale), strict=True)
     ):
         goal, much = row + (following - row) * part, first + (second - first) * part
         place = target[:, phase::scale]
@@ -203,12 +204,12 @@ def _upsample_rows(image: Plane, scale: int) -> Plane:
         return image
     channels, height, width = image.shape
     result = np.empty((channels, height * scale, width), np.float32)
-    for phase, (row, following, part) in enumerate(_phases(image, scale)):
+    for phase, (row, following, part) in enumerate(_list_phases(image, scale)):
         result[:, phase::scale] = row + (following - row) * part
     return result
 
 
-def _phases(image: Plane, scale: int) -> list[tuple[Plane, Plane, np.float32]]:
+def _list_phases(image: Plane, scale: int) -> list[tuple[Plane, Plane, np.float32]]:
     """For each of the s output rows per input row: the two source rows, (C, h, w) each, and the weight."""
     padded = np.pad(image, ((0, 0), (1, 1), (0, 0)), mode="edge")
     before, own, after = padded[:, :-2], padded[:, 1:-1], padded[:, 2:]

@@ -22,10 +22,10 @@ from tessera.images.color import luma_jpeg
 from tessera.images.pixels import Pixels
 from tessera.images.resample import upsample_planes
 from tessera.tiling.canvas import Canvas
-from tessera.tiling.fidelity import Plane, color_difference, lock_colors, lock_flat_areas, within_neighbors
-from tessera.tiling.prefetch import one_ahead
+from tessera.tiling.fidelity import Plane, clip_to_neighbors, color_difference, lock_colors, lock_flat_areas
+from tessera.tiling.prefetch import prefetch_one
 from tessera.tiling.rows import GrayRows, RollingRows, RowSource, repeat_gray
-from tessera.tiling.tiles import Axis, fade_in, padded_length, plan_axis
+from tessera.tiling.tiles import Axis, fade_in, plan_axis, round_up
 
 AlphaMethod = Literal["model", "lanczos"]
 
@@ -70,9 +70,9 @@ class MosaicPlan:
         """Plan the tiles of a picture of this size along both axes (rows, columns)."""
         rows, columns = (
             plan_axis(
-                padded := padded_length(length, self.multiple),
+                padded := round_up(length, self.multiple),
                 tile=max(self.tile // self.multiple * self.multiple, self.multiple) if self.tile else padded,
-                overlap=padded_length(self.overlap, self.multiple),
+                overlap=round_up(self.overlap, self.multiple),
                 multiple=self.multiple,
             )
             for length in (height, width)
@@ -129,7 +129,7 @@ def mosaic(source: RowSource, engine: Engine, plan: MosaicPlan, count: MosaicCou
     def work(places: list[_Place]) -> list[_Upscaled]:
         return _run_network(np.stack([place.lq for place in places]), engine, plan, count)
 
-    with contextlib.closing(one_ahead(work, _batch(_cut_tiles(source, plan), plan.batch))) as done:
+    with contextlib.closing(prefetch_one(work, _batch(_cut_tiles(source, plan), plan.batch))) as done:
         tiles = ((place, sr) for places, made in done for place, sr in zip(places, made, strict=True))
         merged = _merge_tiles(tiles, source, rows, columns, plan, count)
         yield from map(repeat_gray, merged) if plan.as_gray else merged
@@ -165,7 +165,7 @@ def _merge_tiles(
     weights_y = fade_in(rows.fade, scale)[None, :, None]
     for index, start in enumerate(rows.starts):
         tile = next(tiles)
-        first, last = rows.kept(index)
+        first, last = rows.find_kept_range(index)
         final = index == len(rows) - 1
         emitted = (last - first - (0 if final else rows.fade)) * scale
         channels, dtype = tile[0].lq.shape[0], plan.dtype or tile[0].dtype
@@ -198,7 +198,7 @@ def _blend_band(
     weights_x = fade_in(columns.fade, scale)[None, None]
     waiting: Plane | None = None
     for place, upscaled in tiles:
-        first, last = columns.kept(place.column)
+        first, last = columns.find_kept_range(place.column)
         sr = _finish(place.lq, upscaled, plan, count)
         top, bottom = kept_rows[0] * scale, kept_rows[1] * scale
         piece = sr[:, top:bottom, (first - place.start) * scale : (last - place.start) * scale]
@@ -303,16 +303,16 @@ def _finish(lq: Plane, upscaled: _Upscaled, plan: MosaicPlan, count: MosaicCount
         count.color_pixels += rgb.shape[1] * rgb.shape[2]
     if color.shape[0] == 1:
         sr = luma_jpeg(sr)
-    return np.concatenate((sr, _alpha(lq[-1:], upscaled.alpha, plan))) if has_alpha else sr
+    return np.concatenate((sr, _upscale_alpha(lq[-1:], upscaled.alpha, plan))) if has_alpha else sr
 
 
-def _alpha(lq: Plane, upscaled: Plane | None, plan: MosaicPlan) -> Plane:
+def _upscale_alpha(lq: Plane, upscaled: Plane | None, plan: MosaicPlan) -> Plane:
     """(1, h, w) -> (1, s*h, s*w)."""
     _, height, width = lq.shape
     if plan.flat_alpha is not None:
         return np.full((1, height * plan.scale, width * plan.scale), lq[0, 0, 0])
     sr = upsample_planes(lq, plan.scale) if upscaled is None else lock_flat_areas(lq, upscaled)
-    return within_neighbors(lq, sr)
+    return clip_to_neighbors(lq, sr)
 
 
 def _fade(earlier: Plane, later: Plane, weights: Plane) -> None:

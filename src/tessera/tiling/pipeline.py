@@ -32,7 +32,7 @@ _OVERLAP_OF_DEEP_NETWORKS = 24
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject:
+class PictureTraits:
     """Properties of one picture that its plan depends on, and where its rows go."""
 
     has_alpha: bool = False
@@ -61,7 +61,7 @@ class Pipeline:
         """The network's own factor."""
         return self.generator.config.scale
 
-    def first_tile(self, height: int, width: int) -> int:
+    def choose_first_tile(self, height: int, width: int) -> int:
         """The tile size to start with for a picture: the requested one, or the best one that fits in memory.
 
         A picture little larger than the best tile is processed in one piece, which saves its seams.
@@ -76,10 +76,10 @@ class Pipeline:
         best = max(self.best_tile, whole) if whole <= min(LARGEST_PIECE, 2 * self.best_tile) else self.best_tile
         return max(SMALLEST_TILE, min(best, affordable))
 
-    def plan(self, tile: int, subject: Subject | None = None) -> MosaicPlan:
+    def plan(self, tile: int, subject: PictureTraits | None = None) -> MosaicPlan:
         """The one plan for a picture in tiles of this size; an overlap too large for small tiles is reduced."""
         settings, config = self.settings, self.generator.config
-        subject = subject or Subject()
+        subject = subject or PictureTraits()
         overlap = choose_overlap(config, settings)
         if tile and (settings.overlap is None or 2 * overlap >= tile):
             overlap = min(overlap, tile * 3 // 8)
@@ -131,7 +131,7 @@ class Pipeline:
         -> the tile sizes tried, and the counts of the last run. Raises OutOfMemoryError when none fits, DeviceLostError
         when the GPU does not come back.
         """
-        tile, whole = self.first_tile(height, width), max(height, width)
+        tile, whole = self.choose_first_tile(height, width), max(height, width)
         tried: list[int] = []
         while True:
             tried.append(tile)
@@ -142,7 +142,7 @@ class Pipeline:
                 if is_smallest or isinstance(error, DeviceLostError):
                     on_cpu = self._recover(error, is_smallest, tried, height, width)
                     if on_cpu:
-                        tile = self.first_tile(height, width)
+                        tile = self.choose_first_tile(height, width)
                         continue
                 tile = max(SMALLEST_TILE, min(tile or whole, whole) // 2 // 8 * 8)
 

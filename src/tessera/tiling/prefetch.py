@@ -16,7 +16,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def one_ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[tuple[Item, Result]]:
+def prefetch_one(work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[tuple[Item, Result]]:
     """Yield (item, work(item)) in order; while the caller handles one, another thread works on the next.
 
     `items` is iterated in the caller's thread, and a single item is processed there, too. An exception of `work` is

@@ -263,7 +263,7 @@ class Settings:
     limits: LimitsSetting = dataclasses.field(default_factory=Limits)
 
     def __post_init__(self) -> None:
-        for declared in declared_settings():
+        for declared in list_settings():
             declared.check(getattr(self, declared.name))
         if self.tile and self.overlap is not None and 2 * self.overlap >= self.tile:
             raise UsageError(
@@ -292,7 +292,7 @@ class Settings:
         """
         changed = [
             (declared.name, getattr(self, declared.name))
-            for declared in declared_settings()
+            for declared in list_settings()
             if declared.name not in _NOT_ABOUT_PIXELS and getattr(self, declared.name) != declared.default
         ]
         return [f"{name} {('off', 'on')[value] if isinstance(value, bool) else value}" for name, value in changed]
@@ -330,15 +330,15 @@ class DeclaredSetting:
 
 
 @functools.cache
-def declared_settings() -> tuple[DeclaredSetting, ...]:
+def list_settings() -> tuple[DeclaredSetting, ...]:
     """Every field of `Settings` in order."""
     hints = get_type_hints(Settings, include_extras=True)
     return tuple(_declare(field.name, hints[field.name], field.default) for field in dataclasses.fields(Settings))
 
 
-def declared_setting(name: str) -> DeclaredSetting:
+def find_setting(name: str) -> DeclaredSetting:
     """The declaration of one setting."""
-    return next(each for each in declared_settings() if each.name == name)
+    return next(each for each in list_settings() if each.name == name)
 
 
 def change_settings(settings: Settings, changes: Changes) -> Settings:

@@ -28,7 +28,7 @@ class Axis:
     fade: int
     """Pixels over which neighbors are blended, centered on the seam; even."""
 
-    def kept(self, index: int) -> tuple[int, int]:
+    def find_kept_range(self, index: int) -> tuple[int, int]:
         """The pixels of the picture to which a tile contributes (first, last + 1), blended ones included."""
         half = self.fade // 2
         first = 0 if index == 0 else self.seams[index - 1] - half
@@ -82,10 +82,10 @@ def fade_in(fade: int, scale: int) -> npt.NDArray[np.float32]:
     return (0.5 - 0.5 * np.cos(np.pi * position)).astype(np.float32)
 
 
-def padded_length(length: int, multiple: int) -> int:
+def round_up(length: int, multiple: int) -> int:
     """Round a length up to a multiple of `multiple`.
 
-    >>> padded_length(10, 4)
+    >>> round_up(10, 4)
     12
     """
     return -(-length // multiple) * multiple

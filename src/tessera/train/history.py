@@ -44,7 +44,7 @@ def list_changes(before: Recipe, now: Recipe) -> list[str]:
     return [f"{key} = {_show(new, key)} (was {_show(old, key)})" for key in keys if old.get(key) != new.get(key)]
 
 
-def changed_keys(before: Recipe, now: Recipe) -> list[str]:
+def list_changed_keys(before: Recipe, now: Recipe) -> list[str]:
     """List the keys that differ, such as `data.batch`, in the order of the record."""
     old, new = (_flatten(recipe.model_dump(mode="json")) for recipe in (before, now))
     return [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]

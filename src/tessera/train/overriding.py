@@ -70,7 +70,7 @@ def give_way(lower: Mapping[str, Any], upper: Mapping[str, Any], merged: Values)
     _drop_unused_terms(layers)
     _fit_crop(layers)
     _fit_validation(layers)
-    batch, pool = layers.given("data", "batch"), cast(Any, values.get("pool"))
+    batch, pool = layers.get_upper("data", "batch"), cast(Any, values.get("pool"))
     if isinstance(batch, int) and isinstance(pool, int) and 0 < pool < batch and "pool" not in upper:
         values["pool"] = batch
     return values
@@ -96,7 +96,7 @@ class _Layers:
         above: Any = self.upper.get(name)
         return isinstance(above, dict) and key in above
 
-    def given(self, name: str, key: str) -> Any:
+    def get_upper(self, name: str, key: str) -> Any:
         """The upper layer's value; None if it has none."""
         return self.get(name, key) if self.is_given(name, key) else None
 
@@ -113,23 +113,23 @@ class _Layers:
 
 def _drop_foreign_keys(layers: _Layers, table: str, tag: str, kinds: Mapping[str, type[BaseModel]]) -> None:
     """Drop keys of another network or kind than the one that was chosen."""
-    kind = kinds.get(str(layers.given(table, tag)))
+    kind = kinds.get(str(layers.get_upper(table, tag)))
     if kind is not None:
         layers.drop(table, *(key for key in layers.table(table) if key not in kind.model_fields))
 
 
 def _drop_unused_terms(layers: _Layers) -> None:
-    relativism, form = (layers.given("adversarial", key) for key in ("relativism", "form"))
+    relativism, form = (layers.get_upper("adversarial", key) for key in ("relativism", "form"))
     if relativism in ("none", "pairwise"):
         layers.drop("adversarial", *AVERAGE_KEYS)
     if form is not None and form not in SOFT_FORMS:
         layers.drop("tricks", *SOFT_LABELS)
-    if layers.given("perceptual", "normalize") is False:
+    if layers.get_upper("perceptual", "normalize") is False:
         layers.drop("perceptual", "range_norm")
     _fit_trunk(layers)
-    if layers.given("generator", "scale") == 1 and "grid" not in layers.upper:
+    if layers.get_upper("generator", "scale") == 1 and "grid" not in layers.upper:
         layers.values.pop("grid", None)
-    chosen = next((each for each in DISCRIMINATORS if each.name == layers.given("discriminator", "network")), None)
+    chosen = next((each for each in DISCRIMINATORS if each.name == layers.get_upper("discriminator", "network")), None)
     if chosen is not None and not chosen.has_attention:
         layers.drop("report", "attention_every")
     if layers.is_given("data", "patch"):  # a discriminator of fixed size follows the crops
@@ -138,7 +138,7 @@ def _drop_unused_terms(layers: _Layers) -> None:
 
 def _fit_trunk(layers: _Layers) -> None:
     """Replace the layers of another trunk by the nearest ones of the trunk that was chosen."""
-    name, chosen = layers.given("perceptual", "trunk"), layers.get("perceptual", "layers")
+    name, chosen = layers.get_upper("perceptual", "trunk"), layers.get("perceptual", "layers")
     known = next((trunk for trunk in TRUNKS if trunk.name == name), None)
     if known is None or not isinstance(chosen, dict) or layers.is_given("perceptual", "layers"):
         return

@@ -70,7 +70,7 @@ class Processes:
 
     def mean(self, values: Tensor) -> Tensor:
         """Return the mean over all processes; gradients flow to all of them."""
-        return values if self.count == 1 else _Mean.apply(values, self._accelerator)
+        return values if self.count == 1 else _MeanOfProcesses.apply(values, self._accelerator)
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
         """Return for each flag whether it is set in any process. All processes get the same answer."""
@@ -90,7 +90,7 @@ class Processes:
             self._accelerator.end_training()
 
 
-class _Mean(torch.autograd.Function):
+class _MeanOfProcesses(torch.autograd.Function):
     """The mean over processes. Its gradient is the mean of their gradients, because all of them depend on it."""
 
     @staticmethod

@@ -15,7 +15,7 @@ from typing import Literal
 
 from tessera.errors import FileError, TrainingError, UsageError
 from tessera.train.checkpoints import Checkpoint, find_newest_checkpoint, list_checkpoints
-from tessera.train.history import changed_keys, list_changes
+from tessera.train.history import list_changed_keys, list_changes
 from tessera.train.recipe import Recipe
 from tessera.train.records import BEST, CONFIG_NAME, LATEST, RunFolder
 from tessera.wording import format_count
@@ -46,7 +46,7 @@ class Start:
 
 def find_fixed_changes(before: Recipe, now: Recipe) -> list[str]:
     """Keys that differ between a run and its resumption and must not, such as `generator.blocks`."""
-    return [key for key in changed_keys(before, now) if not _is_free(key) and not _is_noted(key, before, now)]
+    return [key for key in list_changed_keys(before, now) if not _is_free(key) and not _is_noted(key, before, now)]
 
 
 def _is_free(key: str) -> bool:
@@ -76,7 +76,7 @@ def check_resumable(folder: RunFolder, recipe: Recipe) -> None:
 
 def describe_noted_changes(before: Recipe, now: Recipe) -> str:
     """One sentence about changes that end the equality to an uninterrupted run; empty without any."""
-    keys = {key for key in changed_keys(before, now) if _is_noted(key, before, now)}
+    keys = {key for key in list_changed_keys(before, now) if _is_noted(key, before, now)}
     changes = [change for change in list_changes(before, now) if change.split(" = ")[0] in keys]
     if not changes:
         return ""

@@ -156,7 +156,7 @@ def _generator_losses(
     seen = _colors(recipe, sr)
     references = _references(recipe, _select_target(batch, sharpened=recipe.sharpen.pixel), taught)
     total = losses.add(
-        "pixel", _weighted_sum([(share, pixel_loss(seen, _colors(recipe, each), pixel)) for share, each in references])
+        "pixel", _sum_weighted([(share, pixel_loss(seen, _colors(recipe, each), pixel)) for share, each in references])
     )
     if warms_up:
         return losses.add("generator", total)
@@ -169,10 +169,10 @@ def _generator_losses(
         references = _references(recipe, _select_target(batch, sharpened=recipe.sharpen.perceptual), taught)
         with _autocast(recipe, parts):
             seen_by_trunk = [(share, parts.perceptual(sr, each)) for share, each in references]
-        perceptual = _weighted_sum([(share, each.perceptual) for share, each in seen_by_trunk])
+        perceptual = _sum_weighted([(share, each.perceptual) for share, each in seen_by_trunk])
         total = total + losses.add("perceptual", perceptual)
         if recipe.perceptual is not None and recipe.perceptual.style_weight:
-            style = _weighted_sum([(share, each.style) for share, each in seen_by_trunk])
+            style = _sum_weighted([(share, each.style) for share, each in seen_by_trunk])
             total = total + losses.add("style", style)
     if adversarial:
         total = total + losses.add("adversarial", _adversarial_loss(recipe, parts, batch, sr, info, index))
@@ -223,7 +223,7 @@ def _references(recipe: Recipe, truth: Tensor, taught: Tensor | None) -> list[tu
     return [(share, taught)] if share == 1 else [(share, taught), (1 - share, truth)]
 
 
-def _weighted_sum(terms: Sequence[tuple[float, Tensor]]) -> Tensor:
+def _sum_weighted(terms: Sequence[tuple[float, Tensor]]) -> Tensor:
     """Weighted sum of losses (); bit-identical to the loss if there is a single one of weight 1."""
     return torch.stack([share * loss for share, loss in terms]).sum()
 

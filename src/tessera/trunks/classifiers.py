@@ -44,7 +44,7 @@ def vgg(
 DISTILLED_WIDTHS: Widths = ((16,) * 2, (32,) * 2, (64,) * 4, (128,) * 4, (128,))
 
 
-def distilled_vgg19(normalization: Normalization = NO_NORMALIZATION, widths: Widths = DISTILLED_WIDTHS) -> Trunk:
+def build_distilled_vgg19(normalization: Normalization = NO_NORMALIZATION, widths: Widths = DISTILLED_WIDTHS) -> Trunk:
     """Build VGG19 up to relu5_1 with fewer channels, reflection padding, and a 1x1 convolution as normalization.
 
     Wang et al. 2020, "Collaborative Distillation for Ultra-Resolution Universal Style Transfer". The

@@ -73,7 +73,7 @@ class Mixed(nn.Module):
         return torch.cat(ends, dim=1)
 
 
-class _Mean(nn.Module):
+class _SpatialMean(nn.Module):
     """The mean over all positions: (B, C, h, w) -> (B, C)."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -91,11 +91,11 @@ def _pool_branch(outputs: int, *, largest: bool = False) -> _Branch:
     return pool, ((_Step("branch_pool", outputs),),)
 
 
-def _reduction_branch() -> _Branch:
+def _build_reduction_branch() -> _Branch:
     return nn.MaxPool2d(3, 2), ()
 
 
-def _mixed_5(inputs: int, pooled: int) -> Mixed:
+def _build_mixed_5(inputs: int, pooled: int) -> Mixed:
     double, five = "branch3x3dbl", "branch5x5"
     return Mixed(
         inputs,
@@ -108,7 +108,7 @@ def _mixed_5(inputs: int, pooled: int) -> Mixed:
     )
 
 
-def _mixed_6a(inputs: int) -> Mixed:
+def _build_mixed_6a(inputs: int) -> Mixed:
     double = "branch3x3dbl"
     return Mixed(
         inputs,
@@ -117,12 +117,12 @@ def _mixed_6a(inputs: int) -> Mixed:
             _conv_branch(
                 _Step(f"{double}_1", 64), _Step(f"{double}_2", 96, (3, 3)), _Step(f"{double}_3", 96, (3, 3), 2)
             ),
-            _reduction_branch(),
+            _build_reduction_branch(),
         ),
     )
 
 
-def _mixed_6(inputs: int, inner: int) -> Mixed:
+def _build_mixed_6(inputs: int, inner: int) -> Mixed:
     across, down = (1, 7), (7, 1)
     single, double = "branch7x7", "branch7x7dbl"
     return Mixed(
@@ -144,7 +144,7 @@ def _mixed_6(inputs: int, inner: int) -> Mixed:
     )
 
 
-def _mixed_7a(inputs: int) -> Mixed:
+def _build_mixed_7a(inputs: int) -> Mixed:
     long = "branch7x7x3"
     return Mixed(
         inputs,
@@ -156,12 +156,12 @@ def _mixed_7a(inputs: int) -> Mixed:
                 _Step(f"{long}_3", 192, (7, 1)),
                 _Step(f"{long}_4", 192, (3, 3), 2),
             ),
-            _reduction_branch(),
+            _build_reduction_branch(),
         ),
     )
 
 
-def _mixed_7(inputs: int, *, largest: bool) -> Mixed:
+def _build_mixed_7(inputs: int, *, largest: bool) -> Mixed:
     def fork(name: str) -> tuple[_Step, ...]:
         return _Step(f"{name}a", 384, (1, 3)), _Step(f"{name}b", 384, (3, 1))
 
@@ -191,18 +191,18 @@ def inception(normalization: Normalization = MINUS_ONE_TO_ONE) -> Trunk:
         ("Conv2d_3b_1x1", ConvNorm(64, 80, (1, 1))),
         ("Conv2d_4a_3x3", ConvNorm(80, 192, (3, 3))),
         ("pool2", nn.MaxPool2d(3, 2)),
-        ("Mixed_5b", _mixed_5(192, 32)),
-        ("Mixed_5c", _mixed_5(256, 64)),
-        ("Mixed_5d", _mixed_5(288, 64)),
-        ("Mixed_6a", _mixed_6a(288)),
-        ("Mixed_6b", _mixed_6(768, 128)),
-        ("Mixed_6c", _mixed_6(768, 160)),
-        ("Mixed_6d", _mixed_6(768, 160)),
-        ("Mixed_6e", _mixed_6(768, 192)),
-        ("Mixed_7a", _mixed_7a(768)),
-        ("Mixed_7b", _mixed_7(1280, largest=False)),
-        ("Mixed_7c", _mixed_7(2048, largest=True)),
-        ("pool3", _Mean()),
+        ("Mixed_5b", _build_mixed_5(192, 32)),
+        ("Mixed_5c", _build_mixed_5(256, 64)),
+        ("Mixed_5d", _build_mixed_5(288, 64)),
+        ("Mixed_6a", _build_mixed_6a(288)),
+        ("Mixed_6b", _build_mixed_6(768, 128)),
+        ("Mixed_6c", _build_mixed_6(768, 160)),
+        ("Mixed_6d", _build_mixed_6(768, 160)),
+        ("Mixed_6e", _build_mixed_6(768, 192)),
+        ("Mixed_7a", _build_mixed_7a(768)),
+        ("Mixed_7b", _build_mixed_7(1280, largest=False)),
+        ("Mixed_7c", _build_mixed_7(2048, largest=True)),
+        ("pool3", _SpatialMean()),
         ("fc", nn.Linear(2048, INCEPTION_CLASSES)),
     ]
     return Trunk(parts, normalization, numbered=False)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tessera.errors import UnknownModelError, WeightsError
 from tessera.storage.checksum import compute_sha256
-from tessera.trunks.classifiers import VGG16_WIDTHS, VGG19_WIDTHS, Widths, distilled_vgg19, vgg
+from tessera.trunks.classifiers import VGG16_WIDTHS, VGG19_WIDTHS, Widths, build_distilled_vgg19, vgg
 from tessera.trunks.table import TRUNKS, PublishedTrunk
 from tessera.trunks.trunk import Trunk
 from tessera.weights.checkpoint import read_checkpoint
@@ -180,7 +180,7 @@ def _recognize(path: Path, state: Mapping[str, Tensor]) -> tuple[Trunk, dict[str
         if "conv0.weight" in state and "conv11.weight" in state:
             layout: Widths = (*VGG19_WIDTHS[:4], VGG19_WIDTHS[4][:1])
             convs = (f"{conv}.weight" for conv in _DISTILLED_CONVS[1:])
-            trunk = distilled_vgg19(widths=_read_widths(layout, convs, state))
+            trunk = build_distilled_vgg19(widths=_read_widths(layout, convs, state))
             return trunk, _map_names(trunk, "vgg19-distilled"), "the distilled VGG19 encoder"
         if _HED_CONVS[0] + "/vars/0" in state:
             trunk = _build_published("hed-vgg16")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tessera.trunks.classifiers import VGG16_WIDTHS, VGG19_WIDTHS, alexnet, distilled_vgg19, squeezenet, vgg
+from tessera.trunks.classifiers import VGG16_WIDTHS, VGG19_WIDTHS, alexnet, build_distilled_vgg19, squeezenet, vgg
 from tessera.trunks.inception import inception
 from tessera.trunks.trunk import CAFFE, IMAGENET, MINUS_ONE_TO_ONE, NO_NORMALIZATION, Normalization, Trunk
 from tessera.weights.published import RemoteFile
@@ -77,7 +77,7 @@ TRUNKS: tuple[PublishedTrunk, ...] = (
         license="MIT",
         source="Collaborative Distillation (Wang et al. 2020): VGG19 to relu5_1, distilled to 1/4 of its channels",
         normalization=NO_NORMALIZATION,
-        build=distilled_vgg19,
+        build=build_distilled_vgg19,
     ),
     PublishedTrunk(
         name="hed-vgg16",

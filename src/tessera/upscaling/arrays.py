@@ -16,7 +16,7 @@ from tessera.errors import LimitError, UsageError
 from tessera.images.pixels import Pixels, is_color_noise, measure_color, validate_pixels
 from tessera.images.resample import resample_array
 from tessera.tiling.mosaic import MosaicCount
-from tessera.tiling.pipeline import Pipeline, Subject
+from tessera.tiling.pipeline import PictureTraits, Pipeline
 from tessera.tiling.rows import ArrayRows
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def _upscale_pixels(pipeline: Pipeline, pixels: Pixels) -> Pixels:
             f"An array of {width}x{height} would become {target[1]}x{target[0]}, {largest / 1e6:,.0f} megapixels in"
             f" the process; the limit is {limit / 1e6:,.0f}. Limits(max_output_pixels={largest}) allows it."
         )
-    subject = Subject(
+    subject = PictureTraits(
         has_alpha=has_alpha,
         flat_alpha=int(alpha.flat[0]) if has_alpha and alpha.min() == alpha.max() else None,
         as_gray=channels > 2 and not settings.keep_color_noise and _is_gray(pixels),

@@ -126,7 +126,7 @@ class _Crew:
                 try:
                     self._take(connection.recv())
                 except (EOFError, ConnectionError):
-                    self._ended(connection)
+                    self._handle_exit(connection)
 
     def kill(self) -> None:
         """End all processes at once."""
@@ -168,7 +168,7 @@ class _Crew:
         if self._watcher is not None:
             self._watcher.end(number, result)
 
-    def _ended(self, connection: Connection) -> None:
+    def _handle_exit(self, connection: Connection) -> None:
         """A process has ended; unless it was asked to stop, its unfinished files have failed."""
         number, process = self._members.pop(connection)
         connection.close()

@@ -1,6 +1,6 @@
 """Check of installation and hardware: processor, memory, GPUs, engines, weights, and their problems.
 
-`examine` inspects the machine once and returns a record; `warnings_about` is a function of that record, so its warnings
+`examine` inspects the machine once and returns a record; `list_warnings` is a function of that record, so its warnings
 for any machine can be tested on this one. Broken parts are reported, never raised.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 
 from tessera import machine
 from tessera.engines.devices import Device, list_devices
-from tessera.engines.engine import EngineInfo, import_problem, installed_version
+from tessera.engines.engine import EngineInfo, find_installed_version, import_problem
 from tessera.engines.hardware import has_nvidia_driver
 from tessera.engines.ncnn.vulkan import forget_vulkan
 from tessera.engines.opening import ENGINES, PRECISIONS, choose_products, find_engine
@@ -138,7 +138,7 @@ class Findings:
 def examine() -> Findings:
     """Inspect the machine; imports the package of every installed engine."""
     versions: dict[str, str | None] = {"tessera": __version__, "python": platform.python_version()}
-    versions |= {package: installed_version(package) for package in _PACKAGES}
+    versions |= {package: find_installed_version(package) for package in _PACKAGES}
     libvips, pictures_problem = _libvips()
     versions["libvips"] = libvips
     engines = tuple(_examine_engine(info) for info in ENGINES)
@@ -160,7 +160,7 @@ def examine() -> Findings:
         nvidia_driver=has_nvidia_driver(),
         engines=engines,
         pictures_problem=pictures_problem,
-        weights=weights_in(models),
+        weights=find_weights(models),
         models_folder=Folder(path=models, free_bytes=machine.free_disk_bytes(models)),
         cache_folder=Folder(path=cache, free_bytes=machine.free_disk_bytes(cache)),
         versions=versions,
@@ -192,7 +192,7 @@ def _examine_extras() -> tuple[ExtraState, ...]:
                 name=extra.name,
                 purpose=extra.purpose,
                 packages=tuple(packages),
-                missing=tuple(package for package in packages if installed_version(package) is None),
+                missing=tuple(package for package in packages if find_installed_version(package) is None),
                 install=extra.install,
             )
         )
@@ -203,7 +203,7 @@ def _examine_kernels() -> Kernels:
     used: str | None = None
     offered: tuple[str, ...] = ()
     with contextlib.suppress(EngineError):  # reported by the engine
-        used, offered = kernels_library.chosen_set(), kernels_library.sets_offered()
+        used, offered = kernels_library.choose_set(), kernels_library.sets_offered()
     return Kernels(
         used=used,
         chosen_by_environment=bool(os.environ.get(kernels_library.SET_VARIABLE)),
@@ -223,7 +223,7 @@ def _libvips() -> tuple[str | None, str | None]:
 # ------------------------------------------------------------------------------------------------- weights and threads
 
 
-def weights_in(folder: Path) -> tuple[Weights, ...]:
+def find_weights(folder: Path) -> tuple[Weights, ...]:
     """The published models that are here, and after them other weights in the models folder."""
     found: list[Weights] = []
 
@@ -258,7 +258,7 @@ def omp_num_threads(text: str) -> int | None:
 # ----------------------------------------------------------------------------------------------------------- warnings
 
 
-def warnings_about(found: Findings) -> list[str]:
+def list_warnings(found: Findings) -> list[str]:
     """List what a user should know or change, as sentences, most severe first."""
     said: list[str] = []
     if found.pictures_problem is not None:
@@ -269,7 +269,7 @@ def warnings_about(found: Findings) -> list[str]:
         said.append(
             "No weights on this machine. They are downloaded on first use, or now by `tessera models pull NAME`."
         )
-    said += _about_kernels(found)
+    said += _check_kernels(found)
     features = found.processor.features
     if features is not None and "AVX2" not in features and found.processor.architecture.lower() in ("x86_64", "amd64"):
         said.append("This processor has no AVX2: upscaling works, at a small part of the usual speed.")
@@ -283,10 +283,10 @@ def warnings_about(found: Findings) -> list[str]:
         for engine in found.engines
         if engine.problem is not None and find_engine(engine.name).package is None
     ]
-    return said + _about_threads(found) + _about_space(found)
+    return said + _check_threads(found) + _check_space(found)
 
 
-def _about_kernels(found: Findings) -> list[str]:
+def _check_kernels(found: Findings) -> list[str]:
     kernels = found.kernels
     if kernels is None:
         return []
@@ -305,7 +305,7 @@ def _about_kernels(found: Findings) -> list[str]:
     return [f"The kernels use {kernels.used}, and this processor has {best}, which is faster: {remedy}"]
 
 
-def _about_threads(found: Findings) -> list[str]:
+def _check_threads(found: Findings) -> list[str]:
     usable, asked, started = found.cores.usable, found.threads.omp_num_threads, found.threads.pytorch
     cores = "1 core" if usable == 1 else f"{usable} cores"
     if asked is not None and asked > usable:
@@ -319,7 +319,7 @@ def _about_threads(found: Findings) -> list[str]:
     return []
 
 
-def _about_space(found: Findings) -> list[str]:
+def _check_space(found: Findings) -> list[str]:
     said: list[str] = []
     if Path(os.devnull) in found.models_folder.path.parents:
         said.append(
@@ -348,4 +348,4 @@ def as_dict(found: Findings) -> dict[str, Any]:
     """Everything as plain values, with `usable` cores, `can_upscale` and the warnings."""
     plain: dict[str, Any] = dataclasses.asdict(found)
     plain["cores"]["usable"] = found.cores.usable
-    return {"can_upscale": found.can_upscale, **plain, "warnings": warnings_about(found), "executable": sys.executable}
+    return {"can_upscale": found.can_upscale, **plain, "warnings": list_warnings(found), "executable": sys.executable}

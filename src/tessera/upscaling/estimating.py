@@ -39,7 +39,7 @@ class Estimator:
     def network_seconds(self, forecast: Forecast) -> float:
         """Expected seconds of the network for a picture."""
         ready = self._upscaler.prepare()
-        first = ready.pipeline.first_tile(forecast.height, forecast.width)
+        first = ready.pipeline.choose_first_tile(forecast.height, forecast.width)
         rows, columns = ready.pipeline.plan(first).axes(forecast.height, forecast.width)
         pixels = rows.tile * columns.tile
         runs = forecast.runs * (RUNS_OF_AN_ENSEMBLE if self._upscaler.settings.tta else 1)

@@ -22,7 +22,7 @@ from tessera.images.writer import PictureWriter, must_convert_to_srgb
 from tessera.machine import free_disk_bytes
 from tessera.tiling.canvas import LARGEST_IN_MEMORY_BYTES
 from tessera.tiling.mosaic import MosaicCount
-from tessera.tiling.pipeline import Pipeline, Subject
+from tessera.tiling.pipeline import PictureTraits, Pipeline
 from tessera.tiling.rows import FrameRows
 from tessera.tiling.settings import Settings
 from tessera.tiling.tiles import Axis
@@ -184,8 +184,8 @@ class FileJob:
         samples = height * width * shape.channels * self._frames
         return int(samples * self._form.bytes_per_sample * (self._depth // 8)) + 2**16
 
-    def _subject(self, shape: PictureShape) -> Subject:
-        return Subject(
+    def _subject(self, shape: PictureShape) -> PictureTraits:
+        return PictureTraits(
             has_alpha=self._source.info.has_alpha,
             flat_alpha=self._flat_alpha,
             as_gray=self._as_gray,

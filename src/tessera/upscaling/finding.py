@@ -104,7 +104,7 @@ class Naming:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _FoundPicture:
     source: Path
     below: Path = Path()
     """Its subfolder of the input folder, which the output keeps."""
@@ -155,7 +155,7 @@ class _Search:
         self._output = inode(naming.output)
         real = os.path.realpath(journal.folder)
         self._ours = {os.path.join(real, *name.split("/")): name for name in journal.outputs}  # noqa: PTH118
-        self.found: dict[str, _Found] = {}
+        self.found: dict[str, _FoundPicture] = {}
         self.ignored = self.earlier = 0
         self._below = False
 
@@ -166,11 +166,11 @@ class _Search:
         if os.path.isdir(text):  # noqa: PTH112 - False, not an error, for any text
             self._add_folder(Path(text))
         elif os.path.lexists(text):
-            self._add(_Found(Path(text), problem=None if os.path.exists(text) else f"{text}: {_BROKEN_LINK}"))  # noqa: PTH110
+            self._add(_FoundPicture(Path(text), problem=None if os.path.exists(text) else f"{text}: {_BROKEN_LINK}"))  # noqa: PTH110
         elif glob.has_magic(text):
             self._add_pattern(text)
         else:
-            self._add(_Found(Path(text), problem=f"{text}: no such file or folder."))
+            self._add(_FoundPicture(Path(text), problem=f"{text}: no such file or folder."))
 
     def nothing_found(self, inputs: Sequence[str]) -> str:
         """The message for a search without result."""
@@ -180,10 +180,10 @@ class _Search:
         others = f" ({', '.join(counts)})" if counts else ""
         return f"No pictures in {', '.join(inputs)}{others}{hint}."
 
-    def _add(self, found: _Found) -> None:
+    def _add(self, found: _FoundPicture) -> None:
         self.found.setdefault(_identity(found.source), found)
 
-    def _add_unless_ours(self, identity: str, found: _Found) -> None:
+    def _add_unless_ours(self, identity: str, found: _FoundPicture) -> None:
         """Add a picture that was not named itself, except an output of an earlier run."""
         if identity in self._ours and self._journal.has_output(self._ours[identity]):
             self.earlier += 1
@@ -193,7 +193,7 @@ class _Search:
     def _add_folder(self, folder: Path) -> None:
         def cannot_list(error: OSError) -> None:
             place = Path(os.fsdecode(error.filename or folder))
-            self._add(_Found(place, problem=f"{place}: this folder cannot be listed: {error.strerror}."))
+            self._add(_FoundPicture(place, problem=f"{place}: this folder cannot be listed: {error.strerror}."))
 
         for place, folders, files in os.walk(folder, onerror=cannot_list):
             if inode(place) == self._output and Path(place) != folder:
@@ -211,16 +211,16 @@ class _Search:
                     self.ignored += 1
                 else:
                     identity = os.path.join(real, name)  # noqa: PTH118 - thousands of these
-                    self._add_unless_ours(identity, _Found(Path(place, name), below))
+                    self._add_unless_ours(identity, _FoundPicture(Path(place, name), below))
 
     def _add_pattern(self, pattern: str) -> None:
         files = [path for path in _matches(pattern) if path.is_file()]
         pictures = [path for path in files if is_picture_name(path)]
         self.ignored += len(files) - len(pictures)
         if not pictures:
-            self._add(_Found(Path(pattern), problem=f"{pattern}: no picture matches this pattern."))
+            self._add(_FoundPicture(Path(pattern), problem=f"{pattern}: no picture matches this pattern."))
         for path in pictures:
-            self._add_unless_ours(_identity(path), _Found(path))
+            self._add_unless_ours(_identity(path), _FoundPicture(path))
 
 
 def _matches(pattern: str) -> list[Path]:
@@ -238,7 +238,7 @@ def _matches(pattern: str) -> list[Path]:
 _BROKEN_LINK = "is a broken link."
 
 
-def _name_outputs(found: list[_Found], naming: Naming) -> list[Task]:
+def _name_outputs(found: list[_FoundPicture], naming: Naming) -> list[Task]:
     """NAME_out.EXT where that is unique, else NAME_EXT_out.EXT, then with a number."""
     plain = [naming.output / each.below / naming.name(each.source) for each in found]
     taken = Counter(fold_name(output) for output in plain)

@@ -42,7 +42,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Entry:
+class JournalEntry:
     """A finished output, as a line of the journal states it."""
 
     key: str
@@ -66,7 +66,7 @@ class Journal:
         self.folder = folder
         self._path = folder / JOURNAL_NAME
         self._real_folder = os.path.realpath(folder)
-        self._entries: dict[str, dict[str, Entry]] = {}
+        self._entries: dict[str, dict[str, JournalEntry]] = {}
         """The finished outputs by name, then by key: another process may be about to rename either file."""
         self._bytes_read = 0
         self._seen: tuple[int, int, int, int] | None = None
@@ -107,7 +107,7 @@ class Journal:
         """Whether one of `outputs` is still the file that a line describes; compared as by `is_done`."""
         return any(_is_unchanged(self.folder / name, entry) for entry in self._entries.get(name, {}).values())
 
-    def find_origin(self, output: Path) -> Entry | None:
+    def find_origin(self, output: Path) -> JournalEntry | None:
         """The latest entry whose size and checksum are those of the file; None if no line describes this file."""
         self.refresh()
         entries = self._entries.get(self._name(output))
@@ -186,7 +186,7 @@ class Journal:
             record = json.loads(line)
             if record["state"] != "done":
                 return
-            entry = Entry(
+            entry = JournalEntry(
                 key=str(record["key"]),
                 setup=str(record.get("setup", "")),
                 description=str(record.get("made_with", ""))[:_MAX_DESCRIPTION],
@@ -200,7 +200,7 @@ class Journal:
             entries[entry.key] = entry
 
 
-def _is_unchanged(output: Path, entry: Entry) -> bool:
+def _is_unchanged(output: Path, entry: JournalEntry) -> bool:
     try:
         found = output.lstat()
         if found.st_size != entry.bytes or not stat.S_ISREG(found.st_mode):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from tessera.errors import PictureError
-from tessera.upscaling.journal import Entry, Job, Journal
+from tessera.upscaling.journal import Job, Journal, JournalEntry
 
 Existing = Literal["keep", "refresh", "overwrite"]
 """Existing files: "keep" replaces only earlier outputs of the same picture and setup whose input has changed; "refresh"
@@ -41,7 +41,7 @@ def check_replaceable(journal: Journal, source: Path, output: Path, job: Job, ex
         raise PictureError(_describe_difference(output, origin, job))
 
 
-def _describe_difference(output: Path, origin: Entry, job: Job) -> str:
+def _describe_difference(output: Path, origin: JournalEntry, job: Job) -> str:
     made = f"was made with {origin.description}" if origin.description else "was made with other settings"
     return (
         f"{output}: {made}; this run uses {job.description}. Choose another `output` folder or `suffix`, or let"

@@ -251,7 +251,7 @@ class Upscaler:
         job = FileJob(path, output, self.settings, self.scale)
         job.check()
         pipeline = self.prepare().pipeline
-        return job.forecast(pipeline, pipeline.first_tile(path.info.height, path.info.width))
+        return job.forecast(pipeline, pipeline.choose_first_tile(path.info.height, path.info.width))
 
 
 def upscale(

@@ -16,7 +16,7 @@ def _open(generator: LoadedGenerator, options: OpenOptions) -> Engine:
     return KernelsEngine(generator, options.products, fast=options.fast, threads=options.threads)
 
 
-def _reduced_products(device: str) -> Products:
+def _choose_reduced_products(device: str) -> Products:
     from tessera.native.library import has_bf16_here
 
     return "bf16" if has_bf16_here() else "fp32"
@@ -34,7 +34,7 @@ KERNELS = EngineInfo(
     open=_open,
     package=None,
     module="tessera.native.library",
-    reduced_products=_reduced_products,
+    reduced_products=_choose_reduced_products,
     has_fast_mode=True,
     find_own_problem=_find_problem,
 )

@@ -21,7 +21,7 @@ def _open(generator: LoadedGenerator, options: OpenOptions) -> Engine:
     return VulkanEngine(generator, options.products, fast=options.fast, device=options.device)
 
 
-def _reduced_products(device: str) -> Products:
+def _choose_reduced_products(device: str) -> Products:
     """fp16 on Vulkan devices that store it."""
     if device == "cpu":
         return "fp32"
@@ -38,7 +38,7 @@ NCNN = EngineInfo(
     module="ncnn",
     install=find_install("ncnn"),
     devices=("cpu", "vulkan"),
-    reduced_products=_reduced_products,
+    reduced_products=_choose_reduced_products,
     has_fast_mode=True,
     tries_fast_mode_in_auto=True,
 )

@@ -24,7 +24,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ValidationError
 
-from tessera.engines.engine import import_problem, installed_version
+from tessera.engines.engine import find_installed_version, import_problem
 from tessera.engines.hardware import read_nvidia_version
 from tessera.errors import EngineError
 from tessera.libraries import find_install, import_library
@@ -88,7 +88,7 @@ class Vulkan(BaseModel, frozen=True, extra="forbid"):
 @functools.cache
 def find_vulkan() -> Vulkan:
     """Find the Vulkan devices of this machine, once per process."""
-    if installed_version("ncnn") is None:
+    if find_installed_version("ncnn") is None:
         return Vulkan(problem=f"The package ncnn is not installed: {find_install('ncnn')}.")
     key = _key()
     try:
@@ -132,7 +132,7 @@ def _key() -> Key:
     """What the devices depend on: the package, the driver files, and the variables that select drivers."""
     return {
         "format": FORMAT,
-        "ncnn": installed_version("ncnn"),
+        "ncnn": find_installed_version("ncnn"),
         "drivers": " ".join(sorted(_driver_files())),
         **{name: os.environ.get(name) for name in _DRIVER_VARIABLES},
     }

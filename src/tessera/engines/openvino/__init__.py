@@ -24,7 +24,7 @@ def _open(generator: LoadedGenerator, options: OpenOptions) -> Engine:
     return OpenVinoEngine(generator, options.products, threads=options.threads)
 
 
-def _reduced_products(device: str) -> Products:
+def _choose_reduced_products(device: str) -> Products:
     return "bf16" if has_bf16(device) else "fp32"
 
 
@@ -35,7 +35,7 @@ OPENVINO = EngineInfo(
     package="openvino",
     module="openvino",
     install=find_install("openvino"),
-    reduced_products=_reduced_products,
+    reduced_products=_choose_reduced_products,
     runs_int8=True,
     file_formats={"openvino": "an OpenVINO file"},
     import_seconds=0.25,

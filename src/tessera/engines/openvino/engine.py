@@ -12,7 +12,7 @@ import numpy as np
 
 from tessera.engines.engine import Engine, Tiles
 from tessera.engines.memory import without_memory_errors, working_bytes_per_pixel
-from tessera.engines.openvino.model import compiled_int8, compiled_model
+from tessera.engines.openvino.model import load_compiled_int8, load_compiled_model
 from tessera.machine import cores
 from tessera.weights.loaded_generator import LoadedGenerator
 
@@ -68,8 +68,8 @@ class OpenVinoEngine:
         with self._lock:
             if self._compiled is None:
                 self._compiled = (
-                    compiled_model(self._generator, self.precision, self.threads)
+                    load_compiled_model(self._generator, self.precision, self.threads)
                     if self._int8 is None
-                    else compiled_int8(self._int8, self.threads)
+                    else load_compiled_int8(self._int8, self.threads)
                 )
             return self._compiled

@@ -33,19 +33,19 @@ if TYPE_CHECKING:
     from tessera.zoo.int8_file import Int8File
 
 
-def compiled_model(generator: LoadedGenerator, precision: str, threads: int) -> Any:
+def load_compiled_model(generator: LoadedGenerator, precision: str, threads: int) -> Any:
     """The compiled model of a generator ("fp32" or "bf16") for this many threads, from the cache if possible."""
     return _load_or_compile(
         _key(generator, precision), processor_options(precision, threads), lambda: _model(generator)
     )
 
 
-def compiled_int8(file: Int8File, threads: int) -> Any:
+def load_compiled_int8(file: Int8File, threads: int) -> Any:
     """The compiled model of an int8 file for this many threads, from the cache if possible."""
     from tessera.zoo.int8_file import choose_float_precision
 
     products = choose_float_precision(file.is_all_int8, "bf16" if has_bf16("cpu") else "fp32")
-    key = build_compiled_key({"file": file.sha256, "precision": products, **_surroundings()})
+    key = build_compiled_key({"file": file.sha256, "precision": products, **_describe_surroundings()})
     return _load_or_compile(key, processor_options(products, threads), lambda: read_model(file.path))
 
 
@@ -72,12 +72,12 @@ def _key(generator: LoadedGenerator, precision: str) -> str | None:
             "weights": generator.state_sha256,
             "precision": precision,
             "graph": str(GRAPH_VERSION),
-            **_surroundings(),
+            **_describe_surroundings(),
         }
     )
 
 
-def _surroundings() -> dict[str, str]:
+def _describe_surroundings() -> dict[str, str]:
     """Facts that every compiled model depends on."""
     openvino = import_library("openvino")
     here = processor()
@@ -100,9 +100,9 @@ def _model(generator: LoadedGenerator) -> Any:
     config, network = generator.config, generator.network
     shape = (-1, config.in_channels, -1, -1)
     if not _is_what_its_configuration_builds(generator):
-        return _converted(generator, shape)
+        return _convert_model(generator, shape)
     drawn = write_graph(config, {name: _array(value) for name, value in network.state_dict().items()}, shape)
-    return _converted(generator, shape) if drawn is None else drawn
+    return _convert_model(generator, shape) if drawn is None else drawn
 
 
 def _array(value: Tensor) -> Any:
@@ -114,7 +114,7 @@ def _tensor(content: memoryview) -> Any:
     return openvino.Tensor(np.frombuffer(content, np.uint8))
 
 
-def _converted(generator: LoadedGenerator, shape: tuple[int, ...]) -> Any:
+def _convert_model(generator: LoadedGenerator, shape: tuple[int, ...]) -> Any:
     import torch
 
     openvino = import_library("openvino")

@@ -18,7 +18,7 @@ def _open(generator: LoadedGenerator, options: OpenOptions) -> Engine:
     return TorchEngine(generator, options.products, device=options.device, threads=options.threads)
 
 
-def _reduced_products(device: str) -> Products:
+def _choose_reduced_products(device: str) -> Products:
     return "bf16" if has_bf16(device) else "fp32"
 
 
@@ -30,6 +30,6 @@ PYTORCH = EngineInfo(
     module="torch",
     install=find_install("torch"),
     devices=("cpu", "cuda", "mps"),
-    reduced_products=_reduced_products,
+    reduced_products=_choose_reduced_products,
     import_seconds=1.5,
 )

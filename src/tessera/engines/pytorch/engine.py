@@ -62,16 +62,16 @@ class TorchEngine:
 
     def run(self, tiles: Tiles) -> Tiles:
         """(B, C, h, w) float32 in [0, 1] -> (B, C, s*h, s*w) float32, not clipped."""
-        with torch.inference_mode(), without_memory_errors(tiles), self._whole_fp32():
+        with torch.inference_mode(), without_memory_errors(tiles), self._disable_tf32():
             return run_in_parts(
-                lane_for(self._network, self._device, self._dtype), tiles, self._together(tiles[0, 0].size)
+                lane_for(self._network, self._device, self._dtype), tiles, self._choose_batch(tiles[0, 0].size)
             )
 
     def tiles_at_once(self, pixels: int) -> int:
         """Two parts of a batch on a GPU, so that one is copied while the other is computed; one tile on the CPU."""
-        return 1 if self._device.type == "cpu" else 2 * self._together(pixels)
+        return 1 if self._device.type == "cpu" else 2 * self._choose_batch(pixels)
 
-    def _together(self, pixels: int) -> int:
+    def _choose_batch(self, pixels: int) -> int:
         """Tiles of this many pixels to compute together, within the free memory of the device."""
         if self._device.type != "cuda":
             return _COMPUTED_TOGETHER
@@ -79,7 +79,7 @@ class TorchEngine:
         affordable = int(_SHARE_OF_MEMORY * free / max(pixels * self.bytes_per_pixel, 1))
         return max(1, min(_COMPUTED_TOGETHER, affordable))
 
-    def _whole_fp32(self) -> contextlib.AbstractContextManager[None]:
+    def _disable_tf32(self) -> contextlib.AbstractContextManager[None]:
         """Turn off TF32, in which CUDA convolutions round the factors of fp32 products to 10 bits by default."""
         if self._device.type != "cuda" or self.precision != "fp32":
             return contextlib.nullcontext()

@@ -17,7 +17,7 @@ from tessera.generators.dialect import (
     Shapes,
     convolution_shape,
     count_numbers,
-    highest_number,
+    find_highest_number,
 )
 from tessera.generators.drawing import Map, Pen
 from tessera.generators.generator import Generator, rename_modules
@@ -88,7 +88,7 @@ def infer_from_layers(layers: LayerList) -> ESRGANPlusConfig:
 
 
 def _infer_from_names(shapes: Shapes, hint: ScaleHint) -> ESRGANPlusConfig:
-    highest = highest_number(shapes, r"model\.(\d{1,3})\.weight$")
+    highest = find_highest_number(shapes, r"model\.(\d{1,3})\.weight$")
     features, inputs, _ = convolution_shape(shapes, "model.0.weight")
     outputs, _, _ = convolution_shape(shapes, f"model.{highest}.weight")
     growth, _, _ = convolution_shape(shapes, "model.1.sub.0.RDB1.conv1.0.weight")

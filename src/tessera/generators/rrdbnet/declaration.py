@@ -19,7 +19,7 @@ from tessera.generators.dialect import (
     Shapes,
     convolution_shape,
     count_numbers,
-    highest_number,
+    find_highest_number,
 )
 from tessera.generators.drawing import DenseBlock, Map, Pen, draw_trunk
 from tessera.generators.generator import Generator, own_names, rename_modules
@@ -233,7 +233,7 @@ def _infer_xinntao(shapes: Shapes, hint: ScaleHint) -> RRDBNetConfig:
 
 
 def _infer_original(shapes: Shapes, hint: ScaleHint) -> RRDBNetConfig:
-    highest = highest_number(shapes, r"model\.(\d{1,3})\.weight$")
+    highest = find_highest_number(shapes, r"model\.(\d{1,3})\.weight$")
     return _infer_config(
         shapes,
         hint,

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 from pydantic import model_validator
 
 from tessera.generators.config import Blocks, Features, GeneratorConfig
-from tessera.generators.dialect import Dialect, MisfitError, ScaleHint, Shapes, convolution_shape, highest_number
+from tessera.generators.dialect import Dialect, MisfitError, ScaleHint, Shapes, convolution_shape, find_highest_number
 from tessera.generators.drawing import Map, Pen
 from tessera.generators.generator import Generator, own_names
 from tessera.generators.structure import LayerList
@@ -67,7 +67,7 @@ def infer_from_layers(layers: LayerList) -> SRVGGNetCompactConfig:
 
 
 def _infer_from_names(shapes: Shapes, hint: ScaleHint) -> SRVGGNetCompactConfig:
-    highest = highest_number(shapes, r"body\.(\d{1,4})\.")
+    highest = find_highest_number(shapes, r"body\.(\d{1,4})\.")
     features, inputs, _ = convolution_shape(shapes, "body.0.weight")
     outputs, _, _ = convolution_shape(shapes, f"body.{highest}.weight")
     channels = 3 if inputs == 1 and outputs % 3 == 0 and isqrt(outputs // 3) ** 2 * 3 == outputs else inputs

@@ -26,7 +26,7 @@ def _hold_two_frames(head: Any, frames: int) -> int:
     return 8 * head.height * head.width  # this frame and the one before, in RGBA
 
 
-class _Walk:
+class _BlockReader:
     """One pass over the blocks of a file, with bounds on their number and on the bytes kept."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -99,7 +99,7 @@ class _Walk:
 
 def _read_container(path: Path) -> Container:
     with path.open("rb") as file:
-        walk = _Walk(file)
+        walk = _BlockReader(file)
         walk.run()
     notes = [f"Data of other programs ({list_names(walk.others)}) was not kept."] if walk.others else []
     return Container(

@@ -39,7 +39,7 @@ _ABOUT_PIXELS = frozenset(
 
 
 @dataclass
-class _Found:
+class _ChunkContents:
     exif: bytes = b""
     xmp: bytes = b""
     iptc: bytes = b""
@@ -55,7 +55,7 @@ class _Found:
 
 def read_png_container(path: Path) -> Container:
     """Read the metadata of a PNG file. Whatever is damaged is left out and named; only OSError is raised."""
-    found = _Found()
+    found = _ChunkContents()
     with path.open("rb") as file:
         for kind, size in _list_chunks(file, found):
             if kind in _TEXTS:
@@ -94,7 +94,7 @@ def read_png_container(path: Path) -> Container:
     )
 
 
-def _list_chunks(file: BinaryIO, found: _Found) -> Iterator[tuple[bytes, int]]:
+def _list_chunks(file: BinaryIO, found: _ChunkContents) -> Iterator[tuple[bytes, int]]:
     """Yield kind and size of each chunk, with the file at its data."""
     if file.read(8) != SIGNATURE:
         return
@@ -115,7 +115,7 @@ def _list_chunks(file: BinaryIO, found: _Found) -> Iterator[tuple[bytes, int]]:
         file.seek(size + 4, 1)
 
 
-def _read(file: BinaryIO, size: int, found: _Found) -> bytes | None:
+def _read(file: BinaryIO, size: int, found: _ChunkContents) -> bytes | None:
     """Read a chunk's data; None if there is no room for it, or it is cut short."""
     if size > found.room:
         found.dropped.append(f"metadata above {_MOST_BYTES // 2**20} MiB")
@@ -125,7 +125,7 @@ def _read(file: BinaryIO, size: int, found: _Found) -> bytes | None:
     return data if len(data) == size else None
 
 
-def _take_text(kind: bytes, data: bytes | None, found: _Found) -> None:
+def _take_text(kind: bytes, data: bytes | None, found: _ChunkContents) -> None:
     if data is None:
         return
     try:
@@ -143,7 +143,7 @@ def _take_text(kind: bytes, data: bytes | None, found: _Found) -> None:
         found.texts.append(text)
 
 
-def _take_profile(profile: RawProfile, found: _Found) -> bool:
+def _take_profile(profile: RawProfile, found: _ChunkContents) -> bool:
     """Take metadata that was stored as text; a dedicated chunk takes precedence. False for an unknown kind."""
     data = profile.data
     if profile.kind in ("exif", "app1") and data.startswith(_XMP_IDENTIFIER):

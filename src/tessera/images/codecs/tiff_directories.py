@@ -84,7 +84,7 @@ def read_directories(path: Path) -> tuple[TiffDirectory, ...]:
     Raises OSError.
     """
     with path.open("rb") as file:
-        return tuple(_Walk(file).walk())
+        return tuple(_DirectoryReader(file).walk())
 
 
 def choose_main(directories: Sequence[TiffDirectory]) -> TiffDirectory | None:
@@ -94,7 +94,7 @@ def choose_main(directories: Sequence[TiffDirectory]) -> TiffDirectory | None:
     return next(iter(pages or pictures or directories), None)
 
 
-class _Walk:
+class _DirectoryReader:
     """Follows a file's directories."""
 
     def __init__(self, file: BinaryIO) -> None:

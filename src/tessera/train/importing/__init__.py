@@ -98,10 +98,10 @@ def import_config(path: Path) -> Imported:
 
 def _text(recipe: Recipe, path: Path, form: ForeignFormat, notes: list[Note]) -> str:
     base, values = find_shortest(recipe)
-    head = [f"# Imported from {_one_line(path.name)} ({form.name})."]
+    head = [f"# Imported from {_replace_control_characters(path.name)} ({form.name})."]
     if notes:
         head += ["#", "# Left out or changed:"]
-        head += [f"#   {_one_line(sentence)}" for sentence in describe_notes(notes)]
+        head += [f"#   {_replace_control_characters(sentence)}" for sentence in describe_notes(notes)]
     text = "\n".join([*head, "", format_recipe({**({"recipe": base} if base else {}), **values})])
     again = tomllib.loads(text)
     lower = again.pop("recipe", None)
@@ -111,5 +111,5 @@ def _text(recipe: Recipe, path: Path, form: ForeignFormat, notes: list[Note]) ->
     return text
 
 
-def _one_line(text: str) -> str:
+def _replace_control_characters(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)

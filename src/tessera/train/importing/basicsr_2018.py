@@ -55,7 +55,7 @@ def _read_generator(file: Table, scale: int) -> Values:
     network = table.read_choice("which_model_G", {"RRDB_net": "rrdbnet", "RRDBNet": "rrdbnet"}, "", "generator")
     stages = {1: [], 2: [2], 3: [3], 4: [2, 2], 8: [2, 2, 2]}.get(scale)
     if stages is None:
-        raise file.wrong_value_error("scale", "1, 2, 3, 4 or 8")
+        raise file.make_value_error("scale", "1, 2, 3, 4 or 8")
     table.skip(
         "ESRGAN's generator has no normalization, and its order of layers is fixed", "norm_type", "mode", "group"
     )

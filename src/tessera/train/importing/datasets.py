@@ -63,7 +63,7 @@ def _read_places(table: Table, paired: bool) -> tuple[Values, bool]:
             table.skip("a store contains its own list", "meta_info", "meta_info_file")
         return {"train": truths, **({"lq": inputs} if paired else {})}, False
     if len(truths) > 1:
-        raise table.wrong_value_error("dataroot_gt", "one folder, where a list is given")
+        raise table.make_value_error("dataroot_gt", "one folder, where a list is given")
     listed: Values = {"train": lists, "root": truths[0]}
     if not paired:
         return listed, False
@@ -82,9 +82,9 @@ def _read_backend(table: Table, places: list[str]) -> None:
         backend.skip("belongs to memcached", "server_list_cfg", "client_cfg", "sys_path")
         kind = "disk"
     if kind not in ("disk", "lmdb"):
-        raise backend.wrong_value_error("type", "disk, lmdb or memcached")
+        raise backend.make_value_error("type", "disk, lmdb or memcached")
     if kind == "lmdb" and not all(place.endswith(".lmdb") for place in places):
-        raise table.wrong_value_error("dataroot_gt", "a store, whose name ends in .lmdb, because io_backend is lmdb")
+        raise table.make_value_error("dataroot_gt", "a store, whose name ends in .lmdb, because io_backend is lmdb")
 
 
 def _read_shared_options(table: Table) -> None:

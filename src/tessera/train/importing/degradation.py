@@ -73,7 +73,7 @@ def _read_sizes(data: Table, key: str) -> list[int] | None:
         if sides and max(sides) <= LARGEST_KERNEL:
             data.note(key, f"was read as the odd sides from {sides[0]} to {sides[-1]}")
     if not sides or max(sides) > LARGEST_KERNEL:
-        raise data.wrong_value_error(key, f"a list of odd sides of kernels, up to {LARGEST_KERNEL}")
+        raise data.make_value_error(key, f"a list of odd sides of kernels, up to {LARGEST_KERNEL}")
     return sides
 
 
@@ -90,10 +90,10 @@ def _read_shares(data: Table, mark: str) -> dict[str, float] | None:
     if weights is None:
         weights = [1.0] * len(kinds)
     if len(weights) != len(kinds):
-        raise data.wrong_value_error(f"kernel_prob{mark}", f"a list of {len(kinds)} numbers, one for each kernel")
+        raise data.make_value_error(f"kernel_prob{mark}", f"a list of {len(kinds)} numbers, one for each kernel")
     total = sum(weights)
     if total <= 0 or min(weights) < 0:
-        raise data.wrong_value_error(f"kernel_prob{mark}", "a list of shares, not all 0")
+        raise data.make_value_error(f"kernel_prob{mark}", "a list of shares, not all 0")
     exact = abs(total - 1) < 1e-6  # Real-ESRGAN divides shares by their sum; in a recipe they have to add up to 1
     shares: dict[str, float] = dict.fromkeys(GAUSSIAN_KINDS, 0.0)
     for kind, weight in zip(kinds, weights, strict=True):

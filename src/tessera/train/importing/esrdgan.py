@@ -100,7 +100,7 @@ def _read_discriminator(table: Table) -> Values:
         table.read_text("norm_type", "batch") if not table.contains("norm_type") or table.has("norm_type") else "none"
     )
     if norm not in NORMS:
-        raise table.wrong_value_error("norm_type", "batch, instance or none")
+        raise table.make_value_error("norm_type", "batch, instance or none")
     table.read_choice("act_type", SLOPES, "leakyrelu", "activation")
     return {
         "network": "esrdgan",
@@ -258,7 +258,7 @@ def _read_layers(table: Table) -> tuple[dict[str, float], bool]:
     numbers = {"low_level_feat_layer": low} if low >= 0 else {}
     for key, number in (*numbers.items(), ("high_level_feat_layer", table.read_int("high_level_feat_layer", 34))):
         if not 0 <= number < len(names):
-            raise table.wrong_value_error(key, f"the number of a VGG19 layer, up to {len(names) - 1}")
+            raise table.make_value_error(key, f"the number of a VGG19 layer, up to {len(names) - 1}")
         chosen[names[number]] = 1.0
     return chosen, len(chosen) > 1
 

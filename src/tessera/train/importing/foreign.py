@@ -59,7 +59,7 @@ class Table:
         """
         return f"{self._path}{self._separator}{key}" if self._path else key
 
-    def wrong_value_error(self, key: str, expected: str) -> UsageError:
+    def make_value_error(self, key: str, expected: str) -> UsageError:
         """The error for a wrong value."""
         shown = _SHOWN.repr(self._values.get(key))
         shown = shown if len(shown) <= 60 else shown[:57] + "..."
@@ -102,7 +102,7 @@ class Table:
             return None
         number = _as_number(value)
         if number is None:
-            raise self.wrong_value_error(key, "a number")
+            raise self.make_value_error(key, "a number")
         return number
 
     def read_number(self, key: str, default: float) -> float:
@@ -116,7 +116,7 @@ class Table:
         if number is None:
             return None
         if not number.is_integer():
-            raise self.wrong_value_error(key, "an integer")
+            raise self.make_value_error(key, "an integer")
         return int(number)
 
     def read_int(self, key: str, default: int) -> int:
@@ -131,14 +131,14 @@ class Table:
             return default if value is None else value
         word = str(value).strip().lower()
         if word not in _YES | _NO:
-            raise self.wrong_value_error(key, "true or false")
+            raise self.make_value_error(key, "true or false")
         return word in _YES
 
     def read_text(self, key: str, default: str = "") -> str:
         """Read text; a number, such as a name of digits, is taken as it is written."""
         value = self._value(key)
         if isinstance(value, (dict, list)):
-            raise self.wrong_value_error(key, "text")
+            raise self.make_value_error(key, "text")
         return default if value is None else str(value).strip()
 
     def read_choice(self, key: str, known: Mapping[str, Choice], default: str, what: str) -> Choice:
@@ -166,14 +166,14 @@ class Table:
         listed = cast("list[Any]", value) if isinstance(value, list) else [value]
         numbers = [_as_number(each) for each in listed]
         if any(number is None for number in numbers):
-            raise self.wrong_value_error(key, "a list of numbers")
+            raise self.make_value_error(key, "a list of numbers")
         return [number for number in numbers if number is not None]
 
     def read_exact_numbers(self, key: str, count: int) -> list[float] | None:
         """Read a list of exactly `count` numbers."""
         numbers = self.read_numbers(key)
         if numbers is not None and len(numbers) != count:
-            raise self.wrong_value_error(key, f"a list of {count} numbers")
+            raise self.make_value_error(key, f"a list of {count} numbers")
         return numbers
 
     def read_words(self, key: str) -> list[str] | None:
@@ -182,7 +182,7 @@ class Table:
         if value is None:
             return None
         if not isinstance(value, list) or not all(isinstance(each, str) for each in cast("list[Any]", value)):
-            raise self.wrong_value_error(key, "a list of words")
+            raise self.make_value_error(key, "a list of words")
         return cast("list[str]", value)
 
     def read_paths(self, key: str) -> list[str]:
@@ -192,7 +192,7 @@ class Table:
             return []
         listed = cast("list[Any]", value) if isinstance(value, list) else [value]
         if not all(isinstance(each, str) and each.strip() for each in listed):
-            raise self.wrong_value_error(key, "a path, or a list of them")
+            raise self.make_value_error(key, "a path, or a list of them")
         return [each.strip() for each in listed]
 
     def read_value(self, key: str) -> Any:
@@ -205,7 +205,7 @@ class Table:
         if value is None:
             return None
         if not isinstance(value, dict):
-            raise self.wrong_value_error(key, "a table of keys and values")
+            raise self.make_value_error(key, "a table of keys and values")
         if key in self._children:
             return self._children[key]
         inner = {str(name): each for name, each in cast("dict[Any, Any]", value).items()}

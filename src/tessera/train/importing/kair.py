@@ -67,7 +67,7 @@ def _read_generator(file: Table, scale: int) -> Values:
     network = table.read_choice("net_type", {"rrdbnet": "rrdbnet", "rrdb": "rrdbnet"}, "", "generator")
     stages = {1: [], 2: [2], 3: [3], 4: [2, 2]}.get(scale)
     if stages is None:
-        raise file.wrong_value_error("scale", "1, 2, 3 or 4")
+        raise file.make_value_error("scale", "1, 2, 3 or 4")
     if table.read_text("act_mode", "L") not in ("L", "l"):
         table.note("act_mode", "RRDBNet has leaky ReLUs of slope 0.2 here")
     table.skip("RRDBNet has one order of layers", "ng", "reduction", "upsample_mode", "downsample_mode", "bias")
@@ -239,7 +239,7 @@ def _read_perceptual(train: Table) -> Values:
     names, numbers = list_layer_names(), [int(each) for each in train.read_numbers("F_feature_layer") or [34]]
     weights = train.read_numbers("F_weights") or [1.0] * len(numbers)
     if len(weights) != len(numbers) or not all(0 <= number < len(names) for number in numbers):
-        raise train.wrong_value_error(
+        raise train.make_value_error(
             "F_feature_layer", f"numbers of layers of VGG19, up to {len(names) - 1}, with as many weights"
         )
     return {

@@ -25,7 +25,7 @@ def read_generator(file: Table) -> tuple[Values, Values]:
 def _read_rrdbnet(table: Table) -> tuple[Values, Values]:
     scale = table.read_int("scale", 4)
     if scale not in (1, 2, 4):
-        raise table.wrong_value_error("scale", "1, 2 or 4 (with any other value, BasicSR's RRDBNet upscales x4)")
+        raise table.make_value_error("scale", "1, 2 or 4 (with any other value, BasicSR's RRDBNet upscales x4)")
     values = drop_none(
         network="rrdbnet",
         scale=scale,

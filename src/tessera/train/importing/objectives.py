@@ -25,7 +25,7 @@ def read_pixel(train: Table) -> Values:
         return {"weight": 0.0}
     criterion = table.read_choice("type", PIXEL, "", "pixel loss")
     if table.read_text("reduction", "mean") != "mean":
-        raise table.wrong_value_error("reduction", "mean")
+        raise table.make_value_error("reduction", "mean")
     return {"criterion": criterion, "weight": table.read_number("loss_weight", 1.0)}
 
 

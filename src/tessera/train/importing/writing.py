@@ -112,7 +112,7 @@ def format_recipe(values: Values) -> str:
 
 
 def _lines(values: Values, path: tuple[str, ...]) -> Iterator[str]:
-    inner = {key: value for key, value in values.items() if isinstance(value, dict) and not _in_one_line(path, key)}
+    inner = {key: value for key, value in values.items() if isinstance(value, dict) and not _fits_one_line(path, key)}
     plain = {key: value for key, value in values.items() if key not in inner}
     if path and (plain or not inner):
         yield ""
@@ -123,7 +123,7 @@ def _lines(values: Values, path: tuple[str, ...]) -> Iterator[str]:
         yield from _lines(cast(Values, value), (*path, key))
 
 
-def _in_one_line(path: tuple[str, ...], key: str) -> bool:
+def _fits_one_line(path: tuple[str, ...], key: str) -> bool:
     return bool(path) and key in ("layers", "shares")
 
 
