@@ -162,6 +162,21 @@ def test_several_test_sets_are_scored_separately(desk, capsys):
     assert all(float(row["niqe"]) for row in mixed)
 
 
+def test_published_scores_stand_next_to_the_measured_ones(desk, capsys):
+    words = ["evaluate", "--data", "data", "--bench", "Set5", "-n", "bicubic", "--limit", "1", "-o", "out"]
+    assert main([*words, "--protocol", "a-esrgan"]) == 0
+    said = capsys.readouterr().out
+    assert "| A-ESRGAN-Multi (published: A-ESRGAN, Table 1) | 3.84 |" in said
+    assert "| RealESRGAN (published: A-ESRGAN, Table 1) | 4.8629 |" in said
+    published = json.loads((desk / "out" / "scores.json").read_text())["published"]
+    assert {each["method"]: each["score"] for each in published}["Bicubic"] == 7.8524
+    page = (desk / "out" / "report.html").read_text()
+    assert page.count("(published: A-ESRGAN, Table 1)") == 7 * page.count("not measured here")
+    assert "published" not in (desk / "out" / "scores.csv").read_text()
+    assert main([*words, "--protocol", "a-esrgan", "--luma", "y"]) == 0  # another protocol than the paper's
+    assert "published" not in capsys.readouterr().out
+
+
 def test_one_name_that_is_not_utf8_costs_no_score(desk, capsys):
     odd = os.fsdecode(b"caf\xe9.png")
     for folder in ("sr", "gt"):

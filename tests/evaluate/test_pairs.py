@@ -157,3 +157,21 @@ def test_equal_stems_with_two_extensions_are_told_apart_by_them() -> None:
 @pytest.mark.parametrize("name", ["x4.png", "_out.png", "img.png", "2x.png"])
 def test_a_name_never_becomes_nothing(name):
     assert key_of(Path(name))
+
+
+def test_sun_hays80_has_references_for_other_scales(tmp_path):
+    """It is distributed as image_SRF_8 only; NIQE of the x4 results of the originals needs the references alone."""
+    folder = tmp_path / "SunHays80" / "image_SRF_8"
+    folder.mkdir(parents=True)
+    for name in ("img_001_SRF_8_HR.png", "img_001_SRF_8_LR.png", "img_002_SRF_8_HR.png", "img_002_SRF_8_LR.png"):
+        (folder / name).touch()
+    found = open_benchmark(find_benchmark("SunHays80"), tmp_path, 4)
+    assert [(pair.name, pair.gt and pair.gt.name, pair.lq) for pair in found.pairs] == [
+        ("img_001", "img_001_SRF_8_HR.png", None),
+        ("img_002", "img_002_SRF_8_HR.png", None),
+    ]
+    assert any("image_SRF_8 has no inputs for x4" in note for note in found.notes)
+    assert [pair.lq and pair.lq.name for pair in open_benchmark(find_benchmark("SunHays80"), tmp_path, 8).pairs] == [
+        "img_001_SRF_8_LR.png",
+        "img_002_SRF_8_LR.png",
+    ]

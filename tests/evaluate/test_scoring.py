@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from skimage.metrics import structural_similarity
 
 from tessera import read_picture, write_picture
 from tessera.evaluate.feeds import LoadedMetric, load_metrics
@@ -85,6 +86,26 @@ def test_protocols_give_different_numbers_for_equal_pictures(protocol, tmp_path)
     assert scorer.score(paths["sr"], gt=paths["gt"]).scores["psnr"] == pytest.approx(
         float(expected), abs=1e-3
     )  # less eps
+
+
+def test_pyiqa_rounds_y_for_ssim_and_ms_ssim_and_not_for_psnr(tmp_path):
+    """IQA-PyTorch rounds what it compares at 255 levels (`preprocess_rgb`), and its PSNR compares at 1.
+
+    The tolerance is for values half way between two levels.
+    """
+    gt = textures(176, 192)
+    sr = worse(gt)
+    paths = files(tmp_path, gt=gt, sr=sr)
+    metrics = load_metrics(("psnr", "ssim", "ms-ssim"))
+    found = Scorer(metrics=metrics, protocol=find_protocol("pyiqa"), scale=4).score(paths["sr"], gt=paths["gt"]).scores
+    luma = [pixels @ np.array([0.299, 0.587, 0.114]) for pixels in (sr, gt)]
+    options = {"data_range": 255, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    assert found["ssim"] == pytest.approx(structural_similarity(*(y.round() for y in luma), **options), abs=1e-6)
+    assert abs(found["ssim"] - structural_similarity(*luma, **options)) > 1e-4
+    rounded = [torch.from_numpy(y.round())[None, None] for y in luma]
+    assert found["ms-ssim"] == pytest.approx(float(ms_ssim(*rounded, data_range=255)), abs=1e-6)
+    error = ((luma[0] - luma[1]) ** 2).mean()
+    assert found["psnr"] == pytest.approx(10 * math.log10(255**2 / error), abs=1e-3)
 
 
 def test_a_reference_of_one_channel_is_compared_as_it_is(tmp_path):

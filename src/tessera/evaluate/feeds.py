@@ -112,10 +112,18 @@ class PairFeed:
     """Result and reference inside the crop, in RGB or in the protocol's channels."""
 
     def __init__(
-        self, measurements: Sequence[Measurement], crop: Crop, *, channels: Channels = "rgb", rounded: bool
+        self,
+        measurements: Sequence[Measurement],
+        crop: Crop,
+        *,
+        channels: Channels = "rgb",
+        rounded: bool,
+        rounded_channels: Sequence[str] = (),
     ) -> None:
-        self._measurements, self._crop, self._rounded = measurements, crop, rounded
+        self._crop, self._rounded = crop, rounded
         self._channels: Channels = channels
+        self._exact = [each for each in measurements if each.metric.info.name not in rounded_channels]
+        self._whole = [each for each in measurements if each.metric.info.name in rounded_channels]
 
     def take(self, rows: Tensor, reference: Tensor | None) -> None:
         """Pass on the pair in the compared channels."""
@@ -123,8 +131,11 @@ class PairFeed:
         if sr.shape[1]:
             sr = sr.round() if self._rounded else sr
             pair = [select_channels(part, self._channels) for part in (sr, gt)]
-            for measurement in self._measurements:
+            for measurement in self._exact:
                 measurement.take(*pair)
+            levels = [part.round() for part in pair] if self._whole else []
+            for measurement in self._whole:
+                measurement.take(*levels)
 
     def finish(self) -> None:
         """Nothing to do."""

@@ -200,6 +200,9 @@ def _match_layout(root: Path, scale: int, benchmark: BenchmarkSet) -> Pairing | 
         return pair_folders(lq=lq, gt=gt)
     if gt is not None:
         return pair_folders(gt=gt)
+    other = _find_first(folders, (r"image_srf_\d+", r"srf_\d+"))
+    if other is not None:  # Sun-Hays80 exists for x8 only
+        return _take_references(list_pictures_in(other), scale)
     flat = sorted(path for path in root.iterdir() if is_picture_name(path) and path.is_file())
     if not flat:
         return None
@@ -219,6 +222,18 @@ def _pair_mixed(paths: Sequence[Path]) -> Pairing:
         return Pairing(tuple(PicturePair(key_of(path), gt=path) for path in gt))
     pairs, problems = match_by_name(lq, gt, ("inputs", "references"))
     return Pairing(tuple(PicturePair(pair.name, gt=pair.gt, lq=pair.sr) for pair in pairs), tuple(problems))
+
+
+def _take_references(paths: Sequence[Path], scale: int) -> Pairing | None:
+    """The references of a set that exists for another scale; None without any."""
+    found = [path for path in paths if path.stem.upper().endswith("_HR")]
+    note = (
+        f"{found[0].parent.name} has no inputs for x{scale}: its references are used, and inputs are made from them"
+        " where a score needs them."
+        if found
+        else ""
+    )
+    return Pairing(tuple(PicturePair(key_of(path), gt=path) for path in found), notes=(note,)) if found else None
 
 
 def _find_first(folders: dict[str, Path], patterns: Sequence[str]) -> Path | None:

@@ -35,6 +35,8 @@ class Protocol:
     """Pixels cropped from each side before comparing; "scale" is as many as the scale."""
     rounded: bool
     """Whether results are rounded to integer levels of 255 before they are compared."""
+    rounded_channels: tuple[str, ...] = ()
+    """Metrics whose channels are rounded to integer levels: IQA-PyTorch does so for SSIM and MS-SSIM, not for PSNR."""
     averaging: Averaging = "pictures"
     """The mean of the pictures' PSNRs, or the PSNR of the mean error of all pixels."""
     eps: float = 0.0
@@ -76,9 +78,10 @@ class Protocol:
             "gray": "OpenCV's gray in 0..255, rounded",
             "pil-l": "Pillow's L in 0..255, integers",
         }
+        rounded = f"; rounded for {' and '.join(self.rounded_channels)}" if self.rounded_channels else ""
         words = {
             "protocol": self.name,
-            "PSNR and SSIM on": channels[self.channels],
+            "PSNR and SSIM on": channels[self.channels] + rounded,
             "levels": "of 255, results rounded to integers" if self.rounded else "of 255, results not rounded",
             "crop": self._describe_crop(self.crop, scale),
             "PSNR averaged": "mean of the pictures' PSNRs"
@@ -121,7 +124,14 @@ PROTOCOLS: tuple[Protocol, ...] = (
         name="vacc", channels="rgb", crop=0, rounded=True, lq_kernel="area", lq_size=(128, 128), gt_size=(512, 512)
     ),
     Protocol(name="esrdgan", channels="rgb", crop=0, rounded=False, eps=1e-8),
-    Protocol(name="pyiqa", channels="y-full", crop=0, rounded=True, eps=1e-8 * 255**2),
+    Protocol(
+        name="pyiqa",
+        channels="y-full",
+        crop=0,
+        rounded=True,
+        rounded_channels=("ssim", "ms-ssim"),
+        eps=1e-8 * 255**2,
+    ),
 )
 
 

@@ -71,6 +71,21 @@ class PairedDifference:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PublishedScore:
+    """A mean that a paper published for a method on these pictures under this protocol."""
+
+    method: str
+    metric: str
+    score: float
+    source: str
+
+    @property
+    def label(self) -> str:
+        """The method, marked as published."""
+        return f"{self.method} (published: {self.source})"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """All results on one set of pictures, in the order of methods and pictures."""
 
@@ -87,6 +102,8 @@ class Evaluation:
     problems: tuple[str, ...] = ()
     """Sentences about pictures without a partner, unreadable files and the like."""
     notes: tuple[str, ...] = ()
+    published: tuple[PublishedScore, ...] = ()
+    """Scores from papers, for comparison; nothing here was measured."""
 
     def row(self, method: str, picture: str) -> ScoreRow | None:
         """The row of a picture by a method."""

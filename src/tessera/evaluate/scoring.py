@@ -146,7 +146,15 @@ class _PictureScoring:
                 for rows, selected in selections:
                     if pairs := self._start(rows, crop):
                         border = crop_border(size, crop)
-                        feeds.append(PairFeed(pairs, border, channels=selected, rounded=protocol.rounded))
+                        feeds.append(
+                            PairFeed(
+                                pairs,
+                                border,
+                                channels=selected,
+                                rounded=protocol.rounded,
+                                rounded_channels=protocol.rounded_channels,
+                            )
+                        )
                 if whole := self._start("whole", crop):
                     feeds.append(WholeFeed(whole, crop_border(size, crop), rounded=protocol.rounded))
         grays: tuple[tuple[Rows, int, NiqeGray], ...] = (

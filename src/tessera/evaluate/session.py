@@ -17,6 +17,7 @@ from tessera.evaluate.feeds import load_metrics
 from tessera.evaluate.naming import make_folder_name, name_models
 from tessera.evaluate.pairs import BenchmarkSet, Pairing, find_benchmark, open_benchmark, pair_folders
 from tessera.evaluate.protocol import Protocol
+from tessera.evaluate.published_scores import find_published_scores
 from tessera.evaluate.run import Method, Progress, evaluate_methods, evaluate_results
 from tessera.evaluate.scores import Evaluation
 from tessera.evaluate.scoring import Scorer
@@ -67,6 +68,8 @@ class _TestSet:
     title: str
     pairing: Pairing
     output: Path
+    name: str = ""
+    """The name of a published test set."""
 
 
 def run_evaluation(
@@ -93,6 +96,9 @@ def run_evaluation(
             found = evaluate_results(each.pairing, scorer, title=each.title, progress=progress)
         else:
             found = evaluate_methods(each.pairing, methods, scorer, each.output, title=each.title, progress=progress)
+        found = dataclasses.replace(
+            found, published=find_published_scores(request.protocol.name, each.name, request.scale)
+        )
         evaluations.append(found)
         problems += [*found.failures, *(_write_companions(found, each.output) if request.companions else ())]
         unwritten = _write_tables(evaluations, request.output)
@@ -133,7 +139,7 @@ def _find_sets(request: EvaluationRequest) -> list[_TestSet]:
     def find(benchmark: BenchmarkSet) -> _TestSet:
         pairing = _limit_pairs(open_benchmark(benchmark, place, request.scale), request.limit)
         output = request.output / benchmark.name if len(benchmarks) > 1 else request.output
-        return _TestSet(f"{benchmark.name} x{request.scale}", pairing, output)
+        return _TestSet(f"{benchmark.name} x{request.scale}", pairing, output, benchmark.name)
 
     return [find(benchmark) for benchmark in benchmarks]
 

@@ -70,7 +70,8 @@ def scores_as_markdown(evaluations: Sequence[Evaluation]) -> str:
         if len(evaluations) > 1:
             lines += [f"## {_format_line(evaluation.title)}", ""]
         head = ["model", *(f"{metric.title} {metric.arrow}" for metric in evaluation.metrics)]
-        lines += [*_format_table(head, [_summarize(evaluation, method) for method in evaluation.methods]), ""]
+        rows = [*(_summarize(evaluation, method) for method in evaluation.methods), *_list_published(evaluation)]
+        lines += [*_format_table(head, rows), ""]
         lines += _format_differences(evaluation)
     lines += [_LEGEND, "", "## Protocol", ""]
     lines += [f"- {_format_line(name)}: {_format_line(value)}" for name, value in evaluations[0].protocol.items()]
@@ -116,6 +117,14 @@ def _summarize(evaluation: Evaluation, method: str) -> Iterator[str]:
     for metric in evaluation.metrics:
         mean = evaluation.mean(method, metric.name)
         yield "-" if mean is None else describe_mean(mean, metric.decimals)
+
+
+def _list_published(evaluation: Evaluation) -> Iterator[list[str]]:
+    """A row for each method with a published score, marked as such."""
+    names = [metric.name for metric in evaluation.metrics]
+    for each in evaluation.published:
+        if each.metric in names:
+            yield [each.label, *(f"{each.score:g}" if name == each.metric else "-" for name in names)]
 
 
 def _format_differences(evaluation: Evaluation) -> list[str]:

@@ -141,7 +141,14 @@ def _summary(evaluation: Evaluation) -> str:
                 content += f' <span class="interval">({coverage})</span>'
             cells.append(Cell(content, mean.mean, "best" if is_best else ""))
         rows.append(cells)
+    names = [metric.name for metric in evaluation.metrics]
+    for each in evaluation.published:
+        if each.metric in names:
+            found = (Cell(f"{each.score:g}", each.score) if name_ == each.metric else Cell("–", "") for name_ in names)
+            rows.append([Cell(name(each.label), each.label), *found])
     caption = "Mean over the pictures [95 % interval of the mean]; ★ best."
+    if evaluation.published:
+        caption += " Rows marked published are a paper's numbers, not measured here."
     if any(describe_coverage(mean) for mean in evaluation.means):
         caption += (
             " (7 of 8): pictures that have a score; (1 equal): pictures equal to their reference, whose infinite scores"
