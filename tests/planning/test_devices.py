@@ -10,7 +10,7 @@ import pytest
 from stand_ins import nearest
 from tessera.engines import devices
 from tessera.engines.devices import Device
-from tessera.planning import planner
+from tessera.planning import candidates
 from tessera.planning.cache import plan_key
 
 GPUS = (
@@ -33,8 +33,8 @@ def test_software_and_broken_devices_take_no_part() -> None:
 
 
 def test_auto_tries_gpus_first_and_every_engine_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planner, "choose_products", lambda name, policy, place: "fp16" if place != "cpu" else "fp32")
-    found = planner.candidates("auto", engine="auto", device="auto", threads=None)
+    monkeypatch.setattr(candidates, "choose_products", lambda name, policy, place: "fp16" if place != "cpu" else "fp32")
+    found = candidates.list_candidates("auto", engine="auto", device="auto", threads=None)
     tried = [(each.engine, each.precision, each.fast, each.device) for each in found]
     assert tried[:3] == [
         ("ncnn", "fp16", True, "vulkan:0"),
@@ -46,12 +46,14 @@ def test_auto_tries_gpus_first_and_every_engine_of_the_cpu(monkeypatch: pytest.M
 
 
 def test_a_named_engine_is_tried_on_the_devices_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planner, "choose_products", lambda name, policy, place: "fp32")
-    assert [each.device for each in planner.candidates("exact", engine="ncnn", device="auto", threads=2)] == [
+    monkeypatch.setattr(candidates, "choose_products", lambda name, policy, place: "fp32")
+    assert [each.device for each in candidates.list_candidates("exact", engine="ncnn", device="auto", threads=2)] == [
         "vulkan:0",
         "cpu",
     ]
-    assert [each.device for each in planner.candidates("exact", engine="kernels", device="auto", threads=2)] == ["cpu"]
+    assert [
+        each.device for each in candidates.list_candidates("exact", engine="kernels", device="auto", threads=2)
+    ] == ["cpu"]
 
 
 def test_a_plan_is_made_again_when_a_driver_changes(monkeypatch: pytest.MonkeyPatch) -> None:

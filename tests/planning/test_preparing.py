@@ -62,5 +62,5 @@ def test_fast_opens_the_quicker_way_of_the_kernels_and_says_so(tmp_path: Path, m
         chosen = each.choice.candidate
         mode = "exact" if chosen.precision == "fp32" else "fast" if chosen.fast else "bf16"
         assert cast(KernelsEngine, each.pipeline.engine).kinds == choose_kinds(describe(generator), mode)
-    assert any(line.startswith("  kernels bf16 fast") for line in ready["fast"].lines)
+    assert any("kernels bf16 fast" in line for line in ready["fast"].lines)
     assert not any("bf16 fast" in line for line in ready["auto"].lines)

@@ -141,6 +141,9 @@ class EngineInfo:
     """Model files that only this engine runs: dialect -> its name in sentences."""
     import_seconds: float = 0.0
     """Rough import time of the library, for planning where this process has imported it already."""
+    usual_speed: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Speed on CPUs relative to plain PyTorch in fp32, as measured (docs/explanation/performance.md), by the type of
+    the products ("bf16"; "bf16 fast" is the less accurate mode). The planner does not measure what cannot win."""
     find_own_problem: Callable[[], str | None] | None = None
     """Replaces the import as the test of whether the engine is usable."""
 

@@ -6,7 +6,6 @@ small picture and a folder of a thousand may get different engines.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -205,24 +204,31 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
         """The plan with one candidate replaced."""
         return self.model_copy(update={"candidates": tuple(new if each == old else each for each in self.candidates)})
 
-    def lines(self, choice: Choice | None, overlap: int = 0, tile: int | None = None) -> Iterator[str]:
-        """The plan as text: the choice, and the measurements of each candidate."""
-        if choice is not None:
-            tiles = f", tiles of {choice.tile}" if choice.tile else ""
-            yield f"plan: {choice.candidate}{tiles}, precision {self.policy} (measured in {self.seconds:.1f} s)"
-        for each in self.candidates:
-            words: list[str] = []
-            if each.stated_drop_db is not None:
-                words.append(f"loses {each.stated_drop_db:.3f} dB according to its file")
-            if each.timings:
-                side = tile or each.choose_best_tile(overlap)
-                rate = each.seconds_per_megapixel(side) * waste(side, overlap)
-                words += [f"{rate:.1f} s per megapixel in tiles of {side}", f"{each.startup_seconds:.1f} s startup"]
-            if each.difference is not None:
-                words.append(str(each.difference))
-            if each.problem is not None:
-                words.append(f"excluded: {each.problem}")
-            yield f"  {each}: {'; '.join(words) or 'not measured'}"
+    def describe(self, choice: Choice | None) -> str:
+        """What was decided and why, in a line."""
+        excluded = [f"{each} excluded: {each.problem}" for each in self.candidates if each.problem is not None]
+        if choice is None:
+            return "; ".join(["plan: no candidate is usable", *excluded])
+        chosen = choice.candidate
+        words = [f"plan: {chosen}{f', tiles of {choice.tile}' if choice.tile else ''}, precision {self.policy}"]
+        if chosen.timings:
+            measured = sum(bool(each.timings) for each in self.candidates)
+            rate = chosen.seconds_per_megapixel(choice.tile or chosen.timings[-1].side)
+            rank = f"the fastest of {measured} measured" if measured > 1 else "the fastest by experience"
+            words.append(f"{rate:.3g} s per megapixel, {rank} in {self.seconds:.1f} s")
+        if chosen.difference is not None:
+            words.append(str(chosen.difference))
+        if chosen.stated_drop_db is not None:
+            words.append(f"loses {chosen.stated_drop_db:.3f} dB according to its file")
+        return "; ".join([*words, *excluded])
+
+    def explain(self, candidate: Candidate, choice: Choice | None) -> str:
+        """Why a candidate was chosen or was not, in a few words."""
+        if choice is not None and candidate == choice.candidate:
+            return "chosen"
+        if candidate.problem is not None:
+            return f"excluded: {candidate.problem}"
+        return "slower" if candidate.timings else "not measured"
 
 
 def waste(side: int, overlap: int) -> float:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import time
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from tessera.engines import opening
-from tessera.engines.devices import AUTO, list_automatic
-from tessera.engines.engine import Engine, EngineInfo, Precision, Products
-from tessera.engines.opening import EngineName, choose_products
+from tessera.engines.engine import Engine, Precision
+from tessera.engines.opening import EngineName
 from tessera.errors import OutOfMemoryError
-from tessera.machine import cores
 from tessera.planning.cache import plan_key, read_plan, write_plan
+from tessera.planning.candidates import list_candidates
 from tessera.planning.plan import SLOWEST_PACE, Candidate, Choice, Difference, Plan, sentence_of
 
 if TYPE_CHECKING:
     from tessera.planning.checking import Reference
-    from tessera.planning.timing import Opener
+    from tessera.planning.timing import Effort, Opener
     from tessera.weights.loaded_generator import LoadedGenerator
     from tessera.zoo.int8_file import Int8File
 
@@ -50,11 +49,13 @@ class Planner:
         self._device = device
         self._tile, self._overlap = tile, overlap
         self._may_take_fewer_threads = threads is None
-        self._candidates = candidates(policy, engine=engine, device=device, threads=threads, int8=int8)
+        self._candidates = list_candidates(policy, engine=engine, device=device, threads=threads, int8=int8)
         digest = None if int8 is None else int8.sha256
         self._key = plan_key(generator, policy, engine=engine, device=device, threads=threads, int8=digest)
         self._opener = opener
         self._clock = clock
+        self._opened: Mapping[Candidate, Engine] = {}
+        """Engines that are open because they were measured."""
         self._plan: Plan | None = None
         self._reference: Reference | None = None
 
@@ -62,7 +63,7 @@ class Planner:
     def plan(self) -> Plan:
         """The plan, from the cache or measured now."""
         if self._plan is None:
-            self._plan = read_plan(self._key) or self._time_candidates()
+            self._plan = read_plan(self._key) or self._update_timings(Plan(policy=self._policy, candidates=self._candidates))
         return self._plan
 
     def engine_for(self, pixels: int) -> tuple[Engine, Choice] | None:
@@ -80,14 +81,26 @@ class Planner:
             if choice.seconds is None and self._measure_more():
                 continue
             tried.add(choice.candidate)
-            found = self._sound(choice.candidate)
+            found = self._open_checked(choice.candidate)
             if found is not None:
                 engine, candidate = found
+                self._opened = {}  # the others
                 return engine, dataclasses.replace(choice, candidate=candidate)
 
-    def lines(self, choice: Choice | None) -> Iterator[str]:
-        """The plan as lines of text."""
-        yield from self.plan.lines(choice, self._overlap, self._tile)
+    def measure_all(self) -> Plan:
+        """Measure and check every candidate, which takes many seconds, in place of a cached plan."""
+        from tessera.planning.timing import THOROUGH
+
+        self._plan = self._update_timings(Plan(policy=self._policy, candidates=self._candidates), THOROUGH)
+        for each in self.plan.candidates:
+            if each.timings:
+                self._open_checked(each)
+        self._opened = {}
+        return self.plan
+
+    def choose(self, pixels: int) -> Choice | None:
+        """The best choice for a job of this many input pixels, without opening its engine."""
+        return self.plan.choose(pixels, self._overlap, self._tile)
 
     def note_pace(self, candidate: Candidate, pace: float) -> None:
         """Store the actual over the measured seconds of a tile, averaged with earlier pictures."""
@@ -97,45 +110,35 @@ class Planner:
         mean = pace if known.pace == 1.0 else (pace * known.pace) ** 0.5
         self._note(known, known.model_copy(update={"pace": min(max(mean, 1 / SLOWEST_PACE), SLOWEST_PACE)}))
 
-    def _time_candidates(self) -> Plan:
-        plan = self._update_timings(Plan(policy=self._policy, candidates=self._candidates))
-        write_plan(self._key, plan)
-        return plan
-
     def _measure_more(self) -> bool:
         """Measure the rest when all measured candidates are excluded -> whether that gave new ones."""
         before = self.plan
         self._plan = self._update_timings(before)
-        if self._plan.candidates == before.candidates:
-            self._plan = before
-            return False
-        write_plan(self._key, self._plan)
-        return True
+        return self._plan.candidates != before.candidates
 
-    def _update_timings(self, plan: Plan) -> Plan:
-        """The plan with new measurements of unknown candidates, as far as a few seconds allow."""
-        import torch
+    def _update_timings(self, plan: Plan, effort: Effort | None = None) -> Plan:
+        """The plan with new measurements of unknown candidates, as far as the effort allows; cached."""
+        from tessera.planning.timing import QUICK, Stopwatch
 
-        from tessera.planning.cutting import cut
-        from tessera.planning.timing import ROUNDS, Stopwatch
-
-        began, threads = self._clock(), torch.get_num_threads()
+        torch: Any = sys.modules.get("torch")
+        began, threads = self._clock(), None if torch is None else torch.get_num_threads()
         unknown = [each for each in plan.candidates if not each.timings and each.problem is None]
-        uses_cpu = self._device in ("cpu", AUTO)
-        found = Stopwatch(cut(self._generator), self._opener, clock=self._clock).measure(
-            unknown if uses_cpu else unknown[:1],
-            rounds=ROUNDS if uses_cpu else 1,
-            fewer_threads=self._may_take_fewer_threads,
-        )
-        torch.set_num_threads(threads)  # PyTorch has one number of threads per process, which candidates change
-        for old, new in zip(unknown, found, strict=False):
+        stopwatch = Stopwatch(self._generator, self._opener, effort or QUICK, clock=self._clock)
+        found = stopwatch.measure(unknown, fewer_threads=self._may_take_fewer_threads)
+        # Opening PyTorch's engine sets the threads of the process, so it is opened again.
+        self._opened = {each: engine for each, engine in stopwatch.engines.items() if each.engine != "pytorch"}
+        if torch is not None:  # it has one number of threads per process, which candidates change
+            torch.set_num_threads(threads)
+        for old, new in zip(unknown, found, strict=True):
             plan = plan.replacing(old, new)
-        return plan.model_copy(update={"seconds": round(plan.seconds + self._clock() - began, 3)})
+        plan = plan.model_copy(update={"seconds": round(plan.seconds + self._clock() - began, 3)})
+        write_plan(self._key, plan)
+        return plan
 
-    def _sound(self, candidate: Candidate) -> tuple[Engine, Candidate] | None:
-        """The candidate's engine on the real network, if it passes the check; the result is stored in the plan."""
+    def _open_checked(self, candidate: Candidate) -> tuple[Engine, Candidate] | None:
+        """The candidate's engine, if it passes the check; the result is stored in the plan."""
         try:
-            engine = self._opener(self._generator, candidate)
+            engine = self._opened.get(candidate) or self._opener(self._generator, candidate)
             if candidate.difference is not None:
                 return engine, candidate
             difference = self._difference(engine)
@@ -168,59 +171,6 @@ class Planner:
         if candidate.stated_drop_db is not None or difference.is_allowed(self._policy):
             return None
         return f"{difference}; not allowed by {self._policy}"
-
-
-def candidates(
-    policy: Precision, *, engine: EngineName, device: str, threads: int | None, int8: Int8File | None = None
-) -> tuple[Candidate, ...]:
-    """All ways to run a network here that the user's settings allow, those expected to win first.
-
-    First int8 where there is a companion file, and reduced precision where the device multiplies it in hardware; then
-    fp32 in case the network does not tolerate less. Both follow the order of the devices and of ENGINES.
-    """
-    devices = list_automatic() if device == AUTO else (device,)
-    found: list[Candidate] = []
-
-    def add(place: str, name: str, products: Products, *, fast: bool = False, drop: float | None = None) -> None:
-        found.append(
-            Candidate.model_validate(
-                {
-                    "engine": name,
-                    "precision": products,
-                    "fast": fast,
-                    "threads": threads_for(place, threads),
-                    "device": place,
-                    "stated_drop_db": drop,
-                }
-            )
-        )
-
-    pairs = [(place, info) for place in devices for info in _find_engines(engine, place, device)]
-    for place, info in pairs:
-        if info.runs_int8 and int8 is not None and place == "cpu":
-            add(place, info.name, "int8", drop=int8.psnr_drop_db)
-        products = choose_products(info.name, policy, place)
-        if products == "fp32":
-            continue
-        if info.has_fast_mode and (policy == "fast" or info.tries_fast_mode_in_auto):
-            add(place, info.name, products, fast=True)
-        add(place, info.name, products)
-    for place, info in pairs:
-        add(place, info.name, "fp32")
-    return tuple(found)
-
-
-def _find_engines(engine: EngineName, place: str, device: str) -> list[EngineInfo]:
-    """The engines to try on a device; a named engine on a named device without further questions."""
-    if engine != "auto":
-        info = opening.find_engine(engine)
-        return [info] if device != AUTO or info.runs_on(place) else []
-    return [info for info in opening.ENGINES if info.runs_networks and info.runs_on(place)]
-
-
-def threads_for(device: str, threads: int | None) -> int | None:
-    """Threads of an engine: as set, else all usable cores; None on GPUs."""
-    return (threads or cores().usable) if device == "cpu" else None
 
 
 def _is_same_way(one: Candidate, other: Candidate) -> bool:

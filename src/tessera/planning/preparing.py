@@ -10,9 +10,10 @@ from tessera.engines.devices import AUTO, name_one
 from tessera.engines.engine import Engine, OnDevice
 from tessera.engines.hardware import has_int8
 from tessera.engines.opening import find_engine, find_file_engine, open_engine
+from tessera.planning.candidates import threads_for
 from tessera.planning.fallback import FallbackEngine
 from tessera.planning.plan import Candidate, Choice, sentence_of
-from tessera.planning.planner import Planner, threads_for
+from tessera.planning.planner import Planner
 from tessera.tiling.pipeline import Pipeline, choose_overlap
 from tessera.tiling.settings import Settings
 from tessera.weights.loaded_generator import LoadedGenerator
@@ -67,7 +68,7 @@ def prepare(generator: LoadedGenerator, settings: Settings, pixels: int) -> Read
     int8 = find_companion(generator, settings)
 
     def open_candidate(network: LoadedGenerator, candidate: Candidate) -> Engine:
-        if named is not None and network is generator and _is_named(named, candidate, settings):
+        if named is not None and _is_named(named, candidate, settings):
             return named
         precision = "exact" if candidate.precision == "fp32" else "fast" if candidate.fast else "auto"
         return open_engine(
@@ -93,7 +94,7 @@ def prepare(generator: LoadedGenerator, settings: Settings, pixels: int) -> Read
             opener=open_candidate,
         )
         found = planner.engine_for(runs)
-        lines = tuple(planner.lines(None if found is None else found[1]))
+        lines = (planner.plan.describe(None if found is None else found[1]),)
     except Exception as error:  # the work can be done without a plan
         failed, found, lines = True, None, (f"planning failed: {sentence_of(error)}",)
     if found is None:

@@ -36,5 +36,6 @@ KERNELS = EngineInfo(
     module="tessera.native.library",
     reduced_products=_choose_reduced_products,
     has_fast_mode=True,
+    usual_speed={"fp32": 3.9, "bf16": 4.5, "bf16 fast": 6.0},
     find_own_problem=_find_problem,
 )

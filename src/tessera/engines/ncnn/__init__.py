@@ -41,4 +41,5 @@ NCNN = EngineInfo(
     reduced_products=_choose_reduced_products,
     has_fast_mode=True,
     tries_fast_mode_in_auto=True,
+    usual_speed={"fp32": 2.2},
 )
