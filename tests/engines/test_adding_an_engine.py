@@ -99,7 +99,7 @@ def test_upscale_runs_it_and_plans_with_it(sources: Path, desk: Path):
     assert made.shape == (48, 64, 3)
     assert np.abs(made.astype(int) - expected).max() <= 1
     auto = run(sources, desk, "upscale", "lq.png", "-n", "net.safetensors", "-v", "-o", "auto")
-    assert "  toy fp32" in auto
+    assert "plan: " in auto
 
 
 def test_the_help_and_the_refusal_name_it(sources: Path, desk: Path):

@@ -122,8 +122,10 @@ def test_a_form_that_is_damaged_or_does_not_say_what_it_loses_is_passed_over(fol
 
 
 def candidates_of(path: Path, **settings: object) -> list[str]:
-    lines = Upscaler(path, **settings).plan_lines()  # pyright: ignore[reportArgumentType]
-    return [line.strip().split(",")[0] for line in lines if line.startswith("  ")]
+    """The candidates of the plan that is made, by engine and precision."""
+    made = Upscaler(path, **settings).prepare().planner  # pyright: ignore[reportArgumentType]
+    assert made is not None
+    return [f"{each.engine} {each.precision}" for each in made.plan.candidates]
 
 
 def test_only_fast_lets_the_int8_form_take_part_and_only_where_it_is_good_enough(folder: Path, monkeypatch):

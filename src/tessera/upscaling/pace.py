@@ -1,6 +1,6 @@
 """The pace of a running picture, which corrects the expected seconds of later ones.
 
-A plan is measured in a few seconds with a shortened network, on a machine that may be busy at that moment. The first
+A plan is measured in a second or two with a small tile, on a machine that may be busy at that moment. The first
 tiles of a real picture show the actual pace; it is stored in the plan, so that the next forecast starts from it.
 """
 
