@@ -63,7 +63,9 @@ class Planner:
     def plan(self) -> Plan:
         """The plan, from the cache or measured now."""
         if self._plan is None:
-            self._plan = read_plan(self._key) or self._update_timings(Plan(policy=self._policy, candidates=self._candidates))
+            self._plan = read_plan(self._key) or self._update_timings(
+                Plan(policy=self._policy, candidates=self._candidates)
+            )
         return self._plan
 
     def engine_for(self, pixels: int) -> tuple[Engine, Choice] | None:
