@@ -85,7 +85,7 @@ COMMANDS = {
     "data check": ("data", "check", "{0}/photos"),
     "data teach": (
         *("data", "teach", "{0}/tiny.safetensors", "{0}/photos"),
-        *("-o", "store", "--pairs", "8", "--side", "16"),
+        *("-o", "store", "--pairs", "8", "--size", "16"),
     ),
     "bench": ("bench", "{0}/tiny.safetensors", "{0}/small.png", "--rounds", "1", "--size", "16x16"),
 }

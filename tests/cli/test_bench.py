@@ -90,7 +90,7 @@ def test_the_exit_code_is_1_where_an_engine_is_wrong(
     ("options", "sentence"),
     [
         (("--size", "big"), "--size: expected HEIGHTxWIDTH"),
-        (("--engine", "steam"), "--engine steam: expected kernels"),
+        (("--engine", "steam"), "--engine steam: expected auto, kernels"),
         (("--engine", "auto"), "--engine auto: needs --whole"),
         (("--precision", "most"), "--precision most: expected exact, auto or fast"),
         (("--json", "nowhere/out.json"), "no folder"),

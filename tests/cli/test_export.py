@@ -69,7 +69,10 @@ def test_the_ending_says_the_format_and_a_pair_is_named_as_one(model: str, tmp_p
         (["-o", "a.onnx", "--opset", "9"], "expected 11 to 22"),
         (["-o", "a.onnx", "--opset", "11", "--precision", "bf16"], "bf16 needs at least 13"),
         (["-o", "a.engine"], ".onnx (ONNX), .xml (OpenVINO)"),
-        (["-o", "a.onnx", "--format", "tensorrt"], "expected onnx, openvino, torchscript, ncnn, safetensors"),
+        (
+            ["-o", "a.onnx", "--format", "tensorrt"],
+            "expected onnx, openvino, torchscript, ncnn or safetensors, found tensorrt",
+        ),
         (["-o", "a.onnx", "--format", "ncnn"], "ncnn files end in .param"),
         (["-o", "nowhere/a.onnx"], "no such folder nowhere"),
         (["-o", "a.onnx", "--check", "nowhere"], "no such folder"),

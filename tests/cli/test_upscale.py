@@ -125,12 +125,12 @@ def test_when_nothing_can_be_tried_no_network_is_loaded(monkeypatch: pytest.Monk
         (["a.png", "--ext", "psd"], "--ext: expected"),
         (
             ["a.png", "--alpha", "bicubic"],
-            "'bicubic' is not one of 'auto', 'model', 'lanczos'",
+            "expected auto, model or lanczos, found bicubic",
         ),
-        (["a.png", "--alpha_upsampler", "x"], "'x' is not one of 'realesrgan', 'bicubic'"),
+        (["a.png", "--alpha_upsampler", "x"], "--alpha-upsampler: expected realesrgan or bicubic, found x"),
         (
             ["a.png", "--precision", "half"],
-            "'half' is not one of 'exact', 'auto', 'fast'",
+            "--precision: expected exact, auto or fast, found half",
         ),
         (["a.png", "--precision", "fast", "--fp32"], "contradict"),
         (["a.png", "-g", "0,,1"], "expected a device, or several separated by commas"),

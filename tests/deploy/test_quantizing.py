@@ -25,7 +25,7 @@ from tessera.deploy.drop import Drop, Score, measure_drop
 from tessera.deploy.held_out import Pair
 from tessera.deploy.int8_onnx import build_int8_onnx
 from tessera.deploy.int8_openvino import write_int8_openvino
-from tessera.deploy.int8_settings import Int8Settings, find_method, format_of
+from tessera.deploy.int8_settings import Int8Settings, find_format
 from tessera.deploy.quantizing import OverBudgetError, quantize
 from tessera.deploy.sensitivity import list_units, measure_sensitivities
 from tessera.engines.opening import open_engine
@@ -365,11 +365,9 @@ def test_what_cannot_be_done_is_said_in_a_sentence(tmp_path):
     with pytest.raises(UsageError, match="`overwrite`"):
         quantize(generator, tmp_path / "a.xml", SMALL, few)
     with pytest.raises(UsageError, match=r"end in \.xml"):
-        format_of(tmp_path / "a.pth", None)
+        find_format(tmp_path / "a.pth", None)
     with pytest.raises(UsageError, match="`format` is onnx"):
-        format_of(tmp_path / "a.xml", "onnx")
-    with pytest.raises(UsageError, match="expected max, percentile, mse, kl"):
-        find_method("entropy")
+        find_format(tmp_path / "a.xml", "onnx")
 
 
 FULL = """

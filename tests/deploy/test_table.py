@@ -134,7 +134,7 @@ def test_quantize_and_the_table_as_commands(tmp_path, capsys):
     model = tmp_path / "model.safetensors"
     save_weights(model, CONFIG, made(CONFIG).state)
     output = tmp_path / "model.int8.xml"
-    small = ["--size", "20", "--pictures", "12", "--max-drop", "50"]
+    small = ["--size", "20", "--limit", "12", "--max-drop", "50"]
     command = ["quantize", str(model), "--calibration", str(folder), "--eval", str(evaluation), "-o", str(output)]
     assert main([*command, *small]) == 0
     said = capsys.readouterr().out

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import re
 import sys
 import unicodedata
 from collections.abc import Sequence
@@ -187,12 +188,21 @@ def make_printable(text: str) -> str:
     )
 
 
+_CHOICE = re.compile(
+    r"Invalid value for '(?P<option>\S+)'.*?: .*?'(?P<found>.*)' is not one of (?P<known>'.*', '.*')\.?"
+)
+"""How typer says that a value is not in a closed set."""
+
+
 def _describe_refusal(refusal: Any) -> str:
     """Turn a usage error of typer into one sentence that says what to do."""
     context = refusal.ctx
     command = context.command_path if context is not None else "tessera"
     if context is None or not hasattr(refusal, "possibilities"):
         text = refusal.format_message()
+        if (choice := _CHOICE.fullmatch(text)) is not None:
+            *first, last = re.findall(r"'([^']*)'", choice["known"])
+            text = f"{choice['option']}: expected {', '.join(first)} or {last}, found {choice['found']}."
         end = "" if text.endswith(("?", ".")) else "."
         return f"{text}{end} `{command} --help` explains all options."
     options = [name for parameter in context.command.params for name in parameter.opts if name.startswith("-")]

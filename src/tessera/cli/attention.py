@@ -9,11 +9,13 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from tessera.cli import make_printable, print_error
+from tessera.cli.shared_options import Quiet
+from tessera.engines.devices import parse_device
 from tessera.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,6 +27,20 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _Opt = typer.Option
+
+
+def _list_colormaps() -> list[str]:
+    from tessera.explain.colormaps import Colormap
+
+    return list(get_args(Colormap))
+
+
+def _list_animations() -> list[str]:
+    from tessera.explain.settings import AnimationFormat
+
+    return list(get_args(AnimationFormat))
+
+
 _WEIGHTS = (".pth", ".pt", ".ckpt", ".safetensors", ".zip")
 Pictures = Annotated[list[Path], typer.Argument(metavar="PICTURE...", help="Pictures, or folders of them.")]
 Checkpoints = Annotated[
@@ -47,13 +63,12 @@ Model = Annotated[
 ]
 RealOnly = Annotated[bool, _Opt("--real-only", help="Use the real picture only.")]
 Bgr = Annotated[bool, _Opt("--bgr", help="Feed BGR to the discriminator, as the published scripts do.")]
-Colors = Annotated[str, _Opt("--colormap", help="jet (as published), viridis or gray.")]
 Mix = Annotated[float, _Opt("--mix", help="Share of the heat map over the picture, 0 to 1.")]
 Stretch = Annotated[bool, _Opt("--stretch", help="Scale each map from its minimum to its maximum.")]
-Animation = Annotated[str, _Opt("--animation", help="webp, gif or none.")]
-Device = Annotated[str, _Opt("-g", "--device", help="Device that runs the networks: cpu or cuda.")]
+Colors = Annotated[str, _Opt("--colormap", help="jet (as published), viridis or gray.", autocompletion=_list_colormaps)]
+Animation = Annotated[str, _Opt("--animation", help="webp, gif or none.", autocompletion=_list_animations)]
+Device = Annotated[str, _Opt("-g", "--device", help="cpu, cuda, cuda:1, mps, or the number of a GPU (0 is the first).")]
 Overwrite = Annotated[bool, _Opt("--overwrite", help="Write into a folder that contains other files.")]
-Quiet = Annotated[bool, _Opt("-q", "--quiet", help="Print errors only.")]
 
 
 @app.command(no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -89,7 +104,7 @@ def attention(
         stretch=stretch,
         bgr=bgr,
         animation=animation,
-        device=device,
+        device=parse_device(device),
         real_only=real_only,
     )
     found = _list_pictures(given)

@@ -9,47 +9,58 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from tessera.cli import print_progress
 from tessera.cli.reports import check_reports, make_lines_printable, write_report
+from tessera.cli.shared_options import Device, MarkdownFile, Offline, OptionalModel, Threads
+from tessera.engines.engine import Precision
+from tessera.engines.opening import EngineName
 from tessera.errors import UsageError
 
 if TYPE_CHECKING:
     from tessera.bench.turns import BenchResult
-    from tessera.engines.engine import Precision
-    from tessera.engines.opening import EngineName
     from tessera.images.pixels import Pixels
     from tessera.weights.files import LoadedGenerator
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _Opt = typer.Option
-Model = Annotated[str | None, typer.Argument(metavar="[MODEL]", help="Model name, weights file, or blend A@0.5+B@0.5.")]
 PictureFile = Annotated[
     Path | None,
     typer.Argument(metavar="[PICTURE]", help="Picture; its center is upscaled. [default: synthetic]"),
 ]
 Size = Annotated[str, _Opt("--size", help="Size of the crop, as HEIGHTxWIDTH.")]
 Rounds = Annotated[int, _Opt("--rounds", min=1, help="Number of rounds.")]
+# Typer has no lists of Literals, so `_choose` checks these two and the Literals complete them.
 PrecisionOption = Annotated[
-    list[str] | None, _Opt("--precision", help="exact, auto or fast; repeatable. [default: exact and auto]")
+    list[str] | None,
+    _Opt(
+        "--precision",
+        metavar=f"[{'|'.join(get_args(Precision))}]",
+        help="Precision; repeatable. [default: exact and auto]",
+        autocompletion=lambda: list(get_args(Precision)),
+    ),
 ]
-EngineOption = Annotated[list[str] | None, _Opt("--engine", help="Engine; repeatable. [default: all]")]
-Threads = Annotated[int | None, _Opt("--threads", min=1, help="Threads per candidate. [default: one per core]")]
-Device = Annotated[str, _Opt("-g", "--device", help="cpu, 0 (first GPU), 1, mps; for engines that support it.")]
+EngineOption = Annotated[
+    list[str] | None,
+    _Opt(
+        "--engine",
+        metavar=f"[{'|'.join(get_args(EngineName))}]",
+        help="Engine; repeatable; auto: with --whole only. [default: all]",
+        autocompletion=lambda: list(get_args(EngineName)),
+    ),
+]
 Whole = Annotated[bool, _Opt("--whole", help="Time whole `tessera upscale` processes, from start to finished file.")]
 Peers = Annotated[bool, _Opt("--peers/--no-peers", help="Also time ncnn and spandrel as their users run them.")]
 JsonFile = Annotated[Path | None, _Opt("--json", help="Write all runs to this JSON file.")]
-MarkdownFile = Annotated[Path | None, _Opt("--markdown", help="Also write the table to this file.")]
-Offline = Annotated[bool, _Opt("--offline", help="Never download; print where to put the file instead.")]
 
 
 @app.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def bench(
-    model: Model = None,
+    model: OptionalModel = None,
     picture: PictureFile = None,
     size: Size = "128x128",
     rounds: Rounds = 5,
@@ -190,17 +201,14 @@ def _parse_engines(asked: Sequence[str] | None, *, whole: bool) -> tuple[EngineN
 
     if asked and "auto" in asked and not whole:
         raise UsageError("--engine auto: needs --whole, because `tessera upscale` chooses the engine; or name engines.")
-    known: dict[str, Any] = {name: name for name in (*NAMES, "auto")}
-    return tuple(_word("--engine", name, known) for name in asked) if asked else NAMES
+    return tuple(_choose("--engine", name, get_args(EngineName)) for name in asked) if asked else NAMES
 
 
 def _parse_precisions(asked: Sequence[str] | None) -> tuple[Precision, ...]:
-    known: dict[str, Any] = {name: name for name in ("exact", "auto", "fast")}
-    return tuple(_word("--precision", name, known) for name in asked or ("exact", "auto"))
+    return tuple(_choose("--precision", name, get_args(Precision)) for name in asked or ("exact", "auto"))
 
 
-def _word(option: str, value: str, known: dict[str, Any]) -> Any:
+def _choose(option: str, value: str, known: Sequence[Any]) -> Any:
     if value not in known:
-        names = list(known)
-        raise UsageError(f"{option} {value}: expected {', '.join(names[:-1])} or {names[-1]}.")
-    return known[value]
+        raise UsageError(f"{option} {value}: expected {', '.join(known[:-1])} or {known[-1]}.")
+    return value

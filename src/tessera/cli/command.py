@@ -17,6 +17,9 @@ from tessera.storage.files import resolve_parents
 
 _PLACES = frozenset({"output", "report"})
 """Parameters with files or folders that a command writes."""
+_RENAMED = {"--force": "--overwrite", "--pictures": "--limit", "--side": "--size"}
+"""Earlier names of options, which scripts may still give, and their names today; commands that have the earlier name
+keep it."""
 _MAY_BE_EMPTY = frozenset({"suffix", "label"})
 
 
@@ -25,6 +28,7 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Check the line, then read it as usual. Raises UsageError."""
+        args = self._rename_options(args)
         if not ctx.resilient_parsing:
             set_running_options(name for option in self.params for name in option.opts)
             self._check_options(ctx, args)
@@ -33,6 +37,17 @@ class Command(TyperCommand):
             if isinstance(ctx.params[name], Path):
                 ctx.params[name] = resolve_parents(ctx.params[name])
         return rest
+
+    def _rename_options(self, args: list[str]) -> list[str]:
+        """Replace earlier names of options, up to `--`."""
+        known = {name for option in self.params for name in option.opts}
+        end = args.index("--") if "--" in args else len(args)
+        renamed: list[str] = []
+        for word in args[:end]:
+            name, equals, value = word.partition("=")
+            today = _RENAMED.get(name)
+            renamed.append(f"{today}{equals}{value}" if today in known and name not in known else word)
+        return [*renamed, *args[end:]]
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command under the watchdog; 141 (SIGPIPE) when the reader of standard output has gone."""

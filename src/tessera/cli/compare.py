@@ -12,6 +12,7 @@ import typer
 
 from tessera.cli import make_printable, print_error
 from tessera.cli.options import show_options
+from tessera.cli.shared_options import MaxPixels, Overwrite
 from tessera.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ MaxSide = Annotated[
 ]
 Columns = Annotated[int | None, _Opt("--columns", help="PNG only: pictures per row. [default: all, at most 6]")]
 Limit = Annotated[int, _Opt("--limit", help="Show at most this many groups of pictures.")]
-MaxPixels = Annotated[int | None, _Opt("--max-pixels", help="Largest input, in pixels; 0 = no limit. [default: 2^28]")]
-Overwrite = Annotated[bool, _Opt("--overwrite", help="Overwrite an existing output file.")]
 
 
 @app.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tessera.cli import make_printable, print_error
+from tessera.cli.shared_options import Overwrite
 from tessera.errors import TesseraError, UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ app = typer.Typer(
 )
 
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="Output file. [default: standard output]")]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")]
 _RECIPE = "Recipe name or TOML file."
 _CHANGES = "Settings that override the recipe, such as data.train=photos data.batch=4."
 
@@ -32,7 +32,7 @@ _CHANGES = "Settings that override the recipe, such as data.train=photos data.ba
 def import_file(
     file: Annotated[Path, typer.Argument(help="Options file (.yml, .json, .toml) or ini file (.ini).")],
     output: Output = None,
-    force: Force = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Convert a configuration of another program into a recipe.
 
@@ -48,7 +48,7 @@ def import_file(
     if output is not None and output.suffix.lower() != ".toml":
         raise UsageError(f"{output}: recipes and build files are TOML. Use a name that ends in .toml.")
     imported = import_build(file) if is_foreign_build(file) else import_config(file)
-    _write(imported.text, output, force=force)
+    _write(imported.text, output, overwrite=overwrite)
     for sentence in imported.sentences:
         print_error(f"{file}: {sentence}")
 
@@ -71,11 +71,11 @@ def _read_first_comment(name: str) -> str:
 
 
 @app.command()
-def schema(output: Output = None, force: Force = False) -> None:
+def schema(output: Output = None, overwrite: Overwrite = False) -> None:
     """Print the JSON schema of recipe files, for editors (in a recipe: #:schema recipe.schema.json)."""
     from tessera.train.schema import format_schema
 
-    _write(format_schema(), output, force=force)
+    _write(format_schema(), output, overwrite=overwrite)
 
 
 @app.command()
@@ -156,15 +156,15 @@ def _is_in_shares(schedule: MultiStep | CosineRestarts) -> bool:
     return all(mark <= 1 for mark in marks)
 
 
-def _write(text: str, output: Path | None, *, force: bool) -> None:
+def _write(text: str, output: Path | None, *, overwrite: bool) -> None:
     """Print a text, or write it to a file, whole or not at all."""
     if output is None:
         typer.echo(text, nl=False)
         return
     from tessera.storage.files import write_text
 
-    if output.exists() and not force:
-        raise UsageError(f"{output}: this file exists. Overwrite it with --force.")
+    if output.exists() and not overwrite:
+        raise UsageError(f"{output}: this file exists. Overwrite it with --overwrite.")
     try:
         write_text(output, text)
     except OSError as error:

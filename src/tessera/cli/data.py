@@ -12,6 +12,7 @@ import typer
 from tessera.cli import make_printable, print_error
 from tessera.cli.data_teach import teach
 from tessera.cli.reports import check_reports, write_report
+from tessera.cli.shared_options import Root
 from tessera.errors import PictureError, UsageError
 from tessera.machine import cores
 from tessera.wording import format_count
@@ -36,8 +37,7 @@ Step = TypeVar("Step")
 Places = Annotated[
     list[Path], typer.Argument(metavar="FOLDER...", help="Folders, files, patterns, lists (.txt) or stores (.lmdb).")
 ]
-Root = Annotated[Path | None, _Opt("--root", help="Base folder of the paths in lists. [default: the list's folder]")]
-Recursive = Annotated[bool, _Opt("--recursive/--flat", help="Include subfolders, or not.")]
+Recursive = Annotated[bool, _Opt("-r", "--recursive/--flat", help="Include subfolders.")]
 Workers = Annotated[int | None, _Opt("-j", "--workers", help="Number of processes. [default: one per core]")]
 Output = Annotated[Path, _Opt("-o", "--output", help="Folder for the windows; it must not exist yet.")]
 Size = Annotated[int, _Opt("--size", help="Side of a window, in pixels.")]

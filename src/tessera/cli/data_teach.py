@@ -11,25 +11,24 @@ from typing import Annotated
 import typer
 
 from tessera.cli import make_printable, print_error, print_progress
+from tessera.cli.shared_options import Offline, Root
 from tessera.errors import UsageError
 from tessera.wording import format_count
 
 _Opt = typer.Option
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="The teacher: model name or weights file.")]
 Photos = Annotated[
-    list[Path], typer.Argument(metavar="PHOTOS...", help="Folders, files, patterns, lists (.txt) or stores (.lmdb).")
+    list[Path], typer.Argument(metavar="PHOTO...", help="Folders, files, patterns, lists (.txt) or stores (.lmdb).")
 ]
 Output = Annotated[Path, _Opt("-o", "--output", help="Folder for the store; it must not exist yet.")]
 Pairs = Annotated[int, _Opt("--pairs", min=1, max=99_999_999, help="Number of pairs in the finished store.")]
 Recipe = Annotated[
     Path | None, _Opt("--recipe", help="TOML file with [[kinds]] of inputs. [default: clean, mild and second order]")
 ]
-Side = Annotated[int | None, _Opt("--side", help="Side of the inputs, in pixels. [default: 40]")]
+Size = Annotated[int | None, _Opt("--size", help="Side of the inputs, in pixels. [default: 40]")]
 Seed = Annotated[int | None, _Opt("--seed", min=0, help="Random seed; equal seeds give equal pairs. [default: 0]")]
 Resume = Annotated[bool, _Opt("--resume", help="Finish or extend a store that was started with the same settings.")]
 Workers = Annotated[int, _Opt("-j", "--workers", min=0, max=256, help="Reading processes; 0 = none.")]
-Offline = Annotated[bool, _Opt("--offline", help="Never download; print where to put the file instead.")]
-Root = Annotated[Path | None, _Opt("--root", help="Base folder of the paths in lists. [default: the list's folder]")]
 
 
 def teach(
@@ -38,7 +37,7 @@ def teach(
     output: Output,
     pairs: Pairs = 4000,
     recipe: Recipe = None,
-    side: Side = None,
+    size: Size = None,
     seed: Seed = None,
     resume: Resume = False,
     workers: Workers = 0,
@@ -60,7 +59,7 @@ def teach(
     from tessera.zoo.models import load_model
 
     values = read_toml(recipe) if recipe is not None else {}
-    values |= {name: value for name, value in (("side", side), ("seed", seed)) if value is not None}
+    values |= {name: value for name, value in (("side", size), ("seed", seed)) if value is not None}
     config = validate(TeachingConfig, values, str(recipe or "--recipe"))
     listing = list_pictures(photos, root=root)
     teacher = load_model(model, offline=offline)

@@ -14,6 +14,7 @@ import typer
 
 from tessera.cli import make_printable, print_error
 from tessera.cli.reports import write_report
+from tessera.cli.shared_options import Overwrite
 from tessera.errors import PictureError, TesseraError, UsageError
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ Recipe = Annotated[
     str, _Opt("--recipe", help="realesrgan, bicubic, pil-bicubic, cv2-cubic, area, or a TOML file with [degradation].")
 ]
 Seed = Annotated[int, _Opt("--seed", help="Random seed; equal seeds give equal draws.")]
-Scale = Annotated[int, _Opt("--scale", help="Downscaling factor of the low-quality pictures.")]
+Scale = Annotated[int, _Opt("-s", "--scale", help="Downscaling factor of the low-quality pictures.")]
 Patch = Annotated[int, _Opt("--patch", help="Sheet: side of the crops in pixels.")]
 Count = Annotated[
     int | None,
@@ -54,7 +55,6 @@ Json = Annotated[Path | None, _Opt("--json", help="Write the drawn values to thi
 Estimate = Annotated[
     Path | None, _Opt("--estimate", help="Measure the low-quality pictures in this folder and print ranges as TOML.")
 ]
-Overwrite = Annotated[bool, _Opt("--overwrite", help="Overwrite existing files.")]
 
 
 @app.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

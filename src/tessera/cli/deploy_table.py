@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tessera.cli import make_printable, print_progress
+from tessera.cli.measuring import ProtocolOption
 from tessera.cli.reports import check_reports, write_report
+from tessera.cli.shared_options import MarkdownFile, NiqeModel, Offline, Threads
 from tessera.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,34 +26,29 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 _Opt = typer.Option
 Models = Annotated[list[str], typer.Argument(metavar="MODEL...", help="Model names or weights files.")]
 Bench = Annotated[Path, _Opt("--bench", help="Folder of reference pictures; inputs are downscaled from them.")]
-ProtocolName = Annotated[str, _Opt("--protocol", help="Protocol of `tessera evaluate`, such as paper or vacc.")]
 Int8Files = Annotated[
     list[Path] | None,
     _Opt("--int8", help="int8 file (.xml) of `tessera quantize`; repeatable. [default: next to the models]"),
 ]
 Rounds = Annotated[int, _Opt("--rounds", min=1, max=1000, help="Rounds per precision.")]
-Threads = Annotated[int | None, _Opt("--threads", min=1, help="Threads per run. [default: number of cores]")]
 Size = Annotated[
     int | None, _Opt("--size", min=16, help="Input side of the centered crop to measure. [default: whole pictures]")
 ]
-Pictures = Annotated[int, _Opt("--pictures", min=1, help="Maximum number of pictures.")]
-NiqeModel = Annotated[Path | None, _Opt("--niqe-model", help="NIQE model file. [default: the published one]")]
+Limit = Annotated[int, _Opt("--limit", min=1, help="Maximum number of pictures.")]
 JsonFile = Annotated[Path | None, _Opt("--json", help="Write all figures to this JSON file.")]
 HtmlFile = Annotated[Path | None, _Opt("--html", help="Write an HTML page with a plot of quality against speed.")]
-MarkdownFile = Annotated[Path | None, _Opt("--markdown", help="Also write the table to this file.")]
-Offline = Annotated[bool, _Opt("--offline", help="Never download; print where to put the file instead.")]
 
 
 @app.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def deploy_table(
     models: Models,
     bench: Bench,
-    protocol: ProtocolName = "paper",
+    protocol: ProtocolOption = "paper",
     int8: Int8Files = None,
     rounds: Rounds = 7,
     threads: Threads = None,
     size: Size = None,
-    pictures: Pictures = 100,
+    limit: Limit = 100,
     niqe_model: NiqeModel = None,
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
@@ -86,7 +83,7 @@ def deploy_table(
     pristine = load_pristine_model(niqe_model)
     rows: list[Row] = []
     for each in loaded:
-        pairs = bench_pairs(bench, each.config, chosen, side=size, most=pictures)
+        pairs = bench_pairs(bench, each.config, chosen, side=size, most=limit)
         _refuse_seen(whole.get(each.sha256), pairs)
         with tempfile.TemporaryDirectory() as place:
             rows += measure_model(

@@ -6,21 +6,22 @@ import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from tessera.cli import make_printable, print_error
-from tessera.cli.measuring import complete_metrics, parse_crop, split_words
+from tessera.cli.measuring import ProtocolOption, complete_metrics, parse_crop, split_words
 from tessera.cli.reports import make_lines_printable
+from tessera.cli.shared_options import Device, NiqeModel, Offline
+from tessera.engines.engine import Precision
 from tessera.errors import PictureError
-from tessera.evaluate.protocol import PROTOCOLS, Averaging, Channels, LqKernel, NiqeGray
+from tessera.evaluate.protocol import Averaging, Channels, LqKernel, NiqeGray
 from tessera.metrics.catalog import metric_names
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _Opt = typer.Option
-_PROTOCOLS = [protocol.name for protocol in PROTOCOLS]
 Sr = Annotated[Path | None, _Opt("--sr", help="Folder of existing results to score.")]
 Gt = Annotated[Path | None, _Opt("--gt", help="Folder of references (ground truth).")]
 Lq = Annotated[Path | None, _Opt("--lq", help="Folder of inputs (low resolution).")]
@@ -44,14 +45,6 @@ MetricsOption = Annotated[
         autocompletion=complete_metrics,
     ),
 ]
-ProtocolOption = Annotated[
-    str,
-    _Opt(
-        "--protocol",
-        help=f"How scores are measured: {', '.join(_PROTOCOLS[:-1])} or {_PROTOCOLS[-1]}.",
-        autocompletion=lambda: _PROTOCOLS,
-    ),
-]
 ChannelsOption = Annotated[Channels | None, _Opt("--channels", help="Channels of PSNR and SSIM. [default: protocol's]")]
 Crop = Annotated[
     str | None, _Opt("--crop", help="Pixels cropped from each side before scoring, or scale. [default: protocol's]")
@@ -65,17 +58,12 @@ LqKernelOption = Annotated[
 ]
 Luma = Annotated[NiqeGray | None, _Opt("--luma", help="Gray conversion of NIQE. [default: protocol's]")]
 Output = Annotated[Path, _Opt("-o", "--output", help="Folder for tables, pictures and the report.")]
-NiqeModel = Annotated[Path | None, _Opt("--niqe-model", help="NIQE's statistics (.npz). [default: the published ones]")]
 Ma = Annotated[
     str | None, _Opt("--ma", help="Ma scores for pi: a table (picture, score) or a command with {picture} in it.")
 ]
+PrecisionOption = Annotated[Precision, _Opt("--precision", help="Precision of the models; exact is fp32.")]
 Companions = Annotated[bool, _Opt("--companions", help="Also write the files that esrdgan's test mode writes.")]
-Limit = Annotated[int | None, _Opt("--limit", help="Score only the first N pictures.")]
-Device = Annotated[str, _Opt("-g", "--device", help="cpu, a GPU number (0 is the first), or mps.")]
-PrecisionOption = Annotated[
-    Literal["exact", "auto", "fast"], _Opt("--precision", help="Precision of the models; exact is fp32.")
-]
-Offline = Annotated[bool, _Opt("--offline", help="Never download anything.")]
+Limit = Annotated[int | None, _Opt("--limit", help="Maximum number of pictures: the first ones.")]
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
 from tessera.cli import make_printable
+from tessera.cli.shared_options import Build, Offline, OptionalModel, Overwrite
+from tessera.deploy.settings import FormatName, Precision
 from tessera.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,30 +18,30 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _Opt = typer.Option
-Model = Annotated[str | None, typer.Argument(metavar="[MODEL]", help="Model name, weights file, or blend A@0.5+B@0.5.")]
 Output = Annotated[Path, _Opt("-o", "--output", help="Output file; the extension selects the format.")]
-FormatName = Annotated[
-    str | None, _Opt("--format", help="onnx, openvino, torchscript, ncnn or safetensors. [default: by the extension]")
-]
-Precision = Annotated[
-    str | None, _Opt("--precision", help="Type of the stored weights: fp32, fp16 or bf16. [default: fp32]")
+Format = Annotated[FormatName | None, _Opt("--format", help="File format. [default: by the extension]")]
+StoredPrecision = Annotated[
+    str | None,
+    _Opt(
+        "--precision",
+        metavar=f"[{'|'.join(get_args(Precision))}]",
+        help="Type of the stored weights; for int8: `tessera quantize`. [default: fp32]",
+        autocompletion=lambda: list(get_args(Precision)),
+    ),
 ]
 Shape = Annotated[
     str | None, _Opt("--shape", help="dynamic, or HEIGHTxWIDTH for a fixed input size. [default: dynamic]")
 ]
 Opset = Annotated[int | None, _Opt("--opset", help="ONNX opset, 11 to 22. [default: 17]")]
 Check = Annotated[Path | None, _Opt("--check", help="Folder of pictures to compare on, besides the built-in ones.")]
-Build = Annotated[Path | None, _Opt("--build", help="Build file (.toml) with model, precision and shape.")]
-Overwrite = Annotated[bool, _Opt("--overwrite", help="Overwrite an existing output file.")]
-Offline = Annotated[bool, _Opt("--offline", help="Never download; print where to put the file instead.")]
 
 
 @app.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def export(
     output: Output,
-    model: Model = None,
-    format_name: FormatName = None,
-    precision: Precision = None,
+    model: OptionalModel = None,
+    format_name: Format = None,
+    precision: StoredPrecision = None,
     shape: Shape = None,
     opset: Opset = None,
     check: Check = None,

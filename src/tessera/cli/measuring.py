@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Annotated
+
+import typer
 
 from tessera.errors import UsageError
+from tessera.evaluate.protocol import PROTOCOLS
 from tessera.metrics.catalog import metric_names
+
+_PROTOCOLS = [protocol.name for protocol in PROTOCOLS]
+ProtocolOption = Annotated[
+    str,
+    typer.Option(
+        "--protocol",
+        help=f"How scores are measured: {', '.join(_PROTOCOLS[:-1])} or {_PROTOCOLS[-1]}.",
+        autocompletion=lambda: _PROTOCOLS,
+    ),
+]
 
 
 def parse_crop(text: str | None) -> int | str | None:

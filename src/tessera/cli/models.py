@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tessera.cli import make_printable
+from tessera.cli.shared_options import AsJson, Offline, Overwrite
 from tessera.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,9 +30,6 @@ app = typer.Typer(
     help="List, pull, inspect, convert and blend models.",
 )
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Offline = Annotated[bool, typer.Option("--offline", help="Never download; print where to put the file instead.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Overwrite an existing output.")]
 Half = Annotated[bool, typer.Option("--half", help="Store fp16: half the size, rounded.")]
 Folder = Annotated[Path | None, typer.Option("--folder", help="The models folder. [default: the user's data folder]")]
 

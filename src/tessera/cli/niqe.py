@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from tessera.cli import make_printable, print_error
+from tessera.cli.shared_options import NiqeModel, Offline, Recursive
 from tessera.errors import UsageError
 from tessera.evaluate.protocol import NiqeGray
 
@@ -27,10 +28,7 @@ Luma = Annotated[
     ),
 ]
 Crop = Annotated[int, _Opt("--crop", help="Pixels cropped from each side first.")]
-Recursive = Annotated[bool, _Opt("-r", "--recursive", help="Include subfolders.")]
 AsCsv = Annotated[Path | None, _Opt("--csv", help="Also write the scores to this CSV file.")]
-NiqeModel = Annotated[Path | None, _Opt("--niqe-model", help="NIQE's statistics (.npz). [default: the published ones]")]
-Offline = Annotated[bool, _Opt("--offline", help="Never download anything.")]
 
 
 @app.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from tessera.cli import make_printable
+from tessera.cli.shared_options import Model, Offline
 from tessera.errors import UsageError
 from tessera.wording import format_count
 
@@ -40,7 +41,7 @@ def pack(
 def unpack(
     folder: Annotated[Path, typer.Argument(metavar="ARCHIVES", help="Folder of archives with results.")],
     output: Output,
-    suffix: Annotated[str, typer.Option("--suffix", help="Suffix added to output names. [default: none]")] = "",
+    suffix: Annotated[str, typer.Option("--suffix", help="Suffix added to output names.")] = "",
 ) -> None:
     """Write a PNG per archive (`output_0`: RGB, channels first, [0, 1]; clipped and rounded)."""
     from tessera.deploy.npz import unpack as unpack_folder
@@ -53,10 +54,10 @@ def unpack(
 
 @app.command()
 def run(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Model name, weights file, or blend A@0.5+B@0.5.")],
+    model: Model,
     folder: Annotated[Path, typer.Argument(metavar="ARCHIVES", help="Folder of archives with inputs.")],
     output: Output,
-    offline: Annotated[bool, typer.Option("--offline", help="Never download weights.")] = False,
+    offline: Offline = False,
 ) -> None:
     """Run a model on archives of inputs as an accelerator would: fp32, whole pictures, `output_0`."""
     from tessera.deploy.npz import run_model

@@ -68,7 +68,7 @@ OPTIONS: dict[str, str] = {
     "scale": "--scale",
     "seamless": "--seamless",
     "shape": "--shape",
-    "side": "--side",
+    "side": "--size",
     "size": "--size",
     "sr": "--sr",
     "suffix": "--suffix",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tessera.cli import make_printable
+from tessera.cli.shared_options import AsJson, Model, Offline
 from tessera.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,10 +18,7 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _Opt = typer.Option
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="Model name, weights file, or blend A@0.5+B@0.5.")]
 Shape = Annotated[str, _Opt("--shape", help="Input size as CHANNELSxHEIGHTxWIDTH or HEIGHTxWIDTH.")]
-AsJson = Annotated[bool, _Opt("--json", help="Print JSON instead of a table.")]
-Offline = Annotated[bool, _Opt("--offline", help="Never download; print where to put the file instead.")]
 
 _BYTES = {"fp32": 4, "fp16, bf16": 2}
 

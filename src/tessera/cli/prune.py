@@ -13,6 +13,7 @@ import typer
 
 from tessera.cli import make_printable, print_progress
 from tessera.cli.reports import check_reports, write_report
+from tessera.cli.shared_options import Model, Offline, Overwrite
 from tessera.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,17 +22,14 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _Opt = typer.Option
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="Model name, weights file, or blend A@0.5+B@0.5.")]
 Blocks = Annotated[int, _Opt("--blocks", min=1, help="Number of blocks to keep.")]
 Calibration = Annotated[
     Path, _Opt("--calibration", help="Pictures like those to upscale: a folder, a list (.txt) or a store.")
 ]
 Output = Annotated[Path, _Opt("-o", "--output", help="Weights file to write: NAME.safetensors.")]
-Pictures = Annotated[int, _Opt("--pictures", min=1, max=1024, help="Maximum number of calibration pictures.")]
+Limit = Annotated[int, _Opt("--limit", min=1, max=1024, help="Maximum number of calibration pictures.")]
 Size = Annotated[int, _Opt("--size", min=16, max=1024, help="Input side of the measured center crop of each picture.")]
 Report = Annotated[Path | None, _Opt("--report", help="JSON file for the importance of each block.")]
-Overwrite = Annotated[bool, _Opt("--overwrite", help="Overwrite an existing output file.")]
-Offline = Annotated[bool, _Opt("--offline", help="Never download; print where to put the file instead.")]
 
 
 @app.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}, no_args_is_help=True)
@@ -40,7 +38,7 @@ def prune(
     blocks: Blocks,
     calibration: Calibration,
     output: Output,
-    pictures: Pictures = 8,
+    limit: Limit = 8,
     size: Size = 64,
     report: Report = None,
     overwrite: Overwrite = False,
@@ -63,7 +61,7 @@ def prune(
 
     loaded = load_model(model, offline=offline)
     config = check_prunable(loaded)
-    crops = read_center_crops(list_pictures([calibration]).gt, config, pictures=pictures, side=size)
+    crops = read_center_crops(list_pictures([calibration]).gt, config, pictures=limit, side=size)
 
     def show_removal(removed: int, total: int) -> None:
         print_progress(f"removed block {removed} of {total}")

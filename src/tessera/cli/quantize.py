@@ -10,6 +10,8 @@ import typer
 
 from tessera.cli import make_printable, print_progress
 from tessera.cli.reports import check_reports, write_report
+from tessera.cli.shared_options import Build, Offline, OptionalModel, Overwrite
+from tessera.deploy.int8_settings import Int8Format, Method
 from tessera.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,17 +20,14 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _Opt = typer.Option
-Model = Annotated[str | None, typer.Argument(metavar="[MODEL]", help="Model name, weights file, or blend A@0.5+B@0.5.")]
 Output = Annotated[
     Path | None,
     _Opt("-o", "--output", help="Output file, .xml (OpenVINO) or .onnx. [default: where --precision fast looks]"),
 ]
 Calibration = Annotated[Path | None, _Opt("--calibration", help="Folder of pictures like those to upscale.")]
 MaxDrop = Annotated[float, _Opt("--max-drop", min=0, help="Largest allowed loss of PSNR to the ground truth, in dB.")]
-FormatName = Annotated[str | None, _Opt("--format", help="openvino or onnx. [default: by the extension]")]
-MethodName = Annotated[
-    str | None, _Opt("--method", help="Range estimation: max, percentile, mse or kl. [default: max]")
-]
+Format = Annotated[Int8Format | None, _Opt("--format", help="File format. [default: by the extension]")]
+MethodOption = Annotated[Method | None, _Opt("--method", help="How ranges are estimated. [default: max]")]
 Percentile = Annotated[
     float | None, _Opt("--percentile", min=50.01, max=100, help="Percentile for --method percentile. [default: 99.99]")
 ]
@@ -40,31 +39,28 @@ Evaluation = Annotated[
     Path | None, _Opt("--eval", help="Evaluation pictures. [default: a held-out quarter of --calibration]")
 ]
 Layers = Annotated[int | None, _Opt("--layers", min=0, help="Maximum number of layers in fp32. [default: no limit]")]
-Pictures = Annotated[
-    int | None, _Opt("--pictures", min=8, max=1024, help="Maximum number of calibration pictures. [default: 24]")
+Limit = Annotated[
+    int | None, _Opt("--limit", min=8, max=1024, help="Maximum number of calibration pictures. [default: 24]")
 ]
 Size = Annotated[int, _Opt("--size", min=16, max=2048, help="Input side of the measured crop of each picture.")]
 Report = Annotated[
     Path | None, _Opt("--report", help="JSON file for the cost of each unit and the layers kept in fp32.")
 ]
-Build = Annotated[Path | None, _Opt("--build", help="Build file (.toml) with model, calibration pictures and method.")]
-Overwrite = Annotated[bool, _Opt("--overwrite", help="Overwrite an existing output file.")]
-Offline = Annotated[bool, _Opt("--offline", help="Never download; print where to put the file instead.")]
 
 
 @app.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def quantize(
-    model: Model = None,
+    model: OptionalModel = None,
     output: Output = None,
     calibration: Calibration = None,
     max_drop: MaxDrop = 0.2,
-    format_name: FormatName = None,
-    method: MethodName = None,
+    format_name: Format = None,
+    method: MethodOption = None,
     percentile: Percentile = None,
     per_channel: PerChannel = None,
     evaluation: Evaluation = None,
     layers: Layers = None,
-    pictures: Pictures = None,
+    limit: Limit = None,
     size: Size = 96,
     report: Report = None,
     build: Build = None,
@@ -78,7 +74,7 @@ def quantize(
     Exit codes: 0 written and within the budget, 1 not written, 2 wrong usage.
     """
     from tessera.deploy.build_file import BuildConfig, CalibrationConfig, read_build
-    from tessera.deploy.int8_settings import Int8Settings, find_method, format_of
+    from tessera.deploy.int8_settings import Int8Settings, find_format
     from tessera.deploy.quantizing import OverBudgetError
     from tessera.deploy.quantizing import quantize as quantize_model
     from tessera.zoo.int8_file import ENDING, list_int8_paths
@@ -94,17 +90,17 @@ def quantize(
     check_reports({"--report": report})
     if output is None and format_name not in (None, "openvino"):
         raise UsageError(f"--format {format_name}: say where it goes with -o; only OpenVINO's files have a place.")
-    chosen = find_method(method or given.method)
+    chosen = method or given.method
     if percentile is not None and chosen != "percentile":
         raise UsageError(f"--percentile {percentile:g}: it belongs to --method percentile, and this is {chosen}.")
     settings = Int8Settings(
-        format=format_of(output or Path(f"model{ENDING}"), format_name),
+        format=find_format(output or Path(f"model{ENDING}"), format_name),
         method=chosen,
         percentile=percentile or Int8Settings().percentile,
         per_channel=given.per_channel if per_channel is None else per_channel,
         max_drop_db=max_drop,
         most_kept=layers,
-        pictures=pictures or min(max(given.count, 8), 1024),
+        pictures=limit or min(max(given.count, 8), 1024),
         eval_side=size,
     )
     loaded = load_model(name, offline=offline)

@@ -14,9 +14,10 @@ import typer
 
 from tessera.cli.choosing import model_name
 from tessera.cli.migration import MigratingCommand
+from tessera.cli.shared_options import MaxPixels, Offline, Recursive
 from tessera.cli.stopping import stop_signals
 from tessera.errors import UsageError
-from tessera.images.formats import describe_extensions, describe_qualities
+from tessera.images.formats import describe_extensions, describe_qualities, list_writable_extensions
 from tessera.tiling import settings as declarations
 from tessera.tiling.settings import AlphaMode, Settings, find_setting
 
@@ -55,7 +56,14 @@ Denoise = Annotated[
     _Opt("-dn", "--denoise-strength", "--denoise_strength", help="0 to 1, for realesr-general-x4v3."),
 ]
 Suffix = Annotated[str, _Opt("--suffix", help="Suffix added to output names.")]
-Ext = Annotated[str, _Opt("--ext", help=f"Output format: {describe_extensions()}; auto: the input's.")]
+Ext = Annotated[
+    str,
+    _Opt(
+        "--ext",
+        help=f"Output format: {describe_extensions()}; auto: the input's.",
+        autocompletion=lambda: ["auto", *list_writable_extensions()],
+    ),
+]
 Quality = Annotated[
     declarations.QualitySetting, _declare_option("quality", help=f"1 to 100, for {describe_qualities()}.")
 ]
@@ -88,13 +96,10 @@ Seamless = Annotated[declarations.SeamlessSetting, _declare_option("seamless")]
 Tta = Annotated[declarations.TtaSetting, _declare_option("tta", "--tta", "-x")]
 Frames = Annotated[declarations.FramesSetting, _declare_option("frames")]
 KeepTimes = Annotated[declarations.KeepTimesSetting, _declare_option("keep_times")]
-Recursive = Annotated[bool, _Opt("-r", "--recursive", help="Include subfolders; the folder tree is kept.")]
 Overwrite = Annotated[bool, _Opt("--overwrite", help="Re-process finished files and overwrite existing ones.")]
 ReportFile = Annotated[Path | None, _Opt("--report", help="Write a JSON report to this file.")]
 JsonProgress = Annotated[bool, _Opt("--json-progress", help="Progress as JSON lines on standard output.")]
 DryRun = Annotated[bool, _Opt("--dry-run", help="Show expected outputs, time and memory; write nothing.")]
-Offline = Annotated[bool, _Opt("--offline", help="Never download weights.")]
-MaxPixels = Annotated[int | None, _Opt("--max-pixels", help="Largest input in pixels; 0 = no limit. [default: 2^28]")]
 MaxOutput = Annotated[
     int | None, _Opt("--max-output-pixels", help="Largest output in pixels; 0 = no limit. [default: 2^32]")
 ]

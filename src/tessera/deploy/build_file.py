@@ -14,12 +14,12 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import BaseModel, Field
 
 from tessera.config import Values, read_toml, validate
+from tessera.deploy.int8_settings import Method
 from tessera.errors import UsageError
 from tessera.train.importing.files import read_yaml
 from tessera.train.importing.foreign import Note, Table, describe_notes, drop_none
 from tessera.train.importing.writing import format_recipe
 
-Method = Literal["percentile", "max", "kl", "mse"]
 _Side = Annotated[int, Field(ge=1, le=16_384)]
 _OF_THEIR_COMPILER = "belongs to that compiler; files made here are for ONNX Runtime, OpenVINO, ncnn and PyTorch"
 _METHODS: dict[str, Method] = {"percentile": "percentile", "max": "max", "kl_divergence": "kl", "mse": "mse"}

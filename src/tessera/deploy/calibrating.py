@@ -27,7 +27,8 @@ from tessera.deploy.int8_network import (
     convolve,
     run_layers,
 )
-from tessera.deploy.ranges import Method, Quantizer, find_ranges, fit_quantizer
+from tessera.deploy.int8_settings import Method
+from tessera.deploy.ranges import Quantizer, find_ranges, fit_quantizer
 from tessera.generators import GeneratorConfig
 from tessera.generators.layers import Layer, Layers
 

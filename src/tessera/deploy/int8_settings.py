@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from tessera.deploy.ranges import METHODS, Method
 from tessera.errors import UsageError
 
 Int8Format = Literal["openvino", "onnx"]
+Method = Literal["max", "percentile", "mse", "kl"]
+"""How the range of a channel is estimated (`tessera.deploy.ranges`)."""
 _SUFFIXES: dict[Int8Format, str] = {"openvino": ".xml", "onnx": ".onnx"}
 
 
@@ -35,21 +36,11 @@ class Int8Settings(BaseModel, frozen=True, extra="forbid"):
     """Of each evaluation picture, the middle with an input of so many pixels."""
 
 
-def format_of(output: Path, name: str | None) -> Int8Format:
+def find_format(output: Path, name: Int8Format | None) -> Int8Format:
     """The format that a name or an ending asks for. Raises UsageError for others."""
-    if name is not None and name not in _SUFFIXES:
-        raise UsageError(f"int8 files are openvino or onnx, found {name}.", field="format")
     found: Int8Format | None = next((form for form, suffix in _SUFFIXES.items() if suffix == output.suffix), None)
     if found is None or (name is not None and found != name):
         ends = " or ".join(f"{suffix} ({form})" for form, suffix in _SUFFIXES.items())
         asked = "" if name is None else f", and `format` is {name}"
         raise UsageError(f"{output}: int8 files end in {ends}{asked}.", field="output")
-    return found
-
-
-def find_method(name: str) -> Method:
-    """The method of a name. Raises UsageError for others."""
-    found: Method | None = next((method for method in METHODS if method == name), None)
-    if found is None:
-        raise UsageError(f"expected {', '.join(METHODS)}, found {name}.", field="method")
     return found

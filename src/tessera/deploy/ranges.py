@@ -12,15 +12,14 @@ Shapes: C channels, N values of each.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Method = Literal["percentile", "max", "kl", "mse"]
-METHODS: tuple[Method, ...] = ("max", "percentile", "mse", "kl")
+from tessera.deploy.int8_settings import Method
+
 LEVELS = 255
 """Steps of uint8."""
 _ZEROS = (0, 8, 16, 24, 32, 43, 52, 64, 80, 96, 112, 128, 144, 160, 192, 224, 255)

@@ -10,6 +10,8 @@ from pydantic import BaseModel, Field
 from tessera.errors import UsageError
 from tessera.explain.colormaps import Colormap
 
+AnimationFormat = Literal["webp", "gif", "none"]
+
 
 class ViewSettings(BaseModel, frozen=True, extra="forbid"):
     """Settings of attention pictures; the defaults are those of the published pictures, in RGB."""
@@ -23,7 +25,7 @@ class ViewSettings(BaseModel, frozen=True, extra="forbid"):
     """Whether to feed BGR, as the published scripts do, although the discriminator was trained on RGB."""
     real_only: bool = False
     """Whether to use the real picture only."""
-    animation: Literal["webp", "gif", "none"] = "webp"
+    animation: AnimationFormat = "webp"
     device: str = "cpu"
 
 
