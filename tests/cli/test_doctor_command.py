@@ -6,15 +6,20 @@ import dataclasses
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from tessera.cli.doctor import app, lines
 from tessera.engines.devices import Device
+from tessera.generators import SRVGGNetCompactConfig
 from tessera.machine import Cores
 from tessera.upscaling import doctor
 from tessera.upscaling.doctor import Findings
+from tessera.upscaling.upscaler import Upscaler
+from tessera.weights.files import save_weights
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +103,47 @@ def test_help_does_not_import_torch():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "--json" in done.stdout
+
+
+@pytest.fixture
+def small_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TESSERA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("tessera.engines.devices.may_have_gpu", lambda: False)
+    torch.manual_seed(0)
+    config = SRVGGNetCompactConfig(features=16, convolutions=1, scale=2)
+    save_weights(tmp_path / "small.safetensors", config, config.build().state_dict())
+    return tmp_path / "small.safetensors"
+
+
+def test_plans_are_made_ahead_and_shown_as_a_table_with_a_verdict_for_each_candidate(small_model: Path):
+    result = run("--plan", "-n", str(small_model), "--precision", "exact")
+    assert result.exit_code == 0, result.output
+    name, heading, *rows = result.output.splitlines()
+    assert name == str(small_model)
+    assert heading.split()[:4] == ["engine", "device", "precision", "s/megapixel"]
+    engines = {row.split()[0]: row for row in rows if " cpu " in row}
+    assert {"ncnn", "openvino", "pytorch"} <= set(engines)
+    assert sum("  chosen" in row for row in rows) == 1
+    assert all("within 1 level of fp32" in row for row in engines.values() if "excluded" not in row)
+    described = next(row for row in rows if row.startswith("plan: "))
+    assert "precision exact" in described
+    assert "the fastest of" in described
+    # The next picture uses that plan.
+    ready = Upscaler(str(small_model), precision="exact").prepare()
+    assert ready.choice is not None
+    assert str(ready.choice.candidate) in described
+
+
+def test_plans_are_printed_as_json(small_model: Path):
+    (planned,) = json.loads(run("--plan", "--json", "-n", str(small_model)).output)
+    assert planned["model"] == str(small_model)
+    assert planned["problem"] is None
+    assert {"engine", "device", "precision", "s/megapixel", "distance to fp32", "verdict"} == set(
+        planned["candidates"][0]
+    )
+
+
+def test_a_model_that_cannot_be_planned_is_a_line_and_an_exit_code(tmp_path: Path):
+    result = run("--plan", "-n", str(tmp_path / "missing.pth"))
+    assert result.exit_code == 1
+    assert "missing.pth" in result.output

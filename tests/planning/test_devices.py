@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from stand_ins import nearest
-from tessera.engines import devices
+from stand_ins import FunctionEngine, nearest, repeated
+from tessera.engines import devices, hardware
 from tessera.engines.devices import Device
-from tessera.planning import candidates
+from tessera.engines.engine import Engine
+from tessera.machine import Processor, processor
+from tessera.native.library import SET_VARIABLE
+from tessera.planning import Candidate, Planner, cache, candidates
 from tessera.planning.cache import plan_key
+from tessera.weights.loaded_generator import LoadedGenerator
 
 GPUS = (
     Device(name="vulkan:0", kind="vulkan", title="Card", usable=True, driver="24.1.3"),
@@ -25,6 +32,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TESSERA_CACHE", str(tmp_path))
     monkeypatch.setattr(devices, "_list_vulkan", lambda: GPUS)
     monkeypatch.setattr(devices, "_may_have_pytorch_gpu", lambda: False)
+    monkeypatch.setattr(devices, "may_have_gpu", lambda: True)
     devices.list_automatic.cache_clear()
 
 
@@ -56,14 +64,80 @@ def test_a_named_engine_is_tried_on_the_devices_it_has(monkeypatch: pytest.Monke
     ] == ["cpu"]
 
 
-def test_a_plan_is_made_again_when_a_driver_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+def change_vulkan_driver(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(devices, "_list_vulkan", lambda: (dataclasses.replace(GPUS[0], driver="25.0.0"),))
+
+
+def change_nvidia_driver(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(devices, "read_nvidia_version", lambda: "NVRM version: 580.95.05")
+
+
+def change_a_library(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("tessera.engines.engine.find_installed_version", lambda package: f"{package} 99")
+
+
+def change_processor(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(cache, "processor", lambda: Processor(name="Other", architecture="x86_64", features=("AVX2",)))
+
+
+def change_features(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(cache, "processor", lambda: dataclasses.replace(processor(), features=()))
+
+
+def change_kernels_set(patch: pytest.MonkeyPatch) -> None:
+    patch.setenv(SET_VARIABLE, "AVX2")
+
+
+@pytest.mark.parametrize("device", ["auto", "vulkan:0", "cuda", "cpu"])
+@pytest.mark.parametrize(
+    ("change", "concerns"),
+    [
+        (change_vulkan_driver, {"auto", "vulkan:0"}),
+        (change_nvidia_driver, {"auto", "vulkan:0", "cuda"}),
+        (change_a_library, {"auto", "vulkan:0", "cuda", "cpu"}),
+        (change_processor, {"auto", "vulkan:0", "cuda", "cpu"}),
+        (change_features, {"auto", "vulkan:0", "cuda", "cpu"}),
+        (change_kernels_set, {"auto", "vulkan:0", "cuda", "cpu"}),
+    ],
+)
+def test_a_plan_is_made_again_when_the_machine_changes(
+    monkeypatch: pytest.MonkeyPatch, change: Callable[[pytest.MonkeyPatch], None], concerns: set[str], device: str
+) -> None:
     def key() -> object:
-        return plan_key(nearest(), "auto", engine="auto", device="auto", threads=None)
+        return plan_key(nearest(), "auto", engine="auto", device=device, threads=None)
 
     before = key()
     assert key() == before
-    monkeypatch.setattr(devices, "_list_vulkan", lambda: (GPUS[0].__class__(**{**vars(GPUS[0]), "driver": "25.0.0"}),))
-    assert key() != before
+    change(monkeypatch)
+    assert (key() != before) is (device in concerns)
+
+
+def test_a_machine_without_a_gpu_is_not_searched_for_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def never() -> object:
+        raise AssertionError("a driver was loaded")
+
+    for name, expected in (("null", False), ("dri", True), ("nvidia0", True), ("dxg", True), ("kgsl-3d0", True)):
+        folder = tmp_path / f"dev-{name}"
+        folder.mkdir()
+        (folder / name).touch()
+        assert hardware.may_have_gpu(folder) is (expected or not sys.platform.startswith("linux"))
+    monkeypatch.setattr(devices, "_list_vulkan", never)
+    monkeypatch.setattr(devices, "may_have_gpu", lambda: False)
+    assert devices.list_automatic() == ("cpu",)
+    assert devices.describe_state("auto") == (devices.read_nvidia_version() or "")
+
+
+def test_a_cached_plan_needs_no_list_of_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    def open_nearest(network: LoadedGenerator, candidate: Candidate) -> Engine:
+        return FunctionEngine(repeated())
+
+    def make() -> Planner:
+        return Planner(nearest(), "exact", device="auto", opener=open_nearest)
+
+    monkeypatch.setattr(devices, "may_have_gpu", lambda: False)
+    plan = make().plan
+    monkeypatch.setattr("tessera.planning.candidates.list_automatic", lambda: 1 / 0)
+    assert make().plan == plan
 
 
 @pytest.mark.parametrize(

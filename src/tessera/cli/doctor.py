@@ -3,29 +3,50 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from tessera.cli import make_printable
+from tessera.errors import UsageError
 from tessera.wording import format_bytes
 
 if TYPE_CHECKING:
     from tessera.engines.devices import Device
+    from tessera.engines.engine import Precision
     from tessera.upscaling.doctor import EngineState, ExtraState, Findings
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
+_COLUMNS = ("engine", "device", "precision", "s/megapixel", "distance to fp32", "verdict")
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of lines; sizes are in bytes.")]
+MakePlans = Annotated[bool, typer.Option("--plan", help="Measure all engines with each model on this machine, ahead.")]
+Models = Annotated[
+    list[str] | None, typer.Option("-n", "--model", help="With --plan: a model or a weights file, may be repeated.")
+]
+PlanPrecision = Annotated[
+    Literal["exact", "auto", "fast"], typer.Option("--precision", help="With --plan: the precision to plan for.")
+]
 
 
 @app.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-def doctor(as_json: AsJson = False) -> None:
+def doctor(
+    as_json: AsJson = False, plan: MakePlans = False, model: Models = None, precision: PlanPrecision = "auto"
+) -> None:
     """Check the installation and hardware: cores, memory, devices, engines, weights, versions.
+
+    With --plan instead: time every engine on every device, compare each with fp32, and cache what to use.
 
     Exit code: 0 pictures can be upscaled here, 1 they cannot.
     """
+    if model and not plan:
+        raise UsageError("-n belongs to --plan: `tessera doctor --plan -n MODEL`.")
+    if plan:
+        _print_plans(model or (), precision, as_json=as_json)
+        return
     from tessera.upscaling.doctor import as_dict, examine, list_warnings
 
     found = examine()
@@ -37,6 +58,37 @@ def doctor(as_json: AsJson = False) -> None:
         for warning in list_warnings(found):
             typer.echo(make_printable(f"! {warning}"))
     if not found.can_upscale:
+        raise typer.Exit(1)
+
+
+def _print_plans(models: Sequence[str], precision: Precision, *, as_json: bool) -> None:
+    """Print a table for each model as soon as it is planned, or one JSON list at the end."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from tessera.upscaling.planned import plan_models
+
+    listed: list[dict[str, object]] = []
+    failed = False
+    for planned in plan_models(models, precision):
+        failed = failed or planned.problem is not None
+        if as_json:
+            rows = [dict(zip(_COLUMNS, row, strict=True)) for row in planned.rows()]
+            listed.append({"model": planned.name, "problem": planned.problem, "candidates": rows})
+            continue
+        typer.echo(make_printable(planned.name if planned.problem is None else f"{planned.name}: {planned.problem}"))
+        if planned.plan is not None:
+            table = Table(box=None, pad_edge=False)
+            for column in _COLUMNS:
+                table.add_column(column, no_wrap=True)
+            for row in planned.rows():
+                table.add_row(*(make_printable(cell) for cell in row))
+            # A pipe has no width: one line for each candidate, so that grep finds it whole.
+            Console(width=None if sys.stdout.isatty() else 300, highlight=False, markup=False).print(table)
+            typer.echo(make_printable(planned.plan.describe(planned.choice)) + "\n")
+    if as_json:
+        typer.echo(json.dumps(listed, indent=2))
+    if failed and models:
         raise typer.Exit(1)
 
 

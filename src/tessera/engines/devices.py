@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import platform
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tessera.engines.engine import find_installed_version, import_problem
-from tessera.engines.hardware import has_nvidia_driver, read_nvidia_version
+from tessera.engines.hardware import has_nvidia_driver, may_have_gpu, read_nvidia_version
 from tessera.engines.ncnn.vulkan import find_vulkan
 from tessera.libraries import import_library
 from tessera.machine import processor
@@ -60,9 +61,9 @@ def list_devices(pytorch: Gpus | None = None) -> tuple[Device, ...]:
 def list_automatic() -> tuple[str, ...]:
     """Names of the devices that the planner chooses from: usable GPUs first, the CPU last.
 
-    PyTorch is imported only where it may find a GPU.
+    Vulkan is asked and PyTorch imported only where they may find a GPU.
     """
-    gpus = [*_list_vulkan(), *(_list_pytorch() if _may_have_pytorch_gpu() else ())]
+    gpus = [*(_list_vulkan() if may_have_gpu() else ()), *(_list_pytorch() if _may_have_pytorch_gpu() else ())]
     return (*(gpu.name for gpu in gpus if gpu.usable and not gpu.software), "cpu")
 
 
@@ -86,10 +87,19 @@ def parse_device(text: str) -> str:
     return f"cuda:{number}"
 
 
-def describe_state() -> str:
-    """What a choice among the devices depends on besides the versions of the packages: GPUs and their drivers."""
-    vulkan = [f"{gpu.name} {gpu.title} {gpu.driver}" for gpu in _list_vulkan() if gpu.usable]
+def describe_state(device: str) -> str | None:
+    """What a plan for a device depends on besides the versions of the packages: GPUs and their drivers."""
+    if device == "cpu":
+        return None
+    asks_vulkan = device.startswith("vulkan") or (device == AUTO and may_have_gpu())
+    vulkan = [f"{gpu.name} {gpu.title} {gpu.driver}" for gpu in _list_vulkan() if gpu.usable] if asks_vulkan else []
     return "; ".join([*vulkan, read_nvidia_version() or ""])
+
+
+def look_ahead(device: str) -> None:
+    """Begin to look for devices in the background, where `auto` will ask for them: loading a driver takes a second."""
+    if device == AUTO and may_have_gpu():
+        threading.Thread(target=find_vulkan, name="devices", daemon=True).start()
 
 
 def _list_vulkan() -> Iterator[Device]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from pathlib import Path
 
 from tessera.machine import processor
@@ -40,3 +41,17 @@ def read_nvidia_version() -> str | None:
     if not _NVIDIA_VERSION.is_file():
         return None
     return _NVIDIA_VERSION.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
+
+
+_GPU_NODES = ("dri", "nvidia", "nvhost", "nvgpu", "dxg", "mali", "kgsl", "pvr")
+"""How the names of GPUs' files in /dev begin: Mesa, NVIDIA, Windows under WSL, Arm, Qualcomm, Imagination."""
+
+
+def may_have_gpu(folder: Path = Path("/dev")) -> bool:
+    """Whether looking for a GPU is worth the time: on Linux every driver has a file in /dev."""
+    if not sys.platform.startswith("linux"):
+        return True
+    try:
+        return any(place.name.startswith(_GPU_NODES) for place in folder.iterdir())
+    except OSError:
+        return True

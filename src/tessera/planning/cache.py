@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from tessera.engines.devices import AUTO, describe_state
+from tessera.engines.devices import describe_state
 from tessera.engines.engine import EngineInfo, Precision
 from tessera.engines.opening import ENGINES, EngineName
 from tessera.machine import cores, processor
+from tessera.native.library import SET_VARIABLE
 from tessera.planning.plan import Plan
 from tessera.storage.cache import Key, read_cached, write_cached
 from tessera.version import __version__
@@ -18,7 +20,7 @@ from tessera.version import __version__
 if TYPE_CHECKING:
     from tessera.weights.loaded_generator import LoadedGenerator
 
-FORMAT = 4
+FORMAT = 5
 _FOLDER = "plans"
 
 
@@ -35,6 +37,7 @@ def plan_key(
 
     `int8` is the SHA-256 of the int8 companion among the candidates.
     """
+    here = processor()
     return {
         "format": FORMAT,
         "network": generator.config.model_dump_json(),
@@ -43,11 +46,12 @@ def plan_key(
         "policy": policy,
         "engine": engine,
         "device": device,
-        "devices": describe_state() if device == AUTO or device.startswith("vulkan") else None,
+        "devices": describe_state(device),
         "threads": threads,
         "tessera": __version__,
         **{info.name: _find_state(info) for info in ENGINES if info.runs_networks},
-        "processor": processor().name,
+        "processor": f"{here.name} {here.architecture} {here.features}",
+        "kernels_set": os.environ.get(SET_VARIABLE),
         "cores": cores().usable,
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -49,7 +50,10 @@ class Planner:
         self._device = device
         self._tile, self._overlap = tile, overlap
         self._may_take_fewer_threads = threads is None
-        self._candidates = list_candidates(policy, engine=engine, device=device, threads=threads, int8=int8)
+        # Listed when a plan is made: for a cached one no GPU need be looked for.
+        self._list_candidates = functools.partial(
+            list_candidates, policy, engine=engine, device=device, threads=threads, int8=int8
+        )
         digest = None if int8 is None else int8.sha256
         self._key = plan_key(generator, policy, engine=engine, device=device, threads=threads, int8=digest)
         self._opener = opener
@@ -63,9 +67,7 @@ class Planner:
     def plan(self) -> Plan:
         """The plan, from the cache or measured now."""
         if self._plan is None:
-            self._plan = read_plan(self._key) or self._update_timings(
-                Plan(policy=self._policy, candidates=self._candidates)
-            )
+            self._plan = read_plan(self._key) or self._update_timings(self._make_empty_plan())
         return self._plan
 
     def engine_for(self, pixels: int) -> tuple[Engine, Choice] | None:
@@ -93,7 +95,7 @@ class Planner:
         """Measure and check every candidate, which takes many seconds, in place of a cached plan."""
         from tessera.planning.timing import THOROUGH
 
-        self._plan = self._update_timings(Plan(policy=self._policy, candidates=self._candidates), THOROUGH)
+        self._plan = self._update_timings(self._make_empty_plan(), THOROUGH)
         for each in self.plan.candidates:
             if each.timings:
                 self._open_checked(each)
@@ -111,6 +113,9 @@ class Planner:
             return
         mean = pace if known.pace == 1.0 else (pace * known.pace) ** 0.5
         self._note(known, known.model_copy(update={"pace": min(max(mean, 1 / SLOWEST_PACE), SLOWEST_PACE)}))
+
+    def _make_empty_plan(self) -> Plan:
+        return Plan(policy=self._policy, candidates=self._list_candidates())
 
     def _measure_more(self) -> bool:
         """Measure the rest when all measured candidates are excluded -> whether that gave new ones."""

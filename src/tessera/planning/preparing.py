@@ -12,7 +12,7 @@ from tessera.engines.hardware import has_int8
 from tessera.engines.opening import find_engine, find_file_engine, open_engine
 from tessera.planning.candidates import threads_for
 from tessera.planning.fallback import FallbackEngine
-from tessera.planning.plan import Candidate, Choice, sentence_of
+from tessera.planning.plan import Candidate, Choice, Plan, sentence_of
 from tessera.planning.planner import Planner
 from tessera.tiling.pipeline import Pipeline, choose_overlap
 from tessera.tiling.settings import Settings
@@ -65,34 +65,9 @@ def prepare(generator: LoadedGenerator, settings: Settings, pixels: int) -> Read
     if find_file_engine(generator) is not None:
         return _prepare_file(generator, settings, named)
     runs = pixels * (RUNS_OF_AN_ENSEMBLE if settings.tta else 1)
-    int8 = find_companion(generator, settings)
-
-    def open_candidate(network: LoadedGenerator, candidate: Candidate) -> Engine:
-        if named is not None and _is_named(named, candidate, settings):
-            return named
-        precision = "exact" if candidate.precision == "fp32" else "fast" if candidate.fast else "auto"
-        return open_engine(
-            network,
-            precision,
-            engine=candidate.engine,
-            device=candidate.device,
-            threads=candidate.threads,
-            int8=int8 if candidate.precision == "int8" else None,
-        )
-
     failed, planner = False, None
     try:
-        planner = Planner(
-            generator,
-            settings.precision,
-            engine=settings.engine,
-            device=settings.device,
-            threads=settings.threads,
-            tile=settings.tile,
-            overlap=choose_overlap(generator.config, settings),
-            int8=int8,
-            opener=open_candidate,
-        )
+        planner = _create_planner(generator, settings, named)
         found = planner.engine_for(runs)
         lines = (planner.plan.describe(None if found is None else found[1]),)
     except Exception as error:  # the work can be done without a plan
@@ -109,6 +84,48 @@ def prepare(generator: LoadedGenerator, settings: Settings, pixels: int) -> Read
     if choice.tile:
         pipeline = Pipeline(generator=generator, engine=engine, settings=settings, best_tile=choice.tile)
     return Ready(pipeline=pipeline, choice=choice, lines=lines, pixels=pixels, planner=planner)
+
+
+def plan_ahead(generator: LoadedGenerator, settings: Settings, pixels: int) -> tuple[Plan, Choice | None] | None:
+    """Measure and check every way to run a network, and cache the plan; None for files that one engine runs.
+
+    The choice is the one for this many input pixels. Takes up to a minute. Raises EngineError when a named engine or
+    device is unavailable.
+    """
+    if find_file_engine(generator) is not None:
+        return None
+    planner = _create_planner(generator, settings, None)
+    return planner.measure_all(), planner.choose(pixels)
+
+
+def _create_planner(generator: LoadedGenerator, settings: Settings, named: Engine | None) -> Planner:
+    """A planner for these settings; `named` is the engine that they name, if it is open already."""
+    int8 = find_companion(generator, settings)
+
+    def open_candidate(network: LoadedGenerator, candidate: Candidate) -> Engine:
+        if named is not None and _is_named(named, candidate, settings):
+            return named
+        precision = "exact" if candidate.precision == "fp32" else "fast" if candidate.fast else "auto"
+        return open_engine(
+            network,
+            precision,
+            engine=candidate.engine,
+            device=candidate.device,
+            threads=candidate.threads,
+            int8=int8 if candidate.precision == "int8" else None,
+        )
+
+    return Planner(
+        generator,
+        settings.precision,
+        engine=settings.engine,
+        device=settings.device,
+        threads=settings.threads,
+        tile=settings.tile,
+        overlap=choose_overlap(generator.config, settings),
+        int8=int8,
+        opener=open_candidate,
+    )
 
 
 def _open_last_resort(generator: LoadedGenerator, settings: Settings, named: Engine | None, *, failed: bool) -> Engine:

@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar, Unpack
 
 import numpy as np
 
-from tessera.engines.devices import name_one
+from tessera.engines.devices import look_ahead, name_one
 from tessera.engines.engine import Engine
 from tessera.engines.opening import EngineName, check_engine
 from tessera.errors import UsageError
@@ -70,6 +70,8 @@ class Upscaler:
         if isinstance(engine, str):
             self.settings = dataclasses.replace(self.settings, engine=engine)
             engine = None
+        if engine is None and self.settings.engine in ("auto", "ncnn", "pytorch"):
+            look_ahead(self.settings.device)
         self.generator = model if isinstance(model, LoadedGenerator) else load_model(model, offline=offline)
         config = self.generator.config
         if config.in_channels not in (1, 3) or config.in_channels != config.out_channels:

@@ -85,9 +85,17 @@ class Vulkan(BaseModel, frozen=True, extra="forbid"):
     problem: str | None = None
 
 
-@functools.cache
+_search = threading.Lock()
+
+
 def find_vulkan() -> Vulkan:
     """Find the Vulkan devices of this machine, once per process."""
+    with _search:  # one thread searches, others wait for its result
+        return _find_vulkan()
+
+
+@functools.cache
+def _find_vulkan() -> Vulkan:
     if find_installed_version("ncnn") is None:
         return Vulkan(problem=f"The package ncnn is not installed: {find_install('ncnn')}.")
     key = _key()
@@ -103,7 +111,7 @@ def find_vulkan() -> Vulkan:
 def forget_vulkan() -> None:
     """Forget the cached devices, so that the next search looks again."""
     remove_cached("vulkan", _key())
-    find_vulkan.cache_clear()
+    _find_vulkan.cache_clear()
 
 
 def find_device(device: str) -> VulkanDevice:
