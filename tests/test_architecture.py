@@ -10,7 +10,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "tessera"
 
 # Ground floor first: a module may import from lines above its own. Stations on one line do not import each other.
 FLOORS = (
-    ("config", "errors", "libraries", "machine", "version", "wording"),
+    ("config", "errors", "libraries", "machine", "memory_errors", "version", "wording"),
     ("generators", "native", "storage"),
     ("discriminators",),
     ("images", "weights"),

@@ -206,10 +206,31 @@ def memory(proc: Path = PROC, cgroup: Path = CGROUP) -> Memory:
     )
 
 
+def find_address_limit() -> int | None:
+    """The bytes of address space that this process may use (`ulimit -v`); None if they are not limited."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def address_space(proc: Path = PROC) -> dict[str, int]:
+    """The address space of this process in bytes, now (VmSize) and at most (VmPeak); empty where unknown."""
+    with contextlib.suppress(OSError):
+        return parse_meminfo((proc / "self" / "status").read_text())
+    return {}
+
+
 def available_memory_bytes() -> int:
-    """Memory that can be taken now: the system's, or what the control group of a container leaves."""
+    """Memory that can be taken now: the system's, what a container's control group leaves, or the address limit."""
     available = memory().available_bytes
-    return max(_FALLBACK_MEMORY_BYTES if available is None else available, _LEAST_MEMORY_BYTES)
+    available = _FALLBACK_MEMORY_BYTES if available is None else available
+    limit = find_address_limit()
+    if limit is not None:
+        available = min(available, limit - address_space().get("VmSize", 0))
+    return max(available, _LEAST_MEMORY_BYTES)
 
 
 def _list_memory_groups(proc: Path, cgroup: Path) -> Iterator[tuple[int, int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -100,7 +101,13 @@ def test_doctor_names_a_missing_home() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")
-def test_too_little_address_space_is_a_sentence() -> None:
-    """Between what the libraries need at all and what is plenty."""
-    for kilobytes in (400_000, 700_000, 1_200_000):
-        run(UPSCALE, before=f"ulimit -v {kilobytes}; ")
+@pytest.mark.parametrize(
+    ("arguments", "mebibytes"),
+    [(UPSCALE, 300), (UPSCALE, 700), (UPSCALE.replace("pytorch", "openvino"), 900), ("profile tiny.safetensors", 900)],
+)
+def test_too_little_address_space_is_a_sentence(arguments: str, mebibytes: int) -> None:
+    """An import of PyTorch takes 590 MB of address space, one of OpenVINO 290 MB, and less ends in a crash."""
+    code, errors = run(arguments, before=f"ulimit -v {mebibytes * 1024}; ")
+    assert code == 1, errors
+    advice = rf"[Rr]aise the limit of this process's address space, which is {mebibytes} MiB \(`ulimit -v`\)\."
+    assert re.search(advice, errors), errors

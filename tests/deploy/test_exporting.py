@@ -482,7 +482,7 @@ def test_memory_that_runs_out_is_a_sentence_and_leaves_nothing(where, error, tmp
         return run
 
     monkeypatch.setattr(exporting, where, too_large)
-    for shape, words in (((64, 32), "a smaller `shape` than 64x32"), (None, "Close other programs")):
+    for shape, words in (((64, 32), "a smaller `shape` than 64x32"), (None, "close other programs")):
         with pytest.raises(
             ExportError, match=rf"a\.onnx: memory ran out while the model was running.*{words}"
         ) as caught:

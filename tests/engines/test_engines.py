@@ -8,12 +8,12 @@ import torch
 from stand_ins import loaded, ran
 from tessera.engines.engine import import_problem
 from tessera.engines.hardware import has_bf16
-from tessera.engines.memory import is_memory_error
 from tessera.engines.opening import open_engine
 from tessera.engines.openvino.engine import OpenVinoEngine
 from tessera.engines.pytorch.engine import TorchEngine
 from tessera.errors import EngineError, OutOfMemoryError, UsageError
 from tessera.generators import RRDBNetConfig, SRVGGNetCompactConfig
+from tessera.memory_errors import is_memory_error
 from tessera.weights.files import save_weights
 
 

@@ -24,6 +24,7 @@ from tessera.cli.options import describe_error, set_running_options, show_option
 from tessera.cli.streams import close_streams, describe_system_error, leave_output, open_streams, write_line
 from tessera.errors import Interrupted, TesseraError, UsageError
 from tessera.libraries import describe_failed_import, find_extra, find_library
+from tessera.memory_errors import advise_on_memory, guard_imports, is_probably_memory_error
 from tessera.version import __version__
 
 _COMMANDS = {
@@ -116,6 +117,7 @@ def root(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the `tessera` command -> exit code: 0 all done, 1 some failed, 2 wrong usage, 128 + signal if stopped."""
     open_streams()
+    guard_imports()
     return close_streams(_run(arguments))
 
 
@@ -141,18 +143,20 @@ def _run(arguments: Sequence[str] | None) -> int:
         return 130
     except BrokenPipeError:
         return leave_output()
-    except OSError as error:
-        print_error(describe_system_error(error))
-        return 1
-    except ImportError as error:
-        problem = _describe_failed_import(error, sys.argv[1:] if arguments is None else arguments)
+    except Exception as error:
+        if is_probably_memory_error(error):
+            advice = advise_on_memory("close other programs, or choose smaller inputs or tiles")
+            print_error(f"out of memory; {advice}.")
+            return 1
+        if isinstance(error, OSError):
+            print_error(describe_system_error(error))
+            return 1
+        given = sys.argv[1:] if arguments is None else arguments
+        problem = _describe_failed_import(error, given) if isinstance(error, ImportError) else None
         if problem is None:
             raise
         print_error(problem)
         return 2
-    except MemoryError:
-        print_error("out of memory. Choose smaller inputs or tiles, or raise the memory limit of this process.")
-        return 1
     return code if isinstance(code, int) else 0
 
 

@@ -38,11 +38,11 @@ from tessera.deploy.places import check_places, put_all_in_place
 from tessera.deploy.settings import ExportSettings
 from tessera.deploy.stored import cast_for_storage
 from tessera.deploy.torchscript import build_torchscript_archive
-from tessera.engines.memory import is_memory_error
 from tessera.engines.opening import open_engine
 from tessera.errors import ExportError, TesseraError, UsageError
 from tessera.generators import find_generator
 from tessera.libraries import describe_missing, import_library
+from tessera.memory_errors import advise_on_memory, is_memory_error
 from tessera.storage.atomic import choose_temporary_name
 from tessera.storage.files import write_bytes, write_text
 from tessera.storage.leftovers import remove_leftovers
@@ -152,12 +152,12 @@ def _enough_memory(output: Path, settings: ExportSettings) -> Generator[None]:
     except Exception as error:
         if not is_memory_error(error):
             raise
-        advice = "Close other programs"
+        advice = advise_on_memory()
         if settings.shape is not None:
             height, width = settings.shape
-            advice = f"Choose a smaller `shape` than {height}x{width}, or leave it out for a file that takes any size"
+            advice = f"choose a smaller `shape` than {height}x{width}, or leave it out for a file that takes any size"
         raise ExportError(
-            f"{output}: memory ran out while the model was running, and only verified files are written. {advice}."
+            f"{output}: memory ran out while the model was running, and only verified files are written; {advice}."
         ) from error
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from tessera.libraries import import_library
+from tessera.memory_errors import is_memory_error
 from tessera.version import __version__
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def find_installed_version(package: str) -> str | None:
 
 
 def import_problem(package: str, load: Callable[[str], object] = import_library) -> str | None:
-    """Why a package cannot be imported, as a sentence; None when it can."""
+    """Why a package cannot be imported, as a sentence; None when it can. Raises MemoryError."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -179,6 +180,8 @@ def import_problem(package: str, load: Callable[[str], object] = import_library)
             return "Not installed."
         return f"Installed, but {error.name}, which it needs, is missing."
     except Exception as error:  # a damaged binary may raise anything
+        if is_memory_error(error):
+            raise MemoryError(str(error)) from error
         return f"Installed, but the import fails: {extract_sentence(error)}"
     return None
 

@@ -1,4 +1,4 @@
-"""Memory: how much a network needs per pixel, and how each library reports that it ran out.
+"""Memory: how much a network needs per pixel, and OutOfMemoryError for whatever a library raises when it runs out.
 
 Nothing here imports a library.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from tessera.engines.engine import Tiles
 from tessera.errors import OutOfMemoryError
 from tessera.generators import GeneratorConfig, find_generator
+from tessera.memory_errors import is_memory_error
 
 _UNKNOWN_FEATURES = 64
 """Assumed for networks whose layers are unknown."""
@@ -25,15 +26,6 @@ class without_memory_errors:  # noqa: N801 - reads as a statement
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if error is not None and is_memory_error(error):
             raise OutOfMemoryError(f"Out of memory on a batch of tiles {self._shape}.") from error
-
-
-def is_memory_error(error: BaseException) -> bool:
-    """Whether an exception of PyTorch, OpenVINO or Python means that memory ran out."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # PyTorch's, of GPUs
-        return True
-    text = str(error).lower()
-    known = ("can't allocate memory", "out of memory", "bad_alloc", "failed to allocate", "could not allocate")
-    return isinstance(error, RuntimeError) and any(words in text for words in known)
 
 
 def working_bytes_per_pixel(config: GeneratorConfig, precision: str) -> int:

@@ -34,7 +34,7 @@ def check_regular_file(path: Path) -> None:
 
 @contextlib.contextmanager
 def explain_errors(path: Path) -> Generator[None]:
-    """Turn errors of libvips and of the operating system about a file into PictureError."""
+    """Turn errors of libvips and of the operating system about a file into PictureError, MemoryError aside."""
     try:
         yield
     except PictureError:
@@ -49,6 +49,8 @@ def explain_errors(path: Path) -> Generator[None]:
     except Exception as error:
         if not is_libvips_error(error):
             raise
+        if is_out_of_memory(error):
+            raise MemoryError(str(error)) from None
         raise PictureError(describe_damage(path, error)) from None
 
 
@@ -56,6 +58,11 @@ def is_libvips_error(error: BaseException) -> bool:
     """Whether libvips raised it, without importing libvips."""
     pyvips = sys.modules.get("pyvips")
     return pyvips is not None and isinstance(error, pyvips.Error)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether libvips says that it could not allocate memory, which no damage of a file causes."""
+    return is_libvips_error(error) and "out of memory" in str(error).lower()
 
 
 def describe_damage(path: Path, error: Exception) -> str:

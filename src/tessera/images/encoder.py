@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tessera.errors import PictureError
-from tessera.images.damage import is_libvips_error
+from tessera.images.damage import is_libvips_error, is_out_of_memory
 from tessera.images.libvips import vips
 
 _WAIT_SECONDS = 0.2
@@ -60,6 +60,8 @@ class EncoderThread:
 
     def _describe_error(self, error: BaseException) -> BaseException:
         """Return the error for the caller: a sentence, unless it is a bug."""
+        if isinstance(error, MemoryError) or is_out_of_memory(error):
+            return MemoryError(str(error))
         if isinstance(error, OSError):
             reason = error.strerror or str(error)
         elif isinstance(error, PictureError) or is_libvips_error(error):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tessera.engines.engine import Engine, Precision
 from tessera.engines.opening import EngineName
-from tessera.errors import OutOfMemoryError
+from tessera.memory_errors import is_memory_error
 from tessera.planning.cache import plan_key, read_plan, write_plan
 from tessera.planning.candidates import list_candidates
 from tessera.planning.plan import SLOWEST_PACE, Candidate, Choice, Difference, Plan, sentence_of
@@ -149,9 +149,9 @@ class Planner:
             if candidate.difference is not None:
                 return engine, candidate
             difference = self._difference(engine)
-        except (OutOfMemoryError, MemoryError):  # this time; it may fit the next time
-            return None
         except Exception as error:  # whatever an engine stumbles over, another may run
+            if is_memory_error(error):  # this time; it may fit the next time
+                return None
             self._note(candidate, candidate.model_copy(update={"problem": sentence_of(error)}))
             return None
         problem = self._objection(candidate, difference)

@@ -19,6 +19,7 @@ from tessera.engines.opening import EngineName, find_engine
 from tessera.errors import EngineError
 from tessera.generators import GeneratorConfig
 from tessera.libraries import import_library
+from tessera.memory_errors import is_memory_error
 from tessera.planning.candidates import usual_speed
 from tessera.planning.chart import chart
 from tessera.planning.plan import Candidate, Timing, sentence_of
@@ -153,6 +154,8 @@ class Stopwatch:
         try:
             import_library(info.module)
         except Exception as error:  # a broken library may raise anything
+            if is_memory_error(error):  # this time: not to be remembered
+                raise
             return f"{info.module} cannot be imported: {sentence_of(error)}"
         return max(self._clock() - began, known)
 

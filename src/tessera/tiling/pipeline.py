@@ -14,9 +14,10 @@ import numpy as np
 
 from tessera.engines.engine import Batching, Engine, OnDevice, Recoverable
 from tessera.errors import DeviceLostError, OutOfMemoryError
-from tessera.generators import GeneratorConfig
+from tessera.generators import GeneratorConfig, find_generator
 from tessera.images.pixels import Pixels
 from tessera.machine import available_memory_bytes
+from tessera.memory_errors import advise_on_memory
 from tessera.tiling.fidelity import CONTEXT
 from tessera.tiling.mosaic import AlphaMethod, MosaicCount, MosaicPlan, mosaic
 from tessera.tiling.rows import BledRows, RowSource, WrappedRows
@@ -29,6 +30,7 @@ LARGEST_PIECE = 512
 _SHARE_OF_MEMORY = 0.4
 _MOST_COMPACT_RADIUS = 64
 _OVERLAP_OF_DEEP_NETWORKS = 24
+_COMPACT_MODEL = "realesr-animevideov3"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,15 +157,20 @@ class Pipeline:
         sizes = ", ".join(str(each or "one piece") for each in tried)
         raise OutOfMemoryError(
             f"Out of memory on a picture of {width}x{height} with tiles of {sizes} pixels."
-            f" Close other programs, or use {self._advise(height, width)}."
+            f" {self._advise(height, width)}."
         ) from None
 
     def _advise(self, height: int, width: int) -> str:
-        """What needs less memory: a smaller output if it is larger than the network's own."""
+        """What needs less memory: a smaller output if it is larger than the network's own, another network if not."""
+        advice = advise_on_memory()
+        advice = advice[0].upper() + advice[1:]
         out_height, _ = self.settings.output_size(height=height, width=width, scale=self.scale)
         if out_height > height * self.scale:
-            return f"a smaller `outscale` than {self.settings.outscale}"
-        return "a smaller model such as realesr-animevideov3"
+            return f"{advice}, or use a smaller `outscale` than {self.settings.outscale}"
+        config = self.generator.config
+        if find_generator(config) is None or config.layers.is_chain:
+            return advice
+        return f"{advice}, or use a smaller model such as {_COMPACT_MODEL}"
 
     def notes(self, count: MosaicCount, tried: Sequence[int]) -> Iterator[str]:
         """What the user should know about a run that succeeded."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tessera.errors import EngineError, Interrupted, LimitError, OutOfMemoryError, PictureError, TesseraError
 from tessera.images.formats import find_format
+from tessera.memory_errors import advise_on_memory, is_probably_memory_error
 from tessera.planning.preparing import find_companion
 from tessera.storage.checksum import compute_sha256
 from tessera.storage.files import check_inside
@@ -335,11 +336,15 @@ def _as_sentences(task: Task) -> Generator[None]:
         yield
     except BrokenPipeError:
         raise
-    except OSError as error:
+    except TesseraError:
+        raise
+    except Exception as error:
+        if is_probably_memory_error(error):
+            raise LimitError(f"{task.source}: out of memory; {advise_on_memory()}.") from error
+        if not isinstance(error, OSError):
+            raise
         where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else task.source
         raise PictureError(f"{where}: {error.strerror or error}.") from error
-    except MemoryError:
-        raise LimitError(f"{task.source}: out of memory while reading or writing.") from None
 
 
 def _compute_digest(source: Path) -> str:

@@ -18,10 +18,10 @@ class SplicedFile:
     def __init__(self, path: Path, edit: Callable[[bytes], bytes | None]) -> None:
         self._file = path.open("wb", buffering=0)
         self._edit: Callable[[bytes], bytes | None] | None = edit
-        self._error: OSError | None = None
+        self._error: OSError | MemoryError | None = None
 
     def save(self, encode: Callable[[Any], None]) -> None:
-        """Run an encoder on a target that writes into the file. Raises OSError and libvips' error."""
+        """Run an encoder on a target that writes into the file. Raises OSError, MemoryError and libvips' error."""
         target = vips().TargetCustom()
         target.on_write(self._write)
         try:
@@ -46,6 +46,6 @@ class SplicedFile:
             while len(piece):
                 piece = piece[self._file.write(piece) :]
             return len(data)
-        except OSError as error:  # raised again by save, because no exception passes through libvips
+        except (OSError, MemoryError) as error:  # raised again by save, because no exception passes through libvips
             self._error = error
             return -1
