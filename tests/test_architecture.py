@@ -157,10 +157,6 @@ def test_no_two_classes_have_the_same_name():
     assert shared.keys() == SHARED_CLASS_NAMES.keys(), shared
 
 
-# Modules whose messages still name options. The list only shrinks.
-SPEAK_COMMAND_LINE = {
-    *("deploy/build_file.py", "deploy/settings.py", "deploy/table.py", "weights/published.py", "zoo/models.py"),
-}
 # Strings outside cli/ that hold an option for good reason.
 OPTIONS_ALLOWED = ("pip install", "apt install")
 # An option, but not a property of a style sheet.
@@ -183,11 +179,7 @@ def messages(path: Path) -> list[str]:
 
 @pytest.mark.parametrize(
     "path",
-    [
-        path
-        for path in modules()
-        if station(path) != "cli" and path.relative_to(SOURCE).as_posix() not in SPEAK_COMMAND_LINE
-    ],
+    [path for path in modules() if station(path) != "cli"],
     ids=lambda path: path.relative_to(SOURCE).as_posix(),
 )
 def test_the_library_does_not_speak_command_line(path):

@@ -12,6 +12,7 @@ from tessera.cli.shared_options import Overwrite
 from tessera.errors import TesseraError, UsageError
 
 if TYPE_CHECKING:
+    from tessera.deploy.build_file import BuildConfig
     from tessera.train.recipe import Recipe
     from tessera.train.recipe_parts import OptimizerConfig
     from tessera.train.schedule import CosineRestarts, MultiStep
@@ -47,10 +48,31 @@ def import_file(
 
     if output is not None and output.suffix.lower() != ".toml":
         raise UsageError(f"{output}: recipes and build files are TOML. Use a name that ends in .toml.")
-    imported = import_build(file) if is_foreign_build(file) else import_config(file)
-    _write(imported.text, output, overwrite=overwrite)
+    if is_foreign_build(file):
+        imported = import_build(file)
+        first, _, rest = imported.text.partition("\n")
+        text = f"{first}\n# {_suggest_command(imported.build)}\n{rest}"
+    else:
+        imported = import_config(file)
+        text = imported.text
+    _write(text, output, overwrite=overwrite)
     for sentence in imported.sentences:
         print_error(f"{file}: {sentence}")
+
+
+def _suggest_command(build: BuildConfig) -> str:
+    """The command that makes a file of a build, once the words in capitals are replaced.
+
+    >>> from tessera.deploy.build_file import BuildConfig
+    >>> _suggest_command(BuildConfig(model="model.pth", precision="fp16"))
+    'tessera export --build THIS_FILE -o model.onnx'
+    """
+    from tessera.deploy.build_file import is_onnx_name
+
+    named = "--build THIS_FILE" if build.model and not is_onnx_name(build.model) else "MODEL --build THIS_FILE"
+    if build.precision == "int8":  # the folder of the other program is seldom there, and may hold shrunk pictures
+        return f"tessera quantize {named} --calibration FOLDER -o model.int8.xml"
+    return f"tessera export {named} -o model.onnx"
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from tessera.errors import UsageError
 
 if TYPE_CHECKING:
     from tessera.deploy.held_out import Pair
-    from tessera.deploy.table import Row
+    from tessera.deploy.table import PrecisionFile, Row
     from tessera.weights.loaded_generator import LoadedGenerator
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -92,6 +93,7 @@ def deploy_table(
                 pairs,
                 chosen,
                 folder=Path(place),
+                make_command=_make_command,
                 rounds=rounds,
                 threads=count,
                 pristine=pristine,
@@ -103,6 +105,13 @@ def deploy_table(
     write_report(markdown_file, text)
     write_report(json_file, json.dumps(as_dict(rows, chosen, surroundings), indent=2) + "\n")
     write_report(html_file, "".join(as_html(rows, chosen, surroundings)))
+
+
+def _make_command(form: PrecisionFile, source: Path, output: Path) -> tuple[str, ...]:
+    """What a user would type to upscale one picture with a form."""
+    precision = "exact" if form.products == "fp32" else "auto"
+    options = ("-o", str(output), "-n", str(form.path), "--precision", precision, "--offline", "--overwrite")
+    return (sys.executable, "-m", "tessera", "upscale", str(source), *options)
 
 
 def _find_int8_files(models: Sequence[LoadedGenerator], named: Sequence[Path]) -> dict[str, Path]:

@@ -68,7 +68,7 @@ class ImportedBuild:
 def read_build(path: Path) -> BuildConfig:
     """Read a build file of ours. Raises UsageError that names the wrong key."""
     if path.suffix.lower() in (".yml", ".yaml"):
-        raise UsageError(f"{path}: `tessera config import {path} -o build.toml` makes a build file of it.")
+        raise UsageError(f"{path}: expected TOML, found YAML. `tessera config import` converts VastModelZOO's files.")
     return validate(BuildConfig, read_toml(path), str(path))
 
 
@@ -126,7 +126,7 @@ def _read_shape(frontend: Table, precision: str) -> list[int] | None:
 
 
 def _note_the_rest(file: Table, frontend: Table, backend: Table) -> None:
-    if _is_onnx(frontend.read_text("checkpoint")):
+    if is_onnx_name(frontend.read_text("checkpoint")):
         frontend.note("checkpoint", "weights cannot be taken out of an ONNX file: give the model that it was made from")
     frontend.skip("what a file is follows from its ending", "type")
     if frontend.read_text("dtype", "fp32") != "fp32":
@@ -136,10 +136,10 @@ def _note_the_rest(file: Table, frontend: Table, backend: Table) -> None:
     backend.skip(_OF_THEIR_COMPILER, "type", "compile", "target")
     workspace = file.read_table("workspace")
     if workspace is not None:
-        workspace.skip("the output is named on the command line (-o)", "path")
+        workspace.skip("the output is named when the file is made", "path")
 
 
-def _is_onnx(checkpoint: str) -> bool:
+def is_onnx_name(checkpoint: str) -> bool:
     """Whether a checkpoint is a graph, out of which no weights can be taken."""
     return checkpoint.lower().endswith(".onnx")
 
@@ -224,24 +224,10 @@ def _read_steps(table: Table, key: str) -> list[dict[str, Any]]:
 
 def _write_build(values: Values, path: Path, notes: list[Note]) -> str:
     head = [f"# Imported from {_replace_control_characters(path.name)} (VastModelZOO)."]
-    head.append(f"# {_suggest_command(values)}")
     if notes:
         head += ["#", "# Not taken as it was, or not at all:"]
         head += [f"#   {_replace_control_characters(sentence)}" for sentence in describe_notes(notes)]
     return "\n".join([*head, "", format_recipe(values)])
-
-
-def _suggest_command(values: Values) -> str:
-    """What makes a file of this build, once the words in capitals are replaced.
-
-    >>> _suggest_command({"model": "model.pth", "precision": "fp16"})
-    'tessera export --build THIS_FILE -o model.onnx'
-    """
-    model = str(values.get("model", ""))
-    named = "--build THIS_FILE" if model and not _is_onnx(model) else "MODEL --build THIS_FILE"
-    if values["precision"] == "int8":  # the folder of the other program is seldom there, and may hold shrunk pictures
-        return f"tessera quantize {named} --calibration FOLDER -o model.int8.xml"
-    return f"tessera export {named} -o model.onnx"
 
 
 def _replace_control_characters(text: str) -> str:

@@ -104,9 +104,7 @@ def parse_settings(
     form = _find_format(output, format_name)
     size = _parse_shape(shape)
     if precision == "int8":
-        raise UsageError(
-            "int8 needs calibration pictures; use `tessera quantize MODEL --calibration FOLDER`.", field="precision"
-        )
+        raise UsageError("int8 needs calibration pictures; use `tessera quantize`.", field="precision")
     kinds: dict[str, Precision] = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16"}
     if precision not in kinds:
         raise UsageError(f"expected fp32, fp16 or bf16, found {precision}.", field="precision")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import statistics
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -57,6 +56,10 @@ class PrecisionFile:
         """Of the file, and of the one that belongs to it."""
         companion = self.path.with_suffix(".bin")
         return self.path.stat().st_size + (companion.stat().st_size if companion.is_file() else 0)
+
+
+MakeCommand = Callable[[PrecisionFile, Path, Path], Sequence[str]]
+"""The command that upscales a picture (the first path) into another file with a form of a model."""
 
 
 @dataclass(frozen=True)
@@ -122,12 +125,13 @@ def measure_model(
     protocol: Protocol,
     *,
     folder: Path,
+    make_command: MakeCommand,
     rounds: int,
     threads: int,
     pristine: PristineModel | None = None,
     told: Told = lambda _: None,
 ) -> list[Row]:
-    """Measure each form of a model: quality, then time in turn, then memory in a separate process."""
+    """Measure each form of a model: quality, then time in turn, then memory in the process of `make_command`."""
     engines = {
         form.precision: OpenVinoFileEngine(load_weights(form.path), form.products, threads=threads) for form in forms
     }
@@ -156,7 +160,7 @@ def measure_model(
                 seconds=seconds[name],
                 cpu_seconds=tuple(turn.cpu_seconds or turn.seconds for turn in turns[name]),
                 ratios_to_bf16=tuple(a / b for a, b in zip(slow, seconds[name], strict=True)) if slow else (),
-                peak_bytes=_measure_peak_bytes(form, loaded.config.in_channels, folder, threads),
+                peak_bytes=_measure_peak_bytes(form, loaded.config.in_channels, folder, threads, make_command),
             )
         )
     return found
@@ -215,17 +219,17 @@ def _time_engines(
     return {name: tuple(taken) for name, taken in runs.items()}
 
 
-def _measure_peak_bytes(form: PrecisionFile, channels: int, folder: Path, threads: int) -> int | None:
+def _measure_peak_bytes(
+    form: PrecisionFile, channels: int, folder: Path, threads: int, make_command: MakeCommand
+) -> int | None:
     source, output = folder / "memory.png", folder / "memory_out.png"
     if not source.is_file():
         pixels = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, channels), np.uint8)
         write_picture(pixels, source)
-    options = ("--precision", "exact" if form.products == "fp32" else "auto", "--offline", "--overwrite")
-    command = (sys.executable, "-m", "tessera", "upscale", str(source), "-o", str(output), "-n", str(form.path))
     program = Program(
         name=form.precision,
         products=form.products,
-        command=(*command, *options),
+        command=tuple(make_command(form, source, output)),
         output=output,
         environment={"OMP_NUM_THREADS": str(threads)},
     )

@@ -106,7 +106,7 @@ _ESRGAN_PAGE = "https://drive.google.com/drive/u/0/folders/17VYV_SoZZesU6mbxz2dM
 _HALF_PRECISION = "The pip package holds the weights in half precision, as ncnn uses them."
 _UNPUBLISHED_SUM = (
     "No checksum is published for this file; its checksum is pinned when it is first read as this network, or by"
-    " `tessera models pull NAME --sha256 SHA256`."
+    " `tessera models pull`, which takes the checksum to expect."
 )
 
 
@@ -196,7 +196,7 @@ MODELS: tuple[Model, ...] = (
     _declare_own_model(
         "tessera-x4",
         "srvggnetcompact",
-        "photographs, fast (--fast); included with Tessera",
+        "photographs, fast; included with Tessera",
         "5c30b09c39da63a1e7f695d65ab6907bd87c7fa755c7b4700a344c296f3dcbb0",
     ),
     _declare_own_model(

