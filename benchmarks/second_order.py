@@ -100,8 +100,8 @@ class Scorer:
         sr = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
         ours, truth = (luma_matlab(each)[..., SCALE:-SCALE, SCALE:-SCALE] for each in (sr, gt))
         return {
-            "psnr": float(psnr(ours, truth, data_range=255)),
-            "niqe": niqe(luma_matlab(sr)[0, 0].round(), self._pristine),
+            "psnr": float(psnr(ours.numpy(), truth.numpy(), data_range=255)[0]),
+            "niqe": niqe(luma_matlab(sr)[0, 0].round().numpy(), self._pristine),
             "perceptual": float(self._perceptual(sr, gt).perceptual),
             "grid": grid(luma_matlab(sr)[0, 0].double().numpy()),
         }

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from torch import Tensor
 
 from tessera import write_picture
 from tessera.cli import main
@@ -30,8 +29,8 @@ class LargestError:
     def __init__(self) -> None:
         self.largest = 0.0
 
-    def take(self, sr: Tensor, gt: Tensor) -> None:
-        self.largest = max(self.largest, float((sr - gt).abs().max()))
+    def take(self, sr: np.ndarray, gt: np.ndarray) -> None:
+        self.largest = max(self.largest, float(np.abs(sr - gt).max()))
 
 
 def start_largest_error(_: Frame) -> Accumulator:

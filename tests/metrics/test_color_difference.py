@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 from skimage.color import deltaE_ciede2000
 
 from tessera.metrics.color_difference import ciede2000, mean_color_difference
@@ -48,28 +47,28 @@ PAIRS = np.array(
 )
 
 
-def lab(values: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(values)).reshape(3, 1, 1)
+def lab(values: np.ndarray) -> np.ndarray:
+    return values.reshape(3, 1, 1)
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=[str(number) for number in range(1, 35)])
 def test_the_published_pairs(pair):
     first, second, expected = pair[:3], pair[3:6], pair[6]
-    assert abs(float(ciede2000(lab(first), lab(second))) - expected) < 5e-5
-    assert abs(float(ciede2000(lab(second), lab(first))) - expected) < 5e-5
+    assert abs(float(ciede2000(lab(first), lab(second))[0, 0]) - expected) < 5e-5
+    assert abs(float(ciede2000(lab(second), lab(first))[0, 0]) - expected) < 5e-5
 
 
 def test_random_colors_agree_with_scikit_image():
     rng = np.random.default_rng(0)
     first, second = (rng.uniform((0, -100, -100), (100, 100, 100), (500, 3)) for _ in range(2))
-    ours = ciede2000(torch.from_numpy(first.T)[:, None], torch.from_numpy(second.T)[:, None])[0]
+    ours = ciede2000(first.T[:, None], second.T[:, None])[0]
     np.testing.assert_allclose(
-        ours.numpy(), deltaE_ciede2000(first, second), atol=1e-5
+        ours, deltaE_ciede2000(first, second), atol=1e-5
     )  # it jumps by 1e-5 where hues meet at 360 degrees
 
 
 def test_equal_pictures_differ_by_nothing_and_a_shift_of_one_level_by_less_than_can_be_seen():
-    picture = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 0.9
+    picture = np.random.default_rng(0).random((2, 3, 16, 16)) * 0.9
     assert mean_color_difference(picture, picture).max() == 0
     shifted = mean_color_difference(picture, picture + 1 / 255)
     assert (shifted > 0.05).all()

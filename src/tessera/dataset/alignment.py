@@ -5,8 +5,8 @@ Shapes: H height, W width of a gray window.
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
 
 WINDOW = 256
 """Side of the compared window in the center of the picture, in pixels."""
@@ -16,7 +16,7 @@ _LEFT_OVER = 0.9
 """Largest ratio of the dissimilarity after undoing the shift to that before, for a shift to count."""
 
 
-def find_shift(sr: Tensor, gt: Tensor) -> tuple[int, int] | None:
+def find_shift(sr: npt.NDArray[np.floating], gt: npt.NDArray[np.floating]) -> tuple[int, int] | None:
     """Find the shift (down, right) of a result against its reference, both (H, W); None if there is none.
 
     The shift maximizes the correlation of gradients, within 8 pixels. Gradients and pixels must both agree clearly
@@ -24,9 +24,9 @@ def find_shift(sr: Tensor, gt: Tensor) -> tuple[int, int] | None:
     """
     if min(sr.shape) < 4 * _FARTHEST:
         return None
-    spectra = [torch.fft.rfft2(_compute_edges(picture)) for picture in (sr, gt)]
-    agreement = torch.fft.irfft2(spectra[0] * spectra[1].conj(), s=sr.shape)
-    near = torch.roll(agreement, (_FARTHEST, _FARTHEST), dims=(0, 1))[: 2 * _FARTHEST + 1, : 2 * _FARTHEST + 1]
+    spectra = [np.fft.rfft2(_compute_edges(picture)) for picture in (sr, gt)]
+    agreement = np.fft.irfft2(spectra[0] * spectra[1].conj(), s=sr.shape)
+    near = np.roll(agreement, (_FARTHEST, _FARTHEST), axis=(0, 1))[: 2 * _FARTHEST + 1, : 2 * _FARTHEST + 1]
     best = int(near.argmax())
     down, right = best // near.shape[1] - _FARTHEST, best % near.shape[1] - _FARTHEST
     if (down, right) == (0, 0) or float(near.max()) <= max(0.0, _CLEARLY * float(near[_FARTHEST, _FARTHEST])):
@@ -36,21 +36,22 @@ def find_shift(sr: Tensor, gt: Tensor) -> tuple[int, int] | None:
     return None
 
 
-def _measure_dissimilarity(sr: Tensor, gt: Tensor, down: int, right: int) -> float:
+def _measure_dissimilarity(sr: npt.NDArray[np.floating], gt: npt.NDArray[np.floating], down: int, right: int) -> float:
     """1 - correlation of the center of the reference with the shifted result."""
     height, width = gt.shape
     middle = gt[_FARTHEST : height - _FARTHEST, _FARTHEST : width - _FARTHEST]
     moved = sr[_FARTHEST + down : height - _FARTHEST + down, _FARTHEST + right : width - _FARTHEST + right]
-    return 1 - float(torch.corrcoef(torch.stack([middle.flatten(), moved.flatten()]).double())[0, 1])
+    with np.errstate(divide="ignore", invalid="ignore"):  # flat pictures correlate with nothing: NaN
+        return 1 - float(np.corrcoef(middle.ravel(), moved.ravel(), dtype=np.float64)[0, 1])
 
 
-def _compute_edges(picture: Tensor) -> Tensor:
+def _compute_edges(picture: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """Gradient magnitude minus its mean, faded to 0 at the borders, because the FFT is periodic."""
-    picture = picture.double()
+    picture = picture.astype(np.float64)
     across = picture[1:-1, 2:] - picture[1:-1, :-2]
     down = picture[2:, 1:-1] - picture[:-2, 1:-1]
-    edges = torch.zeros_like(picture)
-    edges[1:-1, 1:-1] = torch.hypot(across, down)
+    edges = np.zeros_like(picture)
+    edges[1:-1, 1:-1] = np.hypot(across, down)
     edges = edges - edges.mean()
-    fades = [torch.hann_window(length, periodic=False, dtype=torch.float64) for length in picture.shape]
+    fades = [np.hanning(length) for length in picture.shape]
     return edges * fades[0][:, None] * fades[1][None, :]

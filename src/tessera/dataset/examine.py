@@ -145,4 +145,4 @@ def _measure_shift(
         gt = _to_luma(read_rgb_rows(reader, top * scale, last - top * scale).pixels)
         gt = gt[:, left * scale : (left + side) * scale]
     upscaled = resize(torch.from_numpy(np.ascontiguousarray(lq)), scale=scale)[: gt.shape[0], : gt.shape[1]]
-    return find_shift(upscaled, torch.from_numpy(np.ascontiguousarray(gt)))
+    return find_shift(upscaled.numpy(), gt)

@@ -82,12 +82,13 @@ def score_result(result: Tensor, truth: Tensor, protocol: Protocol, crop: int) -
     `crop` pixels of each side are left out.
     """
     sides = [
-        select_channels(_round_to_levels(each)[0].expand(3, -1, -1), protocol.channels) for each in (result, truth)
+        select_channels(_round_to_levels(each)[0].expand(3, -1, -1).double().numpy(), protocol.channels)
+        for each in (result, truth)
     ]
     if crop and min(truth.shape[2:]) > 2 * crop + SMALLEST_SIDE:
         sides = [each[:, crop:-crop, crop:-crop] for each in sides]
-    one, other = (each[None].double() for each in sides)
-    return Score(min(float(psnr(one, other, data_range=255)), MOST_DB), float(ssim(one, other, data_range=255)))
+    one, other = (each[None] for each in sides)
+    return Score(min(float(psnr(one, other, data_range=255)[0]), MOST_DB), float(ssim(one, other, data_range=255)[0]))
 
 
 def _round_to_levels(values: Tensor) -> Tensor:

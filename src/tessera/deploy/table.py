@@ -193,7 +193,7 @@ def _compute_niqe(result: Tensor, protocol: Protocol, pristine: PristineModel | 
     if pristine is None:
         return None
     try:
-        return niqe(convert_to_gray(result[0].expand(3, -1, -1), protocol.niqe_gray), pristine)
+        return niqe(convert_to_gray(result[0].expand(3, -1, -1).double().numpy(), protocol.niqe_gray), pristine)
     except ValueError:  # too small, or flat
         return None
 

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
+import numpy.typing as npt
 
 from tessera.dataset.alignment import WINDOW, find_shift
 from tessera.errors import NonFiniteError, PictureError, TesseraError
 from tessera.evaluate import protocol as protocols
-from tessera.evaluate.levels import Levels, convert_to_gray, select_channels
+from tessera.evaluate.levels import Floats, Levels, convert_to_gray, select_channels
 from tessera.evaluate.protocol import Channels, NiqeGray
 from tessera.images.filters import compute_bands
 from tessera.images.resample import RowResizer
@@ -54,7 +53,7 @@ class Measurement:
         self.state: Any = None
         self._accumulator = accumulator
 
-    def take(self, *rows: Tensor) -> None:
+    def take(self, *rows: npt.NDArray[np.floating]) -> None:
         """Pass rows to the metric, unless it has failed."""
         if self.error is None:
             try:
@@ -78,7 +77,7 @@ class Measurement:
 class Feed(Protocol):
     """Takes rows of the result and of the reference, in levels of 255, and converts them for its metrics."""
 
-    def take(self, rows: Tensor, reference: Tensor | None) -> None:
+    def take(self, rows: Floats, reference: Floats | None) -> None:
         """Take the next rows (3, h, W), and those of the reference if there is one."""
         ...
 
@@ -95,7 +94,7 @@ class Crop:
         self._columns = slice(left, left + width)
         self._row = 0
 
-    def cut(self, *parts: Tensor | None) -> tuple[Tensor, ...]:
+    def cut(self, *parts: Floats | None) -> tuple[Floats, ...]:
         """Crop rows, (3, h, W) each -> the part inside, possibly empty."""
         known = [part for part in parts if part is not None]
         here = slice(max(0, self._first - self._row), max(0, self._last - self._row))
@@ -125,7 +124,7 @@ class PairFeed:
         self._exact = [each for each in measurements if each.metric.info.name not in rounded_channels]
         self._whole = [each for each in measurements if each.metric.info.name in rounded_channels]
 
-    def take(self, rows: Tensor, reference: Tensor | None) -> None:
+    def take(self, rows: Floats, reference: Floats | None) -> None:
         """Pass on the pair in the compared channels."""
         sr, gt = self._crop.cut(rows, reference)
         if sr.shape[1]:
@@ -146,16 +145,16 @@ class WholeFeed:
 
     def __init__(self, measurements: Sequence[Measurement], crop: Crop, *, rounded: bool) -> None:
         self._measurements, self._crop, self._rounded = measurements, crop, rounded
-        self._parts: list[Tensor] = []
+        self._parts: list[npt.NDArray[np.float32]] = []
 
-    def take(self, rows: Tensor, reference: Tensor | None) -> None:
+    def take(self, rows: Floats, reference: Floats | None) -> None:
         """Hold the rows inside the crop."""
         sr, gt = self._crop.cut(rows, reference)
-        self._parts.append(torch.stack((sr.round() if self._rounded else sr, gt)).div(255).float())
+        self._parts.append((np.stack((sr.round() if self._rounded else sr, gt)) / 255).astype(np.float32))
 
     def finish(self) -> None:
         """Pass on both pictures, (1, 3, H, W)."""
-        pair = torch.cat(self._parts, dim=2)
+        pair = np.concatenate(self._parts, axis=2)
         for measurement in self._measurements:
             measurement.take(pair[:1], pair[1:])
 
@@ -167,7 +166,7 @@ class GrayFeed:
         self._measurements, self._crop = measurements, crop
         self._gray: NiqeGray = gray
 
-    def take(self, rows: Tensor, reference: Tensor | None) -> None:
+    def take(self, rows: Floats, reference: Floats | None) -> None:
         """Pass on the rows inside the crop, (h, W)."""
         (sr,) = self._crop.cut(rows)
         gray = convert_to_gray(sr, self._gray)
@@ -204,9 +203,9 @@ class InputFeed:
             )
         return lq
 
-    def take(self, rows: Tensor, reference: Tensor | None) -> None:
+    def take(self, rows: Floats, reference: Floats | None) -> None:
         """Downsample these rows and pass them on with those of the input."""
-        small = torch.from_numpy(self._resizer.take(rows.numpy()))
+        small = self._resizer.take(rows)
         if small.shape[1]:
             lq = self._lq.read_rows(self._row, small.shape[1])
             self._row += small.shape[1]
@@ -223,20 +222,20 @@ class AlignmentCheck:
     def __init__(self, size: tuple[int, int]) -> None:
         height, width = (min(length, WINDOW) for length in size)
         self._crop = Crop((size[0] - height) // 2, (size[1] - width) // 2, height, width)
-        self._parts: list[Tensor] = []
+        self._parts: list[Floats] = []
 
-    def take(self, rows: Tensor, reference: Tensor | None) -> None:
+    def take(self, rows: Floats, reference: Floats | None) -> None:
         """Hold the rows of the center."""
         pair = self._crop.cut(rows, reference)
         if pair[0].shape[1]:
-            self._parts.append(torch.stack([part.mean(dim=0) for part in pair]))
+            self._parts.append(np.stack([part.mean(axis=0) for part in pair]))
 
     def finish(self) -> None:
         """Nothing to do."""
 
     def describe_shift(self) -> str | None:
         """The shift in words, such as "2 left and 1 down"; None if aligned."""
-        shift = find_shift(*torch.cat(self._parts, dim=1))
+        shift = find_shift(*np.concatenate(self._parts, axis=1))
         if shift is None:
             return None
         down, right = shift

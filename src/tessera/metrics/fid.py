@@ -147,9 +147,9 @@ def start_fid(features: Callable[[Tensor], Tensor]) -> Start:
     def start(_: Frame) -> Accumulator:
         found: list[Floats] = []
 
-        def take(sr: Tensor, gt: Tensor) -> None:
+        def take(sr: npt.NDArray[np.float32], gt: npt.NDArray[np.float32]) -> None:
             with torch.inference_mode():
-                found.extend(np.asarray(features(each).double().cpu()) for each in (sr, gt))
+                found.extend(np.asarray(features(torch.from_numpy(each)).double().cpu()) for each in (sr, gt))
 
         return Accumulator(take, state=lambda: (found[0], found[1]))
 

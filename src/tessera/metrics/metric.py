@@ -1,6 +1,7 @@
 """The declaration of a metric: its facts, the rows it reads, and the function that starts it on a picture.
 
-Nothing here imports PyTorch, so option help, tables and reports are built from declarations alone.
+Rows are NumPy arrays; only the metrics with a network import PyTorch. Nothing here imports either, so option help,
+tables and reports are built from declarations alone.
 
 Shapes: C channels, H height, W width; h rows at a time.
 """
@@ -11,7 +12,15 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float64]
+else:  # option help reads the declarations, and importing NumPy takes a tenth of a second
+    Floats = object
 
 Rows = Literal["channels", "rgb", "whole", "gray", "pirm-gray", "input"]
 """The rows an accumulator receives; the protocol decides crop and rounding.

@@ -10,11 +10,10 @@ from __future__ import annotations
 import functools
 import math
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
 
-from tessera.metrics.metric import Accumulator, Frame
+from tessera.metrics.metric import Accumulator, Floats, Frame
 
 WINDOW = 11
 _SIGMA = 1.5
@@ -27,35 +26,35 @@ SMALLEST_SIDE = WINDOW
 SMALLEST_SIDE_OF_FIVE = (WINDOW - 1) * 2 ** (len(SCALE_WEIGHTS) - 1) + 1
 
 
-def ssim(sr: Tensor, gt: Tensor, *, data_range: float) -> Tensor:
+def ssim(sr: npt.NDArray[np.floating], gt: npt.NDArray[np.floating], *, data_range: float) -> Floats:
     """Mean structural similarity, (B, C, H, W) twice -> (B,) float64 in [-1, 1]; higher is better.
 
     Computed per channel, then averaged. Raises ValueError below 11 pixels a side.
     """
     if min(sr.shape[-2:]) < SMALLEST_SIDE:
-        raise ValueError(f"SSIM needs {SMALLEST_SIDE} pixels a side, found {tuple(sr.shape[-2:])}")
+        raise ValueError(f"SSIM needs {SMALLEST_SIDE} pixels a side, found {sr.shape[-2:]}")
     scores: list[float] = []
     for one, other in zip(sr, gt, strict=True):
         rows = SsimRows(data_range=data_range)
         rows.take(one, other)
         scores.append(rows.score)
-    return torch.tensor(scores, dtype=torch.float64)
+    return np.array(scores)
 
 
-def ms_ssim(sr: Tensor, gt: Tensor, *, data_range: float) -> Tensor:
+def ms_ssim(sr: npt.NDArray[np.floating], gt: npt.NDArray[np.floating], *, data_range: float) -> Floats:
     """Structural similarity over five scales, (B, C, H, W) twice -> (B,) float64 in [0, 1]; higher is better.
 
     Between scales, 2x2 pixels are averaged, with the last row and column mirrored for odd sides (Wang et al. 2003).
     Raises ValueError below 161 pixels a side.
     """
     if min(sr.shape[-2:]) < SMALLEST_SIDE_OF_FIVE:
-        raise ValueError(f"MS-SSIM needs {SMALLEST_SIDE_OF_FIVE} pixels a side, found {tuple(sr.shape[-2:])}")
+        raise ValueError(f"MS-SSIM needs {SMALLEST_SIDE_OF_FIVE} pixels a side, found {sr.shape[-2:]}")
     scores: list[float] = []
     for one, other in zip(sr, gt, strict=True):
         rows = MsSsimRows(data_range=data_range)
         rows.take(one, other)
         scores.append(rows.score)
-    return torch.tensor(scores, dtype=torch.float64)
+    return np.array(scores)
 
 
 class SsimRows:
@@ -63,16 +62,16 @@ class SsimRows:
 
     def __init__(self, *, data_range: float) -> None:
         self._c1, self._c2 = (_K1 * data_range) ** 2, (_K2 * data_range) ** 2
-        self._held: Tensor | None = None
-        self._similarity: Tensor | None = None
-        self._contrast: Tensor | None = None
+        self._held: Floats | None = None
+        self._similarity: Floats | None = None
+        self._contrast: Floats | None = None
         self._count = 0
 
-    def take(self, sr: Tensor, gt: Tensor) -> None:
+    def take(self, sr: npt.NDArray[np.floating], gt: npt.NDArray[np.floating]) -> None:
         """Add the next rows, (C, h, W) twice."""
         for first in range(0, sr.shape[1], _STRIP):
-            pair = torch.stack((sr[:, first : first + _STRIP], gt[:, first : first + _STRIP])).double()
-            pair = pair if self._held is None else torch.cat((self._held, pair), dim=2)
+            pair = _stack(sr[:, first : first + _STRIP], gt[:, first : first + _STRIP])
+            pair = pair if self._held is None else np.concatenate((self._held, pair), axis=2)
             if pair.shape[2] >= WINDOW:
                 self._add(pair)
             self._held = pair[:, :, max(0, pair.shape[2] - WINDOW + 1) :]
@@ -83,20 +82,20 @@ class SsimRows:
         return float(self.channels[0].mean()) if self._count else math.nan
 
     @property
-    def channels(self) -> tuple[Tensor, Tensor]:
+    def channels(self) -> tuple[Floats, Floats]:
         """Mean similarity, and mean contrast-structure term, per channel, (C,) twice."""
         assert self._similarity is not None
         assert self._contrast is not None
         return self._similarity / self._count, self._contrast / self._count
 
-    def _add(self, pair: Tensor) -> None:
+    def _add(self, pair: Floats) -> None:
         x, y = pair
         # Only the sum of both variances is needed, so four filtered maps suffice.
-        mean_x, mean_y, mean_square, mean_product = _filter(torch.stack((x, y, x * x + y * y, x * y)))
+        mean_x, mean_y, mean_square, mean_product = _filter(np.stack((x, y, x * x + y * y, x * y)))
         product, square = mean_x * mean_y, mean_x * mean_x + mean_y * mean_y
         contrast = (2 * (mean_product - product) + self._c2) / (mean_square - square + self._c2)
         similarity = contrast * (2 * product + self._c1) / (square + self._c1)
-        add = (similarity.sum(dim=(1, 2)), contrast.sum(dim=(1, 2)))
+        add = (similarity.sum(axis=(1, 2)), contrast.sum(axis=(1, 2)))
         self._similarity = add[0] if self._similarity is None else self._similarity + add[0]
         self._contrast = add[1] if self._contrast is None else self._contrast + add[1]
         self._count += similarity.shape[1] * similarity.shape[2]
@@ -107,11 +106,11 @@ class MsSsimRows:
 
     def __init__(self, *, data_range: float) -> None:
         self._scales = [SsimRows(data_range=data_range) for _ in SCALE_WEIGHTS]
-        self._odd: list[Tensor | None] = [None] * (len(SCALE_WEIGHTS) - 1)
+        self._odd: list[Floats | None] = [None] * (len(SCALE_WEIGHTS) - 1)
 
-    def take(self, sr: Tensor, gt: Tensor) -> None:
+    def take(self, sr: npt.NDArray[np.floating], gt: npt.NDArray[np.floating]) -> None:
         """Add the next rows, (C, h, W) twice."""
-        self._feed(torch.stack((sr, gt)).double(), 0)
+        self._feed(_stack(sr, gt), 0)
 
     @property
     def score(self) -> float:
@@ -119,20 +118,20 @@ class MsSsimRows:
         for scale, row in enumerate(self._odd):
             if row is not None:  # the last row of an odd height is mirrored
                 self._odd[scale] = None
-                self._feed(_halve(torch.cat((row, row), dim=2)), scale + 1)
+                self._feed(_halve(np.concatenate((row, row), axis=2)), scale + 1)
         means = [rows.channels for rows in self._scales]
         factors = [contrast for _, contrast in means[:-1]] + [means[-1][0]]
-        total = torch.ones_like(factors[0])
+        total = np.ones_like(factors[0])
         for factor, weight in zip(factors, SCALE_WEIGHTS, strict=True):
-            total = total * factor.clamp(min=0) ** weight
+            total = total * factor.clip(0) ** weight
         return float(total.mean())
 
-    def _feed(self, pair: Tensor, scale: int) -> None:
+    def _feed(self, pair: Floats, scale: int) -> None:
         self._scales[scale].take(*pair)
         if scale + 1 == len(SCALE_WEIGHTS):
             return
         odd = self._odd[scale]
-        pair = pair if odd is None else torch.cat((odd, pair), dim=2)
+        pair = pair if odd is None else np.concatenate((odd, pair), axis=2)
         even = pair.shape[2] // 2 * 2
         self._odd[scale] = pair[:, :, even:] if even < pair.shape[2] else None
         if even:
@@ -151,30 +150,37 @@ def start_ms_ssim(_: Frame) -> Accumulator:
     return Accumulator(rows.take, lambda: rows.score)
 
 
-def _halve(pair: Tensor) -> Tensor:
+def _stack(sr: npt.NDArray[np.floating], gt: npt.NDArray[np.floating]) -> Floats:
+    """Both pictures in one array, (C, h, W) twice -> (2, C, h, W) float64."""
+    return np.stack((sr, gt), dtype=np.float64, casting="unsafe")
+
+
+def _halve(pair: Floats) -> Floats:
+    """Average 2x2 pixels, the last column mirrored for an odd width: (..., 2*h, W) -> (..., h, ceil(W / 2))."""
     if pair.shape[-1] % 2:
-        pair = torch.cat((pair, pair[..., -1:]), dim=-1)
-    return F.avg_pool2d(pair, 2)
+        pair = np.concatenate((pair, pair[..., -1:]), axis=-1)
+    rows = pair[..., ::2, :] + pair[..., 1::2, :]
+    return (rows[..., ::2] + rows[..., 1::2]) / 4
 
 
 @functools.cache
-def _window(outputs: int) -> Tensor:
+def _window(outputs: int) -> Floats:
     """The Gaussian filter as a matrix (outputs, outputs + 10)."""
-    offsets = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
-    weights = torch.exp(-(offsets**2) / (2 * _SIGMA**2))
-    weights = weights / weights.sum()
-    matrix = torch.zeros(outputs, outputs + WINDOW - 1, dtype=torch.float64)
+    offsets = np.arange(WINDOW) - WINDOW // 2
+    weights = np.exp(-(offsets**2) / (2 * _SIGMA**2))
+    weights /= weights.sum()
+    matrix = np.zeros((outputs, outputs + WINDOW - 1))
     for row in range(outputs):
         matrix[row, row : row + WINDOW] = weights
     return matrix
 
 
-def _filter(maps: Tensor) -> Tensor:
+def _filter(maps: Floats) -> Floats:
     """Filter with the Gaussian window, valid part only: (..., h, W) -> (..., h - 10, W - 10)."""
     height, width = maps.shape[-2] - WINDOW + 1, maps.shape[-1] - WINDOW + 1
-    maps = _window(height).to(maps.device) @ maps
-    step = min(_STRIP, width)
-    blocks = -(-width // step)
-    maps = F.pad(maps, (0, blocks * step - width))
-    across = maps.unfold(-1, step + WINDOW - 1, step) @ _window(step).T.to(maps.device)
-    return across.flatten(-2)[..., :width]
+    maps = _window(height) @ maps
+    across = np.empty((*maps.shape[:-1], width))
+    for first in range(0, width, _STRIP):
+        last = min(first + _STRIP, width)
+        np.matmul(maps[..., first : last + WINDOW - 1], _window(last - first).T, out=across[..., first:last])
+    return across

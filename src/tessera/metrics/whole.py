@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -28,8 +30,8 @@ def measure_whole(measure: Callable[[Tensor, Tensor], float]) -> Accumulator:
     """Make an accumulator from a function of two pictures, (1, 3, H, W) twice, RGB in [0, 1]."""
     scores: list[float] = []
 
-    def take(sr: Tensor, gt: Tensor) -> None:
+    def take(sr: npt.NDArray[np.float32], gt: npt.NDArray[np.float32]) -> None:
         with torch.inference_mode():
-            scores.append(measure(sr, gt))
+            scores.append(measure(torch.from_numpy(sr), torch.from_numpy(gt)))
 
     return Accumulator(take, lambda: scores[-1])

@@ -164,7 +164,7 @@ class Validation:
             return math.nan
         try:
             accumulator = self._starts[name](Frame(path=Path(), height=height, width=width, eps=_EPS))
-            accumulator.take(*rows)
+            accumulator.take(*(part.numpy() for part in rows))
             return accumulator.score() if accumulator.score is not None else math.nan
         except (TesseraError, ValueError):  # too small or too flat for it
             return math.nan
