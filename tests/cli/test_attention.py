@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,18 @@ import numpy as np
 import pytest
 import torch
 
-from explain.published import attention_state, direct_maps, multi_state, save_basicsr
+from explain.published import (
+    attention_state,
+    direct_logits,
+    direct_maps,
+    direct_multi_maps,
+    multi_state,
+    save_basicsr,
+    split_multi,
+)
 from tessera import read_picture, write_picture
 from tessera.cli import main
+from tessera.explain import series
 from tessera.generators import RRDBNetConfig
 from tessera.images.libvips import vips
 
@@ -105,6 +115,119 @@ def test_the_picture_is_rgb_and_bgr_only_on_request_and_colors_are_the_published
         assert np.abs(over - (0.3 * pixels + 0.7 * heat)).max() <= 0.5 + 1e-9
 
 
+@pytest.mark.parametrize("size", [(48, 64), (37, 41)], ids=str)
+def test_as_published_gives_every_pixel_of_the_published_scripts(run: Run, size: tuple[int, int]) -> None:
+    """BGR, training mode, times 255, cut off to levels, JET; logits from minimum to maximum, in single precision."""
+    state = multi_state(2, 5)
+    save_basicsr(Path("net_d_5000.pth"), state)
+    pixels = photo(Path("a.png"), *size)
+    assert run("a.png", "net_d_5000.pth", "-o", "maps", "-q", "--as-published", "--real-only") == (0, "", "")
+    x = torch.from_numpy(np.ascontiguousarray(pixels[..., ::-1])).permute(2, 0, 1)[None].float().div(255)
+    names = [f"A{depth}_D{scale}" for scale in (1, 2) for depth in (1, 2, 3)]
+    for name, wanted in zip(names, direct_multi_maps(state, x, training=True), strict=True):
+        assert (read(Path(f"maps/{name}_5000.png")) == jet(wanted[0, 0].numpy())).all(), name
+    if size == (48, 64):  # at other sizes the published script for answers fails
+        for number, part in enumerate(split_multi(state, x), 1):
+            logits = direct_logits(*part, training=True)[0, 0].numpy()
+            wanted = (logits - logits.min()) / (logits.max() - logits.min()) * 255
+            drawn = read(Path(f"maps/output_{number}_5000.png")).squeeze()
+            # a value that lies on the edge of a level may fall on either side of it
+            assert (drawn != wanted.astype(np.uint8)).mean() < 0.01
+    eval_mode = direct_multi_maps(state, x)
+    assert (read(Path("maps/A3_D1_5000.png")) != jet(eval_mode[2][0, 0].numpy())).any()
+
+
+def test_without_answers_only_maps_are_drawn(run: Run, models: Path) -> None:
+    photo(Path("a.png"))
+    assert run("a.png", "-c", "models", "-o", "maps", "--no-answers")[0] == 0
+    files = {path.name for path in Path("maps").iterdir()}
+    assert {"A1_D1_5000.png", "over_time.png", "over_depth.png", "upscaled", "combined"} <= files
+    assert not [name for name in files if name.startswith(("output", "answers", "probabilities"))]
+    page = Path("maps/attention.html").read_text(encoding="utf-8")
+    assert "The answers of the discriminator were not computed." in page
+    assert "probability" not in page
+    (picture,) = json.loads(Path("maps/attention.json").read_text())["pictures"]
+    assert "probabilities" not in picture["series"][0]
+
+
+def test_the_page_says_nothing_of_a_second_network_or_a_difference_that_is_not_there(run: Run) -> None:
+    save_basicsr(Path("net_d_5000.pth"), attention_state(2, 4))
+    photo(Path("a.png"))
+    assert run("a.png", "net_d_5000.pth", "-o", "maps")[0] == 0
+    page = Path("maps/attention.html").read_text(encoding="utf-8")
+    assert "A1 is the deepest gate and A3 the shallowest." in page
+    text = re.sub(r"<style>.*?</style>|<script>.*?</script>|<[^>]*>", " ", page, flags=re.DOTALL)
+    assert not [each for each in ("D1", "D2", "ifference", "Play", "slider") if each in text]
+    assert "<input" not in page
+
+
+def test_sheets_show_the_input_beside_maps_and_overlays_over_time_and_beside_the_answers(
+    run: Run, models: Path
+) -> None:
+    pixels = photo(Path("a.png"), 128, 128)
+    assert run("a.png", "-c", "models", "-o", "maps", "--real-only")[0] == 0
+    sheet, gap = read(Path("maps/over_time.png")), 8
+    # a row of maps and one of overlays for each of six gates; the input and three checkpoints across
+    assert sheet.shape[1] == gap + 4 * (128 + gap)
+    label = (sheet.shape[0] - gap - 12 * (128 + gap)) // 13  # a line of text above each row, and the title
+    down, top = label + 128 + gap, gap + 2 * label
+    assert (sheet[top : top + 128, gap : gap + 128] == pixels).all()
+    heat, over = (read(Path("maps") / kind / "A1_D1_15000.png") for kind in ("upscaled", "combined"))
+    left = gap + 3 * (128 + gap)
+    assert (sheet[top : top + 128, left : left + 128] == heat).all()
+    assert (sheet[top + down : top + down + 128, left : left + 128] == over).all()
+    answers = read(Path("maps/answers.png"))
+    assert answers.shape[1] == gap + 5 * (128 + gap)  # the input; two networks, from minimum to maximum and 0 to 1
+    top = answers.shape[0] - gap - 128
+    assert (answers[top : top + 128, gap : gap + 128] == pixels).all()
+    first = read(Path("maps/output_1_15000.png")).squeeze()
+    assert (answers[top : top + 128, gap + 136 : gap + 136 + 128, 0] == first).all()
+
+
+def test_a_later_checkpoint_that_cannot_be_read_costs_itself_only(run: Run, models: Path) -> None:
+    photo(Path("a.png"))
+    (models / "net_d_10000.pth").write_bytes(b"cut off")
+    save_basicsr(models / "net_d_20000.pth", attention_state(2, 4))
+    code, out, err = run("a.png", "-c", "models", "-o", "maps", "--no-answers")
+    assert code == 1
+    assert out.startswith("maps: 6 gates at 2 checkpoints")
+    assert "net_d_10000.pth" in err.splitlines()[0]
+    assert "net_d_20000.pth: expected multi-scale" in err.splitlines()[1]
+    found = json.loads(Path("maps/attention.json").read_text())
+    assert [each["step"] for each in found["checkpoints"]] == [5000, 15000]
+    assert len(found["pictures"][0]["series"]) == 2
+
+
+def test_every_checkpoint_is_opened_once_for_several_pictures(
+    run: Run, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b", "c"):
+        photo(Path(f"{name}.png"), seed=ord(name))
+    opened: list[str] = []
+    load = series.load_discriminator
+    monkeypatch.setattr(series, "load_discriminator", lambda path: (opened.append(path.name), load(path))[1])
+    assert run("a.png", "b.png", "c.png", "-c", "models", "-o", "maps", "--no-answers", "--real-only")[0] == 0
+    assert opened == [f"net_d_{step}.pth" for step in (5000, 10000, 15000)]
+
+
+def test_the_generated_picture_is_of_the_raw_or_the_averaged_generator_as_asked(run: Run, models: Path) -> None:
+    photo(Path("a.png"), 48, 48)
+    config = RRDBNetConfig(features=2, growth=2, blocks=1)
+    raw, averaged = (config.build().state_dict() for _ in range(2))
+    torch.save({"params": raw, "params_ema": averaged}, models / "net_g_10000.pth")
+
+    def generated(*words: str) -> dict[str, Any]:
+        assert run("a.png", "-c", "models/net_d_10000.pth", "-o", "maps", "-q", *words) == (0, "", "")
+        return json.loads(Path("maps/attention.json").read_text())["pictures"][0]["series"][0]
+
+    for words, weights, state in (((), "raw", raw), (("--generator", "averaged"), "averaged", averaged)):
+        found = generated(*words)
+        assert found["generator"] == {"file": str(Path("models/net_g_10000.pth")), "weights": weights}
+        assert f"generated by the {weights} generator" in Path("maps/attention.html").read_text(encoding="utf-8")
+        torch.save(state, "alone.pth")
+        assert found["generated"] == generated("-n", "alone.pth")["generated"]
+
+
 def test_repeating_gives_identical_files_and_leaves_the_checkpoints_alone(run: Run, models: Path) -> None:
     photo(Path("a.png"))
     weights = {path: path.read_bytes() for path in models.iterdir()}
@@ -178,7 +301,12 @@ def test_the_page_is_whole_in_itself_and_has_a_slider_for_each_gate(run: Run, mo
     assert "<b>.png" not in text
     for gate in ("A1_D1", "A3_D2"):
         assert f'aria-label="Checkpoint of {gate}"' in text
-    assert text.count('type="range" min="0" max="2"') == 6 + 2  # gates, and outputs of two networks
+    # the one in sight, and separate ones for the pictures, the gates, and the answers of two networks
+    assert text.count('type="range" min="0" max="2"') == 1 + 1 + 6 + 2
+    assert "Play</button>" in text
+    assert "linear-gradient(to right, rgb(0 0 128)," in text  # the color bar, from the lowest color of JET
+    for words in ("real, minimum to maximum", "real, probability", "generated by the averaged generator"):
+        assert f"<figcaption>{words}</figcaption>" in text
     assert text.count('src="data:image/') == text.count("<img ")
     assert "Rank correlation with edges, D2" in text
     assert text.count('class="mean line2"') >= 2
@@ -227,6 +355,8 @@ def test_stretched_maps_use_the_whole_scale(run: Run, models: Path) -> None:
         (("a.png", "small.png", "-c", "models", "--generated", "a.png"), 2, "is for one picture, found 2"),
         (("a.png", "-c", "models", "--mix", "2"), 2, "--mix 2.0"),
         (("a.png", "-c", "models", "--colormap", "hot"), 2, "--colormap hot"),
+        (("a.png", "-c", "models", "--generator", "both"), 2, "--generator both"),
+        (("a.png", "-c", "models", "--as-published", "--stretch"), 2, "--as-published: expected the colormap jet"),
         (("a.png", "-c", "models", "-o", "."), 2, "contains the input a.png"),
         (("a.png", "-c", "models", "-o", "models"), 2, "contains other files"),
         (("a.png", "-c", "models", "-o", "b.png"), 2, "is a file"),

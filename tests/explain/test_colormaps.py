@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 import torch
@@ -21,6 +23,8 @@ def test_jet_is_the_published_one_to_a_level_and_exact_where_its_table_is_known(
     for level, color in known.items():
         assert tuple(jet[level]) == color, level
     assert jet.sum(axis=0).tolist() == [30592, 32448, 30591]
+    digest = "661fa696672fecb0ffa3e76bff80e0119d8308227c361c0043f705d8c867faad"  # of OpenCV's table, as RGB
+    assert hashlib.sha256(jet.tobytes()).hexdigest() == digest
 
 
 def test_values_are_cut_off_to_levels_and_not_rounded() -> None:
@@ -54,3 +58,13 @@ def test_published_logits_are_stretched_from_minimum_to_maximum() -> None:
 def test_the_share_of_the_heat_map_is_the_mix(mix: float, expected: int) -> None:
     picture, heat = np.full((1, 1, 3), 100, np.uint8), np.full((1, 1, 3), 200, np.uint8)
     assert blend_heat(picture, heat, mix).flat[0] == expected
+
+
+def test_the_overlay_of_every_pair_of_levels_is_the_one_that_opencv_computes() -> None:
+    picture = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 256, axis=1)
+    found = blend_heat(picture, picture.T, 0.7)
+    ties = {(0, 45): 32, (29, 204): 152, (72, 137): 118, (136, 101): 112, (242, 227): 232}
+    assert {pair: found[pair] for pair in ties} == ties
+    # addWeighted(picture, 0.3, heat, 0.7, 0) of OpenCV 5.0.0
+    digest = "ce4b66175f4bd33ac26e4bbc9fc398ce84f39d4ffa54da93d8807216b333b806"
+    assert hashlib.sha256(found.tobytes()).hexdigest() == digest

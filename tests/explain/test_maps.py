@@ -8,7 +8,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from explain.published import attention_state, direct_maps, direct_multi_maps, multi_state, save_basicsr
+from explain.published import (
+    attention_state,
+    direct_logits,
+    direct_maps,
+    direct_multi_maps,
+    multi_state,
+    save_basicsr,
+    split_multi,
+)
 from tessera.discriminators.attention_unet import AttentionUNetConfig
 from tessera.discriminators.multi_scale import MultiScaleConfig
 from tessera.discriminators.spectral_norm import SpectralConv2d
@@ -16,23 +24,15 @@ from tessera.discriminators.unet import UNetConfig
 from tessera.errors import UsageError
 from tessera.explain import compute_attention_maps, compute_live_maps, compute_logits
 from tessera.explain.live import read_live_picture
-from tessera.explain.maps import estimate_norms, list_gates, upsample_map
+from tessera.explain.maps import analyze, estimate_norms, list_gates, upsample_map
 from tessera.images.writer import write_picture
 from tessera.weights.discriminator_file import load_discriminator
 
-SIZES = [(256, 256), (250, 333), (64, 1000)]
+SIZES = [(256, 256), (250, 333), (37, 41), (64, 1000), (772, 1024)]
 
 
 def picture(height: int, width: int, seed: int = 0) -> Tensor:
     return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(seed))
-
-
-def mirrored(x: Tensor, multiple: int) -> Tensor:
-    """Continue a picture on the right and below by mirroring, pixel by pixel, until both sides divide."""
-    height, width = x.shape[-2:]
-    rows = [y if y < height else 2 * height - 2 - y for y in range(height + -height % multiple)]
-    columns = [c if c < width else 2 * width - 2 - c for c in range(width + -width % multiple)]
-    return x[..., rows, :][..., columns]
 
 
 def snapshot(network: nn.Module) -> dict[str, Tensor]:
@@ -49,10 +49,9 @@ def test_maps_of_one_network_equal_the_definition_and_keep_the_published_shapes(
     (height, width), x = size, picture(*size)
     found = compute_attention_maps(load_discriminator(file).network, x)
     assert list(found) == ["A1", "A2", "A3"]
-    for (name, each), wanted, divisor in zip(found.items(), direct_maps(state, mirrored(x, 8)), (4, 2, 1), strict=True):
-        rows, columns = -(-height // divisor), -(-width // divisor)
-        assert each.shape == (1, 1, rows, columns), name
-        assert (each - wanted[..., :rows, :columns]).abs().max() < 1e-6, name
+    for (name, each), wanted, divisor in zip(found.items(), direct_maps(state, x), (4, 2, 1), strict=True):
+        assert each.shape == (1, 1, -(-height // divisor), -(-width // divisor)), name
+        assert (each - wanted).abs().max() < 1e-6, name
         assert each.std() > 0.01  # a flat map would prove little
 
 
@@ -63,11 +62,47 @@ def test_maps_of_two_networks_equal_the_definition_with_the_last_layer_at_full_s
     state, x = multi_state(4, seed=7), picture(*size)
     found = compute_attention_maps(load_discriminator(save_basicsr(tmp_path / "net_d_1.pth", state)).network, x)
     assert list(found) == ["A1_D1", "A2_D1", "A3_D1", "A1_D2", "A2_D2", "A3_D2"]
-    direct = direct_multi_maps(state, mirrored(x, 16))
-    for gate, wanted in zip(list_gates(MultiScaleConfig(features=4)), direct, strict=True):
-        rows, columns = (-(-side // gate.divisor) for side in size)
-        assert found[gate.name].shape == (1, 1, rows, columns)
-        assert (found[gate.name] - wanted[..., :rows, :columns]).abs().max() < 1e-6, gate.name
+    for gate, wanted in zip(list_gates(MultiScaleConfig(features=4)), direct_multi_maps(state, x), strict=True):
+        assert found[gate.name].shape == wanted.shape, gate.name
+        assert (found[gate.name] - wanted).abs().max() < 1e-6, gate.name
+    assert found["A3_D2"].shape == (1, 1, size[0] // 2, size[1] // 2)
+
+
+def test_one_pass_of_the_encoder_gives_the_maps_and_the_answers() -> None:
+    torch.manual_seed(0)
+    network = MultiScaleConfig(features=2).build()
+    network(picture(32, 32))
+    ran: list[str] = []
+    for name, module in network.named_modules():
+        if name.endswith((".conv0", ".conv3", ".conv9")):
+            module.register_forward_hook(lambda *_, name=name: ran.append(name))
+    x = picture(37, 41)
+    both = analyze(network, x)
+    assert sorted(ran) == sorted(f"layer{layer}.conv{number}" for layer in (0, 1) for number in (0, 3, 9))
+    ran.clear()
+    maps = analyze(network, x, with_logits=False)
+    assert not maps.logits
+    assert len(ran) == 4
+    assert not any(name.endswith("conv9") for name in ran)
+    assert all(torch.equal(each, maps.maps[name]) for name, each in both.maps.items())
+    assert all(torch.equal(each, both.logits[name]) for name, each in compute_logits(network, x).items())
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["eval mode", "training mode, as published"])
+def test_maps_and_answers_are_those_of_the_original_in_its_mode_and_the_network_stays_as_it_was(
+    training: bool, tmp_path: Path
+) -> None:
+    state, x = multi_state(4, seed=7), picture(64, 96)
+    network = load_discriminator(save_basicsr(tmp_path / "net_d_1.pth", state)).network
+    before = snapshot(network)
+    for _ in range(2):  # the second run does not see what the first one changed
+        found = analyze(network, x, as_published=training)
+        for ours, wanted in zip(found.maps.values(), direct_multi_maps(state, x, training=training), strict=True):
+            assert (ours - wanted).abs().max() < 1e-6
+        for ours, part in zip(found.logits.values(), split_multi(state, x), strict=True):
+            torch.testing.assert_close(ours, direct_logits(*part, training=training), rtol=1e-4, atol=1e-4)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    assert not any(module.training for module in network.modules())
 
 
 @pytest.mark.parametrize("config", [AttentionUNetConfig(features=2), MultiScaleConfig(features=2)], ids=["one", "two"])
@@ -97,7 +132,7 @@ def test_logits_are_those_of_every_scale_in_eval_mode() -> None:
     network(picture(32, 32))
     x = picture(33, 50)
     found = compute_logits(network, x)
-    assert {name: tuple(each.shape) for name, each in found.items()} == {"D1": (1, 1, 33, 50), "D2": (1, 1, 17, 25)}
+    assert {name: tuple(each.shape) for name, each in found.items()} == {"D1": (1, 1, 33, 50), "D2": (1, 1, 16, 25)}
     network.eval()
     with torch.no_grad():
         assert torch.equal(found["D2"], network(x)[1])
@@ -117,7 +152,9 @@ def test_enlarging_puts_each_value_in_the_middle_of_its_pixels() -> None:
     # pixel centers 0.5 ... 6.5 on a grid whose values lie at 2 and 6
     expected = [min(1.0, max(0.0, (x + 0.5 - 2) / 4)) for x in range(7)]
     torch.testing.assert_close(wide[0, 0, 1], torch.tensor(expected))
-    assert upsample_map(values, 1, (1, 2)) is not None
+    # the half of a picture has floor(H/2) rows: the last row, which it left out, gets the value of its neighbor
+    half = upsample_map(torch.tensor([[[[0.25], [0.75]]]]), 2, (5, 2))
+    assert half[0, 0, :, 0].tolist() == [0.25, 0.375, 0.625, 0.75, 0.75]
 
 
 def test_norms_are_estimated_for_a_network_before_its_first_step_and_for_no_other() -> None:

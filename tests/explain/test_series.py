@@ -12,7 +12,7 @@ from tessera.discriminators.attention_unet import AttentionUNetConfig
 from tessera.discriminators.multi_scale import MultiScaleConfig
 from tessera.discriminators.unet import UNetConfig
 from tessera.errors import UsageError, WeightsError
-from tessera.explain.series import check_series, find_checkpoints
+from tessera.explain.series import find_checkpoints, open_checkpoint
 from tessera.generators import RRDBNetConfig
 from tessera.weights.discriminator_file import save_discriminator
 from tessera.weights.files import save_weights
@@ -53,8 +53,9 @@ def test_a_run_of_ours_gives_every_checkpoint_with_the_average_of_the_generator(
         touch(place, "generator.safetensors", *(["average.safetensors"] if step != 9 else []))
     touch(run / "checkpoints" / "000000200", "generator.safetensors")  # a run's checkpoint without a discriminator
     assert steps(run) == steps(run / "checkpoints") == [9, 10, 100]
-    beside = [each.generator.name for each in find_checkpoints([run]) if each.generator is not None]
-    assert beside == ["generator.safetensors", "average.safetensors", "average.safetensors"]
+    found = find_checkpoints([run])
+    assert [each.generator.name for each in found if each.generator is not None] == 3 * ["generator.safetensors"]
+    assert [each.average is not None for each in found] == [False, True, True]
     assert steps(run / "checkpoints" / "000000010") == [10]
     assert steps(run / "checkpoints" / "000000010" / "discriminator.safetensors", run) == [9, 10, 100]
 
@@ -86,37 +87,34 @@ def test_nothing_found_two_of_one_step_and_no_such_place_are_said(tmp_path: Path
     touch(tmp_path / "d", "net_d_5.pth")
     with pytest.raises(UsageError, match="both step 5"):
         find_checkpoints([tmp_path / "c", tmp_path / "d"])
-    with pytest.raises(UsageError, match="name the checkpoints"):
-        check_series([])
 
 
 def test_a_series_has_one_architecture_and_its_files_are_named_where_it_has_not(tmp_path: Path) -> None:
     save_basicsr(tmp_path / "net_d_1.pth", multi_state(2, 0))
     save_basicsr(tmp_path / "net_d_2.pth", multi_state(2, 5))
-    heard: list[int] = []
-    series = check_series(find_checkpoints([tmp_path]), heard.append)
-    assert series.config == MultiScaleConfig(features=2)
-    assert heard == [1, 2]
-    assert len({each.sha256 for each in series.checkpoints}) == 2
     save_basicsr(tmp_path / "net_d_3.pth", attention_state(2, 0))
+    found = find_checkpoints([tmp_path])
+    first = open_checkpoint(found[0])
+    assert first.config == MultiScaleConfig(features=2)
+    assert open_checkpoint(found[1], first).sha256 != first.sha256
     with pytest.raises(
         UsageError, match=r"net_d_3\.pth: expected multi-scale .*net_d_1\.pth, found attention-unet with 2"
     ):
-        check_series(find_checkpoints([tmp_path]))
+        open_checkpoint(found[2], first)
 
 
 def test_a_generator_and_a_discriminator_without_gates_are_refused_by_what_they_are(tmp_path: Path) -> None:
     config = RRDBNetConfig(features=2, growth=2, blocks=1)
     torch.save({"params": config.build().state_dict()}, tmp_path / "net_d_1.pth")
     with pytest.raises(WeightsError, match=r"net_d_1\.pth: this is a generator"):
-        check_series(find_checkpoints([tmp_path]))
+        open_checkpoint(find_checkpoints([tmp_path])[0])
     save_weights(tmp_path / "generator.safetensors", config, config.build().state_dict())
     with pytest.raises(WeightsError, match="this is a generator that Tessera wrote"):
-        check_series(find_checkpoints([tmp_path / "generator.safetensors"]))
+        open_checkpoint(find_checkpoints([tmp_path / "generator.safetensors"])[0])
     place = ours(tmp_path / "run", 5, UNetConfig(features=1))
     with pytest.raises(UsageError, match=r"discriminator\.safetensors: The discriminator unet has no attention gates"):
-        check_series(find_checkpoints([place]))
+        open_checkpoint(find_checkpoints([place])[0])
     gray = AttentionUNetConfig(features=1, in_channels=1)
     save_discriminator(tmp_path / "d.safetensors", gray, gray.build().state_dict())
     with pytest.raises(UsageError, match="expected a discriminator of RGB pictures, found one of 1 channels"):
-        check_series(find_checkpoints([tmp_path / "d.safetensors"]))
+        open_checkpoint(find_checkpoints([tmp_path / "d.safetensors"])[0])

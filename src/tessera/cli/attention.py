@@ -19,7 +19,7 @@ from tessera.engines.devices import parse_device
 from tessera.errors import UsageError
 
 if TYPE_CHECKING:
-    from tessera.explain.page import PictureRecord
+    from tessera.explain.record import PictureRecord
     from tessera.explain.run import ReadSubject
     from tessera.explain.series import CheckpointSeries
     from tessera.explain.settings import ViewSettings
@@ -39,6 +39,12 @@ def _list_animations() -> list[str]:
     from tessera.explain.settings import AnimationFormat
 
     return list(get_args(AnimationFormat))
+
+
+def _list_generator_weights() -> list[str]:
+    from tessera.explain.settings import GeneratorWeights
+
+    return list(get_args(GeneratorWeights))
 
 
 _WEIGHTS = (".pth", ".pt", ".ckpt", ".safetensors", ".zip")
@@ -62,6 +68,18 @@ Model = Annotated[
     str | None, _Opt("-n", "--model", help="Model or weights file that generates from the downsampled PICTURE.")
 ]
 RealOnly = Annotated[bool, _Opt("--real-only", help="Use the real picture only.")]
+Weights = Annotated[
+    str,
+    _Opt(
+        "--generator",
+        help="Weights of the run's generator: raw, which the discriminator saw, or averaged.",
+        autocompletion=_list_generator_weights,
+    ),
+]
+NoAnswers = Annotated[bool, _Opt("--no-answers", help="Draw maps only, which takes a small part of the time.")]
+AsPublished = Annotated[
+    bool, _Opt("--as-published", help="Reproduce the published scripts: BGR, networks in training mode.")
+]
 Bgr = Annotated[bool, _Opt("--bgr", help="Feed BGR to the discriminator, as the published scripts do.")]
 Mix = Annotated[float, _Opt("--mix", help="Share of the heat map over the picture, 0 to 1.")]
 Stretch = Annotated[bool, _Opt("--stretch", help="Scale each map from its minimum to its maximum.")]
@@ -80,6 +98,9 @@ def attention(
     generated: Generated = None,
     model: Model = None,
     real_only: RealOnly = False,
+    generator: Weights = "raw",
+    no_answers: NoAnswers = False,
+    as_published: AsPublished = False,
     bgr: Bgr = False,
     colormap: Colors = "jet",
     mix: Mix = 0.7,
@@ -92,8 +113,8 @@ def attention(
     """Draw attention maps of a discriminator: `tessera attention photo.png --checkpoints runs/NAME -o maps`.
 
     Writes the map of every gate at every checkpoint (A3_D1_5000.png: gate 3, network 1, step 5000), the maps at the
-    picture's size, alone and overlaid, the logits, grids and an animation over time, attention.json and attention.html.
-    Exit codes: 0 done, 1 some pictures could not be read, 2 wrong usage.
+    picture's size, alone and overlaid, the answers, sheets and an animation over time, attention.json and
+    attention.html. Exit codes: 0 done, 1 some pictures or checkpoints could not be read, 2 wrong usage.
     """
     given = [path for path in pictures if path.suffix.lower() not in _WEIGHTS]
     named = [*(checkpoints or ()), *(str(path) for path in pictures if path.suffix.lower() in _WEIGHTS)]
@@ -106,24 +127,25 @@ def attention(
         animation=animation,
         device=parse_device(device),
         real_only=real_only,
+        generator=generator,
+        answers=not no_answers,
+        as_published=as_published,
     )
     found = _list_pictures(given)
     _check_output(output, [*found, *(each for each in (reference, generated) if each is not None)], overwrite)
 
     from tessera.explain.run import explain_series
-    from tessera.explain.series import check_series, find_checkpoints
+    from tessera.explain.series import find_checkpoints
     from tessera.zoo.discriminators import find_checkpoint_place
 
-    series_found = find_checkpoints([find_checkpoint_place(each) for each in named])
-    count = len(series_found)
-    with _show_progress(count * (1 + len(found)), quiet=quiet) as done:
-        series = check_series(series_found, lambda number: done(f"checking {number} of {count}"))
+    checkpoints_found = find_checkpoints([find_checkpoint_place(each) for each in named])
+    with _show_progress(len(checkpoints_found) * len(found), quiet=quiet) as done:
         subjects = _plan_subjects(found, reference, generated, model)
-        made = explain_series(subjects, series, output, view, on_done=done)
+        made = explain_series(subjects, checkpoints_found, output, view, on_done=done)
     for problem in made.problems:
         print_error(problem)
     if not quiet:
-        _print_summary(output, series, made.pictures)
+        _print_summary(output, made.series, made.pictures)
     if made.problems:
         raise typer.Exit(1)
 
@@ -162,6 +184,8 @@ def _build_view(**choices: Any) -> ViewSettings:
         return ViewSettings(**choices)
     except ValidationError as error:
         first = error.errors()[0]
+        if not first["loc"]:
+            raise UsageError(f"--as-published: {first['msg'].removeprefix('Value error, ')}.") from None
         raise UsageError(f"--{first['loc'][0]} {first['input']}: {first['msg']}.") from None
 
 

@@ -7,12 +7,13 @@ were trained with them:
   border that stays zero after the activation (there is no bias); the gates resize it to their own size;
 - each gate ends in a 1x1 convolution and a batch normalization (`W`).
 
-The original does not support pictures whose sides are not multiples of 8: it corrects a difference in height only, with
-the wrong offset in width. Here such pictures are padded first; for all others the results are identical.
+Encoder and gates take every size, so the maps are the original's at every size. Its decoder fails where a side is not a
+multiple of 8, because the upsampled features are then larger than the skip connection; here they are cropped to it.
 
 Shapes: B pictures in a batch, C channels, H rows, W columns, F features.
 """
 
+from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import torch
@@ -21,9 +22,14 @@ from torch.nn import functional as F
 
 from tessera.discriminators.config import SLOPE, DiscriminatorConfig
 from tessera.discriminators.declaration import Discriminator, own_names
-from tessera.discriminators.inputs import check_batch, crop_to, pad_to_multiple
+from tessera.discriminators.inputs import check_batch, crop_to, pad_to_side
 from tessera.discriminators.spectral_norm import SpectralConv2d
 from tessera.generators.dialect import Dialect, ScaleHint, Shapes, convolution_shape
+
+LEAST_SIDE = 5
+"""Shortest side of the encoder's input: the deepest gate halves a quarter of it, rounded up."""
+DIVISORS = (4, 2, 1)
+"""Size of the input divided by the size of each map, the deepest first."""
 
 
 class AttentionUNetConfig(DiscriminatorConfig, frozen=True, extra="forbid"):
@@ -60,7 +66,7 @@ class AttentionMaps(NamedTuple):
 class AttentionGate(nn.Module):
     """Weights a skip connection by attention computed from a deeper signal (A-ESRGAN's `add_attn`).
 
-    (B, C, H, W) and the signal (B, G, h, w) -> (B, C, H, W)
+    (B, C, H, W) and its attention -> (B, C, H, W); the attention comes from the signal (B, G, h, w).
     """
 
     def __init__(self, channels: int, signal_channels: int) -> None:
@@ -77,15 +83,15 @@ class AttentionGate(nn.Module):
         small = torch.sigmoid(self.psi(F.relu(theta + phi)))
         return F.interpolate(small, size=x.shape[-2:], mode="bilinear", align_corners=False)
 
-    def forward(self, x: Tensor, signal: Tensor) -> Tensor:
-        """Multiply the skip connection by the attention, convolve, normalize."""
-        return self.W(self.compute_attention(x, signal) * x)
+    def forward(self, x: Tensor, attention: Tensor) -> Tensor:
+        """Multiply the skip connection by its attention (B, 1, H, W), convolve, normalize."""
+        return self.W(attention * x)
 
 
 class DoublingJoin(nn.Module):
-    """Upsamples the deeper features by 2 and concatenates them to the gated skip connection.
+    """Upsamples the deeper features by 2, crops them to the gated skip connection and concatenates both.
 
-    (B, C, H, W) and (B, I, H/2, W/2) -> (B, C + O, H, W)
+    (B, C, H, W) and (B, I, ceil(H/2), ceil(W/2)) -> (B, C + O, H, W)
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -93,27 +99,27 @@ class DoublingJoin(nn.Module):
         self.convU = SpectralConv2d(inputs, outputs, 3, padding=1)
 
     def forward(self, gated: Tensor, below: Tensor) -> Tensor:
-        """Upsample, convolve, concatenate."""
+        """Upsample, crop, convolve, concatenate."""
         doubled = F.interpolate(below, scale_factor=2, mode="bilinear", align_corners=False)
+        doubled = crop_to(doubled, gated.shape[-2:])
         return torch.cat((gated, F.leaky_relu(self.convU(doubled), SLOPE)), 1)
 
 
 class _EncoderFeatures(NamedTuple):
-    """Features of the encoder: at full, half, quarter and eighth size, and the gating signal."""
+    """Features of the encoder at full, half, quarter and eighth size, and the attention of the gates."""
 
     x0: Tensor
     x1: Tensor
     x2: Tensor
     x3: Tensor
-    signal: Tensor
+    maps: AttentionMaps
 
 
 class AttentionUNet(nn.Module):
     """A U-Net of three scales below full size, whose skip connections pass through attention gates.
 
-    (B, C, H, W), RGB in [0, 1] -> ((B, 1, H, W),), logits. Sides that are not multiples of 8 are padded at the right
-    and bottom (by reflection, or repetition if they are too short) and the logits cropped. Raises UsageError for
-    anything but a batch of such pictures.
+    (B, C, H, W), RGB in [0, 1] -> ((B, 1, H, W),), logits. Pictures of any size; sides of less than 5 pixels, which the
+    original does not support, are padded first. Raises UsageError for anything but a batch of such pictures.
     """
 
     def __init__(self, config: AttentionUNetConfig) -> None:
@@ -147,34 +153,42 @@ class AttentionUNet(nn.Module):
 
     def _encode(self, x: Tensor) -> _EncoderFeatures:
         check_batch(x, self.config)
-        x0 = F.leaky_relu(self.conv0(pad_to_multiple(x, self.config.multiple)), SLOPE)
+        x0 = F.leaky_relu(self.conv0(pad_to_side(x, LEAST_SIDE)), SLOPE)
         x1 = F.leaky_relu(self.conv1(x0), SLOPE)
         x2 = F.leaky_relu(self.conv2(x1), SLOPE)
         x3 = F.leaky_relu(self.conv3(x2), SLOPE)
-        return _EncoderFeatures(x0, x1, x2, x3, F.leaky_relu(self.gating(x3), SLOPE))
+        signal = F.leaky_relu(self.gating(x3), SLOPE)
+        gates = ((self.attn_1, x2), (self.attn_2, x1), (self.attn_3, x0))
+        return _EncoderFeatures(
+            x0, x1, x2, x3, AttentionMaps(*(gate.compute_attention(skip, signal) for gate, skip in gates))
+        )
+
+    def _decode(self, down: _EncoderFeatures) -> Tensor:
+        feat = F.leaky_relu(self.conv4(self.cat_1(self.attn_1(down.x2, down.maps.a1), down.x3)), SLOPE)
+        feat = F.leaky_relu(self.conv5(self.cat_2(self.attn_2(down.x1, down.maps.a2), feat)), SLOPE)
+        feat = F.leaky_relu(self.conv6(self.cat_3(self.attn_3(down.x0, down.maps.a3), feat)), SLOPE)
+        feat = F.leaky_relu(self.conv7(feat), SLOPE)
+        feat = F.leaky_relu(self.conv8(feat), SLOPE)
+        return self.conv9(feat)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Compute logits for each pixel of a batch of pictures."""
-        down = self._encode(x)
-        feat = F.leaky_relu(self.conv4(self.cat_1(self.attn_1(down.x2, down.signal), down.x3)), SLOPE)
-        feat = F.leaky_relu(self.conv5(self.cat_2(self.attn_2(down.x1, down.signal), feat)), SLOPE)
-        feat = F.leaky_relu(self.conv6(self.cat_3(self.attn_3(down.x0, down.signal), feat)), SLOPE)
-        feat = F.leaky_relu(self.conv7(feat), SLOPE)
-        feat = F.leaky_relu(self.conv8(feat), SLOPE)
-        return (crop_to(self.conv9(feat), x.shape[-2:]),)
+        return (crop_to(self._decode(self._encode(x)), x.shape[-2:]),)
 
-    def compute_attention(self, x: Tensor) -> tuple[AttentionMaps, ...]:
-        """Compute the attention maps of `forward`, as a tuple of one.
+    def iterate_scales(self, x: Tensor, *, with_logits: bool) -> Iterator[tuple[AttentionMaps, Tensor | None]]:
+        """Yield attention maps and logits, if they are wanted, from one pass of the encoder.
 
-        (B, C, H, W), RGB in [0, 1] -> see AttentionMaps. Set the network to eval mode first: in training mode this run,
-        like every other, updates the estimates of the spectral norms.
+        (B, C, H, W), RGB in [0, 1] -> see AttentionMaps and `forward`. Set the network to eval mode first: in training
+        mode this run, like every other, updates the estimates of the spectral norms.
         """
         down = self._encode(x)
-        gates = ((self.attn_1, down.x2, 4), (self.attn_2, down.x1, 2), (self.attn_3, down.x0, 1))
-        maps = (
-            crop_to(gate.compute_attention(skip, down.signal), x.shape[-2:], divisor) for gate, skip, divisor in gates
-        )
-        return (AttentionMaps(*maps),)
+        size = x.shape[-2:]
+        maps = AttentionMaps(*(crop_to(a, size, divisor) for a, divisor in zip(down.maps, DIVISORS, strict=True)))
+        yield maps, crop_to(self._decode(down), size) if with_logits else None
+
+    def compute_attention(self, x: Tensor) -> tuple[AttentionMaps, ...]:
+        """Compute the attention maps of `forward`, as a tuple of one, as `iterate_scales` does."""
+        return tuple(maps for maps, _ in self.iterate_scales(x, with_logits=False))
 
 
 def _infer(shapes: Shapes, hint: ScaleHint) -> DiscriminatorConfig:

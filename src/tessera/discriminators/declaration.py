@@ -5,6 +5,8 @@ Recipes, weights files, recognition and attention maps read these declarations; 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -41,7 +43,8 @@ class Discriminator:
         return self.config.model_validate({}).attention_scales > 0
 
 
+@lru_cache(maxsize=32)
 def own_names(config: DiscriminatorConfig) -> Mapping[str, str]:
     """The `names` of a dialect that keeps the network's own names."""
     with torch.device("meta"):
-        return {name: name for name in config.build().state_dict()}
+        return MappingProxyType({name: name for name in config.build().state_dict()})

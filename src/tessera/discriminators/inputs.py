@@ -42,7 +42,17 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     last pixels. Multiples are returned unchanged.
     """
     height, width = x.shape[-2:]
-    below, right = -height % multiple, -width % multiple
+    return _pad(x, -height % multiple, -width % multiple)
+
+
+def pad_to_side(x: Tensor, side: int) -> Tensor:
+    """Pad pictures at the right and bottom until both sides have at least `side` pixels, as `pad_to_multiple` does."""
+    height, width = x.shape[-2:]
+    return _pad(x, max(0, side - height), max(0, side - width))
+
+
+def _pad(x: Tensor, below: int, right: int) -> Tensor:
+    height, width = x.shape[-2:]
     if right:
         x = F.pad(x, (0, right, 0, 0), mode="reflect" if right < width else "replicate")
     if below:

@@ -45,8 +45,14 @@ class MapStatistics:
 
 
 def measure_gate(attention: Tensor, edges: Floats, error: Floats | None) -> MapStatistics:
-    """Measure a map (1, 1, h, w) in (0, 1) against edge strength and, where known, error, both (h, w)."""
+    """Measure a map (1, 1, h, w) in (0, 1) against edge strength and, where known, error, both on its grid.
+
+    Rows and columns beyond (h, w), which the halving of a picture left out, are not used.
+    """
     values = attention[0, 0].cpu().double().numpy()
+    rows, columns = values.shape
+    edges = edges[:rows, :columns]
+    error = None if error is None else error[:rows, :columns]
     return MapStatistics(
         mean=float(values.mean()),
         spread=float(values.std()),

@@ -62,12 +62,17 @@ def apply_colormap(values: Values, name: Colormap) -> Shown:
 
 def stretch_to_gray(values: Values) -> npt.NDArray[np.uint8]:
     """Any values -> gray, 0 the minimum and 255 the maximum, as in the published logits; constant values are 0."""
-    least, greatest = float(values.min()), float(values.max())
+    least, greatest = values.min(), values.max()
     if not greatest > least:
         return np.zeros(values.shape, np.uint8)
-    return to_levels((values.astype(np.float64) - least) / (greatest - least))
+    return to_levels((values - least) / (greatest - least))
 
 
 def blend_heat(picture: Shown, heat: Shown, mix: float) -> Shown:
-    """Blend a picture with its heat map: (1 - mix) * picture + mix * heat, rounded (published: mix 0.7)."""
-    return np.rint((1 - mix) * picture.astype(np.float64) + mix * heat.astype(np.float64)).astype(np.uint8)
+    """Blend a picture with its heat map: (1 - mix) * picture + mix * heat, rounded (published: mix 0.7).
+
+    In fp32 with a fused multiply-add, as OpenCV's `addWeighted`, which the published script calls: ties round alike.
+    """
+    weighted = (heat.astype(np.float32) * np.float32(mix)).astype(np.float64)
+    exact = picture.astype(np.float64) * np.float32(1 - mix) + weighted
+    return np.rint(exact.astype(np.float32)).astype(np.uint8)

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from tessera.explain.agreement import average_blocks, compute_edge_strength, measure_gate
 from tessera.explain.colormaps import Colormap, apply_colormap, blend_heat
 from tessera.explain.maps import compute_attention_maps, list_gates, upsample_map
+from tessera.explain.settings import PUBLISHED_MIX
 from tessera.explain.sheets import Cell, draw_grid
 from tessera.explain.subject import Shown, read_rgb, to_pixels
 
 LIVE_SIDE = 256
-PUBLISHED_MIX = 0.7
 
 
 @dataclass(frozen=True)

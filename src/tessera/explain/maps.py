@@ -3,13 +3,15 @@
 Gates are named as in A-ESRGAN: A1 is the deepest, at a quarter of the size, A3 the shallowest, at full size; of several
 networks, D1 reads the picture at full size, D2 at half. A2_D2 has a quarter of the picture's size.
 
+The picture is not padded, so the maps are those of A-ESRGAN's scripts at every size. D2 reads floor(H/2) rows.
+
 Shapes: B pictures, H, W height and width.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -17,14 +19,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tessera.discriminators.attention_unet import AttentionMaps
+from tessera.discriminators.attention_unet import DIVISORS, AttentionMaps
 from tessera.discriminators.catalog import DISCRIMINATORS
 from tessera.discriminators.config import DiscriminatorConfig
 from tessera.discriminators.spectral_norm import SpectralConv2d
 from tessera.errors import UsageError
 
-_DIVISORS = (4, 2, 1)
-"""Size of the network's input divided by that of each map, the deepest first."""
 _ITERATIONS = 30
 """Iterations of the power method that bring the norms of untrained layers within half a percent."""
 
@@ -35,8 +35,8 @@ class AttentionNetwork(Protocol):
 
     config: DiscriminatorConfig
 
-    def compute_attention(self, x: Tensor) -> tuple[AttentionMaps, ...]:
-        """(B, C, H, W) -> the maps of each scale, full size first."""
+    def iterate_scales(self, x: Tensor, *, with_logits: bool) -> Iterator[tuple[AttentionMaps, Tensor | None]]:
+        """(B, C, H, W) -> the maps, and the logits if wanted, of each scale, full size first."""
         ...
 
 
@@ -50,7 +50,15 @@ class Gate:
     scale: int
     """1 for the network that reads the full size, 2 for half of it, and so on."""
     divisor: int
-    """Size of the picture divided by the size of the map."""
+    """Size of the picture divided by the size of the map, both before rounding."""
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Maps of all gates by gate name, and logits by network: D1, D2 ...; no logits if they were not wanted."""
+
+    maps: dict[str, Tensor]
+    logits: dict[str, Tensor]
 
 
 def list_gates(config: DiscriminatorConfig) -> tuple[Gate, ...]:
@@ -73,7 +81,7 @@ def list_gates(config: DiscriminatorConfig) -> tuple[Gate, ...]:
             divisor=divisor << (scale - 1),
         )
         for scale in range(1, scales + 1)
-        for depth, divisor in enumerate(_DIVISORS, 1)
+        for depth, divisor in enumerate(DIVISORS, 1)
     )
 
 
@@ -90,6 +98,23 @@ def in_eval_mode(network: nn.Module) -> Generator[None]:
             module.training = training
 
 
+@contextlib.contextmanager
+def in_published_mode(network: nn.Module) -> Generator[None]:
+    """Put a network into training mode, as A-ESRGAN's scripts leave it; restore modes and buffers afterwards.
+
+    Each run then refines the spectral norms by one iteration first, and batch normalization uses the picture's own
+    statistics, which changes the logits but not the maps.
+    """
+    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    with in_eval_mode(network):
+        network.train()
+        try:
+            yield
+        finally:
+            for name, buffer in network.named_buffers():
+                buffer.copy_(buffers[name])
+
+
 def _without_tf32(network: nn.Module) -> contextlib.AbstractContextManager[None]:
     """Switch TF32 off, in which CUDA convolutions round the factors of fp32 products to 10 bits."""
     given = next(network.parameters(), None)
@@ -98,13 +123,13 @@ def _without_tf32(network: nn.Module) -> contextlib.AbstractContextManager[None]
     return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 
 
-def compute_attention_maps(discriminator: nn.Module, picture: Tensor) -> dict[str, Tensor]:
-    """Compute the map of every attention gate of A-ESRGAN's discriminators, at its native size, by the gate's name.
+def analyze(
+    discriminator: nn.Module, picture: Tensor, *, with_logits: bool = True, as_published: bool = False
+) -> Analysis:
+    """Compute the maps of every attention gate and, if wanted, the logits, from one pass of each encoder.
 
-    (B, 3, H, W), RGB in [0, 1], any size -> {"A1": (B, 1, ceil(H/4), ceil(W/4)), "A2": (B, 1, ceil(H/2), ceil(W/2)),
-    "A3": (B, 1, H, W)} in (0, 1) for attention-unet; for multi-scale A1_D1 ... A3_D1 of these shapes, then A1_D2 ...
-    A3_D2 with twice the divisors, and so on. In eval mode, without gradients; neither the weights and buffers nor the
-    mode of the network are changed. Raises UsageError for other networks, and for anything but a batch of pictures.
+    (B, 3, H, W), RGB in [0, 1], any size -> see `compute_attention_maps` and `compute_logits`. With `as_published`, in
+    training mode, as A-ESRGAN's scripts do. Raises UsageError as `compute_attention_maps`.
     """
     if not isinstance(discriminator, AttentionNetwork):
         config = getattr(discriminator, "config", None)
@@ -113,10 +138,26 @@ def compute_attention_maps(discriminator: nn.Module, picture: Tensor) -> dict[st
                 config.network if isinstance(config, DiscriminatorConfig) else type(discriminator).__name__
             )
         )
-    with in_eval_mode(discriminator):
-        found = discriminator.compute_attention(picture)
     gates = iter(list_gates(discriminator.config))
-    return {next(gates).name: each for maps in found for each in maps}
+    found = Analysis({}, {})
+    with in_published_mode(discriminator) if as_published else in_eval_mode(discriminator):
+        for scale, (maps, logits) in enumerate(discriminator.iterate_scales(picture, with_logits=with_logits), 1):
+            found.maps.update((next(gates).name, each) for each in maps)
+            if logits is not None:
+                found.logits[f"D{scale}"] = logits
+    return found
+
+
+def compute_attention_maps(discriminator: nn.Module, picture: Tensor) -> dict[str, Tensor]:
+    """Compute the map of every attention gate of A-ESRGAN's discriminators, at its native size, by the gate's name.
+
+    (B, 3, H, W), RGB in [0, 1], any size -> {"A1": (B, 1, ceil(H/4), ceil(W/4)), "A2": (B, 1, ceil(H/2), ceil(W/2)),
+    "A3": (B, 1, H, W)} in (0, 1) for attention-unet; for multi-scale A1_D1 ... A3_D1 of these shapes, then A1_D2 ...
+    A3_D2 of the same for floor(H/2) x floor(W/2), and so on. In eval mode, without gradients; neither the weights and
+    buffers nor the mode of the network are changed. Raises UsageError for other networks, and for anything but a batch
+    of pictures.
+    """
+    return analyze(discriminator, picture, with_logits=False).maps
 
 
 def _describe_missing_gates(network: str) -> str:
@@ -147,7 +188,7 @@ def estimate_norms(network: nn.Module) -> bool:
 def compute_logits(discriminator: nn.Module, picture: Tensor) -> dict[str, Tensor]:
     """Compute the logits of a per-pixel discriminator; above 0 a pixel counts as real.
 
-    (B, 3, H, W), RGB in [0, 1], any size -> {"D1": (B, 1, H, W), "D2": (B, 1, ceil(H/2), ceil(W/2)), ...}. In eval
+    (B, 3, H, W), RGB in [0, 1], any size -> {"D1": (B, 1, H, W), "D2": (B, 1, floor(H/2), floor(W/2)), ...}. In eval
     mode, without gradients, and without changing the network. Raises UsageError for anything but a batch of pictures.
     """
     with in_eval_mode(discriminator):
@@ -156,10 +197,12 @@ def compute_logits(discriminator: nn.Module, picture: Tensor) -> dict[str, Tenso
 
 
 def upsample_map(values: Tensor, divisor: int, size: tuple[int, int]) -> Tensor:
-    """Upsample a map to the `size` (H, W) of its picture: (B, 1, ceil(H/d), ceil(W/d)) -> (B, 1, H, W), bilinear.
+    """Upsample a map to the `size` (H, W) of its picture: (B, 1, h, w) -> (B, 1, H, W), bilinear.
 
-    Each value belongs to the center of its d x d pixels.
+    Each value belongs to the center of its d x d pixels. The last pixels of a picture that its halving left out get the
+    values of their neighbors.
     """
     if divisor > 1:
         values = F.interpolate(values, scale_factor=divisor, mode="bilinear", align_corners=False)
-    return values[..., : size[0], : size[1]]
+    below, right = (max(0, wanted - found) for wanted, found in zip(size, values.shape[-2:], strict=True))
+    return F.pad(values, (0, right, 0, below), mode="replicate")[..., : size[0], : size[1]]

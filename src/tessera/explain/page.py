@@ -1,4 +1,4 @@
-"""HTML page of attention maps: sliders over the checkpoints, curves of the agreement, a table.
+"""HTML page of attention maps: a slider over the checkpoints, curves of the agreement, a table.
 
 The page is self-contained: pictures are embedded.
 """
@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from tessera.explain.colormaps import table as color_table
 from tessera.explain.maps import list_gates
+from tessera.explain.record import ALWAYS, PictureRecord, Strip
 from tessera.explain.series import CheckpointSeries
 from tessera.explain.settings import ViewSettings
 from tessera.explain.subject import Role
@@ -22,36 +23,6 @@ from tessera.report.curves import Curve, Panel, draw_panel
 from tessera.report.page import Cell, name, page, sentences, table, text, write_page
 from tessera.report.run_record import Series
 from tessera.report.run_style import CURVE_SCRIPT, CURVE_STYLE
-
-
-@dataclass(frozen=True)
-class Strip:
-    """Pictures of one gate, or of the output of one network, at each checkpoint of the page."""
-
-    title: str
-    note: str
-    sources: dict[str, dict[int, str]]
-    """Picture addresses by label, then by checkpoint index."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PictureRecord:
-    """Content of the page about one picture."""
-
-    path: Path
-    role: Role
-    size: tuple[int, int]
-    """(H, W)"""
-    labels: tuple[str, ...]
-    """Of the checkpoints on the page."""
-    strips: tuple[Strip, ...]
-    numbers: tuple[Mapping[str, Any], ...]
-    """Statistics of every checkpoint, as in attention.json."""
-
-    def values(self, role: str, gate: str, statistic: str) -> list[float]:
-        """One statistic over the checkpoints; NaN where undefined."""
-        found = (each.get(role, {}).get(gate, {}).get(statistic) for each in self.numbers)
-        return [math.nan if value is None else float(value) for value in found]
 
 
 @dataclass(frozen=True)
@@ -111,40 +82,78 @@ UNTRAINED = (
 )
 
 STYLE = """\
-:root { --third: #7a2e8e; }
-@media (prefers-color-scheme: dark) { :root { --third: #d79be6; } }
-.curve path.line2 { stroke: var(--third); stroke-dasharray: 2 4; }
-.curve .dot.line2 { fill: var(--third); stroke: var(--third); }
-.key.line2::before { border-top: 3px dotted var(--third); }
 .strips { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 33rem), 1fr)); gap: 1rem 1.6rem; }
 .strip { margin: 0; min-width: 0; break-inside: avoid; }
 .strip h4 { margin: .6rem 0 .1rem; font-size: 1rem; }
 .strip .frames { display: flex; flex-wrap: wrap; gap: .6rem; }
 .strip .frame { margin: 0; flex: 0 1 16rem; min-width: 8rem; }
 .strip .frame img { width: 100%; height: auto; display: block; image-rendering: pixelated; background: var(--panel); }
-.strip .frame img[hidden] { display: none; }
-.strip input { width: min(100%, 32.6rem); height: 2rem; margin: .2rem 0; accent-color: var(--accent); display: block; }
-.strip output { font-weight: 600; font-variant-numeric: tabular-nums; }
-@media print { .strip input { display: none; } }
+.strip .frame img[hidden], .strip .frame[hidden] { display: none; }
+.strip input { width: min(100%, 32.6rem); height: 2rem; margin: .2rem 0; accent-color: var(--accent); display: none; }
+.strip output { display: none; font-weight: 600; font-variant-numeric: tabular-nums; }
+.subject.separate .strip input, .subject.separate .strip output { display: block; }
+@media (max-width: 40rem) { .strip .frame { flex: 1 1 calc(50% - .3rem); max-width: calc(50% - .3rem); } }
+.control {
+  position: sticky; top: 0; z-index: 1; background: var(--paper); border-bottom: 1px solid var(--line);
+  padding: .4rem 0; display: flex; flex-wrap: wrap; align-items: center; gap: .2rem .8rem;
+}
+.control button {
+  font: inherit; min-width: 5.2rem; min-height: 2.75rem; border-radius: .3rem; cursor: pointer;
+  border: 1px solid var(--line); background: var(--panel); color: var(--ink);
+}
+.control input { flex: 1 1 10rem; min-width: 8rem; height: 2.75rem; margin: 0; accent-color: var(--accent); }
+.control output { font-weight: 600; font-variant-numeric: tabular-nums; min-width: 6.5rem; }
+.bar { display: flex; align-items: center; gap: .5rem; font-size: .875rem; flex: 0 1 22rem; }
+.bar i { flex: 1 1 6rem; height: .9rem; border: 1px solid var(--line); print-color-adjust: exact; }
+@media (max-width: 40rem) { .bar { flex-basis: 100%; } }
+@media print { .control { position: static; } .control button, .control input { display: none; } }
 """
 
 SCRIPT = """\
-// A slider for each gate; with "all together" checked, one moves them all.
+// One slider in sight moves all pictures, and Play runs it; with "separate sliders" each gate has one of its own.
 for (const part of document.querySelectorAll(".subject")) {
-  const together = part.querySelector(".together"), strips = [...part.querySelectorAll(".strip")];
-  const show = (strip, at) => {
-    const range = strip.querySelector("input"), label = JSON.parse(strip.dataset.labels)[at];
-    for (const frame of strip.querySelectorAll(".frame"))
-      frame.querySelectorAll("img").forEach(each => { each.hidden = each.dataset.at !== String(at); });
-    strip.querySelector("output").textContent = label;
-    if (range) { range.value = String(at); range.setAttribute("aria-valuetext", label); }
+  const control = part.querySelector(".control"), main = control.querySelector("input[type=range]");
+  const strips = [...part.querySelectorAll(".strip")];
+  const labels = JSON.parse(control.dataset.labels), last = labels.length - 1;
+  const place = (scope, at) => {
+    const range = scope.querySelector("input[type=range]");
+    if (range) { range.value = String(at); range.setAttribute("aria-valuetext", labels[at]); }
+    scope.querySelector("output").textContent = labels[at];
   };
+  const show = (strip, at) => {
+    for (const frame of strip.querySelectorAll(".frame")) {
+      const images = [...frame.querySelectorAll("img")];
+      for (const each of images) each.hidden = each.dataset.at !== undefined && each.dataset.at !== String(at);
+      frame.hidden = images.every(each => each.hidden);
+    }
+    place(strip, at);
+  };
+  const move = at => { place(control, at); for (const strip of strips) show(strip, at); };
   for (const strip of strips) {
     const range = strip.querySelector("input");
-    range?.addEventListener("input", () => {
-      for (const each of together.checked ? strips : [strip]) show(each, Number(range.value));
-    });
+    range?.addEventListener("input", () => show(strip, Number(range.value)));
   }
+  move(last);
+  if (!main) continue;
+  const button = control.querySelector("button");
+  let timer = 0;
+  const stop = () => { clearInterval(timer); timer = 0; button.textContent = "\\u25b6\\u00a0Play"; };
+  button.addEventListener("click", () => {
+    if (timer) { stop(); return; }
+    button.textContent = "\\u275a\\u275a\\u00a0Stop";
+    if (Number(main.value) === last) move(0);
+    timer = setInterval(() => {
+      const at = Number(main.value) + 1;
+      if (at <= last) move(at);
+      if (at >= last) stop();
+    }, 700);
+  });
+  main.addEventListener("input", () => { stop(); move(Number(main.value)); });
+  const separate = part.querySelector(".choose-separate");
+  separate.addEventListener("change", () => {
+    part.classList.toggle("separate", separate.checked);
+    if (!separate.checked) move(Number(main.value));
+  });
 }
 """
 
@@ -158,18 +167,7 @@ def write_attention_page(
 
 def _body(records: Sequence[PictureRecord], series: CheckpointSeries, view: ViewSettings) -> Iterator[str]:
     yield f"<style>\n{CURVE_STYLE}{STYLE}</style>\n"
-    first, last = series.checkpoints[0], series.checkpoints[-1]
-    count = len(series.checkpoints)
-    which = f"{count} checkpoints, {first.label} to {last.label}" if count > 1 else first.label
-    scale = "its own scale, from minimum to maximum" if view.stretch else "the fixed scale 0 to 1"
-    lines = [
-        f"Discriminator: {series.config.network}, {series.config.features} features; {which}.",
-        "A1 is the deepest gate and A3 the shallowest; D1 reads the full size and D2 half of it.",
-        f"Each heat map has {scale}; probabilities have the fixed scale 0 to 1.",
-    ]
-    if any(each.get("untrained") for each in records[0].numbers):
-        lines.append(UNTRAINED)
-    yield sentences(lines)
+    yield sentences(_describe_series(records, series, view))
     if len(records) > 1:
         yield f"<h2>Mean of the {len(records)} pictures</h2>\n"
         yield from _agreement(records, series)
@@ -178,38 +176,74 @@ def _body(records: Sequence[PictureRecord], series: CheckpointSeries, view: View
         yield f'<div class="subject">\n<h2>{name(record.path.name)}</h2>\n'
         as_what = "a generated picture" if record.role == "generated" else "a real picture"
         yield f"<p>{width}x{height} pixels, {as_what}.</p>\n"
-        yield _sliders(record)
+        yield _control(record, view)
+        yield _strips(record)
         yield "<h3>Agreement with edges and errors</h3>\n"
         yield from _agreement([record], series)
         yield "</div>\n"
 
 
-def _sliders(record: PictureRecord) -> str:
-    many = len(record.labels) > 1
-    parts: list[str] = []
-    if many:
-        parts.append('<p><label><input type="checkbox" class="together" checked> Move all sliders together</label></p>')
-        if len(record.labels) < len(record.numbers):
-            parts.append(
-                f'<p class="soft">{len(record.labels)} of {len(record.numbers)} checkpoints, spread evenly; the folder'
-                " has all.</p>\n"
-            )
-    parts.append('<div class="strips">\n')
+def _describe_series(records: Sequence[PictureRecord], series: CheckpointSeries, view: ViewSettings) -> Iterator[str]:
+    first, last = series.checkpoints[0], series.checkpoints[-1]
+    count, scales = len(series.checkpoints), series.config.attention_scales
+    which = f"{count} checkpoints, {first.label} to {last.label}" if count > 1 else first.label
+    yield f"Discriminator: {series.config.network}, {series.config.features} features; {which}."
+    reads = [f"D{scale} 1/{1 << (scale - 1)} of it" for scale in range(2, scales + 1)]
+    yield "A1 is the deepest gate and A3 the shallowest" + (
+        f"; D1 reads the full size, {' and '.join(reads)}." if reads else "."
+    )
+    scale = "its own scale, from minimum to maximum" if view.stretch else "the fixed scale 0 to 1"
+    yield f"Each heat map has {scale}."
+    if view.as_published:
+        yield "As in the published scripts, the networks read BGR and ran in training mode."
+    elif view.bgr:
+        yield "The networks read BGR, as in the published scripts, although they were trained on RGB."
+    if not view.answers:
+        yield "The answers of the discriminator were not computed."
+    if any(each.get("untrained") for each in records[0].numbers):
+        yield UNTRAINED
+
+
+def _control(record: PictureRecord, view: ViewSettings) -> str:
+    """The bar that stays in sight: play button, slider, step and color bar."""
     last = len(record.labels) - 1
-    for strip in record.strips:
+    parts = [f'<div class="control" data-labels="{text(json.dumps(list(record.labels)))}">\n']
+    if last:
         parts.append(
-            f'<figure class="strip" data-labels="{text(json.dumps(list(record.labels)))}">\n'
-            f'<h4>{text(strip.title)}</h4>\n<div class="frames">\n'
+            '<button type="button">▶\u00a0Play</button>\n'
+            f'<input type="range" min="0" max="{last}" value="{last}" step="1" aria-label="Checkpoint">\n'
         )
-        for words, sources in strip.sources.items():
-            images = "".join(
-                f'<img src="{source}" data-at="{at}" alt="{text(f"{strip.title}, {words}, {record.labels[at]}")}"'
-                f"{'' if at == last else ' hidden'}>\n"
-                for at, source in sources.items()
-            )
-            parts.append(f'<figure class="frame">{images}<figcaption>{text(words)}</figcaption></figure>\n')
+    parts.append(f"<output>{text(record.labels[last])}</output>\n{_color_bar(view)}</div>\n")
+    if last:
+        parts.append(
+            '<p><label><input type="checkbox" class="choose-separate"> A separate slider for each gate</label></p>\n'
+        )
+    if len(record.labels) < len(record.numbers):
+        parts.append(
+            f'<p class="soft">{len(record.labels)} of {len(record.numbers)} checkpoints, spread evenly; the folder'
+            " has all.</p>\n"
+        )
+    return "".join(parts)
+
+
+def _color_bar(view: ViewSettings) -> str:
+    colors = color_table(view.colormap)[::15]  # 18 of 256, with both ends
+    stops = ", ".join(f"rgb({red} {green} {blue})" for red, green, blue in colors.tolist())
+    least, greatest = ("minimum", "maximum") if view.stretch else ("0 closed", "1 open")
+    return (
+        f'<span class="bar" role="img" aria-label="Colors of the maps from {least} to {greatest}">{least}'
+        f'<i style="background: linear-gradient(to right, {stops})"></i>{greatest}</span>\n'
+    )
+
+
+def _strips(record: PictureRecord) -> str:
+    last = len(record.labels) - 1
+    parts = ['<div class="strips">\n']
+    for strip in record.strips:
+        parts.append(f'<figure class="strip">\n<h4>{text(strip.title)}</h4>\n<div class="frames">\n')
+        parts += [_frame(strip, words, record.labels) for words in strip.sources]
         parts.append("</div>\n")
-        if many:
+        if last and any(at != ALWAYS for sources in strip.sources.values() for at in sources):
             parts.append(
                 f'<input type="range" min="0" max="{last}" value="{last}" step="1"'
                 f' aria-label="Checkpoint of {text(strip.title)}">\n'
@@ -219,6 +253,16 @@ def _sliders(record: PictureRecord) -> str:
             f'<figcaption class="soft">{text(strip.note)}</figcaption>\n</figure>\n'
         )
     return "".join([*parts, "</div>\n"])
+
+
+def _frame(strip: Strip, words: str, labels: Sequence[str]) -> str:
+    """The pictures of one place of a strip, of which the script shows one; without it, the last one is shown."""
+    parts: list[str] = []
+    for at, source in strip.sources[words].items():
+        when = "" if at == ALWAYS else f", {labels[at]}"
+        attributes = "" if at == ALWAYS else f' data-at="{at}"{"" if at == len(labels) - 1 else " hidden"}'
+        parts.append(f'<img src="{source}"{attributes} alt="{text(f"{strip.title}, {words}{when}")}">\n')
+    return f'<figure class="frame">{"".join(parts)}<figcaption>{text(words)}</figcaption></figure>\n'
 
 
 def _agreement(records: Sequence[PictureRecord], series: CheckpointSeries) -> Iterator[str]:

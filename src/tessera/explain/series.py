@@ -1,23 +1,23 @@
 """The checkpoints of a training run in the order of their steps: Tessera's, BasicSR's, esrdgan's, single files.
 
 `net_d_5000.pth` next to `net_g_5000.pth`; `runs/NAME/checkpoints/000005000/discriminator.safetensors` next to the
-averaged generator; or any discriminator file by name.
+generator, raw and averaged; or any discriminator file by name.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tessera.discriminators.config import DiscriminatorConfig
 from tessera.errors import UsageError, WeightsError
 from tessera.explain.maps import list_gates
-from tessera.weights.discriminator_file import SUFFIXES, load_discriminator
+from tessera.weights.discriminator_file import SUFFIXES, LoadedDiscriminator, load_discriminator
 
 _OURS = "discriminator.safetensors"
-_GENERATORS = ("average.safetensors", "generator.safetensors")
+_AVERAGE, _RAW = "average.safetensors", "generator.safetensors"
 # net_d_5000, net_d_latest, netD_5, D_100, discriminator_7, A_ESRGAN_Multi_D
 _DISCRIMINATOR = re.compile(
     r"(?:.*[_.-])?(?:net_?)?d(?:iscriminator)?(?:[_-](?:iter[_-]?)?(\d{1,12}|latest))?", re.IGNORECASE
@@ -35,7 +35,9 @@ class SeriesCheckpoint:
     step: int | None
     """None for a file name without a number."""
     generator: Path | None = None
-    """The generator of the same step, if found next to it."""
+    """The raw generator of the same step, if found next to it; BasicSR's file may hold the averaged one too."""
+    average: Path | None = None
+    """The averaged generator of the same step, if it has a file of its own."""
     suffix: str = ""
     """Suffix of its output files, such as `_5000`."""
     sha256: str = ""
@@ -79,38 +81,28 @@ def find_checkpoints(places: Sequence[Path]) -> tuple[SeriesCheckpoint, ...]:
     return tuple(_add_suffixes(ordered))
 
 
-def check_series(
-    found: Sequence[SeriesCheckpoint], on_done: Callable[[int], None] = lambda _: None
-) -> CheckpointSeries:
-    """Open each checkpoint once -> the series, with the checksum of each file.
+def open_checkpoint(checkpoint: SeriesCheckpoint, first: LoadedDiscriminator | None = None) -> LoadedDiscriminator:
+    """Load a checkpoint of the architecture of the series' `first`.
 
-    `on_done` gets the number of checked files. Raises WeightsError for a file that is not a discriminator, and
-    UsageError for one without gates or with another architecture than the first.
+    Raises WeightsError for a file that is not a discriminator, and UsageError for one without gates or with another
+    architecture than the first.
     """
-    config: DiscriminatorConfig | None = None
-    checked: list[SeriesCheckpoint] = []
-    for number, checkpoint in enumerate(found, 1):
-        loaded = load_discriminator(checkpoint.path)
-        try:
-            list_gates(loaded.config)
-        except UsageError as error:
-            raise UsageError(f"{checkpoint.path}: {error}") from None
-        if loaded.config.in_channels != 3:
-            raise UsageError(
-                f"{checkpoint.path}: expected a discriminator of RGB pictures, found one of"
-                f" {loaded.config.in_channels} channels."
-            )
-        config = config or loaded.config
-        if loaded.config != config:
-            raise UsageError(
-                f"{checkpoint.path}: expected {_describe_config(config)} as in {found[0].path}, found"
-                f" {_describe_config(loaded.config)}. Name the checkpoints of one run."
-            )
-        checked.append(replace(checkpoint, sha256=loaded.sha256))
-        on_done(number)
-    if config is None:
-        raise UsageError("name the checkpoints of a discriminator, such as runs/NAME.", field="checkpoints")
-    return CheckpointSeries(config, tuple(checked))
+    loaded = load_discriminator(checkpoint.path)
+    try:
+        list_gates(loaded.config)
+    except UsageError as error:
+        raise UsageError(f"{checkpoint.path}: {error}") from None
+    if loaded.config.in_channels != 3:
+        raise UsageError(
+            f"{checkpoint.path}: expected a discriminator of RGB pictures, found one of"
+            f" {loaded.config.in_channels} channels."
+        )
+    if first is not None and loaded.config != first.config:
+        raise UsageError(
+            f"{checkpoint.path}: expected {_describe_config(first.config)} as in {first.source}, found"
+            f" {_describe_config(loaded.config)}. Name the checkpoints of one run."
+        )
+    return loaded
 
 
 def _describe_config(config: DiscriminatorConfig) -> str:
@@ -141,15 +133,25 @@ def _is_discriminator(path: Path) -> bool:
 
 def _read_place(path: Path) -> SeriesCheckpoint:
     if path.name == _OURS and path.parent.name.isdecimal():
-        siblings = (path.with_name(name) for name in _GENERATORS)
-        step: int | None = int(path.parent.name)
-    else:
-        number = _NUMBER.fullmatch(path.stem)
-        step = int(number[1]) if number else None
-        # net_d_5 -> net_g_5, netD_5 -> netG_5, D_5 -> G_5
-        swapped = re.sub(r"(^|_|net_?)([dD])(?=_\d)", lambda m: m[1] + ("g" if m[2] == "d" else "G"), path.stem)
-        siblings = iter((path.with_name(swapped + path.suffix),) if swapped != path.stem else ())
-    return SeriesCheckpoint(path=path, step=step, generator=next((each for each in siblings if each.is_file()), None))
+        return SeriesCheckpoint(
+            path=path,
+            step=int(path.parent.name),
+            generator=_find_sibling(path, _RAW),
+            average=_find_sibling(path, _AVERAGE),
+        )
+    number = _NUMBER.fullmatch(path.stem)
+    # net_d_5 -> net_g_5, netD_5 -> netG_5, D_5 -> G_5
+    swapped = re.sub(r"(^|_|net_?)([dD])(?=_\d)", lambda m: m[1] + ("g" if m[2] == "d" else "G"), path.stem)
+    return SeriesCheckpoint(
+        path=path,
+        step=int(number[1]) if number else None,
+        generator=None if swapped == path.stem else _find_sibling(path, swapped + path.suffix),
+    )
+
+
+def _find_sibling(path: Path, name: str) -> Path | None:
+    sibling = path.with_name(name)
+    return sibling if sibling.is_file() else None
 
 
 def _add_suffixes(ordered: Sequence[SeriesCheckpoint]) -> Iterator[SeriesCheckpoint]:

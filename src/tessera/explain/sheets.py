@@ -42,10 +42,11 @@ def fit_within(picture: Shown, side: int) -> Shown:
     return resample_array(picture, target).astype(np.uint8)
 
 
-def draw_grid(rows: Sequence[Sequence[Cell]], title: str = "") -> Shown:
-    """Draw cells in rows, all of the size of the largest, under `title`."""
-    height = max(picture.shape[0] for row in rows for _, picture in row)
-    width = max(_LEAST_WIDTH, *(picture.shape[1] for row in rows for _, picture in row))
+def draw_grid(rows: Sequence[Sequence[Cell | None]], title: str = "") -> Shown:
+    """Draw cells in rows, all of the size of the largest, under `title`; None leaves a place empty."""
+    pictures = [cell[1] for row in rows for cell in row if cell is not None]
+    height = max(picture.shape[0] for picture in pictures)
+    width = max(_LEAST_WIDTH, *(picture.shape[1] for picture in pictures))
     columns = max(len(row) for row in rows)
     top = _GAP + (LINE_HEIGHT if title else 0)
     across, down = width + _GAP, height + LINE_HEIGHT + _GAP
@@ -54,7 +55,10 @@ def draw_grid(rows: Sequence[Sequence[Cell]], title: str = "") -> Shown:
     if title:
         _write(canvas, title, _GAP // 2, _GAP, canvas.shape[1] - 2 * _GAP, bold=True)
     for row, cells in enumerate(rows):
-        for column, (words, picture) in enumerate(cells):
+        for column, cell in enumerate(cells):
+            if cell is None:
+                continue
+            words, picture = cell
             y, x = top + row * down, _GAP + column * across
             _write(canvas, words, y, x, width)
             y += LINE_HEIGHT

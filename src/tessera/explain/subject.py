@@ -5,7 +5,6 @@ Shapes: H, W height and width.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,11 +16,14 @@ from torch import Tensor
 
 from tessera.discriminators.inputs import pad_to_multiple
 from tessera.errors import LimitError, UsageError
+from tessera.explain.series import SeriesCheckpoint
+from tessera.explain.settings import GeneratorWeights
 from tessera.images.picture import read_picture
 from tessera.images.resize import resize
 from tessera.machine import available_memory_bytes
 from tessera.report.views import to_srgb
 from tessera.tiling.mosaic import to_planes
+from tessera.weights.dialects.unwrapping import is_averaged
 from tessera.weights.files import load_weights
 from tessera.weights.loaded_generator import LoadedGenerator
 
@@ -107,12 +109,28 @@ def generate(generator: LoadedGenerator, truth: Tensor) -> Tensor:
     return sr.clamp(0, 1)[..., : truth.shape[-2], : truth.shape[-1]]
 
 
-def open_generator(path: Path | None) -> Callable[[Tensor], Tensor] | None:
-    """Open the generator of a checkpoint as a function of the ground truth; None without one. Raises WeightsError."""
-    if path is None:
-        return None
-    generator = load_weights(path)
-    return lambda truth: generate(generator, truth)
+@dataclass(frozen=True)
+class SeriesGenerator:
+    """The generator of one checkpoint, and which of its weights were found."""
+
+    network: LoadedGenerator
+    weights: GeneratorWeights
+
+
+def open_generator(checkpoint: SeriesCheckpoint, weights: GeneratorWeights) -> SeriesGenerator | None:
+    """Open the generator of a checkpoint with these weights, or else with the others; None without one.
+
+    Raises WeightsError.
+    """
+    if weights == "averaged" and checkpoint.average is not None:
+        return SeriesGenerator(load_weights(checkpoint.average), "averaged")
+    if checkpoint.generator is not None:
+        network = load_weights(checkpoint.generator, averaged=weights == "averaged")
+        averaged = any(map(is_averaged, network.wrapper.split(".")))
+        return SeriesGenerator(network, "averaged" if averaged else "raw")
+    if checkpoint.average is not None:
+        return SeriesGenerator(load_weights(checkpoint.average), "averaged")
+    return None
 
 
 def check_memory(path: Path, size: tuple[int, int], features: int) -> None:

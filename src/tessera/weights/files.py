@@ -10,6 +10,7 @@ Shapes: B pictures in a batch, C channels, H rows, W columns, s the scale.
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -88,16 +89,17 @@ class _Weights:
 # -------------------------------------------------------------------------------------------------------- reading
 
 
-def load_weights(path: Path, *, scale: int | None = None) -> LoadedGenerator:
+def load_weights(path: Path, *, scale: int | None = None, averaged: bool = True) -> LoadedGenerator:
     """Read a weights file of any known format and build its network.
 
     `scale` is needed only where the weights leave it open (one upsampling stage can be x2 or x3; without it the
-    file's name decides); another scale than that of the weights is an error.
+    file's name decides); another scale than that of the weights is an error. Without `averaged`, the raw weights are
+    used where a checkpoint has both.
 
     Raises WeightsError that says what is wrong with the file.
     """
     path = Path(path)
-    weights = _read(path, scale)
+    weights = _read(path, scale, averaged=averaged)
     network = weights.network or assemble(weights.config, weights.state)
     sha256 = read_digest(path)
     return LoadedGenerator(
@@ -152,25 +154,28 @@ def inspect_weights(path: Path) -> WeightsReport:
         )
 
 
-def _read(path: Path, scale: int | None) -> _Weights:
+def _read(path: Path, scale: int | None, *, averaged: bool = True) -> _Weights:
     if not path.is_file():
         raise WeightsError(f"{path}: there is no such file. Give the path of a weights file.")
     with prefix_errors(path):
         found = identify_format(path)
     path = find_description(path) or path
-    weights = _READERS[found](path, scale)
+    read = _READERS[found]
+    if not averaged and read is _read_checkpoint:
+        read = partial(_read_checkpoint, averaged=False)
+    weights = read(path, scale)
     if has_usual_suffix(path, found):
         return weights
     note = f"The file is {TITLES[found]}, whatever its name ends in ({path.suffix})."
     return dataclasses.replace(weights, notes=(*weights.notes, note))
 
 
-def _read_checkpoint(path: Path, scale: int | None) -> _Weights:
+def _read_checkpoint(path: Path, scale: int | None, *, averaged: bool = True) -> _Weights:
     read = read_checkpoint(path)
     with prefix_errors(path):
         if isinstance(read.content, Inert):
             raise WeightsError(f"it holds no dictionary of tensors but `{read.content.name}`.")
-        weights = _read_tensors(path, unwrap(read.content), scale, {})
+        weights = _read_tensors(path, unwrap(read.content, averaged=averaged), scale, {})
     if read.packed_name is None:
         return weights
     return dataclasses.replace(weights, notes=(*weights.notes, f"Read from `{read.packed_name}` in the archive."))

@@ -63,11 +63,14 @@ def is_averaged(key: str) -> bool:
     return "ema" in re.split(r"[_\-]", key.lower()) and not _DISCRIMINATOR.search(key)
 
 
-def unwrap(content: Any) -> Unwrapped:
+def unwrap(content: Any, *, averaged: bool = True) -> Unwrapped:
     """Find the dictionary of tensors in the content of a checkpoint, and strip common prefixes from its names.
 
-    Raises WeightsError when there is none.
+    Without `averaged`, the raw weights are used where the outermost dictionary has both. Raises WeightsError when there
+    is none.
     """
+    if not averaged:
+        content = _drop_averaged(content)
     whole = content
     path: list[str] = []
     others: list[str] = []
@@ -107,6 +110,15 @@ def unwrap(content: Any) -> Unwrapped:
         notes.append(choices[-1])
     state, more = _strip_prefixes(state)
     return Unwrapped(state, ".".join(path) or "raw", (*notes, *more), (*choices, *more))
+
+
+def _drop_averaged(content: Any) -> Any:
+    """Drop the averaged weights of a dictionary that has raw ones too."""
+    if not isinstance(content, dict):
+        return content
+    items: dict[Any, Any] = content
+    raw = {key: value for key, value in items.items() if not is_averaged(str(key))}
+    return raw if _survey(raw, {}).tensors else items
 
 
 def _is_counter(name: str, value: Tensor) -> bool:
