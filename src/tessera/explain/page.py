@@ -110,7 +110,7 @@ STYLE = """\
 """
 
 SCRIPT = """\
-// One slider in sight moves all pictures, and Play runs it; with "separate sliders" each gate has one of its own.
+// One sticky slider moves all pictures, and Play runs it; with "separate sliders" each gate has its slider.
 for (const part of document.querySelectorAll(".subject")) {
   const control = part.querySelector(".control"), main = control.querySelector("input[type=range]");
   const strips = [...part.querySelectorAll(".strip")];
