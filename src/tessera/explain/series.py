@@ -37,7 +37,7 @@ class SeriesCheckpoint:
     generator: Path | None = None
     """The raw generator of the same step, if found next to it; BasicSR's file may hold the averaged one too."""
     average: Path | None = None
-    """The averaged generator of the same step, if it has a file of its own."""
+    """The averaged generator of the same step, if it has a separate file."""
     suffix: str = ""
     """Suffix of its output files, such as `_5000`."""
     sha256: str = ""
