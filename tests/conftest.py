@@ -1,5 +1,6 @@
 """Fixtures that many tests share."""
 
+import contextlib
 import os
 import signal
 from collections.abc import Iterator
@@ -12,7 +13,19 @@ THREADS = 1 if int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) > 1 else 2
 os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))
 
 
+def pin_worker() -> None:
+    """Give each worker of pytest-xdist its own core, so that no library starts threads that wait for each other."""
+    worker, workers = os.environ.get("PYTEST_XDIST_WORKER", ""), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if worker and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        if workers == len(cores):
+            with contextlib.suppress(OSError):
+                os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw"))]})
+
+
 def pytest_configure() -> None:
+    pin_worker()
+
     import torch
     from hypothesis import settings
 
@@ -40,3 +53,12 @@ def assets() -> Path:
     if not named or not Path(named).is_dir():
         pytest.skip("TESSERA_ASSETS does not name a folder of weights, test sets and photographs")
     return Path(named)
+
+
+@pytest.fixture(autouse=True)
+def _threads_of_these_tests() -> None:
+    """PyTorch has one number of threads per process; an engine that a test opens changes it for all later ones."""
+    import torch
+
+    if torch.get_num_threads() != THREADS:
+        torch.set_num_threads(THREADS)
