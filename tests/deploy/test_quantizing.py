@@ -61,8 +61,10 @@ def whole(*shape):
     return (noise(*shape) * 255).round() / 255
 
 
-@pytest.mark.parametrize("config", FAMILY.values(), ids=FAMILY)
-@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
+@pytest.mark.parametrize(
+    ("config", "runtime"),
+    [*((config, "openvino") for config in FAMILY.values()), (FAMILY["rrdbnet"], "onnxruntime")],
+)
 def test_the_file_does_in_its_runtime_what_the_numbers_say(config, runtime, tmp_path):
     generator = made(config)
     x = whole(2, 3, 18, 14)
@@ -230,7 +232,7 @@ def with_its_own_truth(generator, x):
 def test_rounding_one_unit_alone_is_what_keeping_all_others_gives():
     config = RRDBNetConfig(features=8, growth=4, blocks=1)
     generator = made(config)
-    x = whole(2, 3, 16, 16)
+    x = whole(1, 3, 8, 8)
     calibrated = calibrate(config, generator.state, x, "max")
     network = round_weights(calibrated, x)
     everything = {made.name for _, made in calibrated.graph.convolutions}

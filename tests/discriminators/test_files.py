@@ -85,7 +85,7 @@ def same(left: tuple[Tensor, ...], right: tuple[Tensor, ...]) -> bool:
 
 
 @given(config=CONFIGS)
-@settings(max_examples=30)
+@settings(max_examples=10)
 def test_what_is_saved_is_loaded_with_the_same_configuration_buffers_and_verdict(
     tmp_path_factory: pytest.TempPathFactory, config: DiscriminatorConfig
 ) -> None:

@@ -144,7 +144,9 @@ def test_offline_the_heads_are_asked_for_by_name(tmp_path, monkeypatch):
 
 
 @pytest.mark.assets
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "vgg" else name for name in NETS]
+)
 def test_the_official_heads_fit_and_count_nothing_below_zero(name, assets, tmp_path):
     path = assets / "weights" / "lpips_v0.1" / f"{name}.pth"
     net = find_net(name)

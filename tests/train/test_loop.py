@@ -212,7 +212,10 @@ def test_when_nothing_can_be_read_the_run_ends_saved(desk):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, *(pytest.param(each, marks=pytest.mark.slow) for each in (signal.SIGTERM, signal.SIGUSR1))],
+)
 def test_a_signal_saves_and_is_told(desk, number):
     class Impatient(RecordingDisplay):
         def show_step(self, step, steps, values):
@@ -358,7 +361,7 @@ def test_a_live_run_shows_what_its_discriminator_looks_at(desk):
 
 def test_maps_does_not_change_the_run(desk):
     for name, every in (("plain", 0), ("watched", 1)):
-        changes = (f"name={name}", f"report.attention_every={every}", "discriminator.features=4", "steps=3")
+        changes = (f"name={name}", f"report.attention_every={every}", "discriminator.features=4", "steps=2")
         train(small(*changes, recipe="a-esrgan-multi"), resume=False, display=RecordingDisplay())
     one, other = (weights_of(desk / "runs" / name) for name in ("plain", "watched"))
     assert all(torch.equal(one[name], other[name]) for name in one)

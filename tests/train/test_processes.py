@@ -98,6 +98,7 @@ def test_a_run_goes_on_with_another_number_of_processes_and_says_that_it_is_not_
         assert checkpoint(desk, name, 3).is_dir()
 
 
+@pytest.mark.slow
 def test_a_run_of_two_processes_goes_on_to_the_bit_pools_and_all(tmp_path):
     make_pictures(tmp_path / "photos", count=6)
     changes = [*SMALL, *SMALL_RRDB, "pool=4", "checkpoint.every=2", "data.batch=2", "start.generator="]

@@ -32,6 +32,12 @@ JUDGES = [
     {"network": "multi-scale", "features": 4, "scales": 2},
     {"network": "patch", "features": 4},
 ]
+PAIRS = [
+    *((judge, ADVERSARIAL_PRESETS[index % len(ADVERSARIAL_PRESETS)]) for index, judge in enumerate(JUDGES)),
+    *((JUDGES[-1], preset) for preset in ADVERSARIAL_PRESETS[len(JUDGES) :]),
+    *(pytest.param(judge, preset, marks=pytest.mark.slow) for judge in JUDGES for preset in ADVERSARIAL_PRESETS),
+]
+"""Each discriminator and each form of the loss once; all pairs in the slow tests."""
 MOMENT = StepInfo(step=50, steps=100, number=7)
 
 
@@ -57,8 +63,7 @@ def moved(network: nn.Module, before: list[torch.Tensor]) -> bool:
     return any(not torch.equal(now, then) for now, then in zip(network.parameters(), before, strict=True))
 
 
-@pytest.mark.parametrize("preset", ADVERSARIAL_PRESETS, ids=lambda preset: preset.name)
-@pytest.mark.parametrize("judge", JUDGES, ids=lambda judge: judge["network"])
+@pytest.mark.parametrize(("judge", "preset"), PAIRS)
 def test_the_adversarial_loss_alone_moves_the_generator(judge, preset):
     wanted = recipe(discriminator=judge, adversarial=preset.config.model_dump(), pixel={"weight": 0.0})
     parts = parts_of(wanted)
@@ -69,8 +74,7 @@ def test_the_adversarial_loss_alone_moves_the_generator(judge, preset):
     assert result.losses["pixel"] == 0
 
 
-@pytest.mark.parametrize("preset", ADVERSARIAL_PRESETS, ids=lambda preset: preset.name)
-@pytest.mark.parametrize("judge", JUDGES, ids=lambda judge: judge["network"])
+@pytest.mark.parametrize(("judge", "preset"), PAIRS)
 def test_the_discriminators_step_leaves_the_generator_still(judge, preset):
     wanted = recipe(
         discriminator=judge,
@@ -259,8 +263,7 @@ def test_the_discriminator_can_start_later():
 
 
 @pytest.mark.parametrize("judge", JUDGES, ids=lambda judge: judge["network"])
-@pytest.mark.parametrize("bad", ["lq", "gt"])
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize(("bad", "precision"), [("lq", "fp16"), ("gt", "fp32")])
 def test_a_step_that_is_no_number_changes_nothing_and_the_next_one_goes_on(judge, bad, precision):
     """Also not what batch normalization and spectral norms remember, which one bad batch would spoil for good."""
     wanted = recipe(discriminator=judge, adversarial={}, ema=0.9, step={"precision": precision, "channels_last": False})

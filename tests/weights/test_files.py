@@ -108,8 +108,18 @@ def test_what_is_saved_is_loaded_with_the_same_configuration_and_output(
         (PyTorchGANConfig(features=4, blocks=1), "pytorch-gan"),
     ],
 )
-@pytest.mark.parametrize("wrapper", ["raw", "params", "params_ema", "state_dict", "model_state_dict"])
-@pytest.mark.parametrize("zip_format", [True, False])
+@pytest.mark.parametrize(
+    ("wrapper", "zip_format"),
+    [
+        ("raw", True),
+        ("params", False),
+        *(
+            pytest.param(name, True, marks=pytest.mark.slow)
+            for name in ("params_ema", "state_dict", "model_state_dict")
+        ),
+        *(pytest.param(name, False, marks=pytest.mark.slow) for name in ("raw", "params_ema", "state_dict")),
+    ],
+)
 def test_every_dialect_in_every_wrapper_and_format_gives_the_same_network(
     tmp_path: Path, config: GeneratorConfig, dialect: str, wrapper: str, zip_format: bool
 ) -> None:

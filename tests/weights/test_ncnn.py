@@ -192,8 +192,9 @@ def test_small_networks_compute_what_ncnn_computes(tmp_path: Path, config: Gener
     [
         ("realesrgan", "REALESRGAN_ANIMAVIDEOV3_UP4X.param", 32, 621_424),
         ("realesrgan", "REALESRGAN_X4PLUSANIME_UP4X.bin", 24, 4_467_779),
-        ("realesrgan", "REALESRGAN_X4PLUS_UP4X.bin", 12, 16_697_987),
-        ("realsr", "REALSR_DF2K_UP4X.param", 12, 16_697_987),
+        # tests/test_parity.py runs these two by default.
+        pytest.param("realesrgan", "REALESRGAN_X4PLUS_UP4X.bin", 12, 16_697_987, marks=pytest.mark.slow),
+        pytest.param("realsr", "REALSR_DF2K_UP4X.param", 12, 16_697_987, marks=pytest.mark.slow),
     ],
 )
 def test_packaged_models_compute_what_ncnn_computes(package: str, name: str, size: int, parameters: int) -> None:
