@@ -22,6 +22,7 @@ ARCHAIC = re.compile(
     | \bof\ (?:its|their)\ own\b
     | \b(?:anew|hence|thither|wherein|thereof|lest|whoever|somebody|nobody|beside)\b
     | \b(?:colou?rs\ back|laid\ over|enlarge(?:s|d)?(?![/`])|enlargement)\b
+    | \b(?:exists\ already|[Mm]ake\ it\ first|[Ff]etch\ (?:it|both)|of\ the\ kind|without\ a\ word|have\ no\ need\ of)\b
     | \b(?:licence|colour|grey|neighbour|recognise|normalise|behaviour)\b
     """,
     re.VERBOSE | re.IGNORECASE,
@@ -62,8 +63,9 @@ def texts_of(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def pages() -> list[Path]:
+    native = [path for path in (ROOT / "src").rglob("*") if path.suffix in (".c", ".h", ".inc")]
     docs = [page for page in (ROOT / "docs").rglob("*.md") if "generated" not in page.parts]
-    return sorted([*(ROOT / "src").rglob("*.py"), *docs, *ROOT.glob("*.md")])
+    return sorted([*(ROOT / "src").rglob("*.py"), *native, *docs, *ROOT.glob("*.md")])
 
 
 @pytest.mark.parametrize("path", pages(), ids=lambda path: path.relative_to(ROOT).as_posix())

@@ -93,7 +93,7 @@ def test_the_exit_code_is_1_where_an_engine_is_wrong(
         (("--engine", "steam"), "--engine steam: expected auto, kernels"),
         (("--engine", "auto"), "--engine auto: needs --whole"),
         (("--precision", "most"), "--precision most: expected exact, auto or fast"),
-        (("--json", "nowhere/out.json"), "no folder"),
+        (("--json", "nowhere/out.json"), "nowhere does not exist"),
     ],
 )
 def test_wrong_options_are_sentences(

@@ -167,7 +167,7 @@ def test_a_subject_of_which_nothing_can_be_read_stops_nothing(folders: list[Path
         (["none"], "no such file or folder"),
         ([], "Name two or more folders"),
         (["-o", "s.jpg"], "output: expected NAME.html or NAME.png"),
-        (["-o", "none/s.png"], "no folder none"),
+        (["-o", "none/s.png"], "folder none does not exist"),
         (["--crop", "1,2,3"], "expected X,Y,WxH in pixels"),
         (["--crop", "1,2,0x9"], "expected sides of 1 to 512"),
         (["--crop", "1,2,999x9"], "expected sides of 1 to 512"),

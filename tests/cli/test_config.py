@@ -75,7 +75,10 @@ def test_an_import_never_replaces_a_file_unasked(options: Path, tmp_path: Path) 
     assert run("import", options, "-o", out).exit_code == 0
     assert load_recipe(str(out)).name == "compact"
     out.write_text("precious = 1\n", encoding="utf-8")
-    assert refused("import", options, "-o", out) == f"{out}: this file exists. Overwrite it with --overwrite."
+    assert (
+        refused("import", options, "-o", out)
+        == f"{out} already exists. Choose another name, or replace it with --overwrite."
+    )
     assert out.read_text(encoding="utf-8") == "precious = 1\n"
     assert run("import", options, "-o", out, "--overwrite").exit_code == 0
     assert load_recipe(str(out)).name == "compact"

@@ -100,4 +100,4 @@ def test_check_compares_pairs_and_test_sets(folder: Path, tmp_path: Path) -> Non
 def test_check_refuses_a_place_for_json_that_is_not_there(folder: Path, tmp_path: Path) -> None:
     result = run("check", folder, "--json", tmp_path / "no" / "found.json")
     assert isinstance(result.exception, UsageError)
-    assert "no folder" in str(result.exception)
+    assert "does not exist. Create it first" in str(result.exception)

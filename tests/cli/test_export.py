@@ -60,7 +60,7 @@ def test_the_ending_says_the_format_and_a_pair_is_named_as_one(model: str, tmp_p
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["-o", "a.onnx", "--precision", "int8"], "tessera quantize MODEL --calibration"),
+        (["-o", "a.onnx", "--precision", "int8"], "use `tessera quantize`"),
         (["-o", "a.onnx", "--precision", "fp8"], "expected fp32, fp16 or bf16"),
         (["-o", "a.param", "--precision", "bf16"], "ncnn files hold fp32 or fp16"),
         (["-o", "a.pt", "--shape", "8x8"], "TorchScript files take pictures of any size"),
@@ -74,7 +74,7 @@ def test_the_ending_says_the_format_and_a_pair_is_named_as_one(model: str, tmp_p
             "expected onnx, openvino, torchscript, ncnn or safetensors, found tensorrt",
         ),
         (["-o", "a.onnx", "--format", "ncnn"], "ncnn files end in .param"),
-        (["-o", "nowhere/a.onnx"], "no such folder nowhere"),
+        (["-o", "nowhere/a.onnx"], "folder nowhere does not exist"),
         (["-o", "a.onnx", "--check", "nowhere"], "no such folder"),
     ],
 )

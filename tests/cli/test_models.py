@@ -228,7 +228,9 @@ def test_convert_does_not_replace_a_file_unless_asked(tmp_path: Path) -> None:
 
 def test_an_output_that_cannot_be_is_refused_before_the_work(tmp_path: Path) -> None:
     assert ".safetensors" in refused("convert", "no-such-model", tmp_path / "out.pth")
-    assert "there is no folder" in refused("convert", "no-such-model", tmp_path / "missing" / "out.safetensors")
+    assert "does not exist. Create it first" in refused(
+        "convert", "no-such-model", tmp_path / "missing" / "out.safetensors"
+    )
 
 
 def test_pull_of_what_is_here_says_where_it_is() -> None:

@@ -62,8 +62,8 @@ def test_the_table_and_the_file_say_what_was_found(desk: Path) -> None:
     [
         (("--blocks", 3, "-o", "new.safetensors"), "has 3 blocks"),
         (("--blocks", 1, "-o", "new.pth"), "use the suffix"),
-        (("--blocks", 1, "-o", "nowhere/new.safetensors"), "no folder"),
-        (("--blocks", 1, "-o", "whole.safetensors"), "exists already"),
+        (("--blocks", 1, "-o", "nowhere/new.safetensors"), "nowhere does not exist"),
+        (("--blocks", 1, "-o", "whole.safetensors"), "already exists"),
     ],
 )
 def test_what_cannot_be_done_is_refused_and_nothing_written(

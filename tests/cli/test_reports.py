@@ -16,7 +16,7 @@ def test_a_place_that_can_be_written_is_no_trouble(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("place", "sentence"),
-    [("nowhere/out.json", "no folder"), ("folder", "is a folder; name a file")],
+    [("nowhere/out.json", "nowhere does not exist"), ("folder", "is a folder; name a file")],
 )
 def test_places_that_cannot_be_written_are_refused_by_their_option(place: str, sentence: str, tmp_path: Path):
     (tmp_path / "folder").mkdir()

@@ -108,5 +108,5 @@ def test_a_tensor_is_alive_until_its_last_reader():
 def test_sizes_and_networks_that_cannot_be_counted_are_named():
     with pytest.raises(UsageError, match="multiples of 2"):
         profile_network(RRDBNetConfig(scale=2), 128, 127)
-    with pytest.raises(UsageError, match="outside the family"):
+    with pytest.raises(UsageError, match="the layers of others are unknown"):
         profile_network(nearest().config, 8, 8)

@@ -78,7 +78,7 @@ def test_a_file_that_ends_early_gets_a_sentence_wherever_it_ends(tmp_path):
     path = tmp_path / "cut.h5"
     for end in range(0, len(WRITTEN), 997):
         path.write_bytes(WRITTEN[:end])
-        with pytest.raises(WeightsError, match="Fetch it again"):
+        with pytest.raises(WeightsError, match="Download it again"):
             read_hdf5(path)
 
 

@@ -111,7 +111,7 @@ def _check_output(output: Path, partners: Partners, overwrite: bool) -> None:
     if os.path.isdir(output):  # noqa: PTH112 - False, not an error, for any text
         raise UsageError(f"{output} is a folder. Name a file, such as {output / 'sheet.html'}.", field="output")
     if not os.path.isdir(output.parent):  # noqa: PTH112
-        raise UsageError(f"no folder {output.parent}. Create it first, or choose another.", field="output")
+        raise UsageError(f"folder {output.parent} does not exist. Create it first, or choose another.", field="output")
     own = os.path.realpath(output)
     for group in partners.groups:
         if any(os.path.realpath(entry.path) == own for entry in group.entries):

@@ -186,7 +186,7 @@ def _write(text: str, output: Path | None, *, overwrite: bool) -> None:
     from tessera.storage.files import write_text
 
     if output.exists() and not overwrite:
-        raise UsageError(f"{output}: this file exists. Overwrite it with --overwrite.")
+        raise UsageError(f"{output} already exists. Choose another name, or replace it with --overwrite.")
     try:
         write_text(output, text)
     except OSError as error:

@@ -135,11 +135,11 @@ def _read_recipe(recipe: str) -> Degradation:
 def _check_outputs(target: Path, json_file: Path | None, photos: Sequence[Path], sheet: bool, overwrite: bool) -> None:
     for file in ([target] if sheet else []) + ([] if json_file is None else [json_file]):
         if not os.path.isdir(file.parent):  # noqa: PTH112 - False, not an error, for any text
-            raise UsageError(f"{file}: the folder {file.parent} does not exist. Create it first, or choose another.")
+            raise UsageError(f"{file}: folder {file.parent} does not exist. Create it first, or choose another.")
         if any(os.path.realpath(file) == os.path.realpath(photo) for photo in photos):
             raise UsageError(f"{file} is one of the photographs; choose another name.")
         if os.path.lexists(file) and not overwrite:
-            raise UsageError(f"{file} exists already. Choose another name, or replace it with --overwrite.")
+            raise UsageError(f"{file} already exists. Choose another name, or replace it with --overwrite.")
     if not sheet and target.exists() and not target.is_dir():
         raise UsageError(f"-o {target}: is a file; name a sheet NAME.png or a folder.")
 
@@ -281,7 +281,9 @@ def _write_folder(
             name = f"{photo.stem}_lq{number + 1 if count > 1 else ''}.png"
             number_of_draws += 1
             if os.path.lexists(target / name) and not overwrite:
-                raise UsageError(f"{target / name} exists already. Choose another folder, or add --overwrite.")
+                raise UsageError(
+                    f"{target / name} already exists. Choose another folder, or replace it with --overwrite."
+                )
             try:
                 rng = np.random.default_rng((seed, number_of_draws - 1))
                 each = _make(_read(photo), config, scale, rng)

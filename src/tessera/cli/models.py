@@ -118,7 +118,7 @@ def inspect(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Weights files, archives or model names.")],
     as_json: AsJson = False,
 ) -> None:
-    """Say what is in weights files: network, scale, size, precision, license. Archives list their checkpoints.
+    """Show a weights file's network, scale, size, precision and license. Archives list their checkpoints.
 
     Exit code: 0 all can be used, 1 one cannot, or is a model that is not here, 2 no such file or model.
     """
@@ -254,9 +254,9 @@ def interpolate(
     overwrite: Overwrite = False,
     offline: Offline = False,
 ) -> None:
-    """Mix the weights of two models of one kind: (1 - alpha) A + alpha B (ESRGAN, section 3.4).
+    """Interpolate the weights of two models with the same architecture: (1 - alpha) A + alpha B (ESRGAN, section 3.4).
 
-    The mixture is under the licenses of both, which are written into it with the names and sums of its parts.
+    Both licenses apply to the blend; the file records them with the names and checksums of its parts.
     """
     _check_output(output, overwrite=overwrite)
     from tessera.zoo.interpolation import interpolate as mix
@@ -276,9 +276,9 @@ def _check_output(output: Path, *, overwrite: bool) -> None:
     if output.suffix.lower() != ".safetensors":
         raise UsageError(f"{output}: weights are written as safetensors. Let the name end in .safetensors.")
     if output.exists() and not overwrite:
-        raise UsageError(f"{output} exists already. Choose another name, or replace it with --overwrite.")
+        raise UsageError(f"{output} already exists. Choose another name, or replace it with --overwrite.")
     if not output.parent.is_dir():
-        raise UsageError(f"{output}: there is no folder {output.parent}. Make it first, or choose another.")
+        raise UsageError(f"{output}: folder {output.parent} does not exist. Create it first, or choose another.")
 
 
 def _save(loaded: LoadedGenerator, output: Path, *, half: bool) -> None:

@@ -47,7 +47,7 @@ def unpack(
     from tessera.deploy.npz import unpack as unpack_folder
 
     if re.search(r"[/\\\x00]", suffix):
-        raise UsageError(f"--suffix {suffix!r} may not hold a path.")
+        raise UsageError(f"--suffix {suffix!r}: expected text without path separators.")
     made = unpack_folder(folder, output, suffix=suffix)
     typer.echo(make_printable(f"{format_count(len(made), 'picture')} in {output}"))
 
@@ -66,7 +66,9 @@ def run(
 
     loaded = load_model(model, offline=offline)
     if (loaded.config.in_channels, loaded.config.out_channels) != (3, 3):
-        raise UsageError(f"{loaded.name}: archives hold RGB, and this model does not take or give it.")
+        raise UsageError(
+            f"{loaded.name}: archives hold RGB pictures; expected a model with 3 input and 3 output channels."
+        )
     engine = open_engine(loaded, "exact")
     made = run_model(engine.run, folder, output, multiple=loaded.config.multiple)
     typer.echo(make_printable(f"{format_count(len(made), 'archive')} in {output}"))

@@ -97,8 +97,8 @@ def show_options(text: str) -> str:
     """Replace field names in backticks by their options, if the running command has them.
 
     >>> set_running_options(None)
-    >>> show_options("exists already; `overwrite` replaces it (the package `ncnn` is unrelated)")
-    'exists already; --overwrite replaces it (the package `ncnn` is unrelated)'
+    >>> show_options("already exists; `overwrite` replaces it (the package `ncnn` is unrelated)")
+    'already exists; --overwrite replaces it (the package `ncnn` is unrelated)'
     """
 
     def find_option(found: re.Match[str]) -> str:

@@ -86,9 +86,11 @@ def _check_output(output: Path, *, overwrite: bool) -> None:
 
     check_name(output)
     if not output.absolute().parent.is_dir():
-        raise UsageError(f"-o {output}: no folder {output.absolute().parent}; create it first.")
+        raise UsageError(
+            f"-o {output}: folder {output.absolute().parent} does not exist. Create it first, or choose another."
+        )
     if os.path.lexists(output) and not overwrite:
-        raise UsageError(f"{output} exists already. Choose another name, or replace it with --overwrite.")
+        raise UsageError(f"{output} already exists. Choose another name, or replace it with --overwrite.")
 
 
 def _format_table(pruned: PrunedNetwork) -> Iterator[str]:

@@ -89,10 +89,10 @@ def quantize(
         raise UsageError("int8 needs calibration pictures: --calibration FOLDER.")
     check_reports({"--report": report})
     if output is None and format_name not in (None, "openvino"):
-        raise UsageError(f"--format {format_name}: say where it goes with -o; only OpenVINO's files have a place.")
+        raise UsageError(f"--format {format_name}: name the output with -o; only OpenVINO files have a default place.")
     chosen = method or given.method
     if percentile is not None and chosen != "percentile":
-        raise UsageError(f"--percentile {percentile:g}: it belongs to --method percentile, and this is {chosen}.")
+        raise UsageError(f"--percentile {percentile:g}: applies to --method percentile only, found --method {chosen}.")
     settings = Int8Settings(
         format=find_format(output or Path(f"model{ENDING}"), format_name),
         method=chosen,
@@ -110,7 +110,7 @@ def quantize(
         done = quantize_model(
             loaded, output, settings, folder, evaluation=evaluation, overwrite=overwrite, told=print_progress
         )
-    except OverBudgetError as error:  # what costs so much is what one wants to know then
+    except OverBudgetError as error:  # the report shows which layers cost the most
         _write_findings(report, error.found)
         raise
     _write_findings(report, done)
@@ -119,11 +119,13 @@ def quantize(
 
 
 def _create_folder(output: Path) -> Path:
-    """The same place, with its folder made where there was none. Raises UsageError when it cannot be made."""
+    """Create the folder of an output, if it is missing -> the output. Raises UsageError when this fails."""
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"{output.parent}: this folder cannot be made ({error.strerror}); use -o.") from error
+        raise UsageError(
+            f"{output.parent}: cannot create this folder ({error.strerror}). Name another output with -o."
+        ) from error
     return output
 
 

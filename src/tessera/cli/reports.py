@@ -21,7 +21,7 @@ def check_reports(reports: dict[str, Path | None]) -> None:
             continue
         folder = path.absolute().parent
         if not folder.is_dir():
-            raise UsageError(f"{option} {path}: no folder {folder}; create it first.")
+            raise UsageError(f"{option} {path}: folder {folder} does not exist. Create it first, or choose another.")
         if path.is_dir():
             raise UsageError(f"{option} {path}: is a folder; name a file.")
         if not os.access(folder, os.W_OK):

@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full, or whose reader has gone: the work goes on, the exit code tells."""
+"""Standard streams that are closed, full or without a reader: the work continues, the exit code reports it."""
 
 from __future__ import annotations
 

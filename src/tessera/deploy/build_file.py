@@ -53,7 +53,7 @@ class BuildConfig(BaseModel, frozen=True, extra="forbid"):
 
 @dataclass(frozen=True)
 class ImportedBuild:
-    """A build file of the other kind that was understood: what it comes to, as TOML, and what was not taken."""
+    """An imported build file: the build, its TOML, and notes about what was not imported."""
 
     build: BuildConfig
     text: str

@@ -148,9 +148,9 @@ def round_layer(
 def round_weight(
     weight: NDArray[np.float32], moments: NDArray[np.float32], *, per_channel: bool = True
 ) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Whole weights in -127..127 and their scales: (O, C, K, K), mean squares (C,) of what they read -> same, (O,).
+    """int8 weights in -127..127 and their scales: (O, C, K, K), mean squares (C,) of what they read -> same, (O,).
 
-    Of some shares of the largest weight the one is taken whose rounding and clipping change the sums least.
+    The range is the share of the largest weight whose rounding and clipping change the sums least.
     """
     largest = np.abs(weight).max((1, 2, 3))
     if not per_channel:
@@ -171,7 +171,7 @@ def round_weight(
 
 
 def round_with_feedback(weight: NDArray[np.float32], scale: NDArray[np.float32], patches: Tensor) -> NDArray[np.int8]:
-    """Whole weights, one after another, each making good in the rest what rounding those before has cost the sums.
+    """Round weights one after another; those left compensate for the rounding error of the earlier ones (GPTQ).
 
     (O, C, K, K), scales (O,), what the kernel reads at some places (N, C * K * K) -> (O, C, K, K). The order is that of
     what is read, the loudest first, and the rest is corrected along the inverse of its second moments (Frantar et al.
@@ -229,7 +229,7 @@ def _round_to_int8(weight: NDArray[np.float32], scale: NDArray[np.float32]) -> N
 def _fit_quantizers(
     graph: Layers, ranges: Mapping[int, tuple[Tensor, Tensor]], importance: Mapping[int, Tensor]
 ) -> dict[int, Quantizer]:
-    """What rounds each map, from the least and largest of its channels: maps that are read together share a zero.
+    """The quantizer of each map, from the ranges of its channels; maps that are read together share a zero point.
 
     OpenVINO fits joined maps with their own zeros into one range and rounds them again, in coarser steps.
     """
@@ -244,7 +244,7 @@ def _fit_quantizers(
 
 
 def _measure_importance(graph: Layers, arrays: Arrays) -> Mapping[int, Tensor]:
-    """How much an error in a channel of a map is heard: squares of the weights that read it, (C,) for each map."""
+    """How strongly an error in a channel of a map reaches the output: squared weights that read it, (C,) per map."""
     found: dict[int, Tensor] = {}
     for _, node in graph.convolutions:
         squares = torch.from_numpy(arrays[f"{node.name}.weight"]).square().sum((0, 2, 3))

@@ -29,7 +29,7 @@ MOST_SSIM = 0.02
 
 @dataclass(frozen=True)
 class Score:
-    """What one result is worth to the truth."""
+    """Scores of one result against the ground truth."""
 
     psnr_db: float
     ssim: float
@@ -48,12 +48,12 @@ class Drop:
     """PSNR between both results, over all pictures, R, G and B."""
 
     def fits(self, most_db: float, most_ssim: float = MOST_SSIM) -> bool:
-        """Whether it stays within a budget."""
+        """Whether the loss is within a budget."""
         return self.psnr_db <= most_db and self.ssim <= most_ssim
 
 
 def measure_drop(pairs: Sequence[Pair], originals: Sequence[Tensor], run: Run, protocol: Protocol) -> Drop:
-    """Compare what `run` makes of each input with what the original made of it, both with the truth."""
+    """Score the results of `run` and of the original model against the ground truth."""
     scores: list[tuple[Score, Score]] = []
     error = 0.0
     for pair, original in zip(pairs, originals, strict=True):

@@ -42,7 +42,7 @@ class Photograph:
 
 @dataclass(frozen=True)
 class Pair:
-    """What goes in, (1, C, H, W), and the truth, (1, C, s*H, s*W), in [0, 1], whole levels of 255."""
+    """Input (1, C, H, W) and ground truth (1, C, s*H, s*W), in [0, 1], in integer levels of 255."""
 
     name: str
     lq: Tensor
@@ -102,7 +102,7 @@ def refuse_shared(calibration: Sequence[Photograph], evaluation: Sequence[Photog
 
 
 def make_pair(photograph: Photograph, config: GeneratorConfig, side: int, *, seed: int | None = None) -> Pair | None:
-    """A square of a picture with its input of `side` pixels: its middle, or with a seed some place in it.
+    """A square crop with its input of `side` pixels: the center, or a random place with a seed.
 
     A picture that is smaller gives what it has; None when that is less than 16 pixels of input.
     """

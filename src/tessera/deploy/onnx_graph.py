@@ -51,9 +51,7 @@ def serialize_model(
     helper = import_library("onnx.helper")
     pen.rename(end, OUTPUT)
     if pen.bytes > _MOST_BYTES:
-        raise UsageError(
-            f"This network has {pen.bytes:,} bytes of weights, and an ONNX file of one piece ends at 2 GiB."
-        )
+        raise UsageError(f"This network has {pen.bytes:,} bytes of weights; a single ONNX file holds at most 2 GiB.")
     graph = helper.make_graph(
         pen.nodes,
         config.network,

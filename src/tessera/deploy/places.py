@@ -13,7 +13,7 @@ from tessera.storage.atomic import flush_folder, put_in_place
 def check_places(output: Path, paths: Sequence[Path], *, overwrite: bool) -> None:
     """Raise UsageError where `output`, whose files are `paths`, cannot be written or would replace a file."""
     if not output.parent.is_dir():
-        raise UsageError(f"{output}: no such folder {output.parent}. Create it first, or choose another.")
+        raise UsageError(f"{output}: folder {output.parent} does not exist. Create it first, or choose another.")
     for path in paths:
         if path.is_dir():
             raise UsageError(f"{path} is a folder. Choose another name.")

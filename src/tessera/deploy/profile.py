@@ -110,7 +110,7 @@ def profile_network(config: GeneratorConfig, height: int, width: int) -> Profile
     from outside the family and for sizes that it cannot take.
     """
     if find_generator(config) is None:
-        raise UsageError("The layers of a network from outside the family are not known, so they cannot be counted.")
+        raise UsageError("Only networks of the ESRGAN family have a cost profile: the layers of others are unknown.")
     if min(height, width) < 1 or height % config.multiple or width % config.multiple:
         raise UsageError(
             f"This network does not accept a picture of {width}x{height}: both sides must be multiples of"

@@ -167,7 +167,7 @@ def quantize(
 
 
 def describe_findings(done: QuantizationReport) -> dict[str, object]:
-    """What came of it, for JSON: the loss, the layers that were kept, and every unit by what it costs alone."""
+    """The report for JSON: the loss, the layers kept in fp32, and the loss of each unit quantized alone."""
     share = compute_shares(done.sensitivities)
     return {
         "file": done.paths[0].name if isinstance(done, Quantized) else None,
@@ -214,7 +214,7 @@ def _refuse(
 def _read_pictures(
     loaded: LoadedGenerator, settings: Int8Settings, calibration: Path, evaluation: Path | None
 ) -> _Pictures:
-    """Read both folders and say which picture is for what."""
+    """Read both folders and assign the pictures to calibration, choice of layers and evaluation."""
     config = loaded.config
     fewest = FEWEST_PICTURES
     theirs = read_folder(calibration, "calibration", config.in_channels, fewest=fewest, most=settings.pictures)

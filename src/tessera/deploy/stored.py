@@ -22,7 +22,7 @@ def cast_for_storage(name: str, tensor: Tensor, precision: Precision, *, all_ten
     if not bool(torch.isfinite(result).all()):
         largest = float(tensor.abs().max())
         raise UsageError(
-            f"`{name}` has a weight of {largest:g}, more than {precision} can hold; choose bf16 or fp32.",
+            f"`{name}` has a weight of {largest:g}, out of range for {precision}; choose bf16 or fp32.",
             field="precision",
         )
     return result

@@ -1,6 +1,6 @@
 """RGB to luma as MATLAB and as JPEG have it, and to CIE Lab for differences that the eye would see.
 
-For torch tensors and NumPy arrays alike; the result is of the kind that was given, and of its type and device.
+For torch tensors and NumPy arrays alike; the result has the type and device of the input.
 Shapes: (..., 3, H, W) RGB in [0, 1].
 """
 

@@ -1,7 +1,7 @@
-/* One 3x3 convolution on one group of tiles: what networks ask of an instruction set.
+/* One 3x3 convolution on one group of tiles: the functions that each instruction set implements.
  *
- * Winograd's way (Lavin and Gray, 2016): an output tile of m x m pixels needs (m+2) x (m+2) input pixels; both are
- * looked at through (m+2)^2 "points", where the convolution is a product of matrices, channels x outputs, for each.
+ * Winograd convolution (Lavin and Gray, 2016): an output tile of m x m pixels needs (m+2) x (m+2) input pixels; both are
+ * transformed to (m+2)^2 points, and at each point the convolution is a matrix product, channels x outputs.
  *
  * Layouts, with T tiles to a group and channels in blocks of 16:
  *   map      [row][1 + width + padding][channel] fp32; column -1 and the columns from `width` on are zero
@@ -29,7 +29,7 @@ enum {
     TK_MOST_POINTS = 36,
 };
 
-/* Loops over registers have to be unrolled, or what should be registers becomes memory. */
+/* Loops over registers must be unrolled, or the compiler spills the registers to memory. */
 #if defined(__clang__)
 #define TK_UNROLL(n) _Pragma("clang loop unroll(full)")
 #else
@@ -49,7 +49,7 @@ static inline size_t tk_products_size(void) {
     return (size_t)TK_MOST_POINTS * (TK_TILES * TK_CHUNK + TK_PRODUCTS_PAD) * sizeof(float);
 }
 
-/* A feature map, or as many of its rows as have to be kept: row y lies at y modulo `rows`. */
+/* A feature map, or a ring of its rows: row y is stored at y modulo `rows`. */
 typedef struct {
     float *data;
     int channels, height, width;
@@ -58,12 +58,12 @@ typedef struct {
     size_t pitch; /* floats from row to row */
 } tk_map;
 
-/* Where a finished picture goes. */
+/* Destination of the finished picture. */
 typedef struct {
     void *out;
     int sample; /* tk_sample */
     int channels, height, width;
-    const tk_map *base; /* added after nearest-neighbor enlargement, or NULL */
+    const tk_map *base; /* added after nearest-neighbor upsampling, or NULL */
     int base_channels;  /* how many of the map's channels are real; a single one is added to all */
 } tk_picture;
 
@@ -161,10 +161,10 @@ static inline float tk_float(uint16_t x) {
 
 /* Weights of one convolution, transformed: gives TK_OK or TK_NO_MEMORY.
  * `weights` (outputs_given, inputs_given, 3, 3); inputs and outputs that are missing to the padded numbers are zero.
- * `factor` goes over weights and biases. With `enlarge` > 1 the convolution is the one after a nearest-neighbor
- * enlargement, and is made to give the enlarged pixels from those before. */
+ * `factor` goes over weights and biases. With `upsample` > 1 the convolution is the one after a nearest-neighbor
+ * upsampling, and is made to give the upsampled pixels from those before. */
 int tk_pack(tk_convolution *conv, const float *weights, const float *bias, const float *slope, float common_slope,
-            int inputs_given, int outputs_given, int enlarge, float factor);
+            int inputs_given, int outputs_given, int upsample, float factor);
 void tk_unpack(tk_convolution *conv);
 
 #endif

@@ -16,12 +16,12 @@ int tk_describes(const tk_description *d) {
     }
     if (d->network != TK_RRDBNET || !within(d->growth, TK_LANES, MOST_FEATURES) || d->growth % TK_LANES) return 0;
     if (!within(d->blocks, 1, MOST_BLOCKS) || !within(d->unshuffle, 1, 4) || !within(d->stages, 0, 4)) return 0;
-    int enlarged = 1;
+    int upsampled = 1;
     for (int i = 0; i < d->stages; i++) {
         if (!within(d->stage[i], 2, 3)) return 0;
-        enlarged *= d->stage[i];
+        upsampled *= d->stage[i];
     }
-    return within(d->scale, 1, 81) && d->scale * d->unshuffle == enlarged;
+    return within(d->scale, 1, 81) && d->scale * d->unshuffle == upsampled;
 }
 
 int tk_count_layers(const tk_description *d) {
@@ -42,7 +42,7 @@ static const float *take(hand *hand, uint64_t count) {
 
 static tk_layer *lay(hand *hand, tk_kind kind, int inputs, int outputs, float slope, int learned) {
     tk_layer *layer = hand->layer++;
-    *layer = (tk_layer){.inputs = inputs, .outputs = outputs, .enlarge = 1, .factor = 1, .slope = slope};
+    *layer = (tk_layer){.inputs = inputs, .outputs = outputs, .upsample = 1, .factor = 1, .slope = slope};
     layer->conv.kind = kind;
     layer->conv.sources = 1;
     layer->conv.inputs = layer->conv.channels[0] = tk_padded(inputs);
@@ -84,7 +84,7 @@ uint64_t tk_lay(const tk_description *d, const uint8_t *kinds, const float *weig
     lay(&hand, tail, d->features, d->features, 1, 0);
     for (int i = 0; i < d->stages; i++) {
         tk_layer *layer = lay(&hand, tail, d->features, d->features, d->slope, 0);
-        layer->enlarge = layer->conv.shuffle = d->stage[i];
+        layer->upsample = layer->conv.shuffle = d->stage[i];
         layer->conv.outputs *= d->stage[i] * d->stage[i];
     }
     lay(&hand, tail, d->features, d->features, d->slope, 0);
@@ -106,7 +106,7 @@ static void pack(void *argument, int thread) {
         if (i >= packing->count) return;
         tk_layer *l = &packing->layers[i];
         const int status = tk_pack(&l->conv, l->weights, l->bias, l->slopes, l->slope, l->inputs, l->outputs,
-                                   l->enlarge, l->factor);
+                                   l->upsample, l->factor);
         if (status != TK_OK) atomic_store(&packing->status, status);
     }
 }

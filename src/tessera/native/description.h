@@ -8,7 +8,7 @@
 typedef struct {
     tk_convolution conv;
     int inputs, outputs; /* real ones, before they are padded to blocks */
-    int enlarge;
+    int upsample;
     float factor;
     float slope;
     const float *weights, *bias, *slopes; /* in what the caller gave, while the network is made */

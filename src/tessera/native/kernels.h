@@ -1,4 +1,4 @@
-/* Whole super-resolution networks on the processor: what the library offers to its loader.
+/* Super-resolution networks on the CPU: the public interface of the library.
  *
  * A network is made once from a description and its weights, and run on pictures of any size. Every function that can
  * fail gives a status; 0 is success. Handles are opaque, and one handle serves one call at a time (others wait).
@@ -55,7 +55,7 @@ typedef struct {
     int32_t growth;       /* a multiple of 16 (RRDBNet) */
     int32_t blocks;       /* residual-in-residual blocks, or inner convolutions (SRVGG) */
     int32_t unshuffle;    /* 1 to 4 (RRDBNet) */
-    int32_t stages;       /* how many enlargements follow the trunk (RRDBNet) */
+    int32_t stages;       /* how many upsampling stages follow the trunk (RRDBNet) */
     int32_t stage[4];     /* 2 or 3 each */
     int32_t scale;        /* what all of it makes of height and width */
     int32_t learned_slopes; /* SRVGG: 1 when each activation has a slope for each channel among the weights */
@@ -93,7 +93,7 @@ TK_PUBLIC int32_t tk_create(const tk_description *description, const float *weig
 TK_PUBLIC int32_t tk_run(tk_network *network, int32_t sample, const void *in, uint64_t in_length, void *out,
                          uint64_t out_length, int32_t height, int32_t width);
 
-/* Bytes that a run on this size takes beside the picture and the result; 0 when the size is not supported. */
+/* Working memory of a run on this size in bytes, without input and output; 0 if the size is not supported. */
 TK_PUBLIC uint64_t tk_working_bytes(tk_network *network, int32_t height, int32_t width);
 
 TK_PUBLIC void tk_destroy(tk_network *network);

@@ -23,13 +23,13 @@ static void sights(tk_kind kind, double g[6][3]) {
     g[5][2] = 1;
 }
 
-/* Which of the three taps at low resolution a tap of the enlarged picture falls on: tap k of phase p, enlarged s-fold. */
+/* Which of the three taps at low resolution a tap of the upsampled picture falls on: tap k of phase p, upsampled by s. */
 static int tap_before(int s, int phase, int k) {
     const int at = phase + k - 1;
     return at < 0 ? 0 : at / s + 1;
 }
 
-/* The 3x3 weights of one output and one input that phase (i, j) has before the enlargement. */
+/* The 3x3 weights of one output and one input that phase (i, j) has before the upsampling. */
 static void gathered(const float *weights, int s, int phase, double taps[9]) {
     memset(taps, 0, 9 * sizeof *taps);
     for (int i = 0; i < 3; i++)
@@ -82,10 +82,10 @@ static uint64_t put(const tk_convolution *conv, int chunk, int pair, points_of_c
 }
 
 int tk_pack(tk_convolution *conv, const float *weights, const float *bias, const float *slope, float common_slope,
-            int inputs_given, int outputs_given, int enlarge, float factor) {
+            int inputs_given, int outputs_given, int upsample, float factor) {
     const int side = tk_outer(conv->kind) + 2, chunks = (conv->outputs + TK_CHUNK - 1) / TK_CHUNK;
-    /* An enlarging convolution has its outputs once for each phase. */
-    const int each = conv->outputs / (enlarge * enlarge);
+    /* An upsampling convolution has its outputs once for each phase. */
+    const int each = conv->outputs / (upsample * upsample);
     double g[6][3];
     sights(conv->kind, g);
     conv->weights = aligned((size_t)side * side * conv->inputs * conv->outputs * tk_value_bytes(conv->kind));
@@ -109,7 +109,7 @@ int tk_pack(tk_convolution *conv, const float *weights, const float *bias, const
                     const int output = chunk * TK_CHUNK + n, given = output % each;
                     if (given >= outputs_given) continue;
                     double of_one[9];
-                    gathered(weights + ((size_t)given * inputs_given + 2 * pair + i) * 9, enlarge, output / each, of_one);
+                    gathered(weights + ((size_t)given * inputs_given + 2 * pair + i) * 9, upsample, output / each, of_one);
                     for (int tap = 0; tap < 9; tap++) taps[tap][n] = of_one[tap];
                 }
                 seen(g, side, taps, factor, found[i]);

@@ -1,7 +1,7 @@
-/* Convolutions one behind the other, each as far ahead as the next one needs.
+/* A pipeline of convolutions; each runs only as far ahead as the next one needs.
  *
  * A pipeline has stages, a stage one convolution for each block (RRDBNet's trunk is one pipeline of five stages that is
- * passed by 69 blocks). Work is cut into groups of tiles, in the order of reading. A thread that has nothing to do
+ * passed by 69 blocks). Work is split into groups of tiles in raster order. An idle thread
  * takes, under one lock, the next group of the last stage that can go on: one whose input is there, and whose output
  * overwrites nothing that is still needed. So little is alive at any time, and no thread waits at a barrier.
  */

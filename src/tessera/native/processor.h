@@ -1,7 +1,7 @@
 /* Which instruction sets the processor has and the operating system saves on a switch of threads.
  *
  * Asked directly: `__builtin_cpu_supports` belongs to the compiler's runtime, and one linked with another compiler's
- * runtime finds nothing, which would select the portable set without a word.
+ * runtime finds nothing, which would select the portable set silently.
  */
 #ifndef TESSERA_PROCESSOR_H
 #define TESSERA_PROCESSOR_H

@@ -81,7 +81,7 @@ def unpack_archive(
         OSError: the archive cannot be read, or the folder cannot be created.
     """
     if folder.exists() or folder.is_symlink():
-        raise FileError(f"{folder}: exists already. Delete it, or unpack into another folder.")
+        raise FileError(f"{folder} already exists. Delete it, or unpack into another folder.")
     members = list_members(path, most_files=most_files, most_bytes=most_bytes)
     total = sum(member.bytes for member in members)
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -188,7 +188,7 @@ def save_discriminator(
     path = Path(path)
     check_name(path)
     if not any(isinstance(config, known.config) for known in DISCRIMINATORS):
-        raise UsageError(f"{path}: a discriminator of the kind {config.network} cannot be written.")
+        raise UsageError(f"{path}: the discriminator {config.network} cannot be written.")
     problem = compare(state_shapes(config), state)
     if problem:
         raise UsageError(f"{path}: these are not the weights of this {config.network}: {problem}.")

@@ -156,7 +156,7 @@ def inspect_weights(path: Path) -> WeightsReport:
 
 def _read(path: Path, scale: int | None, *, averaged: bool = True) -> _Weights:
     if not path.is_file():
-        raise WeightsError(f"{path}: there is no such file. Give the path of a weights file.")
+        raise WeightsError(f"{path}: no such file. Give the path of a weights file.")
     with prefix_errors(path):
         found = identify_format(path)
     path = find_description(path) or path
@@ -346,7 +346,7 @@ def save_weights(
     path = Path(path)
     check_name(path)
     if find_generator(config) is None:
-        raise UsageError(f"{path}: weights of a network of the kind {config.network} cannot be written, only used.")
+        raise UsageError(f"{path}: weights of {config.network} can be used but not written.")
     problem = compare(state_shapes(config), state)
     if problem:
         raise UsageError(f"{path}: these are not the weights of this {config.network}: {problem}.")

@@ -42,11 +42,11 @@ class ForeignConfig(GeneratorConfig, frozen=True, extra="forbid"):
 
     def draw(self, pen: Pen[Map], picture: Map) -> Map:
         """Impossible: raises EngineError."""
-        raise EngineError(f"The layers of a network of the kind {self.architecture} are unknown.")
+        raise EngineError(f"The layers of {self.architecture} are unknown to Tessera.")
 
     def build(self) -> nn.Module:
         """Impossible without a file: raises WeightsError."""
-        raise WeightsError(f"A network of the kind {self.architecture} can only be loaded from a file.")
+        raise WeightsError(f"{self.architecture} can only be loaded from a file.")
 
 
 def build_foreign(state: Mapping[str, Tensor], error: UnknownNetworkError) -> tuple[ForeignConfig, nn.Module]:
@@ -82,5 +82,5 @@ def _import_spandrel(error: UnknownNetworkError) -> Any:
         said = " ".join(str(problem).split())[:300].rstrip(".") or "no reason given"
         raise UnknownNetworkError(
             f"{error} If it is a network outside the family, the package spandrel may load it; it is installed and"
-            f" cannot be imported ({type(problem).__name__}: {said}), which {install} may mend."
+            f" cannot be imported ({type(problem).__name__}: {said}), which {install} may repair."
         ) from problem

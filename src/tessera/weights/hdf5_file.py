@@ -37,7 +37,7 @@ def read_hdf5(path: Path) -> dict[str, Tensor]:
     """
     try:
         if not is_hdf5(path):
-            raise WeightsError("not an HDF5 file: it begins otherwise. Fetch it again.")
+            raise WeightsError("not an HDF5 file: its signature is missing. Download it again.")
     except OSError as error:
         raise WeightsError(f"cannot read this file ({error.strerror or error}).") from error
     try:
@@ -48,7 +48,7 @@ def read_hdf5(path: Path) -> dict[str, Tensor]:
         with h5py.File(path, "r") as file:
             return _read_arrays(h5py, file, path.stat().st_size)
     except (OSError, KeyError, RuntimeError, ValueError) as error:
-        raise WeightsError(f"not a complete HDF5 file ({error}). Fetch it again.") from error
+        raise WeightsError(f"not a complete HDF5 file ({error}). Download it again.") from error
 
 
 def _read_arrays(h5py: Any, file: Any, size: int) -> dict[str, Tensor]:

@@ -62,11 +62,11 @@ def read_ncnn(path: Path) -> NcnnWeights:
     param, data = path.with_suffix(".param"), path.with_suffix(".bin")
     for file in (param, data):
         if not file.is_file():
-            raise WeightsError(f"{path}: an ncnn model is two files, and {file.name} is missing. Fetch both.")
+            raise WeightsError(f"{path}: an ncnn model is two files, and {file.name} is missing. Download both files.")
     try:
         layers = parse_param(param)
     except NcnnMismatchError as error:
-        raise WeightsError(f"{param}: not a complete ncnn model: {error}. Fetch it again.") from error
+        raise WeightsError(f"{param}: not a complete ncnn model: {error}. Download it again.") from error
     except OSError as error:
         raise WeightsError(f"{param}: cannot read this file ({error.strerror or error}).") from error
     try:
@@ -81,7 +81,7 @@ def read_ncnn(path: Path) -> NcnnWeights:
             state = _read_values(file, data.stat().st_size, config, order)
     except NcnnMismatchError as error:
         raise WeightsError(
-            f"{data}: these values do not belong to {param.name}: {error}. Fetch both files again."
+            f"{data}: these values do not belong to {param.name}: {error}. Download both files again."
         ) from error
     except OSError as error:
         raise WeightsError(f"{data}: cannot read this file ({error.strerror or error}).") from error

@@ -60,7 +60,7 @@ def _locate(path: Path, location: str) -> Path:
             f"it refers to {location[:200]!r}, outside its own folder. Give a file whose data lie next to it."
         )
     if not data.is_file():
-        raise WeightsError(f"it keeps tensors in {location[:200]!r}, which is missing. Fetch both files.")
+        raise WeightsError(f"it keeps tensors in {location[:200]!r}, which is missing. Download both files.")
     return data
 
 

@@ -72,7 +72,7 @@ def read_openvino(path: Path) -> OpenVinoFile:
     """
     if not path.with_suffix(".bin").is_file():
         raise WeightsError(
-            f"an OpenVINO model is two files, and {path.with_suffix('.bin').name} is missing. Fetch both."
+            f"an OpenVINO model is two files, and {path.with_suffix('.bin').name} is missing. Download both files."
         )
     try:
         model = read_model(path)

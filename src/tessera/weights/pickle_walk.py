@@ -266,9 +266,9 @@ class Walker:
 
     def _push_literal(self, name: str, argument: Any) -> None:
         if argument is None or not isinstance(argument, (bool, int, float, str, bytes, bytearray)):
-            raise MalformedError(f"it uses the pickle instruction {name}, which checkpoints have no need of")
+            raise MalformedError(f"it uses the pickle instruction {name}, which checkpoints do not need")
         if name in {"PERSID", "EXT1", "EXT2", "EXT4"}:
-            raise MalformedError(f"it uses the pickle instruction {name}, which checkpoints have no need of")
+            raise MalformedError(f"it uses the pickle instruction {name}, which checkpoints do not need")
         self.stack.append(argument)
 
     def _pop(self) -> Any:

@@ -43,7 +43,8 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
                 raise WeightsError("this is a PyTorch checkpoint, not a safetensors file.")
             if len(head) < 8 or not 2 <= header_bytes <= min(size - 8, MAX_HEADER_BYTES):
                 raise WeightsError(
-                    f"{damaged}: its header declares {header_bytes:,} bytes, and the file has {size:,}. Fetch it again."
+                    f"{damaged}: its header declares {header_bytes:,} bytes, and the file has {size:,}. Download it"
+                    " again."
                 )
         with safe_open(path, framework="pt", device="cpu") as file:
             names: list[str] = list(file.keys())
@@ -55,7 +56,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except OSError as error:
         raise WeightsError(f"this file cannot be read ({error.strerror or error}).") from error
     except (SafetensorError, ValueError, TypeError, RuntimeError, AttributeError, KeyError) as error:
-        raise WeightsError(f"{damaged} ({error}). Fetch it again.") from error
+        raise WeightsError(f"{damaged} ({error}). Download it again.") from error
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

@@ -185,7 +185,7 @@ def _check_first(entry: TrainingFile, found: Found) -> None:
 
             network = load_discriminator(found.path).config.network
             if network != entry.network:
-                raise WeightsError(f"expected a discriminator of the kind {entry.network}, found {network}.")
+                raise WeightsError(f"expected the discriminator {entry.network}, found {network}.")
         else:
             names = [member.path for member in list_members(found.path)]
             is_part = is_picture_name if entry.contents == "test sets" else _is_checkpoint

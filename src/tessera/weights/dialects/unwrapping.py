@@ -199,7 +199,7 @@ def _describe(content: Any) -> str:
             if keys
             else "an empty dictionary"
         )
-    return "a single tensor" if isinstance(content, Tensor) else f"a value of the kind {type(content).__name__}"
+    return "a single tensor" if isinstance(content, Tensor) else f"a value of type {type(content).__name__}"
 
 
 def _strip_prefixes(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
