@@ -32,7 +32,14 @@ class Picture:
     info: PictureInfo | None = None
 
     def with_pixels(self, pixels: Pixels) -> Picture:
-        """Return a copy with other pixels."""
+        """Copy the picture with other pixels.
+
+        Args:
+            pixels: (H, W) for gray or (H, W, C) in uint8 or uint16, of any size.
+
+        Returns:
+            A picture with these pixels and the same metadata.
+        """
         info = self.info
         if info is not None:
             height, width = pixels.shape[:2]

@@ -272,7 +272,19 @@ class Settings:
             )
 
     def output_size(self, *, height: int, width: int, scale: int) -> tuple[int, int]:
-        """The (H, W) of the output for an input of this size and a network of this scale. Raises LimitError."""
+        """Compute the size of the output.
+
+        Args:
+            height: Rows of the input, in pixels.
+            width: Columns of the input, in pixels.
+            scale: The factor of the network, used if `outscale` is None.
+
+        Returns:
+            (H, W) of the output, in pixels.
+
+        Raises:
+            LimitError: A side would be out of range.
+        """
         return (self.outscale or OutScale(factor=scale)).size(height=height, width=width)
 
     @property
@@ -285,7 +297,10 @@ class Settings:
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
     def describe_changes(self) -> list[str]:
-        """The settings that differ from their defaults and can change the pixels, for people.
+        """Describe the settings that differ from their defaults and can change the pixels.
+
+        Returns:
+            One phrase per setting.
 
         >>> Settings(outscale=OutScale.parse("1920x"), tta=True, flat_lock=False).describe_changes()
         ['outscale 1920x', 'flat_lock off', 'tta on']

@@ -129,16 +129,31 @@ class Upscaler:
         return self._ready is not None
 
     def expect(self, pixels: int) -> None:
-        """Announce the total of input pixels before the first picture; the choice of the engine depends on it."""
+        """Announce the total of input pixels before the first picture; the choice of the engine depends on it.
+
+        Args:
+            pixels: Height times width, summed over all pictures of the job.
+        """
         self.job_pixels = max(pixels, 1)
         self._is_announced = True
 
     def on_plan(self, report: Callable[[Ready], None]) -> None:
-        """Call `report` once, when the engine was chosen."""
+        """Ask for a report of the chosen engine.
+
+        Args:
+            report: Called once, when the engine was chosen, with the pipeline and the plan behind the choice.
+        """
         self._on_plan = report
 
     def prepare(self) -> Ready:
-        """Choose and open the engine, on the first call. Raises EngineError when it cannot run here."""
+        """Choose and open the engine, on the first call.
+
+        Returns:
+            The pipeline with its open engine, and the plan behind the choice. Later calls return the same object.
+
+        Raises:
+            EngineError: The engine or the device cannot run here.
+        """
         with self._lock:
             if self._ready is None:
                 self._ready = prepare(self.generator, self.settings, self.job_pixels)
@@ -147,7 +162,14 @@ class Upscaler:
             return self._ready
 
     def plan_lines(self) -> tuple[str, ...]:
-        """The chosen engine and the measurements behind the choice, as lines of text."""
+        """Describe the chosen engine and the measurements behind the choice.
+
+        Returns:
+            Lines of text; empty for an engine of your own.
+
+        Raises:
+            EngineError: The engine or the device cannot run here.
+        """
         return self.prepare().lines
 
     def upscale(self, picture: AnyPicture) -> AnyPicture:
@@ -185,7 +207,18 @@ class Upscaler:
         return self.prepare().pipeline
 
     def open_source(self, path: Path) -> Source:
-        """Open a picture file with these settings. Raises PictureError, LimitError."""
+        """Open a picture file with these settings.
+
+        Args:
+            path: A picture file; its first bytes decide its format, not its name.
+
+        Returns:
+            The open file, for `upscale_file`, `check_job`, `check_limits` and `forecast`; use it in a `with` statement.
+
+        Raises:
+            PictureError: The file cannot be read.
+            LimitError: It has more pixels than the limits allow.
+        """
         return Source(path, self.settings)
 
     def upscale_file(
@@ -235,18 +268,51 @@ class Upscaler:
         return outcome
 
     def check_job(self, source: Source, output: Path) -> FileJob:
-        """The job for one file, surveyed and checked without opening the engine. Raises PictureError, LimitError."""
+        """Check the job for one file without opening the engine.
+
+        Args:
+            source: The open input (`open_source`).
+            output: The output file; its extension names the format.
+
+        Returns:
+            The job, with the facts about the input that its plan depends on.
+
+        Raises:
+            PictureError: The input cannot be read, or the output cannot be written in this format.
+            LimitError: Input or output would be larger than the limits, the format or the disk allow.
+        """
         job = FileJob(source, output, self.settings, self.scale)
         job.check()  # limits first: a picture that is refused is not decoded
         job.survey()
         return job
 
     def check_limits(self, source: Source, output: Path) -> None:
-        """Compare the sizes of a picture with the limits, without decoding it. Raises LimitError."""
+        """Compare the sizes of a picture with the limits, without decoding it.
+
+        Args:
+            source: The open input (`open_source`).
+            output: The output file; its extension names the format.
+
+        Raises:
+            LimitError: Input or output would be larger than the limits, the format or the disk allow.
+        """
         FileJob(source, output, self.settings, self.scale).check()
 
     def forecast(self, path: Path | Source, output: Path) -> Forecast:
-        """Expected work, memory and disk space of `upscale_file`; it raises the same errors for the same limits."""
+        """Estimate work, memory and disk space of `upscale_file`.
+
+        Args:
+            path: The input, or a `Source` that `open_source` returned.
+            output: The output file; its extension names the format.
+
+        Returns:
+            Output size in pixels, tiles, expected seconds, memory and file size in bytes.
+
+        Raises:
+            PictureError: The input cannot be read.
+            LimitError: Input or output would be larger than the limits, the format or the disk allow.
+            EngineError: The engine or the device cannot run here.
+        """
         if not isinstance(path, Source):
             with self.open_source(path) as source:
                 return self.forecast(source, output)

@@ -124,11 +124,26 @@ class LoadedGenerator:
         )
 
     def with_name(self, name: str, license: str | None) -> LoadedGenerator:
-        """Return the same generator under another name, without reading its network."""
+        """Copy the generator under another name, without reading its network.
+
+        Args:
+            name: The new name.
+            license: The license of the weights; None if unknown.
+
+        Returns:
+            A generator with the same network and weights.
+        """
         return dataclasses.replace(self, network=get_given_network(self), name=name, license=license)
 
     def with_notes(self, *notes: str) -> LoadedGenerator:
-        """Return the same generator with further notes, without reading its network."""
+        """Copy the generator with further notes, without reading its network.
+
+        Args:
+            *notes: Sentences to add.
+
+        Returns:
+            A generator with the same network and weights.
+        """
         return dataclasses.replace(self, network=get_given_network(self), notes=(*self.notes, *notes))
 
 
