@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -336,6 +337,25 @@ def test_the_report_is_written_with_every_outcome(upscale: Run) -> None:
     assert [entry["state"] for entry in report["files"]] == ["done", "failed"]
     assert os.fsencode(report["files"][1]["input"]) == b"bad-\xff.png"
     assert sorted(path.name for path in Path("deep/down").iterdir()) == ["r.json"]
+
+
+def test_notes_of_a_report_name_options(upscale: Run) -> None:
+    """Options by `tessera upscale --help`; the library's own name of the setting is `keep_color_noise`."""
+    save(Path("gray.png"), np.repeat(ramp(8, 9, 1), 3, axis=2))
+    assert upscale("gray.png", "--report", "r.json")[0] == 0
+    (note,) = json.loads(Path("r.json").read_bytes())["files"][0]["notes"]
+    assert "--keep-color-noise" in note
+    assert "keep_color_noise" not in note
+
+
+def test_what_is_not_a_picture_lists_the_formats(upscale: Run) -> None:
+    Path("notes.txt").write_text("")
+    Path("texts").mkdir()
+    Path("texts/notes.txt").write_text("a note")
+    for given in ("notes.txt", "texts/notes.txt", "texts"):
+        code, _, err = upscale(given)
+        assert code != 0
+        assert "upported: JPEG, PNG, WebP, TIFF, AVIF, GIF" in err
 
 
 def test_a_report_replaces_an_earlier_report(upscale: Run) -> None:

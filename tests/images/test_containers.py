@@ -39,6 +39,7 @@ from tessera.images.georeference import Georeference
 from tessera.images.libvips import vips
 from tessera.images.metadata import COMMENT, Metadata, Text
 from tessera.images.picture import Picture, read_picture
+from tessera.images.reader import PictureReader
 from tessera.images.writer import write_picture
 
 PIXELS = ramp(24, 36)
@@ -671,3 +672,27 @@ def test_the_density_of_the_file_goes_before_that_in_exif(tmp_path: Path, suffix
     assert tags[282][0] / tags[282][1] == pytest.approx(per_meter * 0.0254, rel=1e-4)
     assert tags[315] == b"A. Painter\x00"
     assert (block in output.read_bytes()) == (per_meter == 11_811)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before the pixels", "after the pixels"])
+@pytest.mark.parametrize(
+    ("kind", "data", "note"),
+    [
+        (b"tIME", bytes((7, 232, 5, 6, 7, 8, 9)), "Its time of modification (PNG tIME) was not kept."),
+        (b"bKGD", bytes(6), "Its background color (PNG bKGD) was not kept."),
+        (b"sPLT", b"web\x00\x08" + bytes(6), "Its suggested palette (PNG sPLT) was not kept."),
+        (b"oFFs", bytes(9), "Its offset on the page (PNG oFFs) was not kept."),
+        (b"sCAL", b"\x011.5\x001.5", "Its physical scale (PNG sCAL) was not kept."),
+        (b"mDCV", bytes(24), "Its mastering display (HDR) (PNG mDCV) was not kept."),
+        (b"pHYs", struct.pack(">IIB", 2, 1, 0), "Its pixel aspect ratio of 2:1 (PNG pHYs) was not kept."),
+        (b"vpAg", bytes(9), "Data of other programs in its chunks vpAg was not kept."),
+    ],
+)
+def test_png_chunks_that_are_not_kept_are_named(
+    kind: bytes, data: bytes, note: str, after: bool, tmp_path: Path
+) -> None:
+    """Kinds and layouts by PNG, third edition, 11.3, and the extensions to the PNG specification 1.5.0."""
+    found = chunk(kind, data)
+    path = png(tmp_path / "a.png", after=found) if after else png(tmp_path / "a.png", found)
+    with PictureReader(path) as reader:
+        assert note in reader.info.notes

@@ -338,7 +338,7 @@ def test_a_name_without_a_folder_is_taken_from_the_current_one(tmp_path: Path, m
     ("content", "word"),
     [
         (b"", "is empty (0 bytes)"),
-        (b"hello, this is text\n" * 9, "not a picture"),
+        (b"hello, this is text\n" * 9, "not a picture in a supported format; supported: JPEG, PNG, WebP"),
         (b"<!DOCTYPE html><html><body>404</body></html>", "web page or SVG"),
         (b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'></svg>", "web page or SVG"),
         (b"PK\x03\x04" + b"\x00" * 60, "zip archive"),

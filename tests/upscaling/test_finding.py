@@ -162,7 +162,9 @@ def test_a_folder_without_pictures_is_named_with_a_way_on() -> None:
     Path("empty").mkdir()
     with pytest.raises(UsageError, match=r"No pictures in empty\."):
         find("empty")
-    with pytest.raises(UsageError, match=r"No pictures in in \(1 other files\); `recursive` includes"):
+    with pytest.raises(
+        UsageError, match=r"No pictures in in \(1 other files\); `recursive` includes subfolders\. Supported: JPEG, PNG"
+    ):
         find("in")
     with pytest.raises(UsageError, match="empty text"):
         find("")

@@ -9,7 +9,9 @@ import stat
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from tessera.cli.options import show_options
 from tessera.cli.streams import write_line
 from tessera.errors import FileError, TesseraError, UsageError
 from tessera.storage.files import open_for_reading, write_text, write_to_device
@@ -46,7 +48,7 @@ def check_report(path: Path, tasks: Sequence[Task], journal: Journal, *, dry_run
 
 def write_report(path: Path, result: BatchReport) -> None:
     """Write the report; a device or a pipe is written to, not replaced. Raises TesseraError."""
-    text = json.dumps(result.as_json(), indent=2)
+    text = json.dumps(_name_options(result.as_json()), indent=2)
     try:
         if _is_standard_output(path):
             write_line(text)
@@ -58,6 +60,17 @@ def write_report(path: Path, result: BatchReport) -> None:
             write_text(path, f"{text}\n")
     except OSError as error:
         raise TesseraError(f"{path}: the report cannot be written: {error.strerror}.") from None
+
+
+def _name_options(values: dict[str, Any]) -> dict[str, Any]:
+    """The report with options in place of fields in its sentences."""
+    files: list[dict[str, Any]] = [dict(each) for each in values["files"]]
+    for each in files:
+        if "message" in each:
+            each["message"] = show_options(each["message"])
+        if "notes" in each:
+            each["notes"] = [show_options(note) for note in each["notes"]]
+    return {**values, "files": files}
 
 
 def _is_report(path: Path) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tessera.errors import PictureError
 from tessera.images.codecs.png_chunks import read_png_size
-from tessera.images.formats import FORMATS, recognize_format
+from tessera.images.formats import describe_formats, is_picture_name, recognize_format
 
 _LONGEST_REASON = 150
 _LONGEST_PNG_SIDE = 100_000_000  # libvips' VIPS_MAX_COORD
@@ -29,7 +29,8 @@ def check_regular_file(path: Path) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise PictureError(f"{path}: is a pipe, a device or the like, not a regular file.")
     if status.st_size == 0:
-        raise PictureError(f"{path}: is empty (0 bytes).")
+        formats = "" if is_picture_name(path) else f", and its name is not a picture's; supported: {describe_formats()}"
+        raise PictureError(f"{path}: is empty (0 bytes){formats}.")
 
 
 @contextlib.contextmanager
@@ -72,8 +73,8 @@ def describe_damage(path: Path, error: Exception) -> str:
     start, end, size = _read_ends(path)
     kind = _guess_kind(start)
     if kind or "not in a known format" in lowered or "is not a known file format" in lowered:
-        supported = ", ".join(form.name for form in FORMATS if form.extensions and not form.hint)
-        return f"{path}: is not a picture in a supported format ({kind or supported})."
+        found = f" ({kind})" if kind else ""
+        return f"{path}: is not a picture in a supported format{found}; supported: {describe_formats()}."
     claimed = read_png_size(start)
     if claimed is not None and not 0 < min(claimed) <= max(claimed) < 2**31:
         return f"{path}: is damaged: its header claims {claimed[1]}x{claimed[0]} pixels, which no PNG can have."

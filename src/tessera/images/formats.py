@@ -69,6 +69,15 @@ def describe_qualities() -> str:
     return f"{', '.join(first)} and {last}"
 
 
+def describe_formats() -> str:
+    """List the formats that can be read, for messages.
+
+    >>> describe_formats().split(", ")[:3]
+    ['JPEG', 'PNG', 'WebP']
+    """
+    return ", ".join(form.name for form in FORMATS if form.extensions and not form.hint)
+
+
 def list_readable_extensions() -> frozenset[str]:
     """Return the extensions that a folder is searched for; a file that cannot be decoded gets its own error."""
     return _collect_extensions(FORMATS)

@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tessera.errors import UsageError
-from tessera.images.formats import find_format, is_picture_name, list_readable_extensions, list_writable_extensions
+from tessera.images.formats import (
+    describe_formats,
+    find_format,
+    is_picture_name,
+    list_readable_extensions,
+    list_writable_extensions,
+)
 from tessera.storage.files import resolve_parents
 from tessera.upscaling.journal import Journal
 
@@ -178,7 +184,8 @@ class _Search:
         counts = [f"{self.ignored} other files"] if self.ignored else []
         counts += [f"{self.earlier} outputs of earlier runs"] if self.earlier else []
         others = f" ({', '.join(counts)})" if counts else ""
-        return f"No pictures in {', '.join(inputs)}{others}{hint}."
+        formats = f" Supported: {describe_formats()}." if self.ignored else ""
+        return f"No pictures in {', '.join(inputs)}{others}{hint}.{formats}"
 
     def _add(self, found: _FoundPicture) -> None:
         self.found.setdefault(_identity(found.source), found)

@@ -19,6 +19,7 @@ from tessera.images.codecs.png_text import (
 from tessera.images.exif import PREFIX, read_orientation
 from tessera.images.metadata import ColorCoding, Container, Metadata, Text, list_names
 from tessera.images.photoshop import split_resources
+from tessera.wording import join_words
 
 _MOST_CHUNKS = 2**21
 _MOST_OTHER_CHUNKS = 10_000
@@ -30,12 +31,25 @@ _TEXTS = frozenset((b"tEXt", b"zTXt", b"iTXt"))
 _XMP_IDENTIFIER = b"http://ns.adobe.com/xap/1.0/\x00"
 _ABOUT_PIXELS = frozenset(
     (
-        *(b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"sBIT", b"bKGD", b"hIST", b"sPLT", b"tIME"),
-        *(b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"cICP", b"mDCV", b"cLLI", b"pHYs"),
+        *(b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"sBIT"),
+        *(b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"cICP"),
         *(b"acTL", b"fcTL", b"fdAT"),
     )
 )
-"""Chunks that describe the old pixels, or that are read elsewhere."""
+"""Chunks that the pixels follow, or that are read elsewhere."""
+_NOT_KEPT = {
+    b"tIME": "time of modification",
+    b"bKGD": "background color",
+    b"hIST": "histogram",
+    b"sPLT": "suggested palette",
+    b"oFFs": "offset on the page",
+    b"sCAL": "physical scale",
+    b"pCAL": "calibration of pixel values",
+    b"sTER": "stereo layout",
+    b"mDCV": "mastering display (HDR)",
+    b"cLLI": "light level (HDR)",
+}
+"""Chunks of the standard and its extensions that are named in a note."""
 
 
 @dataclass
@@ -46,6 +60,7 @@ class _ChunkContents:
     photoshop: bytes = b""
     texts: list[Text] = field(default_factory=list[Text])
     dropped: list[str] = field(default_factory=list[str])
+    not_kept: list[str] = field(default_factory=list[str])
     others: list[str] = field(default_factory=list[str])
     color_coding: ColorCoding | None = None
     has_profile: bool = False
@@ -69,12 +84,20 @@ def read_png_container(path: Path) -> Container:
                 found.color_coding = ColorCoding(primaries, transfer) if others == [0, 1] else None
             elif kind == b"acTL" and size >= 8:
                 found.frames = max(1, int.from_bytes(file.read(4), "big"))
+            elif kind == b"pHYs":
+                across, down, unit = struct.unpack(">IIB", file.read(9).ljust(9, b"\x00"))
+                if unit == 0 and across != down:
+                    found.not_kept.append(f"pixel aspect ratio of {across}:{down} (PNG pHYs)")
+            elif kind in _NOT_KEPT:
+                found.not_kept.append(f"{_NOT_KEPT[kind]} (PNG {kind.decode()})")
             elif kind not in _ABOUT_PIXELS:
                 found.others.append(kind.decode("latin-1"))
     reasons = list(dict.fromkeys(found.dropped))
     notes = [f"Its {reason} was not kept." for reason in reasons[:_MOST_NAMED]]
     if len(reasons) > _MOST_NAMED:
         notes.append(f"{len(reasons) - _MOST_NAMED:,} more of its texts are damaged or too large and were not kept.")
+    if not_kept := list(dict.fromkeys(found.not_kept)):
+        notes.append(f"Its {join_words(not_kept)} {'was' if len(not_kept) == 1 else 'were'} not kept.")
     if found.others:
         notes.append(f"Data of other programs in its chunks {list_names(found.others)} was not kept.")
     if found.frames > 1:
