@@ -15,6 +15,8 @@ from tessera.deploy.int8_settings import Int8Format, Method
 from tessera.errors import UsageError
 
 if TYPE_CHECKING:
+    from tessera.deploy.build_file import CalibrationConfig
+    from tessera.deploy.int8_settings import Int8Settings
     from tessera.deploy.quantizing import QuantizationReport, Quantized
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -74,10 +76,9 @@ def quantize(
     Exit codes: 0 written and within the budget, 1 not written, 2 wrong usage.
     """
     from tessera.deploy.build_file import BuildConfig, CalibrationConfig, read_build
-    from tessera.deploy.int8_settings import Int8Settings, find_format
     from tessera.deploy.quantizing import OverBudgetError
     from tessera.deploy.quantizing import quantize as quantize_model
-    from tessera.zoo.int8_file import ENDING, list_int8_paths
+    from tessera.zoo.int8_file import list_int8_paths
     from tessera.zoo.models import load_model
 
     asked = BuildConfig(calibration=CalibrationConfig(method="max", count=24)) if build is None else read_build(build)
@@ -88,20 +89,14 @@ def quantize(
     if folder is None:
         raise UsageError("int8 needs calibration pictures: --calibration FOLDER.")
     check_reports({"--report": report})
-    if output is None and format_name not in (None, "openvino"):
-        raise UsageError(f"--format {format_name}: name the output with -o; only OpenVINO files have a default place.")
-    chosen = method or given.method
-    if percentile is not None and chosen != "percentile":
-        raise UsageError(f"--percentile {percentile:g}: applies to --method percentile only, found --method {chosen}.")
-    settings = Int8Settings(
-        format=find_format(output or Path(f"model{ENDING}"), format_name),
-        method=chosen,
-        percentile=percentile or Int8Settings().percentile,
-        per_channel=given.per_channel if per_channel is None else per_channel,
-        max_drop_db=max_drop,
-        most_kept=layers,
-        pictures=limit or min(max(given.count, 8), 1024),
-        eval_side=size,
+    settings = _choose_settings(
+        given,
+        *(output, format_name, method, percentile),
+        per_channel=per_channel,
+        max_drop=max_drop,
+        layers=layers,
+        limit=limit,
+        size=size,
     )
     loaded = load_model(name, offline=offline)
     if output is None:
@@ -116,6 +111,40 @@ def quantize(
     _write_findings(report, done)
     for line in _format_lines(done):
         typer.echo(make_printable(line))
+
+
+def _choose_settings(
+    given: CalibrationConfig,
+    output: Path | None,
+    format_name: Int8Format | None,
+    method: Method | None,
+    percentile: float | None,
+    *,
+    per_channel: bool | None,
+    max_drop: float,
+    layers: int | None,
+    limit: int | None,
+    size: int,
+) -> Int8Settings:
+    """The settings of the command line over those of the build file. Raises UsageError for options that contradict."""
+    from tessera.deploy.int8_settings import Int8Settings, find_format
+    from tessera.zoo.int8_file import ENDING
+
+    if output is None and format_name not in (None, "openvino"):
+        raise UsageError(f"--format {format_name}: name the output with -o; only OpenVINO files have a default place.")
+    chosen = method or given.method
+    if percentile is not None and chosen != "percentile":
+        raise UsageError(f"--percentile {percentile:g}: applies to --method percentile only, found --method {chosen}.")
+    return Int8Settings(
+        format=find_format(output or Path(f"model{ENDING}"), format_name),
+        method=chosen,
+        percentile=percentile or Int8Settings().percentile,
+        per_channel=given.per_channel if per_channel is None else per_channel,
+        max_drop_db=max_drop,
+        most_kept=layers,
+        pictures=limit or min(max(given.count, 8), 1024),
+        eval_side=size,
+    )
 
 
 def _create_folder(output: Path) -> Path:

@@ -34,7 +34,7 @@ from tessera.deploy.checking import (
 from tessera.deploy.onnx_graph import build_onnx
 from tessera.deploy.openvino_ir import write_openvino
 from tessera.deploy.passport import build_metadata, describe_check
-from tessera.deploy.places import check_places, put_all_in_place
+from tessera.deploy.places import check_places, write_in_place
 from tessera.deploy.settings import ExportSettings
 from tessera.deploy.stored import cast_for_storage
 from tessera.deploy.torchscript import build_torchscript_archive
@@ -43,9 +43,7 @@ from tessera.errors import ExportError, TesseraError, UsageError
 from tessera.generators import find_generator
 from tessera.libraries import describe_missing, import_library
 from tessera.memory_errors import advise_on_memory, is_memory_error
-from tessera.storage.atomic import choose_temporary_name
 from tessera.storage.files import write_bytes, write_text
-from tessera.storage.leftovers import remove_leftovers
 from tessera.weights.files import LoadedGenerator, load_weights, save_weights
 from tessera.weights.ncnn_writer import write_param, write_values
 from tessera.weights.parts import compute_digest
@@ -92,12 +90,9 @@ def export(
             photographs += read_picture_samples(check, loaded.config, settings.shape)
         reference = make_reference(loaded.network)
         asked = [(sample, reference(sample.pixels)) for sample in (*samples, *photographs)]
-    remove_leftovers(output.parent)
-    temporary = choose_temporary_name(output)
-    temporaries = tuple(temporary.with_suffix(path.suffix) for path in paths)
     about = build_metadata(loaded, settings)
     write = _WRITERS[settings.format]
-    try:
+    with write_in_place(output, paths) as temporary:
         _write_file(write, temporary, output, loaded, state, settings, about)
         differences = _check_file(temporary, output, settings, asked)
         runtime = _describe_runtime(settings)
@@ -107,15 +102,6 @@ def export(
             _write_file(write, temporary, output, loaded, state, settings, about)
             # What is put in its place was run itself, if only on the smallest piece.
             _check_file(temporary, output, settings, asked[len(samples) - 1 : len(samples)])
-        put_all_in_place(temporaries, paths)
-    except OSError as error:
-        raise ExportError(
-            f"{output}: cannot write this file ({error.strerror or error}). Check the folder and its free space."
-        ) from error
-    finally:
-        for path in temporaries:
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
     size = sum(path.stat().st_size for path in paths)
     return Exported(tuple(reversed(paths)), size, compute_digest(output), runtime, tuple(differences))
 

@@ -8,7 +8,6 @@ kept, run by its own runtime.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import importlib.util
 import json
@@ -28,16 +27,14 @@ from tessera.deploy.int8_onnx import build_int8_onnx
 from tessera.deploy.int8_openvino import write_int8_openvino
 from tessera.deploy.int8_settings import Int8Settings
 from tessera.deploy.passport import describe_provenance
-from tessera.deploy.places import check_places, put_all_in_place
+from tessera.deploy.places import check_places, write_in_place
 from tessera.deploy.sensitivity import Sensitivity, compute_shares, list_units, measure_sensitivities
 from tessera.engines.opening import open_engine
 from tessera.errors import ExportError, TesseraError, UsageError
 from tessera.evaluate.protocol import find_protocol
 from tessera.generators import CONFIG_KEY, GeneratorConfig, find_generator
 from tessera.libraries import describe_missing, import_library
-from tessera.storage.atomic import choose_temporary_name
 from tessera.storage.files import write_bytes
-from tessera.storage.leftovers import remove_leftovers
 from tessera.version import __version__
 from tessera.weights.files import load_weights
 from tessera.weights.loaded_generator import LoadedGenerator
@@ -130,11 +127,8 @@ def quantize(
     told("rounding each unit alone")
     probes = _cut_probes(pictures.choosing, loaded.config, len(list_units(calibrated.graph)))
     costs = measure_sensitivities(network, probes)
-    remove_leftovers(output.parent)
-    temporary = choose_temporary_name(output)
-    temporaries = tuple(temporary.with_suffix(path.suffix) for path in paths)
-    trial = _Trial(loaded, settings, output, temporary)
-    try:
+    with write_in_place(output, paths) as temporary:
+        trial = _Trial(loaded, settings, output, temporary)
         network = _choose_layers(trial, calibrated, network, costs, pictures, told)
         told(f"measuring on {format_count(len(pictures.evaluation), 'picture')} that were held out")
         drop = trial.measure(network, pictures.evaluation)
@@ -149,15 +143,6 @@ def quantize(
             raise OverBudgetError(_describe_excess(output, found, settings), found)
         trial.write(network, _describe_file(loaded, settings, network, drop, pictures))
         load_weights(temporary)
-        put_all_in_place(temporaries, paths)
-    except OSError as error:
-        raise ExportError(
-            f"{output}: this file cannot be written ({error.strerror or error}). Check the folder and its free space."
-        ) from error
-    finally:
-        for path in temporaries:
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
     return Quantized(
         paths=tuple(reversed(paths)),
         bytes=sum(path.stat().st_size for path in paths),
