@@ -17,6 +17,7 @@ from tessera.wording import format_bytes
 
 _WORDS = (
     *("can't allocate memory", "cannot allocate memory", "out of memory", "bad_alloc", "failed to allocate"),
+    *("cl_out_of_resources", "cl_mem_object_allocation_failure", "cl_out_of_host_memory"),  # OpenCL's, of GPUs
     *("could not allocate", "failed to map segment", "can't start new thread", "not enough memory"),
 )
 _NEAR_LIMIT = 0.75

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from tessera.engines.engine import find_installed_version, import_problem
+from tessera.engines.engine import extract_sentence, find_installed_version, import_problem
 from tessera.engines.hardware import has_nvidia_driver, may_have_gpu, read_nvidia_version
 from tessera.engines.ncnn.vulkan import find_vulkan
 from tessera.libraries import import_library
@@ -54,6 +54,7 @@ def list_devices(pytorch: Gpus | None = None) -> tuple[Device, ...]:
         Device(name="cpu", kind="cpu", title=cpu.name or cpu.architecture, usable=True),
         *_list_vulkan(),
         *_list_pytorch(pytorch),
+        *_list_openvino(),
     )
 
 
@@ -141,6 +142,26 @@ def _list_pytorch(found: Gpus | None = None) -> Iterator[Device]:
         )
     if not found.devices:
         yield Device(name=kind, kind=kind, title="PyTorch", usable=False, why_not=found.problem)
+
+
+def _list_openvino() -> Iterator[Device]:
+    """Devices of OpenVINO besides the CPU; used only by name."""
+    problem = import_problem("openvino")
+    names: list[str] = []
+    if problem is None:
+        from tessera.weights import openvino_core
+
+        try:
+            core = openvino_core.openvino_core()
+            names = [str(name) for name in core.available_devices if name != "CPU"]
+            for name in names:
+                title = str(core.get_property(name, "FULL_DEVICE_NAME"))
+                yield Device(name=f"openvino:{name}", kind="openvino", title=title, usable=True, fp16=True)
+        except RuntimeError as error:  # drivers fail in their own ways
+            problem = extract_sentence(error)
+    if not names:
+        why = f"OpenVINO: {problem}" if problem else "OpenVINO finds no Intel GPU or NPU, or its driver is missing."
+        yield Device(name="openvino:GPU", kind="openvino", title="OpenVINO", usable=False, why_not=why)
 
 
 def _may_have_pytorch_gpu() -> bool:

@@ -23,7 +23,13 @@ EngineName = Literal["auto", "kernels", "ncnn", "openvino", "pytorch", "onnxrunt
 ENGINES: tuple[EngineInfo, ...] = (KERNELS, NCNN, OPENVINO, PYTORCH, ONNXRUNTIME)
 """Every engine, fastest first as measured: the planner tries them in this order."""
 
-_DEVICE_TITLES = {"cpu": "the CPU", "cuda": "CUDA", "mps": "MPS", "vulkan": "Vulkan"}
+_DEVICE_TITLES = {
+    "cpu": "the CPU",
+    "cuda": "CUDA",
+    "mps": "MPS",
+    "vulkan": "Vulkan",
+    "openvino": "Intel GPUs and NPUs by name",
+}
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
@@ -53,12 +59,15 @@ def check_engine(generator: LoadedGenerator, engine: str, device: str) -> Engine
     Raises UsageError for an unknown name, EngineError for a file or device that the engine does not support.
     """
     own = find_file_engine(generator)
+    if own is not None and device.startswith("openvino:"):
+        raise EngineError(f"{generator.name} is {own.file_formats[generator.dialect]}, which runs on the CPU here.")
     if own is not None and engine not in ("auto", own.name):
         called = own.file_formats[generator.dialect]
         raise EngineError(f"{generator.name} is {called}, which only {own.title} runs; leave `engine` at auto.")
     info = own or (find_default_engine(device) if engine == "auto" else find_engine(engine))
     if not any(each.runs_on(device) for each in ENGINES):
-        raise EngineError(f"{device!r} is not a device; use auto, cpu, vulkan, vulkan:1, cuda, cuda:1 or mps.")
+        known = "auto, cpu, vulkan, vulkan:1, cuda, cuda:1, mps or openvino:GPU"
+        raise EngineError(f"{device!r} is not a device; use {known}.")
     if not info.runs_on(device):
         kinds = join_words([_DEVICE_TITLES.get(kind, kind) for kind in info.devices], "and")
         raise EngineError(f"The {info.title} engine runs on {kinds}, not on {device}.{_suggest_engines(device)}")

@@ -148,7 +148,9 @@ PrecisionSetting = Annotated[
 EngineSetting = Annotated[
     EngineName, Setting(help="Library that runs the network. auto: the fastest here, measured on first use.")
 ]
-DeviceSetting = Annotated[str, Setting(help="auto (the fastest), cpu, vulkan, vulkan:1, cuda, cuda:1 or mps.")]
+DeviceSetting = Annotated[
+    str, Setting(help="auto (the fastest), cpu, vulkan, vulkan:1, cuda, cuda:1, mps or openvino:GPU.")
+]
 ThreadsSetting = Annotated[
     int | None,
     Setting(help="CPU threads of the engine.", minimum=1, maximum=MOST_THREADS, none="chosen by the planner"),
@@ -223,7 +225,8 @@ class Settings:
         precision: "exact" computes in fp32; "auto" in bf16 where the hardware is fast at it; "fast" allows int8 and
             modes that are less accurate still.
         engine: Library that runs the network; "auto" takes the fastest here, measured on first use.
-        device: "auto" (the fastest of all), "cpu", "vulkan" (any GPU), "vulkan:1", "cuda", "cuda:1" or "mps".
+        device: "auto" (the fastest of all), "cpu", "vulkan" (any GPU), "vulkan:1", "cuda", "cuda:1", "mps",
+            "openvino:GPU" or "openvino:NPU".
         threads: CPU threads of the engine, 1 to 1024. None lets the planner choose.
         tile: Longest side of a tile in input pixels, at least 32; 0 disables tiling. None lets the planner choose.
         overlap: Context on each side of a tile in input pixels, 0 to 1024, less than half a tile. None takes the value

@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU (Intel, AMD, Arm): networks as compiled graphs, OpenVINO's own files, int8 companions."""
+"""OpenVINO on CPUs (Intel, AMD, Arm), and on Intel's GPUs and NPUs by name: networks, own files, int8 files."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 
 def _open(generator: LoadedGenerator, options: OpenOptions) -> Engine:
+    if options.device != "cpu":
+        from tessera.engines.openvino.device_engine import OpenVinoDeviceEngine
+
+        return OpenVinoDeviceEngine(generator, options.products, device=options.device)
     if generator.dialect == "openvino":
         from tessera.engines.openvino.file_engine import OpenVinoFileEngine
 
@@ -25,6 +29,8 @@ def _open(generator: LoadedGenerator, options: OpenOptions) -> Engine:
 
 
 def _choose_reduced_products(device: str) -> Products:
+    if device != "cpu":
+        return "fp16"
     return "bf16" if has_bf16(device) else "fp32"
 
 
@@ -35,6 +41,7 @@ OPENVINO = EngineInfo(
     package="openvino",
     module="openvino",
     install=find_install("openvino"),
+    devices=("cpu", "openvino"),
     reduced_products=_choose_reduced_products,
     runs_int8=True,
     file_formats={"openvino": "an OpenVINO file"},

@@ -11,6 +11,7 @@ Shapes: B tiles, C channels, h and w the tile, s the scale.
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -49,16 +50,30 @@ def load_compiled_int8(file: Int8File, threads: int) -> Any:
     return _load_or_compile(key, processor_options(products, threads), lambda: read_model(file.path))
 
 
-def _load_or_compile(key: str | None, options: Mapping[str, Any], model: Callable[[], Any]) -> Any:
+def load_device_model(generator: LoadedGenerator, precision: str, place: str, shape: tuple[int, ...]) -> Any:
+    """The model of a generator ("fp32" or "fp16") for one shape on OpenVINO's "GPU" or "NPU", cached if possible."""
+    key = _key(generator, precision)
+    if key is not None:
+        name = str(openvino_core().get_property(place, "FULL_DEVICE_NAME"))
+        key = build_compiled_key({"model": key, "device": f"{place} {name}", "shape": str(shape)})
+    options = {
+        "INFERENCE_PRECISION_HINT": "f16" if precision == "fp16" else "f32",
+        "PERFORMANCE_HINT": "THROUGHPUT",
+    }
+    return _load_or_compile(key, options, lambda: _model(generator, shape), place)
+
+
+def _load_or_compile(key: str | None, options: Mapping[str, Any], model: Callable[[], Any], place: str = "CPU") -> Any:
     kept = None if key is None else read_compiled(key)
     if key is not None and kept is not None:
         try:
-            return openvino_core().import_model(_tensor(kept), "CPU", options)
+            return openvino_core().import_model(_tensor(kept), place, options)
         except RuntimeError:  # OpenVINO cannot read it
             remove_compiled(key)
-    compiled = openvino_core().compile_model(model(), "CPU", options)
+    compiled = openvino_core().compile_model(model(), place, options)
     if key is not None:
-        write_compiled(key, compiled.export_model().getvalue())
+        with contextlib.suppress(RuntimeError):  # not every device can export
+            write_compiled(key, compiled.export_model().getvalue())
     return compiled
 
 
@@ -95,10 +110,10 @@ def _is_what_its_configuration_builds(generator: LoadedGenerator) -> bool:
     return find_generator(generator.config) is not None and generator.config.is_config_of(generator.network)
 
 
-def _model(generator: LoadedGenerator) -> Any:
-    """The network as an OpenVINO model, before it is compiled."""
+def _model(generator: LoadedGenerator, shape: tuple[int, ...] | None = None) -> Any:
+    """The network as an OpenVINO model, before it is compiled; without a shape for any."""
     config, network = generator.config, generator.network
-    shape = (-1, config.in_channels, -1, -1)
+    shape = shape or (-1, config.in_channels, -1, -1)
     if not _is_what_its_configuration_builds(generator):
         return _convert_model(generator, shape)
     drawn = write_graph(config, {name: _array(value) for name, value in network.state_dict().items()}, shape)

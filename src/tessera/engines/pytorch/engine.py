@@ -1,4 +1,4 @@
-"""PyTorch: the reference in fp32, and bf16 in channels-last where the device has it.
+"""PyTorch: the reference in fp32, and reduced precision in channels-last where the device has it.
 
 Shapes: B tiles, C channels, h and w the tile, s the scale.
 """
@@ -22,6 +22,7 @@ from tessera.weights.loaded_generator import LoadedGenerator
 _COMPUTED_TOGETHER = 4
 """Tiles of a batch that a GPU computes together, while others are copied."""
 _SHARE_OF_MEMORY = 0.4
+_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 class TorchEngine:
@@ -46,7 +47,7 @@ class TorchEngine:
         self.precision = precision
         self._generator = generator
         self._device = _find_device(device)
-        self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        self._dtype = _DTYPES[precision]
         # The loaded network stays unchanged: it is the reference, and other callers may use it.
         network: torch.nn.Module = copy.deepcopy(generator.network).to(device=self._device, dtype=self._dtype)
         torch.nn.utils.convert_conv2d_weight_memory_format(network, torch.channels_last)
@@ -91,7 +92,7 @@ class TorchEngine:
             return self
         with self._lock:
             if self._exact is None:
-                self._exact = TorchEngine(self._generator, "fp32", device=str(self._device))
+                self._exact = type(self)(self._generator, "fp32", device=str(self._device))
             return self._exact
 
 

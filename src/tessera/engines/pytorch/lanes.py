@@ -62,7 +62,9 @@ class PlainLane:
         self._network, self._device, self._dtype = network, device, dtype
 
     def upload(self, tiles: Tensor) -> Tensor:
-        """To the device, in channels-last and in the type of the products."""
+        """To the device, in channels-last and in the type of the products; to a GPU as bytes where that is lossless."""
+        if self._device.type != "cpu":
+            tiles = unpack_tiles(pack_tiles(tiles).to(self._device))
         return tiles.to(self._device, self._dtype, memory_format=torch.channels_last)
 
     def compute(self, uploaded: Tensor) -> Tensor:
