@@ -25,7 +25,8 @@ DOCS = ROOT / "docs"
 PAGES = (ROOT / "README.md", *sorted(page for page in DOCS.rglob("*.md") if "generated" not in page.parts))
 # Overrides for the training commands of the pages, which would run for days.
 SMALL = (
-    *("steps=2", "data.batch=2", "data.patch=32", "data.workers=0", "pool=0", "device=cpu", "start.generator="),
+    *("steps=2", "data.batch=2", "data.patch=32", "data.workers=0", "pool=0", "device=cpu"),
+    *("start.generator=", "start.discriminator="),
     "perceptual.weight=0",  # the trunk may be unavailable
 )
 SMALL_NETWORK = {

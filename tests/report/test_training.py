@@ -393,7 +393,9 @@ def test_the_best_checkpoint_is_told_by_its_file(tmp_path: Path) -> None:
     folder = a_run(tmp_path, [line(100, "validation", niqe=4.0)])
     metadata = {"tessera.step": "2100", "tessera.validation": "niqe 3.9012"}
     save_file({"a": np.zeros(1, np.float32)}, folder / "best.safetensors", metadata)
-    assert facts(page_of(folder)[1])["Best checkpoint"] == "best.safetensors: step 2,100, niqe 3.9012"
+    assert facts(page_of(folder)[1])["Best checkpoint"] == (
+        "best.safetensors: step 2,100, niqe 3.9012, chosen by the lowest NIQE of all validations after the start"
+    )
 
 
 def test_text_from_the_run_is_only_text(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ PUBLISHED = {
     "realesrgan": (400_000, 12, 256, 1e-4, 0.99, 0.999, (1, 1, 0.1)),
     "a-esrgan-single": (400_000, 6, 256, 1e-4, 0.99, 0.999, (1, 1, 0.1)),
     "a-esrgan-multi": (400_000, 16, 256, 1e-4, 0.99, 0.999, (1, 1, 0.1)),
+    "a-esrgan-finetune": (200_000, 6, 256, 1e-4, 0.99, 0.999, (1, 1, 0.1)),
     "finetune": (400_000, 12, 256, 1e-4, 0.99, 0.999, (1, 1, 0.1)),
     "finetune-pairs": (400_000, 12, 256, 1e-4, 0.99, 0.999, (1, 1, 0.1)),
     "esrdgan": (100_000, 8, 128, 1e-4, 0.999, 0.0, (1e-2, 0.1, 5e-3)),
@@ -37,6 +38,7 @@ ADVERSARIAL = {
     "realesrgan": "realesrgan",
     "a-esrgan-single": "a-esrgan",
     "a-esrgan-multi": "a-esrgan",
+    "a-esrgan-finetune": "a-esrgan",
     "finetune": "realesrgan",
     "finetune-pairs": "realesrgan",
     "esrdgan": "esrdgan-relativisticavg",
@@ -148,6 +150,8 @@ def test_every_recipe_trains_for_three_steps(name, tmp_path, monkeypatch):
         changes.append("warm_up.pixel_only=1")
     if whole.start.generator:
         changes.append("start.generator=")
+    if whole.start.discriminator:
+        changes.append("start.discriminator=")
     changes.append("data.val=photos")
     recipe = load_recipe(name, changes)
     watcher = RecordingDisplay()

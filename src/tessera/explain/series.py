@@ -23,7 +23,7 @@ _DISCRIMINATOR = re.compile(
     r"(?:.*[_.-])?(?:net_?)?d(?:iscriminator)?(?:[_-](?:iter[_-]?)?(\d{1,12}|latest))?", re.IGNORECASE
 )
 _NUMBER = re.compile(r".*?(\d{1,12})$")
-_WITHIN = ("checkpoints", "models")
+_WITHIN = ("checkpoints", "discriminators", "models")
 """Folders of checkpoints in a run of Tessera and of BasicSR."""
 
 
@@ -122,9 +122,12 @@ def _find_in_folder(folder: Path) -> Iterator[SeriesCheckpoint]:
         yield from (_read_place(each / _OURS) for each in ours)
         yield from map(_read_place, others)
         return
+    steps: set[int] = set()
     for name in _WITHIN:
-        if (folder / name).is_dir():
-            yield from _find_in_folder(folder / name)
+        for each in _find_in_folder(folder / name) if (folder / name).is_dir() else ():
+            if each.step is None or each.step not in steps:  # a complete checkpoint, with its generator, comes first
+                yield each
+            steps |= {each.step} if each.step is not None else set()
 
 
 def _is_discriminator(path: Path) -> bool:

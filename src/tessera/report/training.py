@@ -143,14 +143,25 @@ def _render_best(record: RunRecord) -> str:
         score = record.best.get("tessera.validation", "")
         step = record.best["tessera.step"]
         shown = f"{int(step):,}" if step.isdecimal() and len(step) < 16 else step
-        return f"best.safetensors: step {shown}" + (f", {score}" if score else "")
+        rule = f", chosen by {_describe_rule(score.partition(' ')[0])}" if score else ""
+        return f"best.safetensors: step {shown}" + (f", {score}" if score else "") + rule
     wanted = record.value("validation", "best") or "psnr"
+    if wanted == "auto":
+        wanted = next((name for name in ("perceptual", "niqe") if name in record.validation), "psnr")
     quantity = next((each for each in SCORES if each.key == wanted), None)
     series = record.validation.get(str(wanted))
     found = _find_best(series, quantity.better) if series is not None and quantity is not None else None
     if found is None:
         return "none yet: no validation"
     return f"not stored; the best {wanted} was {format_short(found[1])}, at step {found[0]:,}"
+
+
+def _describe_rule(metric: str) -> str:
+    """The rule that chose the best checkpoint, in words."""
+    quantity = next((each for each in SCORES if each.key == metric), None)
+    end = "" if quantity is None else "lowest " if quantity.better == "lower" else "highest "
+    names = {"perceptual": "perceptual distance", "psnr": "PSNR", "ssim": "SSIM", "niqe": "NIQE"}
+    return f"the {end}{names.get(metric, metric)} of all validations after the start"
 
 
 def _pairs(facts: Mapping[str, str]) -> str:

@@ -11,7 +11,7 @@ from tessera.losses.perceptual import PerceptualConfig
 from tessera.train.recipe import Recipe
 from tessera.trunks import TRUNKS
 from tessera.trunks.loading import locate_published
-from tessera.weights.published import find_model
+from tessera.weights.published import Model, find_model
 from tessera.zoo.discriminators import locate_training_file
 from tessera.zoo.models import locate
 from tessera.zoo.training_files import PublishedDiscriminator, find_training_file
@@ -34,6 +34,28 @@ class MissingFile:
 def list_missing(recipe: Recipe) -> list[MissingFile]:
     """List the published files that this recipe needs and this machine lacks. Opens no connection."""
     return [*_missing_trunks(recipe), *_missing_models(recipe)]
+
+
+def find_absent_start(recipe: Recipe) -> Model | None:
+    """The optional model to start from, if it is not on this machine and has no download address."""
+    place = recipe.start.generator
+    if not place or not recipe.start.optional or Path(place).exists():
+        return None
+    try:
+        model = find_model(place)
+    except TesseraError:  # reported when the run starts
+        return None
+    return model if locate(model) is None and model.remote is not None and not model.remote.urls else None
+
+
+def describe_fresh_start(recipe: Recipe) -> str | None:
+    """A warning if adversarial training will start from random weights, also for want of an optional start."""
+    absent = find_absent_start(recipe)
+    if absent is None or absent.remote is None:
+        return recipe.fresh_start
+    warning = recipe.model_copy(update={"start": recipe.start.model_copy(update={"generator": ""})}).fresh_start
+    page = f" ({absent.remote.name}, from {absent.remote.page})"
+    return None if warning is None else f"{absent.name}{page} is not in the models folder. {warning}"
 
 
 def _missing_trunks(recipe: Recipe) -> Iterator[MissingFile]:
@@ -68,5 +90,6 @@ def _missing_models(recipe: Recipe) -> Iterator[MissingFile]:
             model = find_model(spec)
         except TesseraError:  # the user's own file or a blend, which the start reports in its own words
             continue
-        if locate(model) is None and model.remote is not None:
+        is_optional = key == "start.generator" and find_absent_start(recipe) is not None
+        if locate(model) is None and model.remote is not None and not is_optional:
             yield MissingFile(key, model.name, model.remote.bytes, ("start.generator=",) if key[0] == "s" else ())

@@ -152,6 +152,8 @@ class _Run:
             self.folder.drop_lines_after(self.step)
         self.logger.open(self.parts, self.listing.gt[0], purge_after=None if start.kind == "new" else self.step)
         self.logger.log_message(self._describe_start(resumed=newest is not None))
+        if newest is None and self.recipe.fresh_start is not None:
+            self.logger.log_message(self.recipe.fresh_start)
         if newest is None:
             if self.recipe.start.generator and self.recipe.validation.every:
                 self.logger.validate(0, self.parts)  # the starting point, for comparison
@@ -273,6 +275,7 @@ class _Run:
         if validation.every and (self.step % validation.every == 0 or last):
             self.logger.validate(self.step, self.parts)
             self.processes.wait()
+        self.logger.save_discriminator(self.step, self.parts)
         if self.step % self.recipe.checkpoint.every == 0 or last:
             self._save()
 

@@ -19,8 +19,9 @@ from tessera.config import Values
 from tessera.dataset.config import DataConfig
 from tessera.degrade import Degradation
 from tessera.discriminators.catalog import DISCRIMINATORS
-from tessera.generators import GENERATORS
+from tessera.generators import GENERATORS, GeneratorConfig
 from tessera.losses.perceptual import substitute_layers
+from tessera.train.recipe_parts import AUTO
 from tessera.train.schedule import Schedule
 from tessera.trunks import TRUNKS
 
@@ -68,6 +69,7 @@ def give_way(lower: Mapping[str, Any], upper: Mapping[str, Any], merged: Values)
     for table, tag, kinds in _VARIANTS:
         _drop_foreign_keys(layers, table, tag, kinds)
     _drop_unused_terms(layers)
+    _drop_start(layers)
     _fit_crop(layers)
     _fit_validation(layers)
     batch, pool = layers.get_upper("data", "batch"), cast(Any, values.get("pool"))
@@ -151,13 +153,8 @@ def _fit_trunk(layers: _Layers) -> None:
 
 def _fit_crop(layers: _Layers) -> None:
     """Fit the crop, its margin and the grid loss's window to a scale, network or crop that was chosen."""
-    generator = layers.table("generator")
-    kind = next((each.config for each in GENERATORS if each.name == generator.get("network")), None)
-    if kind is None:
-        return
-    try:
-        config = kind.model_validate({key: value for key, value in generator.items() if key in kind.model_fields})
-    except ValidationError:  # described when the whole recipe is validated
+    config = _build_config(layers.table("generator"))
+    if not isinstance(config, GeneratorConfig):
         return
     step, patch = config.scale * config.multiple, layers.table("data").get("patch", _DEFAULT_PATCH)
     if isinstance(patch, int) and patch % step and not layers.is_given("data", "patch"):
@@ -172,6 +169,30 @@ def _fit_crop(layers: _Layers) -> None:
         layers.set("grid", "window", max(1, patch // config.scale))
 
 
+def _drop_start(layers: _Layers) -> None:
+    """Drop the published start of a recipe if a change asks for another network than the recipe's."""
+    before: Any = layers.lower.get("generator")
+    start: Any = layers.lower.get("start")
+    if not isinstance(before, dict) or not isinstance(start, dict) or not cast(Values, start).get("optional"):
+        return
+    given: Any = layers.upper.get("generator")
+    if not isinstance(given, dict) or layers.is_given("start", "generator"):
+        return
+    configs = [_build_config(table) for table in (cast(Values, before), layers.table("generator"))]
+    if configs[0] != configs[1]:
+        layers.set("start", "generator", "")
+
+
+def _build_config(generator: Values) -> BaseModel | None:
+    """The configuration of a generator; None if it is not valid, which is described later."""
+    kind = next((each.config for each in GENERATORS if each.name == generator.get("network")), None)
+    try:
+        known = {key: value for key, value in generator.items() if kind is not None and key in kind.model_fields}
+        return None if kind is None else kind.model_validate(known)
+    except ValidationError:
+        return None
+
+
 def _round_up(value: int, step: int) -> int:
     return -(-value // step) * step
 
@@ -181,9 +202,11 @@ def _fit_validation(layers: _Layers) -> None:
     metrics, best = (layers.get("validation", key) for key in ("metrics", "best"))
     metrics_given, best_given = (layers.is_given("validation", key) for key in ("metrics", "best"))
     if metrics_given and not best_given and isinstance(metrics, list) and metrics:
-        if (best or "psnr") not in cast("list[Any]", metrics):
+        automatic = ("perceptual", "niqe", "psnr") if layers.table("adversarial") else ("psnr",)
+        wanted = automatic if best in (None, AUTO) else (best,)
+        if not any(each in cast("list[Any]", metrics) for each in wanted):
             layers.set("validation", "best", metrics[0])
     elif best_given and not metrics_given:
         measured = cast("list[Any]", metrics) if isinstance(metrics, list) else ["psnr", "ssim"]
-        if best not in measured:
+        if best not in (AUTO, *measured):
             layers.set("validation", "metrics", [*measured, best])

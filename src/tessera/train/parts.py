@@ -17,6 +17,7 @@ from tessera.losses import PerceptualLoss, load_perceptual_trunk
 from tessera.pruning.cutting import check_prunable, keep_blocks, prune
 from tessera.train.ancestry import Ancestor, Ancestry, find_ancestry
 from tessera.train.averaging import copy_for_averaging
+from tessera.train.downloads import describe_fresh_start, find_absent_start
 from tessera.train.processes import Processes
 from tessera.train.recipe import Recipe
 from tessera.train.recipe_parts import OptimizerConfig
@@ -84,7 +85,7 @@ def build_parts(recipe: Recipe, processes: Processes, *, read_calibration: ReadC
     """
     notes: list[str] = []
     device, layout = processes.device, _memory_format(recipe)
-    start = load_model(recipe.start.generator) if recipe.start.generator else None
+    start = _load_start(recipe, notes)
     teacher = None
     if recipe.distillation is not None:
         teacher = _load_teacher(recipe.distillation.teacher, recipe, device, layout)
@@ -121,6 +122,16 @@ def build_parts(recipe: Recipe, processes: Processes, *, read_calibration: ReadC
         ancestry=ancestry,
         notes=tuple(notes),
     )
+
+
+def _load_start(recipe: Recipe, notes: list[str]) -> LoadedGenerator | None:
+    """Load the generator to start from; None, with a note, if it is optional and absent."""
+    if not recipe.start.generator:
+        return None
+    if find_absent_start(recipe) is None:
+        return load_model(recipe.start.generator)
+    notes.append(describe_fresh_start(recipe) or f"{recipe.start.generator} is absent; the weights are random.")
+    return None
 
 
 def _move(network: Network, device: torch.device, layout: torch.memory_format) -> Network:

@@ -25,6 +25,7 @@ from tessera.losses import AdversarialConfig, GridConfig, PerceptualConfig, Pixe
 from tessera.train.monitor import MonitorConfig
 from tessera.train.overriding import SOFT_FORMS, SOFT_LABELS, give_way
 from tessera.train.recipe_parts import (
+    AUTO,
     CheckpointConfig,
     Count,
     CutConfig,
@@ -51,6 +52,7 @@ RECIPES = (
     "realesrgan",
     "a-esrgan-single",
     "a-esrgan-multi",
+    "a-esrgan-finetune",
     "finetune",
     "finetune-pairs",
     "esrdgan",
@@ -169,7 +171,7 @@ class Recipe(Part, frozen=True):
             raise ValueError(
                 f"tricks.{soft[0]} goes with adversarial.form vanilla or lsgan, and it is {self.adversarial.form}"
             )
-        if self.validation.best not in self.validation.metrics and self.checkpoint.best:
+        if self.validation.best not in (AUTO, *self.validation.metrics) and self.checkpoint.best:
             raise ValueError(f"validation.best is {self.validation.best}, which is missing in validation.metrics")
         if not self.name.strip("."):
             raise ValueError(f"name is {self.name!r}, which is not a valid folder name")
@@ -210,6 +212,34 @@ class Recipe(Part, frozen=True):
         """Folder of the run."""
         return self.runs / self.name
 
+    @property
+    def best_metrics(self) -> tuple[str, ...]:
+        """The metric that selects the best checkpoint, and the one to use where the first has no score."""
+        if self.validation.best != AUTO:
+            return (self.validation.best,)
+        if self.adversarial is None or not self.adversarial.weight:
+            return ("psnr",)
+        perceptual = self.perceptual
+        has_loss = perceptual is not None and bool(perceptual.weight or perceptual.style_weight)
+        return ("perceptual" if has_loss else "niqe", "psnr")  # pictures may be too small for NIQE
+
+    @property
+    def validation_metrics(self) -> tuple[str, ...]:
+        """The metrics of each validation: those asked for, and those that select the best checkpoint."""
+        return tuple(dict.fromkeys((*self.validation.metrics, *(self.best_metrics if self.checkpoint.best else ()))))
+
+    @property
+    def fresh_start(self) -> str | None:
+        """A warning about adversarial training from random weights; None for other training."""
+        if self.adversarial is None or not self.adversarial.weight or self.start.generator:
+            return None
+        if self.warm_up.pixel_only or self.step.discriminator_start:
+            return None
+        return (
+            "Adversarial training starts from random weights, where the discriminator wins before the generator has"
+            " learned to upscale: set start.generator to a model trained with a pixel loss, such as realesrnet-x4plus."
+        )
+
 
 def read_shipped_recipe(name: str) -> Values:
     """Read the values of a shipped recipe. Raises UsageError for an unknown name."""
@@ -246,8 +276,16 @@ def _read_recipe(recipe: str) -> tuple[Values, str]:
 
 
 def override(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> Values:
-    """Merge the values of a file into those of the recipe that it changes."""
-    return give_way(lower, upper, merge_values(lower, upper))
+    """Merge the values of a file into those of the recipe that it changes.
+
+    A table of free keys (the layers of the perceptual loss) is replaced whole, as `key=value` does: no value of the
+    recipe's layers would switch them off.
+    """
+    merged = merge_values(lower, upper)
+    above: Any = upper.get("perceptual")
+    if isinstance(above, dict) and "layers" in above:
+        merged["perceptual"]["layers"] = cast(Values, above)["layers"]
+    return give_way(lower, upper, merged)
 
 
 def _wrap_single_paths(table: Mapping[str, Any]) -> Values:

@@ -22,9 +22,16 @@ def _check_metric(name: str) -> str:
     return name
 
 
+def _check_best(name: str) -> str:
+    return name if name == AUTO else _check_metric(name)
+
+
+AUTO = "auto"
+"""Selection of the best checkpoint by the kind of training; see `ValidationConfig.best`."""
 ValidationMetric = Annotated[
     str, AfterValidator(_check_metric), Field(json_schema_extra={"enum": list(VALIDATION_METRICS)})
 ]
+BestMetric = Annotated[str, AfterValidator(_check_best), Field(json_schema_extra={"enum": [AUTO, *VALIDATION_METRICS]})]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 
@@ -40,6 +47,9 @@ class StartConfig(Part, frozen=True):
     """Model name or weights file; empty for random initialization."""
     discriminator: str = ""
     """Published name or weights file; empty for random initialization."""
+    optional: bool = False
+    """Start from random weights, with a warning, if `generator` is not on this machine and has no download address, or
+    if a change asks for another network."""
     blocks: Annotated[int, Field(ge=0, le=256)] | Annotated[tuple[Count, ...], Field(min_length=1, max_length=256)] = 0
     """If `generator` is an RRDBNet: number of blocks to keep, the most important ones on the run's first inputs, or
     their numbers, from 0; 0 keeps all."""
@@ -136,8 +146,10 @@ class ValidationConfig(Part, frozen=True):
     metrics: tuple[ValidationMetric, ...] = ("psnr", "ssim")
     """Metrics of `tessera evaluate` that score single pictures: PSNR and SSIM as in papers (Y channel, `scale` border
     pixels removed), NIQE, LPIPS and others; and `perceptual`, the distance in the trunk of the perceptual loss."""
-    best: ValidationMetric = "psnr"
-    """Metric that selects the best checkpoint."""
+    best: BestMetric = AUTO
+    """Metric that selects the best checkpoint; the weights that training started from are never selected.
+    `auto`: PSNR without adversarial loss; with one, the distance in the trunk of the perceptual loss, or NIQE without
+    such a loss. Adversarial training lowers PSNR, so PSNR would select its first steps."""
     shown: Count = 4
     """Number of pictures on the sample sheet."""
     trunk: str = ""
@@ -152,6 +164,9 @@ class CheckpointConfig(Part, frozen=True):
     """Number of recent checkpoints to store."""
     keep_every: Count = 0
     """Checkpoints at multiples of this step are never removed; 0 = none."""
+    keep_discriminator_every: Count = 0
+    """Steps at whose multiples the discriminator's weights are stored in `discriminators/`, for attention maps over
+    time; 0 = none."""
     best: bool = True
     """Store the generator with the best validation score as `best.safetensors`."""
 

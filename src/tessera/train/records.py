@@ -46,6 +46,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.checkpoints = path / "checkpoints"
+        self.discriminators = path / "discriminators"
         self.samples = path / "samples"
         self.attention = path / "attention"
         self.events = path / "tensorboard"

@@ -27,7 +27,7 @@ from tessera.train.monitor import StepStatistics, TrainingMonitor
 from tessera.train.parts import Parts
 from tessera.train.recipe import Recipe
 from tessera.train.records import BEST, LATEST, RunFolder
-from tessera.train.saving import publish
+from tessera.train.saving import publish, publish_discriminator
 from tessera.train.sheets import assemble_sheet, write_sheet
 from tessera.train.validation import Validation, crop_center, is_better
 
@@ -50,6 +50,7 @@ class RunLogger:
     def __init__(self, recipe: Recipe, folder: RunFolder, display: ProgressDisplay, *, silent: bool) -> None:
         self.meter = ThroughputMeter()
         self.best: float | None = None
+        self._best_metric: str | None = None
         self.loss_sums: dict[str, list[float]] = {}
         """Losses since the last log line: sum and count, because not every step has every loss."""
         self._recipe = recipe
@@ -153,14 +154,21 @@ class RunLogger:
         self._board.add_picture(step, "samples (input, bicubic, output, truth)", pixels)
         scores = ", ".join(f"{name} {value:.4f}" for name, value in result.scores.items())
         self.log_message(f"Step {step:,}: {scores}")
-        wanted = self._recipe.validation.best
+        wanted = self._choose_best_metric(result.scores)
         score = result.scores.get(wanted, math.nan)
-        if self._recipe.checkpoint.best and is_better(wanted, score, self.best):
+        if self._recipe.checkpoint.best and step and is_better(wanted, score, self.best):
             self.best = score
             publish(
                 self._folder.path / BEST, step, self._recipe, parts, {"tessera.validation": f"{wanted} {score:.4f}"}
             )
         self.write_report()
+
+    def _choose_best_metric(self, scores: Mapping[str, float]) -> str:
+        """The metric that selects the best checkpoint, the same in all validations of a run."""
+        if self._best_metric is None:
+            known = [name for name in self._recipe.best_metrics if not math.isnan(scores.get(name, math.nan))]
+            self._best_metric = (known or [self._recipe.best_metrics[0]])[0]
+        return self._best_metric
 
     def log_attention(self, step: int, parts: Parts) -> None:
         """Log the attention maps of the discriminator for one picture, at their interval."""
@@ -187,6 +195,12 @@ class RunLogger:
         except PictureError as error:
             self.log_message(f"{error} The run continues without attention maps.")
             return None
+
+    def save_discriminator(self, step: int, parts: Parts) -> None:
+        """Store the weights of the discriminator, at their interval."""
+        every = self._recipe.checkpoint.keep_discriminator_every
+        if not self._silent and every and step % every == 0:
+            publish_discriminator(self._folder.discriminators, step, self._recipe, parts)
 
     def save_latest(self, step: int, parts: Parts) -> None:
         """Write the current generator as `latest.safetensors`."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from tessera.errors import TrainingError
+from tessera.errors import TrainingError, WeightsError
 from tessera.train.checkpoints import (
     Checkpoint,
     WriteFile,
@@ -111,6 +111,21 @@ def publish(path: Path, step: int, recipe: Recipe, parts: Parts, metadata: Mappi
     """Write the validated generator (its average, if any) as one file with its configuration. Raises WeightsError."""
     state = parts.trained.state_dict()
     save_weights(path, recipe.generator, state, metadata={**_origin(step, recipe, parts), **metadata})
+
+
+def publish_discriminator(folder: Path, step: int, recipe: Recipe, parts: Parts) -> None:
+    """Write the discriminator's weights alone, as `discriminator_5000.safetensors`. Raises TrainingError."""
+    if parts.discriminator is None or recipe.discriminator is None:
+        return
+    path = folder / f"discriminator_{step}.safetensors"
+    try:
+        folder.mkdir(exist_ok=True)
+        state = parts.discriminator.state_dict()
+        save_discriminator(path, recipe.discriminator, state, metadata=_origin(step, recipe, parts))
+    except (OSError, WeightsError) as error:
+        raise TrainingError(
+            f"{path}: cannot be written ({error}). Make room, then resume the run (`resume`)."
+        ) from None
 
 
 def _origin(step: int, recipe: Recipe, parts: Parts) -> dict[str, str]:

@@ -80,7 +80,7 @@ class Validation:
             except PictureError as error:
                 report(f"{error} Validation skips it.")
         self._starts: dict[str, Start] = {}
-        self._metrics = [name for name in wanted.metrics if self._load_metric(name, perceptual, report)]
+        self._metrics = [name for name in recipe.validation_metrics if self._load_metric(name, perceptual, report)]
 
     def _load_metric(self, metric: str, perceptual: PerceptualLoss | None, report: Callable[[str], None]) -> bool:
         try:
