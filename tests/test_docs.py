@@ -32,6 +32,7 @@ SMALL = (
 SMALL_NETWORK = {
     "compact-psnr": ("generator.features=4", "generator.convolutions=1"),
     "rrdb-psnr": ("generator.features=4", "generator.growth=2", "generator.blocks=1"),
+    "realesrnet": ("generator.features=4", "generator.growth=2", "generator.blocks=1"),
     "x4plus-lite": ("generator.features=4", "generator.growth=2", "generator.blocks=1"),
     "": ("generator.features=4", "generator.growth=2", "generator.blocks=1", "discriminator.features=4"),
 }
