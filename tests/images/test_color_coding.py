@@ -42,6 +42,20 @@ def avif_with_coding(path: Path, primaries: int, transfer: int) -> Path:
     return path
 
 
+def avif_with_coding_in_stream(path: Path, primaries: int, transfer: int) -> Path:
+    """Pillow's AVIF without its color box, and other code points in the AV1 stream: 24 bits somewhere."""
+    Image.fromarray(PIXELS).save(path, quality=100, subsampling="4:4:4")
+    data = path.read_bytes()
+    codes = struct.unpack_from(">HHH", data, data.index(b"nclx") + 4)
+    data = data.replace(b"colrnclx", b"freenclx")
+    declared = "1" + "".join(f"{code:08b}" for code in codes)
+    changed = "1" + "".join(f"{code:08b}" for code in (primaries, transfer, codes[2]))
+    bits = f"{int.from_bytes(data, 'big'):0{8 * len(data)}b}"
+    assert declared in bits
+    path.write_bytes(int(bits.replace(declared, changed), 2).to_bytes(len(data), "big"))
+    return path
+
+
 def coding_in_png(path: Path) -> tuple[int, ...] | None:
     data, at = path.read_bytes(), 8
     while at < len(data):
@@ -127,6 +141,15 @@ def test_display_p3_is_converted_for_a_format_without_profiles(tmp_path: Path) -
 def test_hdr_in_a_format_without_coding_is_named(tmp_path: Path) -> None:
     notes = upscale(png_with_coding(tmp_path / "a.png", 9, 16, 0, 1), tmp_path / "b.jpg")
     assert "JPEG cannot carry the color coding (primaries 9 (BT.2020), transfer 16 (PQ))." in notes
+
+
+@pytest.mark.parametrize(("primaries", "transfer"), [(12, 13), (9, 16), (9, 18)])
+def test_a_color_coding_that_stands_only_in_the_av1_stream_is_kept(
+    tmp_path: Path, primaries: int, transfer: int
+) -> None:
+    path = avif_with_coding_in_stream(tmp_path / "a.avif", primaries, transfer)
+    upscale(path, tmp_path / "b.png")
+    assert coding_in_png(tmp_path / "b.png") == (primaries, transfer, 0, 1)
 
 
 @pytest.mark.parametrize("codes", [(1, 13), (1, 1), (2, 2)])

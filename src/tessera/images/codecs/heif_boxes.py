@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tessera.images.codecs.av1_header import read_av1_color_coding
 from tessera.images.metadata import ColorCoding
 
 _MOST_BYTES = 2**24
 """Of the boxes that describe the items; the coded pixels are not read."""
 _MOST_BOXES = 4096
 _FULL_RANGE = 0x80
+_MOST_HEADER_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,8 @@ def read_heif_facts(path: Path) -> HeifFacts:
         if meta is None:
             return HeifFacts()
         primary = _read_primary(data, meta)
-        properties = list(_list_properties(data, meta, primary))
         return HeifFacts(
-            color_coding=next(filter(None, (_parse_color(data, box) for box in properties)), None),
+            color_coding=_find_color_coding(data, meta, primary),
             is_premultiplied=_is_premultiplied(data, meta, primary),
         )
     except (struct.error, IndexError):
@@ -141,15 +142,63 @@ def _parse_color(data: bytes, box: _Box) -> ColorCoding | None:
     return ColorCoding(primaries, transfer)  # RGB of full range, whatever range the YCbCr has
 
 
-def _is_premultiplied(data: bytes, meta: _Box, primary: int) -> bool:
+def _find_color_coding(data: bytes, meta: _Box, primary: int) -> ColorCoding | None:
+    """The color coding in the box of the picture; without such a box and a profile, the one in its AV1 stream."""
+    properties = list(_list_properties(data, meta, primary))
+    if any(box.kind == b"colr" for box in properties):
+        return next(filter(None, (_parse_color(data, box) for box in properties)), None)
+    coded = primary
+    if not any(box.kind == b"av1C" for box in properties):  # a grid, whose tiles are coded
+        coded = next(_list_references(data, meta, b"dimg", primary), primary)
+        properties = list(_list_properties(data, meta, coded))
+    for box in properties:
+        if box.kind == b"av1C" and (coding := read_av1_color_coding(data[box.body + 4 : box.end])):
+            return coding
+    start = _find_item_data(data, meta, coded)
+    return None if start is None else read_av1_color_coding(data[start : start + _MOST_HEADER_BYTES])
+
+
+def _find_item_data(data: bytes, meta: _Box, wanted: int) -> int | None:
+    """Where in the file the data of an item begin (ISO/IEC 14496-12, 8.11.3)."""
+    box = _find(data, _children(meta), meta.end, b"iloc")
+    if box is None:
+        return None
+    version, sizes, more_sizes = data[box.body], data[box.body + 4], data[box.body + 5]
+    number_bytes = 4 if version == 2 else 2
+    at = box.body + 6
+    items = int.from_bytes(data[at : at + number_bytes], "big")
+    at += number_bytes
+    for _ in range(min(items, _MOST_BOXES)):
+        item = int.from_bytes(data[at : at + number_bytes], "big")
+        at += number_bytes
+        method = data[at + 1] & 15 if version else 0
+        at += (2 if version else 0) + 2
+        base = int.from_bytes(data[at : at + (more_sizes >> 4)], "big")
+        at += more_sizes >> 4
+        (extents,) = struct.unpack_from(">H", data, at)
+        at += 2
+        index_bytes = more_sizes & 15 if version else 0
+        if item == wanted:
+            at += index_bytes
+            return base + int.from_bytes(data[at : at + (sizes >> 4)], "big") if method == 0 and extents else None
+        at += extents * (index_bytes + (sizes >> 4) + (sizes & 15))
+    return None
+
+
+def _list_references(data: bytes, meta: _Box, kind: bytes, source: int) -> Iterator[int]:
+    """The first item of each reference of a kind from an item."""
     references = _find(data, _children(meta), meta.end, b"iref")
     if references is None:
-        return False
+        return
     id_format = ">H" if data[references.body] == 0 else ">I"
-    return any(
-        box.kind == b"prem" and struct.unpack_from(id_format, data, box.body)[0] == primary
-        for box in _list_boxes(data, _children(references), references.end)
-    )
+    size = struct.calcsize(id_format)
+    for box in _list_boxes(data, _children(references), references.end):
+        if box.kind == kind and struct.unpack_from(id_format, data, box.body)[0] == source:
+            yield struct.unpack_from(id_format, data, box.body + size + 2)[0]
+
+
+def _is_premultiplied(data: bytes, meta: _Box, primary: int) -> bool:
+    return any(True for _ in _list_references(data, meta, b"prem", primary))
 
 
 # --------------------------------------------------------------------------------------------------------- writing
