@@ -181,3 +181,41 @@ def test_a_packet_in_utf_16_is_corrected_too(encoding: str) -> None:
     assert correct_xmp(packet, height=1, width=1) == '<a tiff:Orientation="1" t="Größe"/>'.encode()
     with pytest.raises(MalformedXmpError):
         correct_xmp(packet[:-1], height=1, width=1)
+
+
+def test_sizes_of_a_panorama_are_scaled() -> None:
+    """Twice a picture of 100x50 that is part of a panorama (Google, "Photo Sphere XMP Metadata")."""
+    packet = (
+        b'<rdf:Description xmlns:GPano="http://ns.google.com/photos/1.0/panorama/" GPano:FullPanoWidthPixels="400"'
+        b' GPano:CroppedAreaLeftPixels="30" GPano:PoseHeadingDegrees="90" GPano:ProjectionType="equirectangular">'
+        b"<GPano:FullPanoHeightPixels>200</GPano:FullPanoHeightPixels>"
+        b"<GPano:CroppedAreaTopPixels>75</GPano:CroppedAreaTopPixels>"
+        b"<GPano:CroppedAreaImageWidthPixels>100</GPano:CroppedAreaImageWidthPixels>"
+        b"<GPano:CroppedAreaImageHeightPixels>50</GPano:CroppedAreaImageHeightPixels></rdf:Description>"
+    )
+    expected = (
+        b'<rdf:Description xmlns:GPano="http://ns.google.com/photos/1.0/panorama/" GPano:FullPanoWidthPixels="800"'
+        b' GPano:CroppedAreaLeftPixels="60" GPano:PoseHeadingDegrees="90" GPano:ProjectionType="equirectangular">'
+        b"<GPano:FullPanoHeightPixels>400</GPano:FullPanoHeightPixels>"
+        b"<GPano:CroppedAreaTopPixels>150</GPano:CroppedAreaTopPixels>"
+        b"<GPano:CroppedAreaImageWidthPixels>200</GPano:CroppedAreaImageWidthPixels>"
+        b"<GPano:CroppedAreaImageHeightPixels>100</GPano:CroppedAreaImageHeightPixels></rdf:Description>"
+    )
+    assert correct_xmp(packet, height=100, width=200) == expected
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        b'<r xmlns:mwg-rs="http://www.metadataworkinggroup.com/schemas/regions/" %s><mwg-rs:AppliedToDimensions'
+        b' stDim:w="100" stDim:h="50" stDim:unit="pixel"/><mwg-rs:Area stArea:x="0.5" stDim:w="7"/></r>',
+        b'<r xmlns:mwg-rs="http://www.metadataworkinggroup.com/schemas/regions/" %s><mwg-rs:AppliedToDimensions>'
+        b'<rdf:Description stDim:w="100"><stDim:h>50</stDim:h></rdf:Description></mwg-rs:AppliedToDimensions></r>',
+    ],
+    ids=["attributes", "elements"],
+)
+def test_the_size_to_which_regions_apply_is_that_of_the_picture(packet: bytes) -> None:
+    """Readers discard regions of another size (Metadata Working Group, "Guidelines", 2.0, 5.9)."""
+    packet %= b'xmlns:stDim="http://ns.adobe.com/xap/1.0/sType/Dimensions#"'
+    expected = packet.replace(b"100", b"400").replace(b"50", b"200")
+    assert correct_xmp(packet, height=200, width=400) == expected

@@ -22,6 +22,9 @@ NOTE = b"http://ns.adobe.com/xmp/note/"
 CONTAINER = b"http://ns.google.com/photos/1.0/container/"
 ITEM = b"http://ns.google.com/photos/1.0/container/item/"
 GAIN_MAP = b"http://ns.adobe.com/hdr-gain-map/1.0/"
+PANORAMA = b"http://ns.google.com/photos/1.0/panorama/"
+REGIONS = b"http://www.metadataworkinggroup.com/schemas/regions/"
+DIMENSIONS = b"http://ns.adobe.com/xap/1.0/sType/Dimensions#"
 _USUAL_PREFIXES = {b"rdf": RDF, b"tiff": TIFF, b"exif": EXIF, b"xmp": XMP_BASIC, b"xmpNote": NOTE, b"hdrgm": GAIN_MAP}
 
 _MARKUP = re.compile(rb"<")
@@ -205,7 +208,8 @@ def correct_xmp(packet: bytes, *, height: int, width: int, gain_map_bytes: int =
     """Correct orientation and sizes in a packet, and drop what it says about data that the new file lacks.
 
     Dropped are thumbnails, the film of a motion photo, and the gain map unless `gain_map_bytes`, its new size, is given
-    (Android, "Motion Photo format" and "Ultra HDR Image Format"). Everything else stays to the byte.
+    (Android, "Motion Photo format" and "Ultra HDR Image Format"). Sizes and places of a panorama are scaled (Google,
+    "Photo Sphere XMP Metadata"). Everything else stays to the byte.
 
     Raises MalformedXmpError if the packet has something to correct but is not well formed.
 
@@ -224,6 +228,8 @@ def correct_xmp(packet: bytes, *, height: int, width: int, gain_map_bytes: int =
         return packet
     elements = parse_xmp(packet)
     edits: list[Edit] = list(_correct_items(packet, elements, gain_map_bytes))
+    edits += _correct_panorama(packet, elements, height=height, width=width)
+    edits += _correct_dimensions(packet, elements, height=height, width=width)
     for element in elements:
         if element.name in values:
             text = packet[element.content_start : element.content_end]
@@ -240,6 +246,39 @@ def correct_xmp(packet: bytes, *, height: int, width: int, gain_map_bytes: int =
     return apply_edits(packet, edits)
 
 
+def _list_numbers(packet: bytes, elements: Sequence[Element]) -> Iterator[tuple[Name, int, int, int, int]]:
+    """List whole numbers: name, number, start and end of its text, and the element that it belongs to."""
+    for index, element in enumerate(elements):
+        places = [(each.name, each.value_start, each.value_end, index) for each in element.attributes]
+        places.append((element.name, element.content_start, element.content_end, element.parent))
+        for name, start, end, owner in places:
+            text = packet[start : min(end, start + _MOST_DIGITS)]
+            if end - start <= _MOST_DIGITS and text.strip().isdigit():
+                yield name, int(text), start, end, owner
+
+
+def _correct_panorama(packet: bytes, elements: Sequence[Element], *, height: int, width: int) -> Iterator[Edit]:
+    """Scale sizes and places in pixels by the size that the packet states for the picture."""
+    found = [each for each in _list_numbers(packet, elements) if each[0][0] == PANORAMA]
+    stated = {name[1]: number for name, number, *_ in found}
+    old_width = stated.get(b"CroppedAreaImageWidthPixels") or stated.get(b"FullPanoWidthPixels")
+    old_height = stated.get(b"CroppedAreaImageHeightPixels") or stated.get(b"FullPanoHeightPixels")
+    for (_, local), number, start, end, _ in found:
+        across, down = local in _PANORAMA_ACROSS, local in _PANORAMA_DOWN
+        new, old = (width, old_width) if across else (height, old_height)
+        if (across or down) and old:
+            yield start, end, b"%d" % ((2 * number * new + old) // (2 * old))
+
+
+def _correct_dimensions(packet: bytes, elements: Sequence[Element], *, height: int, width: int) -> Iterator[Edit]:
+    """Correct the size to which regions such as faces apply; regions are fractions of it (MWG 2.0, 5.9)."""
+    for (space, local), _, start, end, owner in _list_numbers(packet, elements):
+        if space == DIMENSIONS and local in (b"w", b"h"):
+            above = owner if owner < 0 or elements[owner].name == _APPLIED else elements[owner].parent
+            if above >= 0 and elements[above].name == _APPLIED:
+                yield start, end, b"%d" % (width if local == b"w" else height)
+
+
 def _decode_wide(packet: bytes) -> bytes:
     """Convert a packet in UTF-16 to UTF-8; others stay to the byte. Raises MalformedXmpError."""
     order = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"<\x00": "utf-16-le", b"\x00<": "utf-16-be"}.get(packet[:2])
@@ -254,6 +293,21 @@ def _decode_wide(packet: bytes) -> bytes:
 _WORDS_TO_CORRECT = (
     *(b"Orientation", b"ImageWidth", b"ImageLength", b"PixelXDimension", b"PixelYDimension", b"Thumbnails"),
     *(b"MotionPhoto", b"MicroVideo", b"OLivePhoto", b"Directory", b"HasExtendedXMP", GAIN_MAP),
+    *(PANORAMA, REGIONS),
+)
+_MOST_DIGITS = 32
+_APPLIED = (REGIONS, b"AppliedToDimensions")
+_PANORAMA_ACROSS = frozenset(
+    (
+        *(b"CroppedAreaImageWidthPixels", b"FullPanoWidthPixels", b"CroppedAreaLeftPixels"),
+        *(b"LargestValidInteriorRectLeft", b"LargestValidInteriorRectWidth"),
+    )
+)
+_PANORAMA_DOWN = frozenset(
+    (
+        *(b"CroppedAreaImageHeightPixels", b"FullPanoHeightPixels", b"CroppedAreaTopPixels"),
+        *(b"LargestValidInteriorRectTop", b"LargestValidInteriorRectHeight"),
+    )
 )
 _FILM = (b"MotionPhoto", b"MicroVideo", b"OLivePhoto")
 
