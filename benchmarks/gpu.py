@@ -1,9 +1,9 @@
 """One GPU in under eight minutes: correctness, speed next to a plain fp16 script, peak memory.
 
 `python benchmarks/gpu.py [--device cuda] [--output gpu]` writes `gpu.json` and `gpu.md`. The plain script does what
-Real-ESRGAN's inference does by default: the whole picture through the network in fp16, in tiles of 512 with 10
-pixels around them where memory does not suffice. Both have their weights loaded; the times are from pixels to pixels of a
-2 megapixel photograph, in turn. Any device of Tessera will do; `--device cpu --quick` tries every step on a small
+Real-ESRGAN's inference does by default: the whole picture through the network in fp16, in tiles of 512 with 10 pixels
+around them where memory does not suffice. Both have their weights loaded; the times are from pixels to pixels of a 2
+megapixel photograph, in turn. Any device of Tessera will do; `--device cpu --quick` tries every step on a small
 picture. The plain script runs on the same device if it is PyTorch's, else on the CPU.
 """
 
