@@ -63,7 +63,7 @@ def test_the_ending_says_the_format_and_a_pair_is_named_as_one(model: str, tmp_p
         (["-o", "a.onnx", "--precision", "int8"], "use `tessera quantize`"),
         (["-o", "a.onnx", "--precision", "fp8"], "expected fp32, fp16 or bf16"),
         (["-o", "a.param", "--precision", "bf16"], "ncnn files hold fp32 or fp16"),
-        (["-o", "a.pt", "--shape", "8x8"], "TorchScript files take pictures of any size"),
+        (["-o", "a.pt", "--shape", "8x8"], "TorchScript files accept any size"),
         (["-o", "a.onnx", "--shape", "8"], "expected dynamic, or HEIGHTxWIDTH"),
         (["-o", "a.xml", "--opset", "13"], "only ONNX has opsets"),
         (["-o", "a.onnx", "--opset", "9"], "expected 11 to 22"),

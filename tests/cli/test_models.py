@@ -187,7 +187,7 @@ def test_inspect_ends_with_1_and_says_why_if_one_file_cannot_be_used(tmp_path: P
 def test_convert_of_ncnn_is_exact_and_says_so(tmp_path: Path) -> None:
     source, output = packaged("realesr-animevideov3"), tmp_path / "out.safetensors"
     result = run("convert", "realesr-animevideov3", output)
-    assert "carried over exactly" in result.output
+    assert "converted without loss" in result.output
     before, after = load_weights(source).network.state_dict(), load_weights(output)
     assert all(torch.equal(before[key], tensor) for key, tensor in after.network.state_dict().items())
     assert after.metadata["tessera.source"] == "realesr-animevideov3"
@@ -212,7 +212,7 @@ def test_convert_to_half_is_half_the_size_and_says_that_it_rounds(tmp_path: Path
     config = SRVGGNetCompactConfig(features=32, convolutions=4, scale=2)
     source = write(tmp_path / "a.safetensors", 0.1, config)
     output = tmp_path / "half.safetensors"
-    assert "rounded to half precision" in run("convert", source, output, "--half").output
+    assert "rounded to fp16" in run("convert", source, output, "--half").output
     assert output.stat().st_size < 0.6 * source.stat().st_size
     (report,) = json.loads(run("inspect", output, "--json").output)
     assert report["dtypes"] == ["float16"]

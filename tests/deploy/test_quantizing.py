@@ -361,7 +361,7 @@ def test_what_cannot_be_done_is_said_in_a_sentence(tmp_path):
         quantize(generator, tmp_path / "a.xml", SMALL, tmp_path / "nowhere")
     with pytest.raises(UsageError, match=r"expected at least 8 pictures in .*, found 3 pictures"):
         quantize(generator, tmp_path / "a.xml", SMALL, few)
-    with pytest.raises(UsageError, match="from outside it"):
+    with pytest.raises(UsageError, match="layers are unknown"):
         quantize(nearest(), tmp_path / "a.xml", SMALL, few)
     (tmp_path / "a.xml").write_text("precious")
     with pytest.raises(UsageError, match="`overwrite`"):

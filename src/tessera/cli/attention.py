@@ -113,7 +113,7 @@ def attention(
     """Draw attention maps of a discriminator: `tessera attention photo.png --checkpoints runs/NAME -o maps`.
 
     Writes the map of every gate at every checkpoint (A3_D1_5000.png: gate 3, network 1, step 5000), the maps at the
-    picture's size, alone and overlaid, the answers, sheets and an animation over time, attention.json and
+    picture's size, alone and overlaid, the logits, contact sheets and an animation over time, attention.json and
     attention.html. Exit codes: 0 done, 1 some pictures or checkpoints could not be read, 2 wrong usage.
     """
     given = [path for path in pictures if path.suffix.lower() not in _WEIGHTS]

@@ -52,7 +52,7 @@ def compare(
     """Show pictures side by side: `tessera compare results originals -o sheet.html` matches pictures by name.
 
     Suffixes such as _out, x4 and _SR are ignored. HTML has a slider between any two pictures and crops of all, 1:1 and
-    magnified; PNG has them in rows. Exit code: 0 all shown, 1 some could not be read, 2 wrong usage.
+    magnified; PNG has them in rows. Exit codes: 0 all shown, 1 some could not be read, 2 wrong usage.
     """
     kind = output.suffix.lower()
     if kind not in (".html", ".htm", ".png"):

@@ -76,7 +76,7 @@ def deploy_table(
     loaded = [load_model(name, offline=offline) for name in models]
     for each in loaded:
         if find_generator(each.config) is None:
-            raise UsageError(f"{each.name}: only networks of the family can be written in other precisions.")
+            raise UsageError(f"{each.name}: only networks of the ESRGAN family can be exported in other precisions.")
     whole = _find_int8_files(loaded, int8 or ())
     found = examine()
     count = threads or found.cores.usable
@@ -128,7 +128,7 @@ def _find_int8_files(models: Sequence[LoadedGenerator], named: Sequence[Path]) -
     for path in named:
         source = load_weights(path).metadata.get(QUANTIZED_FROM_KEY)
         if source not in known:
-            raise UsageError(f"--int8 {path}: it was made from none of these models.")
+            raise UsageError(f"--int8 {path}: it was quantized from none of these models.")
         found[source] = path
     return found
 

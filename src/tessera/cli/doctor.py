@@ -23,9 +23,11 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 _COLUMNS = ("engine", "device", "precision", "s/megapixel", "distance to fp32", "verdict")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of lines; sizes are in bytes.")]
-MakePlans = Annotated[bool, typer.Option("--plan", help="Measure all engines with each model on this machine, ahead.")]
+MakePlans = Annotated[
+    bool, typer.Option("--plan", help=("Measure all engines with each model now, instead of on first use."))
+]
 Models = Annotated[
-    list[str] | None, typer.Option("-n", "--model", help="With --plan: a model or a weights file, may be repeated.")
+    list[str] | None, typer.Option("-n", "--model", help="With --plan: model name or weights file; repeatable.")
 ]
 PlanPrecision = Annotated[
     Literal["exact", "auto", "fast"], typer.Option("--precision", help="With --plan: the precision to plan for.")
@@ -40,7 +42,7 @@ def doctor(
 
     With --plan instead: time every engine on every device, compare each with fp32, and cache what to use.
 
-    Exit code: 0 pictures can be upscaled here, 1 they cannot.
+    Exit codes: 0 pictures can be upscaled here, 1 they cannot.
     """
     if model and not plan:
         raise UsageError("-n belongs to --plan: `tessera doctor --plan -n MODEL`.")

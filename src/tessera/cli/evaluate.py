@@ -97,7 +97,7 @@ def evaluate(
     """Score results against references, or models on a test set, under a protocol that is printed with the scores.
 
     Writes scores.csv, scores.json, scores.md and report.html into the output folder; models are always compared with
-    bicubic and Lanczos. Exit code: 0 all scored, 1 some pictures or metrics failed, 2 wrong usage.
+    bicubic and Lanczos. Exit codes: 0 all scored, 1 some pictures or metrics failed, 2 wrong usage.
     """
     from tessera.engines.devices import parse_device
     from tessera.evaluate.protocol import find_protocol

@@ -11,11 +11,11 @@ from tessera.cli.command import Command
 from tessera.errors import UsageError
 
 _VIDEO = "videos are not read yet: extract the frames, upscale their folder, and join them again."
-_ALPHA_LEVELS = "alpha keeps all its levels here, so leave it out."
+_ALPHA_LEVELS = "alpha keeps all its levels; leave it out."
 INSTEAD = {
-    ("--face_enhance", "--face-enhance"): "faces are not treated apart; leave it out.",
+    ("--face_enhance", "--face-enhance"): "faces are not processed separately; leave it out.",
     ("--pre_pad", "--pre-pad"): "borders need no padding; leave it out (--seamless is for textures that repeat).",
-    ("--half", "--fp16", "-fp16"): "reduced precision is chosen where it is fast; --precision fast asks for it.",
+    ("--half", "--fp16", "-fp16"): "reduced precision is chosen where it is fast; --precision fast forces it.",
     ("--block", "--num_block"): "the number of blocks is read from the weights file; leave it out.",
     ("--fps", "--ffmpeg_bin", "--extract_frame_first", "--num_process_per_gpu"): _VIDEO,
     (
@@ -29,16 +29,16 @@ INSTEAD = {
     ("-w", "--width"): "use -s 1920x for a width of 1920 pixels.",
     ("--height",): "use -s x1080 for a height of 1080 pixels.",
     ("--compress", "--compression"): "use --quality, from 1 to 100.",
-    ("-c",): "for upscayl's compression use --quality, from 1 to 100; for ESRGAN's --cpu nothing is needed.",
-    ("--cpu", "--no-gpu"): "the processor is what is used unless -g names a GPU; leave it out.",
-    ("-se", "--skip-existing", "--skip_existing"): "what is done is skipped without being asked; leave it out.",
+    ("-c",): "for upscayl's compression use --quality, from 1 to 100; for ESRGAN's --cpu use -g cpu.",
+    ("--cpu", "--no-gpu"): "use -g cpu.",
+    ("-se", "--skip-existing", "--skip_existing"): "finished files are always skipped; leave it out.",
     ("-di", "--delete-input", "--delete_input"): "inputs are never deleted; leave it out.",
-    ("--reverse",): "the order of the pictures makes no difference; leave it out.",
+    ("--reverse",): "the order of the pictures does not matter; leave it out.",
     ("-did", "--device-id", "--device_id"): "use -g, as in -g 0.",
     (
         "-cmsd",
         "--cache-max-split-depth",
-    ): "tiles are made smaller by themselves when memory runs out; -t sets their size.",
+    ): "tiles shrink automatically when memory runs out; -t sets their size.",
     ("-ba", "--binary-alpha", "-ta", "--ternary-alpha"): _ALPHA_LEVELS,
     ("-at", "--alpha-threshold", "-abo", "--alpha-boundary-offset"): _ALPHA_LEVELS,
     ("-am", "--alpha-mode"): "use --alpha model or --alpha lanczos.",

@@ -27,7 +27,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
-    help="List, pull, inspect, convert and blend models.",
+    help="List, download, inspect, convert and blend weights.",
 )
 
 Half = Annotated[bool, typer.Option("--half", help="Store fp16: half the size, rounded.")]
@@ -120,7 +120,7 @@ def inspect(
 ) -> None:
     """Show a weights file's network, scale, size, precision and license. Archives list their checkpoints.
 
-    Exit code: 0 all can be used, 1 one cannot, or is a model that is not here, 2 no such file or model.
+    Exit codes: 0 all can be used, 1 one cannot, or is a model that is not on this machine, 2 no such file or model.
     """
     from tessera.zoo.inspecting import inspect as describe
 
@@ -195,7 +195,7 @@ def convert(
 ) -> None:
     """Write weights of any kind as safetensors, with their configuration, origin and license inside.
 
-    Weights of ncnn are carried over exactly: each half-precision number has one single-precision number that equals it.
+    ncnn weights convert without loss: every fp16 value is exact in fp32.
     """
     _check_output(output, overwrite=overwrite)
     from tessera.zoo.models import load_model
@@ -203,8 +203,8 @@ def convert(
     with _show_progress() as on_progress:
         loaded = load_model(source, offline=offline, on_progress=on_progress)
     _save(loaded, output, half=half)
-    exact = " Every number of the ncnn file was carried over exactly." if loaded.dialect == "ncnn" and not half else ""
-    rounded = " Numbers were rounded to half precision." if half else ""
+    exact = " The ncnn weights were converted without loss." if loaded.dialect == "ncnn" and not half else ""
+    rounded = " Weights were rounded to fp16." if half else ""
     typer.echo(
         f"{output}: {loaded.config.network} x{loaded.config.scale}, from {loaded.source or source}.{exact}{rounded}"
     )
@@ -216,10 +216,11 @@ def pull(
     folder: Folder = None,
     offline: Offline = False,
     sha256: Annotated[
-        str | None, typer.Option("--sha256", help="Checksum that the file must have, and must keep from now on.")
+        str | None,
+        typer.Option("--sha256", help=("Expected checksum of the file; it is stored and required from now on.")),
     ] = None,
 ) -> None:
-    """Download models, verify them, and print their paths. --folder puts them there, also for another machine.
+    """Download models, verify them, and print their paths; --folder prepares a folder for another machine.
 
     Archives of checkpoints and of test sets are unpacked; the folder is what `tessera attention --checkpoints` and
     `tessera evaluate --data` take.
@@ -274,7 +275,7 @@ def interpolate(
 def _check_output(output: Path, *, overwrite: bool) -> None:
     """Refuse what cannot be written before the work begins."""
     if output.suffix.lower() != ".safetensors":
-        raise UsageError(f"{output}: weights are written as safetensors. Let the name end in .safetensors.")
+        raise UsageError(f"{output}: weights are written as safetensors. Use a name that ends in .safetensors.")
     if output.exists() and not overwrite:
         raise UsageError(f"{output} already exists. Choose another name, or replace it with --overwrite.")
     if not output.parent.is_dir():

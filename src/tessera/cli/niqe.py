@@ -44,7 +44,7 @@ def niqe(
 ) -> None:
     """Print the NIQE of each picture and their mean; lower looks more natural. Pictures need at least 192x96 pixels.
 
-    Scores depend on the gray conversion: y is that of BasicSR and MATLAB, pil-l that of A-ESRGAN. Exit code: 0 all
+    Scores depend on the gray conversion: y is that of BasicSR and MATLAB, pil-l that of A-ESRGAN. Exit codes: 0 all
     scored, 1 some pictures failed, 2 wrong usage.
     """
     from tessera.evaluate.feeds import load_metrics

@@ -56,8 +56,8 @@ def _format_lines(name: str, found: Profile) -> list[str]:
     channels, height, width = found.shape
     unit = 2**20
     memory = [
-        f"{kind} {found.compute_peak_bytes(size) / unit:,.1f} MiB at the most,"
-        f" {found.compute_sum_bytes(size) / unit:,.1f} MiB in all"
+        f"{kind} {found.compute_peak_bytes(size) / unit:,.1f} MiB at peak,"
+        f" {found.compute_sum_bytes(size) / unit:,.1f} MiB in total"
         for kind, size in _BYTES.items()
     ]
     lines = [

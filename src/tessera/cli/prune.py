@@ -44,10 +44,10 @@ def prune(
     overwrite: Overwrite = False,
     offline: Offline = False,
 ) -> None:
-    """Remove the least important blocks of an RRDBNet: `tessera prune MODEL --blocks 8 --calibration DIR -o FILE`.
+    """Remove the least important blocks of an RRDBNet: `tessera prune MODEL --blocks 8 --calibration FOLDER -o FILE`.
 
     Each block, and each dense block inside, is removed alone, and the output is compared with the original network's.
-    Then the least important block is removed for good, the rest is measured again, and so on. The result is a starting
+    The least important block is removed, the rest is measured again, and so on. The result is a starting
     point for `tessera train`, which restores the quality. Exit codes: 0 written, 1 not written, 2 wrong usage.
     """
     _check_output(output, overwrite=overwrite)
@@ -76,7 +76,7 @@ def prune(
         make_printable(
             f"{output}: {len(pruned.kept)} of {config.blocks} blocks of {loaded.name},"
             f" {pruned.config.multiply_adds(64, 64) / config.multiply_adds(64, 64):.2f} of its cost,"
-            f" {pruned.psnr_db:.1f} dB to it on {measured_on}."
+            f" {pruned.psnr_db:.1f} dB from it on {measured_on}."
         )
     )
 

@@ -20,7 +20,7 @@ Output = Annotated[Path | None, _Opt("-o", "--output", help="The page. [default:
 def report(run_folder: Run, output: Output = None) -> None:
     """Write the report of a training run: curves, sample pictures, events, timing, configuration, in one HTML file.
 
-    It may be written while the run goes on; an earlier report is replaced. Exit code: 0 written, 1 not, 2 wrong usage.
+    You can run it during training; an earlier report is replaced. Exit codes: 0 written, 1 failed, 2 wrong usage.
     """
     from tessera.report.training import write_training_report
 

@@ -21,10 +21,12 @@ from tessera.train.importing.foreign import Note, Table, describe_notes, drop_no
 from tessera.train.importing.writing import format_recipe
 
 _Side = Annotated[int, Field(ge=1, le=16_384)]
-_OF_THEIR_COMPILER = "belongs to that compiler; files made here are for ONNX Runtime, OpenVINO, ncnn and PyTorch"
+_OF_THEIR_COMPILER = "an option of that compiler; Tessera writes files for ONNX Runtime, OpenVINO, ncnn and PyTorch"
 _METHODS: dict[str, Method] = {"percentile": "percentile", "max": "max", "kl_divergence": "kl", "mse": "mse"}
 _DTYPES = {name: name for name in ("fp32", "fp16", "bf16", "int8")}
-_KEPT_WITH_INT8 = "is kept, and of no use with int8: crops are calibrated on at their own size, and files take any"
+_KEPT_WITH_INT8 = (
+    "is stored but unused with int8: calibration uses crops at their own size, and int8 files take any size"
+)
 _IN_UNIT_RANGE = ("div255", "div_255")
 
 
@@ -127,10 +129,12 @@ def _read_shape(frontend: Table, precision: str) -> list[int] | None:
 
 def _note_the_rest(file: Table, frontend: Table, backend: Table) -> None:
     if is_onnx_name(frontend.read_text("checkpoint")):
-        frontend.note("checkpoint", "weights cannot be taken out of an ONNX file: give the model that it was made from")
-    frontend.skip("what a file is follows from its ending", "type")
+        frontend.note(
+            "checkpoint", "weights cannot be extracted from an ONNX file: give the model that it was exported from"
+        )
+    frontend.skip("the type of a file follows from its extension", "type")
     if frontend.read_text("dtype", "fp32") != "fp32":
-        frontend.note("dtype", "weights are read in the type they have")
+        frontend.note("dtype", "weights are read in the precision of the file")
     else:
         frontend.read_text("dtype")
     backend.skip(_OF_THEIR_COMPILER, "type", "compile", "target")
@@ -151,7 +155,7 @@ def _read_quantizer(backend: Table, precision: str) -> Values:
     method = table.read_choice("calibrate_mode", _METHODS, "percentile", "calibration")
     per_channel = table.read_flag("quantize_per_channel", True)
     if precision != "int8":
-        table.note("calibrate_mode", f"is kept, and of no use with {precision}")
+        table.note("calibrate_mode", f"is stored but unused with {precision}")
     return {"method": method, "per_channel": per_channel}
 
 
@@ -161,11 +165,11 @@ def _read_pictures(file: Table, precision: str) -> Values:
     if dataset is None:
         return {}
     values: Values = {"pictures": dataset.read_text("path")}
-    dataset.skip("pictures are read as what they are", "type")
+    dataset.skip("the picture format is detected", "type")
     sampler = dataset.read_table("sampler")
     if sampler is not None:
         values |= drop_none(count=sampler.read_optional_int("get_data_num"))
-        sampler.skip("every kind of picture in the folder counts", "suffix")
+        sampler.skip("pictures of every format in the folder are used", "suffix")
     return {**values, **drop_none(size=_read_operations(dataset, precision))}
 
 
@@ -186,7 +190,7 @@ def _read_operations(dataset: Table, precision: str) -> list[int] | None:
                 size = [int(side) for side in sides]
                 if precision == "int8":
                     table.note("size", _KEPT_WITH_INT8)
-                table.skip("pictures are not resized to be calibrated on", "mode", "interpolation", "resize_type")
+                table.skip("pictures are not resized for calibration", "mode", "interpolation", "resize_type")
             case "normalize":
                 if table.read_text("norm_type", "div255").lower() not in _IN_UNIT_RANGE:
                     table.note("norm_type", "networks here take colors in [0, 1]")
@@ -194,7 +198,7 @@ def _read_operations(dataset: Table, precision: str) -> list[int] | None:
             case "totensor":
                 pass
             case _:
-                table.note("type", f"{kind or 'a step without a name'} has no counterpart here")
+                table.note("type", f"{kind or 'an unnamed step'} has no counterpart here")
         table.finish()
     return size
 
@@ -225,7 +229,7 @@ def _read_steps(table: Table, key: str) -> list[dict[str, Any]]:
 def _write_build(values: Values, path: Path, notes: list[Note]) -> str:
     head = [f"# Imported from {_replace_control_characters(path.name)} (VastModelZOO)."]
     if notes:
-        head += ["#", "# Not taken as it was, or not at all:"]
+        head += ["#", "# Changed or not imported:"]
         head += [f"#   {_replace_control_characters(sentence)}" for sentence in describe_notes(notes)]
     return "\n".join([*head, "", format_recipe(values)])
 

@@ -155,7 +155,7 @@ def find_objection(differences: Sequence[ExportDifference], precision: Precision
     limit = LIMITS[precision]
     for each in differences:
         if math.isinf(each.largest_levels):
-            return f"on {each.picture} its result is not a finite picture of the right size"
+            return f"on {each.picture} its result is not finite or has the wrong size"
         if each.largest_levels > limit.largest_levels or each.psnr_db < limit.least_psnr_db:
             return (
                 f"on {each.picture} it is up to {each.largest_levels:.3g} levels of 255 and {each.psnr_db:.1f} dB from"

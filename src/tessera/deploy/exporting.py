@@ -113,8 +113,7 @@ def _refuse(
     config = loaded.config
     if find_generator(config) is None:
         raise UsageError(
-            f"{loaded.name}: only networks of the family can be exported, and this one is from outside it; its layers"
-            " are unknown."
+            f"{loaded.name}: only networks of the ESRGAN family can be exported; this network's layers are unknown."
         )
     if settings.shape is not None and any(side % config.multiple for side in settings.shape):
         height, width = settings.shape

@@ -52,7 +52,7 @@ class Int8Network:
     config: GeneratorConfig
     graph: Layers
     arrays: Arrays
-    """`NAME.weight` and `NAME.bias` of every layer, equalize."""
+    """`NAME.weight` and `NAME.bias` of every layer, equalized."""
     quantizers: Mapping[int, Quantizer]
     """Of the maps that layers in int8 read, by the maps' numbers."""
     layers: Mapping[str, Int8Layer]

@@ -124,7 +124,7 @@ def quantize(
     )
     told("rounding all layers")
     network = round_weights(calibrated, pictures.calibration, per_channel=settings.per_channel)
-    told("rounding each unit alone")
+    told("measuring the loss of each unit alone")
     probes = _cut_probes(pictures.choosing, loaded.config, len(list_units(calibrated.graph)))
     costs = measure_sensitivities(network, probes)
     with write_in_place(output, paths) as temporary:
@@ -184,8 +184,7 @@ def _refuse(
     """Raise UsageError for what cannot be done, before the work starts."""
     if find_generator(loaded.config) is None:
         raise UsageError(
-            f"{loaded.name}: only networks of the family can be quantized, and this one is from outside it; its layers"
-            " are not known here."
+            f"{loaded.name}: only networks of the ESRGAN family can be quantized; this network's layers are unknown."
         )
     _ = loaded.state  # a file that a runtime runs keeps its weights to itself, and says so
     missing = [package for package in _NEEDS[settings.format] if importlib.util.find_spec(package) is None]
@@ -220,7 +219,7 @@ def _read_pictures(
         )
     }
     if not all(pairs.values()):
-        raise UsageError(f"No picture to measure on has {16 * config.scale} pixels a side; give larger ones.")
+        raise UsageError(f"No evaluation picture has {16 * config.scale} pixels a side; give larger ones.")
     batch = build_calibration_batch(calibrating, config, settings.side)
     seen = tuple(each.sha256 for each in (*calibrating, *choosing))
     return _Pictures(batch, pairs["choosing"], pairs["evaluation"], len(batch), seen)
@@ -281,7 +280,8 @@ def _choose_layers(
     while True:
         drop = trial.measure(network, pictures.choosing)
         told(
-            f"{format_count(len(network.kept), 'layer')} kept: a loss of {drop.psnr_db:.3f} dB on pictures that choose"
+            f"{format_count(len(network.kept), 'layer')} kept: a loss of {drop.psnr_db:.3f} dB on the selection"
+            " pictures"
         )
         if drop.fits(settings.max_drop_db * _MARGIN, MOST_SSIM * _MARGIN):
             return network

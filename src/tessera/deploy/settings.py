@@ -83,7 +83,7 @@ class ExportSettings(BaseModel, frozen=True, extra="forbid"):
         if self.precision == "bf16" and form.no_bf16:
             raise ValueError(form.no_bf16)
         if self.shape is not None and not form.has_shape:
-            raise ValueError(f"{form.called} files take pictures of any size")
+            raise ValueError(f"{form.called} files accept any size")
         if self.precision == "bf16" and form.name == "onnx" and self.opset < _OPSET_OF_BF16:
             raise ValueError(f"bf16 needs opset {_OPSET_OF_BF16} or later")
         return self
@@ -111,7 +111,7 @@ def parse_settings(
     if precision == "bf16" and form.no_bf16:
         raise UsageError(f"found bf16, and {form.no_bf16}.", field="precision")
     if size is not None and not form.has_shape:
-        raise UsageError(f"{form.called} files take pictures of any size; leave it out.", field="shape")
+        raise UsageError(f"{form.called} files accept any size; leave it out.", field="shape")
     if opset is not None and form.name != "onnx":
         raise UsageError(f"only ONNX has opsets, and this is a {form.called} file; leave it out.", field="opset")
     if opset is not None and not LEAST_OPSET <= opset <= LARGEST_OPSET:

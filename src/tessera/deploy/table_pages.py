@@ -45,18 +45,18 @@ def list_notes(rows: Sequence[Row], protocol: Protocol, surroundings: Surroundin
     words = "; ".join(f"{name}: {value}" for name, value in protocol.describe(None).items())
     found = [
         surroundings.sentence,
-        f"{pictures} pictures. {words}. Here a picture's PSNR counts as {MOST_DB:.1f} dB at most, what rounding to"
-        " whole levels leaves of anything.",
+        f"{pictures} pictures. {words}. PSNR is capped at {MOST_DB:.1f} dB per picture, the limit of 8-bit rounding.",
         f"Multiply-adds of the convolutions, latency and throughput are those of one input of {SIDE}x{SIDE}, with"
-        " OpenVINO; the forms took turns, and the fastest turn counts. Times bf16 is the ratio of the fastest turns; by"
-        " processor time, of the least seconds that the processor was busy, which other work changes less.",
+        " OpenVINO; the precisions alternate, and the fastest run of each counts. The speed-up over bf16 is the"
+        " ratio of"
+        " the fastest runs; by processor time, that of the least CPU seconds, which other load affects less.",
         'VACC "Flops(G)" is 2 x (multiply-adds + biases + outputs of leaky ReLUs) / 0.9e9, as VastModelZOO prints it.',
         "fp16 stores kernels in 16 bits and multiplies in fp32; bf16 stores and multiplies in 16 bits; int8 stores and"
         " multiplies in 8 bits, except for the layers that its file lists. Peak memory is that of a whole process that"
         f" upscales one picture of {SIDE}x{SIDE}.",
     ]
     if surroundings.is_busy:
-        found.append("Other work ran on this machine: times are rather too long, ratios are better than seconds.")
+        found.append("Other processes were running: times are upper bounds, and ratios are more reliable than seconds.")
     return found
 
 
@@ -101,7 +101,7 @@ def as_markdown(rows: Sequence[Row], protocol: Protocol, surroundings: Surroundi
 
 def as_html(rows: Sequence[Row], protocol: Protocol, surroundings: Surroundings) -> Iterator[str]:
     """The pieces of a page: the plot, the table, the notes."""
-    yield from page("What each precision costs and is worth", _render_body(rows, protocol, surroundings))
+    yield from page("Cost and quality of each precision", _render_body(rows, protocol, surroundings))
 
 
 def compute_speedup(row: Row, rows: Sequence[Row]) -> float | None:

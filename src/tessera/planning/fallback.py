@@ -1,4 +1,4 @@
-"""A GPU engine that goes on when its device does not: smaller tiles first, then the CPU."""
+"""A GPU engine with fallbacks when its device fails: smaller tiles first, then the CPU."""
 
 from __future__ import annotations
 
