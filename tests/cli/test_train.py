@@ -113,9 +113,9 @@ def test_downloads_are_announced_with_their_size_and_the_line_without_them(desk,
 
 def test_the_distilled_trunk_is_proposed_where_it_is_here(desk, empty_models):
     (empty_models / "vgg19-distilled-encoder.pth").write_bytes(b"")
-    (missing,) = list_missing(load_recipe("realesrgan"))
+    (missing,) = list_missing(load_recipe("realesrgan", ["start.generator="]))
     assert missing.instead == ("perceptual.trunk=vgg19-distilled",)
-    recipe = load_recipe("realesrgan", missing.instead)
+    recipe = load_recipe("realesrgan", ["start.generator=", *missing.instead])
     assert list_missing(recipe) == []
     assert recipe.perceptual is not None  # the distilled trunk ends at relu5_1
     assert recipe.perceptual.layers == {"conv1_2": 0.1, "conv2_2": 0.1, "conv3_4": 1, "conv4_4": 1, "conv5_1": 1}

@@ -6,10 +6,11 @@ import pytest
 
 from tessera.cli import main
 from tessera.errors import ModelNotFoundError
-from tessera.explain.series import check_series, find_checkpoints
+from tessera.explain.series import find_checkpoints
 from tessera.train.downloads import list_missing
 from tessera.train.loop import train
 from tessera.train.recipe import Recipe, load_recipe
+from tessera.weights.discriminator_file import load_discriminator
 from tessera.weights.files import load_weights
 from train.runs import SMALL, SMALL_RRDB, RecordingDisplay, make_pictures, make_trunk, trained_lines
 
@@ -90,10 +91,11 @@ def test_a_fresh_adversarial_run_warns_once_and_keeps_its_discriminators(desk):
     run = desk / "runs" / "run"
     kept = sorted(path.name for path in (run / "discriminators").iterdir())
     assert kept == [f"discriminator_{step}.safetensors" for step in (2, 4)]
-    series = check_series(find_checkpoints([run]))
-    assert [each.step for each in series.checkpoints] == [2, 4]
-    assert series.checkpoints[-1].path == run / "checkpoints" / "000000004" / "discriminator.safetensors"
-    assert series.checkpoints[-1].generator is not None
+    found = find_checkpoints([run])
+    assert [each.step for each in found] == [2, 4]
+    assert load_discriminator(found[0].path).config == small("discriminator.features=4").discriminator
+    assert found[-1].path == run / "checkpoints" / "000000004" / "discriminator.safetensors"
+    assert found[-1].generator is not None
 
 
 def test_the_best_of_an_adversarial_run_is_by_perceptual_distance_and_never_the_start(desk):

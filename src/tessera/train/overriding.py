@@ -170,13 +170,16 @@ def _fit_crop(layers: _Layers) -> None:
 
 
 def _drop_start(layers: _Layers) -> None:
-    """Drop the published start of a recipe if a change asks for another network than the recipe's."""
+    """Drop the published start of a recipe if a change asks for another network; one that is given is not optional."""
+    if layers.is_given("start", "generator"):
+        layers.drop("start", "optional")
+        return
     before: Any = layers.lower.get("generator")
     start: Any = layers.lower.get("start")
     if not isinstance(before, dict) or not isinstance(start, dict) or not cast(Values, start).get("optional"):
         return
     given: Any = layers.upper.get("generator")
-    if not isinstance(given, dict) or layers.is_given("start", "generator"):
+    if not isinstance(given, dict):
         return
     configs = [_build_config(table) for table in (cast(Values, before), layers.table("generator"))]
     if configs[0] != configs[1]:

@@ -51,7 +51,7 @@ def read_basicsr(file: Table) -> Values:
         **_read_inputs(file, kind, data_table, data, paired=paired, scale=generator["scale"]),
         **_read_training(train, kind),
         **_read_validation(file),
-        **_read_logger(file),
+        **_read_logger(file, adversarial=kind.adversarial is not None),
     }
     if kind.adversarial is None:
         file.skip("this model_type trains without a discriminator", "network_d")
@@ -236,7 +236,7 @@ def _read_validation(file: Table) -> Values:
 _AS_PAPERS_HAVE_IT = "PSNR and SSIM during training are of Y, without `scale` border pixels"
 
 
-def _read_logger(file: Table) -> Values:
+def _read_logger(file: Table, *, adversarial: bool) -> Values:
     logger = file.read_table("logger")
     if logger is None:
         return {}
@@ -248,12 +248,14 @@ def _read_logger(file: Table) -> Values:
     if saving is not None:
         logger.note(
             "save_checkpoint_freq",
-            "BasicSR keeps all checkpoints; here the newest 3 are kept, and more with checkpoint.keep_every",
+            "BasicSR keeps all checkpoints; here the newest 3 are kept, and all discriminators' weights; more with"
+            " checkpoint.keep_every",
         )
+    discriminators = {"keep_discriminator_every": saving} if adversarial else {}
     report: dict[str, Any] = drop_none(every=logger.read_optional_int("print_freq"))
     if logger.has("use_tb_logger"):
         report["tensorboard"] = logger.read_flag("use_tb_logger", True)
     return {
-        **({"checkpoint": {"every": saving}} if saving is not None else {}),
+        **({"checkpoint": {"every": saving, **discriminators}} if saving is not None else {}),
         **({"report": report} if report else {}),
     }
