@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -102,9 +103,15 @@ def test_a_wrong_file_is_a_sentence_and_exit_code_2(tmp_path: Path, capsys: pyte
 
 
 def test_the_recipes_are_listed_with_what_they_are() -> None:
-    lines = run("recipes").output.splitlines()
-    assert [line.split()[0] for line in lines] == list(RECIPES)
-    assert all(len(line.split(maxsplit=1)[1]) > 20 and "#" not in line for line in lines)
+    printed = run("recipes").output
+    entries = re.split(r"\n(?=\S)", printed.strip())
+    assert [each.split()[0] for each in entries] == list(RECIPES)
+    for each in entries:
+        summary = " ".join(each.split()[1:])
+        assert len(summary) > 20
+        assert summary.endswith(".")  # no sentence is cut
+    assert "#" not in printed
+    assert max(map(len, printed.splitlines())) <= 120
 
 
 def test_the_schema_is_json_on_the_terminal_or_in_a_file(tmp_path: Path) -> None:

@@ -113,6 +113,42 @@ def report(evaluation: Evaluation, folder: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
+def test_results_come_first_and_the_protocol_is_folded_below_them(tmp_path: Path) -> None:
+    root = parsed(report(scored(tmp_path), tmp_path))
+    titles = [each.text for each in root.all("h2")]
+    assert titles[0] == "Summary"
+    assert titles.index("Protocol") > titles.index("All scores")
+    (folded,) = root.all("details")
+    assert "open" not in folded.attributes
+    assert "4 pixels" in folded.text
+    heads = [each.text for each in root.all("table")[0].all("th", scope="col")]
+    assert heads[1].count("↑") == 1  # one arrow: the better direction
+    assert not re.search(r"th[^{]*::after", report(scored(tmp_path), tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("count", "p_value", "verdict", "said"),
+    [
+        (3, 0.25, "too few pictures", "With 3 pictures p cannot fall below 0.25"),
+        (5, 0.0625, "too few pictures", "With 5 pictures p cannot fall below 0.0625"),
+        (6, 0.0625, "no clear difference", None),  # 2 of 64 flips: p could be 0.03125
+        (6, 0.03125, "better", None),
+    ],
+)
+def test_a_verdict_names_its_test_and_what_few_pictures_cannot_show(
+    count: int, p_value: float, verdict: str, said: str | None, tmp_path: Path
+) -> None:
+    evaluation = scored(tmp_path)
+    apart = dataclasses.replace(evaluation.differences[0], count=count, total=count, p_value=p_value)
+    text = report(dataclasses.replace(evaluation, differences=(apart,)), tmp_path)
+    table = parsed(text).all("table")[1]
+    assert table.all("tr")[1].children[-1].text == verdict
+    assert "p (sign-flip)" in table.text
+    assert "the p-value of the paired sign-flip test" in text
+    assert ("cannot fall below" in text) == (said is not None)
+    assert said is None or said in text
+
+
 def test_the_report_is_well_formed_and_holds_every_row_and_every_line_of_the_protocol(tmp_path: Path) -> None:
     evaluation = scored(tmp_path, problems=("extra.png has no partner.",))
     root = parsed(report(evaluation, tmp_path))

@@ -221,6 +221,36 @@ def test_strange_values_can_be_drawn(values: list[float]) -> None:
 # ---------------------------------------------------------------------------------------------------------- the page
 
 
+def test_a_weight_says_that_it_is_that_of_each_scale(tmp_path: Path) -> None:
+    config = CONFIG.replace('network = "unet"', 'network = "multi-scale"\nscales = 2').replace(
+        "weight = 0.005", 'weight = 0.1\nscales = "sum"'
+    )
+    _, root = page_of(a_run(tmp_path / "cats", train_lines(), config=config))
+    assert facts(root)["Losses"] == "0.01 × pixel (l1) + 0.1 × adversarial (vanilla) for each of 2 scales"
+    config = config.replace('"sum"', '"mean"')
+    _, root = page_of(a_run(tmp_path / "dogs", train_lines(), config=config))
+    assert facts(root)["Losses"].endswith("+ 0.1 × adversarial (vanilla)")
+
+
+def test_six_gates_get_a_panel_for_each_network_and_a_line_style_each(tmp_path: Path) -> None:
+    gates = [f"A{depth}_D{scale}" for scale in (1, 2) for depth in (1, 2, 3)]
+    lines = [
+        line(step, "attention", **{f"{gate}_edges_rank": 0.1 * place for place, gate in enumerate(gates)})
+        for step in (100, 200)
+    ]
+    text, root = page_of(a_run(tmp_path / "cats", [*train_lines(), *lines]))
+    panels = [each for each in root.all("figure") if "Attention to edges" in each.text]
+    assert [each.all("h3")[0].text for each in panels] == ["Attention to edges, D1", "Attention to edges, D2"]
+    for panel, of in zip(panels, (gates[:3], gates[3:]), strict=True):
+        keys = [each for each in panel.all("span") if "key" in str(each.attributes.get("class"))]
+        assert [each.text.strip() for each in keys] == of
+        assert [each.attributes["class"] for each in keys] == [f"key line{index}" for index in range(3)]
+    styles = dict(re.findall(r"\.(line\d) \{ --line-color: ([^}]*) \}", text))
+    assert len(styles) == len(set(styles.values())) == 6
+    dashes = [re.search(r"--dashes: ([^;]*)", each) for each in styles.values()]
+    assert len({each[1] if each else "solid" for each in dashes}) == 6  # apart without color, too
+
+
 def test_the_page_is_whole_alone_and_tells_what_the_run_is(tmp_path: Path) -> None:
     lines = [*train_lines(), line(100, "validation", psnr=24.5, niqe=6.0), line(200, "validation", psnr=24.0, niqe=5.0)]
     text, root = page_of(a_run(tmp_path / "cats", lines))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import textwrap
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -81,15 +85,25 @@ def recipes() -> None:
     from tessera.train.recipe import RECIPES
 
     width = max(map(len, RECIPES))
+    across = shutil.get_terminal_size((120, 24)).columns
     for name in RECIPES:
-        typer.echo(f"{name:<{width}}  {_read_first_comment(name)}")
+        lines = textwrap.wrap(_read_summary(name), max(40, across - width - 3), break_on_hyphens=False) or [""]
+        typer.echo(f"{name:<{width}}  {lines[0]}")
+        for line in lines[1:]:
+            typer.echo(f"{'':<{width}}  {line}")
 
 
-def _read_first_comment(name: str) -> str:
+def _read_summary(name: str) -> str:
+    """The sentences that begin in the first line of the recipe's leading comment, whole."""
     from importlib import resources
 
     text = (resources.files("tessera.train") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
-    return text.partition("\n")[0].removeprefix("#").strip()
+    comment = [
+        line.removeprefix("#").strip() for line in takewhile(lambda each: each.startswith("#"), text.split("\n"))
+    ]
+    first, joined = comment[0], " ".join(comment)
+    end = re.compile(r"[.!?](?= [A-Z`]|$)").search(joined, len(first) - 1)
+    return joined[: end.end()] if end else joined
 
 
 @app.command()

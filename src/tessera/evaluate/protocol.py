@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -66,8 +67,8 @@ class Protocol:
         """The resampling of missing inputs, in words."""
         return f"{_KERNELS[self.lq_kernel]}, rounded after height and after width, edges repeated"
 
-    def describe(self, scale: int | None) -> dict[str, str]:
-        """Describe every choice by a name and a sentence."""
+    def describe(self, scale: int | None, metrics: Collection[str] | None = None) -> dict[str, str]:
+        """Describe every choice by a name and a sentence, or those that concern these metrics."""
         channels = {
             "y": "Y of BT.601 in 16..235, unrounded (MATLAB); references of one channel as they are",
             "y-full": "Y of YIQ in 0..255, unrounded",
@@ -100,7 +101,9 @@ class Protocol:
             words["references resized"] = f"to {self.gt_size[1]}x{self.gt_size[0]} by covered area (OpenCV INTER_AREA)"
         if self.upscale_originals:
             words["models upscale"] = "the originals themselves, so only scores without reference are meaningful"
-        return words
+        if metrics is None:
+            return words
+        return {key: value for key, value in words.items() if not _CONCERNS.get(key, set(metrics)).isdisjoint(metrics)}
 
     @staticmethod
     def _describe_crop(crop: int | str, scale: int | None) -> str:
@@ -108,6 +111,15 @@ class Protocol:
             return f"{scale} pixels from each side (the scale)" if scale is not None else "the scale, from each side"
         return f"{crop} pixels from each side" if crop else "none"
 
+
+_CONCERNS = {
+    "PSNR and SSIM on": {"psnr", "ssim", "ms-ssim"},
+    "PSNR averaged": {"psnr", "lr-psnr"},
+    "PSNR of equal pictures": {"psnr", "lr-psnr"},
+    "SSIM": {"ssim", "ms-ssim"},
+    "NIQE on": {"niqe", "pi"},
+}
+"""The metrics that a choice concerns, where it does not concern all."""
 
 _KERNELS = {
     "bicubic": "MATLAB's bicubic, antialiased",

@@ -45,7 +45,7 @@ def summarize(
     return Evaluation(
         title=title,
         scale=scorer.scale,
-        protocol=scorer.protocol.describe(scorer.scale),
+        protocol=scorer.protocol.describe(scorer.scale, {info.name for info in infos}),
         metrics=infos,
         methods=methods,
         pictures=tuple(pair.name for pair in pairing.pairs),

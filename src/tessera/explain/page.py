@@ -76,12 +76,14 @@ QUANTITIES = (
     ),
 )
 
+_PARTS = ("half", "a quarter", "an eighth")
 UNTRAINED = (
     "One of the checkpoints was written before the first step. Training estimates spectral norms step by step, so they"
     " were estimated here before drawing its maps."
 )
 
 STYLE = """\
+thead th { white-space: normal; min-width: 6.2rem; vertical-align: bottom; }
 .strips { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 33rem), 1fr)); gap: 1rem 1.6rem; }
 .strip { margin: 0; min-width: 0; break-inside: avoid; }
 .strip h4 { margin: .6rem 0 .1rem; font-size: 1rem; }
@@ -188,7 +190,7 @@ def _describe_series(records: Sequence[PictureRecord], series: CheckpointSeries,
     count, scales = len(series.checkpoints), series.config.attention_scales
     which = f"{count} checkpoints, {first.label} to {last.label}" if count > 1 else first.label
     yield f"Discriminator: {series.config.network}, {series.config.features} features; {which}."
-    reads = [f"D{scale} 1/{1 << (scale - 1)} of it" for scale in range(2, scales + 1)]
+    reads = [f"D{scale} {_PARTS[scale - 2]} of it" for scale in range(2, scales + 1)]
     yield "A1 is the deepest gate and A3 the shallowest" + (
         f"; D1 reads the full size, {' and '.join(reads)}." if reads else "."
     )

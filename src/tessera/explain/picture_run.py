@@ -302,11 +302,11 @@ def _describe_pictures(drawn: _Drawn) -> str:
         return "The discriminator saw pictures of the raw generator in training, not of the averaged one."
     if "averaged" in drawn.generated:
         return "The discriminator saw pictures of the raw generator in training; these are of the averaged one."
-    return "The pictures without maps."
+    return "What the discriminator reads."
 
 
 def _describe_gate(gate: Gate) -> str:
-    reads = "the full size" if gate.scale == 1 else f"1/{1 << (gate.scale - 1)} of the size"
+    reads = ("the full size", "half the size", "a quarter of the size", "an eighth of the size")[gate.scale - 1]
     size = "the size of the picture" if gate.divisor == 1 else f"1/{gate.divisor} of the picture's size"
     depth = ("deepest", "middle", "shallowest")[gate.depth - 1]
     return f"The {depth} gate of the network that reads {reads}; its map has {size}."

@@ -23,6 +23,8 @@ MOST_POINTS = 300
 """Maximum number of bins."""
 _WIDTH, _HEIGHT = 560, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 82, 14, 12, 40
+MOST_CURVES = 6
+"""Number of line styles, each with its color and its dashes."""
 _DOTS = 40
 """Up to this many values are marked one by one."""
 
@@ -50,7 +52,7 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """One chart: a curve, or two of one unit."""
+    """One chart: a curve, or up to `MOST_CURVES` of one unit."""
 
     title: str
     note: str
@@ -104,7 +106,7 @@ def draw_panel(panel: Panel, *, last_step: int, marks: Sequence[int] = ()) -> st
         y = axis.place(panel.level)
         lines.append(f'<line class="level" x1="{_LEFT}" y1="{y:.1f}" x2="{_WIDTH - _RIGHT}" y2="{y:.1f}"/>\n')
     for index, each in enumerate(drawn):
-        lines += _draw_curve(each, index, axis, across)
+        lines += _draw_curve(each, index % MOST_CURVES, axis, across)
     lines.append(f'<line class="cursor" x1="0" y1="{_TOP}" x2="0" y2="{_HEIGHT - _BOTTOM}"/>\n</svg>\n</div>\n')
     scale = " Logarithmic axis." if axis.log else ""
     lines.append(f"<output>&nbsp;</output>\n<figcaption>{text(panel.note)}{scale}</figcaption>\n</figure>\n")
@@ -233,7 +235,9 @@ def _describe_curve(curve: Curve) -> str:
 def _render_legend(panel: Panel) -> str:
     if len(panel.curves) < 2:
         return ""
+    sample = '<svg viewBox="0 0 38 11" aria-hidden="true"><path d="M1 5.5h36"/></svg>'
     keys = "".join(
-        f'<span class="key line{index}">{text(curve.label)}</span>\n' for index, curve in enumerate(panel.curves)
+        f'<span class="key line{index % MOST_CURVES}">{sample}{text(curve.label)}</span>\n'
+        for index, curve in enumerate(panel.curves)
     )
     return f'<p class="keys">{keys}</p>\n'

@@ -1,4 +1,4 @@
-"""An evaluation as one HTML file: protocol, summary, differences, a plot, best and worst pictures, all scores.
+"""An evaluation as one HTML file: summary, differences, a plot, best and worst pictures, all scores, protocol.
 
 The same evaluation gives the same bytes: no date, machine name or path is written into it.
 """
@@ -62,8 +62,10 @@ def render_body(evaluations: Sequence[Evaluation]) -> Iterator[str]:
     failures = list(dict.fromkeys(failure for each in evaluations for failure in each.failures))
     notes = list(dict.fromkeys(note for each in evaluations for note in each.notes))
     trouble = f'; <a href="#problems">{format_count(len(failures), "problem")}</a>' if failures else ""
-    yield f"<p>{sets}{format_count(len(methods), 'method')}, {format_count(measured, 'picture')}{scale}{trouble}.</p>\n"
-    yield section("Protocol", _pairs(evaluations[0].protocol))
+    protocol = name(evaluations[0].protocol.get("protocol", ""))
+    under = f', measured by the protocol <a href="#protocol">{protocol}</a>' if protocol else ""
+    counts = f"{sets}{format_count(len(methods), 'method')}, {format_count(measured, 'picture')}"
+    yield f"<p>{counts}{scale}{under}{trouble}.</p>\n"
     parts: list[tuple[str, Callable[[Evaluation], str]]] = [
         ("Summary", _summary),
         ("Paired differences", _differences),
@@ -77,6 +79,10 @@ def render_body(evaluations: Sequence[Evaluation]) -> Iterator[str]:
             heads = [f"<h3>{name(head)}</h3>\n" if len(evaluations) > 1 else "" for head, _ in found]
             contents = (content for _, content in found)
             yield section(title, *itertools.chain(*zip(heads, contents, strict=True)))
+    folded = (
+        f"<details>\n<summary>How the scores were measured</summary>\n{_pairs(evaluations[0].protocol)}</details>\n"
+    )
+    yield section("Protocol", folded)
     yield section("Metrics", _meanings(evaluations))
     if notes:
         yield section("Notes", sentences(notes))
@@ -195,14 +201,30 @@ def _differences(evaluation: Evaluation) -> str:
             ]
         )
     caption = (
-        "Differences on the same pictures: mean [95 % interval], p-value. p-values are not corrected for their number."
+        "Differences on the same pictures: mean [95 % bootstrap interval], and the p-value of the paired sign-flip"
+        " test. Better or worse needs both p < 0.05 and an interval without 0. p-values are not corrected for their"
+        " number."
     )
-    return table(caption, ["Pair", "Metric", "Mean difference", "p", "Pictures", "Verdict"], rows, sortable=True)
+    few = [each.count for each in evaluation.differences if _compute_least_p(each.count) >= _SIGNIFICANT]
+    if few:
+        caption += (
+            f" With {max(few)} pictures p cannot fall below {_compute_least_p(max(few)):.4g}: score more pictures."
+        )
+    return table(
+        caption, ["Pair", "Metric", "Mean difference", "p (sign-flip)", "Pictures", "Verdict"], rows, sortable=True
+    )
+
+
+def _compute_least_p(count: int) -> float:
+    """The least two-sided p-value of the sign-flip test: two of 2^n flips are as extreme as the most extreme."""
+    return 2 / 2**count
 
 
 def _verdict(difference: PairedDifference, metric: MetricInfo | None) -> tuple[str, str]:
     """The verdict on a difference in words, and the class that colors it."""
     sure = difference.p_value < _SIGNIFICANT and not difference.low <= 0 <= difference.high
+    if not sure and _compute_least_p(difference.count) >= _SIGNIFICANT:
+        return "too few pictures", ""
     if metric is None or not sure:
         return "no clear difference", ""
     return ("better", "better") if (difference.difference > 0) == metric.higher_is_better else ("worse", "worse")

@@ -1,8 +1,10 @@
 """CSS and JavaScript of the training report, in addition to those of all pages."""
 
 CURVE_STYLE = """\
-:root { --second: #a8480a; }
-@media (prefers-color-scheme: dark) { :root { --second: #f2a65e; } }
+:root { --second: #a8480a; --third: #7a2e8e; --fourth: #14692f; --fifth: #a11650; --sixth: #5a5a55; }
+@media (prefers-color-scheme: dark) {
+  :root { --second: #f2a65e; --third: #d79be6; --fourth: #7fd197; --fifth: #ff8fb8; --sixth: #b9bbbe; }
+}
 .curves { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 26rem), 1fr)); gap: 1rem 1.6rem; }
 .curve-box { margin: 0; min-width: 0; break-inside: avoid; }
 .curve-box h3 { margin: .6rem 0 .1rem; }
@@ -12,6 +14,7 @@ CURVE_STYLE = """\
 .curve:focus-visible { outline: 3px solid var(--accent); outline-offset: 1px; }
 .curve svg { width: 100%; height: auto; display: block; }
 .curve text { fill: var(--soft); font-size: 13px; font-variant-numeric: tabular-nums; }
+@media (max-width: 40rem) { .curve text { font-size: 18px; } }
 .curve .axis { stroke: var(--soft); fill: none; }
 .curve .grid { stroke: var(--line); }
 .curve .level { stroke: var(--soft); stroke-dasharray: 2 4; }
@@ -20,20 +23,24 @@ CURVE_STYLE = """\
 .curve .gap { stroke: var(--bad); stroke-width: 1.5; }
 .curve .mean { fill: none; stroke-width: 1.8; stroke-linejoin: round; stroke-linecap: round; }
 .curve .band { stroke-width: .6; opacity: .32; }
-.curve path.line0 { stroke: var(--accent); }
-.curve path.line1 { stroke: var(--second); }
-.curve .band.line0, .curve .dot.line0 { fill: var(--accent); stroke: var(--accent); }
-.curve .band.line1, .curve .dot.line1 { fill: var(--second); stroke: var(--second); }
-.curve .mean.line1 { stroke-dasharray: 7 3; }
+.line0 { --line-color: var(--accent); }
+.line1 { --line-color: var(--second); --dashes: 7 3; }
+.line2 { --line-color: var(--third); --dashes: 1.5 4; }
+.line3 { --line-color: var(--fourth); --dashes: 10 3 1.5 3; }
+.line4 { --line-color: var(--fifth); --dashes: 3 3; }
+.line5 { --line-color: var(--sixth); --dashes: 12 5; }
+.curve path[class*=line] { stroke: var(--line-color); }
+.curve .band, .curve .dot { fill: var(--line-color); stroke: var(--line-color); }
+.curve .mean { stroke-dasharray: var(--dashes); }
+.curves + p.soft { margin-top: 1rem; }
 .curves ~ .scroll tbody th { min-width: 11rem; }
 .curves ~ .scroll td.words { min-width: 4rem; }
-.keys { margin: 0; font-size: .875rem; display: flex; gap: 1.2rem; }
-.key::before {
-  content: ""; display: inline-block; width: 1.6rem; margin-right: .4rem; vertical-align: middle;
-  border-top: 3px solid var(--accent);
-}
-.key.line1::before { border-top: 3px dashed var(--second); }
-@media print { :root { --second: #a8480a; } .curve .cursor { display: none; } }
+.keys { margin: 0; font-size: .875rem; display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; }
+.key { display: inline-flex; align-items: center; gap: .4rem; }
+.key svg { width: 2.4rem; height: .7rem; flex: none; }
+.key path { fill: none; stroke: var(--line-color); stroke-width: 2.4; stroke-dasharray: var(--dashes); }
+@media print { :root { --second: #a8480a; --third: #7a2e8e; --fourth: #14692f; --fifth: #a11650; --sixth: #5a5a55; } }
+@media print { .curve .cursor { display: none; } }
 """
 
 CURVE_SCRIPT = """\

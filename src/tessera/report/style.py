@@ -30,12 +30,19 @@ dt { color: var(--soft); }
 dd { margin: 0; }
 @media (max-width: 30rem) { dl { grid-template-columns: 1fr; } dd { margin: 0 0 .4rem 1rem; } }
 .scroll { position: relative; overflow-x: auto; max-width: 100%; margin: .4rem 0; }
+.scroll.more { mask-image: linear-gradient(to right, #000 calc(100% - 3rem), #0003); }
+.scroll.wide thead th:first-child, .scroll.wide tbody th {
+  position: sticky; left: 0; z-index: 1; background: var(--paper); box-shadow: 1px 0 var(--line);
+}
+.scroll.wide thead th:first-child { background: var(--panel); }
+.scroll-hint { margin: .4rem 0 0; font-size: .875rem; color: var(--accent); }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 p.soft { margin: .4rem 0 0; }
 a { color: var(--accent); }
-th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: end; vertical-align: baseline; }
+th, td { padding: .3rem .55rem; border-bottom: 1px solid var(--line); text-align: end; vertical-align: baseline; }
 th { font-weight: 600; }
-tbody th { font-weight: 500; max-width: 22rem; overflow-wrap: anywhere; min-width: 7rem; }
+tbody th { font-weight: 500; max-width: 22rem; overflow-wrap: anywhere; min-width: 9.5rem; }
+@media (max-width: 40rem) { tbody th { min-width: 7rem; max-width: 9.5rem; } }
 th:first-child, .words { text-align: start; }
 thead th { background: var(--panel); white-space: nowrap; }
 td { white-space: nowrap; }
@@ -43,14 +50,17 @@ td.words { white-space: normal; min-width: 9rem; }
 tbody tr:hover { background: var(--panel); }
 td.best { background: var(--mark); font-weight: 700; }
 .interval { white-space: nowrap; color: var(--soft); font-weight: 400; font-size: .875em; }
+td > .interval { display: block; }
 td.better { color: var(--good); font-weight: 600; }
 td.worse, .problems li::marker { color: var(--bad); font-weight: 600; }
 th button {
   all: unset; cursor: pointer; font: inherit; display: inline-block; min-height: 1.75rem; padding: 0 .1rem;
 }
-th button::after { content: " \\2195"; color: var(--soft); }
-th[aria-sort=ascending] button::after { content: " \\2191"; color: var(--accent); }
-th[aria-sort=descending] button::after { content: " \\2193"; color: var(--accent); }
+th button { text-decoration: underline dotted var(--soft); text-underline-offset: .25em; }
+th[aria-sort=ascending] button, th[aria-sort=descending] button { text-decoration: underline 2px var(--accent); }
+details { margin: .4rem 0; }
+summary { cursor: pointer; min-height: 2rem; }
+summary:focus-visible { outline: 3px solid var(--accent); outline-offset: 1px; }
 button:focus-visible, input:focus-visible, .scroll:focus-visible, th button:focus-visible {
   outline: 3px solid var(--accent); outline-offset: 1px;
 }
@@ -111,7 +121,9 @@ figcaption { font-size: .875rem; line-height: 1.35; padding-top: .25rem; overflo
   .plot { min-width: 0; }
   td, thead th { white-space: normal; }
   th, td { padding: .15rem .35rem; }
-  th button::after, .choose, .compare input { display: none !important; }
+  .scroll-hint, .choose, .compare input { display: none !important; }
+  .scroll.more { mask-image: none; }
+  th button { text-decoration: none; }
   tr, figure, .plot { break-inside: avoid; }
   h2, h3, h4, p.soft { break-after: avoid; }
   th button { display: contents; }
@@ -124,6 +136,23 @@ figcaption { font-size: .875rem; line-height: 1.35; padding-top: .25rem; overflo
 
 SORT = """\
 "use strict";
+// A table wider than its place fades out at the right and says that it scrolls.
+for (const box of document.querySelectorAll(".scroll")) {
+  const hint = document.createElement("p");
+  hint.className = "scroll-hint";
+  hint.textContent = `Scroll sideways for ${box.querySelector("table") ? "more columns" : "the rest"} \\u2192`;
+  hint.hidden = true;
+  box.before(hint);
+  const check = () => {
+    const rest = box.scrollWidth - box.clientWidth;
+    box.classList.toggle("wide", rest > 1);
+    box.classList.toggle("more", rest - box.scrollLeft > 1);
+    hint.hidden = rest <= 1;
+  };
+  box.addEventListener("scroll", check, { passive: true });
+  new ResizeObserver(check).observe(box);
+}
+addEventListener("beforeprint", () => { for (const each of document.querySelectorAll("details")) each.open = true; });
 // A click on a column head sorts by it, a second click in reverse. Numbers sort as numbers, missing values last.
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];

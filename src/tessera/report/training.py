@@ -128,7 +128,7 @@ def _terms(record: RunRecord) -> str:
     for key, what, of in _TERMS:
         weight = record.value(key, "weight")
         if isinstance(weight, int | float) and weight:
-            terms.append(f"{weight:g} × {key} ({of}{record.value(key, what)})")
+            terms.append(f"{weight:g} × {key} ({of}{record.value(key, what)})" + _describe_scales(record, key))
     teacher, share = record.value("distillation", "teacher"), record.value("distillation", "share")
     distilled = (
         f"; {100 * share:g} % of the pixel and perceptual losses compare with {teacher}"
@@ -136,6 +136,14 @@ def _terms(record: RunRecord) -> str:
         else ""
     )
     return (" + ".join(terms) or "unknown") + distilled
+
+
+def _describe_scales(record: RunRecord, term: str) -> str:
+    """Say that the weight of the adversarial loss is that of each scale, where the scales are added."""
+    scales = record.value("discriminator", "scales")
+    if term != "adversarial" or record.value("adversarial", "scales") != "sum" or not isinstance(scales, int):
+        return ""
+    return f" for each of {scales} scales"
 
 
 def _render_best(record: RunRecord) -> str:
@@ -190,16 +198,26 @@ def _quantities(record: RunRecord, quantities: Sequence[RunQuantity]) -> Iterato
 
 
 def _attention(record: RunRecord) -> Iterator[str]:
-    """The maps of a fixed picture over time, and their correlation with its edges."""
+    """The maps of a fixed picture over time, and their correlation with its edges, a panel for each network."""
     yield render_samples(record.attention_sheets, ATTENTION_LEAD, ())
-    ranked = [key for key in sorted(record.attention) if key.endswith("_edges_rank")]
-    quantities = [RunQuantity(key, key.removesuffix("_edges_rank"), "", "", within=(-1.0, 1.0)) for key in ranked]
-    curves = _curves(record.attention, quantities)
-    if curves:
-        note = "Rank correlation of each gate's map with edge strength: 1 is attention to edges only."
-        yield _grid(
-            record, [Panel(title="Attention to edges", note=note, curves=curves, within=(-1.0, 1.0), level=0.0)]
+    networks: dict[str, list[RunQuantity]] = {}
+    for key in sorted(record.attention):
+        gate = key.removesuffix("_edges_rank")
+        if gate != key:
+            networks.setdefault(gate.partition("_")[2], []).append(RunQuantity(key, gate, "", ""))
+    note = "Rank correlation of each gate's map with edge strength: 1 is attention to edges only."
+    panels = [
+        Panel(
+            title=f"Attention to edges, {network}" if network else "Attention to edges",
+            note=note,
+            curves=_curves(record.attention, quantities),
+            within=(-1.0, 1.0),
+            level=0.0,
         )
+        for network, quantities in networks.items()
+    ]
+    if panels:
+        yield _grid(record, panels)
 
 
 def _discriminator(record: RunRecord) -> Iterator[str]:
