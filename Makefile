@@ -2,19 +2,26 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
+CORE ?= $(VENV)-core
+CORE_BIN := $(abspath $(CORE))/bin
 # The optional parts of Tessera that the tests need.
 EXTRAS := export,hdf5,onnx,openvino,realsr,torch,train
 
-.PHONY: demo test test-slow test-arm coverage docs bench check format sanitize kernels clean
+.PHONY: demo test test-core test-slow test-arm coverage docs bench check format sanitize kernels clean
 
 # Upscale the pictures in examples/.
 demo: $(VENV)/.installed
 	$(BIN)/python scripts/demo.py
 
 # Linter, formatter, types and tests.
-test: $(VENV)/.installed-dev
+test: $(VENV)/.installed-dev $(CORE)/.installed
 	PATH="$(BIN):$$PATH" scripts/check
 	PATH="$(BIN):$$PATH" scripts/test
+	PATH="$(CORE_BIN):$$PATH" scripts/test_core
+
+# The core in an environment of its own, which has neither PyTorch nor OpenVINO.
+test-core: $(CORE)/.installed
+	PATH="$(CORE_BIN):$$PATH" scripts/test_core
 
 test-slow: $(VENV)/.installed-dev
 	PATH="$(BIN):$$PATH" TESSERA_SEARCH=1 scripts/test -n 0 -m slow
@@ -66,5 +73,12 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$(EXTRAS)]" --group dev
 	touch $@
 
+$(CORE)/.installed: pyproject.toml hatch_build.py constraints.txt
+	$(PYTHON) scripts/check_python.py
+	$(PYTHON) -m venv $(CORE)
+	$(CORE_BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(CORE_BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --group core-test
+	touch $@
+
 clean:
-	rm -rf $(VENV) out
+	rm -rf $(VENV) $(CORE) out

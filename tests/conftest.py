@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,10 +27,12 @@ def pin_worker() -> None:
 def pytest_configure() -> None:
     pin_worker()
 
-    import torch
     from hypothesis import settings
 
-    torch.set_num_threads(THREADS)
+    with contextlib.suppress(ModuleNotFoundError):  # `make test-core` has no PyTorch
+        import torch
+
+        torch.set_num_threads(THREADS)
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell sets this for background jobs
         signal.signal(signal.SIGINT, signal.default_int_handler)
     # No deadlines: timing depends on the machine. The default run tries the same cases every time, so that a failure
@@ -58,7 +61,6 @@ def assets() -> Path:
 @pytest.fixture(autouse=True)
 def _threads_of_these_tests() -> None:
     """PyTorch has one number of threads per process; an engine that a test opens changes it for all later ones."""
-    import torch
-
-    if torch.get_num_threads() != THREADS:
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.get_num_threads() != THREADS:
         torch.set_num_threads(THREADS)

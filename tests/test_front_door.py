@@ -55,7 +55,7 @@ def test_every_extra_and_group_that_is_installed_somewhere_exists() -> None:
     places += [page for page in (ROOT / "docs").rglob("*.md") if "generated" not in page.parts]
     for path in places:
         text = path.read_text(encoding="utf-8")
-        assert set(re.findall(r"--group (\w+)", text)) <= groups, path
+        assert set(re.findall(r"--group ([\w-]+)", text)) <= groups, path
         for names in re.findall(r"(?:EXTRAS :?[:=]+ |EXTRAS: |install [^\n`]*['\"]\.\[)([\w,-]+)", text):
             assert set(names.split(",")) <= extras, path
 

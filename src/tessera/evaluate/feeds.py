@@ -16,12 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from tessera.dataset.alignment import WINDOW, find_shift
-from tessera.errors import NonFiniteError, PictureError, TesseraError
+from tessera.errors import NonFiniteError, PictureError, TesseraError, UsageError
 from tessera.evaluate import protocol as protocols
 from tessera.evaluate.levels import Floats, Levels, convert_to_gray, select_channels
 from tessera.evaluate.protocol import Channels, NiqeGray
 from tessera.images.filters import compute_bands
 from tessera.images.resample import RowResizer
+from tessera.libraries import describe_failed_import
 from tessera.metrics.catalog import find_metric
 from tessera.metrics.metric import Accumulator, Metric, Sources, Start
 
@@ -39,8 +40,18 @@ class LoadedMetric:
 
 def load_metrics(names: Sequence[str], sources: Sources | None = None) -> tuple[LoadedMetric, ...]:
     """Load metrics by name. Raises UsageError for an unknown one, and the errors of downloading and reading weights."""
-    metrics = [find_metric(name) for name in names]
-    return tuple(LoadedMetric(metric, metric.load(sources or Sources())) for metric in metrics)
+    return tuple(_load_metric(find_metric(name), sources or Sources()) for name in names)
+
+
+def _load_metric(metric: Metric, sources: Sources) -> LoadedMetric:
+    """Load one metric. Raises UsageError if the library of its network is missing."""
+    try:
+        return LoadedMetric(metric, metric.load(sources))
+    except ImportError as error:
+        problem = describe_failed_import(metric.info.title, error)
+        if problem is None:
+            raise
+        raise UsageError(problem, field="metrics") from error
 
 
 class Measurement:
