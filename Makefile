@@ -14,12 +14,11 @@ demo: $(VENV)/.installed
 	$(BIN)/python scripts/demo.py
 
 # Linter, formatter, types and tests.
-test: $(VENV)/.installed-dev $(CORE)/.installed
+test: $(VENV)/.installed-dev
 	PATH="$(BIN):$$PATH" scripts/check
 	PATH="$(BIN):$$PATH" scripts/test
-	PATH="$(CORE_BIN):$$PATH" scripts/test_core
 
-# The core in an environment of its own, which has neither PyTorch nor OpenVINO.
+# The core in a separate environment without PyTorch and OpenVINO.
 test-core: $(CORE)/.installed
 	PATH="$(CORE_BIN):$$PATH" scripts/test_core
 
