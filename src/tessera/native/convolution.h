@@ -122,7 +122,7 @@ static inline float *tk_row_of(const tk_map *map, int64_t row0, int y) {
     return map->data + (size_t)((row0 + y) % map->rows) * map->pitch + map->channels;
 }
 
-/* A sample as it is written: clipped and rounded to the nearest (ties to even) where it is an integer. */
+/* A sample of the output; integers are clipped and rounded to nearest (ties to even). */
 static inline float tk_clip(float v, float most) {
     v *= most;
     return v > 0 ? (v < most ? v : most) : 0; /* NaN becomes 0 */
@@ -159,10 +159,10 @@ static inline float tk_float(uint16_t x) {
 #define TK_A 0.625
 #define TK_B 1.5
 
-/* Weights of one convolution, transformed: gives TK_OK or TK_NO_MEMORY.
+/* Transform the weights of one convolution; returns TK_OK or TK_NO_MEMORY.
  * `weights` (outputs_given, inputs_given, 3, 3); inputs and outputs that are missing to the padded numbers are zero.
- * `factor` goes over weights and biases. With `upsample` > 1 the convolution is the one after a nearest-neighbor
- * upsampling, and is made to give the upsampled pixels from those before. */
+ * Weights and biases are multiplied by `factor`. With `upsample` > 1 the convolution follows a nearest-neighbor
+ * upsampling, which is folded into it: it computes the upsampled pixels from those before the upsampling. */
 int tk_pack(tk_convolution *conv, const float *weights, const float *bias, const float *slope, float common_slope,
             int inputs_given, int outputs_given, int upsample, float factor);
 void tk_unpack(tk_convolution *conv);

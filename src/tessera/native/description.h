@@ -1,4 +1,4 @@
-/* From a description to convolutions: which there are, how each is computed, and where its weights lie. */
+/* Convolutions of a description: their order, how each is computed, and where its weights are. */
 #ifndef TESSERA_DESCRIPTION_H
 #define TESSERA_DESCRIPTION_H
 
@@ -20,7 +20,7 @@ int tk_count_layers(const tk_description *description);
 
 int tk_describes(const tk_description *description);
 
-/* Fill in zeroed layers; without `kinds` and `weights` to count only. Gives the number of floats. */
+/* Fill in zeroed layers; without `kinds` and `weights`, only count. Returns the number of floats. */
 uint64_t tk_lay(const tk_description *description, const uint8_t *kinds, const float *weights, tk_layer *layers);
 
 int tk_pack_layers(tk_layer *layers, int count, tk_pool **pool);

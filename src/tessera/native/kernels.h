@@ -1,7 +1,7 @@
 /* Super-resolution networks on the CPU: the public interface of the library.
  *
- * A network is made once from a description and its weights, and run on pictures of any size. Every function that can
- * fail gives a status; 0 is success. Handles are opaque, and one handle serves one call at a time (others wait).
+ * A network is created once from a description and its weights, and runs on pictures of any size. Every function that
+ * can fail returns a status; 0 is success. Handles are opaque, and one handle serves one call at a time (others wait).
  */
 #ifndef TESSERA_KERNELS_H
 #define TESSERA_KERNELS_H
@@ -31,7 +31,7 @@ enum tk_status {
 
 enum tk_network_kind { TK_RRDBNET = 0, TK_SRVGG = 1 };
 
-/* How a convolution is computed: the size of Winograd's tiles, and what is multiplied. Sums are always fp32. */
+/* How a convolution is computed: the size of the Winograd tiles, and the type of the factors. Sums are always fp32. */
 typedef enum { TK_F4_FP32 = 0, TK_F2_BF16 = 1, TK_F4_BF16 = 2, TK_KINDS = 3 } tk_kind;
 
 /* Instruction sets; of those of one architecture, the best last. */
@@ -82,13 +82,13 @@ TK_PUBLIC int32_t tk_has_bf16(int32_t set);
  * are learned, the slopes (O), in the order in which the network runs them. 0 when the description is not supported. */
 TK_PUBLIC uint64_t tk_count_weights(const tk_description *description);
 
-/* Make a network. `weights` is copied. `kinds` has a tk_kind for each of the `blocks` and one for what lies between
+/* Create a network. `weights` is copied. `kinds` has a tk_kind for each of the `blocks` and one for what lies between
  * them and the last convolution; the first and the last are in fp32. `set` is a tk_set, or -1 for the best. */
 TK_PUBLIC int32_t tk_create(const tk_description *description, const float *weights, uint64_t count,
                             const uint8_t *kinds, uint64_t kinds_count, int32_t set, int32_t threads,
                             tk_network **made);
 
-/* Run it. `in` holds in_length and `out` out_length samples of the type: floats are planes (C, h, w), integers pixels
+/* Run a network. `in` holds in_length and `out` out_length samples of the type: floats are planes (C, h, w), integers pixels
  * (h, w, C), of which 255 or 65535 are 1.0; integers are clipped and rounded to the nearest. */
 TK_PUBLIC int32_t tk_run(tk_network *network, int32_t sample, const void *in, uint64_t in_length, void *out,
                          uint64_t out_length, int32_t height, int32_t width);

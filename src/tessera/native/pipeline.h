@@ -11,7 +11,7 @@
 #include "convolution.h"
 #include "pool.h"
 
-/* What one convolution of a block reads and writes. */
+/* Inputs and outputs of one convolution of a block. */
 typedef struct {
     const tk_convolution *conv;
     const tk_map *from, *to, *plus[2];
@@ -50,13 +50,13 @@ typedef struct {
     size_t scratch_values;
 } tk_pipeline;
 
-/* Fill in how a stage's tiles lie. */
+/* Fill in the layout of a stage's tiles. */
 void tk_stage_tiles(tk_stage *stage, int height, int width, tk_kind kind, int shuffle);
 
-/* Rows that the ring between two stages needs at least so that neither waits for the other for ever; and a few more. */
+/* Rows of the ring between two stages: the minimum that avoids a deadlock, and a few more. */
 int tk_ring_rows(const tk_stage *writer, const tk_stage *reader);
 
-/* Groups of values that have to be kept over a number of stages of the same tiles; and a few more. */
+/* Groups of values that are stored over a number of stages of the same tiles, and a few more. */
 int tk_value_slots(const tk_stage *stage, int stages, int threads);
 
 int tk_pipeline_run(tk_pipeline *pipeline, tk_pool **pool);

@@ -28,7 +28,7 @@ typedef struct {
 #endif
 } tk_workspace;
 
-/* Lay out everything and, unless only the size is wanted, take the memory: gives a tk_status. */
+/* Lay out everything and, unless only the size is needed, allocate the memory; returns a tk_status. */
 int tk_workspace_open(tk_workspace *space, const tk_description *description, const tk_layer *layers, int threads,
                       int height, int width, int only_size);
 void tk_workspace_close(tk_workspace *space);
