@@ -260,14 +260,14 @@ def interpolate(
     Both licenses apply to the blend; the file records them with the names and checksums of its parts.
     """
     _check_output(output, overwrite=overwrite)
-    from tessera.zoo.interpolation import interpolate as mix
+    from tessera.zoo.interpolation import interpolate as interpolate_weights
     from tessera.zoo.models import load_model
 
     with _show_progress() as on_progress:
         ends = [load_model(name, offline=offline, on_progress=on_progress) for name in (first, second)]
-    mixed = mix([(ends[0], 1 - alpha), (ends[1], alpha)])
-    _save(mixed, output, half=half)
-    for note in mixed.notes:
+    blended = interpolate_weights([(ends[0], 1 - alpha), (ends[1], alpha)])
+    _save(blended, output, half=half)
+    for note in blended.notes:
         typer.echo(f"note: {note}", err=True)
     typer.echo(f"{output}: {1 - alpha:g} x {ends[0].name} + {alpha:g} x {ends[1].name}")
 

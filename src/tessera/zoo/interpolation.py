@@ -43,28 +43,28 @@ def interpolate(parts: Sequence[tuple[LoadedGenerator, float]]) -> LoadedGenerat
         if problem:
             raise UsageError(f"{first.name} and {generator.name} cannot be blended, their weights differ: {problem}.")
     used = [(state, share) for state, share in zip(states, shares, strict=True) if share != 0]
-    mixed: dict[str, Tensor] = {}
+    blended: dict[str, Tensor] = {}
     digest = hashlib.sha256()
     for name, tensor in states[0].items():
         # In double precision, so that the order of the parts has no effect; a single share of 1 changes no bit.
         total = sum(
             (state[name].to(torch.float64) * share for state, share in used), torch.zeros((), dtype=torch.float64)
         )
-        mixed[name] = (
+        blended[name] = (
             (used[0][0][name] if len(used) == 1 and used[0][1] == 1 else total.to(tensor.dtype)).detach().clone()
         )
         digest.update(name.encode())
-        digest.update(mixed[name].cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        digest.update(blended[name].cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     if isinstance(first.config, ForeignConfig):
         raise UsageError(
             f"{first.name} is a network from outside the family; only networks of the family can be blended."
         )
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in mixed.values()):
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in blended.values()):
         raise UsageError("With these shares the blend has infinite or NaN values. Use shares between 0 and 1.")
     outside = any(not 0 <= share <= 1 for share in shares)
     return LoadedGenerator(
         config=first.config,
-        network=assemble(first.config, mixed),
+        network=assemble(first.config, blended),
         name="+".join(f"{generator.name}*{share:g}" for generator, share in parts),
         source=None,
         sha256=digest.hexdigest(),
