@@ -247,7 +247,7 @@ def correct_xmp(packet: bytes, *, height: int, width: int, gain_map_bytes: int =
 
 
 def _list_numbers(packet: bytes, elements: Sequence[Element]) -> Iterator[tuple[Name, int, int, int, int]]:
-    """List whole numbers: name, number, start and end of its text, and the element that it belongs to."""
+    """List integers: name, number, start and end of its text, and the element that it belongs to."""
     for index, element in enumerate(elements):
         places = [(each.name, each.value_start, each.value_end, index) for each in element.attributes]
         places.append((element.name, element.content_start, element.content_end, element.parent))
