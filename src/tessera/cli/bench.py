@@ -158,7 +158,7 @@ def _bench_programs(model: str, pixels: Pixels, subject: str, chosen: _Chosen) -
         source = folder / "picture.png"
         write_picture(pixels, source)
 
-        def program(engine: EngineName, precision: Precision) -> Program:
+        def make_program(engine: EngineName, precision: Precision) -> Program:
             output = folder / f"{engine}-{precision}" / "out.png"
             output.parent.mkdir(exist_ok=True)
             command = (sys.executable, "-m", "tessera", "upscale", str(source), "-o", str(output), "--overwrite")
@@ -171,11 +171,11 @@ def _bench_programs(model: str, pixels: Pixels, subject: str, chosen: _Chosen) -
                 environment={"OMP_NUM_THREADS": str(chosen.threads)},
             )
 
-        programs = [program("pytorch", "exact")]  # the reference, also where it was not asked for
+        programs = [make_program("pytorch", "exact")]  # the reference, also where it was not asked for
         for engine in chosen.engines:
             for precision in chosen.precisions:
                 if (engine, precision) != ("pytorch", "exact"):
-                    programs.append(program(engine, precision))
+                    programs.append(make_program(engine, precision))
         return measure_programs(
             programs, subject=f"{subject}, whole processes", rounds=chosen.rounds, progress=print_progress
         )

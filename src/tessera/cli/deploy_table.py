@@ -20,6 +20,8 @@ from tessera.errors import UsageError
 if TYPE_CHECKING:
     from tessera.deploy.held_out import Pair
     from tessera.deploy.table import PrecisionFile, Row
+    from tessera.evaluate.protocol import Protocol
+    from tessera.metrics.niqe import PristineModel
     from tessera.weights.loaded_generator import LoadedGenerator
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -63,7 +65,6 @@ def deploy_table(
     """
     from tessera.bench.surroundings import describe_machine
     from tessera.deploy.bench_pairs import bench_pairs
-    from tessera.deploy.table import list_deployed_forms, measure_model
     from tessera.deploy.table_pages import as_dict, as_html, as_markdown
     from tessera.evaluate.protocol import find_protocol
     from tessera.generators import find_generator
@@ -86,25 +87,41 @@ def deploy_table(
     for each in loaded:
         pairs = bench_pairs(bench, each.config, chosen, side=size, most=limit)
         _refuse_seen(whole.get(each.sha256), pairs)
-        with tempfile.TemporaryDirectory() as place:
-            rows += measure_model(
-                each,
-                list_deployed_forms(each, Path(place), whole.get(each.sha256)),
-                pairs,
-                chosen,
-                folder=Path(place),
-                make_command=_make_command,
-                rounds=rounds,
-                threads=count,
-                pristine=pristine,
-                told=print_progress,
-            )
+        rows += _measure(each, whole.get(each.sha256), pairs, chosen, pristine, rounds=rounds, threads=count)
     text = as_markdown(rows, chosen, surroundings)
     for line in text.splitlines():
         typer.echo(make_printable(line))
     write_report(markdown_file, text)
     write_report(json_file, json.dumps(as_dict(rows, chosen, surroundings), indent=2) + "\n")
     write_report(html_file, "".join(as_html(rows, chosen, surroundings)))
+
+
+def _measure(
+    loaded: LoadedGenerator,
+    int8: Path | None,
+    pairs: Sequence[Pair],
+    protocol: Protocol,
+    pristine: PristineModel | None,
+    *,
+    rounds: int,
+    threads: int,
+) -> list[Row]:
+    """Measure a model in each precision, in files that are deleted afterwards."""
+    from tessera.deploy.table import list_deployed_forms, measure_model
+
+    with tempfile.TemporaryDirectory() as place:
+        return measure_model(
+            loaded,
+            list_deployed_forms(loaded, Path(place), int8),
+            pairs,
+            protocol,
+            folder=Path(place),
+            make_command=_make_command,
+            rounds=rounds,
+            threads=threads,
+            pristine=pristine,
+            told=print_progress,
+        )
 
 
 def _make_command(form: PrecisionFile, source: Path, output: Path) -> tuple[str, ...]:

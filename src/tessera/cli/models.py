@@ -46,7 +46,7 @@ def list_models(as_json: AsJson = False, folder: Folder = None) -> None:
     here = {model.name: zoo.locate(model, folder) for model in MODELS}
     others = {entry.name: locate_training_file(entry, folder) for entry in TRAINING_FILES}
     if as_json:
-        listed = [_model_as_dict(model, here[model.name]) for model in MODELS]
+        listed = [_describe_model(model, here[model.name]) for model in MODELS]
         listed += [_training_file_as_dict(entry, others[entry.name]) for entry in TRAINING_FILES]
         typer.echo(json.dumps(listed, indent=2))
         return
@@ -78,7 +78,7 @@ def _describe_place(model: Model, path: Path | None) -> str:
     return "package" if model.packaged is not None and path.name == Path(model.packaged.path).name else "folder"
 
 
-def _model_as_dict(model: Model, path: Path | None) -> dict[str, Any]:
+def _describe_model(model: Model, path: Path | None) -> dict[str, Any]:
     remote, packaged = model.remote, model.packaged
     return {
         "name": model.name,

@@ -162,16 +162,16 @@ def upscale(
         from tessera.upscaling.finding import Naming
 
         default = Limits()
-        devices = _devices(device)
+        devices = _parse_devices(device)
         settings = Settings(
             outscale=None if outscale is None else declarations.OutScale.parse(outscale),
-            precision=_precision(precision, fp32),
+            precision=_choose_precision(precision, fp32),
             engine=engine,
             device=devices[0],
             threads=threads,
             tile=tile,
             overlap=overlap,
-            alpha=_alpha(alpha, alpha_upsampler),
+            alpha=_choose_alpha(alpha, alpha_upsampler),
             flat_lock=flat_lock,
             color_lock=color_lock,
             keep_color_noise=keep_color_noise,
@@ -181,8 +181,8 @@ def upscale(
             quality=quality,
             keep_times=keep_times,
             limits=Limits(
-                max_pixels=_limit("--max-pixels", max_pixels, default.max_pixels),
-                max_output_pixels=_limit("--max-output-pixels", max_output_pixels, default.max_output_pixels),
+                max_pixels=_parse_limit("--max-pixels", max_pixels, default.max_pixels),
+                max_output_pixels=_parse_limit("--max-output-pixels", max_output_pixels, default.max_output_pixels),
             ),
         )
         run_request(
@@ -207,19 +207,19 @@ def upscale(
         )
 
 
-def _precision(precision: Precision, fp32: bool) -> Precision:
+def _choose_precision(precision: Precision, fp32: bool) -> Precision:
     if fp32 and precision == "fast":
         raise UsageError("--fp32 and --precision fast contradict each other; leave one out.")
     return "exact" if fp32 else precision
 
 
-def _limit(option: str, value: int | None, default: int | None) -> int | None:
+def _parse_limit(option: str, value: int | None, default: int | None) -> int | None:
     if value is not None and value < 0:
         raise UsageError(f"{option} {value}: expected a number of pixels, or 0 for no limit.")
     return default if value is None else value or None
 
 
-def _devices(text: str) -> list[str]:
+def _parse_devices(text: str) -> list[str]:
     """The devices of a list such as "0,1"; a number is a GPU, -1 the CPU."""
     from tessera.engines.devices import parse_device
 
@@ -229,7 +229,7 @@ def _devices(text: str) -> list[str]:
     return [parse_device(name) for name in names]
 
 
-def _alpha(alpha: AlphaMode | None, alpha_upsampler: str | None) -> AlphaMode:
+def _choose_alpha(alpha: AlphaMode | None, alpha_upsampler: str | None) -> AlphaMode:
     if alpha_upsampler is None:
         return alpha or "auto"
     if alpha is not None:
