@@ -210,13 +210,14 @@ def test_a_picture_is_the_same_as_on_the_cpu(device: str):
     assert np.abs(on_cpu.astype(int) - on_gpu).max() <= 1
 
 
-def test_memory_does_not_grow_with_the_number_of_tiles(device: str):
+@pytest.mark.parametrize("tiles", [100, pytest.param(1000, marks=pytest.mark.slow)])
+def test_memory_does_not_grow_with_the_number_of_tiles(device: str, tiles: int):
     engine = VulkanEngine(make_random(CONFIGS["srvgg"]), device=device)
     tile = noise(1, 3, 24, 24).numpy()
     for _ in range(50):
         engine.run(tile)
     before = _resident_bytes()
-    for _ in range(500):
+    for _ in range(tiles):
         engine.run(tile)
     assert _resident_bytes() - before < 8 * 2**20
 

@@ -93,3 +93,10 @@ def test_an_error_of_the_cpu_is_not_tried_again():
     engine = FallbackEngine(Gpu(lost, most=0), Cpu)
     assert engine.recover(lost(), is_smallest=True)
     assert not engine.recover(full(), is_smallest=True)
+
+
+def test_a_gpu_gets_no_larger_tile_than_was_measured():
+    """On a weak GPU the best tile takes a second, and a driver resets a GPU that computes for two."""
+    for engine, expected in ((FallbackEngine(Gpu(full, most=999), Cpu), 192), (Cpu(), 304)):
+        pipeline = Pipeline(generator=nearest(2), engine=engine, settings=Settings(), best_tile=192)
+        assert pipeline.choose_first_tile(300, 301) == expected

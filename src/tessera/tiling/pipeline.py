@@ -66,7 +66,8 @@ class Pipeline:
     def choose_first_tile(self, height: int, width: int) -> int:
         """The tile size to start with for a picture: the requested one, or the best one that fits in memory.
 
-        A picture little larger than the best tile is processed in one piece, which saves its seams.
+        On the CPU, a picture little larger than the best tile is processed in one piece, which saves its seams; on a
+        GPU, the best tile is also what its driver allows at a time.
         """
         if self.settings.tile is not None:
             return self.settings.tile
@@ -75,7 +76,8 @@ class Pipeline:
         free = available_memory_bytes() if on_gpu is None else on_gpu
         affordable = int((free * _SHARE_OF_MEMORY / engine.bytes_per_pixel) ** 0.5) // 8 * 8
         whole = -(-max(height, width) // 8) * 8
-        best = max(self.best_tile, whole) if whole <= min(LARGEST_PIECE, 2 * self.best_tile) else self.best_tile
+        largest = self.best_tile if on_gpu is not None else min(LARGEST_PIECE, 2 * self.best_tile)
+        best = max(self.best_tile, whole) if whole <= largest else self.best_tile
         return max(SMALLEST_TILE, min(best, affordable))
 
     def plan(self, tile: int, subject: PictureTraits | None = None) -> MosaicPlan:

@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Generator, Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from pydantic import BaseModel
 from torch import Tensor
@@ -49,7 +50,8 @@ def check_weight(name: str, tensor: Tensor) -> None:
             " original of this"
             " quantized file."
         )
-    if not bool(torch.isfinite(tensor.to(torch.float32)).all()):
+    # In NumPy: PyTorch starts threads for every small tensor, which takes seconds on a busy machine.
+    if not np.isfinite(tensor.detach().to("cpu", torch.float32).numpy()).all():
         raise WeightsError(
             f"`{name}` holds NaN or infinite values (not finite), which spoil every result. The training that wrote it"
             " had diverged; use an earlier file."
