@@ -55,7 +55,7 @@ def prepare(model: str, assets: Path, folder: Path) -> str:
     torch.save({"kind": kind, "numbers": numbers, "state": state}, folder / "plain.pth")
     text, modules = write_param(config)
     (folder / "plain.param").write_text(text, encoding="ascii")
-    (folder / "plain.bin").write_bytes(write_values(state, modules))
+    (folder / "plain.bin").write_bytes(write_values(generator.arrays, modules))
     return spec
 
 

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -27,6 +28,7 @@ from tessera.weights.dialects.discriminators import recognize_discriminator, unw
 from tessera.weights.discriminator_file import CONFIG_KEY, load_discriminator, save_discriminator
 from tessera.weights.files import load_weights, save_weights
 from tessera.weights.safetensors_file import read_safetensors, write_safetensors
+from tessera.weights.torch_tensors import to_arrays, to_tensors
 
 widths = st.integers(1, 3)
 channels = st.sampled_from([1, 3, 4])
@@ -149,7 +151,7 @@ def test_the_same_weights_give_the_same_bytes_and_nothing_else_is_left(tmp_path:
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors", "b.safetensors"]
     read, _ = read_safetensors(tmp_path / "a.safetensors")  # another program's view of it
-    assert read["attn_1.W.1.num_batches_tracked"].dtype == torch.int64
+    assert read["attn_1.W.1.num_batches_tracked"].dtype == np.int64
     assert all(torch.equal(read[name], tensor) for name, tensor in state.items())
 
 
@@ -195,7 +197,7 @@ def test_metadata_that_disagrees_is_refused(tmp_path: Path) -> None:
         ('{"network": "unet", "feature": 3}', "no valid configuration of unet"),
         ("[]", "does not hold a network configuration"),
     ):
-        write_safetensors(path, state, {CONFIG_KEY: text})
+        write_safetensors(path, to_arrays(state), {CONFIG_KEY: text})
         with pytest.raises(WeightsError, match=said):
             load_discriminator(path)
 
@@ -378,24 +380,24 @@ def test_the_newer_spectral_normalization_of_pytorch_is_read() -> None:
         newer |= {f"{name}.{key}": tensor for key, tensor in layer.state_dict().items()}
     newer |= {name: tensor for name, tensor in state.items() if name.startswith(("conv0.", "conv9."))}
     assert "conv1.parametrizations.weight.original" in newer
-    found = recognize_discriminator(newer)
+    found = recognize_discriminator(to_arrays(newer))
     assert found.config == UNetConfig(features=2)
     assert any("newer" in note for note in found.notes)
     network = UNetConfig(features=2).build().eval()
-    network.load_state_dict(found.state)
+    network.load_state_dict(to_tensors(found.state))
     torch.testing.assert_close(network.conv8.normalize_weight(), layer.weight)
 
 
 def test_files_from_before_batches_were_counted_are_read() -> None:
     state = {n: t for n, t in filled(pytorch_gan()).items() if not n.endswith("num_batches_tracked")}
-    found = recognize_discriminator(state)
-    assert found.state["model.3.num_batches_tracked"].dtype == torch.int64
+    found = recognize_discriminator(to_arrays(state))
+    assert found.state["model.3.num_batches_tracked"].dtype == np.int64
     assert any("no batch counts" in note for note in found.notes)
 
 
 def test_the_discriminator_is_taken_from_a_file_that_holds_both() -> None:
-    generator = RRDBNetConfig(features=2, blocks=1, growth=2).build().state_dict()
-    theirs = filled(real_esrgan())
+    generator = to_arrays(RRDBNetConfig(features=2, blocks=1, growth=2).build().state_dict())
+    theirs = to_arrays(filled(real_esrgan()))
     mixed = {f"netG.{name}": t for name, t in generator.items()} | {f"netD.{name}": t for name, t in theirs.items()}
     for content, wrapper in (
         (mixed, "raw"),

@@ -21,6 +21,7 @@ from tessera.weights.foreign_network import ForeignConfig
 from tessera.weights.ncnn import TAG_FP16, read_ncnn
 from tessera.weights.ncnn_writer import write_param, write_values
 from tessera.weights.published import find_model
+from tessera.weights.torch_tensors import to_arrays
 from tessera.zoo import models as zoo
 
 pytest.importorskip("ncnn")
@@ -62,7 +63,7 @@ def test_what_is_written_for_ncnn_is_read_back_as_the_same_network(config: Gener
     state = make_random(config).network.state_dict()
     text, modules = write_param(config)
     (tmp_path / "a.param").write_text(text)
-    (tmp_path / "a.bin").write_bytes(write_values(state, modules))
+    (tmp_path / "a.bin").write_bytes(write_values(to_arrays(state), modules))
     weights = read_ncnn(tmp_path / "a.bin")
     assert weights.config == config
     assert weights.notes == ()

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tessera.errors import UnsafeWeightsError, WeightsError
+from tessera.weights.arrays import format_dtype
 from tessera.weights.checkpoint import LEGACY_MAGIC, LEGACY_PROTOCOL, read_checkpoint
 
 EVIL = b"cos\nsystem\n(S'touch %s'\ntR."
@@ -51,7 +52,10 @@ def save(path: Path, content: object, zip_format: bool = True) -> Path:
 
 def same(ours: Any, theirs: Any) -> bool:
     if isinstance(theirs, torch.Tensor):
-        return ours.dtype == theirs.dtype and torch.equal(ours, theirs.detach())
+        expected = theirs.detach().contiguous()
+        name, shape = str(expected.dtype).removeprefix("torch."), tuple(expected.shape)
+        data = expected.reshape(-1).view(torch.uint8).numpy().tobytes() if expected.numel() else b""
+        return (format_dtype(ours.dtype), ours.shape, ours.tobytes()) == (name, shape, data)
     if isinstance(theirs, dict):
         return ours.keys() == theirs.keys() and all(same(ours[key], theirs[key]) for key in theirs)
     if isinstance(theirs, (list, tuple)):

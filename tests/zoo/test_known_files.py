@@ -18,6 +18,7 @@ from tessera.storage.checksum import compute_sha256
 from tessera.weights.files import load_weights, save_weights
 from tessera.weights.loaded_generator import LoadedGenerator
 from tessera.weights.ncnn_writer import write_param, write_values
+from tessera.weights.torch_tensors import to_arrays
 from tessera.zoo import known_files
 from tessera.zoo import models as zoo
 from tessera.zoo.known_files import open_weights
@@ -50,7 +51,7 @@ def saved(path: Path, config: GeneratorConfig = CONFIG, seed: int = 0, **metadat
 def saved_as_ncnn(path: Path, config: SRVGGNetCompactConfig, seed: int = 0) -> Path:
     text, modules = write_param(config)
     path.with_suffix(".param").write_text(text)
-    path.with_suffix(".bin").write_bytes(write_values(fresh(config, seed), modules))
+    path.with_suffix(".bin").write_bytes(write_values(to_arrays(fresh(config, seed)), modules))
     return path
 
 

@@ -77,7 +77,7 @@ def open_plain_ncnn(generator: LoadedGenerator) -> Opened:
     with tempfile.TemporaryDirectory() as folder:
         param, values_file = Path(folder, "network.param"), Path(folder, "network.bin")
         param.write_text(text, encoding="ascii")
-        values_file.write_bytes(write_values(generator.network.state_dict(), values))
+        values_file.write_bytes(write_values(generator.arrays, values))
         if net.load_param(str(param)) != 0 or net.load_model(str(values_file)) != 0:
             raise EngineError("ncnn cannot load this network.")
 

@@ -16,8 +16,6 @@ from tessera.cli.shared_options import AsJson, Offline, Overwrite
 from tessera.errors import UsageError
 
 if TYPE_CHECKING:
-    import torch
-
     from tessera.storage.download import Progress
     from tessera.weights.files import LoadedGenerator, WeightsReport
     from tessera.weights.published import Model
@@ -283,13 +281,11 @@ def _check_output(output: Path, *, overwrite: bool) -> None:
 
 
 def _save(loaded: LoadedGenerator, output: Path, *, half: bool) -> None:
-    import torch
-
     from tessera.deploy.passport import describe_provenance
     from tessera.weights.files import save_weights
 
-    dtype: torch.dtype | None = torch.float16 if half else None
-    save_weights(output, loaded.config, loaded.state, metadata=describe_provenance(loaded), dtype=dtype)
+    dtype = "float16" if half else None
+    save_weights(output, loaded.config, loaded.arrays, metadata=describe_provenance(loaded), dtype=dtype)
 
 
 @contextlib.contextmanager

@@ -47,6 +47,7 @@ from tessera.storage.files import write_bytes, write_text
 from tessera.weights.files import LoadedGenerator, load_weights, save_weights
 from tessera.weights.ncnn_writer import write_param, write_values
 from tessera.weights.parts import compute_digest
+from tessera.weights.torch_tensors import to_arrays
 
 State = Mapping[str, Tensor]
 Writer = Callable[[Path, LoadedGenerator, State, ExportSettings, Mapping[str, str]], None]
@@ -212,7 +213,7 @@ def _write_ncnn(
 ) -> None:
     text, values = write_param(loaded.config)
     rounded = {name: cast_for_storage(name, tensor, settings.precision).float() for name, tensor in state.items()}
-    write_bytes(path.with_suffix(".bin"), write_values(rounded, values, half=settings.precision == "fp16"))
+    write_bytes(path.with_suffix(".bin"), write_values(to_arrays(rounded), values, half=settings.precision == "fp16"))
     write_text(path, text, encoding="ascii")
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from tessera.deploy.settings import ExportSettings
 from tessera.deploy.stored import cast_for_storage
 from tessera.generators import GeneratorConfig, find_generator
+from tessera.weights.torch_tensors import to_arrays
 from tessera.weights.torchscript_file import build_torchscript, name_attribute
 
 _FP32 = 6
@@ -35,7 +36,9 @@ def build_torchscript_archive(
     assert declared is not None, "the caller checks that the network is one of the family"
     pen = _ProgramPen(tensors)
     end = config.draw(pen, "input")
-    return build_torchscript(declared.class_name, "\n".join([*pen.lines, f"return {end}"]), tensors, metadata)
+    return build_torchscript(
+        declared.class_name, "\n".join([*pen.lines, f"return {end}"]), to_arrays(tensors), metadata
+    )
 
 
 class _ProgramPen:

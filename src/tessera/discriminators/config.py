@@ -6,11 +6,18 @@ so every field is bounded.
 Shapes: B pictures in a batch, C channels, H rows, W columns; h, w those of a map of logits.
 """
 
-from abc import ABC, abstractmethod
-from typing import Annotated
+from __future__ import annotations
+
+from abc import ABC
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BaseModel, Field
-from torch import nn
+
+from tessera.generators.config import load_class
+from tessera.libraries import import_library
+
+if TYPE_CHECKING:
+    from torch import nn
 
 ImageChannels = Annotated[int, Field(ge=1, le=16)]
 Features = Annotated[int, Field(ge=1, le=512)]
@@ -26,13 +33,24 @@ class DiscriminatorConfig(BaseModel, ABC, frozen=True, extra="forbid"):
     The network returns one tensor of logits per scale: (B, 1, h, w) per pixel or patch, or (B, 1) per picture.
     """
 
+    network_class: ClassVar[str] = ""
+    """The network's class as `module:Class`. It is a path because the class needs PyTorch and this record does not."""
+
     network: str
     in_channels: ImageChannels = 3
     features: Features = 64
 
-    @abstractmethod
     def build(self) -> nn.Module:
         """Build the network with random weights, in training mode, on the default device."""
+        network: Any = load_class(self.network_class)
+        return network(self)
+
+    @property
+    def weight_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of the weights, in the order of the network; built with PyTorch, without memory for them."""
+        torch = import_library("torch")
+        with torch.device("meta"):
+            return {name: tuple(tensor.shape) for name, tensor in self.build().state_dict().items()}
 
     @property
     def multiple(self) -> int:

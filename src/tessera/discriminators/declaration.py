@@ -6,13 +6,12 @@ Recipes, weights files, recognition and attention maps read these declarations; 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from math import isqrt
 from types import MappingProxyType
 from typing import Any
 
-import torch
-
 from tessera.discriminators.config import DiscriminatorConfig
-from tessera.generators.dialect import Dialect
+from tessera.generators.dialect import Dialect, Shapes
 
 
 @dataclass(frozen=True)
@@ -46,5 +45,11 @@ class Discriminator:
 @lru_cache(maxsize=32)
 def own_names(config: DiscriminatorConfig) -> Mapping[str, str]:
     """The `names` of a dialect that keeps the network's own names."""
-    with torch.device("meta"):
-        return MappingProxyType({name: name for name in config.build().state_dict()})
+    return MappingProxyType({name: name for name in config.weight_shapes})
+
+
+def compute_map_side(shapes: Shapes, linear: str, channels: int) -> int:
+    """Side of the square map with this number of channels that a linear layer reads; 0 if the map is not square."""
+    shape = shapes.get(linear, ())
+    pixels = shape[1] // max(channels, 1) if len(shape) == 2 else 0
+    return isqrt(pixels) if isqrt(pixels) ** 2 == pixels else 0

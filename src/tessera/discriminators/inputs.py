@@ -4,14 +4,12 @@ Shapes: B pictures in a batch, C channels, H rows, W columns.
 """
 
 from collections.abc import Sequence
-from math import isqrt
 
 from torch import Tensor
 from torch.nn import functional as F
 
 from tessera.discriminators.config import DiscriminatorConfig
 from tessera.errors import UsageError
-from tessera.generators.dialect import Shapes
 
 
 def check_batch(x: Tensor, config: DiscriminatorConfig) -> None:
@@ -67,10 +65,3 @@ def crop_to(x: Tensor, size: Sequence[int], divisor: int = 1) -> Tensor:
     """
     height, width = size
     return x[..., : -(-height // divisor), : -(-width // divisor)]
-
-
-def compute_map_side(shapes: Shapes, linear: str, channels: int) -> int:
-    """Side of the square map with this number of channels that a linear layer reads; 0 if the map is not square."""
-    shape = shapes.get(linear, ())
-    pixels = shape[1] // max(channels, 1) if len(shape) == 2 else 0
-    return isqrt(pixels) if isqrt(pixels) ** 2 == pixels else 0

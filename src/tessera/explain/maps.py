@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tessera.discriminators.attention_unet import DIVISORS, AttentionMaps
+from tessera.discriminators.attention_unet import DIVISORS
+from tessera.discriminators.attention_unet_network import AttentionMaps
 from tessera.discriminators.catalog import DISCRIMINATORS
 from tessera.discriminators.config import DiscriminatorConfig
 from tessera.discriminators.spectral_norm import SpectralConv2d

@@ -77,6 +77,11 @@ class GeneratorConfig(BaseModel, ABC, frozen=True, extra="forbid"):
         return _record_layers(self)
 
     @property
+    def weight_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of the weights, in the order of the network."""
+        return self.layers.weight_shapes
+
+    @property
     def receptive_radius(self) -> int:
         """The distance in input pixels, horizontally or vertically, up to which a change has an effect."""
         return self.layers.receptive_radius(self.scale, self.multiple)

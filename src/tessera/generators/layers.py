@@ -74,6 +74,19 @@ class Layers:
         """The names of the weights, in the order in which the network uses them first."""
         return tuple(dict.fromkeys(self.weights_in_order))
 
+    @property
+    def weight_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of the weights, in the order of `weight_names`: (O, I, K, K), (O,) or (C,)."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        for layer in self.all:
+            if layer.kind == "conv":
+                inputs = self.all[layer.reads[0]].channels
+                shapes[f"{layer.module}.weight"] = (layer.channels, inputs, layer.kernel, layer.kernel)
+                shapes[f"{layer.module}.bias"] = (layer.channels,)
+            elif layer.kind == "prelu":
+                shapes[f"{layer.module}.weight"] = (layer.channels,)
+        return shapes
+
     def multiply_adds_of(self, layer: Layer, height: int, width: int) -> int:
         """Count the multiply-adds of a layer for an input of this size, without the biases."""
         pixels = layer.zoom**2 * height * width

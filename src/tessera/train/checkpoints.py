@@ -29,6 +29,7 @@ from tessera.storage.atomic import choose_temporary_name, flush_folder
 from tessera.storage.checksum import compute_sha256
 from tessera.storage.files import read_bytes, write_text
 from tessera.weights.safetensors_file import write_safetensors
+from tessera.weights.torch_tensors import to_arrays
 
 STATE_NAME = "state.json"
 _STEP = re.compile(r"\d{9}")
@@ -107,7 +108,7 @@ def _flush_file(path: Path) -> None:
 
 def tensor_writer(tensors: Mapping[str, Tensor]) -> WriteFile:
     """Give a function that writes tensors of any type as safetensors. It raises OSError."""
-    held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    held = to_arrays(tensors)
     return lambda path: write_safetensors(path, held, {})
 
 

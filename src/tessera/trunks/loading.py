@@ -22,6 +22,7 @@ from tessera.weights.hdf5_file import is_hdf5, read_hdf5
 from tessera.weights.names import WEIGHTS_SUFFIXES
 from tessera.weights.published import Model, RemoteFile
 from tessera.weights.safetensors_file import read_safetensors
+from tessera.weights.torch_tensors import to_tensor, to_tensors
 from tessera.zoo.fetching import fetch_file, models_folder
 from tessera.zoo.models import fetch
 
@@ -105,7 +106,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """
     try:
         if path.suffix.lower() == ".h5" or is_hdf5(path):
-            return {name: t.permute(3, 2, 0, 1) if t.ndim == 4 else t for name, t in read_hdf5(path).items()}
+            return {
+                name: to_tensor(a.transpose(3, 2, 0, 1) if a.ndim == 4 else a) for name, a in read_hdf5(path).items()
+            }
         if identify_format(path) == "safetensors":
             return _unwrap_state(path, read_safetensors(path)[0])
     except OSError as error:
@@ -117,7 +120,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def _unwrap_state(path: Path, content: object) -> dict[str, Tensor]:
     try:
-        return unwrap(content).state
+        return to_tensors(unwrap(content).state)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
 

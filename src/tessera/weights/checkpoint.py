@@ -2,7 +2,7 @@
 
 A `.pth` file is a program: unpickling imports the names it contains and calls them. Here `pickle_walk` only interprets
 the program. Any name that tensors do not need stops the reading, and the error quotes it. This module then builds the
-tensors from the bytes of the storages, after it has compared every declared size with the actual size. `torch.load` is
+arrays from the bytes of the storages, after it has compared every declared size with the actual size. `torch.load` is
 never called, so its vulnerabilities (and the differences between its archive reader and others) do not apply.
 
 Two formats are supported: the ZIP archive that PyTorch writes since 1.6, and the older one, which is consecutive
@@ -14,13 +14,14 @@ import io
 import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import IO, Any, Literal, cast
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from tessera.errors import UnsafeWeightsError, WeightsError
+from tessera.weights.arrays import Array
 from tessera.weights.names import CHECKPOINT_SUFFIXES
 from tessera.weights.pickle_walk import DAMAGE, Global, Inert, MalformedError, Storage, Strided, Walker
 from tessera.weights.signatures import ZIP_MAGIC, describe_other_file
@@ -38,7 +39,10 @@ LEGACY_PROTOCOL = 1001
 
 @dataclass(frozen=True)
 class CheckpointContent:
-    """Content of a file: containers, numbers and tensors. Any other object is an `Inert`, which only has a name."""
+    """Content of a file: containers, numbers and arrays. Any other object is an `Inert`, which only has a name.
+
+    Arrays are views of the storages as they were read: not writable, and several may share memory.
+    """
 
     content: Any
     format: Literal["zip", "legacy"]
@@ -275,29 +279,30 @@ def _find_prefix(members: dict[str, zipfile.ZipInfo]) -> str:
 
 
 def _make(content: Any, read: Callable[[Storage], bytes]) -> Any:
-    """Build containers and tensors from the description of a file; each container and each storage once."""
+    """Build containers and arrays from the description of a file; each container and each storage once."""
     made: dict[int, Any] = {}
-    storages: dict[str, Tensor] = {}
+    storages: dict[str, bytes] = {}
 
-    def build_storage(storage: Storage) -> Tensor:
+    def read_once(storage: Storage) -> bytes:
         if storage.key not in storages:
-            data = bytearray(read(storage))
+            storages[storage.key] = data = read(storage)
             if len(data) != storage.bytes:
                 raise MalformedError(f"storage {storage.key!r} is cut off")
-            storages[storage.key] = torch.frombuffer(data, dtype=torch.uint8) if data else torch.empty(0).byte()
         return storages[storage.key]
 
-    def build_tensor(tensor: Strided) -> Tensor:
-        flat = build_storage(tensor.storage)
-        if tensor.dtype is torch.bool:
-            flat = flat != 0
-        elif tensor.dtype is not torch.uint8:
-            flat = flat.view(tensor.dtype)
-        return flat.as_strided(tensor.size, tensor.stride, tensor.offset)
+    def build_array(tensor: Strided) -> Array:
+        data = read_once(tensor.storage)
+        if not prod(tensor.size):
+            return np.empty(tensor.size, tensor.dtype)
+        stored = np.dtype(np.uint8) if tensor.dtype == np.bool_ else tensor.dtype
+        size, strides = stored.itemsize, [step * stored.itemsize for step in tensor.stride]
+        # NumPy compares sizes and strides with the buffer, too.
+        view: Array = np.ndarray(tensor.size, stored, data, tensor.offset * size, strides)
+        return view != 0 if tensor.dtype == np.bool_ else view
 
     def build_value(value: Any, depth: int) -> Any:
         if isinstance(value, Strided):
-            return build_tensor(value)
+            return build_array(value)
         if isinstance(value, (Global, Storage)):
             return Inert(value.name if isinstance(value, Global) else "storage")
         if not isinstance(value, (dict, list, tuple)):

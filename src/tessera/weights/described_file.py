@@ -9,14 +9,12 @@ import contextlib
 from collections.abc import Generator, Mapping
 from pathlib import Path
 
-import numpy as np
-import torch
 from pydantic import BaseModel
-from torch import Tensor
 
 from tessera.errors import UsageError, WeightsError
 from tessera.storage.leftovers import remove_leftovers
-from tessera.weights.safetensors_file import DTYPE_NAMES, write_safetensors
+from tessera.weights.arrays import Array, State, format_dtype, has_only_finite, is_floating
+from tessera.weights.safetensors_file import WEIGHT_TYPES, write_safetensors
 
 FORMAT_KEY = "format"
 VERSION_KEY = "tessera.format"
@@ -32,26 +30,20 @@ def prefix_errors(path: Path) -> Generator[None, None, None]:
         raise type(error)(f"{path}: {error}") from error.__cause__
 
 
-def format_dtype(dtype: torch.dtype) -> str:
-    """The name of a type without the prefix `torch.`: `float16`."""
-    return str(dtype).removeprefix("torch.")
-
-
 def select_metadata(metadata: Mapping[str, str], key: str) -> dict[str, str]:
     """Metadata for people: all but the configuration and the keys of the container."""
     return {name: value for name, value in metadata.items() if name not in (key, FORMAT_KEY)}
 
 
-def check_weight(name: str, tensor: Tensor) -> None:
+def check_weight(name: str, tensor: Array) -> None:
     """Raise WeightsError for a tensor with other than finite floating-point values."""
-    if not tensor.dtype.is_floating_point:
+    if not is_floating(tensor.dtype):
         raise WeightsError(
             f"`{name}` has the type {format_dtype(tensor.dtype)}; expected floating-point weights. Give the"
             " original of this"
             " quantized file."
         )
-    # In NumPy: PyTorch starts threads for every small tensor, which takes seconds on a busy machine.
-    if not np.isfinite(tensor.detach().to("cpu", torch.float32).numpy()).all():
+    if not has_only_finite(tensor):
         raise WeightsError(
             f"`{name}` holds NaN or infinite values (not finite), which spoil every result. The training that wrote it"
             " had diverged; use an earlier file."
@@ -65,7 +57,7 @@ def check_name(path: Path) -> None:
 
 
 def write_described(
-    path: Path, tensors: Mapping[str, Tensor], key: str, config: BaseModel, metadata: Mapping[str, str] | None
+    path: Path, tensors: State, key: str, config: BaseModel, metadata: Mapping[str, str] | None
 ) -> None:
     """Write tensors with the configuration of their network under `key`, atomically.
 
@@ -73,7 +65,7 @@ def write_described(
     WeightsError when the file cannot be written.
     """
     for name, tensor in tensors.items():
-        if tensor.dtype not in DTYPE_NAMES:
+        if format_dtype(tensor.dtype) not in WEIGHT_TYPES:
             raise UsageError(
                 f"{path}: `{name}` has the type {format_dtype(tensor.dtype)}; expected floating-point weights."
             )

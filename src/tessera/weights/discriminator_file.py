@@ -5,24 +5,23 @@ What Tessera writes is safetensors with the complete configuration in its metada
 normalizations, the vectors of spectral norms), so that training can resume from it.
 """
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from tessera.config import config_from_json
 from tessera.discriminators.catalog import DISCRIMINATORS
 from tessera.discriminators.config import DiscriminatorConfig
 from tessera.errors import UsageError, WeightsError
-from tessera.weights.assembling import assemble
+from tessera.weights.arrays import Array, format_dtype, is_floating
 from tessera.weights.checkpoint import read_checkpoint
 from tessera.weights.described_file import (
     check_name,
     check_weight,
-    format_dtype,
     prefix_errors,
     select_metadata,
     write_described,
@@ -35,6 +34,10 @@ from tessera.weights.names import ARCHIVE_SUFFIX, CHECKPOINT_SUFFIXES
 from tessera.weights.parts import read_digest
 from tessera.weights.pickle_walk import Inert
 from tessera.weights.safetensors_file import read_safetensors
+from tessera.weights.torch_tensors import to_arrays
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 CONFIG_KEY = "tessera.discriminator"
 GENERATOR_KEY = "tessera.config"
@@ -96,6 +99,8 @@ def load_discriminator(path: Path, *, config: DiscriminatorConfig | None = None)
     with prefix_errors(path):
         chosen = _reconcile_config(found, config)
         _check_numbers(found.state)
+    from tessera.weights.assembling import assemble  # imports PyTorch
+
     return LoadedDiscriminator(
         config=chosen,
         network=assemble(chosen, found.state),
@@ -159,12 +164,12 @@ def _describe_network(config: DiscriminatorConfig) -> str:
     return f"{config.network} with {scales} networks" if scales else config.network
 
 
-def _check_numbers(state: Mapping[str, Tensor]) -> None:
+def _check_numbers(state: Mapping[str, Array]) -> None:
     """Raise WeightsError for weights that are not finite floating-point values."""
     for name, tensor in state.items():
         if not name.endswith(COUNTER):
             check_weight(name, tensor)
-        elif tensor.dtype.is_floating_point or tensor.dtype.is_complex:
+        elif tensor.dtype.kind not in "iu":
             raise WeightsError(f"`{name}` counts batches; expected an integer, found {format_dtype(tensor.dtype)}.")
 
 
@@ -174,7 +179,7 @@ def _check_numbers(state: Mapping[str, Tensor]) -> None:
 def save_discriminator(
     path: Path,
     config: DiscriminatorConfig,
-    state: Mapping[str, Tensor],
+    state: Mapping[str, Array] | Mapping[str, Tensor],
     metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Write a discriminator as safetensors with the complete configuration in the metadata.
@@ -189,15 +194,15 @@ def save_discriminator(
     check_name(path)
     if not any(isinstance(config, known.config) for known in DISCRIMINATORS):
         raise UsageError(f"{path}: the discriminator {config.network} cannot be written.")
-    problem = compare(state_shapes(config), state)
+    arrays = to_arrays(state)
+    problem = compare(state_shapes(config), arrays)
     if problem:
         raise UsageError(f"{path}: these are not the weights of this {config.network}: {problem}.")
-    for name, tensor in state.items():
-        if not tensor.dtype.is_floating_point and not name.endswith(COUNTER):
+    for name, tensor in arrays.items():
+        if not is_floating(tensor.dtype) and not name.endswith(COUNTER):
             raise UsageError(
                 f"{path}: `{name}` has the type {format_dtype(tensor.dtype)}; expected floating-point weights."
             )
     with prefix_errors(path):
-        _check_numbers(state)
-    tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in state.items()}
-    write_described(path, tensors, CONFIG_KEY, config, metadata)
+        _check_numbers(arrays)
+    write_described(path, arrays, CONFIG_KEY, config, metadata)

@@ -5,15 +5,21 @@ Shapes: B pictures, C channels, H rows, W columns, s the scale.
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+import numpy as np
+from numpy.typing import NDArray
 
 from tessera.errors import WeightsError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Planes = NDArray[np.float32]
 
 MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
 LARGEST_SCALE = 16
@@ -26,7 +32,7 @@ SMALL_PROBE = (5, 7)
 Fixed = tuple[int | None, ...]
 
 
-class FileNetwork(nn.Module, ABC):
+class FileNetwork(ABC):
     """A file as a network: (B, C, H, W) float32 in [0, 1] -> (B, C, s*H, s*W) float32, not clipped.
 
     `fixed` is batch, channels, height and width; None where the size is dynamic. For a file of one fixed size, smaller
@@ -35,12 +41,23 @@ class FileNetwork(nn.Module, ABC):
     """
 
     def __init__(self, path: Path, fixed: Fixed) -> None:
-        super().__init__()
         self.path, self.fixed = path, fixed
         self.multiple = 1
         """Height and width must divide by this number, as far as it is known."""
+        self._module: nn.Module | None = None
+        self._module_lock = threading.Lock()
 
-    def forward(self, x: Tensor) -> Tensor:
+    @property
+    def module(self) -> nn.Module:
+        """The same as a PyTorch module, built on first use."""
+        with self._module_lock:
+            if self._module is None:
+                from tessera.weights.file_module import FileModule  # imports PyTorch
+
+                self._module = FileModule(self.run).eval()
+            return self._module
+
+    def run(self, x: Planes) -> Planes:
         """Upscale a batch."""
         height, width = x.shape[2:]
         below, right = ((side or own) - own for side, own in zip(self.fixed[2:], (height, width), strict=True))
@@ -55,14 +72,14 @@ class FileNetwork(nn.Module, ABC):
                 " pads them."
             )
         if below or right:
-            x = F.pad(x, (0, right, 0, below), mode="replicate")
-        batches = x.split(1) if self.fixed[0] == 1 else (x,)
-        out = torch.cat([self.forward_batch(batch) for batch in batches])
+            x = np.pad(x, ((0, 0), (0, 0), (0, below), (0, right)), mode="edge")
+        batches = np.split(x, len(x)) if self.fixed[0] == 1 else (x,)
+        out = np.concatenate([self.run_batch(batch) for batch in batches])
         scale = out.shape[2] // x.shape[2]
         return out[:, :, : scale * height, : scale * width]
 
     @abstractmethod
-    def forward_batch(self, batch: Tensor) -> Tensor:
+    def run_batch(self, batch: Planes) -> Planes:
         """Run a batch of an accepted size: (B, C, H, W) -> (B, C, s*H, s*W), float32."""
 
 

@@ -7,34 +7,35 @@ Tessera writes safetensors with the complete configuration in the metadata, and 
 Shapes: B pictures in a batch, C channels, H rows, W columns, s the scale.
 """
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
+import numpy as np
 from pydantic import BaseModel
-from torch import Tensor, nn
 
 from tessera.errors import UnknownNetworkError, UsageError, WeightsError
 from tessera.generators import CONFIG_KEY, GeneratorConfig, config_from_json, find_generator
-from tessera.weights.assembling import assemble
+from tessera.weights.arrays import Array, convert, format_dtype, is_floating, parse_dtype
 from tessera.weights.checkpoint import read_checkpoint
 from tessera.weights.described_file import (
     check_name,
     check_weight,
-    format_dtype,
     prefix_errors,
     select_metadata,
     write_described,
 )
 from tessera.weights.dialects import Unwrapped, compare, recognize, state_shapes, unwrap
+from tessera.weights.file_network import FileNetwork
 from tessera.weights.foreign_network import ForeignConfig, build_foreign
 from tessera.weights.formats import TITLES, Format, has_usual_suffix, identify_format
 from tessera.weights.license import find_license
-from tessera.weights.loaded_generator import LoadedGenerator
+from tessera.weights.loaded_generator import LoadedGenerator, Weights
 from tessera.weights.names import (
     derive_name,
     find_scale,
@@ -45,7 +46,11 @@ from tessera.weights.openvino_file import OpenVinoFile, read_openvino
 from tessera.weights.parts import compute_digest, find_description, list_parts, read_digest
 from tessera.weights.pickle_walk import Inert
 from tessera.weights.safetensors_file import read_safetensors
+from tessera.weights.torch_tensors import to_arrays
 from tessera.weights.torchscript_file import read_own_torchscript
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -76,13 +81,13 @@ class _Weights:
     """The weights of a file, renamed and checked, before a network is built from them."""
 
     config: GeneratorConfig
-    state: dict[str, Tensor]
+    state: dict[str, Array]
     dialect: str
     wrapper: str
     metadata: Mapping[str, str]
     notes: tuple[str, ...]
     dtypes: tuple[str, ...]
-    network: nn.Module | None = None
+    network: nn.Module | FileNetwork | None = None
     choices: tuple[str, ...] = ()
 
 
@@ -90,7 +95,7 @@ class _Weights:
 
 
 def load_weights(path: Path, *, scale: int | None = None, averaged: bool = True) -> LoadedGenerator:
-    """Read a weights file of any known format and build its network.
+    """Read a weights file of any known format.
 
     `scale` is needed only where the weights leave it open (one upsampling stage can be x2 or x3; without it the
     file's name decides); another scale than that of the weights is an error. Without `averaged`, the raw weights are
@@ -100,11 +105,14 @@ def load_weights(path: Path, *, scale: int | None = None, averaged: bool = True)
     """
     path = Path(path)
     weights = _read(path, scale, averaged=averaged)
-    network = weights.network or assemble(weights.config, weights.state)
+    network = weights.network
+    if network is None:
+        fp32 = np.dtype(np.float32)
+        network = Weights({name: convert(weights.state.pop(name), fp32) for name in list(weights.state)})
     sha256 = read_digest(path)
     return LoadedGenerator(
         config=weights.config,
-        network=network.eval().requires_grad_(False),
+        network=network,
         name=derive_name(path),
         source=path,
         sha256=sha256,
@@ -136,7 +144,7 @@ def inspect_weights(path: Path) -> WeightsReport:
             wrapper=weights.wrapper,
             scale=weights.config.scale,
             config=weights.config,
-            parameters=sum(tensor.numel() for tensor in weights.state.values()) or None,
+            parameters=sum(array.size for array in weights.state.values()) or None,
             multiply_adds_128=weights.config.multiply_adds(128, 128) or None,
             dtypes=weights.dtypes,
             metadata=weights.metadata,
@@ -242,7 +250,7 @@ def _read_safetensors(path: Path, scale: int | None) -> _Weights:
 
 
 def _read_described(
-    state: Mapping[str, Tensor], metadata: Mapping[str, str], scale: int | None, dialect: str
+    state: Mapping[str, Array], metadata: Mapping[str, str], scale: int | None, dialect: str
 ) -> _Weights:
     """Compare the weights of a file that Tessera wrote with the configuration in its metadata."""
     config = config_from_json(metadata.get(CONFIG_KEY, ""))
@@ -270,7 +278,7 @@ def _read_tensors(path: Path, unwrapped: Unwrapped, scale: int | None, metadata:
         config, network = build_foreign(unwrapped.state, error)
         _check_scale(config, scale)
         notes = (*unwrapped.notes, f"A {config.architecture} network, loaded by spandrel; receptive field unknown.")
-        state, network = network.state_dict(), network.to(torch.float32)
+        state, network = to_arrays(network.state_dict()), network.float().eval().requires_grad_(False)
         weights = _validate(config, state, "spandrel", unwrapped.wrapper, metadata, notes, network=network)
     else:
         notes = (*unwrapped.notes, *found.notes)
@@ -280,7 +288,7 @@ def _read_tensors(path: Path, unwrapped: Unwrapped, scale: int | None, metadata:
 
 def _validate(
     config: GeneratorConfig,
-    state: dict[str, Tensor],
+    state: dict[str, Array],
     dialect: str,
     wrapper: str,
     metadata: Mapping[str, str],
@@ -289,12 +297,12 @@ def _validate(
 ) -> _Weights:
     """Refuse weights that are not finite floating-point values."""
     dtypes: set[str] = set()
-    for name, tensor in state.items():
-        if network is None or tensor.dtype.is_floating_point:
-            check_weight(name, tensor)
-        if not tensor.numel():
-            raise WeightsError(f"`{name}` has the shape {tuple(tensor.shape)}, which holds no values.")
-        dtypes.add(format_dtype(tensor.dtype))
+    for name, array in state.items():
+        if network is None or is_floating(array.dtype):
+            check_weight(name, array)
+        if not array.size:
+            raise WeightsError(f"`{name}` has the shape {array.shape}, which holds no values.")
+        dtypes.add(format_dtype(array.dtype))
     if "float64" in dtypes:
         notes = (*notes, "Its double-precision weights were rounded to single precision.")
     return _Weights(config, state, dialect, wrapper, dict(metadata), notes, tuple(sorted(dtypes)), network)
@@ -323,10 +331,10 @@ def _check_scale(config: GeneratorConfig, scale: int | None) -> None:
 def save_weights(
     path: Path,
     config: GeneratorConfig,
-    state: Mapping[str, Tensor],
+    state: Mapping[str, Array] | Mapping[str, Tensor],
     *,
     metadata: Mapping[str, str] | None = None,
-    dtype: torch.dtype | None = None,
+    dtype: Any = None,
 ) -> None:
     """Write weights as safetensors with the complete configuration in the metadata.
 
@@ -335,9 +343,10 @@ def save_weights(
     Args:
         path: The file, ending in .safetensors.
         config: The configuration of the network; its kind, sizes and scale.
-        state: Finite floating-point tensors, with the names and shapes of the network that `config` builds.
+        state: Finite floating-point arrays of NumPy or tensors of PyTorch, with the names and shapes of the network
+            that `config` builds.
         metadata: Further text entries for the header; None for none.
-        dtype: Type that all tensors are converted to; None preserves the type of each.
+        dtype: Type that all are converted to ("float16", or a type of NumPy or PyTorch); None preserves each.
 
     Raises:
         UsageError: The extension, the kind of network, a name, a shape or a type does not match.
@@ -347,18 +356,20 @@ def save_weights(
     check_name(path)
     if find_generator(config) is None:
         raise UsageError(f"{path}: weights of {config.network} can be used but not written.")
-    problem = compare(state_shapes(config), state)
+    given = to_arrays(state)
+    problem = compare(state_shapes(config), given)
     if problem:
         raise UsageError(f"{path}: these are not the weights of this {config.network}: {problem}.")
-    tensors = {
-        name: state[name].detach().to("cpu", dtype or state[name].dtype).contiguous() for name in state_shapes(config)
+    arrays = {
+        name: given[name] if dtype is None else convert(given[name], parse_dtype(dtype))
+        for name in state_shapes(config)
     }
-    for name, tensor in tensors.items():
-        if not tensor.dtype.is_floating_point:
+    for name, array in arrays.items():
+        if not is_floating(array.dtype):
             raise UsageError(
-                f"{path}: `{name}` has the type {format_dtype(tensor.dtype)}; expected floating-point weights."
+                f"{path}: `{name}` has the type {format_dtype(array.dtype)}; expected floating-point weights."
             )
     with prefix_errors(path):
-        for name, tensor in tensors.items():
-            check_weight(name, tensor)
-    write_described(path, tensors, CONFIG_KEY, config, metadata)
+        for name, array in arrays.items():
+            check_weight(name, array)
+    write_described(path, arrays, CONFIG_KEY, config, metadata)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, Literal
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, Literal
 
 from tessera.errors import EngineError, UnknownNetworkError, WeightsError
 from tessera.generators import GeneratorConfig
 from tessera.generators.drawing import Map, Pen
 from tessera.libraries import find_install, import_library
+from tessera.weights.arrays import State
+from tessera.weights.torch_tensors import to_tensors
+
+if TYPE_CHECKING:
+    from torch import nn
 
 FOREIGN_RADIUS = 128
 
@@ -49,14 +51,14 @@ class ForeignConfig(GeneratorConfig, frozen=True, extra="forbid"):
         raise WeightsError(f"{self.architecture} can only be loaded from a file.")
 
 
-def build_foreign(state: Mapping[str, Tensor], error: UnknownNetworkError) -> tuple[ForeignConfig, nn.Module]:
+def build_foreign(state: State, error: UnknownNetworkError) -> tuple[ForeignConfig, nn.Module]:
     """Build a network from tensors that no dialect of the family has, with `spandrel`.
 
     `error` says why they are unknown. Raises UnknownNetworkError that continues it, with how to install the package.
     """
     spandrel = _import_spandrel(error)
     try:
-        model: Any = spandrel.ModelLoader(device="cpu").load_from_state_dict(dict(state))
+        model: Any = spandrel.ModelLoader(device="cpu").load_from_state_dict(to_tensors(state))
     except Exception as foreign:  # its errors have no common root
         raise UnknownNetworkError(f"{error} The package spandrel does not know it either.") from foreign
     size: Any = model.size_requirements

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from tessera.errors import WeightsError
 from tessera.libraries import find_install, import_library
+from tessera.weights.arrays import Array
 from tessera.weights.checkpoint import LIMIT_BYTES
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -29,7 +28,7 @@ def is_hdf5(path: Path) -> bool:
         return file.read(len(SIGNATURE)) == SIGNATURE
 
 
-def read_hdf5(path: Path) -> dict[str, Tensor]:
+def read_hdf5(path: Path) -> dict[str, Array]:
     """Read the floating-point arrays of a file by their path in it (`block1/vars/0`), each in its own type.
 
     Raises WeightsError (without the name of the file) where h5py is missing, and where the file is damaged, holds more
@@ -51,7 +50,7 @@ def read_hdf5(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"not a complete HDF5 file ({error}). Download it again.") from error
 
 
-def _read_arrays(h5py: Any, file: Any, size: int) -> dict[str, Tensor]:
+def _read_arrays(h5py: Any, file: Any, size: int) -> dict[str, Array]:
     arrays: dict[str, Any] = {}
     visited = 0
 
@@ -71,10 +70,10 @@ def _read_arrays(h5py: Any, file: Any, size: int) -> dict[str, Tensor]:
         raise WeightsError(
             f"its arrays have {total:,} bytes, more than the file ({size:,}). Save it without compression."
         )
-    found: dict[str, Tensor] = {}
+    found: dict[str, Array] = {}
     for name, item in arrays.items():
         if item.is_virtual or item.external:
             raise WeightsError(f"`{name}` has its values in another file. Give a file that holds them itself.")
         values = np.asarray(item[()])
-        found[name] = torch.from_numpy(values.astype(values.dtype.newbyteorder("="), copy=True))
+        found[name] = values.astype(values.dtype.newbyteorder("="), copy=True)
     return found

@@ -18,14 +18,14 @@ from math import prod
 from pathlib import Path
 from typing import BinaryIO
 
-import torch
+import numpy as np
 from pydantic import ValidationError
-from torch import Tensor
 
 from tessera.config import explain
 from tessera.errors import UnknownNetworkError, WeightsError
 from tessera.generators import GENERATORS, GeneratorConfig
 from tessera.generators.structure import Drawn, LayerList, Structure, draw_structure, list_layers
+from tessera.weights.arrays import Array
 from tessera.weights.dialects import state_shapes
 from tessera.weights.ncnn_text import TAG_FP16, TAG_FP32, NcnnLayer, NcnnMismatchError, parse_param
 
@@ -38,7 +38,7 @@ class NcnnWeights:
     """The content of a pair of files: the network, and its weights by the network's names in the stored types."""
 
     config: GeneratorConfig
-    state: dict[str, Tensor]
+    state: dict[str, Array]
     notes: tuple[str, ...]
     param: Path
     bin: Path
@@ -363,45 +363,45 @@ def _find_first_difference(reading: _Reading, config: GeneratorConfig, expected_
 # ---------------------------------------------------------------------------------------------------- the values
 
 
-def _read_values(file: BinaryIO, size: int, config: GeneratorConfig, order: list[_Stored]) -> dict[str, Tensor]:
+def _read_values(file: BinaryIO, size: int, config: GeneratorConfig, order: list[_Stored]) -> dict[str, Array]:
     shapes = state_shapes(config)
-    state: dict[str, Tensor] = {}
+    state: dict[str, Array] = {}
 
-    def take(count: int, dtype: torch.dtype, what: str) -> Tensor:
-        length = count * dtype.itemsize
+    def take(count: int, dtype: str, what: str) -> Array:
+        length = count * np.dtype(dtype).itemsize
         left = size - file.tell()
         if length > left:
             raise NcnnMismatchError(f"{what} needs {length} bytes at {file.tell()}, and {left} are left")
-        data = bytearray(file.read(length))
+        data = file.read(length)
         if len(data) != length:
             raise NcnnMismatchError(f"{what} is cut off")
-        return torch.frombuffer(data, dtype=dtype)
+        return np.frombuffer(data, dtype)
 
     for stored in order:
         layer = stored.layer
         if stored.constants:
-            if int(take(1, torch.int32, f"the tag of {layer}")) != TAG_FP32:
+            if int(take(1, "<u4", f"the tag of {layer}")[0]) != TAG_FP32:
                 raise NcnnMismatchError(f"{layer} has another tag than fp32 (0)")
             for values in stored.constants:
-                if not torch.allclose(take(len(values), torch.float32, f"{layer}"), torch.tensor(values)):
+                if not np.allclose(take(len(values), "<f4", f"{layer}"), np.array(values, np.float32)):
                     raise NcnnMismatchError(f"{layer} has other factors or offsets than {config.network}")
             continue
         shape = shapes[f"{stored.module}.weight"]
         count = prod(shape)
         if layer.kind == "PReLU":
-            state[f"{stored.module}.weight"] = take(count, torch.float32, f"{layer}").reshape(shape)
+            state[f"{stored.module}.weight"] = take(count, "<f4", f"{layer}").reshape(shape)
             continue
         if layer.integer(6) != count:
             raise NcnnMismatchError(f"{layer} declares {layer.integer(6)} weights, and {count} are expected")
-        tag = int(take(1, torch.int32, f"the tag of {layer}")) & 0xFFFFFFFF
+        tag = int(take(1, "<u4", f"the tag of {layer}")[0])
         if tag not in (TAG_FP16, TAG_FP32):
             raise NcnnMismatchError(
                 f"{layer} has the tag 0x{tag:08X}, and only fp16 (0x{TAG_FP16:08X}) and fp32 (0) can be read exactly"
             )
-        dtype = torch.float16 if tag == TAG_FP16 else torch.float32
+        dtype = "<f2" if tag == TAG_FP16 else "<f4"
         padded = count + (count % 2 if tag == TAG_FP16 else 0)
         state[f"{stored.module}.weight"] = take(padded, dtype, f"{layer}")[:count].reshape(shape)
-        state[f"{stored.module}.bias"] = take(shape[0], torch.float32, f"the bias of {layer}")
+        state[f"{stored.module}.bias"] = take(shape[0], "<f4", f"the bias of {layer}")
     if file.tell() != size:
         raise NcnnMismatchError(f"{size - file.tell()} bytes are left over")
     return {name: state[name] for name in shapes}

@@ -6,14 +6,13 @@ reads the bits of `1` as a tiny number, so floats are written with an exponent.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from tessera.generators import GeneratorConfig
+from tessera.weights.arrays import State, to_float32
 from tessera.weights.ncnn_text import MAGIC, TAG_FP16, TAG_FP32
 
 Constants = tuple[tuple[float, ...], tuple[float, ...]]
@@ -124,7 +123,7 @@ def _join_lines(layers: Sequence[_Line]) -> str:
     return "\n".join([MAGIC, f"{len(lines)} {blobs}", *lines, ""])
 
 
-def write_values(state: Mapping[str, Tensor], values: Sequence[str | Constants], *, half: bool = False) -> bytes:
+def write_values(state: State, values: Sequence[str | Constants], *, half: bool = False) -> bytes:
     """Write the `.bin` of a network: for each convolution the tag, the weights, the bias.
 
     With `half` the weights of convolutions are fp16, padded to multiples of 4 bytes; all else is fp32.
@@ -134,12 +133,12 @@ def write_values(state: Mapping[str, Tensor], values: Sequence[str | Constants],
         if not isinstance(each, str):
             parts.append(TAG_FP32.to_bytes(4, "little") + np.array(each, "<f4").tobytes())
             continue
-        weight = state[f"{each}.weight"].detach().to("cpu", torch.float32).contiguous()
+        weight = to_float32(state[f"{each}.weight"])
         kind = "<f2" if half and weight.ndim == 4 else "<f4"
         if weight.ndim == 4:
             parts.append((TAG_FP16 if half else TAG_FP32).to_bytes(4, "little"))
-        content = weight.numpy().astype(kind, copy=False).tobytes()
+        content = weight.astype(kind, copy=False).tobytes()
         parts.append(content + bytes(-len(content) % 4))
         if f"{each}.bias" in state:
-            parts.append(state[f"{each}.bias"].detach().to("cpu", torch.float32).numpy().astype("<f4").tobytes())
+            parts.append(to_float32(state[f"{each}.bias"]).astype("<f4", copy=False).tobytes())
     return b"".join(parts)

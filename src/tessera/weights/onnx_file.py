@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from tessera.errors import WeightsError
 from tessera.generators import CONFIG_KEY
@@ -24,6 +22,7 @@ from tessera.weights.file_network import (
     PROBE,
     SMALL_PROBE,
     FileNetwork,
+    Planes,
     describe_limits,
     probe_sizes,
     read_channels,
@@ -47,10 +46,10 @@ class OnnxNetwork(FileNetwork):
         self._name: str = only.name
         self._type = _TYPES[only.type]
 
-    def forward_batch(self, batch: Tensor) -> Tensor:
+    def run_batch(self, batch: Planes) -> Planes:
         """Run a batch of an accepted size: (B, C, H, W) -> (B, C, s*H, s*W), float32."""
-        array = batch.detach().to("cpu").contiguous().numpy().astype(self._type, copy=False)
-        return torch.from_numpy(np.asarray(self.session.run(None, {self._name: array})[0], np.float32))
+        array = np.ascontiguousarray(batch, self._type)
+        return np.asarray(self.session.run(None, {self._name: array})[0], np.float32)
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ def read_onnx(path: Path) -> OnnxFile:
     network = OnnxNetwork(path, session)
 
     def infer_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(network.forward_batch(torch.rand(shape, generator=torch.Generator().manual_seed(0))).shape)
+        return network.run_batch(np.random.default_rng(0).random(shape, np.float32)).shape
 
     meta = session.get_modelmeta()
     probe = SMALL_PROBE if CONFIG_KEY in meta.custom_metadata_map else PROBE

@@ -15,11 +15,16 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from tessera.errors import WeightsError
-from tessera.weights.file_network import FileNetwork, describe_limits, probe_sizes, read_channels, shorten_message
+from tessera.weights.file_network import (
+    FileNetwork,
+    Planes,
+    describe_limits,
+    probe_sizes,
+    read_channels,
+    shorten_message,
+)
 from tessera.weights.openvino_core import openvino_core, processor_options, read_model
 
 METADATA = "tessera"
@@ -39,15 +44,15 @@ class OpenVinoNetwork(FileNetwork):
         self._compiled: Any = None
         self._lock = threading.Lock()
 
-    def forward_batch(self, batch: Tensor) -> Tensor:
+    def run_batch(self, batch: Planes) -> Planes:
         """Run a batch of an accepted size: (B, C, H, W) -> (B, C, s*H, s*W), float32."""
         with self._lock:
             if self._compiled is None:
                 self._compiled = openvino_core().compile_model(self.model, "CPU", self._options)
-        array = batch.detach().to("cpu").contiguous().numpy().astype(self._type, copy=False)
+        array = np.ascontiguousarray(batch, self._type)
         # One inference request per run, so that threads do not overwrite each other's results.
         result = self._compiled.create_infer_request().infer([array], share_inputs=True, share_outputs=True)
-        return torch.from_numpy(np.array(result[0], np.float32))
+        return np.array(result[0], np.float32)
 
 
 @dataclass(frozen=True)

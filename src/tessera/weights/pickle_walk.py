@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
-import torch
+import numpy as np
 
 from tessera.errors import UnsafeWeightsError
+from tessera.weights.arrays import BFLOAT16, format_dtype
 
 MAX_INSTRUCTIONS = 3_000_000
 """Instructions, plus items and characters that one instruction copies from objects that are already there."""
@@ -23,23 +24,23 @@ MAX_KEY_BITS = 128
 MAX_DIMENSIONS = 16
 MAX_SIZE = 1 << 48
 
-STORAGE_DTYPES: dict[str, torch.dtype] = {
-    "BFloat16Storage": torch.bfloat16,
-    "BoolStorage": torch.bool,
-    "ByteStorage": torch.uint8,
-    "CharStorage": torch.int8,
-    "ComplexDoubleStorage": torch.complex128,
-    "ComplexFloatStorage": torch.complex64,
-    "DoubleStorage": torch.float64,
-    "FloatStorage": torch.float32,
-    "HalfStorage": torch.float16,
-    "IntStorage": torch.int32,
-    "LongStorage": torch.int64,
-    "ShortStorage": torch.int16,
-    "UntypedStorage": torch.uint8,
+STORAGE_DTYPES: dict[str, np.dtype[Any]] = {
+    "BFloat16Storage": BFLOAT16,
+    "BoolStorage": np.dtype(np.bool_),
+    "ByteStorage": np.dtype(np.uint8),
+    "CharStorage": np.dtype(np.int8),
+    "ComplexDoubleStorage": np.dtype("<c16"),
+    "ComplexFloatStorage": np.dtype("<c8"),
+    "DoubleStorage": np.dtype("<f8"),
+    "FloatStorage": np.dtype("<f4"),
+    "HalfStorage": np.dtype("<f2"),
+    "IntStorage": np.dtype("<i4"),
+    "LongStorage": np.dtype("<i8"),
+    "ShortStorage": np.dtype("<i2"),
+    "UntypedStorage": np.dtype(np.uint8),
 }
 STORAGE_MODULES = ("torch", "torch.cuda", "torch.storage")
-DTYPES: dict[str, torch.dtype] = {str(dtype): dtype for dtype in STORAGE_DTYPES.values()}
+DTYPES: dict[str, np.dtype[Any]] = {f"torch.{format_dtype(dtype)}": dtype for dtype in STORAGE_DTYPES.values()}
 # Allowed, but never built: trainers save these objects next to the weights.
 INERT = frozenset(
     {
@@ -105,7 +106,7 @@ class Storage:
     """A storage (flat array) as the file declares it."""
 
     key: str
-    dtype: torch.dtype
+    dtype: np.dtype[Any]
     elements: int
 
     @property
@@ -119,7 +120,7 @@ class Strided:
     """A tensor: a strided view of a storage."""
 
     storage: Storage
-    dtype: torch.dtype
+    dtype: np.dtype[Any]
     offset: int
     size: tuple[int, ...]
     stride: tuple[int, ...]

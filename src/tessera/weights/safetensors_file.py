@@ -6,30 +6,36 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from tessera.errors import WeightsError
 from tessera.storage.files import replace_file
+from tessera.weights.arrays import BFLOAT16, Array, State, format_dtype, view_bytes
 from tessera.weights.checkpoint import LIMIT_BYTES
 from tessera.weights.signatures import describe_other_file
 
 MAX_HEADER_BYTES = 16 << 20
-DTYPE_NAMES = {
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.float64: "F64",
-    torch.int64: "I64",
-}
-"""Types of weights."""
-_ALL_DTYPES = DTYPE_NAMES | {torch.uint8: "U8", torch.int32: "I32", torch.bool: "BOOL"}
+WEIGHT_TYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "float64": "F64", "int64": "I64"}
+"""Types of weights, and their names in a file."""
+_WRITTEN_TYPES = WEIGHT_TYPES | {"uint8": "U8", "int32": "I32", "bool": "BOOL"}
 """Types that can be written; the last three occur in checkpoints."""
+_READ_TYPES = {
+    "F64": np.dtype("<f8"),
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": BFLOAT16,
+    "I64": np.dtype("<i8"),
+    "I32": np.dtype("<i4"),
+    "I16": np.dtype("<i2"),
+    "I8": np.dtype("i1"),
+    "U8": np.dtype("u1"),
+    "BOOL": np.dtype(np.bool_),
+}
 
 
-def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read a safetensors file -> its tensors, its metadata. Raises WeightsError, without the name of the file."""
+def read_safetensors(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
+    """Read a safetensors file -> its arrays, its metadata. Raises WeightsError, without the name of the file."""
     damaged = "this is not a complete safetensors file"
     try:
         size = path.stat().st_size
@@ -46,32 +52,54 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
                     f"{damaged}: its header declares {header_bytes:,} bytes, and the file has {size:,}. Download it"
                     " again."
                 )
-        with safe_open(path, framework="pt", device="cpu") as file:
+        with safe_open(path, framework="np") as file:  # compares the header with the file
             names: list[str] = list(file.keys())
-            total = size - 8 - header_bytes
-            if total > LIMIT_BYTES:
-                raise WeightsError(f"it holds {total} bytes of tensors, and at most {LIMIT_BYTES} are read.")
             metadata: dict[str, str] = dict(file.metadata() or {})
-            return {name: file.get_tensor(name) for name in names}, metadata
+        total = size - 8 - header_bytes
+        if total > LIMIT_BYTES:
+            raise WeightsError(f"it holds {total} bytes of tensors, and at most {LIMIT_BYTES} are read.")
+        return _read_arrays(path, 8 + header_bytes, names), metadata
     except OSError as error:
         raise WeightsError(f"this file cannot be read ({error.strerror or error}).") from error
     except (SafetensorError, ValueError, TypeError, RuntimeError, AttributeError, KeyError) as error:
         raise WeightsError(f"{damaged} ({error}). Download it again.") from error
 
 
-def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write tensors on the CPU, contiguous, of the types above; the same ones give the same bytes. Raises OSError.
+def _read_arrays(path: Path, start: int, names: list[str]) -> dict[str, Array]:
+    """Read the values, which begin at `start`; the header was checked."""
+    found: dict[str, Array] = {}
+    with path.open("rb") as file:
+        header: dict[str, Any] = json.loads(file.read(start)[8:])
+        for name in names:
+            entry: dict[str, Any] = header[name]
+            dtype = _READ_TYPES.get(entry["dtype"])
+            if dtype is None:
+                raise WeightsError(
+                    f"`{name}` has the type {entry['dtype']}; expected one of {', '.join(_READ_TYPES)}. Convert the"
+                    " file to one of those."
+                )
+            first, end = entry["data_offsets"]
+            file.seek(start + first)
+            values = bytearray(end - first)
+            if file.readinto(values) != len(values):
+                raise ValueError(f"`{name}` is cut off")
+            found[name] = np.frombuffer(values, dtype).reshape(entry["shape"])
+    return found
+
+
+def write_safetensors(path: Path, tensors: State, metadata: Mapping[str, str]) -> None:
+    """Write arrays of the types above; the same ones give the same bytes. Raises OSError.
 
     By hand, because the format's own writer puts the metadata in a different order each time.
     """
     header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
     position = 0
-    order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
+    order = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))
     for name in order:
         tensor = tensors[name]
-        end = position + tensor.numel() * tensor.element_size()
+        end = position + tensor.nbytes
         header[name] = {
-            "dtype": _ALL_DTYPES[tensor.dtype],
+            "dtype": _WRITTEN_TYPES[format_dtype(tensor.dtype)],
             "shape": list(tensor.shape),
             "data_offsets": [position, end],
         }
@@ -82,4 +110,4 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mappi
         file.write(struct.pack("<Q", len(text)))
         file.write(text)
         for name in order:
-            file.write(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
+            file.write(view_bytes(tensors[name]))

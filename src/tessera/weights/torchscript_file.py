@@ -14,15 +14,15 @@ import io
 import json
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any, cast
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from tessera.errors import WeightsError
+from tessera.weights.arrays import Array, State, format_dtype, parse_dtype, view_bytes
 from tessera.weights.pickle_walk import DAMAGE, MalformedError
 from tessera.weights.stored_archive import check_members
 
@@ -43,7 +43,7 @@ def is_torchscript(path: Path) -> bool:
         return False
 
 
-def read_own_torchscript(path: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:
+def read_own_torchscript(path: Path) -> tuple[dict[str, Array], dict[str, str]] | None:
     """Read tensors and metadata of an archive that Tessera wrote; None for other archives.
 
     Raises WeightsError, without the name of the file, when it is damaged.
@@ -87,13 +87,13 @@ def _parse_tensor_list(text: str) -> list[tuple[str, str, tuple[int, ...]]]:
     return found
 
 
-def _read_tensor(archive: zipfile.ZipFile, number: int, name: str, kind: str, shape: tuple[int, ...]) -> Tensor:
-    dtype: torch.dtype = getattr(torch, kind)
+def _read_tensor(archive: zipfile.ZipFile, number: int, name: str, kind: str, shape: tuple[int, ...]) -> Array:
+    dtype = parse_dtype(kind)
     info = archive.getinfo(f"{_ROOT}/data/{number}")
     wanted = prod(shape) * dtype.itemsize
     if info.file_size != wanted or info.compress_type != zipfile.ZIP_STORED or info.compress_size != wanted:
         raise ValueError(f"`{name}`: expected {wanted} bytes, found {info.file_size}")
-    return torch.frombuffer(bytearray(archive.read(info)), dtype=dtype).reshape(shape)
+    return np.frombuffer(archive.read(info), dtype).reshape(shape)
 
 
 # -------------------------------------------------------------------------------------------------------- writing
@@ -109,16 +109,14 @@ def name_attribute(name: str) -> str:
     return text if text.isidentifier() else f"_{text}"
 
 
-def build_torchscript(
-    class_name: str, forward: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
-) -> bytes:
+def build_torchscript(class_name: str, forward: str, tensors: State, metadata: Mapping[str, str]) -> bytes:
     """Build the archive of a module with these tensors and a method `forward(self, input)`, deterministically.
 
     `forward` is the body of the method, one statement per line; tensors are `self.` with the name of `name_attribute`.
     """
     names = {name: name_attribute(name) for name in tensors}
     assert len(set(names.values())) == len(names), "two tensors would have one name"
-    listed = [[name, str(tensor.dtype).removeprefix("torch."), list(tensor.shape)] for name, tensor in tensors.items()]
+    listed = [[name, format_dtype(tensor.dtype), list(tensor.shape)] for name, tensor in tensors.items()]
     whole = io.BytesIO()
     with zipfile.ZipFile(whole, "w", zipfile.ZIP_STORED) as archive:
 
@@ -129,7 +127,7 @@ def build_torchscript(
         put("code/__torch__.py", _write_program(class_name, forward, list(names.values())).encode())
         put("constants.pkl", b"\x80\x02).")
         for number, tensor in enumerate(tensors.values()):
-            put(f"data/{number}", tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+            put(f"data/{number}", view_bytes(tensor).tobytes())
         put("version", _PROGRAM_VERSION)
         put("byteorder", b"little")
         for key, value in sorted({**metadata, TENSORS_KEY: json.dumps(listed)}.items()):
@@ -147,14 +145,14 @@ def _write_program(class_name: str, forward: str, attributes: list[str]) -> str:
     )
 
 
-def _pickle_object(class_name: str, attributes: Mapping[str, Tensor]) -> bytes:
+def _pickle_object(class_name: str, attributes: State) -> bytes:
     """The instructions that build the module: its class, and a dictionary of its attributes."""
     parts = [b"\x80\x02", _pickle_global("__torch__", class_name), b")\x81}(", _pickle_text("training"), b"\x89"]
     for number, (name, tensor) in enumerate(attributes.items()):
-        kind = _STORAGES[str(tensor.dtype).removeprefix("torch.")]
+        kind = _STORAGES[format_dtype(tensor.dtype)]
         storage = (
             b"(" + _pickle_text("storage") + _pickle_global("torch", kind) + _pickle_text(str(number))
-            + _pickle_text("cpu") + _pickle_integer(tensor.numel()) + b"tQ"
+            + _pickle_text("cpu") + _pickle_integer(tensor.size) + b"tQ"
         )  # fmt: skip
         strides = [prod(tensor.shape[place + 1 :]) for place in range(tensor.ndim)]
         parts += [
@@ -178,5 +176,5 @@ def _pickle_integer(number: int) -> bytes:
     return b"J" + struct.pack("<i", number)
 
 
-def _pickle_tuple(numbers: list[int] | torch.Size) -> bytes:
+def _pickle_tuple(numbers: Sequence[int]) -> bytes:
     return b"(" + b"".join(_pickle_integer(number) for number in numbers) + b"t"

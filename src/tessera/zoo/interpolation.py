@@ -5,15 +5,14 @@ import json
 import math
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from tessera.errors import UsageError
-from tessera.weights.assembling import assemble
-from tessera.weights.dialects import compare
+from tessera.weights.arrays import Array, view_bytes
+from tessera.weights.dialects import compare, read_shapes
 from tessera.weights.foreign_network import ForeignConfig
 from tessera.weights.license import combine_licenses
-from tessera.weights.loaded_generator import LoadedGenerator
+from tessera.weights.loaded_generator import LoadedGenerator, Weights
 
 MIXED_FROM_KEY = "tessera.mixed_from"
 
@@ -32,39 +31,38 @@ def interpolate(parts: Sequence[tuple[LoadedGenerator, float]]) -> LoadedGenerat
         listed = " + ".join(f"{share:g}" for share in shares)
         raise UsageError(f"The shares of a blend must sum to 1; {listed} is {sum(shares):g}. Change one of them.")
     first = parts[0][0]
-    states = [generator.state for generator, _ in parts]
+    states = [generator.arrays for generator, _ in parts]
     for (generator, _), state in zip(parts[1:], states[1:], strict=True):
         if generator.config != first.config:
             raise UsageError(
                 f"{first.name} and {generator.name} cannot be blended, their networks differ: "
                 f"{_describe_differences(first, generator)}."
             )
-        problem = compare({name: tuple(tensor.shape) for name, tensor in states[0].items()}, state)
+        problem = compare(read_shapes(states[0]), state)
         if problem:
             raise UsageError(f"{first.name} and {generator.name} cannot be blended, their weights differ: {problem}.")
     used = [(state, share) for state, share in zip(states, shares, strict=True) if share != 0]
-    blended: dict[str, Tensor] = {}
+    blended: dict[str, Array] = {}
     digest = hashlib.sha256()
-    for name, tensor in states[0].items():
+    for name, array in states[0].items():
         # In double precision, so that the order of the parts has no effect; a single share of 1 changes no bit.
-        total = sum(
-            (state[name].to(torch.float64) * share for state, share in used), torch.zeros((), dtype=torch.float64)
-        )
-        blended[name] = (
-            (used[0][0][name] if len(used) == 1 and used[0][1] == 1 else total.to(tensor.dtype)).detach().clone()
-        )
+        total = np.zeros(array.shape)
+        for state, share in used:
+            total += state[name].astype(np.float64) * share
+        with np.errstate(over="ignore"):
+            blended[name] = used[0][0][name].copy() if used[0][1] == 1 and len(used) == 1 else total.astype(array.dtype)
         digest.update(name.encode())
-        digest.update(blended[name].cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        digest.update(view_bytes(blended[name]))
     if isinstance(first.config, ForeignConfig):
         raise UsageError(
             f"{first.name} is a network from outside the family; only networks of the family can be blended."
         )
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in blended.values()):
+    if not all(np.isfinite(array).all() for array in blended.values()):
         raise UsageError("With these shares the blend has infinite or NaN values. Use shares between 0 and 1.")
     outside = any(not 0 <= share <= 1 for share in shares)
     return LoadedGenerator(
         config=first.config,
-        network=assemble(first.config, blended),
+        network=Weights(blended),
         name="+".join(f"{generator.name}*{share:g}" for generator, share in parts),
         source=None,
         sha256=digest.hexdigest(),

@@ -17,7 +17,7 @@ from tessera.generators import GeneratorConfig, config_from_json, find_generator
 from tessera.storage.cache import Key, read_cached, remove_cached, write_cached
 from tessera.version import __version__
 from tessera.weights.license import find_license
-from tessera.weights.loaded_generator import LoadedGenerator, Unread
+from tessera.weights.loaded_generator import LoadedGenerator, Weights
 from tessera.weights.names import (
     ONNX_SUFFIX,
     OPENVINO_SUFFIX,
@@ -28,7 +28,7 @@ from tessera.weights.names import (
 from tessera.weights.parts import compute_digest
 
 if TYPE_CHECKING:
-    from torch import nn
+    from tessera.weights.arrays import State
 
 FOLDER = "known-files"
 FORMAT = 3
@@ -59,7 +59,7 @@ def open_weights(path: Path, *, scale: int | None = None, digest: str | None = N
     known = None if key is None else _find_known(path, scale, key)
     if known is not None:
         return known
-    from tessera.weights.files import load_weights  # imports PyTorch
+    from tessera.weights.files import load_weights  # only where a file is read
 
     loaded = load_weights(path, scale=scale)
     # The file may have been replaced between the checksum and the reading.
@@ -96,7 +96,7 @@ def _find_known(path: Path, scale: int | None, key: Key) -> LoadedGenerator | No
     sha256 = str(key["weights"])
     return LoadedGenerator(
         config=config,
-        network=Unread(_defer_reading(path, scale, key, config), record.state_sha256),
+        network=Weights(_defer_reading(path, scale, key, config), record.state_sha256),
         name=derive_name(path),
         source=path,
         sha256=sha256,
@@ -109,8 +109,8 @@ def _find_known(path: Path, scale: int | None, key: Key) -> LoadedGenerator | No
     )
 
 
-def _defer_reading(path: Path, scale: int | None, key: Key, config: GeneratorConfig) -> Callable[[], nn.Module]:
-    def read() -> nn.Module:
+def _defer_reading(path: Path, scale: int | None, key: Key, config: GeneratorConfig) -> Callable[[], State]:
+    def read() -> State:
         from tessera.weights.files import load_weights
 
         loaded = load_weights(path, scale=scale)
@@ -121,7 +121,7 @@ def _defer_reading(path: Path, scale: int | None, key: Key, config: GeneratorCon
             raise WeightsError(
                 f"{path}: its cached facts were wrong and have been deleted. Run the same command again."
             )
-        return loaded.network
+        return loaded.arrays
 
     return read
 

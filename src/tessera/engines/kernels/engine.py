@@ -126,9 +126,9 @@ def _weights(generator: LoadedGenerator) -> NDArray[np.float32]:
     kept = read_compiled(key)
     if kept is not None:
         return np.frombuffer(kept, np.float32)
-    state = generator.network.state_dict()
-    tensors = (state[name] for name in generator.config.layers.weights_in_order)
-    weights = np.concatenate([tensor.detach().to("cpu").numpy().astype(np.float32).ravel() for tensor in tensors])
+    arrays = generator.arrays
+    names = generator.config.layers.weights_in_order
+    weights = np.concatenate([arrays[name].ravel() for name in names], dtype=np.float32)
     write_compiled(key, weights.tobytes())
     return weights
 
@@ -139,7 +139,7 @@ def _is_what_its_configuration_says(generator: LoadedGenerator) -> bool:
         return True
     from tessera.weights.dialects import read_shapes, state_shapes
 
-    return read_shapes(generator.network.state_dict()) == state_shapes(generator.config)
+    return read_shapes(generator.arrays) == state_shapes(generator.config)
 
 
 def describe(generator: LoadedGenerator) -> Description:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-import torch
+import numpy as np
 
 from tessera.engines.ncnn.net import Net, NetOptions, open_net
 from tessera.errors import EngineError, WeightsError
 from tessera.generators import find_generator, list_names
+from tessera.weights.arrays import to_float32
 from tessera.weights.dialects import read_shapes, state_shapes
 from tessera.weights.ncnn import read_ncnn
 from tessera.weights.ncnn_text import NcnnLayer, parse_param
@@ -29,8 +30,7 @@ def load_net(generator: LoadedGenerator, options: NetOptions) -> Net:
     Raises EngineError for networks outside the family, and when the `ncnn` package cannot be imported.
     """
     config = generator.config
-    shapes = read_shapes(generator.network.state_dict())
-    if find_generator(config) is None or shapes != state_shapes(config):
+    if find_generator(config) is None or read_shapes(generator.arrays) != state_shapes(config):
         raise EngineError(
             f"The ncnn engine runs {list_names()}, and {generator.name} is {config.network}; use the pytorch engine."
         )
@@ -38,7 +38,7 @@ def load_net(generator: LoadedGenerator, options: NetOptions) -> Net:
     if own is not None:
         return own
     text, values = write_param(config)
-    content = io.BytesIO(write_values(generator.network.state_dict(), values))
+    content = io.BytesIO(write_values(generator.arrays, values))
     return Net(open_net(text, content, options), "in0", "out0")
 
 
@@ -48,9 +48,9 @@ def _load_own_files(generator: LoadedGenerator, options: NetOptions) -> Net | No
         return None
     try:
         weights = read_ncnn(generator.source)
-        state = generator.network.state_dict()
+        arrays = generator.arrays
         if weights.config != generator.config or any(
-            not torch.equal(tensor.float(), state[name]) for name, tensor in weights.state.items()
+            not np.array_equal(to_float32(stored), arrays[name]) for name, stored in weights.state.items()
         ):
             return None
         layers = parse_param(weights.param)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 
 import numpy as np
-import torch
 
 from tessera.engines.engine import Engine, Tiles
 from tessera.engines.memory import without_memory_errors, working_bytes_per_pixel
@@ -37,7 +36,7 @@ class OnnxRuntimeEngine:
     name = "onnxruntime"
 
     def __init__(self, generator: LoadedGenerator, *, device: str = "cpu", threads: int | None = None) -> None:
-        network = generator.network
+        network = generator.file
         if not isinstance(network, OnnxNetwork):
             raise EngineError(
                 f"ONNX Runtime runs .onnx files, and {generator.name} is not one; leave `engine` at auto."
@@ -54,8 +53,8 @@ class OnnxRuntimeEngine:
 
     def run(self, tiles: Tiles) -> Tiles:
         """(B, C, h, w) float32 in [0, 1] -> (B, C, s*h, s*w) float32, not clipped."""
-        with torch.inference_mode(), without_memory_errors(tiles):
-            return self._network(torch.from_numpy(np.ascontiguousarray(tiles))).numpy()
+        with without_memory_errors(tiles):
+            return self._network.run(np.ascontiguousarray(tiles))
 
     def exact(self) -> Engine:
         """Itself: a file has one precision."""

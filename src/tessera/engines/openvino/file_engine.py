@@ -5,8 +5,6 @@ Shapes: B tiles, C channels, h and w the tile, s the scale.
 
 from __future__ import annotations
 
-import torch
-
 from tessera.engines.engine import Engine, Tiles
 from tessera.engines.memory import without_memory_errors, working_bytes_per_pixel
 from tessera.errors import EngineError
@@ -25,7 +23,7 @@ class OpenVinoFileEngine:
     name = "openvino"
 
     def __init__(self, generator: LoadedGenerator, precision: str = "fp32", *, threads: int | None = None) -> None:
-        network = generator.network
+        network = generator.file
         if not isinstance(network, OpenVinoNetwork):
             raise EngineError(f"{generator.name} is not an OpenVINO file; leave `engine` at auto.")
         if generator.metadata.get(PRECISION_KEY) == "int8":
@@ -42,8 +40,8 @@ class OpenVinoFileEngine:
 
     def run(self, tiles: Tiles) -> Tiles:
         """(B, C, h, w) float32 in [0, 1] -> (B, C, s*h, s*w) float32, not clipped."""
-        with torch.inference_mode(), without_memory_errors(tiles):
-            return self._network(torch.from_numpy(tiles)).numpy()
+        with without_memory_errors(tiles):
+            return self._network.run(tiles)
 
     def exact(self) -> Engine:
         """The same file with products in fp32, except those that the file has in int8."""

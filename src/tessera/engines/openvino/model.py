@@ -21,15 +21,12 @@ import numpy as np
 from tessera.engines.compiled_cache import build_compiled_key, read_compiled, remove_compiled, write_compiled
 from tessera.engines.hardware import has_bf16
 from tessera.engines.openvino.graph import GRAPH_VERSION, write_graph
-from tessera.generators import find_generator
 from tessera.libraries import import_library
 from tessera.machine import processor
 from tessera.version import __version__
 from tessera.weights.openvino_core import openvino_core, processor_options, read_model
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from tessera.weights.loaded_generator import LoadedGenerator
     from tessera.zoo.int8_file import Int8File
 
@@ -79,7 +76,7 @@ def _load_or_compile(key: str | None, options: Mapping[str, Any], model: Callabl
 
 def _key(generator: LoadedGenerator, precision: str) -> str | None:
     """The cache key; None for networks from outside Tessera, whose configuration does not determine their output."""
-    if not _is_what_its_configuration_builds(generator):
+    if not generator.is_own:
         return None
     return build_compiled_key(
         {
@@ -103,25 +100,11 @@ def _describe_surroundings() -> dict[str, str]:
     }
 
 
-def _is_what_its_configuration_builds(generator: LoadedGenerator) -> bool:
-    """Whether the network is Tessera's own, built from this configuration; unread networks always are."""
-    if not generator.is_read:
-        return True
-    return find_generator(generator.config) is not None and generator.config.is_config_of(generator.network)
-
-
 def _model(generator: LoadedGenerator, shape: tuple[int, ...] | None = None) -> Any:
     """The network as an OpenVINO model, before it is compiled; without a shape for any."""
-    config, network = generator.config, generator.network
-    shape = shape or (-1, config.in_channels, -1, -1)
-    if not _is_what_its_configuration_builds(generator):
-        return _convert_model(generator, shape)
-    drawn = write_graph(config, {name: _array(value) for name, value in network.state_dict().items()}, shape)
+    shape = shape or (-1, generator.config.in_channels, -1, -1)
+    drawn = write_graph(generator.config, generator.arrays, shape) if generator.is_own else None
     return _convert_model(generator, shape) if drawn is None else drawn
-
-
-def _array(value: Tensor) -> Any:
-    return np.ascontiguousarray(value.detach().cpu().numpy())
 
 
 def _tensor(content: memoryview) -> Any:

@@ -8,15 +8,15 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from tessera.discriminators.catalog import DISCRIMINATORS
 from tessera.discriminators.config import DiscriminatorConfig
 from tessera.errors import UnknownNetworkError
 from tessera.generators.dialect import Dialect, ScaleHint, Shapes
+from tessera.weights.arrays import Array, State, zeros
 from tessera.weights.dialects.reading import GENERATOR_DIALECTS, Recognized, infer_config, rename
-from tessera.weights.dialects.states import State, format_names, state_shapes
+from tessera.weights.dialects.states import format_names, state_shapes
 from tessera.weights.dialects.unwrapping import MAX_WRAPPERS, Unwrapped, unwrap
 
 PARTS = ("discriminator", "net_d", "netD", "D")
@@ -108,7 +108,7 @@ def recognize_discriminator(state: State) -> Recognized[DiscriminatorConfig]:
 
 def rename_spectral_norms(state: State) -> State:
     """Rename the tensors of PyTorch's newer spectral normalization (`parametrizations`) to the older names."""
-    renamed: dict[str, Tensor] = {}
+    renamed: dict[str, Array] = {}
     for name, tensor in state.items():
         for new, old in _NEW_SPECTRAL:
             if name.endswith(new):
@@ -135,11 +135,11 @@ def _read(dialect: Dialect[Any], state: State, notes: list[str]) -> Recognized[D
     counters = {theirs for ours, theirs in names.items() if ours.endswith(COUNTER) and theirs not in state}
     if counters:  # PyTorch before 0.4.1 did not count; no result depends on the count
         notes.append("Its batch normalization has no batch counts; they were set to 0.")
-        state = {**state, **{name: torch.zeros((), dtype=torch.int64) for name in counters}}
+        state = {**state, **{name: zeros((), np.int64) for name in counters}}
     renamed = rename(dialect, names, shapes, state)
     if dialect.bgr and config.in_channels >= 3:
         first = next(iter(shapes))
         order = [2, 1, 0, *range(3, config.in_channels)]
-        renamed[first] = renamed[first][:, order].clone()
+        renamed[first] = renamed[first][:, order]
         notes.append("Its weights expect BGR; they were converted so that the network takes RGB.")
     return Recognized(config, renamed, dialect.name, (*notes, *dialect.notes(config)))

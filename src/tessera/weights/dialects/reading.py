@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Any, Generic
 
 from pydantic import ValidationError
-from torch import Tensor
 
 from tessera.config import explain
 from tessera.errors import UnknownNetworkError
 from tessera.generators import GENERATORS
 from tessera.generators.dialect import ConfigT, Dialect, MisfitError, ScaleHint
-from tessera.weights.dialects.states import State, compare, read_shapes
+from tessera.weights.arrays import Array, State
+from tessera.weights.dialects.states import compare, read_shapes
 
 GENERATOR_DIALECTS: tuple[Dialect[Any], ...] = tuple(
     dialect for generator in GENERATORS for dialect in generator.dialects
@@ -23,7 +23,7 @@ class Recognized(Generic[ConfigT]):
     """Weights under the names of the network that `config` builds."""
 
     config: ConfigT
-    state: dict[str, Tensor]
+    state: dict[str, Array]
     dialect: str
     notes: tuple[str, ...] = ()
 
@@ -47,7 +47,7 @@ def infer_config(dialect: Dialect[ConfigT], state: State, hint: ScaleHint) -> tu
 
 def rename(
     dialect: Dialect[Any], names: Mapping[str, str], expected: Mapping[str, tuple[int, ...]], state: State
-) -> dict[str, Tensor]:
+) -> dict[str, Array]:
     """Give weights in a dialect the network's own names, after comparing them with the expected shapes.
 
     Raises UnknownNetworkError when they differ.
@@ -55,5 +55,4 @@ def rename(
     problems = compare({theirs: expected[ours] for ours, theirs in names.items()}, state)
     if problems:
         raise UnknownNetworkError(f"these weights look like {dialect.description}, but {problems}.")
-    # Copies, so that no two weights share memory, even if one name in the file serves two places.
-    return {ours: state[theirs].detach().clone() for ours, theirs in names.items()}
+    return {ours: state[theirs] for ours, theirs in names.items()}

@@ -2,15 +2,15 @@
 
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from tessera.errors import UnknownNetworkError, WeightsError
 from tessera.generators import GeneratorConfig
 from tessera.generators.dialect import Dialect, ScaleHint
+from tessera.weights.arrays import Array, State, zeros
 from tessera.weights.dialects.discriminators import find_discriminator, rename_spectral_norms
 from tessera.weights.dialects.reading import GENERATOR_DIALECTS, Recognized, infer_config, rename
-from tessera.weights.dialects.states import State, format_names, state_shapes
+from tessera.weights.dialects.states import format_names, state_shapes
 
 
 def recognize(state: State, *, scale: int | None = None, named_scale: int | None = None) -> Recognized[GeneratorConfig]:
@@ -29,7 +29,7 @@ def recognize(state: State, *, scale: int | None = None, named_scale: int | None
     return _read(most_specific, state, ScaleHint(scale, named_scale))
 
 
-def to_dialect(config: GeneratorConfig, state: State, dialect: str) -> dict[str, Tensor]:
+def to_dialect(config: GeneratorConfig, state: State, dialect: str) -> dict[str, Array]:
     """Give weights the names (and color order) that another program expects; the inverse of `recognize`.
 
     Raises WeightsError when the dialect has no names for such a network.
@@ -43,18 +43,18 @@ def to_dialect(config: GeneratorConfig, state: State, dialect: str) -> dict[str,
     if names is None:
         raise WeightsError(f"The dialect {dialect} has no names for the weights of {config.network}.")
     flipped = _flip_colors(config, dict(state)) if found.bgr else state
-    renamed: dict[str, Tensor] = {}
+    renamed: dict[str, Array] = {}
     for ours, theirs in names.items():
         if found.zeros is not None and found.zeros.search(ours):
-            if flipped[ours].count_nonzero():
+            if flipped[ours].any():
                 raise WeightsError(f"The dialect {dialect} has no `{theirs}`, and it is not zero here.")
             continue
-        if theirs in renamed and not torch.equal(renamed[theirs], flipped[ours]):
+        if theirs in renamed and not np.array_equal(renamed[theirs], flipped[ours]):
             first = next(name for name, other in names.items() if other == theirs)
             raise WeightsError(
                 f"The dialect {dialect} uses one tensor, `{theirs}`, for both `{first}` and `{ours}`, and these differ."
             )
-        renamed[theirs] = flipped[ours].clone()
+        renamed[theirs] = flipped[ours]
     return renamed
 
 
@@ -76,7 +76,7 @@ def _read(dialect: Dialect[Any], state: State, hint: ScaleHint) -> Recognized[Ge
     expected = state_shapes(config)
     if dialect.zeros is not None:
         absent = [ours for ours in names if dialect.zeros.search(ours) and names[ours] not in state]
-        state = {**state, **{names[ours]: torch.zeros(expected[ours]) for ours in absent}}
+        state = {**state, **{names[ours]: zeros(expected[ours]) for ours in absent}}
     renamed = rename(dialect, names, expected, state)
     if dialect.bgr:
         renamed = _flip_colors(config, renamed)
@@ -85,19 +85,19 @@ def _read(dialect: Dialect[Any], state: State, hint: ScaleHint) -> Recognized[Ge
     return Recognized(config, renamed, dialect.program or dialect.name, tuple(notes))
 
 
-def _flip_colors(config: GeneratorConfig, state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _flip_colors(config: GeneratorConfig, state: dict[str, Array]) -> dict[str, Array]:
     """Reverse the first three inputs of the first convolution and outputs of the last: BGR <-> RGB."""
     names = list(state_shapes(config))
     first, last = names[0], names[-1].removesuffix(".bias") + ".weight"
     order = [2, 1, 0]
     flipped = dict(state)
     if config.in_channels >= 3:
-        flipped[first] = state[first][:, [*order, *range(3, config.in_channels)]].clone()
+        flipped[first] = state[first][:, [*order, *range(3, config.in_channels)]]
     if config.out_channels >= 3:
         outputs = [*order, *range(3, config.out_channels)]
-        flipped[last] = state[last][outputs].clone()
+        flipped[last] = state[last][outputs]
         bias = last.removesuffix(".weight") + ".bias"
-        flipped[bias] = state[bias][outputs].clone()
+        flipped[bias] = state[bias][outputs]
     return flipped
 
 

@@ -1,38 +1,41 @@
 """Weights as names and shapes: what a network needs, and how what is there differs from it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Protocol
 
-import torch
-from torch import Tensor, nn
 
-State = Mapping[str, Tensor]
+class Shaped(Protocol):
+    """An array or a tensor."""
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """Its sizes."""
+        ...
 
 
-class Buildable(Protocol):
-    """What makes a network: the configuration of a generator or of a discriminator."""
+class Sized(Protocol):
+    """What has weights of known names and shapes: the configuration of a generator or of a discriminator."""
 
-    def build(self) -> nn.Module:
-        """Make the network on the default device."""
+    @property
+    def weight_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of the weights, in the order of the network."""
         ...
 
 
 @lru_cache(maxsize=32)
-def state_shapes(config: Buildable) -> Mapping[str, tuple[int, ...]]:
-    """Names and shapes of the weights of a network; built without taking memory for them."""
-    with torch.device("meta"):
-        network = config.build()
-    return MappingProxyType({name: tuple(tensor.shape) for name, tensor in network.state_dict().items()})
+def state_shapes(config: Sized) -> Mapping[str, tuple[int, ...]]:
+    """Names and shapes of the weights of a network."""
+    return MappingProxyType(config.weight_shapes)
 
 
-def read_shapes(state: State) -> dict[str, tuple[int, ...]]:
+def read_shapes(state: Mapping[str, Shaped]) -> dict[str, tuple[int, ...]]:
     """Names and shapes of weights."""
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
-def compare(expected: Mapping[str, tuple[int, ...]], state: State) -> str:
+def compare(expected: Mapping[str, tuple[int, ...]], state: Mapping[str, Shaped]) -> str:
     """Say in words how weights differ from what a network needs; an empty text when they fit."""
     parts: list[str] = []
     missing = [name for name in expected if name not in state]

@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import Tensor
+import numpy as np
 
 from tessera.errors import WeightsError
-from tessera.weights.dialects.states import State, format_names
+from tessera.weights.arrays import Array, State, is_floating
+from tessera.weights.dialects.states import format_names
 
 # In order of preference, after keys of averaged weights.
 WRAPPERS = (
@@ -47,7 +48,7 @@ _TRAINING = re.compile(r"(?i)(?:^|[_\-])(?:opt(?:im\w*)?|sched\w*|(?:grad_?)?sca
 class Unwrapped:
     """The flat dictionary of tensors, and the keys under which it was found (`raw` without enclosing keys)."""
 
-    state: dict[str, Tensor]
+    state: dict[str, Array]
     wrapper: str
     notes: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
@@ -98,7 +99,7 @@ def unwrap(content: Any, *, averaged: bool = True) -> Unwrapped:
     state = {
         name: value
         for name, value in items.items()
-        if isinstance(name, str) and isinstance(value, Tensor) and not _is_counter(name, value)
+        if isinstance(name, str) and isinstance(value, np.ndarray) and not _is_counter(name, value)
     }
     if not state:
         raise WeightsError("its tensors have no names, so their network is unknown.")
@@ -121,9 +122,9 @@ def _drop_averaged(content: Any) -> Any:
     return raw if _survey(raw, {}).tensors else items
 
 
-def _is_counter(name: str, value: Tensor) -> bool:
+def _is_counter(name: str, value: Array) -> bool:
     """Whether a tensor outside of all modules counts steps: `step_counter`, `n_averaged`."""
-    return "." not in name and not value.ndim and not value.dtype.is_floating_point
+    return "." not in name and not value.ndim and not is_floating(value.dtype)
 
 
 @dataclass(frozen=True)
@@ -170,14 +171,14 @@ def _survey(value: Any, visited: dict[int, _Survey], depth: int = 0) -> _Survey:
 
 
 def _has_own_tensors(items: Mapping[Any, Any]) -> bool:
-    return any(isinstance(item, Tensor) and item.ndim for item in items.values())
+    return any(isinstance(item, np.ndarray) and item.ndim for item in items.values())
 
 
 def _find_unnamed_averages(value: Any, visited: set[int], path: tuple[str, ...] = ()) -> str | None:
     """Find averaged weights that are a list of tensors, as torch_ema's `shadow_params`, and return their keys."""
     if isinstance(value, list | tuple):
         values: Sequence[Any] = value
-        unnamed = bool(values) and all(isinstance(item, Tensor) for item in values)
+        unnamed = bool(values) and all(isinstance(item, np.ndarray) for item in values)
         return ".".join(path) if unnamed and any(is_averaged(key) for key in path) else None
     if not isinstance(value, dict) or len(path) > MAX_WRAPPERS or id(value) in visited:
         return None
@@ -199,10 +200,10 @@ def _describe(content: Any) -> str:
             if keys
             else "an empty dictionary"
         )
-    return "a single tensor" if isinstance(content, Tensor) else f"a value of type {type(content).__name__}"
+    return "a single tensor" if isinstance(content, np.ndarray) else f"a value of type {type(content).__name__}"
 
 
-def _strip_prefixes(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+def _strip_prefixes(state: dict[str, Array]) -> tuple[dict[str, Array], tuple[str, ...]]:
     """Strip common prefixes -> the tensors, and notes if one prefix was chosen among several."""
     notes: list[str] = []
     firsts = dict.fromkeys(name.partition(".")[0] for name in state if "." in name)
