@@ -15,7 +15,7 @@ from stand_ins import loaded, nearest
 from tessera.errors import WeightsError
 from tessera.generators import SRVGGNetCompactConfig
 from tessera.weights.arrays import State
-from tessera.weights.loaded_generator import LoadedGenerator, Weights, compute_state_sha256
+from tessera.weights.loaded_generator import LoadedGenerator, NetworkWeights, compute_state_sha256
 
 SUM = "5" * 64
 CONFIG = SRVGGNetCompactConfig(features=4, convolutions=1)
@@ -41,7 +41,7 @@ class Reader:
 
 
 def waiting(reader: Reader) -> LoadedGenerator:
-    return replace(nearest(), config=CONFIG, network=Weights(reader, SUM))
+    return replace(nearest(), config=CONFIG, network=NetworkWeights(reader, SUM))
 
 
 def test_weights_are_read_and_the_network_is_built_once_for_all_threads():
@@ -89,7 +89,7 @@ def test_a_given_network_is_read_and_can_be_replaced():
 
 def test_the_network_has_the_values_of_the_arrays_and_then_owns_them():
     given = draw_arrays()
-    generator = replace(nearest(), config=CONFIG, network=Weights(given))
+    generator = replace(nearest(), config=CONFIG, network=NetworkWeights(given))
     assert generator.arrays["body.0.weight"] is given["body.0.weight"]
     tensors = generator.network.state_dict()
     assert all(np.array_equal(tensors[name].numpy(), array) for name, array in given.items())

@@ -28,12 +28,12 @@ def can_run_in_numpy(generator: LoadedGenerator) -> bool:
     if find_generator(config) is None:
         return False
     names = set(config.layers.weight_names)
-    return generator.dialect not in ("onnx", "openvino") and names <= set(generator.state)
+    return generator.dialect not in ("onnx", "openvino") and names <= set(generator.arrays)
 
 
 def run_in_numpy(generator: LoadedGenerator, tiles: Tiles) -> Tiles:
     """(B, C, H, W) float32 -> (B, C, s*H, s*W) float32, in fp32 throughout."""
-    arrays = {name: np.asarray(values, np.float32) for name, values in generator.state.items()}
+    arrays = {name: np.asarray(values, np.float32) for name, values in generator.arrays.items()}
     return np.stack([compute_drawing(generator.config, arrays, tile) for tile in tiles])
 
 

@@ -35,7 +35,7 @@ from tessera.weights.file_network import FileNetwork
 from tessera.weights.foreign_network import ForeignConfig, build_foreign
 from tessera.weights.formats import TITLES, Format, has_usual_suffix, identify_format
 from tessera.weights.license import find_license
-from tessera.weights.loaded_generator import LoadedGenerator, Weights
+from tessera.weights.loaded_generator import LoadedGenerator, NetworkWeights
 from tessera.weights.names import (
     derive_name,
     find_scale,
@@ -108,7 +108,7 @@ def load_weights(path: Path, *, scale: int | None = None, averaged: bool = True)
     network = weights.network
     if network is None:
         fp32 = np.dtype(np.float32)
-        network = Weights({name: convert(weights.state.pop(name), fp32) for name in list(weights.state)})
+        network = NetworkWeights({name: convert(weights.state.pop(name), fp32) for name in list(weights.state)})
     sha256 = read_digest(path)
     return LoadedGenerator(
         config=weights.config,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tessera.generators import GeneratorConfig
 
 
-class Weights:
+class NetworkWeights:
     """The weights of a network as arrays in fp32, and the PyTorch network around them, once it was asked for.
 
     `given` holds the arrays, or reads them on first use: once, in any thread. An error goes to the caller, and the next
@@ -89,14 +89,14 @@ class _WhenAsked:
             raise AttributeError("network")
         given = get_given_network(generator)
         match given:
-            case Weights():
+            case NetworkWeights():
                 return given.build(generator.config)
             case FileNetwork():
                 return given.module
             case _:
                 return given
 
-    def __set__(self, generator: LoadedGenerator, given: nn.Module | Weights | FileNetwork) -> None:
+    def __set__(self, generator: LoadedGenerator, given: nn.Module | NetworkWeights | FileNetwork) -> None:
         vars(generator)["network"] = given
 
 
@@ -107,8 +107,8 @@ class LoadedGenerator:
     Args:
         config: The configuration of the network; its kind, sizes and scale.
         network: The PyTorch network in eval mode, in fp32, without gradients: (B, C, H, W) -> (B, C, s*H, s*W), RGB in
-            [0, 1], not clipped. Given as `Weights`, it is built on first use, which raises WeightsError if its file has
-            changed, and ImportError without PyTorch; given as a `FileNetwork`, a runtime runs it.
+            [0, 1], not clipped. Given as `NetworkWeights`, it is built on first use, which raises WeightsError if its
+            file has changed, and ImportError without PyTorch; given as a `FileNetwork`, a runtime runs it.
         name: The name of a published model, else the name of the file or blend.
         source: The file; None if there is none, as for a blend.
         sha256: Digest of all its files (`weights.parts`), or of the blended weights of an interpolation.
@@ -139,7 +139,7 @@ class LoadedGenerator:
     def is_read(self) -> bool:
         """Whether the weights are in memory, so that accessing them is free."""
         given = get_given_network(self)
-        return not isinstance(given, Weights) or given.is_read
+        return not isinstance(given, NetworkWeights) or given.is_read
 
     @property
     def is_own(self) -> bool:
@@ -147,7 +147,7 @@ class LoadedGenerator:
         given = get_given_network(self)
         if isinstance(given, FileNetwork) or find_generator(self.config) is None:
             return False
-        return isinstance(given, Weights) or self.config.is_config_of(given)
+        return isinstance(given, NetworkWeights) or self.config.is_config_of(given)
 
     @property
     def file(self) -> FileNetwork | None:
@@ -160,7 +160,7 @@ class LoadedGenerator:
         """The weights by name, in fp32. Raises WeightsError for ONNX and OpenVINO files, which can only be run."""
         self._require_weights()
         given = get_given_network(self)
-        return given.arrays if isinstance(given, Weights) else to_arrays(self.network.state_dict())
+        return given.arrays if isinstance(given, NetworkWeights) else to_arrays(self.network.state_dict())
 
     @property
     def state(self) -> dict[str, Tensor]:
@@ -180,7 +180,7 @@ class LoadedGenerator:
     def state_sha256(self) -> str:
         """The SHA-256 of the current weights; known even before they are read."""
         given = get_given_network(self)
-        return given.state_sha256 if isinstance(given, Weights) else compute_state_sha256(self.arrays)
+        return given.state_sha256 if isinstance(given, NetworkWeights) else compute_state_sha256(self.arrays)
 
     def with_name(self, name: str, license: str | None) -> LoadedGenerator:
         """Copy the generator under another name, without reading its network.
@@ -206,7 +206,7 @@ class LoadedGenerator:
         return dataclasses.replace(self, network=get_given_network(self), notes=(*self.notes, *notes))
 
 
-def get_given_network(generator: LoadedGenerator) -> nn.Module | Weights | FileNetwork:
+def get_given_network(generator: LoadedGenerator) -> nn.Module | NetworkWeights | FileNetwork:
     """The network of a generator as it was set."""
     return vars(generator)["network"]
 

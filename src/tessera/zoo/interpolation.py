@@ -12,7 +12,7 @@ from tessera.weights.arrays import Array, view_bytes
 from tessera.weights.dialects import compare, read_shapes
 from tessera.weights.foreign_network import ForeignConfig
 from tessera.weights.license import combine_licenses
-from tessera.weights.loaded_generator import LoadedGenerator, Weights
+from tessera.weights.loaded_generator import LoadedGenerator, NetworkWeights
 
 MIXED_FROM_KEY = "tessera.mixed_from"
 
@@ -62,7 +62,7 @@ def interpolate(parts: Sequence[tuple[LoadedGenerator, float]]) -> LoadedGenerat
     outside = any(not 0 <= share <= 1 for share in shares)
     return LoadedGenerator(
         config=first.config,
-        network=Weights(blended),
+        network=NetworkWeights(blended),
         name="+".join(f"{generator.name}*{share:g}" for generator, share in parts),
         source=None,
         sha256=digest.hexdigest(),

@@ -17,7 +17,7 @@ from tessera.generators import GeneratorConfig, config_from_json, find_generator
 from tessera.storage.cache import Key, read_cached, remove_cached, write_cached
 from tessera.version import __version__
 from tessera.weights.license import find_license
-from tessera.weights.loaded_generator import LoadedGenerator, Weights
+from tessera.weights.loaded_generator import LoadedGenerator, NetworkWeights
 from tessera.weights.names import (
     ONNX_SUFFIX,
     OPENVINO_SUFFIX,
@@ -96,7 +96,7 @@ def _find_known(path: Path, scale: int | None, key: Key) -> LoadedGenerator | No
     sha256 = str(key["weights"])
     return LoadedGenerator(
         config=config,
-        network=Weights(_defer_reading(path, scale, key, config), record.state_sha256),
+        network=NetworkWeights(_defer_reading(path, scale, key, config), record.state_sha256),
         name=derive_name(path),
         source=path,
         sha256=sha256,
