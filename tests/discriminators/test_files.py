@@ -20,6 +20,7 @@ from tessera.discriminators.config import DiscriminatorConfig
 from tessera.discriminators.esrdgan import ESRDGANConfig
 from tessera.discriminators.multi_scale import MultiScaleConfig
 from tessera.discriminators.patch import PatchConfig
+from tessera.discriminators.spectral_norm import SpectralConv2d
 from tessera.discriminators.unet import UNetConfig
 from tessera.discriminators.vgg_style import VGGStyleConfig
 from tessera.errors import UnknownNetworkError, UnsafeWeightsError, UsageError, WeightsError
@@ -115,7 +116,7 @@ def test_what_is_saved_is_loaded_with_the_same_configuration_buffers_and_verdict
 @settings(max_examples=30)
 def test_names_and_shapes_alone_tell_all_but_what_has_no_weights(config: DiscriminatorConfig) -> None:
     state = config.build().state_dict()
-    found = recognize_discriminator(state)
+    found = recognize_discriminator(to_arrays(state))
     untold = {
         "imagenet_space": True,
         "skip_connections": True,
@@ -342,7 +343,7 @@ def test_published_names_are_recognized(
 def test_the_names_of_esrgan_pytorch_reach_the_layers_they_belong_to() -> None:
     for bias in (False, True):
         state = filled(esrgan_pytorch(bias=bias))
-        found = recognize_discriminator(state)
+        found = recognize_discriminator(to_arrays(state))
         chain = [nn.Conv2d(3, 2, 3, 1, 1), nn.LeakyReLU(0.2)]
         widths = [2, 4, 4, 8, 8, 16, 16, 16, 16]
         for number, (inputs, width) in enumerate(zip([2, *widths], widths, strict=False)):
@@ -358,16 +359,16 @@ def test_the_names_of_esrgan_pytorch_reach_the_layers_they_belong_to() -> None:
         x = torch.rand(1, 3, 128, 128)
         with torch.no_grad():
             expected = network.classifier(network.features(x).flatten(1))
-        torch.testing.assert_close(judged(found.config, found.state, x)[0], expected)
+        torch.testing.assert_close(judged(found.config, to_tensors(found.state), x)[0], expected)
 
 
 def test_the_weights_of_esrdgan_are_turned_from_bgr() -> None:
     state = filled(esrdgan())
-    found = recognize_discriminator(state)
+    found = recognize_discriminator(to_arrays(state))
     assert any("BGR" in note for note in found.notes)
     x = picture_for(found.config)
     bgr = judged(found.config, state, x.flip(1))
-    torch.testing.assert_close(judged(found.config, found.state, x)[0], bgr[0])
+    torch.testing.assert_close(judged(found.config, to_tensors(found.state), x)[0], bgr[0])
 
 
 def test_the_newer_spectral_normalization_of_pytorch_is_read() -> None:
@@ -385,7 +386,9 @@ def test_the_newer_spectral_normalization_of_pytorch_is_read() -> None:
     assert any("newer" in note for note in found.notes)
     network = UNetConfig(features=2).build().eval()
     network.load_state_dict(to_tensors(found.state))
-    torch.testing.assert_close(network.conv8.normalize_weight(), layer.weight)
+    conv8 = network.get_submodule("conv8")
+    assert isinstance(conv8, SpectralConv2d)
+    torch.testing.assert_close(conv8.normalize_weight(), layer.weight)
 
 
 def test_files_from_before_batches_were_counted_are_read() -> None:
@@ -501,7 +504,7 @@ def test_a_missing_a_strange_and_a_misshapen_weight_are_named(tmp_path: Path) ->
     state["extra.weight"] = torch.ones(1)
     state["conv4.weight_orig"] = torch.ones(8, 16, 1, 1)
     with pytest.raises(UnknownNetworkError) as caught:
-        recognize_discriminator(state)
+        recognize_discriminator(to_arrays(state))
     for part in ("`conv9.bias`", "`extra.weight`", "`conv4.weight_orig`", "(8, 16, 1, 1)"):
         assert part in str(caught.value)
 
@@ -512,7 +515,7 @@ def test_absurd_shapes_are_refused_with_a_sentence(names: dict[str, tuple[int, .
     state = filled(names)
     state[next(iter(names))] = torch.ones(shape, device="meta")
     with pytest.raises(UnknownNetworkError):
-        recognize_discriminator(state)
+        recognize_discriminator(to_arrays(state))
 
 
 @pytest.mark.parametrize(
