@@ -14,9 +14,10 @@ demo: $(VENV)/.installed
 	$(BIN)/python scripts/demo.py
 
 # Linter, formatter, types and tests.
-test: $(VENV)/.installed-dev
+test: $(VENV)/.installed-dev $(CORE)/.installed
 	PATH="$(BIN):$$PATH" scripts/check
 	PATH="$(BIN):$$PATH" scripts/test
+	PATH="$(CORE_BIN):$$PATH" scripts/test_core
 
 # The core in a separate environment without PyTorch and OpenVINO.
 test-core: $(CORE)/.installed

@@ -65,7 +65,6 @@ def upscale(model: str, engine: str, output: str) -> list[str]:
     return ["upscale", "photo.png", "-n", model, "--engine", engine, "--precision", "exact", "-o", output]
 
 
-@pytest.mark.core
 def test_the_main_job_gives_the_same_file_with_and_without_pytorch(folder: Path) -> None:
     engines = ("kernels", "ncnn")
     for place, blocked in (("without", OPTIONAL), ("with", [])):

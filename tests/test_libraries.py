@@ -41,7 +41,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 
 def test_the_project_file_requires_the_declared_libraries() -> None:
-    assert {library.requirement for library in BASE} <= set(PROJECT["dependencies"])
+    assert sorted(PROJECT["dependencies"]) == sorted(library.requirement for library in BASE)
     assert PROJECT["optional-dependencies"] == {extra.name: extra.requirements for extra in EXTRAS}
 
 
