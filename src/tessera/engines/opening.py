@@ -75,9 +75,12 @@ def check_engine(generator: LoadedGenerator, engine: str, device: str) -> Engine
 
 
 def find_default_engine(device: str) -> EngineInfo:
-    """The engine that runs any network on a device without planning: PyTorch, the reference, or else ncnn."""
+    """The engine that runs any network on a device without planning: PyTorch, the reference, or else ncnn.
+
+    Nothing is imported: a run with a cached plan needs neither.
+    """
     able = [info for info in (PYTORCH, NCNN, *ENGINES) if info.runs_networks and info.runs_on(device)]
-    return next((info for info in able if info.find_problem() is None), able[0] if able else PYTORCH)
+    return next((info for info in able if info.find_version() is not None), able[0] if able else PYTORCH)
 
 
 def _suggest_engines(device: str) -> str:
