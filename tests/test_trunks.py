@@ -431,7 +431,7 @@ def test_hed_reads_bgr_less_the_mean_and_its_maps_have_the_names_of_vgg16(tmp_pa
     state["block1/layers/conv2d/vars/1"].zero_()
     path = tmp_path / "hed.weights.h5"
     path.write_bytes(b"\x89HDF\r\n\x1a\n")
-    monkeypatch.setattr(module, "read_hdf5", lambda _: state)
+    monkeypatch.setattr(module, "read_hdf5", lambda _: to_arrays(state))
     trunk = load_trunk(path)
     assert trunk.layers == vgg(VGG16_WIDTHS).layers
     red, green, blue = 200.0, 100.0, 50.0
@@ -450,7 +450,7 @@ def test_a_hed_without_a_layer_is_refused_under_the_name_in_its_file(tmp_path, m
     del state["block4/layers/conv2d_2/vars/1"]
     path = tmp_path / "hed.weights.h5"
     path.write_bytes(b"\x89HDF\r\n\x1a\n")
-    monkeypatch.setattr(module, "read_hdf5", lambda _: state)
+    monkeypatch.setattr(module, "read_hdf5", lambda _: to_arrays(state))
     with pytest.raises(WeightsError, match=r"not the weights of HED: .*block4/layers/conv2d_2/vars/1"):
         load_trunk(path)
 
@@ -466,7 +466,7 @@ def test_an_installed_package_is_taken_only_if_its_file_is_the_published_one(tmp
     hed = published("hed-vgg16")
     remote = dataclasses.replace(hed.remote, sha256=frozenset({hashlib.sha256(path.read_bytes()).hexdigest()}))
     monkeypatch.setattr(module, "TRUNKS", (dataclasses.replace(hed, remote=remote),))
-    monkeypatch.setattr(module, "read_hdf5", lambda _: hed_state())
+    monkeypatch.setattr(module, "read_hdf5", lambda _: to_arrays(hed_state()))
     assert load_trunk("hed-vgg16").layers[-1] == "relu5_3"
 
 
