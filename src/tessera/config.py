@@ -46,9 +46,15 @@ class OneOf:
 def read_toml(path: Path) -> Values:
     """Read a TOML file. Raises UsageError, with the line, if it is not valid."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return parse_toml(path.read_bytes(), path)
     except OSError as error:
         raise UsageError(f"{path}: this file cannot be read ({error.strerror or error}).") from error
+
+
+def parse_toml(data: bytes, path: Path) -> Values:
+    """Parse the content of a TOML file. Raises UsageError, with the line, if it is not valid."""
+    try:
+        return tomllib.loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise UsageError(f"{path}: not UTF-8 text. Save it as UTF-8.") from None
     except tomllib.TOMLDecodeError as error:

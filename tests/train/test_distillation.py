@@ -14,6 +14,7 @@ from tessera.generators import RRDBNetConfig, SRVGGNetCompactConfig
 from tessera.losses import GridConfig, grid_loss
 from tessera.train.batches import TrainingBatch
 from tessera.train.loop import train
+from tessera.train.networks import load_networks
 from tessera.train.parts import Parts, build_parts
 from tessera.train.processes import Processes
 from tessera.train.recipe import Recipe, load_recipe
@@ -55,7 +56,7 @@ def batch(seed: int = 0) -> TrainingBatch:
 
 
 def parts_of(wanted: Recipe) -> Parts:
-    return build_parts(wanted, Processes("cpu"))
+    return build_parts(wanted, load_networks(wanted), Processes("cpu"))
 
 
 @torch.no_grad()

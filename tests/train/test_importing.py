@@ -19,6 +19,7 @@ from tessera.errors import UsageError
 from tessera.generators import ESRDnetConfig, RRDBNetConfig, SRVGGNetCompactConfig
 from tessera.train.importing import Imported, import_config
 from tessera.train.importing.writing import find_shortest, format_recipe
+from tessera.train.networks import load_networks
 from tessera.train.parts import build_parts
 from tessera.train.processes import Processes
 from tessera.train.recipe import RECIPES, Recipe, load_recipe, override, read_shipped_recipe
@@ -798,7 +799,7 @@ def begun(recipe: Recipe, **start: Path) -> tuple[dict[str, torch.Tensor], dict[
     changed = recipe.model_copy(
         update={"start": recipe.start.model_copy(update=values), "perceptual": None, "device": "cpu"}
     )
-    parts = build_parts(changed, Processes("cpu"))
+    parts = build_parts(changed, load_networks(changed), Processes("cpu"))
     assert parts.discriminator is not None
     return parts.generator.state_dict(), parts.discriminator.state_dict()
 

@@ -9,6 +9,7 @@ from tessera.images.resize import resize
 from tessera.losses import adversarial_preset
 from tessera.train.batches import TrainingBatch
 from tessera.train.loop import train
+from tessera.train.networks import load_networks
 from tessera.train.parts import build_fresh_generator, build_parts
 from tessera.train.processes import Processes
 from tessera.train.recipe import RECIPES, Recipe, load_recipe
@@ -91,7 +92,7 @@ def test_a_few_steps_on_one_picture_beat_nearest_neighbor():
     """A chain of convolutions that begins dead, or is pushed to zero at once, ends at what it adds itself to."""
     changes = ["step.precision=fp32", "schedule.warm_up=0", "device=cpu", "ema=0", "generator.features=32"]
     recipe = load_recipe("compact-psnr", changes)
-    parts = build_parts(recipe, Processes("cpu"))
+    parts = build_parts(recipe, load_networks(recipe), Processes("cpu"))
     y, x = torch.meshgrid(torch.arange(48.0), torch.arange(48.0), indexing="ij")
     gt = torch.stack([0.5 + 0.4 * torch.sin(x / (4 + c)) * torch.cos(y / (5 - c)) for c in range(3)])[None]
     batch = TrainingBatch(resize(gt, scale=1 / 4).clamp(0, 1), gt, None)

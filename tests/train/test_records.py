@@ -22,8 +22,10 @@ from torch import nn
 from tessera.errors import FileError, TrainingError, UsageError
 from tessera.images.picture import read_picture
 from tessera.storage.atomic import PART_MARK, identify_machine
+from tessera.storage.leftovers import remove_leftovers
 from tessera.train.board import Board
 from tessera.train.checkpoints import read_checkpoint_folder, tensor_writer, write_checkpoint
+from tessera.train.history import format_config
 from tessera.train.picture_set import PictureSet, store_picture_set
 from tessera.train.recipe import Recipe, load_recipe
 from tessera.train.records import RunFolder, read_metrics
@@ -38,8 +40,14 @@ def recipe(**more: Any) -> Recipe:
 @pytest.fixture
 def folder(tmp_path: Path) -> RunFolder:
     made = RunFolder(tmp_path / "runs" / "tiny")
-    made.create(recipe())
+    start_new(made, recipe())
     return made
+
+
+def start_new(folder: RunFolder, recipe: Recipe) -> None:
+    folder.create()
+    with folder.claim(format_config(recipe, []), is_new=True):
+        pass
 
 
 def steps(folder: RunFolder) -> list[int]:
@@ -53,7 +61,7 @@ def test_a_run_begins_once_and_what_it_has_is_kept(folder: RunFolder) -> None:
     before = (folder.path / "config.toml").read_bytes()
     folder.record(1, "train", {"pixel": 1.0})
     with pytest.raises(TrainingError, match=r"exists\. Resume it \(`resume`\)"):
-        folder.create(recipe(seed=5))
+        start_new(folder, recipe(seed=5))
     assert (folder.path / "config.toml").read_bytes() == before
     assert steps(folder) == [1]
 
@@ -67,13 +75,13 @@ def test_the_configuration_is_written_complete_and_reads_back_the_same(folder: R
 def test_a_place_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "runs").write_bytes(b"a file")
     with pytest.raises(TrainingError, match="cannot write here"):
-        RunFolder(tmp_path / "runs" / "tiny").create(recipe())
+        RunFolder(tmp_path / "runs" / "tiny").create()
 
 
 def test_a_configuration_with_a_name_that_is_no_utf_8_is_a_sentence(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "tiny")
     with pytest.raises(TrainingError, match=r"not UTF-8.*Rename"):
-        run.create(recipe(data={"train": ["photos\udcff"]}))
+        start_new(run, recipe(data={"train": ["photos\udcff"]}))
     assert not run.exists
 
 
@@ -137,7 +145,7 @@ def test_a_crash_while_forgetting_loses_nothing(folder: RunFolder, monkeypatch: 
     with pytest.raises(TrainingError, match="No space left on device"):
         folder.drop_lines_after(1)
     assert steps(folder) == [1, 2]
-    assert not [path for path in folder.path.iterdir() if path.name.startswith(".")]
+    assert not [path for path in folder.path.iterdir() if PART_MARK in path.name]
 
 
 # ------------------------------------------------------------------------------------------------------------ the log
@@ -181,27 +189,27 @@ def another_process(path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
 @pytest.mark.skipif(sys.platform == "win32", reason="no such locks there")
 def test_two_processes_never_train_one_run_and_a_killed_one_leaves_no_lock(folder: RunFolder) -> None:
     lock = folder.path / ".lock"
-    with folder.lock(), another_process(lock) as (_, answer):
+    with folder.claim(), another_process(lock) as (_, answer):
         assert answer == "refused"
     with another_process(lock) as (process, answer):
         assert answer == "held"
-        with pytest.raises(TrainingError, match="another process is training this run"), folder.lock():
+        with pytest.raises(TrainingError, match="another process is training this run"), folder.claim():
             pass
         process.kill()
         process.wait()
-        with folder.lock():
+        with folder.claim():
             pass
 
 
 def test_the_lock_is_given_back_when_the_run_ends_in_an_error(folder: RunFolder) -> None:
-    with pytest.raises(ZeroDivisionError), folder.lock():
+    with pytest.raises(ZeroDivisionError), folder.claim():
         raise ZeroDivisionError
-    with folder.lock():
+    with folder.claim():
         pass
 
 
 def test_a_lock_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="cannot write"), RunFolder(tmp_path / "gone").lock():
+    with pytest.raises(TrainingError, match="cannot write"), RunFolder(tmp_path / "gone").claim():
         pass
 
 
@@ -232,9 +240,9 @@ def test_a_full_disk_at_the_beginning_is_a_sentence(tmp_path: Path, full_disk: C
     run = RunFolder(tmp_path / "tiny")
     full_disk(100)
     with pytest.raises(TrainingError, match="File too large"):
-        run.create(recipe())
+        start_new(run, recipe())
     assert not run.exists
-    assert not [path for path in run.path.iterdir() if path.is_file()]
+    assert [path.name for path in run.path.iterdir() if path.is_file()] == [".lock"]
 
 
 def test_a_full_disk_fails_a_checkpoint_with_a_sentence_and_keeps_the_last(
@@ -272,11 +280,10 @@ def test_no_planted_file_leads_a_run_out_of_its_folder(tmp_path: Path, name: str
         os.mkfifo(place)
 
     def write() -> None:
-        with run.lock():
+        with run.claim(format_config(recipe(), ["step 0: started"])):
             run.log("$(command)")
             run.record(1, "train", {"pixel": 1.0})
             run.record_draw(1, "{}")
-            run.write_config(recipe(), ["step 0: started"])
             store_picture_set(run.path, PictureSet((("a.png", 1),), "0"))
 
     if name in ("config.toml", "pictures.jsonl"):  # written whole: the planted name is replaced
@@ -314,11 +321,12 @@ def test_temporary_files_of_killed_processes_are_removed_at_the_next_start(folde
     elsewhere.write_bytes(b"of another machine")
     own = folder.path / ".notes"
     own.mkdir()
-    folder.remove_leftovers(is_locked=False)
+    for inner in (folder.path, folder.samples, folder.checkpoints):
+        remove_leftovers(inner)
     assert not any(path.exists() for path in dead)
     assert elsewhere.exists()
-    folder.remove_leftovers(is_locked=True)
-    assert not elsewhere.exists()
+    with folder.claim():  # nobody else writes here
+        assert not elsewhere.exists()
     assert own.exists()
 
 
@@ -466,7 +474,7 @@ def test_a_board_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
 def test_a_run_with_the_older_spelling_of_a_key_can_be_resumed(tmp_path: Path) -> None:
     recipe = load_recipe("esrgan", [f"runs={tmp_path}", "perceptual.normalize=false"])
     folder = RunFolder(recipe.folder)
-    folder.create(recipe)
+    start_new(folder, recipe)
     config = recipe.folder / "config.toml"
     text = config.read_text(encoding="utf-8")
     assert "normalize = false" in text

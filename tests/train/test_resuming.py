@@ -11,6 +11,7 @@ import pytest
 
 from tessera.config import validate
 from tessera.errors import TrainingError, UsageError
+from tessera.train.history import format_config
 from tessera.train.loop import RunResult, train
 from tessera.train.recipe import Recipe, load_recipe
 from tessera.train.records import RunFolder
@@ -89,7 +90,10 @@ def test_without_an_intact_checkpoint_a_run_is_never_overwritten(desk: Path, har
 
 def test_a_run_that_was_stopped_before_its_first_checkpoint_starts(desk: Path) -> None:
     recipe = load_recipe("rrdb-psnr", [*CHANGES, "steps=2"])
-    RunFolder(recipe.folder).create(recipe)
+    folder = RunFolder(recipe.folder)
+    folder.create()
+    with folder.claim(format_config(recipe, [])):
+        pass
     result, said = run("steps=2", resume=True)
     assert result.step == 2
     assert "Starting at step 0 of 2" in said

@@ -11,6 +11,7 @@ from torch import nn
 
 from tessera.losses import ADVERSARIAL_PRESETS, AdversarialConfig, GridConfig, grid_loss
 from tessera.train.batches import TrainingBatch
+from tessera.train.networks import load_networks
 from tessera.train.parts import Parts, build_parts
 from tessera.train.processes import Processes
 from tessera.train.recipe import Recipe, load_recipe
@@ -52,7 +53,7 @@ def batch(seed: int = 0, pictures: int = 2) -> TrainingBatch:
 
 
 def parts_of(wanted: Recipe) -> Parts:
-    return build_parts(wanted, Processes("cpu"))
+    return build_parts(wanted, load_networks(wanted), Processes("cpu"))
 
 
 def weights(network: nn.Module) -> list[torch.Tensor]:

@@ -5,6 +5,7 @@ Shapes: B pictures, C channels, H and W an input.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,6 @@ from tessera.errors import UsageError
 from tessera.generators import GeneratorConfig, RRDBNetConfig
 from tessera.generators.rrdbnet.network import RRDBNet
 from tessera.pruning.importance import BlockImportance, compute_outputs, find_least_important, measure_importance
-from tessera.weights.assembling import assemble
 from tessera.weights.license import LICENSE_KEY
 from tessera.weights.loaded_generator import LoadedGenerator
 
@@ -78,8 +78,7 @@ def prune(
         )
     if not pictures:
         raise UsageError("no pictures to measure the blocks on.", field="calibration")
-    device, kept = pictures[0].device, tuple(range(config.blocks))
-    network = _build(config, generator.state, device)
+    network, kept = _copy_network(generator, pictures[0].device), tuple(range(config.blocks))
     references = compute_outputs(network, pictures)
     original = measured = measure_importance(network, pictures, references, dense=dense)
     removed: list[RemovedBlock] = []
@@ -87,18 +86,18 @@ def prune(
         least = find_least_important(measured)
         removed.append(RemovedBlock(kept[least.block], least.psnr_db))
         kept = tuple(block for block in kept if block != removed[-1].block)
-        pruned, state = keep_blocks(config, generator.state, kept)
         if on_removal is not None:
             on_removal(len(removed), config.blocks - blocks)
         if len(kept) == blocks:
-            return PrunedNetwork(pruned, state, kept, original, tuple(removed))
-        measured = measure_importance(_build(pruned, state, device), pictures, references, dense=False)
+            return PrunedNetwork(*keep_blocks(config, generator.state, kept), kept, original, tuple(removed))
+        del network.body[least.block]
+        measured = measure_importance(network, pictures, references, dense=False)
 
 
 def check_prunable(generator: LoadedGenerator) -> RRDBNetConfig:
     """Return the configuration of a network that can be pruned. Raises UsageError for others."""
     config: GeneratorConfig = generator.config
-    if not isinstance(config, RRDBNetConfig) or generator.dialect in ("onnx", "openvino"):
+    if not isinstance(config, RRDBNetConfig) or generator.exported_as is not None:
         raise UsageError(f"{generator.name}: expected weights of an rrdbnet, found {config.network}.")
     return config
 
@@ -133,8 +132,9 @@ def describe_origin(generator: LoadedGenerator, pruned: PrunedNetwork) -> dict[s
     return metadata if generator.license is None else {**metadata, LICENSE_KEY: generator.license}
 
 
-def _build(config: RRDBNetConfig, state: Mapping[str, Tensor], device: torch.device) -> RRDBNet:
-    network = assemble(config, state)
+def _copy_network(generator: LoadedGenerator, device: torch.device) -> RRDBNet:
+    """Copy the network to the pictures' device, where blocks can be taken out of it."""
+    network = copy.deepcopy(generator.network)
     assert isinstance(network, RRDBNet)
     torch.nn.utils.convert_conv2d_weight_memory_format(network, torch.channels_last)
     return network.to(device=device)

@@ -9,13 +9,13 @@ Shapes: B pictures, H and W an input, s the scale, F features, N blocks.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from tessera.generators.rrdbnet.network import RRDB, RRDBNet
+from tessera.generators.rrdbnet.network import RRDBNet
 
 _DENSE_BLOCKS = 3
 """Dense blocks in a block."""
@@ -65,14 +65,15 @@ def measure_importance(
     `references` are the outputs to compare with (`compute_outputs`). The trunk before a block is computed once, the
     rest for each measurement: the work of N / 2 passes through the network, or of 2 N with `dense`.
     """
-    blocks = _list_blocks(network)
-    errors = torch.zeros(len(blocks), 1 + (_DENSE_BLOCKS if dense else 0), dtype=torch.float64)
+    blocks = network.blocks
+    parts = range(_DENSE_BLOCKS if dense else 0)
+    errors = torch.zeros(len(blocks), 1 + len(parts), dtype=torch.float64)
     for batch, reference in zip(pictures, references, strict=True):
         shallow = network.extract_shallow(batch)
         state = shallow
         for number, block in enumerate(blocks):
-            for column, reduced in enumerate(_remove_parts(block, state, dense=dense)):
-                output = _finish(network, shallow, reduced, number + 1)
+            for column, reduced in enumerate([state, *(block.run_without(part, state) for part in parts)]):
+                output = network.run_from(number + 1, shallow, reduced).clamp(0, 1)
                 errors[number, column] += float(sum_squared_errors(output, reference))
             state = block(state)
     means = (errors / sum(len(batch) for batch in pictures)).tolist()
@@ -87,28 +88,3 @@ def sum_squared_errors(output: Tensor, reference: Tensor) -> Tensor:
 def find_least_important(measured: Sequence[BlockImportance]) -> BlockImportance:
     """Find the block to remove first; the last one of equals."""
     return min(measured, key=lambda each: (each.error, -each.block))
-
-
-def _list_blocks(network: RRDBNet) -> list[RRDB]:
-    return [block for block in network.body if isinstance(block, RRDB)]
-
-
-def _remove_parts(block: RRDB, state: Tensor, *, dense: bool) -> Iterator[Tensor]:
-    """The block's output, (B, F, H, W), if it is removed, then if each of its dense blocks is."""
-    yield state
-    if not dense:
-        return
-    parts: list[nn.Module] = [block.rdb1, block.rdb2, block.rdb3]
-    for removed in range(len(parts)):
-        inner = state
-        for number, part in enumerate(parts):
-            if number != removed:
-                inner = part(inner)
-        yield block.add_residual(inner, state)
-
-
-def _finish(network: RRDBNet, shallow: Tensor, state: Tensor, start: int) -> Tensor:
-    """Run the network from block `start` on: features (B, F, H, W) -> pictures (B, C, s*H, s*W) in [0, 1]."""
-    for block in _list_blocks(network)[start:]:
-        state = block(state)
-    return network.reconstruct(network.join_trunk(shallow, state)).clamp(0, 1)

@@ -10,11 +10,28 @@ import contextlib
 import os
 import shutil
 import time
+from collections.abc import Generator
 from pathlib import Path
 
 from tessera.storage.atomic import identify_machine, parse_owner
+from tessera.storage.files import hold_lock
 
+LOCK_NAME = ".lock"
 _OLD_SECONDS = 7 * 24 * 3600
+
+
+@contextlib.contextmanager
+def claim_folder(folder: Path, *inner: Path) -> Generator[None]:
+    """Hold the lock of a folder, after temporary files of killed processes were removed from it and `inner`.
+
+    Raises:
+        BlockingIOError: another process holds the lock.
+        FileError, OSError: the lock file cannot be opened, or is not a regular file.
+    """
+    with hold_lock(folder / LOCK_NAME) as is_locked:
+        for each in (folder, *inner):
+            remove_leftovers(each, of_every_process=is_locked)
+        yield
 
 
 def remove_leftovers(folder: Path, *, of_this_process: bool = False, of_every_process: bool = False) -> None:

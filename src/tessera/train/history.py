@@ -6,10 +6,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from tessera.config import Values, format_toml
+from tessera.config import Values, format_toml, parse_toml, validate
+from tessera.errors import FileError, UsageError
 from tessera.storage.files import read_bytes
 from tessera.train.recipe import Recipe
 
@@ -18,23 +21,37 @@ _MARK = "#   "
 _LARGEST_BYTES = 16 << 20
 
 
-def format_config(recipe: Recipe, history: list[str]) -> str:
+def format_config(recipe: Recipe, history: Sequence[str]) -> str:
     """Format a configuration as TOML, with one comment line per entry of the history."""
     head = [_TITLE, *(_MARK + " ".join(entry.split()) for entry in history), ""] if history else []
     return "".join(f"{line}\n" for line in head) + format_toml(recipe)
 
 
-def read_history(path: Path) -> list[str]:
-    """Read the history of a configuration file. Raises OSError, FileError."""
-    lines = read_bytes(path, max_bytes=_LARGEST_BYTES).decode(errors="replace").splitlines()
-    if not lines or lines[0] != _TITLE:
-        return []
+@dataclass(frozen=True)
+class StoredConfig:
+    """The content of a configuration file."""
+
+    recipe: Recipe
+    history: tuple[str, ...] = ()
+    """The start and all changes, one entry each."""
+
+
+def read_config(path: Path) -> StoredConfig:
+    """Read a configuration file. Raises UsageError."""
+    try:
+        data = read_bytes(path, max_bytes=_LARGEST_BYTES)
+    except FileError as error:
+        raise UsageError(str(error)) from error
+    except OSError as error:
+        raise UsageError(f"{path}: this file cannot be read ({error.strerror or error}).") from error
+    recipe = validate(Recipe, parse_toml(data, path), str(path))
     entries: list[str] = []
-    for line in lines[1:]:
+    title, *lines = data.decode(errors="replace").splitlines() or [""]
+    for line in lines if title == _TITLE else ():
         if not line.startswith(_MARK):
             break
         entries.append(line.removeprefix(_MARK))
-    return entries
+    return StoredConfig(recipe, tuple(entries))
 
 
 def list_changes(before: Recipe, now: Recipe) -> list[str]:

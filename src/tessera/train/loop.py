@@ -24,6 +24,7 @@ from tessera.errors import TrainingError
 from tessera.train.batches import TrainingBatch, prepare_batch
 from tessera.train.checkpoints import Checkpoint, find_newest_checkpoint
 from tessera.train.monitor import NonFiniteGuard
+from tessera.train.networks import load_networks
 from tessera.train.parts import build_parts
 from tessera.train.picture_set import describe_change, read_picture_set, store_picture_set
 from tessera.train.pool import PairPool
@@ -32,11 +33,10 @@ from tessera.train.recipe import Recipe
 from tessera.train.records import RunFolder, describe_write_error
 from tessera.train.resuming import (
     Start,
-    check_resumable,
     describe_noted_changes,
     find_start,
+    format_changed_config,
     set_results_aside,
-    update_config,
 )
 from tessera.train.run_logger import ProgressDisplay, RunLogger
 from tessera.train.saving import restore_run, save_run, store_pool
@@ -80,19 +80,17 @@ def train(recipe: Recipe, *, resume: bool, restart: bool = False, display: Progr
         logger = RunLogger(recipe, folder, display, silent=not processes.is_first)
         start = Start("new")
         if processes.is_first or resume:  # the folder of a new run is the first process's business
-            start = find_start(folder, resume=resume, restart=restart, report=logger.log_message)
-        if start.kind == "resume":
-            check_resumable(folder, recipe)
+            start = find_start(folder, recipe, resume=resume, restart=restart, report=logger.log_message)
         # Missing or wrong files raise here, before anything is written.
         run = _Run(recipe, folder, processes, logger, measures_blocks=start.checkpoint is None)
+        config = format_changed_config(start, recipe)
         processes.wait()  # all have seen the folder as it was
         if processes.is_first:
             if start.kind == "new":
-                folder.create(recipe)
-            folder.remove_leftovers(is_locked=stack.enter_context(folder.lock()))
-            if start.kind == "restart":
-                place = set_results_aside(folder)
-                update_config(folder, recipe, 0, f"restarted; earlier results moved to {place.name}")
+                folder.create()
+            stack.enter_context(folder.claim(config, is_new=start.kind == "new"))
+            if start.earlier is not None:
+                set_results_aside(folder, start.earlier)
         processes.wait()
         stack.callback(run.logger.close)
         run.start(start)
@@ -121,11 +119,12 @@ class _Run:
         crops = data.model_copy(update={"patch": data.patch if paired else recipe.read_patch})
         writers = max(1, data.workers) * processes.count
         self.dataset = CropDataset(self.listing, crops, seed=recipe.seed, scale=recipe.generator.scale, writers=writers)
+        networks = load_networks(recipe)
         self.pictures = read_picture_set(self.listing)
         self.pool = PairPool(0 if paired else recipe.pool)
         self.guard = NonFiniteGuard(recipe.watch)
         read_calibration = self._read_calibration if measures_blocks else None
-        self.parts = build_parts(recipe, processes, read_calibration=read_calibration)
+        self.parts = build_parts(recipe, networks, processes, read_calibration=read_calibration)
         self.steps = recipe.steps or math.ceil(recipe.epochs * len(self.listing) / self.samples_per_step)
 
     def _read_calibration(self) -> list[Tensor]:
@@ -160,14 +159,13 @@ class _Run:
             self._save()
 
     def _record_start(self, start: Start) -> None:
-        """Note what changed since the last start, and store the configuration and the training set that run now."""
-        if start.kind == "resume":
-            changed = describe_noted_changes(self.folder.read_config(), self.recipe)
+        """Note what changed since the last start, and store the training set that runs now."""
+        if start.kind == "resume" and start.before is not None:
+            changed = describe_noted_changes(start.before.recipe, self.recipe)
             pictures = start.checkpoint.facts.get("pictures") if start.checkpoint is not None else None
             for sentence in (changed, describe_change(self.folder.path, pictures, self.pictures)):
                 if sentence:
                     self.logger.log_message(sentence)
-            update_config(self.folder, self.recipe, self.step)
         try:
             store_picture_set(self.folder.path, self.pictures)
         except OSError as error:

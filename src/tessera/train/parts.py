@@ -10,22 +10,19 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from tessera.engines.opening import find_file_engine
 from tessera.errors import TrainingError, UsageError
 from tessera.generators import GeneratorConfig, RRDBNetConfig
-from tessera.losses import PerceptualLoss, load_perceptual_trunk
+from tessera.losses import PerceptualLoss
 from tessera.pruning.cutting import check_prunable, keep_blocks, prune
 from tessera.train.ancestry import Ancestor, Ancestry, find_ancestry
 from tessera.train.averaging import copy_for_averaging
-from tessera.train.downloads import describe_fresh_start, find_absent_start
+from tessera.train.networks import LoadedNetworks
 from tessera.train.processes import Processes
 from tessera.train.recipe import Recipe
 from tessera.train.recipe_parts import OptimizerConfig
 from tessera.train.seeding import derive_rng
-from tessera.weights.discriminator_file import load_discriminator
+from tessera.weights.discriminator_file import LoadedDiscriminator
 from tessera.weights.loaded_generator import LoadedGenerator
-from tessera.zoo.discriminators import find_discriminator
-from tessera.zoo.models import load_model
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -77,28 +74,34 @@ class Parts:
         return self.average or self.generator
 
 
-def build_parts(recipe: Recipe, processes: Processes, *, read_calibration: ReadCalibration | None = None) -> Parts:
-    """Build networks, optimizers and losses. Raises TesseraError if weights or trunks are missing or do not fit.
+def build_parts(
+    recipe: Recipe,
+    loaded: LoadedNetworks,
+    processes: Processes,
+    *,
+    read_calibration: ReadCalibration | None = None,
+) -> Parts:
+    """Build networks, optimizers and losses. Raises TesseraError if loaded networks do not fit the recipe.
 
     `read_calibration` is called if `start.blocks` requires measuring blocks. Without it, as for a resumed run whose
     checkpoint has the weights, the first blocks are kept.
     """
-    notes: list[str] = []
+    notes = list(loaded.notes)
     device, layout = processes.device, _memory_format(recipe)
-    start = _load_start(recipe, notes)
     teacher = None
-    if recipe.distillation is not None:
-        teacher = _load_teacher(recipe.distillation.teacher, recipe, device, layout)
-    ancestry = find_ancestry(recipe, start, None if teacher is None else teacher.ancestor)
-    network = _build_generator(recipe, start, notes, read_calibration)
+    if loaded.teacher is not None:
+        teacher = _build_teacher(loaded.teacher, recipe, device, layout)
+    ancestry = find_ancestry(recipe, loaded.start, None if teacher is None else teacher.ancestor)
+    network = _build_generator(recipe, loaded.start, notes, read_calibration)
     generator = _move(network.train().requires_grad_(True), device, layout)
     discriminator = None
     if recipe.discriminator is not None:
-        discriminator = _move(_build_discriminator(recipe, notes).train().requires_grad_(True), device, layout)
+        discriminator = _move(
+            _build_discriminator(recipe, loaded.discriminator, notes).train().requires_grad_(True), device, layout
+        )
     perceptual = None
-    if recipe.perceptual is not None and (recipe.perceptual.weight or recipe.perceptual.style_weight):
-        trunk = load_perceptual_trunk(recipe.perceptual.trunk)
-        perceptual = _move(PerceptualLoss(trunk, recipe.perceptual), device, layout)
+    if recipe.perceptual is not None and loaded.trunk is not None:
+        perceptual = _move(PerceptualLoss(loaded.trunk, recipe.perceptual), device, layout)
     if recipe.step.compile:
         for network in (generator, discriminator, teacher.network if teacher is not None else None):
             if network is not None:
@@ -122,16 +125,6 @@ def build_parts(recipe: Recipe, processes: Processes, *, read_calibration: ReadC
         ancestry=ancestry,
         notes=tuple(notes),
     )
-
-
-def _load_start(recipe: Recipe, notes: list[str]) -> LoadedGenerator | None:
-    """Load the generator to start from; None, with a note, if it is optional and absent."""
-    if not recipe.start.generator:
-        return None
-    if find_absent_start(recipe) is None:
-        return load_model(recipe.start.generator)
-    notes.append(describe_fresh_start(recipe) or f"{recipe.start.generator} is absent; the weights are random.")
-    return None
 
 
 def _move(network: Network, device: torch.device, layout: torch.memory_format) -> Network:
@@ -252,30 +245,30 @@ def initialize_weights(network: nn.Module, how: str, scale: float, last_scale: f
             values.mul_(last_scale)
 
 
-def _build_discriminator(recipe: Recipe, notes: list[str]) -> nn.Module:
+def _build_discriminator(recipe: Recipe, found: LoadedDiscriminator | None, notes: list[str]) -> nn.Module:
     assert recipe.discriminator is not None
     rng = derive_rng(recipe.seed, "initial weights", 1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(rng.integers(2**63 - 1)))
         network = recipe.discriminator.build()
-    if recipe.start.discriminator:
-        path = find_discriminator(recipe.start.discriminator)
-        _load_matching_tensors(network, load_discriminator(path).network.state_dict(), recipe, str(path), notes)
+    if found is not None:
+        _load_matching_tensors(network, found.network.state_dict(), recipe, str(found.source), notes)
     return network
 
 
-def _load_teacher(spec: str, recipe: Recipe, device: torch.device, layout: torch.memory_format) -> Teacher:
-    """Load the teacher network.
+def _build_teacher(
+    found: LoadedGenerator, recipe: Recipe, device: torch.device, layout: torch.memory_format
+) -> Teacher:
+    """Prepare the teacher network.
 
     Raises TrainingError if its scale differs from the generator's, it is not for RGB, it does not accept the crop size,
-    or it does not run in PyTorch; and what `load_model` raises.
+    or it does not run in PyTorch.
     """
-    found, scale, patch = load_model(spec), recipe.generator.scale, recipe.data.patch
-    runtime = find_file_engine(found)
-    if runtime is not None:
+    spec, scale, patch = found.name, recipe.generator.scale, recipe.data.patch
+    if found.exported_as is not None:
         raise TrainingError(
-            f"distillation.teacher: {spec} is {runtime.file_formats[found.dialect]}, which only {runtime.title} runs;"
-            " use the weights that it was exported from."
+            f"distillation.teacher: {spec} is {found.exported_as}, which does not run in PyTorch; use the weights that"
+            " it was exported from."
         )
     if found.config.scale != scale:
         raise TrainingError(

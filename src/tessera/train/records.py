@@ -17,18 +17,10 @@ from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tessera.config import read_toml, validate
-from tessera.errors import FileError, TrainingError
-from tessera.storage.files import (
-    append_bytes,
-    hold_lock,
-    open_for_reading,
-    replace_file,
-    write_text,
-)
-from tessera.storage.leftovers import remove_leftovers
-from tessera.train.history import format_config, read_history
-from tessera.train.recipe import Recipe
+from tessera.errors import TrainingError
+from tessera.storage.files import append_bytes, open_for_reading, replace_file, write_text
+from tessera.storage.leftovers import LOCK_NAME, claim_folder
+from tessera.train.history import StoredConfig, read_config
 
 CONFIG_NAME = "config.toml"
 METRICS_NAME = "metrics.jsonl"
@@ -68,38 +60,52 @@ class RunFolder:
         if not self.exists:
             raise TrainingError(f"{self.path}: no run to resume. Start one without `resume`.")
 
-    def read_config(self) -> Recipe:
-        """Read the configuration that ran last. Raises UsageError."""
-        path = self.path / CONFIG_NAME
-        return validate(Recipe, read_toml(path), str(path))
+    def read_config(self) -> StoredConfig:
+        """Read the configuration that ran last, with its history. Raises UsageError."""
+        return read_config(self.path / CONFIG_NAME)
 
-    def create(self, recipe: Recipe) -> None:
-        """Create the folder of a new run. Raises TrainingError when it holds a run or is not writable."""
-        self.check_new()
+    def create(self) -> None:
+        """Create the folders of a new run. Raises TrainingError when they are not writable."""
         try:
             for folder in (self.checkpoints, self.samples):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise TrainingError(f"{self.path}: cannot write here ({error.strerror or error}).") from error
-        self.write_config(recipe, [])
+            raise self._describe_refusal(error) from error
 
-    def write_config(self, recipe: Recipe, history: list[str]) -> None:
-        """Write the configuration with its history in comments. Raises TrainingError."""
-        try:
-            write_text(self.path / CONFIG_NAME, format_config(recipe, history))
-        except OSError as error:
-            raise TrainingError(f"{self.path}: cannot write here ({error.strerror or error}).") from error
-        except UnicodeEncodeError as error:
-            raise TrainingError(
-                f"{self.path}: the configuration has a path that is not UTF-8, {error.object[error.start :]!r}, and"
-                " cannot be saved. Rename that file or folder."
-            ) from error
+    @contextlib.contextmanager
+    def claim(self, config: str | None = None, *, is_new: bool = False) -> Generator[None]:
+        """Lock the run against other processes, and remove temporary files of killed ones.
 
-    def read_history(self) -> list[str]:
-        """Read the changes noted in the configuration by earlier resumes."""
-        with contextlib.suppress(OSError, FileError):
-            return read_history(self.path / CONFIG_NAME)
-        return []
+        Args:
+            config: the configuration to write; None keeps the present one.
+            is_new: refuse a folder that holds a run.
+
+        Raises:
+            TrainingError: another process holds the lock, the folder holds a run, or it is not writable.
+        """
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(claim_folder(self.path, self.checkpoints, self.samples, self.attention))
+            except BlockingIOError:
+                raise TrainingError(f"{self.path}: another process is training this run.") from None
+            except OSError as error:
+                raise describe_write_error(self.path / LOCK_NAME, error) from error
+            if is_new:
+                self.check_new()
+            if config is not None:
+                try:
+                    write_text(self.path / CONFIG_NAME, config)
+                except OSError as error:
+                    raise self._describe_refusal(error) from error
+                except UnicodeEncodeError as error:
+                    raise TrainingError(
+                        f"{self.path}: the configuration has a path that is not UTF-8,"
+                        f" {error.object[error.start :]!r}, and cannot be saved. Rename that file or folder."
+                    ) from error
+            yield
+
+    def _describe_refusal(self, error: OSError) -> TrainingError:
+        return TrainingError(f"{self.path}: cannot write here ({error.strerror or error}).")
 
     def record(self, step: int, kind: str, values: Mapping[str, Any]) -> None:
         """Append one line to the metrics. Raises TrainingError when the disk is full."""
@@ -124,26 +130,6 @@ class RunFolder:
             append_bytes(self.path / name, data, max_bytes=LARGEST_RECORD_BYTES)
         except OSError as error:
             raise describe_write_error(self.path / name, error) from error
-
-    @contextlib.contextmanager
-    def lock(self) -> Generator[bool]:
-        """Lock the run against other processes; yields whether the system supports it.
-
-        Raises TrainingError when another process holds the lock.
-        """
-        with contextlib.ExitStack() as stack:
-            try:
-                is_locked = stack.enter_context(hold_lock(self.path / ".lock"))
-            except BlockingIOError:
-                raise TrainingError(f"{self.path}: another process is training this run.") from None
-            except OSError as error:
-                raise describe_write_error(self.path / ".lock", error) from error
-            yield is_locked
-
-    def remove_leftovers(self, *, is_locked: bool) -> None:
-        """Remove temporary files of killed processes; all of them if the lock excludes other writers."""
-        for folder in (self.path, self.checkpoints, self.samples, self.attention):
-            remove_leftovers(folder, of_every_process=is_locked)
 
     def metrics(self) -> list[dict[str, Any]]:
         """Read the lines of the metrics file, without damaged ones."""

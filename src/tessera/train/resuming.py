@@ -15,7 +15,7 @@ from typing import Literal
 
 from tessera.errors import FileError, TrainingError, UsageError
 from tessera.train.checkpoints import Checkpoint, find_newest_checkpoint, list_checkpoints
-from tessera.train.history import list_changed_keys, list_changes
+from tessera.train.history import StoredConfig, format_config, list_changed_keys, list_changes
 from tessera.train.recipe import Recipe
 from tessera.train.records import BEST, CONFIG_NAME, LATEST, RunFolder
 from tessera.wording import format_count
@@ -39,6 +39,10 @@ class Start:
     kind: Literal["new", "resume", "restart"]
     checkpoint: Checkpoint | None = None
     """The checkpoint to resume from; None for step 0."""
+    before: StoredConfig | None = None
+    """The configuration that ran last; None for a new run."""
+    earlier: Path | None = None
+    """The folder to move earlier results to, for a restart."""
 
 
 # ------------------------------------------------------------------------------------------------------ configuration
@@ -60,11 +64,15 @@ def _is_noted(key: str, before: Recipe, now: Recipe) -> bool:
     return key in NOTED
 
 
-def check_resumable(folder: RunFolder, recipe: Recipe) -> None:
-    """Raise UsageError when there is no run to resume, or the recipe differs in what a resumed run must keep."""
+def check_resumable(folder: RunFolder, recipe: Recipe) -> StoredConfig:
+    """Read the configuration of a run to resume.
+
+    Raises UsageError when there is no run to resume, or the recipe differs in what a resumed run must keep.
+    """
     if not folder.exists:
         raise UsageError(f"{folder.path}: no run to resume. Start one without `resume`.")
-    fixed = find_fixed_changes(folder.read_config(), recipe)
+    before = folder.read_config()
+    fixed = find_fixed_changes(before.recipe, recipe)
     if fixed:
         more = f" and {len(fixed) - 5} more keys" if len(fixed) > 5 else ""
         names = ", ".join(fixed[:5]) if more or len(fixed) == 1 else f"{', '.join(fixed[:-1])} and {fixed[-1]}"
@@ -72,6 +80,7 @@ def check_resumable(folder: RunFolder, recipe: Recipe) -> None:
             f"{folder.path}: a resumed run cannot change {names}{more}. Resume it with its own"
             f" configuration ({folder.path / CONFIG_NAME}), or start a new run with another name (name=...)."
         )
+    return before
 
 
 def describe_noted_changes(before: Recipe, now: Recipe) -> str:
@@ -83,13 +92,17 @@ def describe_noted_changes(before: Recipe, now: Recipe) -> str:
     return f"Changed: {'; '.join(changes)}. Results will not be bit-identical to those of an uninterrupted run."
 
 
-def update_config(folder: RunFolder, recipe: Recipe, step: int, *events: str) -> None:
-    """Write the configuration that runs now, with what changed at this step. Raises TrainingError."""
-    changes = list_changes(folder.read_config(), recipe)
-    if not changes and not events:
-        return
-    history = folder.read_history() or ["step 0: started"]
-    folder.write_config(recipe, [*history, f"step {step}: {'; '.join([*events, *changes])}"])
+def format_changed_config(start: Start, recipe: Recipe) -> str | None:
+    """Format the configuration that runs now with its history, for the run folder; None if nothing changed."""
+    if start.before is None:
+        return format_config(recipe, [])
+    events = list_changes(start.before.recipe, recipe)
+    if start.earlier is not None:
+        events.insert(0, f"restarted; earlier results moved to {start.earlier.name}")
+    if not events:
+        return None
+    step = start.checkpoint.step if start.checkpoint is not None else 0
+    return format_config(recipe, [*(start.before.history or ["step 0: started"]), f"step {step}: {'; '.join(events)}"])
 
 
 def locate_run(recipe: str, changes: Sequence[str]) -> list[str]:
@@ -111,11 +124,14 @@ def locate_run(recipe: str, changes: Sequence[str]) -> list[str]:
 # ------------------------------------------------------------------------------------------------------------- start
 
 
-def find_start(folder: RunFolder, *, resume: bool, restart: bool, report: Callable[[str], None]) -> Start:
+def find_start(
+    folder: RunFolder, recipe: Recipe, *, resume: bool, restart: bool, report: Callable[[str], None]
+) -> Start:
     """Decide how a run starts, without writing anything.
 
     Args:
         folder: the folder of the run.
+        recipe: the configuration to start with.
         resume: resume from the newest intact checkpoint.
         restart: start at step 0; with `resume`, only without an intact checkpoint.
         report: receives a sentence about each damaged checkpoint that is skipped.
@@ -123,6 +139,7 @@ def find_start(folder: RunFolder, *, resume: bool, restart: bool, report: Callab
     Raises:
         TrainingError: the folder holds a run and neither was asked for, it holds none to resume, or it has results
             but no intact checkpoint, and `restart` is off.
+        UsageError: the recipe differs in what a resumed run must keep.
     """
     if not (resume or restart):
         folder.check_new()
@@ -132,7 +149,7 @@ def find_start(folder: RunFolder, *, resume: bool, restart: bool, report: Callab
             folder.check_exists()
         return Start("new")
     if not resume:
-        return Start("restart")
+        return Start("restart", before=folder.read_config(), earlier=_choose_earlier(folder))
     problems: list[str] = []
 
     def collect(problem: str) -> None:
@@ -141,17 +158,17 @@ def find_start(folder: RunFolder, *, resume: bool, restart: bool, report: Callab
 
     checkpoint = find_newest_checkpoint(folder.checkpoints, collect)
     if checkpoint is not None:
-        return Start("resume", checkpoint)
+        return Start("resume", checkpoint, before=check_resumable(folder, recipe))
     found = _list_results(folder, problems)
     if not found:  # stopped before its first checkpoint
-        return Start("resume")
+        return Start("resume", before=check_resumable(folder, recipe))
     if not restart:
         raise TrainingError(
             f"{folder.path}: expected an intact checkpoint to resume from, found {', '.join(found)}. Mount the disk or"
             " restore a checkpoint. `restart` starts again at step 0 and moves these results to"
             f" {_choose_earlier(folder)}."
         )
-    return Start("restart")
+    return Start("restart", before=folder.read_config(), earlier=_choose_earlier(folder))
 
 
 def _list_results(folder: RunFolder, problems: Sequence[str]) -> list[str]:
@@ -179,9 +196,8 @@ def _choose_earlier(folder: RunFolder) -> Path:
     return folder.path / f"{EARLIER}{number}"
 
 
-def set_results_aside(folder: RunFolder) -> Path:
+def set_results_aside(folder: RunFolder, place: Path) -> None:
     """Move everything that a run made into a new folder inside it, all but its configuration. Raises TrainingError."""
-    place = _choose_earlier(folder)
     try:
         place.mkdir()
         for path in sorted(folder.path.iterdir()):
@@ -193,4 +209,3 @@ def set_results_aside(folder: RunFolder) -> Path:
         raise TrainingError(
             f"{folder.path}: cannot move the earlier results to {place} ({error.strerror or error})."
         ) from error
-    return place

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tessera.dataset.decoding import read_rgb, to_chw
-from tessera.dataset.loading import SeenMessages, to_unit
+from tessera.dataset.loading import to_unit
 from tessera.dataset.sources import PictureRef
 from tessera.dataset.throughput import ThroughputMeter
 from tessera.degrade import to_json
@@ -57,7 +57,7 @@ class RunLogger:
         self._folder = folder
         self._display = display
         self._silent = silent
-        self._seen_messages = SeenMessages()
+        self._logged: set[str] = set()
         self._monitor = TrainingMonitor(recipe.watch, adversarial=recipe.adversarial is not None)
         self._board = Board(None)
 
@@ -79,7 +79,8 @@ class RunLogger:
 
     def log_message(self, sentence: str) -> None:
         """Show and log a message, once in a run."""
-        if not self._silent and self._seen_messages.filter_new([sentence]):
+        if not self._silent and sentence not in self._logged:
+            self._logged.add(sentence)
             self._display.show_message(sentence)
             if self._folder.exists:
                 self._folder.log(sentence)

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from tessera.generators import GeneratorConfig
 
 
+_EXPORTS = {"onnx": "an ONNX file", "openvino": "an OpenVINO file"}
+
+
 class NetworkWeights:
     """The weights of a network as arrays in fp32, and the PyTorch network around them, once it was asked for.
 
@@ -163,17 +166,21 @@ class LoadedGenerator:
         return given.arrays if isinstance(given, NetworkWeights) else to_arrays(self.network.state_dict())
 
     @property
+    def exported_as(self) -> str | None:
+        """What the file is, if only a runtime can run it; None for weights."""
+        return _EXPORTS.get(self.dialect)
+
+    @property
     def state(self) -> dict[str, Tensor]:
         """The weights as PyTorch's tensors by name. Raises WeightsError as `arrays` does."""
         self._require_weights()
         return self.network.state_dict()
 
     def _require_weights(self) -> None:
-        if self.dialect in ("onnx", "openvino"):
-            kind = "an ONNX file" if self.dialect == "onnx" else "an OpenVINO file"
+        if self.exported_as is not None:
             raise WeightsError(
-                f"{self.source}: {kind} can be run, but its weights cannot be converted, blended or trained. Give"
-                " the file that it was exported from."
+                f"{self.source}: {self.exported_as} can be run, but its weights cannot be converted, blended or"
+                " trained. Give the file that it was exported from."
             )
 
     @property

@@ -58,6 +58,14 @@ class RRDB(nn.Module):
         """Add a fifth of the dense blocks' result to the block's input, (B, F, H, W) each."""
         return residual * RESIDUAL + x
 
+    def run_without(self, removed: int, x: Tensor) -> Tensor:
+        """Run the block without one of its dense blocks, numbered from 0: (B, F, H, W) -> (B, F, H, W)."""
+        residual = x
+        for number, part in enumerate((self.rdb1, self.rdb2, self.rdb3)):
+            if number != removed:
+                residual = part(residual)
+        return self.add_residual(residual, x)
+
 
 class RRDBNet(nn.Module):
     """Trunk of dense blocks at low resolution, then nearest-neighbor upsampling with a convolution after each.
@@ -77,6 +85,11 @@ class RRDBNet(nn.Module):
         self.conv_hr = nn.Conv2d(features, features, 3, padding=1)
         self.conv_last = nn.Conv2d(features, config.out_channels, 3, padding=1)
 
+    @property
+    def blocks(self) -> list[RRDB]:
+        """The blocks of the trunk."""
+        return [block for block in self.body if isinstance(block, RRDB)]
+
     def forward(self, x: Tensor) -> Tensor:
         """Upscale a batch of pictures."""
         return self.reconstruct(self.extract_features(x))
@@ -95,6 +108,15 @@ class RRDBNet(nn.Module):
     def join_trunk(self, shallow: Tensor, deep: Tensor) -> Tensor:
         """Add the convolved output of the last block to the trunk's input, (B, F, H/u, W/u) each."""
         return shallow + self.conv_body(deep)
+
+    def run_from(self, block: int, shallow: Tensor, features: Tensor) -> Tensor:
+        """Run the network from one of its blocks, numbered from 0, on.
+
+        `shallow` is the input of the trunk and `features` that of the block, (B, F, H/u, W/u) -> (B, C, s*H, s*W).
+        """
+        for each in self.blocks[block:]:
+            features = each(features)
+        return self.reconstruct(self.join_trunk(shallow, features))
 
     def reconstruct(self, feat: Tensor) -> Tensor:
         """Upsample features to a picture: (B, F, H/u, W/u) -> (B, C, s*H, s*W)."""
