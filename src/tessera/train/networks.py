@@ -31,11 +31,10 @@ class LoadedNetworks:
 def load_networks(recipe: Recipe) -> LoadedNetworks:
     """Load the networks that a recipe names. Raises TesseraError if one is missing or cannot be read."""
     start = teacher = discriminator = trunk = None
-    notes: list[str] = []
-    if recipe.start.generator and find_absent_start(recipe) is None:
-        start = load_model(recipe.start.generator)
-    elif recipe.start.generator:
-        notes.append(describe_fresh_start(recipe) or f"{recipe.start.generator} is absent; the weights are random.")
+    place, notes = recipe.start.generator, ()
+    is_absent = find_absent_start(recipe) is not None
+    if place and not is_absent:
+        start = load_model(place)
     if recipe.distillation is not None:
         teacher = load_model(recipe.distillation.teacher)
     if recipe.discriminator is not None and recipe.start.discriminator:
@@ -44,4 +43,6 @@ def load_networks(recipe: Recipe) -> LoadedNetworks:
     perceptual = recipe.perceptual
     if perceptual is not None and (perceptual.weight or perceptual.style_weight):
         trunk = load_perceptual_trunk(perceptual.trunk)
-    return LoadedNetworks(start, teacher, discriminator, trunk, tuple(notes))
+    if is_absent:
+        notes = (describe_fresh_start(recipe) or f"{place} is absent; the weights are random.",)
+    return LoadedNetworks(start, teacher, discriminator, trunk, notes)
