@@ -63,7 +63,7 @@ class LineWatcher:
     def end(self, index: int, result: FileResult) -> None:
         """The file is finished."""
         self._under_way.pop(index, None)
-        self._ended = index + 1
+        self._ended += 1
         if result.state == "failed":
             print_error(result.message)
 
