@@ -25,4 +25,4 @@ def test_files_that_end_out_of_order_leave_a_time_that_is_not_negative(monkeypat
     # 30 seconds for 1 + 0.5 + 0.5 files: 15 for the other one.
     found = re.search(r"about (.*) left", watcher.describe())
     assert found
-    assert found[1] == "15 s"
+    assert found[1] == "15.0 s"

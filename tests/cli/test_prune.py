@@ -44,7 +44,7 @@ def test_the_table_and_the_file_say_what_was_found(desk: Path) -> None:
     assert "26.0 dB" in rows["2"]
     assert rows["2"].endswith("as number 2, then 26.0 dB")
     assert "1 of 3 blocks of whole" in result.stdout
-    assert "26.0 dB to it on 3 crops" in result.stdout
+    assert "26.0 dB from it on 3 crops" in result.stdout
 
     found = load_weights(desk / "small.safetensors")
     assert found.config.model_dump()["blocks"] == 1

@@ -26,6 +26,7 @@ from tessera.generators import (
     RRDBNetConfig,
     SRVGGNetCompactConfig,
 )
+from tessera.machine import cores
 
 CONFIGS: dict[str, GeneratorConfig] = {
     "rrdbnet": RRDBNetConfig(blocks=2, features=16, growth=8),
@@ -182,7 +183,8 @@ def test_the_number_of_threads_reaches_the_library():
     assert engine._model().get_property("INFERENCE_NUM_THREADS") == 1
     again = OpenVinoEngine(generator, threads=2)  # from what was kept with one
     ran(again, x)
-    assert again._model().get_property("INFERENCE_NUM_THREADS") == 2
+    # OpenVINO takes no more than it may use, which is one core in a worker of pytest-xdist.
+    assert again._model().get_property("INFERENCE_NUM_THREADS") == min(2, cores().usable)
     pytest.importorskip("ncnn")
     assert NcnnEngine(generator, threads=1)._net.net.opt.num_threads == 1
     before = torch.get_num_threads()

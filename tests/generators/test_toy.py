@@ -133,7 +133,7 @@ open_weights(path)
 assert not open_weights(path).is_read, "the second time the file is known"
 """,
     "drawing": """
-from tessera.deploy.profile import profile
+from tessera.deploy.profile import profile_network
 
 assert config.receptive_radius == 2 + 1 + 1
 assert config.multiply_adds(6, 5) == 30 * (3 * 4 * 25 + 4 * 4 * 9 + 8 * 12 * 9)

@@ -9,9 +9,11 @@ import pytest
 import torch
 
 import tessera
+from engines.sharing import make_random
 from stand_ins import FunctionEngine, nearest, repeated
 from tessera import Picture, Settings, Upscaler, load_generator, read_picture, write_picture
 from tessera.errors import LimitError, NonFiniteError, OutOfMemoryError, PictureError, UsageError
+from tessera.generators import RRDBNetConfig
 from tessera.images.picture_format import Limits
 from tessera.tiling.settings import Changes
 
@@ -348,14 +350,23 @@ def test_running_out_of_memory_at_every_size_names_the_sizes_and_leaves_nothing(
 
 @pytest.mark.parametrize(
     ("outscale", "advice"),
-    [("64", "a smaller `outscale` than 64"), ("2", "a smaller model"), (None, "a smaller model")],
+    [("64", "a smaller `outscale` than 64"), ("2", "or use a smaller model"), (None, "or use a smaller model")],
 )
 def test_running_out_of_memory_advises_what_needs_less(outscale, advice):
     def failing(tensor: torch.Tensor, call: int) -> torch.Tensor:
         raise MemoryError
 
+    deep = make_random(RRDBNetConfig(features=4, growth=2, blocks=1))
     with pytest.raises(OutOfMemoryError, match=advice):
-        upscaler(engine=FunctionEngine(failing), outscale=outscale).upscale(noise(20, 20))
+        Upscaler(deep, engine=FunctionEngine(failing), outscale=outscale).upscale(noise(20, 20))
+
+
+def test_running_out_of_memory_with_a_compact_network_advises_no_other_network():
+    def failing(tensor: torch.Tensor, call: int) -> torch.Tensor:
+        raise MemoryError
+
+    with pytest.raises(OutOfMemoryError, match=r"pixels\. Close other programs\.$"):
+        upscaler(engine=FunctionEngine(failing)).upscale(noise(20, 20))
 
 
 def test_one_piece_falls_back_to_tiles():
