@@ -78,7 +78,7 @@ def test_the_published_number_of_parameters(config: DiscriminatorConfig, count: 
 def test_the_gates_have_the_published_sizes() -> None:
     with torch.device("meta"):
         network = AttentionUNetConfig().build()
-    gates = (network.attn_1, network.attn_2, network.attn_3)
+    gates = [network.get_submodule(name) for name in ("attn_1", "attn_2", "attn_3")]
     assert [sum(p.numel() for p in gate.parameters()) for gate in gates] == [394_497, 115_329, 37_185]
 
 
