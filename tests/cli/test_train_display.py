@@ -72,6 +72,21 @@ def test_a_line_appears_also_while_nothing_is_finished(capfd: pytest.CaptureFixt
     assert re.search(r"\(\d+\.\d s so far\)", said)
 
 
+def test_a_run_that_waits_for_its_first_batch_says_where_it_is(capfd: pytest.CaptureFixture[str]) -> None:
+    shown = threading.Event()
+
+    class Seen(TrainingDisplay):
+        def _print(self, line: str) -> None:
+            super()._print(line)
+            shown.set()
+
+    with Seen(every=100, quiet=False, interval=0.01) as display:
+        display.show_start(3, 1000)
+        shown.clear()
+        assert shown.wait(60)
+    assert "step 3 of 1,000: waiting for the first pictures  (" in capfd.readouterr().err
+
+
 def test_a_quiet_run_shows_nothing(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with TrainingDisplay(every=1, quiet=True, interval=0.01) as display:
         time.sleep(0)

@@ -45,9 +45,13 @@ class RecordingDisplay:
     def __init__(self) -> None:
         self.sentences: list[str] = []
         self.steps: list[int] = []
+        self.waits_at: tuple[int, int] | None = None
 
     def show_message(self, sentence: str) -> None:
         self.sentences.append(sentence)
+
+    def show_start(self, step: int, steps: int) -> None:
+        self.waits_at = (step, steps)
 
     def show_step(self, step: int, steps: int, values: dict[str, float]) -> None:
         self.steps.append(step)

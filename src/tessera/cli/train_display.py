@@ -88,6 +88,11 @@ class TrainingDisplay:
             print_error(show_options(sentence))
             self._last_line = time.monotonic()
 
+    def show_start(self, step: int, steps: int) -> None:
+        """Say in the next lines that the first batch is awaited."""
+        with self._lock:
+            self._status = f"step {step:,} of {steps:,}: waiting for the first pictures"
+
     def show_step(self, step: int, steps: int, values: dict[str, float]) -> None:
         """Show the losses of a finished step."""
         if self._quiet:

@@ -185,6 +185,7 @@ class _Run:
         """Train to the last step, or until a signal."""
         with _stop_on_signals() as stop_request:
             reading = self._read_batches()
+            self.logger.show_start(self.step, self.steps)
             while self.step < self.steps:
                 batches = self._take_batches(reading)
                 if self._run_step(batches):

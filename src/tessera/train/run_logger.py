@@ -39,6 +39,10 @@ class ProgressDisplay(Protocol):
         """Show a message to the user."""
         ...
 
+    def show_start(self, step: int, steps: int) -> None:
+        """The run waits for its first batch after `step` steps of `steps`."""
+        ...
+
     def show_step(self, step: int, steps: int, values: dict[str, float]) -> None:
         """Show the losses of a finished step."""
         ...
@@ -84,6 +88,11 @@ class RunLogger:
             self._display.show_message(sentence)
             if self._folder.exists:
                 self._folder.log(sentence)
+
+    def show_start(self, step: int, steps: int) -> None:
+        """Tell the display that the first batch is awaited."""
+        if not self._silent:
+            self._display.show_start(step, steps)
 
     def record_event(self, step: int, sentence: str) -> None:
         """Show and log a message, and record it in the metrics."""
