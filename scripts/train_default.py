@@ -130,6 +130,9 @@ class Lines:
     def show_message(self, sentence: str) -> None:
         print(sentence, flush=True)
 
+    def show_start(self, step: int, steps: int) -> None:
+        print(f"step {step:,} of {steps:,}: waiting for the first pictures", flush=True)
+
     def show_step(self, step: int, steps: int, values: dict[str, float]) -> None:
         if step % self._every == 0:
             told = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if "gradient" not in name)
