@@ -54,15 +54,21 @@ def test_the_time_left_follows_a_changing_speed(clock: Clock, capsys: pytest.Cap
     assert capsys.readouterr().err.splitlines()[-1] == "step 200 of 300    10.00 steps/s, 10.0 s left"
 
 
+class Seen(TrainingDisplay):
+    """Prints a line after each hundredth of a second, and sets an event for it."""
+
+    def __init__(self, shown: threading.Event) -> None:
+        super().__init__(every=100, quiet=False, interval=0.01)
+        self._shown = shown
+
+    def _print(self, line: str) -> None:
+        super()._print(line)
+        self._shown.set()
+
+
 def test_a_line_appears_also_while_nothing_is_finished(capfd: pytest.CaptureFixture[str]) -> None:
     shown = threading.Event()
-
-    class Seen(TrainingDisplay):
-        def _print(self, line: str) -> None:
-            super()._print(line)
-            shown.set()
-
-    with Seen(every=100, quiet=False, interval=0.01) as display:
+    with Seen(shown) as display:
         assert shown.wait(60)
         display.show_step(1, 3, {"pixel": 0.25})
         shown.clear()
@@ -74,13 +80,7 @@ def test_a_line_appears_also_while_nothing_is_finished(capfd: pytest.CaptureFixt
 
 def test_a_run_that_waits_for_its_first_batch_says_where_it_is(capfd: pytest.CaptureFixture[str]) -> None:
     shown = threading.Event()
-
-    class Seen(TrainingDisplay):
-        def _print(self, line: str) -> None:
-            super()._print(line)
-            shown.set()
-
-    with Seen(every=100, quiet=False, interval=0.01) as display:
+    with Seen(shown) as display:
         display.show_start(3, 1000)
         shown.clear()
         assert shown.wait(60)

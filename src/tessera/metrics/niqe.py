@@ -252,8 +252,7 @@ def _fit_aggd(samples: Levels) -> tuple[float, float, float]:
     """Fit an asymmetric generalized Gaussian by moments -> shape, left and right width.
 
     (Lasmar, Stitou, Berthoumieu 2009.) Moments are float32, as in the reference, whose nearest shape on the grid
-    depends on it. The width of a sign that no
-    sample has is NaN.
+    depends on it. The width of a sign that no sample has is NaN.
     """
     flat = samples.ravel()
     left, right = (_compute_deviation(part) for part in (flat[flat < 0], flat[flat > 0]))

@@ -28,7 +28,7 @@ def can_run_in_numpy(generator: LoadedGenerator) -> bool:
     if find_generator(config) is None:
         return False
     names = set(config.layers.weight_names)
-    return generator.dialect not in ("onnx", "openvino") and names <= set(generator.arrays)
+    return generator.exported_as is None and names <= set(generator.arrays)
 
 
 def run_in_numpy(generator: LoadedGenerator, tiles: Tiles) -> Tiles:
